@@ -1,0 +1,80 @@
+# `make` alone lists the targets. Needed: Python 3.11 or newer with venv, make, git, and a package registry.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Options for the command of a target: make up ARGS="--port 9000", make test ARGS="-k broker".
+ARGS ?=
+
+# -qq: errors only; the versions are fixed, there is nothing to decide.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install -qq -c constraints.txt
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(VENV)/.installed ## install, start everything, run the main job on the demo shop, stop everything
+	@$(BIN)/understudy demo $(ARGS)
+
+.PHONY: up
+up: $(VENV)/.installed ## install, start everything and keep it running; Ctrl-C stops it
+	@$(BIN)/understudy up $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.installed-test ## install what tests need and run all of them
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-test ## check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(VENV)/.installed-test ## check types
+	$(BIN)/mypy
+
+.PHONY: check
+check: ## everything CI checks
+	.ci/run
+
+.PHONY: format
+format: $(VENV)/.installed-test ## put the code into form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: constraints
+constraints: ## write constraints.txt anew, with the newest versions pyproject.toml allows
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install -qq '.[test]'
+	{ echo "# Exact versions of everything that is installed, for the program and its tests."; \
+	  echo "# Made by \`make constraints\`; pyproject.toml has the ranges."; \
+	  build/constraints/bin/python -m pip freeze | grep '=='; } > constraints.txt
+	rm -rf build/constraints
+
+.PHONY: clean
+clean: ## remove what was installed and what tools left; keeps data folders
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with make PYTHON=..." >&2; exit 1; }
+	@echo "making the virtual environment" >&2
+	@$(PYTHON) -m venv $(VENV)
+
+# Stamps: an installation is repeated when what it was made from has changed, and only then.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing" >&2
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing, with what tests need" >&2
+	@$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,81 @@
+"""The API process: the service behind its REST door."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+
+from api.rest import health, objects, simulations
+from api.rest.errors import install_error_handlers
+from api.rest.gate import Gate
+from api.service import Service
+from api.service.waiting import WaitRoom
+from shared.envelopes import ErrorBody
+from shared.notices import Notifier
+from shared.queue.celery import create_celery
+from shared.queue.publisher import Publisher
+from shared.settings import Settings
+from shared.store.engine import Store
+
+DESCRIPTION = """
+Simulated people step through a website, one interaction after another. **Cancel** stops what is queued or
+runs, at once; **extend** takes a stopped run up again from its last interaction, with new direction.
+
+Every request to `/v1` carries `Authorization: Bearer TOKEN`.
+"""
+
+#: How long open requests may take to end when the process is told to go; a wait is cut, its runs go on.
+SHUTDOWN_GRACE_S = 3
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI app; its store and broker connections live as long as its lifespan."""
+    store = Store(settings.store_url)
+    service = Service(
+        settings,
+        store,
+        Publisher(create_celery(settings.broker_url), store),
+        Notifier(settings.broker_url),
+        WaitRoom(settings.broker_url),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.waiting.open()
+        yield
+        await service.waiting.close()
+        service.publisher.close()
+        service.notifier.close()
+        store.dispose()
+
+    errors: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorBody} for code in (400, 401, 404, 413, 422, 500, 503)
+    }
+    app = FastAPI(title="Understudy", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app.state.service = service
+    install_error_handlers(app)
+    app.include_router(health.router, responses={503: errors[503]})
+    # The gate checks the token; this tells readers of the API docs that there is one.
+    bearer = [Depends(HTTPBearer(auto_error=False))]
+    for router in (objects.router, simulations.router):
+        app.include_router(router, prefix="/v1", responses=errors, dependencies=bearer)
+    app.add_middleware(Gate, service=service)
+    return app
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Answer requests until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+    )

@@ -1,0 +1,45 @@
+"""The command `understudy` as far as it talks to a server. Source: contract sections 7 (exit codes) and 8."""
+
+import typer
+
+from api.cli.console import Commands, talks_to_server
+from api.cli.objects import get, watch
+from api.cli.people import app as people
+from api.cli.simulations import cancel, extend, run, wait
+
+_PANEL = "Simulations"
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def understudy() -> None:
+    """Simulated people try out your website.
+
+    [bold]understudy up[/bold] starts everything on this machine. Then, in another terminal:
+
+    \b
+      understudy run --url http://127.0.0.1:9000 --task "Buy a lamp" --watch
+      understudy get s-b2c          how everybody did
+      understudy get t-1f3          one journey, step by step
+      understudy cancel t-1f3       stop: at once, and final
+      understudy extend t-1f3 --instruction "Switch to German."
+
+    Ids are the aliases that commands print (s- study, i- iteration,
+    t- participant, tp- person) or UUIDs. With [bold]--json[/bold] a command prints
+    the API's answer and nothing else.
+
+    Exit codes: 0 done, 1 refused, 2 wrong request, 3 no valid token,
+    4 not found, 5 unavailable or not over in time, 130 Ctrl-C.
+    """
+
+
+for command in (run, watch, wait, get, cancel, extend):
+    app.command(command.__name__, rich_help_panel=_PANEL)(talks_to_server(command))
+app.add_typer(people, name="people", rich_help_panel=_PANEL)

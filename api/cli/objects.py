@@ -1,0 +1,242 @@
+"""The commands that look: `get` at what is stored, `watch` at what is under way."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from api.cli.console import Session
+from api.cli.journeys import journey_view, participant_view, transcript_view
+from api.cli.numbers import positive_number, seconds
+from api.cli.people import person_view
+from api.cli.progress import follow, look_at_participants, look_at_study, room_for_rows
+from api.cli.studies import participants_table, study_table, study_view, summary_view
+from shared.domain.errors import NotFound, UnderstudyError, ValidationError
+from shared.domain.ids import Kind, parse_ref
+
+if TYPE_CHECKING:
+    from shared.envelopes import Interaction, Participant
+
+View = Literal["summary", "full", "per_participant", "interactions", "transcript"]
+_VIEWS_OF = {
+    Kind.STUDY: {"summary", "full", "per_participant"},
+    Kind.PARTICIPANT: {"interactions", "transcript"},
+}
+#: What a bare UUID may be, most likely first.
+_KINDS = (Kind.PARTICIPANT, Kind.STUDY, Kind.PERSON, Kind.ITERATION, Kind.ASK)
+_LARGEST_PAGE = 500
+
+
+class NotOver(UnderstudyError):
+    """What is watched is still going on."""
+
+    code = "wait_timeout"
+
+
+class _Wanted(NamedTuple):
+    id_: str
+    view: str | None
+    own: bool
+    limit: int | None
+    cursor: str | None
+
+
+def get(
+    session: Session,
+    id_: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="Alias or UUID of anything; without it: your studies."),
+    ] = None,
+    *,
+    view: Annotated[
+        View | None,
+        typer.Option(
+            metavar="VIEW",
+            help="Of a study: summary, full, per_participant. Of a participant: interactions, transcript.",
+            show_default=False,
+        ),
+    ] = None,
+    own: Annotated[
+        bool, typer.Option("--own", metavar="", help="Of an extended participant only what it added itself.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(parser=positive_number, metavar="N", help="Entries of a list.", show_default="50"),
+    ] = None,
+    cursor: Annotated[
+        str | None, typer.Option(metavar="C", help="Where a list goes on: its next_cursor.")
+    ] = None,
+) -> None:
+    """Show studies, one study, a participant's journey, or a person."""
+    if id_ is None:
+        studies = session.client.study_list(limit=limit, cursor=cursor)
+        session.show(study_table(studies.items), *session.more(studies.next_cursor, "get"))
+        return
+    kind = _kind_of(id_)
+    wanted = _Wanted(id_, view, own, limit, cursor)
+    kinds = [
+        candidate
+        for candidate in ([kind] if kind else _KINDS)
+        if view is None or view in _VIEWS_OF.get(candidate, ())
+    ]
+    if not kinds:
+        raise ValidationError(f"{id_} has no view {view}", suggestions=("See `understudy get --help`.",))
+    for candidate in kinds:
+        try:
+            _SHOW[candidate](session, wanted)
+        except NotFound:
+            if candidate is kinds[-1]:
+                raise
+        else:
+            return
+
+
+def watch(
+    session: Session,
+    ids: Annotated[list[str], typer.Argument(metavar="S|T…", help="One study, or one or more participants.")],
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="Longest time to watch.",
+            show_default="until all are through",
+        ),
+    ] = None,
+) -> None:
+    """Watch live until all are through. Ctrl-C ends the watching only.
+
+    With --json it prints a study's summary, or what `wait` prints, once all are through.
+    """
+    kinds = {_kind_of(id_) for id_ in ids}
+    if kinds <= {Kind.PARTICIPANT} or (kinds == {None} and not _is_study(session, ids)):
+        _watch_participants(session, ids, timeout)
+    elif kinds <= {Kind.STUDY, None} and len(ids) == 1:
+        watch_study(session, ids[0], timeout)
+    else:
+        raise ValidationError("watch takes one study, or one or more participants")
+
+
+def watch_study(session: Session, study: str, timeout: float | None) -> None:
+    """Until nobody in the study is active; NotOver after `timeout` seconds."""
+    session.go_on = f"understudy watch {study}"
+    out = None if session.as_json else session.out
+    look = look_at_study(session.client, study, room_for_rows(session.out) if out else 0)
+    if not follow(look, out, limit_s=timeout):
+        raise NotOver(f"not over after {timeout:g} s; it goes on", suggestions=(session.go_on,))
+    if session.as_json:
+        session.show()
+    else:
+        session.out.print(f"How everybody did: understudy get {study}", style="dim")
+
+
+def _watch_participants(session: Session, ids: list[str], timeout: float | None) -> None:
+    session.go_on = f"understudy watch {shlex.join(ids)}"
+    out = None if session.as_json else session.out
+    if not follow(look_at_participants(session.client, ids), out, limit_s=timeout):
+        raise NotOver(f"not over after {timeout:g} s; it goes on", suggestions=(session.go_on,))
+    if session.as_json:
+        session.client.simulation_wait(ids, timeout=1.0)
+        session.show()
+    else:
+        session.out.print(f"The journey: understudy get {ids[0]}", style="dim")
+
+
+def _is_study(session: Session, ids: list[str]) -> bool:
+    try:
+        session.client.study_get(ids[0], "summary")
+    except NotFound:
+        return False
+    return True
+
+
+def _kind_of(id_: str) -> Kind | None:
+    """What an alias names; None for a UUID, which tells nothing."""
+    for kind in _KINDS:
+        try:
+            ref = parse_ref(kind, id_, "ID")
+        except ValidationError:
+            continue
+        return None if ref.uuid else kind
+    raise ValidationError(
+        "ID must be a UUID or an alias: s- study, i- iteration, t- participant, a- ask, tp- person"
+    )
+
+
+def _show_study(session: Session, wanted: _Wanted) -> None:
+    if wanted.view == "summary":
+        session.show(summary_view(session.client.study_get(wanted.id_, "summary")))
+    elif wanted.view == "per_participant":
+        rows = session.client.study_get(wanted.id_, "per_participant")
+        session.show(summary_view(rows), participants_table(rows.participants))
+    else:
+        study = session.client.study_get(wanted.id_, "full")
+        if session.as_json:
+            session.show()
+            return
+        summary = session.client.study_get(wanted.id_, "summary")
+        participants = session.client.participant_list(
+            study_id=study.id, limit=wanted.limit, cursor=wanted.cursor
+        )
+        session.show(study_view(study, summary, participants))
+
+
+def _show_participant(session: Session, wanted: _Wanted) -> None:
+    if wanted.view == "transcript":
+        session.show(transcript_view(session.client.participant_transcript(wanted.id_)))
+        return
+    if session.as_json:
+        if wanted.view == "interactions":
+            session.client.participant_interactions(
+                wanted.id_, own=wanted.own, limit=wanted.limit, cursor=wanted.cursor
+            )
+        else:
+            session.client.participant_get(wanted.id_)
+        session.show()
+        return
+    participant = session.client.participant_get(wanted.id_)
+    journey = journey_view(participant, _journey(session, participant, own=wanted.own))
+    session.show(participant_view(participant), journey)
+
+
+def _journey(session: Session, participant: "Participant", *, own: bool) -> "Iterator[Interaction]":
+    cursor = None
+    while True:
+        page = session.client.participant_interactions(
+            participant.id, own=own, limit=_LARGEST_PAGE, cursor=cursor
+        )
+        yield from page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _show_person(session: Session, wanted: _Wanted) -> None:
+    session.show(person_view(session.client.person_get(wanted.id_)))
+
+
+def _show_iteration(session: Session, wanted: _Wanted) -> None:
+    _show_list(session, wanted, iteration_id=wanted.id_)
+
+
+def _show_ask(session: Session, wanted: _Wanted) -> None:
+    _show_list(session, wanted, ask_id=wanted.id_)
+
+
+def _show_list(
+    session: Session, wanted: _Wanted, *, iteration_id: str | None = None, ask_id: str | None = None
+) -> None:
+    page = session.client.participant_list(
+        iteration_id=iteration_id, ask_id=ask_id, limit=wanted.limit, cursor=wanted.cursor
+    )
+    session.show(participants_table(page.items), *session.more(page.next_cursor, f"get {wanted.id_}"))
+
+
+_SHOW: dict[Kind, Callable[[Session, _Wanted], None]] = {
+    Kind.STUDY: _show_study,
+    Kind.PARTICIPANT: _show_participant,
+    Kind.PERSON: _show_person,
+    Kind.ITERATION: _show_iteration,
+    Kind.ASK: _show_ask,
+}

@@ -1,0 +1,162 @@
+"""Watching a run until nobody in it is on the way any more: a live table on a terminal, lines elsewhere."""
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from api.cli.render import counts_text, plain
+from api.cli.studies import participants_table, summary_counts
+from shared.domain.errors import ServiceUnavailable
+from shared.domain.lifecycle import ACTIVE, TERMINAL
+
+if TYPE_CHECKING:
+    from api.client import Understudy
+    from shared.envelopes import Participant
+
+INTERVAL_S = 1.0
+#: How long a server may be away, for a restart for instance, before watching it fails.
+PATIENCE_S = 30.0
+#: Lines of a terminal that are not for participants.
+_FRAME_LINES = 5
+_MOST_ROWS = 100
+
+
+class Look(NamedTuple):
+    """A run as seen at one moment."""
+
+    counts: Mapping[str, int]
+    #: Those to be shown one by one: all, or the ones under way.
+    rows: "Sequence[Participant]"
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        return sum(self.counts.get(status, 0) for status in TERMINAL)
+
+    @property
+    def over(self) -> bool:
+        # Drafts were not dispatched: nothing will become of them by waiting.
+        return not any(self.counts.get(status) for status in ACTIVE)
+
+
+def look_at_study(client: "Understudy", study_id: str, room: int) -> Callable[[], Look]:
+    """Counts of the whole study; its participants if they fit into `room` lines, else those running."""
+
+    def look() -> Look:
+        summary = client.study_get(study_id, "summary")
+        status = "running" if summary.participant_count > room else None
+        rows = client.participant_list(study_id=study_id, status=status, limit=room).items if room else []
+        return Look(summary_counts(summary), rows)
+
+    return look
+
+
+def look_at_participants(client: "Understudy", participant_ids: Sequence[str]) -> Callable[[], Look]:
+    """Each of them; one that is terminal is not asked for again."""
+    known: dict[str, Participant] = {}
+
+    def look() -> Look:
+        for id_ in participant_ids:
+            if id_ not in known or known[id_].status not in TERMINAL:
+                known[id_] = client.participant_get(id_)
+        rows = [known[id_] for id_ in participant_ids]
+        counts: dict[str, int] = {}
+        for row in rows:
+            counts[row.status] = counts.get(row.status, 0) + 1
+        return Look(counts, rows)
+
+    return look
+
+
+def room_for_rows(out: Console) -> int:
+    """How many participants the display can show one by one."""
+    return min(_MOST_ROWS, max(0, out.height - _FRAME_LINES)) if out.is_terminal else 0
+
+
+def follow(
+    look: Callable[[], Look],
+    out: Console | None,
+    *,
+    limit_s: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Look once a second and show it on `out` (None: show nothing). True once all are terminal, False if that
+    took longer than `limit_s`.
+
+    A server that is away for less than PATIENCE_S is waited for; then ServiceUnavailable.
+    """
+    started = answered = clock()
+    with _display(out) as show:
+        while True:
+            try:
+                seen = look()
+            except ServiceUnavailable:
+                if clock() - answered > PATIENCE_S:
+                    raise
+                show(None, clock() - started)
+            else:
+                answered = clock()
+                show(seen, answered - started)
+                if seen.over:
+                    return True
+            left = INTERVAL_S if limit_s is None else limit_s - (clock() - started)
+            if left <= 0:
+                return False
+            sleep(min(INTERVAL_S, left))
+
+
+Show = Callable[[Look | None, float], None]
+
+
+@contextmanager
+def _display(out: Console | None) -> Generator[Show]:
+    if out is None:
+        yield lambda _seen, _elapsed_s: None
+    elif out.is_terminal:
+        with Live(console=out, auto_refresh=False) as live:
+            latest: list[Look] = []
+
+            def show_frame(seen: Look | None, elapsed_s: float) -> None:
+                latest[:] = [seen] if seen else latest
+                live.update(frame(latest[0] if latest else None, elapsed_s, away=seen is None), refresh=True)
+
+            yield show_frame
+    else:
+        told: list[str] = []
+
+        def show_line(seen: Look | None, elapsed_s: float) -> None:
+            state = f"{counts_text(seen.counts)}" if seen else "the server does not answer"
+            if told != [state]:
+                told[:] = [state]
+                out.print(f"{elapsed_s:5.0f} s  {state}")
+
+        yield show_line
+
+
+def frame(seen: Look | None, elapsed_s: float, *, away: bool = False) -> RenderableType:
+    """One picture of the live display."""
+    views: list[RenderableType] = []
+    if seen:
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(total=max(seen.total, 1), completed=seen.done, width=30),
+            Text(f"{seen.done}/{seen.total}", "bold"),
+            counts_text(seen.counts),
+            Text(f"{elapsed_s:.0f} s", "dim"),
+        )
+        views = [participants_table(seen.rows), Text()] if seen.rows else []
+        views.append(bar)
+    if away:
+        views.append(plain("The server does not answer; asking again…", "yellow"))
+    return Group(*views)

@@ -1,0 +1,138 @@
+"""How answers look to a person: the parts all views are made of, and the views of runs, cancels and errors.
+
+Names, thoughts and page titles come from websites: they are shown as plain text, whatever they hold.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from shared.domain.errors import UnderstudyError
+    from shared.envelopes import CancelEnvelope, NextAction, RunFailure, RunSuccess
+
+#: Statuses in the order of a life.
+STATUS_STYLES = {
+    "draft": "dim",
+    "pending": "blue",
+    "running": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+}
+# Prose is what gives way on a narrow terminal; ids, numbers and statuses stay whole.
+_WHOLE = {"#", "participant", "person", "study", "iteration", "status", "outcome", "steps", "age", "mood"}
+# What could steer a terminal or turn text around. Line breaks and tabs mean nothing in a table.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+
+
+def plain(text: object, style: str = "") -> Text:
+    """Text that is only text: no markup, nothing that a terminal obeys."""
+    # Half a surrogate pair can be in a string, but on no terminal.
+    shown = str(text).encode(errors="replace").decode()
+    return Text(_CONTROL.sub(" ", shown), style=style)
+
+
+def columns(*names: str, show_header: bool = True, apart: int = 0) -> Table:
+    """An empty table, without lines; `apart`: blank lines between rows."""
+    table = Table(
+        box=None, show_header=show_header, header_style="dim", pad_edge=False, padding=(0, 2, apart, 0)
+    )
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name in _WHOLE)
+    return table
+
+
+def facts(**values: object) -> Table:
+    """Names and values, one a line; empty ones are left out."""
+    table = columns("", "", show_header=False)
+    for name, value in values.items():
+        if str(value):
+            shown = value if isinstance(value, Text) else plain(value)
+            table.add_row(plain(f"  {name.replace('_', ' ')}", "dim"), shown)
+    return table
+
+
+def tally(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+
+
+def status_text(status: str) -> Text:
+    return plain(status, STATUS_STYLES.get(status, ""))
+
+
+def counts_text(counts: Mapping[str, int]) -> Text:
+    """`3 running · 2 completed`; statuses nobody is in are left out."""
+    parts = [
+        Text.assemble(f"{counts[status]} ", status_text(status))
+        for status in STATUS_STYLES
+        if counts.get(status)
+    ]
+    return Text(" · ").join(parts) if parts else Text("nobody", "dim")
+
+
+def error_view(error: "UnderstudyError") -> RenderableType:
+    return _failure(error.code, str(error), error.suggestions)
+
+
+def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> RenderableType:
+    """A RunStudyResponse: what was dispatched, where it stands, how to go on."""
+    views: list[RenderableType] = [plain(line, "bold") for line in heading.splitlines()]
+    if not response.ok:
+        views.append(_failure(response.error_code, response.error, response.suggestions))
+        if response.progress:
+            views.append(
+                plain(f"  {response.progress.done} of {response.progress.total} are through.", "dim")
+            )
+    if response.participants:
+        dispatch = response.dispatch
+        aliases = (
+            dict(zip(dispatch.participant_ids, dispatch.aliases or (), strict=False)) if dispatch else {}
+        )
+        table = columns("participant", "status", "outcome", "interactions", "error")
+        for state in response.participants:
+            table.add_row(
+                plain(aliases.get(state.participant_id, str(state.participant_id))),
+                status_text(state.status),
+                plain(state.outcome or ""),
+                str(state.interaction_count),
+                plain(state.error_kind or "", "red"),
+            )
+        views.append(table)
+    if response.next_action:
+        views.append(_next(response.next_action))
+    return Group(*views)
+
+
+def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
+    table = columns("participant", "", show_header=False)
+    for item in envelope.cancelled:
+        result = status_text("cancelled") if item.success else plain(item.status, "red")
+        table.add_row(plain(item.participant_id), result)
+    for skipped in envelope.skipped:
+        table.add_row(plain(skipped.participant_id), plain(f"skipped: {skipped.reason}", "dim"))
+    summary = envelope.summary
+    told = f"{summary.cancelled_count} cancelled, {summary.skipped_count} skipped"
+    if summary.failed_count:
+        told += f", {summary.failed_count} could not be cancelled"
+    views: list[RenderableType] = [table] if summary.total else []
+    views.append(plain(told, "bold"))
+    if summary.cancelled_count:
+        views.append(plain("To take one up again: understudy extend PARTICIPANT", "dim"))
+    return Group(*views)
+
+
+def _failure(code: str, error: str, suggestions: "tuple[str, ...] | list[str]") -> RenderableType:
+    first = Text.assemble((f"[{code}]", "bold red"), " ", plain(error))
+    return Group(first, *(plain(f"  {suggestion}", "dim") for suggestion in suggestions))
+
+
+def _next(action: "NextAction") -> RenderableType:
+    return Group(
+        Text.assemble(("Next: ", "bold"), plain(action.cli)),
+        plain(f"      {action.why}", "dim"),
+    )

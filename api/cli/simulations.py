@@ -1,0 +1,254 @@
+"""The commands that start, stop and await simulations."""
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.console import Session
+from api.cli.numbers import positive_number, seconds, whole_number
+from api.cli.objects import watch_study
+from api.cli.render import cancel_view, plain, run_view
+from shared.domain.errors import (
+    ERROR_RULES,
+    AuthFailed,
+    ServiceUnavailable,
+    UnderstudyError,
+    ValidationError,
+)
+from shared.domain.ids import Kind, parse_ref
+
+if TYPE_CHECKING:
+    from shared.envelopes import CancelEnvelope
+
+Timeout = Annotated[
+    float,
+    typer.Option(parser=seconds, metavar="SECONDS", help="How long to wait. The run goes on in any case."),
+]
+_KEEPS_ON = "Ctrl-C ends the wait, not the run."
+
+
+def run(
+    session: Session,
+    *,
+    url: Annotated[str, typer.Option(metavar="URL", help="The page where everybody starts.")],
+    task: Annotated[str, typer.Option(metavar="TEXT", help="What they are asked to do there.")],
+    number: Annotated[
+        int, typer.Option("--people", parser=positive_number, metavar="N", help="How many of your people.")
+    ] = 5,
+    max_interactions: Annotated[
+        int | None,
+        typer.Option(
+            parser=positive_number, metavar="N", help="Most steps each may take.", show_default="20"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(parser=whole_number, metavar="S", help="Same seed: same people, same decisions."),
+    ] = None,
+    success_url: Annotated[
+        str | None, typer.Option(metavar="X", help="Done when the page's address contains X.")
+    ] = None,
+    success_text: Annotated[
+        str | None, typer.Option(metavar="X", help="Done when the page's text contains X.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until all are through.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", metavar="", help="Watch live until all are through.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="How long to wait or watch. The run goes on in any case.",
+            show_default="600 with --wait",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Name of the study.", show_default="the task")
+    ] = None,
+    mind: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who decides for them.", show_default="heuristic")
+    ] = None,
+) -> None:
+    """Send people to a website: makes a study and runs it.
+
+    Without a success condition people stop when they think they are done, or
+    at their cap; of two conditions both must hold. Ctrl-C while waiting or
+    watching cancels nothing.
+    """
+    if wait and watch:
+        raise ValidationError("--wait and --watch exclude each other: give one of them")
+    if watch and session.as_json:
+        raise ValidationError("--watch is for people: with --json use --wait")
+    conditions = {"url_contains": success_url, "text_contains": success_text}
+    success = {condition: text for condition, text in conditions.items() if text is not None}
+    study = session.client.study_create(
+        name or " ".join(task.split())[:80] or "Run",
+        assignment={"task": task, **({"success": success} if success else {})},
+        iteration={"content": {"environment": "web", "url": url}, **({"mind": mind} if mind else {})},
+    )
+    session.go_on = f"understudy watch {study.alias}"
+    with session.waiting(f"Waiting until all {number} are through. {_KEEPS_ON}", shown=wait):
+        response = session.client.study_run(
+            study.id,
+            iteration_id=study.iterations[0].id,
+            sample=number,
+            max_interactions=max_interactions,
+            seed=seed,
+            wait=wait,
+            timeout=timeout or 600.0,
+        )
+    heading = f"Study {study.alias}: {study.name}"
+    if watch and response.ok:
+        session.out.print(plain(heading, "bold"))
+        watch_study(session, study.alias, timeout)
+        return
+    if response.ok or response.error_code == "wait_timeout":
+        heading += f"\nHow everybody does: understudy get {study.alias}"
+    elif not session.as_json:
+        session.err.print(plain("Not enough people? understudy people generate N makes more.", "dim"))
+    session.show_run(response, run_view(response, heading))
+
+
+def wait(
+    session: Session,
+    participants: Annotated[
+        list[str], typer.Argument(metavar="T…", help="Participants: aliases (t-1f3) or UUIDs.")
+    ],
+    timeout: Timeout = 600.0,
+) -> None:
+    """Wait until participants are through; exit code 5 if the time runs out first."""
+    session.go_on = f"understudy wait {shlex.join(participants)}"
+    with session.waiting(f"Waiting for {', '.join(participants)}. {_KEEPS_ON}"):
+        response = session.client.simulation_wait(participants, timeout=timeout)
+    session.show_run(response, run_view(response))
+
+
+def extend(
+    session: Session,
+    participant: Annotated[
+        str,
+        typer.Argument(metavar="T", help="A participant that is through: alias like t-1f3, or UUID."),
+    ],
+    *,
+    steps: Annotated[
+        int,
+        typer.Option(parser=whole_number, metavar="N", help="Steps it may take beyond its old cap."),
+    ] = 10,
+    instruction: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What it is told before it goes on; overrides its assignment."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until it is through again.")] = False,
+    timeout: Timeout = 600.0,
+) -> None:
+    """Go on where a participant stopped, as a new participant.
+
+    The old one stays as it is; the new one starts on the same page with the
+    same cookies, form values and memory. Each call makes another
+    one: to wait again, use `understudy wait`.
+    """
+    # A program gets the envelope of one call. A person gets the new id first, to have it after Ctrl-C.
+    at_once = wait and session.as_json
+    response = session.client.simulation_extend(
+        participant, additional_steps=steps, instruction=instruction, wait=at_once, timeout=timeout
+    )
+    heading = ""
+    if response.ok and not session.as_json:
+        new = (response.dispatch.aliases or response.dispatch.participant_ids)[0]
+        heading = f"{new} goes on where {participant} stopped.\nIts journey: understudy get {new}"
+        if wait:
+            session.go_on = f"understudy wait {new}"
+            with session.waiting(f"Waiting for {new}. {_KEEPS_ON}"):
+                response = session.client.simulation_wait([str(new)], timeout=timeout)
+    session.show_run(response, run_view(response, heading))
+
+
+def cancel(
+    session: Session,
+    participants: Annotated[
+        list[str] | None, typer.Argument(metavar="T…", help="Participants: aliases (t-1f3) or UUIDs.")
+    ] = None,
+    *,
+    study: Annotated[str | None, typer.Option(metavar="S", help="All of a study.")] = None,
+    iteration: Annotated[str | None, typer.Option(metavar="I", help="All of an iteration.")] = None,
+    ask: Annotated[str | None, typer.Option(metavar="A", help="All of an ask.")] = None,
+    round_: Annotated[
+        int | None,
+        typer.Option("--round", parser=positive_number, metavar="N", help="Only this round of the ask."),
+    ] = None,
+) -> None:
+    """Stop participants at once, or all of a study, iteration or ask.
+
+    When it returns, the cancel is final. What they did is kept, and `extend`
+    takes a cancelled one up again. Who is through already is skipped; repeating
+    it does no harm.
+    """
+    scopes = {"study_id": study, "iteration_id": iteration, "ask_id": ask}
+    if bool(participants) + sum(scope is not None for scope in scopes.values()) != 1:
+        raise ValidationError("give exactly one of: participants, --study, --iteration, --ask")
+    if round_ is not None and ask is None:
+        raise ValidationError("--round goes with --ask only")
+    if participants and len(participants) > 1:
+        _cancel_each(session, list(dict.fromkeys(participants)))
+        return
+    one = participants[0] if participants else None
+    envelope = session.client.simulation_cancel(participant_id=one, **scopes, round=round_)
+    session.show(cancel_view(envelope))
+    _leave_if_failed(envelope, [])
+
+
+def _cancel_each(session: Session, participants: Sequence[str]) -> None:
+    """One call each, one envelope of all answers. An error is told and does not stop the others."""
+    from shared.envelopes import CancelEnvelope  # noqa: PLC0415
+
+    for participant in participants:
+        parse_ref(Kind.PARTICIPANT, participant, "participant_id")
+    answers: list[dict[str, Any]] = []
+    errors: list[UnderstudyError] = []
+    for participant in participants:
+        try:
+            session.client.simulation_cancel(participant_id=participant)
+        except UnderstudyError as error:
+            session.tell(error)
+            errors.append(error)
+            if isinstance(error, AuthFailed | ServiceUnavailable):
+                # The others would fare no better.
+                break
+        else:
+            answers.append(session.answer)
+    merged = merge_cancels(answers)
+    envelope = CancelEnvelope.model_validate(merged)
+    if answers:
+        session.show_data(merged, cancel_view(envelope))
+    _leave_if_failed(envelope, errors)
+
+
+def merge_cancels(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The envelope that one call for all of them would have given."""
+    cancelled = [item for answer in answers for item in answer["cancelled"]]
+    skipped = [item for answer in answers for item in answer["skipped"]]
+    done = sum(bool(item["success"]) for item in cancelled)
+    failed = {"failed_count": len(cancelled) - done} if done < len(cancelled) else {}
+    return {
+        "cancelled": cancelled,
+        "skipped": skipped,
+        "summary": {
+            "total": len(cancelled) + len(skipped),
+            "cancelled_count": done,
+            "skipped_count": len(skipped),
+            **failed,
+        },
+    }
+
+
+def _leave_if_failed(envelope: "CancelEnvelope", errors: Sequence[UnderstudyError]) -> None:
+    if errors:
+        raise typer.Exit(errors[0].rule.exit_code)
+    for item in envelope.cancelled:
+        if not item.success:
+            code = item.status.partition("]")[0].removeprefix("[")
+            raise typer.Exit(ERROR_RULES[code].exit_code if code in ERROR_RULES else 1)

@@ -1,0 +1,94 @@
+"""How studies and their participants look to a person."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from api.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text, tally
+
+if TYPE_CHECKING:
+    from shared.envelopes import Page, Participant, Study, StudyFull, StudySummary
+
+
+def study_table(studies: "Sequence[Study]") -> Table:
+    table = columns("study", "name", "task")
+    for study in studies:
+        table.add_row(plain(study.alias), plain(study.name), plain(study.assignment.task))
+    return table
+
+
+def study_view(
+    study: "StudyFull", summary: "StudySummary", participants: "Page[Participant]"
+) -> RenderableType:
+    """A study with its iterations, counts and (the first of) its participants."""
+    success = study.assignment.success
+    conditions = {
+        "address contains": success and success.url_contains,
+        "text contains": success and success.text_contains,
+    }
+    views: list[RenderableType] = [
+        _title(study.alias, study.name),
+        facts(
+            task=study.assignment.task,
+            done_when=" and ".join(f"{what} {text!r}" for what, text in conditions.items() if text),
+        ),
+        _counts(summary),
+    ]
+    if study.iterations:
+        table = columns("iteration", "", "where", "mind", "cap")
+        for iteration in study.iterations:
+            table.add_row(
+                plain(iteration.alias),
+                plain(iteration.label),
+                plain(iteration.content.get("url") or iteration.content.get("environment", "")),
+                plain(iteration.mind),
+                plain(iteration.max_interactions or ""),
+            )
+        views += [Text(), table]
+    if participants.items:
+        views += [Text(), participants_table(participants.items)]
+    if participants.next_cursor:
+        views.append(plain(f"… and more: understudy get {study.alias} --view per_participant", "dim"))
+    return Group(*views)
+
+
+def summary_view(summary: "StudySummary") -> RenderableType:
+    return Group(_title(summary.alias, summary.name), _counts(summary))
+
+
+def participants_table(participants: "Sequence[Participant]") -> Table:
+    """One a line; with a highlight where the view has them."""
+    highlights = any(getattr(one, "highlight", None) for one in participants)
+    extra = ["highlight"] if highlights else []
+    table = columns("participant", "name", "status", "outcome", "steps", *extra)
+    for one in participants:
+        cells = [
+            plain(one.alias),
+            plain(one.person_name),
+            status_text(one.status),
+            plain(one.error_kind, "red") if one.error_kind else plain(one.outcome or ""),
+            plain(f"{one.interaction_count}/{one.max_interactions}"),
+        ]
+        if highlights:
+            cells.append(plain(getattr(one, "highlight", None) or ""))
+        table.add_row(*cells)
+    return table
+
+
+def summary_counts(summary: "StudySummary") -> dict[str, int]:
+    return {status: getattr(summary, f"{status}_count") for status in STATUS_STYLES}
+
+
+def _title(alias: str, name: str) -> Text:
+    return Text.assemble(("Study ", "bold"), plain(alias, "bold"), "  ", plain(name))
+
+
+def _counts(summary: "StudySummary") -> Table:
+    return facts(
+        participants=counts_text(summary_counts(summary)),
+        outcomes=tally(summary.outcomes),
+        mood=tally(summary.sentiment),
+    )

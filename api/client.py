@@ -1,0 +1,331 @@
+"""The Python client: every tool of contract section 6 as a method.
+
+    with Understudy() as understudy:
+        study = understudy.study_create("Pickers", assignment={"task": "Read the shop in German"},
+                                        iteration={"content": {"environment": "web", "url": url}})
+        run = understudy.study_run(study.id, sample=5, wait=True)
+
+Answers are the models of `shared.envelopes`, ids UUIDs or aliases. Errors are raised as the classes of
+`shared.domain.errors`; only the methods that answer a RunStudyResponse (`study_run`, `simulation_extend`,
+`simulation_wait`) return it with `ok` false where nothing could be dispatched or the wait ran out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, overload
+from uuid import UUID
+
+import httpx
+
+from api.endpoint import Endpoint, find_endpoint
+from api.transport import Answer, Transport
+from shared.domain.ids import Kind, parse_ref
+from shared.envelopes import (
+    CancelEnvelope,
+    Interaction,
+    Iteration,
+    Page,
+    Participant,
+    People,
+    Person,
+    RunFailure,
+    RunSuccess,
+    Study,
+    StudyFull,
+    StudyPerParticipant,
+    StudySummary,
+    Transcript,
+)
+from shared.settings import Settings
+
+Id: TypeAlias = str | UUID
+View: TypeAlias = Literal["summary", "full", "per_participant"]
+Json: TypeAlias = Mapping[str, Any]
+
+
+class Understudy:
+    """A workspace on a server. Synchronous; may be shared by threads; close it or use it in a `with`.
+
+    Without `server` or `token` the settings count: `UNDERSTUDY_SERVER`, `UNDERSTUDY_TOKEN`, then the files
+    that `understudy up` left in `UNDERSTUDY_DATA_DIR`. `timeout_s` is for one answer; calls that wait get
+    their own timeout on top. `on_answer` is handed each answer's JSON exactly as it came, before it is read.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        on_answer: Callable[[bytes], None] | None = None,
+        wire: httpx.BaseTransport | None = None,
+    ) -> None:
+        if server is None or token is None:
+            found = find_endpoint(Settings())
+            server = found.server if server is None else server
+            token = found.token if token is None else token
+        self._transport = Transport(
+            Endpoint(server, token), timeout_s=timeout_s, on_answer=on_answer, wire=wire
+        )
+
+    @property
+    def server(self) -> str:
+        return self._transport.server
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Json | None = None,
+        body: Json | None = None,
+        wait_s: float = 0.0,
+    ) -> Answer:
+        """Any endpoint, its JSON as it came. `wait_s`: how long the request tells the server to wait."""
+        return self._transport.call(
+            method,
+            path,
+            params=params,
+            body=body,
+            wait_s=wait_s,
+            repeatable=method == "GET",
+            run_response=True,
+        )
+
+    # -- studies -------------------------------------------------------------------------------------------
+
+    def study_create(
+        self,
+        name: str,
+        *,
+        assignment: Json,
+        modality: str = "interactive",
+        questions: Sequence[str] | None = None,
+        iteration: Json | None = None,
+    ) -> StudyFull:
+        """A new study; with `iteration` its iteration A too."""
+        return self._transport.post(
+            StudyFull,
+            "/v1/studies",
+            {
+                "name": name,
+                "modality": modality,
+                "assignment": assignment,
+                "questions": questions,
+                "iteration": iteration,
+            },
+        )
+
+    def study_add_iteration(
+        self,
+        study_id: Id,
+        *,
+        content: Json,
+        max_interactions: int | None = None,
+        mind: str | None = None,
+        step_timeout: float | None = None,
+        run_timeout: float | None = None,
+    ) -> Iteration:
+        return self._transport.post(
+            Iteration,
+            f"/v1/studies/{_ref(Kind.STUDY, study_id)}/iterations",
+            {
+                "content": content,
+                "max_interactions": max_interactions,
+                "mind": mind,
+                "step_timeout": step_timeout,
+                "run_timeout": run_timeout,
+            },
+        )
+
+    def study_run(
+        self,
+        study_id: Id,
+        *,
+        iteration_id: Id | None = None,
+        person_ids: Sequence[Id] | None = None,
+        sample: int | None = None,
+        max_interactions: int | None = None,
+        seed: int | None = None,
+        wait: bool = False,
+        timeout: float = 600.0,
+    ) -> RunSuccess | RunFailure:
+        """Dispatch a participant per person; `wait` until all are terminal, or `timeout` seconds."""
+        body = {
+            "iteration_id": _text(iteration_id),
+            "person_ids": None if person_ids is None else [str(id_) for id_ in person_ids],
+            "sample": sample,
+            "max_interactions": max_interactions,
+            "seed": seed,
+            **_waiting(wait, timeout),
+        }
+        path = f"/v1/studies/{_ref(Kind.STUDY, study_id)}/run"
+        return self._transport.run(path, body, wait_s=timeout if wait else None)
+
+    def study_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Study]:
+        return self._transport.get(Page[Study], "/v1/studies", {"limit": limit, "cursor": cursor})
+
+    @overload
+    def study_get(self, study_id: Id, view: Literal["summary"]) -> StudySummary: ...
+    @overload
+    def study_get(self, study_id: Id, view: Literal["full"] = "full") -> StudyFull: ...
+    @overload
+    def study_get(self, study_id: Id, view: Literal["per_participant"]) -> StudyPerParticipant: ...
+    def study_get(self, study_id: Id, view: View = "full") -> StudySummary | StudyFull | StudyPerParticipant:
+        models: dict[str, type[StudySummary | StudyFull]] = {
+            "summary": StudySummary,
+            "full": StudyFull,
+            "per_participant": StudyPerParticipant,
+        }
+        return self._transport.get(models[view], f"/v1/studies/{_ref(Kind.STUDY, study_id)}", {"view": view})
+
+    # -- people --------------------------------------------------------------------------------------------
+
+    @overload
+    def person_create(self, person: Json) -> Person: ...
+    @overload
+    def person_create(self, *, people: Sequence[Json]) -> People: ...
+    @overload
+    def person_create(self, *, generate: int, seed: int | None = None) -> People: ...
+    def person_create(
+        self,
+        person: Json | None = None,
+        *,
+        people: Sequence[Json] | None = None,
+        generate: int | None = None,
+        seed: int | None = None,
+    ) -> Person | People:
+        """One person, several, or `generate` made-up ones (the same for the same `seed`)."""
+        if person is not None:
+            return self._transport.post(Person, "/v1/people", person)
+        return self._transport.post(
+            People, "/v1/people", {"people": people, "generate": generate, "seed": seed}
+        )
+
+    def person_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Person]:
+        return self._transport.get(Page[Person], "/v1/people", {"limit": limit, "cursor": cursor})
+
+    def person_get(self, person_id: Id) -> Person:
+        return self._transport.get(Person, f"/v1/people/{_ref(Kind.PERSON, person_id)}")
+
+    # -- participants --------------------------------------------------------------------------------------
+
+    def participant_get(self, participant_id: Id) -> Participant:
+        return self._transport.get(Participant, f"/v1/participants/{_ref(Kind.PARTICIPANT, participant_id)}")
+
+    def participant_list(
+        self,
+        *,
+        study_id: Id | None = None,
+        iteration_id: Id | None = None,
+        ask_id: Id | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Participant]:
+        return self._transport.get(
+            Page[Participant],
+            "/v1/participants",
+            {
+                "study_id": _text(study_id),
+                "iteration_id": _text(iteration_id),
+                "ask_id": _text(ask_id),
+                "status": status,
+                "limit": limit,
+                "cursor": cursor,
+            },
+        )
+
+    def participant_interactions(
+        self, participant_id: Id, *, own: bool = False, limit: int | None = None, cursor: str | None = None
+    ) -> Page[Interaction]:
+        """The journey over the whole lineage, oldest first; with `own` only what this participant added."""
+        return self._transport.get(
+            Page[Interaction],
+            f"/v1/participants/{_ref(Kind.PARTICIPANT, participant_id)}/interactions",
+            {"own": "true" if own else None, "limit": limit, "cursor": cursor},
+        )
+
+    def participant_transcript(self, participant_id: Id) -> Transcript:
+        return self._transport.get(
+            Transcript, f"/v1/participants/{_ref(Kind.PARTICIPANT, participant_id)}/transcript"
+        )
+
+    # -- simulations ---------------------------------------------------------------------------------------
+
+    def simulation_cancel(
+        self,
+        *,
+        participant_id: Id | None = None,
+        study_id: Id | None = None,
+        iteration_id: Id | None = None,
+        ask_id: Id | None = None,
+        round: int | None = None,  # noqa: A002 - the tool's documented name
+    ) -> CancelEnvelope:
+        """Stop whatever is active in exactly one scope; final when this returns, and safe to repeat."""
+        body = {
+            "participant_id": _text(participant_id),
+            "study_id": _text(study_id),
+            "iteration_id": _text(iteration_id),
+            "ask_id": _text(ask_id),
+            "round": round,
+        }
+        return self._transport.post(CancelEnvelope, "/v1/simulations/cancel", body, repeatable=True)
+
+    def simulation_extend(
+        self,
+        participant_id: Id,
+        *,
+        additional_steps: int = 10,
+        instruction: str | None = None,
+        wait: bool = False,
+        timeout: float = 600.0,
+    ) -> RunSuccess | RunFailure:
+        """Go on from a terminal participant's last interaction as a new participant.
+
+        Repeating it makes another one: to wait again, use `simulation_wait`.
+        """
+        body = {
+            "participant_id": str(participant_id),
+            "additional_steps": additional_steps,
+            "instruction": instruction,
+            **_waiting(wait, timeout),
+        }
+        return self._transport.run("/v1/simulations/extend", body, wait_s=timeout if wait else None)
+
+    def simulation_wait(
+        self, participant_ids: Sequence[Id], *, timeout: float = 600.0
+    ) -> RunSuccess | RunFailure:
+        """Until all are terminal or `timeout` seconds passed. Giving up waiting never ends a run."""
+        body = {"participant_ids": [str(id_) for id_ in participant_ids], "timeout": timeout}
+        return self._transport.run("/v1/simulations/wait", body, wait_s=timeout, repeatable=True)
+
+    def health(self) -> dict[str, Any]:
+        """What the server says when asked whether it is ready; ServiceUnavailable if it is not."""
+        return self._transport.get(dict[str, Any], "/readyz", needs_token=False)
+
+
+def _ref(kind: Kind, id_: Id) -> str:
+    # Read before it becomes part of a path: "../people" is no participant.
+    ref = parse_ref(kind, str(id_), f"{kind.name.lower()}_id")
+    return ref.alias or str(ref.uuid)
+
+
+def _text(id_: Id | None) -> str | None:
+    return None if id_ is None else str(id_)
+
+
+def _waiting(wait: bool, timeout: float) -> dict[str, Any]:
+    # A server may allow less than our default: not to be told where nothing waits.
+    return {"wait": True, "timeout": timeout} if wait else {}

@@ -1,0 +1,161 @@
+"""What callers may send, field by field. Strict: no unknown fields, no numbers in strings, no bools for ints.
+
+Bounds that are settings are checked by the service; what is here never changes. Source: contract section 6.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from shared.domain.extension import DEFAULT_ADDITIONAL_STEPS
+from shared.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH
+
+DEFAULT_WAIT_S = 600.0
+MAX_INTERACTIONS = 1_000
+#: Longest step and longest run that an iteration may allow, in seconds.
+MAX_STEP_TIMEOUT_S = 3_600
+MAX_RUN_TIMEOUT_S = 86_400
+MAX_SEED = 2**63 - 1
+#: People of one request.
+MAX_PEOPLE = 10_000
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(min_length=1, max_length=4_000)]
+Id = Annotated[str, Field(max_length=100, description="UUID or alias.")]
+Steps = Annotated[int, Field(ge=1, le=MAX_INTERACTIONS)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Timeout = Annotated[float, Field(gt=0, description="Seconds to wait.")]
+
+
+class Request(BaseModel):
+    """Base of all requests."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+# -- studies -----------------------------------------------------------------------------------------------
+
+
+class SuccessRequest(Request):
+    """When the assignment counts as done; both given = both must hold."""
+
+    url_contains: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    text_contains: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.url_contains is None and self.text_contains is None:
+            raise ValueError("give url_contains, text_contains or both, or leave success out")
+        return self
+
+
+class AssignmentRequest(Request):
+    task: Text
+    success: SuccessRequest | None = None
+
+
+class IterationRequest(Request):
+    """One version of what people act on."""
+
+    content: dict[str, Any] = Field(
+        description='What to act on: {"environment": "web", "url": "https://…"}.',
+        examples=[{"environment": "web", "url": "https://shop.example/"}],
+    )
+    max_interactions: Steps | None = None
+    mind: Name = "heuristic"
+    step_timeout: Annotated[float, Field(gt=0, le=MAX_STEP_TIMEOUT_S)] = 60
+    run_timeout: Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S)] = 3600
+
+
+class StudyRequest(Request):
+    name: Name
+    modality: Literal["interactive", "chat", "text"]
+    assignment: AssignmentRequest
+    questions: Annotated[list[Text], Field(max_length=100)] | None = None
+    iteration: IterationRequest | None = Field(
+        default=None, description="Its first iteration, made together with the study."
+    )
+
+
+class StudyRunRequest(Request):
+    iteration_id: Id | None = Field(default=None, description="Default: the study's latest.")
+    person_ids: Annotated[list[Id], Field(min_length=1)] | None = None
+    sample: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="So many different people of the workspace, chosen by `seed`."
+    )
+    max_interactions: Steps | None = None
+    seed: Seed | None = None
+    wait: bool = False
+    timeout: Timeout = DEFAULT_WAIT_S
+
+    @model_validator(mode="after")
+    def _says_who(self) -> Self:
+        if (self.person_ids is None) == (self.sample is None):
+            raise ValueError("give exactly one of person_ids and sample")
+        return self
+
+
+# -- people ------------------------------------------------------------------------------------------------
+
+
+class PersonRequest(Request):
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+    age: Annotated[int, Field(ge=0, le=MAX_AGE)]
+    country: Annotated[str, Field(min_length=1, max_length=MAX_CODE_LENGTH)]
+    language: Annotated[str, Field(min_length=1, max_length=MAX_CODE_LENGTH)]
+    traits: dict[str, Any] = Field(default_factory=dict)
+    bio: Annotated[str, Field(max_length=4_000)] = ""
+
+
+class PeopleRequest(Request):
+    people: Annotated[list[PersonRequest], Field(min_length=1, max_length=MAX_PEOPLE)]
+
+
+class GenerateRequest(Request):
+    generate: Annotated[int, Field(ge=1, le=MAX_PEOPLE)]
+    seed: Seed | None = None
+
+
+def _person_form(body: Any) -> str:
+    """Which of the three forms a body means, so that its problems are told for that one only."""
+    fields = body if isinstance(body, dict) else {}
+    return next((form for form in ("people", "generate") if form in fields), "person")
+
+
+PersonCreateRequest = Annotated[
+    Annotated[PersonRequest, Tag("person")]
+    | Annotated[PeopleRequest, Tag("people")]
+    | Annotated[GenerateRequest, Tag("generate")],
+    Discriminator(_person_form),
+]
+
+
+# -- simulations -------------------------------------------------------------------------------------------
+
+
+class CancelRequest(Request):
+    """Exactly one scope; `round` only with `ask_id`."""
+
+    participant_id: Id | None = None
+    study_id: Id | None = None
+    iteration_id: Id | None = None
+    ask_id: Id | None = None
+    round: int | None = Field(default=None, description="Counts from 1; only with ask_id.")
+
+
+class ExtendOptions(Request):
+    additional_steps: int = Field(
+        default=DEFAULT_ADDITIONAL_STEPS, description="Interactions allowed past the original cap."
+    )
+    instruction: str | None = Field(default=None, description="Overriding direction for the rest of the run.")
+    wait: bool = False
+    timeout: Timeout = DEFAULT_WAIT_S
+
+
+class ExtendRequest(ExtendOptions):
+    participant_id: Id
+
+
+class WaitRequest(Request):
+    participant_ids: Annotated[list[Id], Field(min_length=1, max_length=10_000)]
+    timeout: Timeout = DEFAULT_WAIT_S

@@ -1,0 +1,91 @@
+"""Every error as its documented body, whoever raised it; never a traceback."""
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.service.response import failure
+from shared.domain.errors import NotFound, UnderstudyError, ValidationError
+from shared.envelopes import ErrorBody
+
+log = logging.getLogger(__name__)
+
+#: These answer a RunStudyResponse whatever happens. Source: contract section 5.
+_RUN_RESPONSE = re.compile(
+    r"/v1/(studies/[^/]+/run|simulations/extend|participants/[^/]+/extend|simulations/wait)"
+)
+_MAX_PROBLEMS = 5
+#: nginx's number for an answer that nobody waits for.
+_CLIENT_CLOSED_REQUEST = 499
+#: Characters of a name somebody sent that are repeated to them.
+_MAX_NAME = 100
+
+
+class ClientGone(Exception):
+    """The client went away while it waited; nobody is there to be answered."""
+
+
+def error_response(request: Request, error: UnderstudyError, http_status: int | None = None) -> JSONResponse:
+    """The body of `error` in the form this path answers in."""
+    if _RUN_RESPONSE.fullmatch(request.url.path):
+        body: Any = failure(error).model_dump(mode="json")
+    else:
+        body = ErrorBody(
+            error=str(error),
+            error_code=error.code,
+            retryable=error.rule.retryable,
+            suggestions=list(error.suggestions),
+        ).model_dump(mode="json")
+    headers = {"WWW-Authenticate": "Bearer"} if error.code == "auth_failed" else None
+    return JSONResponse(body, status_code=http_status or error.rule.http_status, headers=headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Have `app` answer every error this way."""
+
+    @app.exception_handler(UnderstudyError)
+    async def ours(request: Request, error: UnderstudyError) -> JSONResponse:
+        return error_response(request, error)
+
+    @app.exception_handler(ClientGone)
+    async def gone(_request: Request, _error: ClientGone) -> Response:
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return error_response(request, ValidationError(_told(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
+        here = f"{request.method} {request.url.path[:_MAX_NAME]}"
+        if error.status_code == 405:
+            return error_response(request, NotFound(f"{here}: this method is not for here."), http_status=405)
+        if error.status_code == 404:
+            missing = NotFound(f"{here}: nothing is here.", suggestions=("See /docs for what there is.",))
+            return error_response(request, missing)
+        kind = ValidationError if error.status_code < 500 else UnderstudyError
+        return error_response(request, kind(str(error.detail)), http_status=error.status_code)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return error_response(request, UnderstudyError("Something broke here; the server's log says what."))
+
+
+def _told(problems: Sequence[dict[str, Any]]) -> str:
+    """Each problem as `field: what is wrong`. What was sent is not repeated: it may be anything."""
+    told = []
+    for problem in problems[:_MAX_PROBLEMS]:
+        where = ".".join(str(part)[:_MAX_NAME] for part in problem["loc"][1:])
+        what = str(problem["msg"]).removeprefix("Value error, ")
+        told.append(f"{where}: {what}" if where else what)
+    if len(problems) > _MAX_PROBLEMS:
+        told.append(f"and {len(problems) - _MAX_PROBLEMS} more")
+    return "; ".join(told)

@@ -1,0 +1,140 @@
+"""What every request to `/v1` passes before any endpoint sees it: token, size, and strict JSON."""
+
+import json
+import re
+from typing import Any
+from uuid import UUID
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.rest.errors import error_response
+from api.service import Service
+from shared.domain.errors import AuthFailed, UnderstudyError, ValidationError
+from shared.store.workspaces import authenticate
+
+MIB = 1024 * 1024
+MAX_BODY = MIB
+#: A panel of ten thousand people takes more.
+MAX_PEOPLE_BODY = 16 * MIB
+#: Levels of lists and objects in a body.
+MAX_DEPTH = 64
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class TooLarge(ValidationError):
+    """The body is over the limit."""
+
+
+class NotJson(ValidationError):
+    """The body is not JSON."""
+
+
+class Gate:
+    """ASGI middleware. Puts the token's workspace into the request's state as `workspace_id`."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            scope.setdefault("state", {})["workspace_id"] = await self._workspace(request)
+            body = await _read(request)
+            if body:
+                _check_json(body)
+        except TooLarge as error:
+            await error_response(request, error, http_status=413)(scope, receive, send)
+        except NotJson as error:
+            await error_response(request, error, http_status=400)(scope, receive, send)
+        except UnderstudyError as error:
+            await error_response(request, error)(scope, receive, send)
+        else:
+            await self._app(_as_json(scope, body), _replayed(body, receive), send)
+
+    async def _workspace(self, request: Request) -> UUID:
+        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secret.strip():
+            raise AuthFailed(
+                "A bearer token is needed.", suggestions=("Send the header `Authorization: Bearer TOKEN`.",)
+            )
+
+        def look_up() -> UUID:
+            with self._service.store.read() as connection:
+                return authenticate(connection, secret.strip())
+
+        return await run_in_threadpool(look_up)
+
+
+async def _read(request: Request) -> bytes:
+    most = MAX_PEOPLE_BODY if request.url.path == "/v1/people" else MAX_BODY
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise TooLarge(f"The body is over the limit of {most // MIB} MiB.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _check_json(body: bytes) -> None:
+    """Raises NotJson, or ValidationError for JSON that no store could keep or no number could be."""
+    try:
+        value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise NotJson(f"The body is not JSON: {str(error)[:200]}.") from error
+    _check_value(value, 1)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a field is given twice")
+    return value
+
+
+def _check_value(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValidationError(f"The body is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, str):
+        if _UNSTORABLE.search(value):
+            raise ValidationError("A text in the body has a NUL or a lone surrogate; leave it out.")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_value(name, depth)
+            _check_value(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_value(item, depth + 1)
+
+
+def _as_json(scope: Scope, body: bytes) -> Scope:
+    """A body is JSON whatever its Content-Type says: there is nothing else it could be."""
+    if not body:
+        return scope
+    headers = [header for header in scope["headers"] if header[0] != b"content-type"]
+    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """The body once more, then whatever else comes: a disconnect, for instance."""
+    sent = False
+
+    async def replay() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

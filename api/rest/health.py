@@ -1,0 +1,29 @@
+"""Is it alive, and is it ready? Without a token."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.rest.inputs import TheService
+from api.service.health import check_ready
+
+router = APIRouter(tags=["health"])
+
+
+class Alive(BaseModel):
+    status: str = "ok"
+
+
+class Ready(Alive):
+    workers: int
+
+
+@router.get("/healthz")
+async def alive() -> Alive:
+    """This process answers."""
+    return Alive()
+
+
+@router.get("/readyz")
+def ready(service: TheService) -> Ready:
+    """Store and broker answer; how many worker processes there are. 503 with an error body otherwise."""
+    return Ready(workers=check_ready(service))

@@ -1,0 +1,51 @@
+"""What endpoints are handed: the service, the caller's workspace, and strict query parameters."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import BeforeValidator
+
+from api.service import Service
+
+DEFAULT_PAGE = 50
+MAX_PAGE = 500
+
+MAX_ID_LENGTH = 100
+
+
+async def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def _workspace(request: Request) -> UUID:
+    workspace_id: UUID = request.state.workspace_id
+    return workspace_id
+
+
+def _whole_number(value: object) -> object:
+    """Query strings are text; only plain digits are a number."""
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit() and len(value) < 10):
+            raise ValueError("give a whole number in plain digits")
+        return int(value)
+    return value
+
+
+def _flag(value: object) -> object:
+    if isinstance(value, str):
+        if value not in {"true", "false"}:
+            raise ValueError("give true or false")
+        return value == "true"
+    return value
+
+
+TheService = Annotated[Service, Depends(_service)]
+Workspace = Annotated[UUID, Depends(_workspace)]
+IdInPath = Annotated[str, Path(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
+IdInQuery = Annotated[str | None, Query(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
+Limit = Annotated[int, BeforeValidator(_whole_number), Query(ge=1, le=MAX_PAGE)]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
+Flag = Annotated[bool, BeforeValidator(_flag), Query()]
+View = Literal["summary", "full", "per_participant"]

@@ -1,0 +1,138 @@
+"""Studies, people and participants over REST."""
+
+from fastapi import APIRouter
+
+from api.requests import IterationRequest, PeopleRequest, PersonCreateRequest, PersonRequest, StudyRequest
+from api.rest.inputs import (
+    DEFAULT_PAGE,
+    Cursor,
+    Flag,
+    IdInPath,
+    IdInQuery,
+    Limit,
+    TheService,
+    View,
+    Workspace,
+)
+from api.service import participants, people, studies
+from shared import envelopes
+from shared.domain.lifecycle import Status
+
+router = APIRouter()
+
+
+@router.post("/studies", status_code=201, tags=["studies"], summary="study_create")
+def study_create(request: StudyRequest, service: TheService, workspace: Workspace) -> envelopes.StudyFull:
+    """Create a study, with its first iteration if one is given."""
+    return studies.create_study(service, workspace, request)
+
+
+@router.post(
+    "/studies/{study_id}/iterations", status_code=201, tags=["studies"], summary="study_add_iteration"
+)
+def study_add_iteration(
+    study_id: IdInPath, request: IterationRequest, service: TheService, workspace: Workspace
+) -> envelopes.Iteration:
+    """Add an iteration: another version of what people act on."""
+    return studies.add_iteration(service, workspace, study_id, request)
+
+
+@router.get("/studies", tags=["studies"], summary="study_get (list)")
+def study_list(
+    service: TheService, workspace: Workspace, cursor: Cursor = None, limit: Limit = DEFAULT_PAGE
+) -> envelopes.Page[envelopes.Study]:
+    """Studies in order of creation."""
+    return studies.list_studies(service, workspace, cursor, limit)
+
+
+@router.get("/studies/{study_id}", tags=["studies"], summary="study_get")
+def study_get(
+    study_id: IdInPath, service: TheService, workspace: Workspace, view: View = "summary"
+) -> envelopes.StudyPerParticipant | envelopes.StudySummary | envelopes.StudyFull:
+    """A study: `summary` of how its participants stand, `full` with its iterations, or `per_participant`."""
+    if view == "full":
+        return studies.get_full(service, workspace, study_id)
+    if view == "per_participant":
+        return studies.get_per_participant(service, workspace, study_id)
+    return studies.get_summary(service, workspace, study_id)
+
+
+@router.post("/people", status_code=201, tags=["people"], summary="person_create")
+def person_create(
+    request: PersonCreateRequest, service: TheService, workspace: Workspace
+) -> envelopes.Person | envelopes.People:
+    """Create one person, several (`people`), or a made-up panel (`generate`)."""
+    if isinstance(request, PersonRequest):
+        return people.create_people(service, workspace, [request])[0]
+    if isinstance(request, PeopleRequest):
+        return envelopes.People(items=people.create_people(service, workspace, request.people))
+    return envelopes.People(items=people.generate(service, workspace, request))
+
+
+@router.get("/people", tags=["people"], summary="person_get (list)")
+def person_list(
+    service: TheService, workspace: Workspace, cursor: Cursor = None, limit: Limit = DEFAULT_PAGE
+) -> envelopes.Page[envelopes.Person]:
+    """People in order of creation."""
+    return people.list_people(service, workspace, cursor, limit)
+
+
+@router.get("/people/{person_id}", tags=["people"], summary="person_get")
+def person_get(person_id: IdInPath, service: TheService, workspace: Workspace) -> envelopes.Person:
+    """One person."""
+    return people.get_person(service, workspace, person_id)
+
+
+@router.get("/participants", tags=["participants"], summary="participant_get (list)")
+def participant_list(
+    service: TheService,
+    workspace: Workspace,
+    study_id: IdInQuery = None,
+    iteration_id: IdInQuery = None,
+    ask_id: IdInQuery = None,
+    status: Status | None = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_PAGE,
+) -> envelopes.Page[envelopes.Participant]:
+    """Participants in order of creation, of one study, iteration or ask, or of the workspace."""
+    return participants.list_participants(
+        service,
+        workspace,
+        study_id=study_id,
+        iteration_id=iteration_id,
+        ask_id=ask_id,
+        status=status,
+        cursor=cursor,
+        limit=limit,
+    )
+
+
+@router.get("/participants/{participant_id}", tags=["participants"], summary="participant_get")
+def participant_get(
+    participant_id: IdInPath, service: TheService, workspace: Workspace
+) -> envelopes.Participant:
+    """One participant."""
+    return participants.get_participant(service, workspace, participant_id)
+
+
+@router.get("/participants/{participant_id}/interactions", tags=["participants"])
+def participant_interactions(
+    participant_id: IdInPath,
+    service: TheService,
+    workspace: Workspace,
+    own: Flag = False,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_PAGE,
+) -> envelopes.Page[envelopes.Interaction]:
+    """The journey over the whole lineage, or with `own=true` only what this participant did itself."""
+    return participants.get_interactions(
+        service, workspace, participant_id, own=own, cursor=cursor, limit=limit
+    )
+
+
+@router.get("/participants/{participant_id}/transcript", tags=["participants"])
+def participant_transcript(
+    participant_id: IdInPath, service: TheService, workspace: Workspace
+) -> envelopes.Transcript:
+    """The whole run in words, over the lineage."""
+    return participants.get_transcript(service, workspace, participant_id)

@@ -1,0 +1,124 @@
+"""Run, cancel, extend and wait over REST."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from api.requests import CancelRequest, ExtendOptions, ExtendRequest, StudyRunRequest, WaitRequest
+from api.rest.errors import ClientGone
+from api.rest.inputs import IdInPath, TheService, Workspace
+from api.service import Service
+from api.service.cancel import cancel
+from api.service.dispatching import extend, find_dispatched, run_study
+from api.service.response import answer, answer_when_done, check_timeout
+from shared.domain.cancellation import GivenScope, parse_scope
+from shared.domain.errors import ERROR_RULES
+from shared.envelopes import CancelEnvelope, Dispatch, RunStudyResponse, RunSuccess
+
+router = APIRouter(tags=["simulations"])
+
+Result = TypeVar("Result")
+
+
+class Caller(NamedTuple):
+    """Who waits for a dispatch: the service it asked, for which workspace, and its connection."""
+
+    service: Service
+    workspace_id: UUID
+    request: Request
+    response: Response
+
+    async def answered(self, dispatch: Dispatch, timeout_s: float, *, wait: bool) -> RunStudyResponse:
+        """A dispatch at once, or when it is done or the wait has run out."""
+        if not wait:
+            return await asyncio.to_thread(answer, self.service, self.workspace_id, dispatch, timeout_s)
+        waiting = answer_when_done(self.service, self.workspace_id, dispatch, timeout_s)
+        result = await self._while_connected(waiting)
+        timed_out = ERROR_RULES["wait_timeout"].http_status
+        self.response.status_code = 200 if isinstance(result, RunSuccess) else timed_out
+        return result
+
+    async def _while_connected(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """The result of `work`; it is cancelled, and ClientGone raised, when the client goes away."""
+        working = asyncio.create_task(work)
+        leaving = asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientGone
+            return working.result()
+        finally:
+            working.cancel()
+            leaving.cancel()
+
+    async def _gone(self) -> None:
+        # The body has been read: the next message can only be the disconnect.
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+
+
+async def _caller(request: Request, response: Response, service: TheService, workspace: Workspace) -> Caller:
+    return Caller(service, workspace, request, response)
+
+
+TheCaller = Annotated[Caller, Depends(_caller)]
+
+
+@router.post("/studies/{study_id}/run", status_code=202, summary="study_run")
+async def study_run(study_id: IdInPath, body: StudyRunRequest, caller: TheCaller) -> RunStudyResponse:
+    """Create one participant per person and have them run."""
+    check_timeout(caller.service, body.timeout)
+    dispatch = await asyncio.to_thread(run_study, caller.service, caller.workspace_id, study_id, body)
+    return await caller.answered(dispatch, body.timeout, wait=body.wait)
+
+
+@router.post("/simulations/cancel", summary="simulation_cancel")
+def simulation_cancel(body: CancelRequest, service: TheService, workspace: Workspace) -> CancelEnvelope:
+    """Stop what is queued or runs, by exactly one scope. What is stored stays: it can be extended."""
+    scope = parse_scope(
+        participant_id=body.participant_id,
+        study_id=body.study_id,
+        iteration_id=body.iteration_id,
+        ask_id=body.ask_id,
+        round_number=body.round,
+    )
+    return cancel(service, workspace, scope)
+
+
+@router.post("/participants/{participant_id}/cancel", summary="simulation_cancel (one)")
+def participant_cancel(participant_id: IdInPath, service: TheService, workspace: Workspace) -> CancelEnvelope:
+    """`simulation_cancel` with this participant as its scope."""
+    return cancel(service, workspace, GivenScope("participant_id", participant_id, None))
+
+
+@router.post("/simulations/extend", status_code=202, summary="simulation_extend")
+async def simulation_extend(body: ExtendRequest, caller: TheCaller) -> RunStudyResponse:
+    """Have a new participant go on where a terminal one ended; the source stays as it is."""
+    return await _extend(body.participant_id, body, caller)
+
+
+@router.post("/participants/{participant_id}/extend", status_code=202, summary="simulation_extend (one)")
+async def participant_extend(
+    participant_id: IdInPath, caller: TheCaller, body: ExtendOptions | None = None
+) -> RunStudyResponse:
+    """`simulation_extend` with this participant as its source."""
+    return await _extend(participant_id, body or ExtendOptions(), caller)
+
+
+async def _extend(source: str, options: ExtendOptions, caller: Caller) -> RunStudyResponse:
+    check_timeout(caller.service, options.timeout)
+    dispatch = await asyncio.to_thread(extend, caller.service, caller.workspace_id, source, options)
+    return await caller.answered(dispatch, options.timeout, wait=options.wait)
+
+
+@router.post("/simulations/wait", summary="simulation_wait")
+async def simulation_wait(body: WaitRequest, caller: TheCaller) -> RunStudyResponse:
+    """Wait until all of these are terminal, or `timeout` passes; the runs go on either way."""
+    check_timeout(caller.service, body.timeout)
+    dispatch = await asyncio.to_thread(
+        find_dispatched, caller.service, caller.workspace_id, body.participant_ids
+    )
+    return await caller.answered(dispatch, body.timeout, wait=True)

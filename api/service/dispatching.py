@@ -1,0 +1,120 @@
+"""study_run, simulation_extend and the dispatch of simulation_wait: what makes participants run.
+
+Each commits first and publishes behind the answer: what is answered is dispatched, whatever the broker does.
+"""
+
+import secrets
+from uuid import UUID
+
+from api.requests import ExtendOptions, StudyRunRequest
+from api.service import Service
+from shared.domain.errors import NotFound, ValidationError
+from shared.domain.extension import plan_extension, source_not_terminal
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import Status
+from shared.envelopes import Dispatch
+from shared.store import Connection, dispatch, participants, people, studies
+from shared.store.aliases import find
+
+DEFAULT_MAX_INTERACTIONS = 20
+
+
+def run_study(service: Service, workspace_id: UUID, study_ref: str, request: StudyRunRequest) -> Dispatch:
+    """Make one participant per person, in one transaction, and have them run.
+
+    Raises NotFound, ValidationError.
+    """
+    seed = secrets.randbits(31) if request.seed is None else request.seed
+
+    def create(connection: Connection) -> Dispatch:
+        study = find(connection, workspace_id, Kind.STUDY, study_ref, "study_id")
+        iteration = studies.iteration_to_run(connection, workspace_id, study.id, request.iteration_id)
+        if iteration is None:
+            raise _no_iteration(study.alias, request.iteration_id)
+        person_ids = _people(service, connection, workspace_id, request, seed)
+        max_interactions = request.max_interactions or iteration.max_interactions or DEFAULT_MAX_INTERACTIONS
+        aliases = dispatch.insert_participants(
+            connection,
+            workspace_id,
+            person_ids,
+            study_id=study.id,
+            iteration_id=iteration.id,
+            max_interactions=max_interactions,
+            seed=seed,
+        )
+        return Dispatch(
+            participant_ids=list(aliases),
+            aliases=list(aliases.values()),
+            study_id=study.id,
+            iteration_id=iteration.id,
+            max_interactions=max_interactions,
+        )
+
+    made = service.store.write(create)
+    service.publisher.dispatch_soon(made.participant_ids)
+    return made
+
+
+def _no_iteration(study_alias: str, iteration_ref: str | None) -> NotFound | ValidationError:
+    if iteration_ref is None:
+        return ValidationError(
+            f"Study {study_alias} has no iteration to run.",
+            suggestions=("Add one with study_add_iteration.",),
+        )
+    return NotFound(f"There is no iteration {iteration_ref} in study {study_alias}.")
+
+
+def _people(
+    service: Service, connection: Connection, workspace_id: UUID, request: StudyRunRequest, seed: int
+) -> list[UUID]:
+    refs = request.person_ids
+    count = len(refs) if refs is not None else request.sample or 0
+    most = service.settings.max_participants_per_run
+    if count > most:
+        raise ValidationError(f"One run takes at most {most:,} participants; {count:,} were asked for.")
+    if refs is None:
+        return people.sample_people(connection, workspace_id, count, seed)
+    ids = people.resolve_people(connection, workspace_id, refs)
+    if len(set(ids)) < len(ids):
+        raise ValidationError("person_ids names a person twice; one person takes part once in a run.")
+    return ids
+
+
+def extend(service: Service, workspace_id: UUID, source_ref: str, request: ExtendOptions) -> Dispatch:
+    """Have a new participant go on where a terminal one ended; the source stays as it is.
+
+    Raises NotFound, ValidationError. Of several extends of one source each makes a participant.
+    """
+    extension = plan_extension(
+        request.additional_steps, request.instruction, service.settings.max_additional_steps
+    )
+
+    def create(connection: Connection) -> Dispatch:
+        source = find(connection, workspace_id, Kind.PARTICIPANT, source_ref, "participant_id")
+        child = dispatch.branch(
+            connection, workspace_id, source.id, extension.additional_steps, extension.instruction
+        )
+        if child is None:
+            raise source_not_terminal(source.alias, Status(source.status))
+        return Dispatch(
+            participant_ids=[child.id],
+            aliases=[child.alias],
+            study_id=child.study_id,
+            iteration_id=child.iteration_id,
+            ask_id=child.ask_id,
+            round=child.round,
+            extended_from=child.extended_from,
+            inherited_interactions=child.branched_at,
+            max_interactions=child.max_interactions,
+        )
+
+    made = service.store.write(create)
+    service.publisher.dispatch_soon(made.participant_ids)
+    return made
+
+
+def find_dispatched(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:
+    """What simulation_wait waits for: each participant once, in the order given. Raises NotFound."""
+    with service.store.read() as connection:
+        rows = participants.find_participants(connection, workspace_id, refs)
+    return Dispatch(participant_ids=[row.id for row in rows], aliases=[row.alias for row in rows])

@@ -1,0 +1,132 @@
+"""RunStudyResponse: what run, extend and wait answer. Source: contract section 5."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+from api.requests import DEFAULT_WAIT_S
+from api.service import Service
+from shared.domain.errors import ERROR_RULES, UnderstudyError, ValidationError
+from shared.domain.lifecycle import TERMINAL
+from shared.envelopes import (
+    Dispatch,
+    NextAction,
+    ParticipantState,
+    Progress,
+    RunFailure,
+    RunSuccess,
+)
+from shared.store import participants
+from shared.store.engine import AnyRow
+
+#: Ids that `next_action` names one by one; for more it points at the study.
+MAX_IDS_TO_WAIT_FOR = 100
+POLL_AFTER_S = 5
+
+
+def check_timeout(service: Service, timeout_s: float) -> None:
+    """Raises ValidationError when `timeout_s` is beyond what this server waits."""
+    most = service.settings.max_wait_s
+    if timeout_s > most:
+        raise ValidationError(f"timeout must be at most {most:g} seconds; {timeout_s:g} was given.")
+
+
+def answer(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:
+    """How the dispatched participants stand now, and how to go on while one of them is not terminal."""
+    states = _states(service, workspace_id, dispatch.participant_ids)
+    return RunSuccess(
+        dispatch=dispatch,
+        participants=[
+            ParticipantState(
+                participant_id=row.id,
+                status=row.status,
+                outcome=row.outcome,
+                interaction_count=row.interaction_count,
+                error_kind=row.error_kind,
+            )
+            for row in states
+        ],
+        next_action=_next_action(states, _wait_again_s(service, timeout_s)),
+    )
+
+
+async def answer_when_done(
+    service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float
+) -> RunSuccess | RunFailure:
+    """Wait until every dispatched participant is terminal; `wait_timeout` when `timeout_s` passes first.
+
+    The runs go on either way, and when the caller goes away.
+    """
+    ids = dispatch.participant_ids
+
+    def done() -> bool:
+        return all(row.status in TERMINAL for row in _states(service, workspace_id, ids))
+
+    await service.waiting.until(ids, done, timeout_s)
+    # What is true now counts, not why the wait ended.
+    result = await asyncio.to_thread(answer, service, workspace_id, dispatch, timeout_s)
+    return result if result.next_action is None else _wait_timeout(result, timeout_s)
+
+
+def failure(error: UnderstudyError) -> RunFailure:
+    """The body for a dispatch that did not happen."""
+    return RunFailure(
+        error_kind=error.code,
+        error_code=error.code,
+        error=str(error),
+        retryable=error.rule.retryable,
+        suggestions=list(error.suggestions),
+    )
+
+
+def _states(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
+    with service.store.read() as connection:
+        return participants.states(connection, workspace_id, ids)
+
+
+def _wait_timeout(result: RunSuccess, timeout_s: float) -> RunFailure:
+    done = sum(state.status in TERMINAL for state in result.participants)
+    total = len(result.participants)
+    return RunFailure(
+        error_kind="wait_timeout",
+        error_code="wait_timeout",
+        error=f"After {timeout_s:g} s {done} of {total} are done; the rest goes on running.",
+        retryable=ERROR_RULES["wait_timeout"].retryable,
+        suggestions=["Follow next_action to wait on. Do not dispatch again: the runs are there."],
+        dispatch=result.dispatch,
+        participants=result.participants,
+        progress=Progress(done=done, total=total),
+        next_action=result.next_action,
+    )
+
+
+def _wait_again_s(service: Service, timeout_s: float) -> float:
+    """How long to wait next: a wait that was too short must not be advised again."""
+    return min(max(timeout_s, DEFAULT_WAIT_S), service.settings.max_wait_s)
+
+
+def _next_action(states: Sequence[AnyRow], timeout_s: float) -> NextAction | None:
+    unfinished = [row for row in states if row.status not in TERMINAL]
+    if not unfinished:
+        return None
+    why = f"{len(unfinished)} of {len(states)} participants are not terminal yet."
+    if len(states) <= MAX_IDS_TO_WAIT_FOR:
+        return NextAction(
+            tool="simulation_wait",
+            arguments={"participant_ids": [str(row.id) for row in states], "timeout": timeout_s},
+            rest="POST /v1/simulations/wait",
+            cli=f"understudy wait {' '.join(row.alias for row in states)} --timeout {timeout_s:g}",
+            poll_after_seconds=POLL_AFTER_S,
+            why=why,
+        )
+    row = unfinished[0]
+    kind, id_ = ("study", row.study_id) if row.study_id else ("ask", row.ask_id)
+    collection = "studies" if kind == "study" else "asks"
+    return NextAction(
+        tool=f"{kind}_get",
+        arguments={f"{kind}_id": str(id_), "view": "summary"},
+        rest=f"GET /v1/{collection}/{id_}?view=summary",
+        cli=f"understudy get {id_}",
+        poll_after_seconds=POLL_AFTER_S,
+        why=why,
+    )

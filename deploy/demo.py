@@ -1,0 +1,69 @@
+"""`understudy demo`: the main job, shown on the demo shop, with everything it needs started for it and stopped."""
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.ports import answers_ok, free_port
+from deploy.showing import Showing
+from deploy.stack import Stack, StackPlan, running
+from deploy.supervisor import StopRequested
+from deploy.up import CANT_RUN, say
+from shared.settings import Settings
+
+_SHOP_HOST = "127.0.0.1"
+#: What a page of the shop takes: long enough for a cancel in mid-run to be one.
+_PAGE_DELAY_S = 0.3
+_SHOP_READY_S = 20
+
+
+def demo() -> int:
+    """Shows the main job from start to end; returns the exit code: 1 if anything did not happen as it should.
+
+    Works in a folder of its own and takes no notice of stores and brokers that are set up; the folder is removed
+    in the end, or kept and named when something went wrong. Ctrl-C stops everything.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="understudy-demo-"))
+    settings = Settings(data_dir=folder, database_url="", broker_url="", allow_private_hosts=True)
+    out = Console(highlight=False, markup=False, emoji=False)
+    try:
+        out.print("Starting broker, API, workers, sweeper, Flower and the demo shop …")
+        with running(settings, StackPlan(port=0), say) as stack:
+            went_well = _show(stack, out)
+            out.print("\nStopping everything …")
+    except StopRequested:
+        went_well = False
+    except CANT_RUN as problem:
+        say(str(problem))
+        went_well = False
+    if not went_well:
+        say(f"the demo did not get through; the logs are in {folder / 'logs'}")
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    out.print("Stopped. Keep such a stack running with: understudy up")
+    return 0
+
+
+def _show(stack: Stack, out: Console) -> bool:
+    """Starts the shop and shows the job, while the stack is being watched. False unless all of it went well."""
+    port = free_port()
+    shop = ["shop", "--port", str(port), "--delay-s", str(_PAGE_DELAY_S)]
+    stack.supervisor.start(stack.child("shop", shop, lambda: answers_ok(_SHOP_HOST, port, "/")))
+    stack.supervisor.wait_ready(_SHOP_READY_S)
+    out.print(f"  API docs   {stack.url}/docs")
+    if stack.flower_url:
+        password = stack.flower_password_file.read_text().strip()
+        out.print(f"  Flower     {stack.flower_url}  (user understudy, password {password})")
+    out.print(f"  Demo shop  http://{_SHOP_HOST}:{port}/\n")
+
+    showing = Showing(stack.url, stack.token_file.read_text().strip(), f"http://{_SHOP_HOST}:{port}/", out)
+    # The job in a thread, the supervisor here: it started the processes, and they would die with its thread.
+    job = threading.Thread(target=showing.run, name="demo", daemon=True)
+    job.start()
+    stack.supervisor.run(until=lambda: not job.is_alive())
+    if stack.supervisor.stop_requested:
+        raise StopRequested
+    return showing.went_well

@@ -1,0 +1,165 @@
+"""The command `understudy`: what talks to an API, and what runs on this machine.
+
+Every command imports what it needs when it runs: `--help`, and commands that only talk to a server, must not
+pay for the store, Celery and the web framework.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from api.cli import app
+from api.cli.console import read_settings
+from shared.domain.errors import ValidationError
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+_MACHINE = "This machine"
+_PARTS = "Parts by themselves"
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of store, broker, tokens and logs; else $UNDERSTUDY_DATA_DIR.",
+        show_default="./.understudy",
+    ),
+]
+Host = Annotated[str, typer.Option(help="Address the API listens on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]
+Concurrency = Annotated[
+    int, typer.Option(min=1, max=1000, help="Simulations at a time in one worker process.")
+]
+Workers = Annotated[
+    int, typer.Option(min=0, max=64, help="Worker processes; 0 runs nothing on this machine.")
+]
+ReadyFile = Annotated[Path | None, typer.Option(help="File to make once it does its work.")]
+
+
+@app.command("up", rich_help_panel=_MACHINE)
+def up_command(
+    *,
+    data_dir: DataDir = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Workers = 1,
+    concurrency: Concurrency = 100,
+    flower_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of Flower; 0 takes a free one.")
+    ] = 0,
+    flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower too.")] = True,
+    broker_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the broker; 0 takes a free one.")
+    ] = 0,
+) -> None:
+    """Run everything on this machine: broker, API, workers, sweeper, Flower. Ctrl-C stops it.
+
+    Prints `ready http://HOST:PORT` once all of it works. What is unfinished when it stops goes on with the
+    next `up` on the same folder. Exit code 1 if it can't run, for instance as it already does.
+    """
+    from deploy.stack import StackPlan  # noqa: PLC0415
+    from deploy.up import up  # noqa: PLC0415
+
+    plan = StackPlan(
+        host=host,
+        port=port,
+        workers=workers,
+        concurrency=concurrency,
+        flower=flower,
+        flower_port=flower_port,
+        broker_port=broker_port,
+    )
+    raise typer.Exit(up(_settings(data_dir), plan))
+
+
+@app.command("demo", rich_help_panel=_MACHINE)
+def demo_command() -> None:
+    """Show the main job on a demo shop: run, cancel, extend, wait.
+
+    Takes less than a minute and leaves nothing behind.
+    """
+    from deploy.demo import demo  # noqa: PLC0415
+
+    raise typer.Exit(demo())
+
+
+@app.command("api", rich_help_panel=_PARTS)
+def api_command(data_dir: DataDir = None, host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Serve the API (docs at /docs)."""
+    from api.app import serve  # noqa: PLC0415
+
+    serve(_settings(data_dir), host, port)
+
+
+@app.command("worker", rich_help_panel=_PARTS)
+def worker_command(
+    *,
+    data_dir: DataDir = None,
+    name: Annotated[
+        str | None, typer.Option(help="Its name, for logs and Flower.", show_default="what it does")
+    ] = None,
+    concurrency: Concurrency = 100,
+    control: Annotated[
+        bool, typer.Option("--control", help="Do the stops instead of running simulations.")
+    ] = False,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Run, one at a time, those whose worker was lost without progress."),
+    ] = False,
+    ready_file: ReadyFile = None,
+) -> None:
+    """Run simulations. A complete fleet also has one worker --control and one --alone."""
+    if control and alone:
+        raise typer.BadParameter("--control and --alone are two different workers: give one of them")
+    from worker.main import run_worker  # noqa: PLC0415
+
+    kind: Literal["run", "control", "alone"] = "control" if control else "alone" if alone else "run"
+    run_worker(
+        _settings(data_dir), name=name or kind, concurrency=concurrency, kind=kind, ready_file=ready_file
+    )
+
+
+@app.command("sweeper", rich_help_panel=_PARTS)
+def sweeper_command(data_dir: DataDir = None, ready_file: ReadyFile = None) -> None:
+    """Take care of what workers left: lost runs, lost messages, stops nobody recorded. Any number may run."""
+    from worker.sweeper import run_sweeper  # noqa: PLC0415
+
+    run_sweeper(_settings(data_dir), ready_file)
+
+
+@app.command("migrate", rich_help_panel=_PARTS)
+def migrate_command(data_dir: DataDir = None) -> None:
+    """Bring the store's tables up to date. Does nothing if they are."""
+    from deploy.migrate import migrate  # noqa: PLC0415
+
+    migrate(_settings(data_dir))
+
+
+@app.command("shop", hidden=True)
+def shop_command(
+    port: Annotated[int, typer.Option(min=1, max=65535)],
+    delay_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds each page takes.")] = 0,
+) -> None:
+    """Serve the demo shop on loopback."""
+    import uvicorn  # noqa: PLC0415
+
+    from deploy.shop.app import create_shop  # noqa: PLC0415
+
+    uvicorn.run(create_shop(delay_s=delay_s), host="127.0.0.1", port=port, access_log=False)
+
+
+def main() -> None:
+    """Entry point of the command `understudy`."""
+    app(prog_name="understudy")
+
+
+def _settings(data_dir: Path | None) -> "Settings":
+    try:
+        return read_settings({"data_dir": data_dir} if data_dir else {})
+    except ValidationError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

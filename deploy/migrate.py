@@ -1,0 +1,37 @@
+"""Bringing a store to the schema of this version."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+
+from shared.settings import Settings
+from shared.store.engine import Store
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+#: Any number that nothing else in the database locks.
+_ADVISORY_LOCK = 8_246_017_331
+
+
+def migrate(settings: Settings) -> None:
+    """Apply all migrations that are missing, in one transaction; harmless when there are none.
+
+    Two who migrate at once take turns: SQLite by its write lock, PostgreSQL by an advisory lock.
+    Raises ServiceUnavailable when the store does not answer.
+    """
+    store = Store(settings.store_url)
+    try:
+        store.write(_upgrade)
+    finally:
+        store.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,15 @@
+"""Alembic's environment: runs on the connection that `deploy.migrate` hands over."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+from shared.store import schema
+
+assert schema.Tables, "imported for its tables"
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    render_as_batch=True,
+)
+context.run_migrations()

@@ -1,0 +1,204 @@
+"""The main job of Understudy as the demo shows it: run, cancel, extend, wait, read; and a check of each step."""
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.rule import Rule
+
+from api.cli.progress import Look, follow, look_at_study, room_for_rows
+from api.cli.render import error_view, journey_view, participants_table, plain
+from api.client import Understudy
+from shared.domain.errors import UnderstudyError
+from shared.domain.lifecycle import TERMINAL
+from shared.envelopes import Interaction, Participant
+
+PEOPLE = 12
+SEED = 7
+MAX_INTERACTIONS = 20
+TASK = "Buy a present for a friend: choose something, put it into the cart and order it."
+SUCCESS_URL = "/order/confirmed"
+INSTRUCTION = "Stop browsing - switch to the German picker."
+ADDITIONAL_STEPS = 5
+
+_TO_CANCEL = 3
+#: Cancelled are those who are this far: in the middle of it.
+_CANCEL_FROM = 3
+_PHASE_LIMIT_S = 40.0
+_LOOK_EVERY_S = 0.25
+
+
+class _LastLook(Look):
+    """A look that ends the display although the run goes on."""
+
+    @property
+    def over(self) -> bool:
+        return True
+
+
+class Showing:
+    """Shows the job once, on a server that runs, to people who shop in a shop that runs."""
+
+    def __init__(self, server: str, token: str, shop_url: str, out: Console) -> None:
+        self._client = Understudy(server, token)
+        self._shop_url = shop_url
+        self._out = out
+        self._checks: list[tuple[str, bool]] = []
+        self._finished = False
+
+    @property
+    def went_well(self) -> bool:
+        """Was everything shown, and did all of it happen as it should?"""
+        return self._finished and all(held for _, held in self._checks)
+
+    def run(self) -> None:
+        """Shows everything. An error of the server is printed and ends it."""
+        try:
+            with self._client:
+                self._show()
+        except UnderstudyError as error:
+            self._out.print(error_view(error))
+        else:
+            self._finished = True
+
+    def _show(self) -> None:
+        study_id = self._dispatch()
+        cancelled = self._cancel_some_in_mid_run(study_id)
+        if not cancelled:
+            return
+        child_id = self._extend(cancelled[0])
+        self._step("The others go on to their end")
+        follow(look_at_study(self._client, str(study_id), self._room), self._out, limit_s=_PHASE_LIMIT_S)
+        if child_id:
+            self._read(child_id)
+        self._step("How all of them ended")
+        everybody = self._client.participant_list(study_id=study_id, limit=500).items
+        self._out.print(participants_table(everybody))
+        self._check_ends(everybody, cancelled)
+
+    @property
+    def _room(self) -> int:
+        return room_for_rows(self._out)
+
+    def _dispatch(self) -> UUID:
+        self._step(f"{PEOPLE} people are sent into the shop: {TASK}")
+        study = self._client.study_create(
+            "Presents",
+            assignment={"task": TASK, "success": {"url_contains": SUCCESS_URL}},
+            iteration={"content": {"environment": "web", "url": self._shop_url}},
+        )
+        run = self._client.study_run(study.id, sample=PEOPLE, max_interactions=MAX_INTERACTIONS, seed=SEED)
+        started = len(run.dispatch.participant_ids) if run.dispatch else 0
+        self._check(f"{PEOPLE} participants were dispatched", run.ok and started == PEOPLE)
+        return study.id
+
+    def _cancel_some_in_mid_run(self, study_id: UUID) -> list[Participant]:
+        """Those cancelled, as they were right after the answer; in the middle of their run when it was asked."""
+        client, look = self._client, look_at_study(self._client, str(study_id), self._room)
+        chosen: list[Participant] = []
+        answers: list[BaseModel] = []
+
+        def look_and_cancel() -> Look:
+            seen = look()
+            running = client.participant_list(study_id=study_id, status="running").items
+            midway = [one for one in running if one.interaction_count >= _CANCEL_FROM][:_TO_CANCEL]
+            if len(midway) < _TO_CANCEL:
+                return seen
+            answers.extend(client.simulation_cancel(participant_id=one.id) for one in midway)
+            chosen.extend(client.participant_get(one.id) for one in midway)
+            return _LastLook(*look())
+
+        follow(
+            look_and_cancel,
+            self._out,
+            limit_s=_PHASE_LIMIT_S,
+            sleep=lambda _: time.sleep(_LOOK_EVERY_S),
+        )
+        self._check(
+            f"{_TO_CANCEL} were in the middle of it and could be cancelled", len(chosen) == _TO_CANCEL
+        )
+        if chosen:
+            aliases = ", ".join(one.alias for one in chosen)
+            self._step(f"Cancelled in mid-run: {aliases}. What simulation_cancel answers for the first one")
+            self._envelope(answers[0])
+        return chosen
+
+    def _extend(self, source: Participant) -> UUID | None:
+        """The new participant that goes on where `source` was stopped; None if there is none."""
+        self._step(f"{source.alias} goes on, told: {INSTRUCTION!r}. What simulation_extend answers")
+        with self._out.status("waiting for its end"):
+            answer = self._client.simulation_extend(
+                source.id,
+                additional_steps=ADDITIONAL_STEPS,
+                instruction=INSTRUCTION,
+                wait=True,
+                timeout=_PHASE_LIMIT_S,
+            )
+        self._envelope(answer)
+        self._check("it was extended and came to its end while we waited", answer.ok)
+        dispatch = answer.dispatch
+        if dispatch is None:
+            return None
+        self._check(
+            f"it took over the {source.interaction_count} interactions of {source.alias}",
+            dispatch.inherited_interactions == source.interaction_count
+            and dispatch.max_interactions == source.max_interactions + ADDITIONAL_STEPS,
+        )
+        return dispatch.participant_ids[0]
+
+    def _read(self, child_id: UUID) -> None:
+        """Prints the journey of the extended participant and checks that it did what it was told."""
+        child = self._client.participant_get(child_id)
+        journey = self._client.participant_interactions(child_id, limit=500).items
+        self._step(f"The journey of {child.alias}: what it inherited, what it was told, what it did")
+        self._out.print(journey_view(child, journey))
+        own = [step for step in journey if step.participant_id == child.id]
+        self._check(
+            "the first thing it did of its own was to use the German picker",
+            bool(own) and own[0].index == child.branched_at and _picks_german(own[0]),
+        )
+        entries = self._client.participant_transcript(child_id).items
+        told = [k for k, entry in enumerate(entries) if entry.role == "user" and entry.content == INSTRUCTION]
+        first_own = next(
+            (
+                k
+                for k, entry in enumerate(entries)
+                if (entry.index or 0) >= child.branched_at and entry.index is not None
+            ),
+            len(entries),
+        )
+        self._out.print(plain("In its transcript:"), *(plain(f"user: {entries[k].content}") for k in told))
+        self._check("its transcript has the instruction before that", len(told) == 1 and told[0] < first_own)
+
+    def _check_ends(self, everybody: Sequence[Participant], cancelled: Sequence[Participant]) -> None:
+        ended = {one.id: one for one in everybody}
+        self._out.print()
+        self._check("everybody came to an end", all(one.status in TERMINAL for one in everybody))
+        self._check("nobody failed", all(one.status != "failed" for one in everybody))
+        self._check("some got what they came for", any(one.outcome == "succeeded" for one in everybody))
+        self._check(
+            "nothing was added to the cancelled ones after the answer",
+            all(
+                ended[one.id].status == "cancelled"
+                and ended[one.id].interaction_count == one.interaction_count
+                for one in cancelled
+            ),
+        )
+
+    def _step(self, title: str) -> None:
+        self._out.print()
+        self._out.print(Rule(plain(title, "bold"), align="left", style="dim"))
+
+    def _envelope(self, answer: BaseModel) -> None:
+        self._out.print_json(answer.model_dump_json())
+
+    def _check(self, what: str, held: bool) -> None:
+        self._checks.append((what, held))
+        self._out.print(plain(f"✓ {what}", "green") if held else plain(f"✗ NOT: {what}", "bold red"))
+
+
+def _picks_german(step: Interaction) -> bool:
+    told = f"{step.action.get('target')} {step.action.get('value')}".casefold()
+    return "german" in told or "deutsch" in told

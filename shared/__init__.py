@@ -1,0 +1,1 @@
+"""What api and worker agree on: rules, store, envelopes, queues, settings and notices."""

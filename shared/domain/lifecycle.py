@@ -1,0 +1,70 @@
+"""The life of a participant: the one list of statuses and of the moves between them.
+
+The store builds the guard of every write from `TRANSITIONS`, so a move that is not listed here cannot be
+written. Source: contract section 2.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Status(StrEnum):
+    """Where a participant stands. No other status exists."""
+
+    DRAFT = "draft"
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """How a completed participant ended; null where none of these holds."""
+
+    SUCCEEDED = "succeeded"
+    GAVE_UP = "gave_up"
+    CAP_REACHED = "cap_reached"
+
+
+class FailureKind(StrEnum):
+    """Why a participant failed (`error_kind`)."""
+
+    ENVIRONMENT_ERROR = "environment_error"
+    SIMULATOR_ERROR = "simulator_error"
+    STEP_TIMEOUT = "step_timeout"
+    RUN_TIMEOUT = "run_timeout"
+    STALE_WORKER = "stale_worker"
+
+
+class Move(StrEnum):
+    """What can happen to a participant."""
+
+    DISPATCH = "dispatch"
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RELEASE = "release"
+    CANCEL = "cancel"
+
+
+class Transition(NamedTuple):
+    sources: frozenset[Status]
+    target: Status
+
+
+TRANSITIONS: dict[Move, Transition] = {
+    Move.DISPATCH: Transition(frozenset({Status.DRAFT}), Status.PENDING),
+    Move.CLAIM: Transition(frozenset({Status.PENDING}), Status.RUNNING),
+    Move.COMPLETE: Transition(frozenset({Status.RUNNING}), Status.COMPLETED),
+    Move.FAIL: Transition(frozenset({Status.RUNNING}), Status.FAILED),
+    # A lost or drained worker gives its participants back; the same row goes on from its last interaction.
+    Move.RELEASE: Transition(frozenset({Status.RUNNING}), Status.PENDING),
+    Move.CANCEL: Transition(frozenset({Status.PENDING, Status.RUNNING}), Status.CANCELLED),
+}
+
+#: Statuses that no move leaves.
+TERMINAL = frozenset(Status) - frozenset().union(*(move.sources for move in TRANSITIONS.values()))
+
+#: What a cancel reaches.
+ACTIVE = TRANSITIONS[Move.CANCEL].sources

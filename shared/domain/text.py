@@ -1,0 +1,17 @@
+"""Text that every store can hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def clean(value: Any) -> Any:
+    """JSON-like `value` with NULs dropped and lone surrogates replaced, in all strings and keys."""
+    if isinstance(value, str):
+        if value.isascii() and "\x00" not in value:
+            return value
+        return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {clean(key): clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    return value

@@ -1,0 +1,167 @@
+"""Telling workers: run messages, aborts, stop tasks. All may be lost: rows and sweeper make it good."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+from shared.domain.errors import ServiceUnavailable
+from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK, Queue
+from shared.store import dispatch
+from shared.store.dispatch import RunMessage
+from shared.store.engine import Store, chunks
+
+log = logging.getLogger(__name__)
+
+#: What a broker that is away raises, through kombu or past it.
+BROKER_ERRORS = (OperationalError, KombuError, RedisError, OSError)
+
+#: Messages that one caller's work may send before another's gets its turn.
+TURN = 200
+#: Participants named by one abort broadcast.
+ABORT_BATCH = 1_000
+
+
+class Publisher:
+    """Publishes for one process. Thread-safe; `…_soon` methods return at once and never raise.
+
+    What was not sent when the process ends is sent by the sweeper.
+    """
+
+    def __init__(self, celery: Celery, store: Store) -> None:
+        self._celery = celery
+        self._store = store
+        # Aborts have a thread of their own: they must not wait behind ten thousand run messages.
+        self._aborts = ThreadPoolExecutor(1, "aborts")
+        self._messages = ThreadPoolExecutor(1, "messages")
+
+    def close(self) -> None:
+        """Send nothing more than what is being sent now."""
+        self._aborts.shutdown(wait=True, cancel_futures=True)
+        self._messages.shutdown(wait=True, cancel_futures=True)
+
+    def dispatch(self, ids: Sequence[UUID], *, republish_before_s: float | None = None) -> int:
+        """Publish the run messages that are owed to `ids`; how many were sent.
+
+        With `republish_before_s`, also those sent longer ago than that. Two callers never send the same one.
+        Raises ServiceUnavailable when the store is away; messages that the broker does not take stay owed.
+        """
+        messages = self._store.write(
+            lambda connection: dispatch.own_messages(connection, ids, republish_before_s=republish_before_s)
+        )
+        unsent = deque(messages)
+        try:
+            with self._celery.producer_pool.acquire(block=True) as producer:
+                while unsent:
+                    self._send_run(unsent[0], producer)
+                    unsent.popleft()
+        except BROKER_ERRORS as error:
+            log.warning("the broker does not take run messages (%s); they stay owed", error)
+            self._store.write(lambda connection: dispatch.disown_messages(connection, list(unsent)))
+        return len(messages) - len(unsent)
+
+    def dispatch_soon(self, ids: Sequence[UUID]) -> None:
+        """`dispatch`, behind the caller's answer."""
+        self._take_turns(self._messages, self._dispatch_turn, chunks(ids, TURN))
+
+    def abort_soon(self, ids: Sequence[UUID]) -> None:
+        """Tell all workers to abort the steps in flight of `ids`."""
+        self._take_turns(self._aborts, self._abort_turn, chunks(ids, ABORT_BATCH))
+
+    def stop_soon(self, ids: Sequence[UUID]) -> None:
+        """Publish one revoke-plus-status task for each of `ids`, which were just cancelled."""
+        self._take_turns(self._messages, self._stop_turn, chunks(ids, TURN))
+
+    def queue_depth(self, queue: Queue) -> int:
+        """Messages waiting in `queue`. Raises one of BROKER_ERRORS."""
+        with self._celery.connection_or_acquire() as connection:
+            declared = connection.default_channel.queue_declare(str(queue), passive=False)
+            return int(declared.message_count)
+
+    def ping(self) -> None:
+        """Does the broker answer? Raises one of BROKER_ERRORS."""
+        self.queue_depth(Queue.RUNS)
+
+    def _take_turns(
+        self,
+        lane: ThreadPoolExecutor,
+        send: Callable[[Sequence[UUID]], bool],
+        turns: Iterator[Sequence[UUID]],
+    ) -> None:
+        """Send one piece, then queue up again behind everybody else. `send` tells whether to go on."""
+
+        def turn() -> None:
+            piece = next(turns, None)
+            if piece is not None and send(piece):
+                self._submit(lane, turn)
+
+        self._submit(lane, turn)
+
+    def _submit(self, lane: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+        try:
+            lane.submit(work).add_done_callback(_log_failure)
+        except RuntimeError:
+            log.info("not sent any more, the process is ending; the sweeper makes it good")
+
+    def _dispatch_turn(self, ids: Sequence[UUID]) -> bool:
+        try:
+            self.dispatch(ids)
+        except ServiceUnavailable:
+            log.warning("run messages stay owed: the store is away")
+            return False
+        return True
+
+    def _abort_turn(self, ids: Sequence[UUID]) -> bool:
+        try:
+            names = [str(id_) for id_ in ids]
+            self._celery.control.broadcast(ABORT_COMMAND, arguments={"participant_ids": names})
+        except BROKER_ERRORS as error:
+            log.warning("the broker does not take aborts (%s); heartbeats will carry them", error)
+            return False
+        return True
+
+    def _stop_turn(self, ids: Sequence[UUID]) -> bool:
+        try:
+            with self._store.read() as connection:
+                messages = dispatch.messages_of(connection, ids)
+            with self._celery.producer_pool.acquire(block=True) as producer:
+                for message in messages:
+                    self._send_stop(message, producer)
+        except ServiceUnavailable:
+            log.warning("stop tasks are not sent: the store is away; the sweeper makes it good")
+            return False
+        except BROKER_ERRORS as error:
+            log.warning("the broker does not take stop tasks (%s); the sweeper makes it good", error)
+            return False
+        return True
+
+    def _send_run(self, message: RunMessage, producer: Any) -> None:
+        self._send(RUN_TASK, message, message.task_id, message.queue, producer)
+
+    def _send_stop(self, message: RunMessage, producer: Any) -> None:
+        self._send(STOP_TASK, message, f"{message.task_id}.stop", Queue.CONTROL, producer, message.task_id)
+
+    def _send(self, task: str, message: RunMessage, id_: str, queue: str, producer: Any, *more: str) -> None:
+        self._celery.send_task(
+            task,
+            args=[str(message.participant_id), *more],
+            task_id=id_,
+            queue=str(queue),
+            # What Flower shows and searches; nothing secret.
+            argsrepr=message.description,
+            kwargsrepr="",
+            ignore_result=True,
+            retry=False,
+            producer=producer,
+        )
+
+
+def _log_failure(done: Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()):
+        log.error("publishing failed", exc_info=error)

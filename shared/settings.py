@@ -1,0 +1,57 @@
+"""Every setting, in one place: built in entry points, passed down, read from `UNDERSTUDY_…` variables."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of all parts. Durations are in seconds, sizes in the unit their name says."""
+
+    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="forbid", frozen=True)
+
+    #: Where `up` keeps the store, the broker's file, tokens and logs; where the CLI looks for its token.
+    data_dir: Path = Path(".understudy")
+    #: SQLAlchemy URL of the store. Empty: SQLite in `data_dir`.
+    database_url: str = ""
+    #: Celery broker.
+    broker_url: str = "redis://127.0.0.1:6379/0"
+
+    #: What the CLI and the Python client talk to, and as whom. Empty token: the one in `data_dir`.
+    server: str = "http://127.0.0.1:8000"
+    token: str = ""
+
+    heartbeat_interval_s: float = Field(3, gt=0)
+    lease_ttl_s: float = Field(9, gt=0)
+    sweep_interval_s: float = Field(2, gt=0)
+    #: A run message this old whose queue is empty is taken for lost and published again.
+    republish_after_s: float = Field(10, gt=0)
+    #: After this long without word from the worker, the sweeper records that a cancelled run stopped.
+    stop_grace_s: float = Field(30, gt=0)
+    #: How long steps in flight may go on when a worker is told to go.
+    drain_grace_s: float = Field(5, ge=0)
+    #: Losses in a row, without an interaction in between, after which a participant fails.
+    max_attempts: int = Field(3, ge=1)
+
+    #: Most `additional_steps` of one extend.
+    max_additional_steps: int = Field(100, ge=1)
+    max_wait_s: float = Field(3600, gt=0)
+    max_participants_per_run: int = Field(10_000, ge=1)
+    #: May participants visit loopback and private addresses?
+    allow_private_hosts: bool = False
+
+    @property
+    def store_url(self) -> str:
+        """`database_url`, or the SQLite file of `data_dir`."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'understudy.db'}"
+
+    @model_validator(mode="after")
+    def _lease_outlives_missed_heartbeats(self) -> Self:
+        if self.heartbeat_interval_s * 3 > self.lease_ttl_s:
+            raise ValueError(
+                f"heartbeat_interval_s ({self.heartbeat_interval_s}) times 3 must not exceed lease_ttl_s "
+                f"({self.lease_ttl_s}): one late heartbeat would lose every run of a worker"
+            )
+        return self

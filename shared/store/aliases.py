@@ -1,0 +1,73 @@
+"""Giving out aliases, and finding what an id or alias names. Source: contract section 1."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, select
+
+from shared.domain.errors import NotFound
+from shared.domain.ids import MIN_DIGITS, Kind, alias_candidates, parse_ref
+from shared.store.engine import AnyRow, chunks
+from shared.store.schema import Tables
+
+TABLES: dict[Kind, Table] = {
+    Kind.STUDY: Tables.study,
+    Kind.ITERATION: Tables.iteration,
+    Kind.PARTICIPANT: Tables.participant,
+    Kind.ASK: Tables.ask,
+    Kind.PERSON: Tables.person,
+}
+
+
+def assign_aliases(
+    connection: Connection, workspace_id: UUID, kind: Kind, ids: Sequence[UUID]
+) -> dict[UUID, str]:
+    """The alias of each of `ids`, which are about to be inserted in this order by the same transaction.
+
+    The shortest one that is free; the later of two grows. Two transactions may choose the same: the unique
+    constraint refuses one of them, and `Store.write` begins it anew.
+    """
+    table = TABLES[kind]
+    aliases: dict[UUID, str] = {}
+    given: set[str] = set()
+    waiting, digits = list(ids), MIN_DIGITS
+    while waiting:
+        candidates = list(dict.fromkeys(alias_candidates(kind, waiting, digits)))
+        for chunk in chunks(candidates):
+            taken = select(table.c.alias).where(
+                table.c.workspace_id == workspace_id, table.c.alias.in_(chunk)
+            )
+            given.update(connection.scalars(taken))
+        clashing = []
+        for id_, alias in zip(waiting, alias_candidates(kind, waiting, digits), strict=True):
+            if alias in given:
+                clashing.append(id_)
+            else:
+                given.add(alias)
+                aliases[id_] = alias
+        waiting, digits = clashing, digits + 1
+    return aliases
+
+
+def find(connection: Connection, workspace_id: UUID, kind: Kind, text: str, parameter: str) -> AnyRow:
+    """The row that `text` names in this workspace.
+
+    Raises ValidationError when `text` is malformed, NotFound when it names nothing here. A row of another
+    workspace is answered exactly like one that does not exist.
+    """
+    table = TABLES[kind]
+    ref = parse_ref(kind, text, parameter)
+    named = table.c.id == ref.uuid if ref.uuid else table.c.alias == ref.alias
+    row = connection.execute(select(table).where(table.c.workspace_id == workspace_id, named)).one_or_none()
+    if row is None:
+        raise not_found(kind, text)
+    return row
+
+
+def not_found(kind: Kind, text: str) -> NotFound:
+    """The one wording for what is not there."""
+    noun = kind.name.lower()
+    return NotFound(
+        f"There is no {noun} {text} in this workspace.",
+        suggestions=(f"List the {'people' if kind is Kind.PERSON else noun + 's'} to see which there are.",),
+    )

@@ -1,0 +1,227 @@
+"""Making participants, and owning the publication of their run messages.
+
+A participant is dispatched once its row is committed as pending: the message only makes a worker look sooner,
+and the sweeper sends it again when it is owed or gone.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, Connection, insert, literal, null, or_, select, update
+
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import TERMINAL, Status
+from shared.queue.names import Queue, task_id
+from shared.store.aliases import assign_aliases
+from shared.store.engine import AnyRow, chunks, store_clock
+from shared.store.events import NewEvent, record
+from shared.store.schema import Tables
+
+_p = Tables.participant
+
+
+class RunMessage(NamedTuple):
+    """A participant's latest run message, and how people on the broker's side are to see it."""
+
+    participant_id: UUID
+    dispatch_no: int
+    queue: str
+    alias: str
+    study_alias: str | None
+    ask_alias: str | None
+
+    @property
+    def task_id(self) -> str:
+        return task_id(self.participant_id, self.dispatch_no)
+
+    @property
+    def description(self) -> str:
+        parent = f"study={self.study_alias}" if self.study_alias else f"ask={self.ask_alias}"
+        return f"participant={self.alias} {parent}"
+
+
+def insert_participants(
+    connection: Connection,
+    workspace_id: UUID,
+    person_ids: Sequence[UUID],
+    *,
+    study_id: UUID | None = None,
+    iteration_id: UUID | None = None,
+    ask_id: UUID | None = None,
+    round_number: int | None = None,
+    max_interactions: int,
+    seed: int,
+    status: Status = Status.PENDING,
+) -> dict[UUID, str]:
+    """One participant per person, in that order; ids with their aliases. Their seeds follow from `seed`."""
+    ids = [uuid4() for _ in person_ids]
+    aliases = assign_aliases(connection, workspace_id, Kind.PARTICIPANT, ids)
+    seeds = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    rows = [
+        {
+            "id": id_,
+            "alias": aliases[id_],
+            "person_id": person_id,
+            "seed": seeds.getrandbits(31),
+        }
+        for id_, person_id in zip(ids, person_ids, strict=True)
+    ]
+    same_for_all = {
+        "workspace_id": workspace_id,
+        "study_id": study_id,
+        "iteration_id": iteration_id,
+        "ask_id": ask_id,
+        "round": round_number,
+        "status": str(status),
+        "queue": str(Queue.RUNS),
+        "max_interactions": max_interactions,
+        "epoch": 0,
+        "seq": 1,
+        "attempt": 0,
+        "claimed_ms": 0,
+        "dispatch_no": 0,
+        "interaction_count": 0,
+        "branched_at": 0,
+        "created_at": _now(connection),
+    }
+    if rows:
+        connection.execute(insert(_p), [row | same_for_all for row in rows])
+    record(connection, [NewEvent(id_, 1, "status", {"status": str(status)}) for id_ in ids])
+    return aliases
+
+
+def _now(connection: Connection) -> object:
+    """The store's clock as a value: what is inserted together is of one age."""
+    return connection.scalar(select(store_clock()))
+
+
+def branch(
+    connection: Connection,
+    workspace_id: UUID,
+    source_id: UUID,
+    additional_steps: int,
+    instruction: str | None,
+) -> AnyRow | None:
+    """Make a pending participant that goes on where `source_id` ended. None unless that one is terminal.
+
+    The child points at its source and the index it branched at; nothing of the history is copied, so the cost
+    does not depend on it. One statement decides: a source that is not terminal has no child.
+    """
+    id_ = uuid4()
+    alias = assign_aliases(connection, workspace_id, Kind.PARTICIPANT, [id_])[id_]
+    child = {
+        _p.c.id: literal(id_, _p.c.id.type),
+        _p.c.workspace_id: _p.c.workspace_id,
+        _p.c.alias: literal(alias),
+        _p.c.person_id: _p.c.person_id,
+        _p.c.study_id: _p.c.study_id,
+        _p.c.iteration_id: _p.c.iteration_id,
+        _p.c.ask_id: _p.c.ask_id,
+        _p.c.round: _p.c.round,
+        _p.c.status: literal(str(Status.PENDING)),
+        _p.c.epoch: literal(0),
+        _p.c.seq: literal(1),
+        _p.c.attempt: literal(0),
+        _p.c.claimed_ms: literal(0),
+        _p.c.queue: literal(str(Queue.RESUME)),
+        _p.c.dispatch_no: literal(0),
+        _p.c.seed: _p.c.seed,
+        _p.c.max_interactions: _p.c.max_interactions + additional_steps,
+        _p.c.interaction_count: _p.c.interaction_count,
+        _p.c.extended_from: _p.c.id,
+        _p.c.branched_at: _p.c.interaction_count,
+        _p.c.instruction: _p.c.instruction if instruction is None else literal(instruction),
+        _p.c.created_at: store_clock(),
+    }
+    source = select(*child.values()).where(
+        _p.c.id == source_id,
+        _p.c.workspace_id == workspace_id,
+        _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),
+    )
+    statement = insert(_p).from_select([column.name for column in child], source).returning(_p)
+    row = connection.execute(statement).one_or_none()
+    if row is not None:
+        data = {"status": str(Status.PENDING), "extended_from": str(source_id)}
+        record(connection, [NewEvent(id_, 1, "status", data)])
+    return row
+
+
+def own_messages(
+    connection: Connection, ids: Sequence[UUID], *, republish_before_s: float | None = None
+) -> list[RunMessage]:
+    """Take the publication of run messages owed to pending participants among `ids`.
+
+    Owed: never sent since the row became pending; with `republish_before_s`, also when sent longer ago than
+    that. Two who ask at once get disjoint answers. The caller publishes exactly what it got.
+    """
+    owed: ColumnElement[bool] = _p.c.dispatched_at.is_(None)
+    if republish_before_s is not None:
+        owed = or_(owed, _p.c.dispatched_at < store_clock(-republish_before_s))
+    messages: list[RunMessage] = []
+    for chunk in chunks(sorted(ids), 1_000):
+        pending = select(_p.c.id).where(_p.c.id.in_(chunk), _p.c.status == str(Status.PENDING), owed)
+        locked = connection.scalars(pending.order_by(_p.c.id).with_for_update(skip_locked=True)).all()
+        taken = (
+            update(_p)
+            .where(_p.c.id.in_(locked), _p.c.status == str(Status.PENDING), owed)
+            .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
+            .returning(_p.c.id)
+        )
+        messages += messages_of(connection, connection.scalars(taken).all())
+    return messages
+
+
+def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]:
+    """The latest run message of each of `ids`, in order of creation."""
+    study, ask = Tables.study, Tables.ask
+    statement = (
+        select(_p.c.id, _p.c.dispatch_no, _p.c.queue, _p.c.alias, study.c.alias, ask.c.alias)
+        .select_from(_p)
+        .outerjoin(study, study.c.id == _p.c.study_id)
+        .outerjoin(ask, ask.c.id == _p.c.ask_id)
+        .where(_p.c.id.in_(ids))
+        .order_by(_p.c.created_at, _p.c.id)
+    )
+    return [RunMessage(*row) for row in connection.execute(statement)]
+
+
+def disown_messages(connection: Connection, messages: Sequence[RunMessage]) -> None:
+    """These could not be sent: they are owed again, but for those that somebody has sent since."""
+    for message in messages:
+        connection.execute(
+            update(_p)
+            .where(
+                _p.c.id == message.participant_id,
+                _p.c.status == str(Status.PENDING),
+                _p.c.dispatch_no == message.dispatch_no,
+            )
+            .values(dispatched_at=null())
+        )
+
+
+def owed_ids(connection: Connection, limit: int) -> Sequence[UUID]:
+    """Pending participants whose message was never sent, oldest first."""
+    owed = select(_p.c.id).where(_p.c.status == str(Status.PENDING), _p.c.dispatched_at.is_(None))
+    return connection.scalars(owed.order_by(_p.c.created_at).limit(limit)).all()
+
+
+def overdue_ids(connection: Connection, queue: Queue, sent_before_s: float, limit: int) -> Sequence[UUID]:
+    """Pending participants whose message went to `queue` that long ago and was not followed."""
+    overdue = select(_p.c.id).where(
+        _p.c.status == str(Status.PENDING),
+        _p.c.queue == str(queue),
+        _p.c.dispatched_at < store_clock(-sent_before_s),
+    )
+    return connection.scalars(overdue.order_by(_p.c.dispatched_at).limit(limit)).all()
+
+
+def stopping_ids(connection: Connection, after_s: float, limit: int) -> Sequence[UUID]:
+    """Cancelled participants that nobody has recorded as stopped that long after their cancel."""
+    stopping = select(_p.c.id).where(
+        _p.c.status == str(Status.CANCELLED),
+        _p.c.stopped_at.is_(None),
+        _p.c.finished_at < store_clock(-after_s),
+    )
+    return connection.scalars(stopping.limit(limit)).all()

@@ -1,0 +1,164 @@
+"""The store: where transactions begin and end, what is retried, and whose clock counts."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import Connection, Engine, Row, create_engine, event, literal, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError as StoreError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from shared.domain.errors import ServiceUnavailable
+from shared.store.schema import UtcTime
+
+__all__ = ["AnyRow", "Store", "StoreError", "chunks", "store_clock"]
+
+log = logging.getLogger(__name__)
+
+#: Connections one process may hold.
+POOL_SIZE = 10
+#: How long a writer waits for another one's turn.
+LOCK_TIMEOUT_S = 10
+#: Transactions that lost a race against another are begun anew this often.
+MAX_TRIES = 10
+
+#: serialization_failure, deadlock_detected
+_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
+
+#: Parameters of one statement; SQLite takes at most 32,766.
+CHUNK = 5_000
+
+Result = TypeVar("Result")
+#: A row of any shape, read by column name.
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+
+def chunks(items: Sequence[Result], size: int = CHUNK) -> Iterator[Sequence[Result]]:
+    """`items` in pieces that fit one statement."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+class store_clock(FunctionElement[Any]):  # noqa: N801 - an SQL function
+    """The store's own time plus `offset_s` seconds: hosts may disagree, the store does not.
+
+    It reads the wall clock, not the transaction's start: who waited for a lock must not write the past.
+    """
+
+    type = UtcTime()
+    inherit_cache = True
+
+    def __init__(self, offset_s: float | None = None) -> None:
+        super().__init__(*(() if offset_s is None else (literal(float(offset_s)),)))
+
+
+@compiles(store_clock, "sqlite")
+def _sqlite_clock(element: store_clock, compiler: Any, **options: Any) -> str:
+    now = "'%Y-%m-%d %H:%M:%f000', 'now'"
+    if not len(element.clauses):
+        return f"strftime({now})"
+    return f"strftime({now}, {compiler.process(element.clauses, **options)} || ' seconds')"
+
+
+@compiles(store_clock, "postgresql")
+def _postgresql_clock(element: store_clock, compiler: Any, **options: Any) -> str:
+    if not len(element.clauses):
+        return "clock_timestamp()"
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
+
+
+class Store:
+    """SQLite or PostgreSQL, by URL. Thread-safe; made once per process, after any fork."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.engine = _create_engine(str(url))
+        self._writer = self.engine.execution_options(write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent look. Raises ServiceUnavailable when the store does not answer."""
+        with _translated(), self.engine.connect() as connection:
+            yield connection
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in one transaction and commit it: all of it or nothing.
+
+        `work` is begun anew when another transaction stood in its way, so it must do nothing but SQL.
+        Raises ServiceUnavailable when the store does not answer.
+        """
+        for tries_left in reversed(range(MAX_TRIES)):
+            try:
+                with _translated(), self._writer.begin() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if not tries_left or not _lost_race(error):
+                    raise
+            time.sleep(random.uniform(0, 0.01) * (MAX_TRIES - tries_left))  # noqa: S311
+        raise AssertionError("unreachable")
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        if isinstance(error, DBAPIError) and _lost_race(error):
+            raise
+        log.warning("the store does not answer: %s", error)
+        raise ServiceUnavailable(
+            "The store does not answer; nothing was changed. Send the same request again in a moment."
+        ) from error
+
+
+def _lost_race(error: DBAPIError) -> bool:
+    """Would the same transaction succeed if begun anew?"""
+    if getattr(error.orig, "sqlstate", None) in _RETRYABLE_SQLSTATES:
+        return True
+    # Two writers chose the same alias, or the next label of a study, at the same time.
+    return isinstance(error, IntegrityError) and any(
+        name in str(error.orig) for name in ("_alias", ".alias", "uq_iteration_number", "iteration.number")
+    )
+
+
+def _create_engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(
+            url,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=LOCK_TIMEOUT_S,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5},
+        )
+    engine = create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=LOCK_TIMEOUT_S,
+        connect_args={"timeout": LOCK_TIMEOUT_S, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        # The driver's own transactions begin too late to keep a read and the write after it together.
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A writer takes its turn at the start: upgrading a read lock later can fail at once.
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine

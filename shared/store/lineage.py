@@ -1,0 +1,107 @@
+"""Reading a run over its lineage: an extended participant goes on from its source, nothing is copied."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, literal, select
+
+from shared.store.engine import AnyRow, store_clock
+from shared.store.schema import Tables
+
+_p = Tables.participant
+_interaction = Tables.interaction
+_checkpoint = Tables.checkpoint
+
+
+def _ancestry(participant_id: UUID) -> Any:
+    """The participant and all it descends from: `(id, extended_from, depth)`, itself at depth 0."""
+    own = select(_p.c.id, _p.c.extended_from, literal(0).label("depth")).where(_p.c.id == participant_id)
+    chain = own.cte("ancestry", recursive=True)
+    source = select(_p.c.id, _p.c.extended_from, chain.c.depth + 1).where(_p.c.id == chain.c.extended_from)
+    return chain.union_all(source)
+
+
+def _interactions(participant_id: UUID, *, own: bool) -> Select[Any]:
+    """Interactions of the lineage. A terminal source never grows, so all of them precede the branch."""
+    if own:
+        return select(_interaction).where(_interaction.c.participant_id == participant_id)
+    chain = _ancestry(participant_id)
+    return select(_interaction).where(_interaction.c.participant_id.in_(select(chain.c.id)))
+
+
+def interactions(
+    connection: Connection, participant_id: UUID, *, own: bool = False, after: int = -1, limit: int
+) -> Sequence[AnyRow]:
+    """At most `limit` interactions with an index above `after`, in order."""
+    statement = _interactions(participant_id, own=own).where(_interaction.c.ordinal > after)
+    return connection.execute(statement.order_by(_interaction.c.ordinal).limit(limit)).all()
+
+
+def latest_interactions(connection: Connection, participant_id: UUID, limit: int) -> list[AnyRow]:
+    """The last `limit` interactions over the lineage, oldest first."""
+    statement = _interactions(participant_id, own=False).order_by(_interaction.c.ordinal.desc()).limit(limit)
+    return list(reversed(connection.execute(statement).all()))
+
+
+def checkpoint(connection: Connection, participant_id: UUID) -> dict[str, Any] | None:
+    """The state to go on from: its own, else its nearest ancestor's. None: from the start."""
+    chain = _ancestry(participant_id)
+    statement = (
+        select(_checkpoint.c.state)
+        .join(chain, chain.c.id == _checkpoint.c.participant_id)
+        .order_by(chain.c.depth)
+        .limit(1)
+    )
+    state: dict[str, Any] | None = connection.scalar(statement)
+    return state
+
+
+def instructions(connection: Connection, participant_id: UUID) -> list[tuple[int, str]]:
+    """`(branched_at, instruction)` of each extend in the lineage that brought an instruction of its own,
+    oldest first. An inherited one is not repeated."""
+    chain = _ancestry(participant_id)
+    rows = connection.execute(
+        select(_p.c.branched_at, _p.c.instruction)
+        .join(chain, chain.c.id == _p.c.id)
+        .order_by(chain.c.depth.desc())
+    ).all()
+    given: list[tuple[int, str]] = []
+    current: str | None = None
+    for row in rows:
+        if row.instruction is not None and row.instruction != current:
+            given.append((row.branched_at, row.instruction))
+        current = row.instruction
+    return given
+
+
+def load_run(connection: Connection, participant_id: UUID) -> AnyRow:
+    """What a worker needs of a participant's surroundings: person, assignment, iteration."""
+    person, study, iteration = Tables.person, Tables.study, Tables.iteration
+    statement = (
+        select(
+            person.c.name,
+            person.c.age,
+            person.c.country,
+            person.c.language,
+            person.c.traits,
+            person.c.bio,
+            study.c.assignment,
+            iteration.c.content,
+            iteration.c.mind,
+            iteration.c.step_timeout_s,
+            iteration.c.run_timeout_s,
+            study.c.modality,
+        )
+        .select_from(_p)
+        .join(person, person.c.id == _p.c.person_id)
+        .outerjoin(study, study.c.id == _p.c.study_id)
+        .outerjoin(iteration, iteration.c.id == _p.c.iteration_id)
+        .where(_p.c.id == participant_id)
+    )
+    return connection.execute(statement).one()
+
+
+def now(connection: Connection) -> Any:
+    """The store's clock, for ages."""
+    return connection.scalar(select(store_clock()))

@@ -1,0 +1,129 @@
+"""Reading participants: one, by scope, in pages. All within a workspace."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+
+from shared.domain.cancellation import Candidate
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import Status
+from shared.store.aliases import find
+from shared.store.engine import AnyRow, chunks
+from shared.store.paging import page
+from shared.store.schema import Tables
+
+_p = Tables.participant
+
+
+class Scope(NamedTuple):
+    """Which participants are meant, by the ids of rows that were found in the workspace."""
+
+    participant_id: UUID | None = None
+    study_id: UUID | None = None
+    iteration_id: UUID | None = None
+    ask_id: UUID | None = None
+    round: int | None = None
+
+    def where(self, workspace_id: UUID) -> ColumnElement[bool]:
+        """This scope as a condition, within the workspace."""
+        columns = {
+            "participant_id": _p.c.id,
+            "study_id": _p.c.study_id,
+            "iteration_id": _p.c.iteration_id,
+            "ask_id": _p.c.ask_id,
+            "round": _p.c.round,
+        }
+        given = [columns[name] == value for name, value in self._asdict().items() if value is not None]
+        return and_(_p.c.workspace_id == workspace_id, *given)
+
+
+def candidates(connection: Connection, workspace_id: UUID, scope: Scope) -> list[Candidate]:
+    """Id and status of all participants in scope, in order of creation."""
+    statement = select(_p.c.id, _p.c.status).where(scope.where(workspace_id))
+    rows = connection.execute(statement.order_by(_p.c.created_at, _p.c.id))
+    return [Candidate(row.id, Status(row.status)) for row in rows]
+
+
+def round_count(connection: Connection, ask_id: UUID) -> int:
+    """How many rounds an ask has."""
+    rounds = select(func.count()).select_from(Tables.round).where(Tables.round.c.ask_id == ask_id)
+    return connection.scalar(rounds) or 0
+
+
+_STATE = tuple(
+    _p.c[name]
+    for name in (
+        "id",
+        "alias",
+        "status",
+        "outcome",
+        "interaction_count",
+        "error_kind",
+        "study_id",
+        "ask_id",
+    )
+)
+
+
+def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
+    """The state of those of `ids` that are this workspace's, in the order given."""
+    found: dict[UUID, AnyRow] = {}
+    for chunk in chunks(ids):
+        statement = select(*_STATE).where(_p.c.workspace_id == workspace_id, _p.c.id.in_(chunk))
+        found |= {row.id: row for row in connection.execute(statement)}
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+def find_participants(connection: Connection, workspace_id: UUID, refs: Sequence[str]) -> list[AnyRow]:
+    """The rows that `refs` name, each once, in order. Raises ValidationError or NotFound for a wrong one."""
+    found: dict[UUID, AnyRow] = {}
+    for ref in dict.fromkeys(refs):
+        row = find(connection, workspace_id, Kind.PARTICIPANT, ref, "participant_ids")
+        found.setdefault(row.id, row)
+    return list(found.values())
+
+
+def described(workspace_id: UUID) -> Select[Any]:
+    """Participants with the names a reader wants to see beside them."""
+    return (
+        select(_p, Tables.person.c.name.label("person_name"))
+        .join(Tables.person, Tables.person.c.id == _p.c.person_id)
+        .where(_p.c.workspace_id == workspace_id)
+    )
+
+
+def describe_one(connection: Connection, workspace_id: UUID, id_: UUID) -> AnyRow:
+    """One participant that was found before."""
+    return connection.execute(described(workspace_id).where(_p.c.id == id_)).one()
+
+
+def page_of_participants(
+    connection: Connection,
+    workspace_id: UUID,
+    scope: Scope,
+    *,
+    status: Status | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[AnyRow], str | None]:
+    """One page of the participants in scope, of one status or of all."""
+    statement = described(workspace_id).where(scope.where(workspace_id))
+    if status is not None:
+        statement = statement.where(_p.c.status == str(status))
+    return page(connection, statement, _p, cursor, limit)
+
+
+def with_highlights(connection: Connection, workspace_id: UUID, study_id: UUID) -> Sequence[AnyRow]:
+    """All participants of a study, each with what it thought last."""
+    last = (Tables.interaction.c.participant_id == _p.c.id) & (
+        Tables.interaction.c.ordinal == _p.c.interaction_count - 1
+    )
+    statement = (
+        described(workspace_id)
+        .add_columns(Tables.interaction.c.thought.label("highlight"))
+        .outerjoin(Tables.interaction, last)
+        .where(_p.c.study_id == study_id)
+    )
+    return connection.execute(statement.order_by(_p.c.created_at, _p.c.id)).all()

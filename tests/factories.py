@@ -1,0 +1,138 @@
+"""Rows for tests, made by the same functions that the API uses."""
+
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, insert
+
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import Status
+from shared.domain.people import generate_people
+from shared.store import dispatch, leases, people, studies, workspaces
+from shared.store.aliases import assign_aliases
+from shared.store.engine import Store, store_clock
+from shared.store.schema import Tables
+
+
+def make_workspace(store: Store, name: str = "acme") -> workspaces.NewToken:
+    """A workspace with a token and four people."""
+
+    def make(connection: Connection) -> workspaces.NewToken:
+        token = workspaces.create_token(connection, name)
+        people.insert_people(connection, token.workspace_id, generate_people(4, 1))
+        return token
+
+    return store.write(make)
+
+
+def make_study(
+    store: Store,
+    workspace_id: UUID,
+    *,
+    content: dict[str, object] | None = None,
+    success: dict[str, str] | None = None,
+    iterations: int = 1,
+    **settings: object,
+) -> tuple[UUID, list[UUID]]:
+    """A study with iterations on the scripted environment; its id and theirs."""
+
+    def make(connection: Connection) -> tuple[UUID, list[UUID]]:
+        assignment = {"task": "Walk on"} | ({"success": success} if success else {})
+        study_id = studies.insert_study(
+            connection,
+            workspace_id,
+            name="Walk",
+            modality="interactive",
+            assignment=assignment,
+            questions=[],
+        )
+        defaults = {"max_interactions": None, "mind": "scripted", "step_timeout_s": 60, "run_timeout_s": 3600}
+        ids = [
+            studies.insert_iteration(
+                connection,
+                workspace_id,
+                study_id,
+                content={"environment": "scripted"} | (content or {}),
+                **(defaults | settings),
+            )
+            for _ in range(iterations)
+        ]
+        return study_id, ids
+
+    return store.write(make)
+
+
+def make_participants(
+    store: Store,
+    workspace_id: UUID,
+    study_id: UUID,
+    iteration_id: UUID,
+    count: int = 1,
+    *,
+    max_interactions: int = 5,
+    status: Status = Status.PENDING,
+) -> list[UUID]:
+    """Participants that nobody dispatched yet; the workspace's people in turn."""
+
+    def make(connection: Connection) -> list[UUID]:
+        everyone = people.sample_people(connection, workspace_id, 4, 0)
+        return list(
+            dispatch.insert_participants(
+                connection,
+                workspace_id,
+                [everyone[index % 4] for index in range(count)],
+                study_id=study_id,
+                iteration_id=iteration_id,
+                max_interactions=max_interactions,
+                seed=1,
+                status=status,
+            )
+        )
+
+    return store.write(make)
+
+
+def make_ask(
+    store: Store, workspace_id: UUID, *, rounds: int = 2, each: int = 2
+) -> tuple[UUID, list[list[UUID]]]:
+    """An ask with pending participants in every round; its id, and theirs by round."""
+
+    def make(connection: Connection) -> tuple[UUID, list[list[UUID]]]:
+        ask_id = uuid4()
+        alias = assign_aliases(connection, workspace_id, Kind.ASK, [ask_id])[ask_id]
+        connection.execute(
+            insert(Tables.ask).values(
+                id=ask_id,
+                workspace_id=workspace_id,
+                alias=alias,
+                question="Which one?",
+                created_at=store_clock(),
+            )
+        )
+        everyone = people.sample_people(connection, workspace_id, each, 0)
+        ids = []
+        for number in range(1, rounds + 1):
+            connection.execute(
+                insert(Tables.round).values(
+                    ask_id=ask_id, number=number, variants=[], created_at=store_clock()
+                )
+            )
+            made = dispatch.insert_participants(
+                connection,
+                workspace_id,
+                everyone,
+                ask_id=ask_id,
+                round_number=number,
+                max_interactions=5,
+                seed=1,
+            )
+            ids.append(list(made))
+        return ask_id, ids
+
+    return store.write(make)
+
+
+def make_lease(store: Store, ttl_s: float = 60) -> UUID:
+    """The lease of a worker that lives for `ttl_s`."""
+    id_ = uuid4()
+    store.write(lambda connection: leases.open_lease(connection, id_, "test", ttl_s))
+    return id_

@@ -1,0 +1,82 @@
+"""What must be true of every store at every moment: the promises that rows alone can show.
+
+Checked after each test that has a store; see docs on reliability for the numbers.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import select
+
+from shared.domain.lifecycle import TERMINAL, Status
+from shared.store.engine import Store
+from shared.store.schema import Tables
+
+
+def check_invariants(store: Store) -> None:
+    """Raises AssertionError naming the participant that breaks one."""
+    with store.read() as connection:
+        participants = {row.id: row for row in connection.execute(select(Tables.participant))}
+        interactions = connection.execute(
+            select(
+                Tables.interaction.c.participant_id,
+                Tables.interaction.c.ordinal,
+                Tables.interaction.c.epoch,
+            ).order_by(Tables.interaction.c.participant_id, Tables.interaction.c.ordinal)
+        ).all()
+        events = connection.execute(
+            select(Tables.event).order_by(Tables.event.c.participant_id, Tables.event.c.seq)
+        ).all()
+        checkpoints = set(connection.scalars(select(Tables.checkpoint.c.participant_id)))
+    for id_, row in participants.items():
+        own = [one for one in interactions if one.participant_id == id_]
+        told = [one for one in events if one.participant_id == id_]
+        _check_interactions(row, own)
+        _check_events(row, own, told)
+        _check_row(row)
+        assert (id_ in checkpoints) == bool(own), f"{row.alias}: a checkpoint goes with own interactions"
+        if row.extended_from is not None:
+            _check_branch(row, participants[row.extended_from])
+
+
+def _check_interactions(row: Any, own: list[Any]) -> None:
+    expected = list(range(row.branched_at, row.interaction_count))
+    assert [one.ordinal for one in own] == expected, f"{row.alias}: interactions without gap or double (P3)"
+    epochs = [one.epoch for one in own]
+    assert epochs == sorted(epochs), f"{row.alias}: epochs only rise (P3)"
+    assert all(1 <= epoch <= row.epoch for epoch in epochs), f"{row.alias}: written by a claim that was made"
+    assert row.interaction_count <= row.max_interactions, f"{row.alias}: never beyond its cap"
+
+
+def _check_events(row: Any, own: list[Any], told: list[Any]) -> None:
+    assert [one.seq for one in told] == list(range(1, row.seq + 1)), f"{row.alias}: one event per seq"
+    steps = [one.data["index"] for one in told if one.kind == "interaction"]
+    assert steps == [one.ordinal for one in own], f"{row.alias}: one event per interaction"
+    statuses = [one.data["status"] for one in told if one.kind == "status"]
+    assert statuses[-1] == row.status, f"{row.alias}: the last status event is the status"
+    assert not any(status in TERMINAL for status in statuses[:-1]), f"{row.alias}: terminal is terminal (P1)"
+    allowed = {
+        (Status.DRAFT, Status.PENDING),
+        (Status.DRAFT, Status.CANCELLED),
+        (Status.PENDING, Status.RUNNING),
+        (Status.PENDING, Status.CANCELLED),
+        *((Status.RUNNING, after) for after in (Status.PENDING, *TERMINAL)),
+    }
+    assert all(pair in allowed for pair in pairwise(statuses)), f"{row.alias}: {statuses}"
+    ends = [index for index, one in enumerate(told) if one.data.get("status") in TERMINAL]
+    after_end = told[ends[0] + 1 :] if ends else []
+    assert [one.kind for one in after_end] in ([], ["stopped"]), f"{row.alias}: nothing after the end (P2)"
+
+
+def _check_row(row: Any) -> None:
+    assert (row.finished_at is not None) == (row.status in TERMINAL), f"{row.alias}: finished = terminal"
+    assert (row.status == Status.FAILED) == (row.error_kind is not None), f"{row.alias}: error_kind = failed"
+    assert row.outcome is None or row.status == Status.COMPLETED, f"{row.alias}: outcome only when completed"
+    assert row.stopped_at is None or row.status == Status.CANCELLED, f"{row.alias}: stopped = cancelled"
+    assert row.status != Status.RUNNING or row.worker_id is not None, f"{row.alias}: somebody runs it"
+
+
+def _check_branch(row: Any, source: Any) -> None:
+    assert source.status in TERMINAL, f"{row.alias}: branched from a terminal source"
+    assert row.branched_at == source.interaction_count, f"{row.alias}: branched at its source's last (P4)"
+    assert row.workspace_id == source.workspace_id, f"{row.alias}: within its workspace (P8)"

@@ -1,0 +1,90 @@
+"""An environment and a mind that do what the iteration's content says. Found by entry points, as any plug-in.
+
+Content: `delay_s` each act takes (waiting, abortable), `log` a file to which each act's fate is appended, and
+`at`: page number -> what happens there: "give_up", "finish", "raise", "garbage", "unreachable", "swallow",
+"unstorable".
+"""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from shared.domain.simulation import Action, Decision, Element, Observation, Turn
+from worker.environments import EnvironmentUnreachable
+
+
+class ScriptedEnvironment:
+    def __init__(self, content: dict[str, Any], *, allow_private_hosts: bool) -> None:
+        self._delay_s = content.get("delay_s", 0)
+        self._log = content.get("log")
+        self._at = content.get("at", {})
+        self._page = 0
+        self._visited: list[int] = []
+
+    def _happening(self) -> str:
+        return str(self._at.get(str(self._page), ""))
+
+    async def open(self) -> None:
+        if self._happening() == "unreachable":
+            raise EnvironmentUnreachable("nothing answers there")
+        self._note("open")
+
+    async def restore(self, snapshot: dict[str, Any]) -> None:
+        self._page = snapshot["page"]
+        self._visited = list(snapshot["visited"])
+        self._note("restore")
+
+    def observe(self) -> Observation:
+        if self._happening() == "garbage":
+            return "not an observation"  # type: ignore[return-value]
+        return Observation(
+            url=f"scripted://page/{self._page}",
+            title=f"Page {self._page}",
+            text=f"You are on page {self._page}. {self._happening()}",
+            elements=(Element(1, "link", "Next", href=f"scripted://page/{self._page + 1}"),),
+        )
+
+    async def act(self, action: Action) -> None:
+        if self._happening() == "raise":
+            raise RuntimeError("the environment broke\x00")
+        self._note("act")
+        try:
+            if self._happening() == "swallow":
+                await self._sleep_through()
+            await asyncio.sleep(self._delay_s)
+        except asyncio.CancelledError:
+            self._note("aborted")
+            raise
+        self._note("acted")
+        self._visited.append(self._page)
+        self._page += 1
+
+    async def _sleep_through(self) -> None:
+        try:
+            await asyncio.sleep(self._delay_s)
+        except asyncio.CancelledError:
+            self._note("swallowed")
+
+    def snapshot(self) -> dict[str, Any]:
+        if self._happening() == "unstorable":
+            return {"page": object()}
+        return {"page": self._page, "visited": self._visited}
+
+    async def close(self) -> None:
+        pass
+
+    def _note(self, what: str) -> None:
+        if self._log:
+            with Path(self._log).open("a") as log:
+                log.write(f"{what} {self._page} {time.time()}\n")
+
+
+class ScriptedMind:
+    async def decide(self, turn: Turn) -> Decision:
+        for kind in ("give_up", "finish"):
+            if kind in turn.observation.text:
+                return Decision("That is it.", Action(kind), 0.0, turn.memory)
+        thought = f"Told: {turn.instruction}" if turn.instruction else "On I go."
+        memory = {"steps": turn.memory.get("steps", 0) + 1, "resumed": turn.resumed}
+        return Decision(thought, Action("follow", 1, "Next"), 0.5, memory)

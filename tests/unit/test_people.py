@@ -1,0 +1,77 @@
+"""The panel: varied, repeatable, quick."""
+
+import json
+from dataclasses import asdict
+from itertools import pairwise
+from time import perf_counter
+
+from shared.domain.people import (
+    DEFAULT_PANEL_SIZE,
+    MAX_AGE,
+    MAX_CODE_LENGTH,
+    MAX_NAME_LENGTH,
+    default_panel,
+    generate_people,
+)
+
+
+def test_the_same_seed_makes_the_same_people_and_another_seed_others() -> None:
+    assert generate_people(50, 7) == generate_people(50, 7)
+    assert generate_people(50, 7) != generate_people(50, 8)
+    assert generate_people(50, 7) != generate_people(50, -7)
+
+
+def test_the_panel_never_changes_between_versions_of_python() -> None:
+    first = generate_people(1, 7)[0]
+    assert (first.name, first.age, first.country) == ("Ousmane Diop", 84, "SN")
+
+
+def test_a_short_panel_is_the_beginning_of_a_long_one() -> None:
+    assert generate_people(100, 3)[:24] == generate_people(24, 3)
+
+
+def test_no_people() -> None:
+    assert generate_people(0, 1) == []
+
+
+def test_the_default_panel_is_varied() -> None:
+    panel = default_panel()
+    assert len(panel) == DEFAULT_PANEL_SIZE == len({person.name for person in panel})
+    assert len({person.country for person in panel}) >= 20
+    assert len({person.language for person in panel}) >= 15
+    ages = sorted(person.age for person in panel)
+    assert ages[0] < 25
+    assert ages[-1] > 78
+    # No gap in which a generation would be missing.
+    assert max(later - earlier for earlier, later in pairwise(ages)) <= 8
+    assert 1 <= sum("accessibility" in person.traits for person in panel) <= 12
+
+
+def test_every_trait_is_spread_over_its_range() -> None:
+    panel = generate_people(200, 5)
+    names = set(panel[0].traits) - {"accessibility"}
+    assert {"patience", "curiosity", "thoroughness", "tech_savviness"} <= names
+    for name in names:
+        values = [person.traits[name] for person in panel]
+        assert all(0 <= value <= 1 for value in values)
+        assert min(values) < 0.1
+        assert max(values) > 0.9
+
+
+def test_ten_thousand_people_are_distinct_valid_and_quick() -> None:
+    started = perf_counter()
+    people = generate_people(10_000, 1)
+    assert perf_counter() - started < 5
+    assert len({person.name for person in people}) == 10_000
+    for person in people:
+        assert 1 <= len(person.name) <= MAX_NAME_LENGTH
+        assert 18 <= person.age <= 85 <= MAX_AGE
+        assert len(person.country) == 2 <= MAX_CODE_LENGTH
+        assert person.country.isupper()
+        assert len(person.language) == 2
+        assert person.bio.endswith(".")
+
+
+def test_a_person_is_plain_json() -> None:
+    person = asdict(default_panel()[0])
+    assert json.loads(json.dumps(person, allow_nan=False)) == person

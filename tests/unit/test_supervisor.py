@@ -1,0 +1,286 @@
+"""The supervisor, with tiny children: order, restarts, hastened stops, and that nobody is left over."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.child import Child, ChildFailed, end_leftover
+from deploy.supervisor import StopRequested, Supervisor
+
+#: Writes what happens to it into the diary, gets ready, and ends on SIGTERM unless told to ignore it.
+CHILD = """
+import os, pathlib, signal, sys, time
+name, diary, ready, obeys = sys.argv[1:]
+def note(what):
+    with open(diary, "a") as file: file.write(f"{name} {what}\\n")
+def leave(*_):
+    note("stopped"); sys.exit(0)
+signal.signal(signal.SIGTERM, leave if obeys == "obeys" else lambda *_: note("asked"))
+note("started")
+pathlib.Path(ready).write_text(str(os.getpid()))
+while True: time.sleep(60)
+"""
+
+
+class Site:
+    """A folder for children, with the diary they write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.diary = path / "diary"
+        self.said: list[str] = []
+
+    def child(self, name: str, *, obeys: bool = True) -> Child:
+        ready = self.path / f"{name}.ready"
+        arguments = (name, str(self.diary), str(ready), "obeys" if obeys else "ignores")
+        return self.command(name, CHILD, *arguments, ready_file=ready)
+
+    def sleeper(self, name: str) -> Child:
+        """One that is never ready."""
+        return self.command(name, "import time; time.sleep(600)", ready_file=self.path / f"{name}.ready")
+
+    def command(self, name: str, script: str, *arguments: str, ready_file: Path | None = None) -> Child:
+        command = [sys.executable, "-I", "-S", "-c", script, *arguments]
+        return Child(name, command, log=self.path / f"{name}.log", run_dir=self.path, ready_file=ready_file)
+
+    def supervisor(self, *, grace_s: float = 10) -> Supervisor:
+        return Supervisor(say=self.said.append, grace_s=grace_s, backoff_s=0.05, max_backoff_s=0.2)
+
+    def lines(self) -> list[str]:
+        return self.diary.read_text().splitlines() if self.diary.exists() else []
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield Site(tmp_path)
+    assert handlers == {number: signal.getsignal(number) for number in handlers}
+    assert not list(tmp_path.glob("*.pid"))
+
+
+def eventually(holds: Callable[[], object], *, within_s: float = 10) -> bool:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def alive(pid: int) -> bool:
+    """Does this process run? A zombie, whoever has to reap it, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_stages_start_in_order_and_stop_in_reverse(site: Site) -> None:
+    with site.supervisor() as supervisor:
+        for name in ("first", "second", "third"):
+            supervisor.start(site.child(name))
+            supervisor.wait_ready(10)
+    started = [f"{name} started" for name in ("first", "second", "third")]
+    assert site.lines() == [*started, "third stopped", "second stopped", "first stopped"]
+    assert site.said == []
+
+
+def test_children_of_a_stage_stop_together(site: Site) -> None:
+    children = [site.child(name, obeys=False) for name in ("a", "b", "c")]
+    with site.supervisor(grace_s=0.5) as supervisor:
+        supervisor.start(*children)
+        supervisor.wait_ready(10)
+        began = time.monotonic()
+        supervisor.stop()
+    assert time.monotonic() - began < 1.4  # not three times the grace
+    assert sorted(site.lines()[3:]) == ["a asked", "b asked", "c asked"]
+    assert site.said == [f"{name} did not stop in time and is killed" for name in ("a", "b", "c")]
+    assert [child.exit_code for child in children] == [-signal.SIGKILL] * 3
+
+
+def test_a_child_that_dies_is_started_again_with_longer_and_longer_waits(site: Site) -> None:
+    child = site.child("worker")
+    with site.supervisor() as supervisor:
+        supervisor.start(child)
+        for life in range(1, 5):
+            supervisor.wait_ready(10)
+            assert child.pid
+            os.kill(child.pid, signal.SIGKILL)
+            supervisor.run(until=lambda life=life: site.lines().count("worker started") == life + 1)
+        supervisor.wait_ready(10)
+    waits = [text.partition("again in ")[2].partition(" s;")[0] for text in site.said]
+    assert waits == ["0.05", "0.1", "0.2", "0.2"]
+    assert all("worker ended (SIGKILL)" in text and str(child.log) in text for text in site.said)
+    assert site.lines().count("worker stopped") == 1
+
+
+def test_what_ended_children_left_in_their_session_is_ended_before_they_start_again(site: Site) -> None:
+    script = """
+import pathlib, subprocess, sys, time
+helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+with open(sys.argv[1], "a") as file: file.write(f"{helper.pid}\\n")
+sys.exit(3)
+"""
+    child = site.command("parent", script, str(site.diary))
+    with site.supervisor() as supervisor:
+        supervisor.start(child)
+        supervisor.run(until=lambda: len(site.lines()) >= 2)
+    assert "parent ended (exit code 3)" in site.said[0]
+    assert eventually(lambda: not any(alive(int(pid)) for pid in site.lines()))
+
+
+def test_a_child_that_cannot_start_fails_with_the_end_of_its_log(site: Site) -> None:
+    broken = site.command("broken", "import sys; print('no such broker'); sys.exit(7)")
+    with site.supervisor() as supervisor:
+        supervisor.start(site.child("other"))
+        supervisor.start(broken)
+        with pytest.raises(
+            ChildFailed, match=r"broken could not be started \(exit code 7\)[\s\S]*no such broker"
+        ):
+            supervisor.wait_ready(10)
+
+
+def test_a_command_that_does_not_exist_fails(site: Site) -> None:
+    missing = Child("missing", ["/no/such/command"], log=site.path / "log", run_dir=site.path)
+    with site.supervisor() as supervisor:
+        supervisor.start(missing)
+        assert eventually(lambda: not missing.running)
+        with pytest.raises(ChildFailed, match="can't run /no/such/command: No such file"):
+            supervisor.wait_ready(10)
+
+
+def test_a_child_that_is_never_ready_fails(site: Site) -> None:
+    with site.supervisor() as supervisor:
+        supervisor.start(site.sleeper("slow"))
+        with pytest.raises(ChildFailed, match="slow was not ready within 0 s"):
+            supervisor.wait_ready(0.2)
+
+
+def test_an_exception_stops_everything_too(site: Site) -> None:
+    child = site.child("one")
+
+    def start_and_fail() -> None:
+        with site.supervisor() as supervisor:
+            supervisor.start(child)
+            supervisor.wait_ready(10)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        start_and_fail()
+    assert site.lines() == ["one started", "one stopped"]
+
+
+def test_a_ready_file_of_an_earlier_life_does_not_count(site: Site) -> None:
+    (site.path / "slow.ready").write_text("")
+    slow = site.sleeper("slow")
+    with site.supervisor() as supervisor:
+        supervisor.start(slow)
+        assert not slow.ready
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_watch(site: Site, number: signal.Signals) -> None:
+    with site.supervisor() as supervisor:
+        supervisor.start(site.child("one"))
+        supervisor.wait_ready(10)
+        os.kill(os.getpid(), number)
+        supervisor.run()
+    assert site.lines() == ["one started", "one stopped"]
+
+
+def test_a_signal_ends_the_wait_for_readiness(site: Site) -> None:
+    slow = site.sleeper("slow")
+    with site.supervisor() as supervisor:
+        supervisor.start(slow)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(StopRequested):
+            supervisor.wait_ready(60)
+    assert not slow.running
+
+
+#: A supervisor in a process of its own, with a child that does not listen to SIGTERM.
+SUPERVISOR = """
+import sys
+from pathlib import Path
+from deploy.child import Child
+from deploy.supervisor import Supervisor
+path, script = Path(sys.argv[1]), sys.argv[2]
+with Supervisor(grace_s=600) as supervisor:
+    for name in ("deaf", "deafer"):
+        ready = path / f"{name}.ready"
+        command = [sys.executable, "-I", "-S", "-c", script, name, str(path / "diary"), str(ready), "ignores"]
+        supervisor.start(Child(name, command, log=path / "log", run_dir=path, ready_file=ready))
+    supervisor.wait_ready(30)
+    print("ready", flush=True)
+    supervisor.run()
+print("stopped", flush=True)
+"""
+
+
+@pytest.fixture
+def supervisor_process(site: Site) -> Iterator[subprocess.Popen[str]]:
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SUPERVISOR), str(site.path), CHILD],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_ctrl_c_hastens_the_stop(site: Site, supervisor_process: subprocess.Popen[str]) -> None:
+    pids = [int((site.path / f"{name}.ready").read_text()) for name in ("deaf", "deafer")]
+    supervisor_process.send_signal(signal.SIGINT)
+    assert eventually(lambda: "deafer asked" in site.lines())
+    supervisor_process.send_signal(signal.SIGINT)
+    out, said = supervisor_process.communicate(timeout=20)
+    assert out == "stopped\n"
+    assert said.splitlines() == [f"{name} did not stop in time and is killed" for name in ("deafer", "deaf")]
+    assert supervisor_process.returncode == 0
+    assert not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child's life to its parent's")
+def test_children_die_with_a_killed_supervisor(site: Site, supervisor_process: subprocess.Popen[str]) -> None:
+    pids = [int((site.path / f"{name}.ready").read_text()) for name in ("deaf", "deafer")]
+    assert all(alive(pid) for pid in pids)
+    supervisor_process.kill()
+    supervisor_process.wait(10)
+    assert eventually(lambda: not any(alive(pid) for pid in pids))
+    for name in ("deaf", "deafer"):
+        assert end_leftover(site.path / f"{name}.pid") is None
+
+
+def test_a_leftover_is_ended_but_never_another_process_with_its_pid(tmp_path: Path) -> None:
+    pid_file = tmp_path / "broker.pid"
+    child = Child("broker", ["sleep", "600"], log=tmp_path / "log", run_dir=tmp_path)
+    child.start()
+    recorded = pid_file.read_text()
+    # The same pid, born at another moment: not the process that was recorded.
+    pid_file.write_text(recorded.strip() + "1\n")
+    assert end_leftover(pid_file) is None
+    assert child.running
+    assert not pid_file.exists()
+
+    pid_file.write_text(recorded)
+    assert end_leftover(pid_file) == child.pid
+    assert eventually(lambda: not child.running)
+    assert end_leftover(pid_file) is None  # may be repeated
+
+    for damaged in ("", "12", "x y", "1 1", "-5 x"):
+        pid_file.write_text(damaged)
+        assert end_leftover(pid_file) is None

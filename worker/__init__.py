@@ -1,0 +1,1 @@
+"""What runs simulations: claim, step, commit; and what keeps the fleet honest: leases and the sweeper."""

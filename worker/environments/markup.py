@@ -1,0 +1,134 @@
+"""Markup: HTML that is safe to hand to the parser.
+
+Time and memory of an HTML5 tree grow with the square of its depth, of a tag's attributes and of unclosed formatting:
+half a megabyte of `<div>` takes the parser a minute, 32 KiB of `<p><font a=1>` take it 700 MB. Everybody else in this
+process would wait. So what is long is first written anew, in one linear pass: every tag closed, every attribute
+quoted, nothing nested deeper than a browser would nest it.
+"""
+
+import re
+
+#: Below these a page cannot hurt, whatever is in it.
+_SMALL_TAGS = 1_000
+_SMALL_CHARS = 32_768
+
+_MAX_TAGS = 40_000
+_MAX_DEPTH = 200
+_MAX_FORMATTING = 24
+
+_TOKEN = re.compile(
+    r"""
+    <!--(?:-?>|.*?(?:--!?>|\Z))
+    | <(?:svg|math)(?=[\s/>])[^<>]*+(?<=/)>
+    # What is not for reading goes as a whole. Its end tag stays and, being alone, is dropped.
+    | <(?P<unread>script|style|svg|math|template|iframe|noembed|noframes|xmp|object)(?=[\s/>]).*?(?=</(?P=unread)|\Z)
+    # Nothing in these is a tag.
+    | <(?P<plain>title|textarea)(?P<plain_attributes>(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+)(?:>|\Z)
+      (?P<words>.*?)(?=</(?P=plain)|\Z)
+    | </(?P<end>[a-z][^\s/>]*+)[^>]*+(?:>|\Z)
+    | <(?P<start>[a-z][^\s/>]*+)(?P<attributes>(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+)(?:>|\Z)
+    | <[!?/][^>]*+(?:>|\Z)
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+_ATTRIBUTE = re.compile(r"""([^\s"'<>/=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'=<>`]++)))?+""")
+
+#: The attributes that reading a page needs.
+_KEPT = frozenset(
+    "action alt aria-label checked class content disabled enctype for form formaction formmethod formnovalidate "
+    "hidden href http-equiv id label maxlength method multiple name novalidate onchange open placeholder readonly "
+    "required selected style title type value".split()
+)
+_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
+#: What an opening tag closes, if it is still open right above it.
+_CLOSES = {
+    "a": frozenset({"a"}),
+    "dd": frozenset({"dd", "dt", "p"}),
+    "dt": frozenset({"dd", "dt", "p"}),
+    "li": frozenset({"li", "p"}),
+    "optgroup": frozenset({"option", "optgroup"}),
+    "option": frozenset({"option"}),
+    "p": frozenset({"p"}),
+    "tbody": frozenset({"tbody", "thead", "tfoot", "tr", "td", "th", "p"}),
+    "td": frozenset({"td", "th", "p"}),
+    "th": frozenset({"td", "th", "p"}),
+    "tr": frozenset({"tr", "td", "th", "p"}),
+}
+#: How far an end tag may look for its start.
+_REACH = 12
+
+
+def tame(html: str) -> str:
+    """`html`, in a form that costs the parser time linear in its length. Short pages are returned as they are."""
+    if len(html) <= _SMALL_CHARS and html.count("<") <= _SMALL_TAGS:
+        return html
+    return _Writer().write(html)
+
+
+class _Writer:
+    """Writes tags so that the parser's stack of open elements is the one kept here."""
+
+    def __init__(self) -> None:
+        self._out: list[str] = []
+        self._open: list[str] = []
+        self._formatting = 0
+
+    def write(self, html: str) -> str:
+        position = 0
+        for count, token in enumerate(_TOKEN.finditer(html)):
+            self._out.append(html[position : token.start()].replace("<", "&lt;"))
+            position = token.end()
+            if count >= _MAX_TAGS:
+                position = len(html)
+                break
+            if name := token["start"]:
+                self._start(name.lower(), token["attributes"])
+            elif name := token["end"]:
+                self._end(name.lower())
+            elif name := token["plain"]:
+                words = token["words"].replace("<", "&lt;")
+                self._out.append(f"<{name}{_attributes(token['plain_attributes'])}>{words}</{name}>")
+        self._out.append(html[position:].replace("<", "&lt;"))
+        self._close(len(self._open))
+        return "".join(self._out)
+
+    def _start(self, name: str, attributes: str) -> None:
+        while self._open and self._open[-1] in _CLOSES.get(name, ()):
+            self._close(1)
+        if name in _VOID:
+            self._out.append(f"<{name}{_attributes(attributes)}>")
+            return
+        formatting = name in _FORMATTING
+        if len(self._open) >= _MAX_DEPTH or (formatting and self._formatting >= _MAX_FORMATTING):
+            self._out.append(" ")
+            return
+        self._formatting += formatting
+        self._open.append(name)
+        self._out.append(f"<{name}{_attributes(attributes)}>")
+
+    def _end(self, name: str) -> None:
+        for above, found in enumerate(reversed(self._open[-_REACH:])):
+            if found == name:
+                self._close(above + 1)
+                return
+        if name in ("p", "br"):
+            self._out.append("<br>")
+
+    def _close(self, count: int) -> None:
+        for _ in range(count):
+            name = self._open.pop()
+            self._formatting -= name in _FORMATTING
+            self._out.append(f"</{name}>")
+
+
+def _attributes(written: str) -> str:
+    if not written or written.isspace():
+        return ""
+    kept: dict[str, str] = {}
+    for name, double, single, bare in _ATTRIBUTE.findall(written):
+        key = name.lower()
+        if key in _KEPT and key not in kept:
+            kept[key] = double or single or bare
+    # Character references stay as they are: the parser knows the rules for them in attributes.
+    return "".join(' {}="{}"'.format(key, value.replace('"', "&quot;")) for key, value in kept.items())

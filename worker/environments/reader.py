@@ -1,0 +1,252 @@
+"""Reading: from HTML, as a site sent it, to the Page a person sees."""
+
+import re
+from collections.abc import Callable
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from worker.environments.controls import LABEL_CHARS, MAX_OPTIONS, ControlReader, absolute
+from worker.environments.markup import tame
+from worker.environments.page import Control, Page, clean, tidy
+
+TEXT_CHARS = 20_000
+_MAX_LINKS = 500
+_MAX_CONTROLS = 200
+_MAX_HEADINGS = 50
+#: All controls together; what is beyond is left out. Keeps a stored page small.
+_CONTROL_CHARS = 400_000
+#: A page that goes on by itself later than this is one to be read.
+_REFRESH_S = 5
+
+_HIDDEN = (
+    '[hidden], [style*="display:none" i], [style*="display: none" i], [style*="visibility:hidden" i], '
+    '[style*="visibility: hidden" i], dialog:not([open])'
+)
+_UNREAD = frozenset(
+    "head script style template svg math iframe object noembed noframes audio video canvas datalist".split()
+)
+#: Words on both sides of any other tag do not belong together.
+_INLINE = frozenset(
+    "-text a abbr b bdi bdo big cite code del dfn em font i ins kbd label mark nobr q s samp small span strike strong "
+    "sub sup time tt u var wbr".split()
+)
+_REFRESH = re.compile(r"\s*(\d{1,3})[.\d]*\s*[;,]\s*(?:url\s*=\s*)?['\"]?([^'\"]+)", re.IGNORECASE)
+
+
+def read_text(text: str) -> Page:
+    """The page that plain text makes."""
+    return Page(text=tidy(text, TEXT_CHARS))
+
+
+def read_html(html: str, url: str) -> Page:
+    """The page that `html`, found at `url`, makes. What makes no sense in it is left out."""
+    return _Reader(LexborHTMLParser(tame(clean(html))), url).page()
+
+
+class _Capture:
+    """Words being collected until the node they are in ends, and what to do with them then."""
+
+    __slots__ = ("finish", "held", "mem_id", "parts")
+
+    def __init__(self, node: LexborNode, finish: Callable[["_Capture", str], None]) -> None:
+        self.mem_id = node.mem_id
+        self.finish = finish
+        self.parts: list[str] = []
+        #: Positions of the fields inside it.
+        self.held: list[int] = []
+
+
+class _Reader:
+    """One walk over one document, in reading order."""
+
+    def __init__(self, tree: LexborHTMLParser, url: str) -> None:
+        self._tree = tree
+        self._reader = ControlReader(tree, url)
+        self._hidden = {node.mem_id for node in tree.css(_HIDDEN)}
+        self._controls: list[Control] = []
+        self._control_chars = 0
+        self._links = 0
+        self._radios: dict[tuple[int | None, str], int] = {}
+        self._captures: list[_Capture] = []
+        self._open_forms: list[tuple[int, int]] = []
+        self._text: list[str] = []
+        self._text_chars = 0
+        self._headings: list[str] = []
+        self._begin: dict[str, Callable[[LexborNode], None]] = {
+            "a": self._link,
+            "area": self._link,
+            "input": self._input,
+            "button": self._button,
+            "select": lambda node: self._add(self._reader.select(node, self._form)),
+            "textarea": lambda node: self._add(self._reader.textarea(node, self._form)),
+            "label": lambda node: self._captures.append(_Capture(node, self._label_ended)),
+            "img": self._image,
+            "form": lambda node: self._open_forms.append((node.mem_id, self._reader.form_at[node.mem_id])),
+            **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), self._heading),
+        }
+
+    def page(self) -> Page:
+        title = self._tree.css_first("title")
+        if self._tree.body is not None:
+            self._walk(self._tree.body)
+        for number, control in enumerate((c for c in self._controls if c.kind != "hidden"), 1):
+            control.number = number
+        return Page(
+            title=tidy(title.text(), 300) if title else "",
+            text=tidy("".join(self._text), TEXT_CHARS),
+            headings=tuple(self._headings),
+            controls=tuple(self._controls),
+            forms=self._reader.forms,
+            refresh=self._refresh(),
+        )
+
+    @property
+    def _form(self) -> int | None:
+        return self._open_forms[-1][1] if self._open_forms else None
+
+    def _walk(self, root: LexborNode) -> None:
+        node: LexborNode | None = root
+        while node is not None:
+            below = self._enter(node)
+            if below is not None:
+                node = below
+                continue
+            while node is not None:
+                self._leave(node)
+                if node.mem_id == root.mem_id:
+                    return
+                if (after := node.next) is not None:
+                    node = after
+                    break
+                node = node.parent
+
+    def _enter(self, node: LexborNode) -> LexborNode | None:
+        """Take down what begins here. Returns the first node inside it, if that is to be read."""
+        tag = node.tag or ""
+        if tag == "-text":
+            self._say(node.text_content or "")
+            return None
+        if tag not in _INLINE:
+            self._say(" ")
+        if tag in _UNREAD or not node.is_element_node:
+            return None
+        if node.mem_id in self._hidden:
+            # A form sends its hidden fields, even where a style hides them once more.
+            for field in node.css('input[type="hidden" i]'):
+                self._input(field)
+            return None
+        if (begin := self._begin.get(tag)) is not None:
+            begin(node)
+        return None if tag in ("select", "textarea") else node.child
+
+    def _leave(self, node: LexborNode) -> None:
+        if self._captures and self._captures[-1].mem_id == node.mem_id:
+            capture = self._captures.pop()
+            capture.finish(capture, tidy("".join(capture.parts), LABEL_CHARS))
+        elif self._open_forms and self._open_forms[-1][0] == node.mem_id:
+            self._open_forms.pop()
+        if (node.tag or "") not in _INLINE:
+            self._say(" ")
+
+    def _say(self, words: str) -> None:
+        for capture in self._captures:
+            capture.parts.append(words)
+        if self._text_chars < TEXT_CHARS * 3:
+            self._text.append(words)
+            self._text_chars += len(words)
+
+    def _heading(self, node: LexborNode) -> None:
+        def ended(_: _Capture, words: str) -> None:
+            if words and len(self._headings) < _MAX_HEADINGS:
+                self._headings.append(words)
+
+        self._captures.append(_Capture(node, ended))
+
+    def _image(self, node: LexborNode) -> None:
+        # Inside a link or a button a picture stands for a word.
+        if self._captures:
+            self._captures[-1].parts.append(f" {node.attributes.get('alt') or ''} ")
+
+    def _link(self, node: LexborNode) -> None:
+        link = self._reader.link(node)
+        if link is None:
+            return
+
+        def ended(_: _Capture, words: str) -> None:
+            if self._links < _MAX_LINKS:
+                link.label = words or link.label or _last_segment(link.href)
+                self._add(link)
+
+        self._captures.append(_Capture(node, ended))
+
+    def _button(self, node: LexborNode) -> None:
+        button = self._reader.button(node, self._form)
+
+        def ended(_: _Capture, words: str) -> None:
+            button.label = button.label or words or tidy(button.value, LABEL_CHARS)
+            self._add(button)
+
+        self._captures.append(_Capture(node, ended))
+
+    def _input(self, node: LexborNode) -> None:
+        control = self._reader.input(node, self._form)
+        if control.kind == "radio":
+            self._radio(control)
+        else:
+            self._add(control)
+
+    def _radio(self, one: Control) -> None:
+        key = (one.form, one.name)
+        position = self._radios.get(key)
+        if position is None:
+            position = len(self._controls)
+            self._add(one)
+            if position < len(self._controls):
+                self._radios[key] = position
+            return
+        group = self._controls[position]
+        if len(group.options) >= MAX_OPTIONS:
+            return
+        self._hold(position)
+        group.chosen = len(group.options) if one.chosen == 0 else group.chosen
+        group.options += one.options
+        group.sends += one.sends
+        group.required |= one.required
+
+    def _label_ended(self, label: _Capture, words: str) -> None:
+        for position in label.held if words else ():
+            control = self._controls[position]
+            if control.kind == "radio":
+                control.options = (*control.options[:-1], words)
+            else:
+                control.label = words
+
+    def _add(self, control: Control) -> None:
+        if control.kind == "link":
+            self._links += 1
+        elif len(self._controls) - self._links >= _MAX_CONTROLS:
+            return
+        cost = len(control.label) + len(control.href) + len(control.value)
+        cost += sum(map(len, control.options)) + sum(map(len, control.sends))
+        if self._control_chars + cost > _CONTROL_CHARS:
+            return
+        self._control_chars += cost
+        if control.kind not in ("link", "hidden", "button"):
+            self._hold(len(self._controls))
+        self._controls.append(control)
+
+    def _hold(self, position: int) -> None:
+        """Let the label around the control at `position`, if any, know of it."""
+        for capture in self._captures:
+            if capture.finish == self._label_ended:
+                capture.held.append(position)
+
+    def _refresh(self) -> str:
+        meta = self._tree.css_first('meta[http-equiv="refresh" i]')
+        found = _REFRESH.match(meta.attributes.get("content") or "") if meta else None
+        return absolute(found[2], self._reader.base) if found and int(found[1]) <= _REFRESH_S else ""
+
+
+def _last_segment(url: str) -> str:
+    path = url.split("?", 1)[0].split("#", 1)[0].rstrip("/")
+    return tidy(path.rsplit("/", 1)[-1], LABEL_CHARS)

@@ -1,0 +1,106 @@
+"""The heartbeat: keeps a process's lease alive, and its runs in step with what the store says of them."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from uuid import UUID, uuid4
+
+from shared.domain.errors import ServiceUnavailable
+from shared.store import leases, lifecycle
+from shared.store.engine import AnyRow, Store
+from shared.store.lifecycle import Claim
+from worker.runner import Runner
+
+log = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """Holds the lease of this process: a fresh one per start, and another if it ever ran out.
+
+    Each beat also carries the cancels that no message brought: what the store no longer sees running here
+    is aborted, and what it sees running here but nobody runs is given back.
+    """
+
+    def __init__(self, store: Store, name: str, *, ttl_s: float, interval_s: float) -> None:
+        self._store = store
+        self._name = name
+        self._ttl_s = ttl_s
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._unknown: set[Claim] = set()
+        self._open()
+
+    @property
+    def worker_id(self) -> UUID:
+        """The lease to claim under now."""
+        return self._worker_id
+
+    def start(self, runner: Runner) -> None:
+        """Begin to beat for `runner`."""
+        self._runner = runner
+        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop beating and end the lease: whatever is still held is anybody's at once."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self._store.write(lambda connection: leases.end_lease(connection, self._worker_id))
+        except ServiceUnavailable:
+            log.warning("the lease could not be ended; it runs out by itself")
+
+    def _open(self) -> None:
+        self._worker_id = uuid4()
+        asked_at = time.monotonic()
+        self._store.write(
+            lambda connection: leases.open_lease(connection, self._worker_id, self._name, self._ttl_s)
+        )
+        self._alive_until = asked_at + self._ttl_s
+
+    def _beat_on(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            try:
+                self._beat()
+            except ServiceUnavailable:
+                if time.monotonic() > self._alive_until:
+                    log.warning("no word from the store for %s s: all steps are aborted", self._ttl_s)
+                    self._runner.abort_all()
+            except Exception:
+                # A beat that cannot beat must not die unnoticed: without it, the lease runs out.
+                log.exception("a heartbeat failed")
+
+    def _beat(self) -> None:
+        # Taken before the store is read: what is claimed in between is in neither, and looked at next time.
+        ours = self._runner.claims()
+        asked_at = time.monotonic()
+        rows = self._renew()
+        if rows is None:
+            log.warning("the lease ran out: all steps are aborted, a new one is taken")
+            self._runner.abort_all()
+            self._open()
+            return
+        self._alive_until = asked_at + self._ttl_s
+        running = {Claim(row.id, row.epoch) for row in rows}
+        self._runner.abort([claim.participant_id for claim in ours.values() if claim not in running])
+        self._give_back_unknown(running)
+
+    def _renew(self) -> Sequence[AnyRow] | None:
+        if not self._store.write(
+            lambda connection: leases.renew_lease(connection, self._worker_id, self._ttl_s)
+        ):
+            return None
+        with self._store.read() as connection:
+            return leases.held_by(connection, self._worker_id)
+
+    def _give_back_unknown(self, running: set[Claim]) -> None:
+        """What nobody here runs for two beats in a row is released: its claim was written, its run is not."""
+        unknown = running - set(self._runner.claims().values())
+        for claim in unknown & self._unknown:
+            log.warning("participant %s runs here, but nobody runs it: released", claim.participant_id)
+            self._store.write(partial(lifecycle.release, claim=claim, claimed_ms=0))
+        self._unknown = unknown

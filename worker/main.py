@@ -1,0 +1,111 @@
+"""A worker process: a Celery worker with everything its runs need around it."""
+
+import logging
+import socket
+import threading
+from pathlib import Path
+from typing import Any, Literal
+
+from celery import Celery
+from celery.signals import worker_ready, worker_shutting_down
+
+from shared.notices import Notifier
+from shared.queue.celery import create_celery
+from shared.queue.names import Queue
+from shared.queue.publisher import Publisher
+from shared.settings import Settings
+from shared.store.engine import Store
+from worker import tasks
+from worker.committer import Committer
+from worker.heartbeat import LeaseKeeper
+from worker.pool import create_pool
+from worker.run import House
+from worker.runner import Runner
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["run", "control", "alone"]
+
+#: What each kind consumes, the most urgent queue first.
+QUEUES: dict[Kind, tuple[Queue, ...]] = {
+    "run": (Queue.RESUME, Queue.RUNS),
+    "alone": (Queue.ALONE,),
+    "control": (Queue.CONTROL,),
+}
+#: Threads of a control worker: stop tasks are short.
+CONTROL_CONCURRENCY = 4
+
+
+def run_worker(
+    settings: Settings, *, name: str, kind: Kind, concurrency: int, ready_file: Path | None = None
+) -> None:
+    """Work until SIGTERM or SIGINT, then drain; returns when everything is given back.
+
+    `ready_file` is made once messages are consumed.
+    """
+    name = f"{name}@{socket.gethostname()}"
+    app = create_celery(settings.broker_url)
+    store = Store(settings.store_url)
+    if ready_file is not None:
+        worker_ready.connect(lambda **_: ready_file.touch(), weak=False)
+    try:
+        if kind == "control":
+            tasks.register_stop(app, store)
+            _consume(app, name, kind, CONTROL_CONCURRENCY, "threads")
+        else:
+            concurrency = 1 if kind == "alone" else concurrency
+            _run_participants(settings, app, store, name=name, kind=kind, concurrency=concurrency)
+    finally:
+        store.dispose()
+
+
+def _run_participants(
+    settings: Settings, app: Celery, store: Store, *, name: str, kind: Kind, concurrency: int
+) -> None:
+    committer = Committer(store)
+    publisher = Publisher(app, store)
+    notifier = Notifier(settings.broker_url)
+    keeper = LeaseKeeper(store, name, ttl_s=settings.lease_ttl_s, interval_s=settings.heartbeat_interval_s)
+    leaving = threading.Event()
+    house = House(committer, lambda: keeper.worker_id, leaving.is_set, settings.allow_private_hosts)
+    runner = Runner(house, publisher, notifier)
+    keeper.start(runner)
+    tasks.register_run(app, runner, leaving.is_set)
+
+    def drain(**_: Any) -> None:
+        # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
+        leaving.set()
+        grace = threading.Timer(settings.drain_grace_s, runner.abort_all)
+        grace.daemon = True
+        grace.start()
+
+    worker_shutting_down.connect(drain, weak=False)
+    try:
+        _consume(app, name, kind, concurrency, create_pool(runner.terminate))
+    finally:
+        leaving.set()
+        runner.close()
+        keeper.close()
+        committer.close()
+        publisher.close()
+        notifier.close()
+
+
+def _consume(app: Celery, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
+    tasks.quiet_revokes()
+    worker = app.Worker(
+        hostname=name,
+        pool=pool,
+        concurrency=concurrency,
+        queues=[str(queue) for queue in QUEUES[kind]],
+        loglevel="WARNING",
+        task_events=True,
+        without_gossip=True,
+        without_mingle=True,
+        redirect_stdouts=False,
+        quiet=True,
+    )
+    for package in ("worker", "shared"):
+        logging.getLogger(package).setLevel(logging.INFO)
+    worker.start()
+    log.info("worker %s has stopped", name)

@@ -1,0 +1,221 @@
+"""One participant in this process: claim, then step and commit until it is done or taken away."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import StatementError
+
+from shared.domain.lifecycle import FailureKind, Outcome
+from shared.domain.text import clean
+from shared.store import lifecycle, lineage
+from shared.store.lifecycle import Claim, Step
+from worker.committer import Committer
+from worker.environments import EnvironmentUnreachable
+from worker.walk import HISTORY_LENGTH, Claimed, Walk
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR_LENGTH = 500
+
+
+class Ending(Enum):
+    """How a run left this process."""
+
+    #: It was not to be had: duplicate, stale or void message.
+    DROPPED = "dropped"
+    #: Completed or failed.
+    ENDED = "ended"
+    #: Pending again, to go on elsewhere.
+    RELEASED = "released"
+    #: Cancelled, or taken over by somebody else.
+    STOPPED = "stopped"
+
+
+class Failed(Exception):
+    """The run cannot go on."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Abandoned(Exception):
+    """The run was taken away: aborted, or its claim is no longer good."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the runs of a process share."""
+
+    committer: Committer
+    #: The lease under which claims are made now.
+    worker_id: Callable[[], UUID]
+    #: True while the process is about to go: runs stop at the next interaction.
+    leaving: Callable[[], bool]
+    allow_private_hosts: bool
+
+
+class Run:
+    """Runs one participant, once. All methods belong to the loop's thread."""
+
+    def __init__(self, participant_id: UUID, house: House) -> None:
+        self.participant_id = participant_id
+        #: Set while it holds the participant.
+        self.claim: Claim | None = None
+        self._house = house
+        self._step: asyncio.Task[Step] | None = None
+        self._aborted = False
+        self._cancel_requested = False
+        self._written_at = time.monotonic()
+
+    def abort(self, *, cancel: bool = False) -> None:
+        """Cut the step in flight at its next await; safe at any time, any number of times.
+
+        The run then asks the store what it is: a cancelled participant has stopped, one that still runs is
+        given back. With `cancel` it is cancelled first: somebody at this end, an operator, wants it.
+        """
+        self._aborted = True
+        self._cancel_requested |= cancel
+        if self._step is not None:
+            self._step.cancel()
+
+    async def go(self) -> Ending:
+        """Claim and run to the end."""
+        claimed = await self._house.committer.write(self._take)
+        if claimed is None:
+            return Ending.DROPPED
+        self.claim = claim = Claim(claimed.row.id, claimed.row.epoch)
+        self._written_at = time.monotonic()
+        try:
+            return await self._simulate(claimed, claim)
+        except Abandoned:
+            return await self._let_go(claim)
+        except Failed as failure:
+            message = clean(str(failure))[:MAX_ERROR_LENGTH]
+            end = partial(lifecycle.fail, claim=claim, kind=failure.kind, message=message)
+            return await self._end(end, claim)
+        finally:
+            self.claim = None
+
+    def _take(self, connection: Connection) -> Claimed | None:
+        row = lifecycle.claim(connection, self.participant_id, self._house.worker_id())
+        if row is None:
+            return None
+        return Claimed(
+            row,
+            lineage.load_run(connection, row.id),
+            lineage.checkpoint(connection, row.id),
+            lineage.latest_interactions(connection, row.id, HISTORY_LENGTH),
+        )
+
+    async def _simulate(self, claimed: Claimed, claim: Claim) -> Ending:
+        """Step and commit until a step ends the run. Raises Abandoned or Failed."""
+        try:
+            walk = Walk(claimed, allow_private_hosts=self._house.allow_private_hosts)
+        except Exception as error:
+            raise self._broken("cannot start", error) from error
+        limits = Limits.of(claimed)
+        try:
+            while walk.remaining > 0:
+                if self._aborted or self._house.leaving():
+                    raise Abandoned
+                step = await self._take_step(walk, limits)
+                if not await self._commit(claim, step):
+                    raise Abandoned
+                if step.ends:
+                    return Ending.ENDED
+                walk.remember(step)
+        finally:
+            await walk.close()
+        # Taken up again right at its cap.
+        return await self._end(partial(lifecycle.complete, claim=claim, outcome=Outcome.CAP_REACHED), claim)
+
+    async def _take_step(self, walk: Walk, limits: "Limits") -> Step:
+        """One step, within its limits. Raises Abandoned or Failed."""
+        limit_s, too_long = limits.now()
+        self._step = step = asyncio.create_task(walk.step())
+        done, _ = await asyncio.wait({step}, timeout=limit_s)
+        if not done:
+            step.cancel()
+            await asyncio.wait({step})
+        self._step = None
+        if self._aborted:
+            # Retrieved, so that nobody warns of it later: what an aborted step raised does not matter.
+            step.cancelled() or step.exception()
+            raise Abandoned
+        if not done:
+            raise too_long
+        try:
+            return step.result()
+        except EnvironmentUnreachable as error:
+            raise Failed(FailureKind.ENVIRONMENT_ERROR, str(error)) from error
+        except (Exception, asyncio.CancelledError) as error:
+            # A plug-in may raise anything; its participant fails, and nobody else's.
+            raise self._broken("broke in a step", error) from error
+
+    async def _commit(self, claim: Claim, step: Step) -> bool:
+        commit = partial(lifecycle.commit_step, claim=claim, step=step, claimed_ms=self._held_ms())
+        try:
+            return await self._house.committer.write(commit)
+        except (ValueError, TypeError, StatementError) as error:
+            raise self._broken("made an interaction that cannot be stored", error) from error
+
+    def _broken(self, what: str, error: BaseException) -> Failed:
+        log.warning("participant %s %s", self.participant_id, what, exc_info=error)
+        return Failed(FailureKind.SIMULATOR_ERROR, f"{type(error).__name__}: {error}")
+
+    async def _end(self, end: Callable[..., bool], claim: Claim) -> Ending:
+        ended = await self._house.committer.write(partial(end, claimed_ms=self._held_ms()))
+        return Ending.ENDED if ended else await self._let_go(claim)
+
+    async def _let_go(self, claim: Claim) -> Ending:
+        """Give back what still runs, record the stop of what was cancelled; anything else is another's."""
+        held_ms = self._held_ms()
+
+        def give_back(connection: Connection) -> Ending:
+            if self._cancel_requested:
+                lifecycle.cancel_held(connection, claim)
+            if lifecycle.release(connection, claim, held_ms):
+                return Ending.RELEASED
+            lifecycle.mark_stopped(connection, [claim.participant_id], held=claim)
+            return Ending.STOPPED
+
+        return await self._house.committer.write(give_back)
+
+    def _held_ms(self) -> int:
+        """Milliseconds since this was last asked: how long the row was held since its last write."""
+        now = time.monotonic()
+        held, self._written_at = now - self._written_at, now
+        return round(held * 1000)
+
+
+class Limits(NamedTuple):
+    """How long a run's steps may take."""
+
+    step_timeout_s: float
+    run_timeout_s: float
+    #: Monotonic time at which the run has held its row for `run_timeout_s`, earlier claims included.
+    deadline: float
+
+    @classmethod
+    def of(cls, claimed: Claimed) -> "Limits":
+        around = claimed.surroundings
+        left_s = around.run_timeout_s - claimed.row.claimed_ms / 1000
+        return cls(around.step_timeout_s, around.run_timeout_s, time.monotonic() + left_s)
+
+    def now(self) -> tuple[float, Failed]:
+        """Seconds the next step may take, and the failure if it takes longer."""
+        left_s = max(self.deadline - time.monotonic(), 0)
+        if left_s < self.step_timeout_s:
+            message = f"The run took longer than the {self.run_timeout_s:g} s allowed."
+            return left_s, Failed(FailureKind.RUN_TIMEOUT, message)
+        message = f"A step took longer than the {self.step_timeout_s:g} s allowed."
+        return self.step_timeout_s, Failed(FailureKind.STEP_TIMEOUT, message)

@@ -1,0 +1,105 @@
+"""The sweeper: makes good what processes and messages lost. A plain loop; any number may run at once."""
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from uuid import UUID
+
+from shared.domain.errors import ServiceUnavailable
+from shared.notices import Notifier
+from shared.queue.celery import create_celery
+from shared.queue.names import Queue
+from shared.queue.publisher import BROKER_ERRORS, Publisher
+from shared.settings import Settings
+from shared.store import dispatch, leases, lifecycle
+from shared.store.engine import Store
+
+log = logging.getLogger(__name__)
+
+#: Rows looked at in one go; the rest waits for the next one.
+LIMIT = 1_000
+#: Leases that ran out this long ago and hold nothing are removed.
+FORGET_LEASE_AFTER_S = 3600
+
+RUN_QUEUES = (Queue.RESUME, Queue.RUNS, Queue.ALONE)
+
+
+class Sweeper:
+    """One sweep: recover, republish, record stops. Safe beside other sweepers: each row moves once."""
+
+    def __init__(self, settings: Settings, store: Store, publisher: Publisher, notifier: Notifier) -> None:
+        self._settings = settings
+        self._store = store
+        self._publisher = publisher
+        self._notifier = notifier
+
+    def sweep(self) -> None:
+        """Raises ServiceUnavailable when the store is away."""
+        lost = self._recover()
+        self._record_stops()
+        try:
+            self._publish_owed()
+            self._republish_gone()
+        except BROKER_ERRORS as error:
+            log.warning("the broker does not answer (%s); run messages stay owed", error)
+        if lost:
+            log.warning("took %d participants from lost workers", len(lost))
+            # Those that failed are terminal: somebody may be waiting for them.
+            self._notifier.publish_soon(lost)
+        self._store.write(lambda connection: leases.forget_dead(connection, FORGET_LEASE_AFTER_S))
+
+    def _recover(self) -> list[UUID]:
+        max_attempts = self._settings.max_attempts
+        return self._store.write(lambda connection: lifecycle.recover_lost(connection, max_attempts, LIMIT))
+
+    def _record_stops(self) -> None:
+        after_s = self._settings.stop_grace_s
+        with self._store.read() as connection:
+            ids = dispatch.stopping_ids(connection, after_s, LIMIT)
+        if ids:
+            self._store.write(lambda connection: lifecycle.mark_stopped(connection, ids, after_s=after_s))
+
+    def _publish_owed(self) -> None:
+        with self._store.read() as connection:
+            ids = dispatch.owed_ids(connection, LIMIT)
+        if ids:
+            # Asked first: owning messages only to disown them again would be a write for nothing.
+            self._publisher.ping()
+            self._publisher.dispatch(ids)
+
+    def _republish_gone(self) -> None:
+        """A message that is overdue while its queue is empty was lost on the way."""
+        for queue in RUN_QUEUES:
+            after_s = self._settings.republish_after_s
+            with self._store.read() as connection:
+                ids = dispatch.overdue_ids(connection, queue, after_s, LIMIT)
+            if ids and self._publisher.queue_depth(queue) == 0:
+                sent = self._publisher.dispatch(ids, republish_before_s=after_s)
+                log.info("sent %d run messages again to %s", sent, queue)
+
+
+def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
+    """Sweep every `sweep_interval_s` until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
+    store = Store(settings.store_url)
+    publisher = Publisher(create_celery(settings.broker_url), store)
+    notifier = Notifier(settings.broker_url)
+    sweeper = Sweeper(settings, store, publisher, notifier)
+    if ready_file is not None:
+        ready_file.touch()
+    while not stop.is_set():
+        try:
+            sweeper.sweep()
+        except ServiceUnavailable:
+            log.warning("the store is away; the next sweep will look again")
+        except Exception:
+            # Whatever it is, the next sweep may do better than no sweeper at all.
+            log.exception("a sweep failed")
+        stop.wait(settings.sweep_interval_s)
+    publisher.close()
+    notifier.close()
+    store.dispose()

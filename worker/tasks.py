@@ -1,0 +1,68 @@
+"""The two tasks, and the control command, that messages call."""
+
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from celery import Celery
+from celery.app.task import Task
+from celery.exceptions import Ignore, Reject
+from celery.worker.control import control_command
+
+from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
+from shared.queue.publisher import BROKER_ERRORS
+from shared.store import lifecycle
+from shared.store.engine import Store
+from worker.pool import current_job
+from worker.run import Ending
+from worker.runner import Runner
+
+log = logging.getLogger(__name__)
+
+
+def register_run(app: Celery, runner: Runner, leaving: Callable[[], bool]) -> None:
+    """`simulation.run`: run one participant to its end; and the command that aborts some."""
+
+    @app.task(name=RUN_TASK, bind=True)  # type: ignore[untyped-decorator]
+    def run(self: Task, participant_id: str) -> None:
+        if leaving():
+            # Not started here any more; somebody else takes it.
+            raise Reject(requeue=True)
+        if runner.run(UUID(participant_id), current_job()) is Ending.STOPPED:
+            _tell_revoked(self)
+            # Without this, Flower would show a success.
+            raise Ignore
+
+    _register_abort(runner.abort)
+
+
+def _register_abort(abort_these: Callable[[list[UUID]], None]) -> None:
+    @control_command(name=ABORT_COMMAND, args=[("participant_ids", list)])  # type: ignore[untyped-decorator]
+    def abort(state: object, participant_ids: list[str]) -> None:  # noqa: ARG001 - Celery's signature
+        abort_these([UUID(id_) for id_ in participant_ids])
+
+
+def _tell_revoked(task: Task) -> None:
+    try:
+        task.send_event("task-revoked", retry=False, terminated=True, signum=None, expired=False)
+    except BROKER_ERRORS as error:
+        log.info("Flower was not told of a stop: %s", error)
+
+
+def register_stop(app: Celery, store: Store) -> None:
+    """`simulation.stop`: make a queued run message void, and record the stop of a run that nobody holds."""
+    # A broadcast reaches this worker too, which runs nobody.
+    _register_abort(lambda _: None)
+
+    @app.task(name=STOP_TASK)  # type: ignore[untyped-decorator]
+    def stop(participant_id: str, run_task_id: str) -> None:
+        app.control.revoke(run_task_id)
+        id_ = UUID(participant_id)
+        store.write(lambda connection: lifecycle.mark_stopped(connection, [id_]))
+
+
+def quiet_revokes() -> None:
+    """Each revoke would be logged as not noted by the result backend: there is none, and need not be."""
+    logging.getLogger("celery.worker.control").addFilter(
+        lambda record: "revoked in backend" not in record.getMessage()
+    )
