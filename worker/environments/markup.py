@@ -59,11 +59,14 @@ _CLOSES = {
 _REACH = 12
 
 
+def is_short(html: str) -> bool:
+    """Is it read in no time, whatever is in it?"""
+    return len(html) <= _SMALL_CHARS and html.count("<") <= _SMALL_TAGS
+
+
 def tame(html: str) -> str:
     """`html`, in a form that costs the parser time linear in its length. Short pages are returned as they are."""
-    if len(html) <= _SMALL_CHARS and html.count("<") <= _SMALL_TAGS:
-        return html
-    return _Writer().write(html)
+    return html if is_short(html) else _Writer().write(html)
 
 
 class _Writer:

@@ -168,14 +168,13 @@ class _Reader:
             self._captures[-1].parts.append(f" {node.attributes.get('alt') or ''} ")
 
     def _link(self, node: LexborNode) -> None:
-        link = self._reader.link(node)
+        link = self._reader.link(node) if self._links < _MAX_LINKS else None
         if link is None:
             return
 
         def ended(_: _Capture, words: str) -> None:
-            if self._links < _MAX_LINKS:
-                link.label = words or link.label or _last_segment(link.href)
-                self._add(link)
+            link.label = words or link.label or _last_segment(link.href)
+            self._add(link)
 
         self._captures.append(_Capture(node, ended))
 

@@ -1,0 +1,34 @@
+"""Somebody with a token, who speaks plain HTTP."""
+
+from typing import Any, Self
+from uuid import UUID
+
+import httpx
+
+from shared.store.engine import Store
+from tests.factories import make_workspace
+
+
+class Caller:
+    """A workspace of its own with four people, and its token in every request."""
+
+    def __init__(self, store: Store, api: str, name: str) -> None:
+        made = make_workspace(store, name)
+        self.workspace_id: UUID = made.workspace_id
+        self.secret = made.secret
+        self.api = api
+        self.http = httpx.Client(
+            base_url=api, headers={"Authorization": f"Bearer {made.secret}"}, timeout=30, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def get(self, path: str, **params: Any) -> httpx.Response:
+        return self.http.get(path, params=params)
+
+    def post(self, path: str, body: Any = None) -> httpx.Response:
+        return self.http.post(path, json=body)

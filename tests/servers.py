@@ -1,0 +1,121 @@
+"""Real HTTP servers and real processes for tests; all on loopback, all ended when their block is left."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from shared.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 20, what: str = "") -> Any:
+    """The first true value of `condition`; AssertionError when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what or condition}"
+        time.sleep(0.02)
+    return value
+
+
+@contextlib.contextmanager
+def serve_in_thread(app: Any) -> Iterator[str]:
+    """Serve an ASGI app in a thread; its address."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    wait_until(lambda: server.started or not thread.is_alive())
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        listener.close()
+
+
+class Process:
+    """A part of Understudy as a process of its own."""
+
+    def __init__(self, settings: Settings, *command: str, name: str, **variables: str) -> None:
+        self.name = name
+        self._ready_file = settings.data_dir / f"{name}.ready"
+        self._ready_file.unlink(missing_ok=True)
+        self.log = settings.data_dir / f"{name}.log"
+        environment = os.environ | {
+            f"UNDERSTUDY_{field.upper()}": str(getattr(settings, field))
+            for field in type(settings).model_fields
+            if field not in {"token", "server"}
+        }
+        if "--ready" in command:
+            command = (*command[:-1], "--ready-file", str(self._ready_file))
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "deploy.main", *command],
+                env=environment | variables,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+            )
+
+    def wait_ready(self) -> None:
+        """Wait until it says that it works."""
+        wait_until(
+            lambda: self._ready_file.exists() or self.popen.poll() is not None, 60, f"{self.name} ready"
+        )
+        assert self.popen.poll() is None, self.log.read_text()
+
+    def stop(self, signal_number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal_number)
+        try:
+            return self.popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            raise AssertionError(f"{self.name} did not end:\n{self.log.read_text()}") from None
+
+
+class Fleet:
+    """Workers and sweepers of one installation, as processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._processes: list[Process] = []
+
+    def start(self, *names: str, concurrency: int = 20, **variables: str) -> list[Process]:
+        """Start `run-…`, `control`, `alone` workers and `sweeper`s by name; ready when this returns."""
+        started = []
+        for name in names:
+            kind = name.partition("-")[0]
+            if kind == "sweeper":
+                command = ("sweeper", "--ready")
+            elif kind == "run":
+                command = ("worker", "--name", name, "--concurrency", str(concurrency), "--ready")
+            else:
+                command = ("worker", f"--{kind}", "--name", name, "--ready")
+            started.append(Process(self.settings, *command, name=name, **variables))
+        self._processes += started
+        for process in started:
+            process.wait_ready()
+        return started
+
+    def stop(self) -> None:
+        """End all that still run."""
+        for process in self._processes:
+            if process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGCONT)
+                process.popen.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            process.stop()

@@ -1,0 +1,211 @@
+"""Visits: making one request and following where it leads, to what a person then has in front of them."""
+
+import asyncio
+import codecs
+import contextlib
+import re
+import zlib
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from worker.environments import cookies
+from worker.environments.forms import Visit
+from worker.environments.markup import is_short
+from worker.environments.page import Page, clean
+from worker.environments.reader import read_html, read_text
+from worker.environments.transport import AddressRefused, GuardedTransport, HostUnknown, Resolver, resolve
+
+MAX_REDIRECTS = 10
+MAX_BYTES = 1 << 20
+_URL_CHARS = 4_096
+#: Waiting for the next sign of life; the whole step has its own limit outside.
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_HEADERS = {
+    "User-Agent": "Mozilla/5.0 (compatible; Understudy/0.1; simulated participant)",
+    "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.5",
+    # Only what can be unpacked in bounded pieces.
+    "Accept-Encoding": "gzip",
+    "Accept-Language": "en;q=0.9,*;q=0.5",
+}
+_HTML_TYPES = frozenset(("text/html", "application/xhtml+xml", ""))
+_TEXT_TYPES = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)$")
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
+#: The encodings of the web. Python knows more, some of which are no encodings of text, or take forever.
+_WEB_CODECS = re.compile(
+    r"utf-8|utf-16(?:-[bl]e)?|ascii|iso8859-\d+|cp125\d|cp866|cp874|cp932|cp949|koi8-[ru]|gb2312|gbk|gb18030|big5|"
+    r"big5hkscs|euc_jp|euc_kr|shift_jis|iso2022_jp|mac-roman|mac-cyrillic|tis-620"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where a visit ended."""
+
+    url: str
+    #: None if nothing came back that could be looked at.
+    page: Page | None = None
+    status: int | None = None
+    problem: str = ""
+    #: It answers a form that was sent and must not be sent again: nothing to come back to.
+    answers_post: bool = False
+    #: The site said that there is nothing to see: one stays where one is.
+    stays: bool = False
+
+
+class Visitor:
+    """One participant's way to the net: connections and cookies of their own."""
+
+    def __init__(self, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
+        self._client = httpx.AsyncClient(
+            transport=GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=_TIMEOUT,
+            headers=_HEADERS,
+        )
+        self.jar = self._client.cookies.jar
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def go(self, visit: Visit, referrer: str = "") -> Arrival:
+        """Make the request, then follow redirects. Raises nothing but a cancellation, which closes the connection."""
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                arrival, following = await self._hop(visit, referrer)
+            except httpx.HTTPError as error:
+                return Arrival(visit.url, problem=_told(error))
+            except (httpx.InvalidURL, ValueError):
+                return Arrival(visit.url, problem="This address makes no sense.")
+            if following is None:
+                return arrival
+            visit = following
+        return Arrival(visit.url, problem="The site sends me round in circles: too many redirects.")
+
+    async def _hop(self, visit: Visit, referrer: str) -> tuple[Arrival, Visit | None]:
+        url = httpx.URL(visit.url.split("#", 1)[0])
+        if url.scheme not in ("http", "https") or not url.host or len(visit.url) > _URL_CHARS:
+            return Arrival(visit.url, problem="This address is not one of a web page."), None
+        headers = {}
+        if visit.content_type:
+            headers["Content-Type"] = visit.content_type
+        if referrer and urlsplit(referrer)[:2] == urlsplit(visit.url)[:2]:
+            headers["Referer"] = referrer.split("#", 1)[0].encode("ascii", "ignore").decode()
+        request = self._client.build_request(visit.method, url, content=visit.body, headers=headers)
+        response = await self._client.send(request, stream=True)
+        try:
+            cookies.bound(self.jar)
+            following = _redirect(visit, response)
+            if following is not None:
+                return Arrival(visit.url), following
+            arrival = await self._arrive(visit, response)
+        finally:
+            # Closes the connection unless the body was read to its end.
+            await response.aclose()
+        if arrival.page is not None and arrival.page.refresh not in ("", arrival.url):
+            return arrival, Visit(arrival.page.refresh)
+        return arrival, None
+
+    async def _arrive(self, visit: Visit, response: httpx.Response) -> Arrival:
+        status = response.status_code
+        posted = visit.method != "GET"
+        if status in (204, 205):
+            return Arrival(visit.url, status=status, problem="Nothing happened.", stays=True)
+        content_type, _, parameters = response.headers.get("content-type", "").partition(";")
+        content_type = content_type.strip().lower()
+        is_html = content_type in _HTML_TYPES
+        if not is_html and not _TEXT_TYPES.match(content_type):
+            problem = f"This is not a page but a file ({clean(content_type)[:80]})."
+            return Arrival(visit.url, Page(), status, problem, posted)
+        problem = "" if status < 400 else f"The site answers with an error: {status} {_reason(response)}".rstrip() + "."
+        body = await _read(response)
+        if body is None:
+            return Arrival(visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted)
+        text = _decode(body, parameters)
+        if not is_html:
+            page = read_text(text)
+        elif is_short(text):
+            page = read_html(text, visit.url)
+        else:
+            # Long pages take a while; others have their turn meanwhile.
+            page = await asyncio.to_thread(read_html, text, visit.url)
+        return Arrival(visit.url, page, status, problem, posted)
+
+
+def _redirect(visit: Visit, response: httpx.Response) -> Visit | None:
+    location = response.headers.get("location", "")
+    if response.status_code not in (301, 302, 303, 307, 308) or not location:
+        return None
+    url = urljoin(visit.url, clean(location.strip()))
+    if "#" not in url and "#" in visit.url:
+        url += visit.url[visit.url.index("#") :]
+    if response.status_code in (307, 308):
+        return Visit(url, visit.method, visit.body, visit.content_type)
+    return Visit(url)
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """The body, unpacked, up to MAX_BYTES of it. None if it can't be unpacked."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", ""):
+        return None
+    unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    parts: list[bytes] = []
+    room = MAX_BYTES
+    async with contextlib.aclosing(response.aiter_raw()) as chunks:
+        async for chunk in chunks:
+            try:
+                # A kilobyte can unpack to a megabyte: never more of it than there is room for.
+                part = unpack.decompress(chunk, room) if unpack else chunk[:room]
+            except zlib.error:
+                return b"".join(parts) if parts else None
+            parts.append(part)
+            room -= len(part)
+            if room <= 0:
+                break
+    return b"".join(parts)
+
+
+def _decode(body: bytes, parameters: str) -> str:
+    for mark, name in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if body.startswith(mark):
+            return body.decode(name, "replace").removeprefix("\ufeff")
+    declared = re.search(r"charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", parameters, re.IGNORECASE)
+    if declared:
+        return body.decode(_codec(declared[1]), "replace")
+    in_body = _CHARSET.search(body, 0, 2_048)
+    name = _codec(in_body[1].decode("ascii")) if in_body else "utf-8"
+    # A page that could be read up to here can't be UTF-16, whatever it says.
+    return body.decode("utf-8" if name.startswith("utf-16") else name, "replace")
+
+
+def _codec(name: str) -> str:
+    try:
+        known = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        return "utf-8"
+    if known in ("ascii", "iso8859-1"):
+        # What browsers do: old pages that say Latin-1 mean Windows.
+        return "cp1252"
+    return known if _WEB_CODECS.fullmatch(known) else "utf-8"
+
+
+def _reason(response: httpx.Response) -> str:
+    return clean(response.reason_phrase)[:80]
+
+
+def _told(error: httpx.HTTPError) -> str:
+    """What went wrong, in a person's words."""
+    if isinstance(error, AddressRefused):
+        return f"This address must not be visited: {error}."
+    if isinstance(error, HostUnknown):
+        return f"There is no site at this address: {error}."
+    if isinstance(error, httpx.TimeoutException):
+        return "The site took too long to answer."
+    if isinstance(error, httpx.ConnectError):
+        if "SSL" in str(error) or "ertificate" in str(error):
+            return f"The connection to the site is not secure: {clean(str(error))[:200]}."
+        return "The site could not be reached."
+    return "The site broke off in the middle of its answer."
