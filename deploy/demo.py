@@ -1,4 +1,5 @@
-"""`understudy demo`: the main job, shown on the demo shop, with everything it needs started for it and stopped."""
+"""`understudy demo`: the main job, shown on the demo shop, with everything it needs started for it and
+stopped."""
 
 import shutil
 import tempfile
@@ -23,8 +24,8 @@ _SHOP_READY_S = 20
 def demo() -> int:
     """Shows the main job from start to end; returns the exit code: 1 if anything did not happen as it should.
 
-    Works in a folder of its own and takes no notice of stores and brokers that are set up; the folder is removed
-    in the end, or kept and named when something went wrong. Ctrl-C stops everything.
+    Works in a folder of its own and takes no notice of stores and brokers that are set up; the folder is
+    removed in the end, or kept and named when something went wrong. Ctrl-C stops everything.
     """
     folder = Path(tempfile.mkdtemp(prefix="understudy-demo-"))
     settings = Settings(data_dir=folder, database_url="", broker_url="", allow_private_hosts=True)
@@ -48,7 +49,8 @@ def demo() -> int:
 
 
 def _show(stack: Stack, out: Console) -> bool:
-    """Starts the shop and shows the job, while the stack is being watched. False unless all of it went well."""
+    """Starts the shop and shows the job, while the stack is being watched. False unless all of it went
+    well."""
     port = free_port()
     shop = ["shop", "--port", str(port), "--delay-s", str(_PAGE_DELAY_S)]
     stack.supervisor.start(stack.child("shop", shop, lambda: answers_ok(_SHOP_HOST, port, "/")))

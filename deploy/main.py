@@ -22,8 +22,9 @@ _PARTS = "Parts by themselves"
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of store, broker, tokens and logs; else $UNDERSTUDY_DATA_DIR.",
-        show_default="./.understudy",
+        metavar="FOLDER",
+        help="Folder of store, broker, tokens and logs. Else $UNDERSTUDY_DATA_DIR, else ./.understudy.",
+        show_default=False,
     ),
 ]
 Host = Annotated[str, typer.Option(help="Address the API listens on.")]

@@ -1,4 +1,5 @@
-"""The main job of Understudy as the demo shows it: run, cancel, extend, wait, read; and a check of each step."""
+"""The main job of Understudy as the demo shows it: run, cancel, extend, wait, read; and a check of each
+step."""
 
 import time
 from collections.abc import Sequence
@@ -95,7 +96,8 @@ class Showing:
         return study.id
 
     def _cancel_some_in_mid_run(self, study_id: UUID) -> list[Participant]:
-        """Those cancelled, as they were right after the answer; in the middle of their run when it was asked."""
+        """Those cancelled, as they were right after the answer; in the middle of their run when it was
+        asked."""
         client, look = self._client, look_at_study(self._client, str(study_id), self._room)
         chosen: list[Participant] = []
         answers: list[BaseModel] = []

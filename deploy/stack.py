@@ -101,6 +101,8 @@ class Stack:
         runs already.
         """
         self._port = _claim_port("the API", "--port", self._plan.host, self._plan.port)
+        if self._plan.flower:
+            self._flower_port = _claim_port("Flower", "--flower-port", _LOOPBACK, self._plan.flower_port)
         for folder in (self.logs, self._run_dir):
             folder.mkdir(mode=0o700, exist_ok=True)
         for pid_file in self._run_dir.glob("*.pid"):
@@ -170,7 +172,6 @@ class Stack:
             raise StackFailed(f"the store {store} can't be prepared: {problem}") from problem
 
     def _flower(self) -> Child:
-        self._flower_port = _claim_port("Flower", "--flower-port", _LOOPBACK, self._plan.flower_port)
         if not self.flower_password_file.exists():
             write_private(self.flower_password_file, secrets.token_urlsafe(18) + "\n")
         password = self.flower_password_file.read_text().strip()
@@ -234,6 +235,7 @@ def _claim_port(what: str, option: str, host: str, port: int) -> int:
             check_port(host, port)
         return port or free_port(host)
     except OSError as problem:
+        wanted = f"port {port}" if port else "a port"
         raise StackFailed(
-            f"{what} can't have port {port} on {host}: {problem.strerror}; choose another one with {option}"
+            f"{what} can't have {wanted} on {host!r}: {problem.strerror}; choose another one with {option}"
         ) from problem

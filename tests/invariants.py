@@ -3,8 +3,11 @@
 Checked after each test that has a store; see docs on reliability for the numbers.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select
 
@@ -28,15 +31,22 @@ def check_invariants(store: Store) -> None:
             select(Tables.event).order_by(Tables.event.c.participant_id, Tables.event.c.seq)
         ).all()
         checkpoints = set(connection.scalars(select(Tables.checkpoint.c.participant_id)))
+    own_of, told_of = _by_participant(interactions), _by_participant(events)
     for id_, row in participants.items():
-        own = [one for one in interactions if one.participant_id == id_]
-        told = [one for one in events if one.participant_id == id_]
+        own, told = own_of[id_], told_of[id_]
         _check_interactions(row, own)
         _check_events(row, own, told)
         _check_row(row)
         assert (id_ in checkpoints) == bool(own), f"{row.alias}: a checkpoint goes with own interactions"
         if row.extended_from is not None:
             _check_branch(row, participants[row.extended_from])
+
+
+def _by_participant(rows: Sequence[Any]) -> dict[UUID, list[Any]]:
+    grouped: dict[UUID, list[Any]] = defaultdict(list)
+    for row in rows:
+        grouped[row.participant_id].append(row)
+    return grouped
 
 
 def _check_interactions(row: Any, own: list[Any]) -> None:

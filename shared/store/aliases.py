@@ -24,9 +24,14 @@ def assign_aliases(
 ) -> dict[UUID, str]:
     """The alias of each of `ids`, which are about to be inserted in this order by the same transaction.
 
-    The shortest one that is free; the later of two grows. Two transactions may choose the same: the unique
-    constraint refuses one of them, and `Store.write` begins it anew.
+    The shortest one that is free; the later of two grows. Who gives out aliases in a workspace at the same
+    time takes turns, until the transaction ends.
     """
+    workspace = Tables.workspace
+    # Trying and beginning anew on a clash was measured: six who each made 300 got nowhere in 20 s.
+    # Not a full row lock: inserts that only refer to the workspace need not wait.
+    turn = select(workspace.c.id).where(workspace.c.id == workspace_id).with_for_update(key_share=True)
+    connection.execute(turn)
     table = TABLES[kind]
     aliases: dict[UUID, str] = {}
     given: set[str] = set()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event, literal, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import SQLAlchemyError as StoreError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -122,12 +122,7 @@ def _translated() -> Iterator[None]:
 
 def _lost_race(error: DBAPIError) -> bool:
     """Would the same transaction succeed if begun anew?"""
-    if getattr(error.orig, "sqlstate", None) in _RETRYABLE_SQLSTATES:
-        return True
-    # Two writers chose the same alias, or the next label of a study, at the same time.
-    return isinstance(error, IntegrityError) and any(
-        name in str(error.orig) for name in ("_alias", ".alias", "uq_iteration_number", "iteration.number")
-    )
+    return getattr(error.orig, "sqlstate", None) in _RETRYABLE_SQLSTATES
 
 
 def _create_engine(url: str) -> Engine:

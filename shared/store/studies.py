@@ -70,13 +70,15 @@ def insert_iteration(
 ) -> UUID:
     """Store the next iteration of a study of this workspace; its id."""
     id_ = uuid4()
+    # First the alias: giving it out keeps others of the workspace from taking the same number.
+    alias = assign_aliases(connection, workspace_id, Kind.ITERATION, [id_])[id_]
     last = connection.scalar(select(func.max(_iteration.c.number)).where(_iteration.c.study_id == study_id))
     connection.execute(
         insert(_iteration).values(
             id=id_,
             workspace_id=workspace_id,
             study_id=study_id,
-            alias=assign_aliases(connection, workspace_id, Kind.ITERATION, [id_])[id_],
+            alias=alias,
             number=(last or 0) + 1,
             content=content,
             max_interactions=max_interactions,

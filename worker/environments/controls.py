@@ -9,6 +9,7 @@ from worker.environments.page import Control, Form, clean, tidy
 
 LABEL_CHARS = 150
 MAX_OPTIONS = 300
+_MAX_FORMS = 100
 _HREF_CHARS = 2_048
 _NAME_CHARS = 200
 _OPTION_CHARS = 100
@@ -17,7 +18,9 @@ _VALUE_CHARS = 100_000
 
 _BUTTONS = frozenset(("submit", "image", "button", "reset"))
 _LINE_BREAKS = re.compile(r"[\t\r\n]")
-_PLAIN_PATH = re.compile(r"/?[\w%~-][\w%~.-]*(?:/[\w%~-][\w%~.-]*)*(?:\?[\w%~.&=+/-]+)?(?:#[\w%~.-]*)?", re.ASCII)
+_PLAIN_PATH = re.compile(
+    r"/?[\w%~-][\w%~.-]*(?:/[\w%~-][\w%~.-]*)*(?:\?[\w%~.&=+/-]+)?(?:#[\w%~.-]*)?", re.ASCII
+)
 _PLAIN_BASE = re.compile(r"(https?://[^/?#]+)/(?:[^/?#]+/)*")
 _NAME_BREAKS = re.compile(r"[\[\]_.\-]+|(?<=[a-z])(?=[A-Z])")
 
@@ -28,12 +31,13 @@ class ControlReader:
     def __init__(self, tree: LexborHTMLParser, url: str) -> None:
         base = tree.css_first("base[href]")
         self.base = (absolute(base.attributes.get("href") or "", url) or url) if base else url
-        forms = tree.css("form")
+        forms = tree.css("form")[:_MAX_FORMS]
         self.forms = tuple(self._form(form) for form in forms)
         self.form_at = {form.mem_id: index for index, form in enumerate(forms)}
         self._form_of_id = {form.id: index for index, form in reversed(list(enumerate(forms))) if form.id}
         self._label_of_id = {
-            label.attributes.get("for"): tidy(label.text(), LABEL_CHARS) for label in reversed(tree.css("label[for]"))
+            label.attributes.get("for"): tidy(label.text(), LABEL_CHARS)
+            for label in reversed(tree.css("label[for]"))
         }
 
     def link(self, node: LexborNode) -> Control | None:
@@ -81,7 +85,8 @@ class ControlReader:
                 chosen = len(options)
             label = tidy(option.text(), _OPTION_CHARS) or tidy(attributes.get("label") or "", _OPTION_CHARS)
             options.append(label)
-            sends.append(clean((attributes.get("value") or "") if "value" in attributes else label)[:_HREF_CHARS])
+            value = (attributes.get("value") or "") if "value" in attributes else label
+            sends.append(clean(value)[:_HREF_CHARS])
         if chosen < 0 and options and "multiple" not in node.attributes:
             chosen = 0
         select = self._field(node, "select", "", form)
@@ -101,6 +106,7 @@ class ControlReader:
             label = label or value or attributes.get("alt") or kind.capitalize()
         if "disabled" in attributes:
             return Control("hidden", form=self._owner(node, form))
+        action = attributes.get("formaction")
         return Control(
             "button",
             tidy(label, LABEL_CHARS),
@@ -108,7 +114,7 @@ class ControlReader:
             value=value,
             form=self._owner(node, form),
             role=kind if kind in ("reset", "button") else "submit",
-            action=absolute(attributes.get("formaction") or "", self.base) if "formaction" in attributes else "",
+            action=absolute(action, self.base) if action else "",
             method=(attributes.get("formmethod") or "").lower(),
         )
 
@@ -129,7 +135,12 @@ class ControlReader:
             or fallback
         )
         return Control(
-            kind, tidy(label, LABEL_CHARS), name=name, value=value, form=form, required="required" in attributes
+            kind,
+            tidy(label, LABEL_CHARS),
+            name=name,
+            value=value,
+            form=form,
+            required="required" in attributes,
         )
 
     def _owner(self, node: LexborNode, form: int | None) -> int | None:

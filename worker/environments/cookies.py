@@ -4,20 +4,22 @@ from collections.abc import Sequence
 from http.cookiejar import Cookie, CookieJar
 from typing import Any
 
-from worker.environments.page import clean
+from worker.environments.page import clean, words
 
 _MAX_COOKIES = 100
 #: What browsers take.
 _COOKIE_CHARS = 4_096
 
-_FIELDS = (
-    "version name value port port_specified domain domain_specified domain_initial_dot path path_specified secure "
-    "expires discard comment comment_url"
-).split()
+_FIELDS = sorted(
+    words(
+        "version name value port port_specified domain domain_specified domain_initial_dot path "
+        "path_specified secure expires discard comment comment_url"
+    )
+)
 
 
 def bound(jar: CookieJar) -> None:
-    """Drop what no browser would keep, and the shortest-lived beyond a hundred: a site must not fill the store."""
+    """Drop what no browser would keep, and the shortest-lived beyond a hundred: no site fills the store."""
     cookies = list(jar)
     kept = 0
     for cookie in sorted(cookies, key=lambda cookie: cookie.expires or float("inf"), reverse=True):

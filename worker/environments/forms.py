@@ -27,7 +27,7 @@ class Misfit(Exception):
 
 
 class Forms:
-    """The forms of one page as they stand. Values are kept by control number; absent = as the author left it."""
+    """The forms of one page as they stand. Values go by control number; absent = as the author left it."""
 
     def __init__(self, page: Page, filled: Json | None = None) -> None:
         self._page = page
@@ -115,7 +115,9 @@ class Forms:
             return Visit(_with_query(url, urlencode(entries)))
         if form.multipart:
             boundary = secrets.token_hex(16)
-            return Visit(url, "POST", _multipart(entries, boundary), f"multipart/form-data; boundary={boundary}")
+            return Visit(
+                url, "POST", _multipart(entries, boundary), f"multipart/form-data; boundary={boundary}"
+            )
         return Visit(url, "POST", urlencode(entries).encode(), "application/x-www-form-urlencoded")
 
     def _controls(self, form: int) -> list[Control]:

@@ -1,12 +1,14 @@
 """Markup: HTML that is safe to hand to the parser.
 
-Time and memory of an HTML5 tree grow with the square of its depth, of a tag's attributes and of unclosed formatting:
-half a megabyte of `<div>` takes the parser a minute, 32 KiB of `<p><font a=1>` take it 700 MB. Everybody else in this
-process would wait. So what is long is first written anew, in one linear pass: every tag closed, every attribute
-quoted, nothing nested deeper than a browser would nest it.
+Time and memory of an HTML5 tree grow with the square of its depth, of a tag's attributes and of unclosed
+formatting: half a megabyte of `<div>` takes the parser a minute, 32 KiB of `<p><font a=1>` take it 700 MB.
+Everybody else in this process would wait. So what is long is first written anew, in one linear pass: every
+tag closed, every attribute quoted, nothing nested deeper than pages are.
 """
 
 import re
+
+from worker.environments.page import words
 
 #: Below these a page cannot hurt, whatever is in it.
 _SMALL_TAGS = 1_000
@@ -21,10 +23,11 @@ _TOKEN = re.compile(
     <!--(?:-?>|.*?(?:--!?>|\Z))
     | <(?:svg|math)(?=[\s/>])[^<>]*+(?<=/)>
     # What is not for reading goes as a whole. Its end tag stays and, being alone, is dropped.
-    | <(?P<unread>script|style|svg|math|template|iframe|noembed|noframes|xmp|object)(?=[\s/>]).*?(?=</(?P=unread)|\Z)
+    | <(?P<unread>script|style|svg|math|template|iframe|noembed|noframes|xmp|object)(?=[\s/>])
+      .*?(?=</(?P=unread)|\Z)
     # Nothing in these is a tag.
     | <(?P<plain>title|textarea)(?P<plain_attributes>(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+)(?:>|\Z)
-      (?P<words>.*?)(?=</(?P=plain)|\Z)
+      (?P<inside>.*?)(?=</(?P=plain)|\Z)
     | </(?P<end>[a-z][^\s/>]*+)[^>]*+(?:>|\Z)
     | <(?P<start>[a-z][^\s/>]*+)(?P<attributes>(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+)(?:>|\Z)
     | <[!?/][^>]*+(?:>|\Z)
@@ -34,26 +37,26 @@ _TOKEN = re.compile(
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'=<>`]++)))?+""")
 
 #: The attributes that reading a page needs.
-_KEPT = frozenset(
-    "action alt aria-label checked class content disabled enctype for form formaction formmethod formnovalidate "
-    "hidden href http-equiv id label maxlength method multiple name novalidate onchange open placeholder readonly "
-    "required selected style title type value".split()
+_KEPT = words(
+    "action alt aria-label checked content disabled enctype for form formaction formmethod hidden href "
+    "http-equiv id label method multiple name novalidate onchange open placeholder readonly required "
+    "selected style title type value"
 )
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
-_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
+_VOID = words("area base br col embed hr img input link meta param source track wbr")
+_FORMATTING = words("a b big code em font i nobr s small strike strong tt u")
 #: What an opening tag closes, if it is still open right above it.
 _CLOSES = {
-    "a": frozenset({"a"}),
-    "dd": frozenset({"dd", "dt", "p"}),
-    "dt": frozenset({"dd", "dt", "p"}),
-    "li": frozenset({"li", "p"}),
-    "optgroup": frozenset({"option", "optgroup"}),
-    "option": frozenset({"option"}),
-    "p": frozenset({"p"}),
-    "tbody": frozenset({"tbody", "thead", "tfoot", "tr", "td", "th", "p"}),
-    "td": frozenset({"td", "th", "p"}),
-    "th": frozenset({"td", "th", "p"}),
-    "tr": frozenset({"tr", "td", "th", "p"}),
+    "a": words("a"),
+    "dd": words("dd dt p"),
+    "dt": words("dd dt p"),
+    "li": words("li p"),
+    "optgroup": words("option optgroup"),
+    "option": words("option"),
+    "p": words("p"),
+    "tbody": words("tbody thead tfoot tr td th p"),
+    "td": words("td th p"),
+    "th": words("td th p"),
+    "tr": words("tr td th p"),
 }
 #: How far an end tag may look for its start.
 _REACH = 12
@@ -65,7 +68,7 @@ def is_short(html: str) -> bool:
 
 
 def tame(html: str) -> str:
-    """`html`, in a form that costs the parser time linear in its length. Short pages are returned as they are."""
+    """`html` such that parsing it takes time linear in its length. A short page is returned as it is."""
     return html if is_short(html) else _Writer().write(html)
 
 
@@ -90,8 +93,8 @@ class _Writer:
             elif name := token["end"]:
                 self._end(name.lower())
             elif name := token["plain"]:
-                words = token["words"].replace("<", "&lt;")
-                self._out.append(f"<{name}{_attributes(token['plain_attributes'])}>{words}</{name}>")
+                inside = token["inside"].replace("<", "&lt;")
+                self._out.append(f"<{name}{_attributes(token['plain_attributes'])}>{inside}</{name}>")
         self._out.append(html[position:].replace("<", "&lt;"))
         self._close(len(self._open))
         return "".join(self._out)

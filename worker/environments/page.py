@@ -12,6 +12,11 @@ from shared.domain.simulation import Json
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
+def words(text: str) -> frozenset[str]:
+    """The words of `text`, for lists of names."""
+    return frozenset(text.split())
+
+
 def clean(text: str) -> str:
     """`text` without what cannot be stored."""
     return _UNSTORABLE.sub("", text)
@@ -87,7 +92,7 @@ class Page:
     headings: tuple[str, ...] = ()
     controls: tuple[Control, ...] = ()
     forms: tuple[Form, ...] = ()
-    #: Where the page sends its visitors on by itself after a moment, if it does. Acted upon at arrival, not stored.
+    #: Where the page sends its visitors on by itself, if it does. Acted upon at arrival, not stored.
     refresh: str = field(default="", compare=False)
 
     @cached_property

@@ -7,28 +7,30 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from worker.environments.controls import LABEL_CHARS, MAX_OPTIONS, ControlReader, absolute
 from worker.environments.markup import tame
-from worker.environments.page import Control, Page, clean, tidy
+from worker.environments.page import Control, Page, clean, tidy, words
 
 TEXT_CHARS = 20_000
 _MAX_LINKS = 500
 _MAX_CONTROLS = 200
 _MAX_HEADINGS = 50
+#: Links in headings in labels: deeper than this nobody means it.
+_MAX_CAPTURES = 8
 #: All controls together; what is beyond is left out. Keeps a stored page small.
 _CONTROL_CHARS = 400_000
 #: A page that goes on by itself later than this is one to be read.
-_REFRESH_S = 5
+_REFRESH_S = 2
 
 _HIDDEN = (
     '[hidden], [style*="display:none" i], [style*="display: none" i], [style*="visibility:hidden" i], '
     '[style*="visibility: hidden" i], dialog:not([open])'
 )
-_UNREAD = frozenset(
-    "head script style template svg math iframe object noembed noframes audio video canvas datalist".split()
+_UNREAD = words(
+    "head script style template svg math iframe object noembed noframes audio video canvas datalist"
 )
 #: Words on both sides of any other tag do not belong together.
-_INLINE = frozenset(
-    "-text a abbr b bdi bdo big cite code del dfn em font i ins kbd label mark nobr q s samp small span strike strong "
-    "sub sup time tt u var wbr".split()
+_INLINE = words(
+    "-text a abbr b bdi bdo big cite code del dfn em font i ins kbd label mark nobr q s samp small span "
+    "strike strong sub sup time tt u var wbr"
 )
 _REFRESH = re.compile(r"\s*(\d{1,3})[.\d]*\s*[;,]\s*(?:url\s*=\s*)?['\"]?([^'\"]+)", re.IGNORECASE)
 
@@ -68,7 +70,7 @@ class _Reader:
         self._links = 0
         self._radios: dict[tuple[int | None, str], int] = {}
         self._captures: list[_Capture] = []
-        self._open_forms: list[tuple[int, int]] = []
+        self._open_forms: list[tuple[int, int | None]] = []
         self._text: list[str] = []
         self._text_chars = 0
         self._headings: list[str] = []
@@ -79,9 +81,11 @@ class _Reader:
             "button": self._button,
             "select": lambda node: self._add(self._reader.select(node, self._form)),
             "textarea": lambda node: self._add(self._reader.textarea(node, self._form)),
-            "label": lambda node: self._captures.append(_Capture(node, self._label_ended)),
+            "label": lambda node: self._capture(node, self._label_ended),
             "img": self._image,
-            "form": lambda node: self._open_forms.append((node.mem_id, self._reader.form_at[node.mem_id])),
+            "form": lambda node: self._open_forms.append(
+                (node.mem_id, self._reader.form_at.get(node.mem_id))
+            ),
             **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), self._heading),
         }
 
@@ -148,19 +152,23 @@ class _Reader:
         if (node.tag or "") not in _INLINE:
             self._say(" ")
 
-    def _say(self, words: str) -> None:
+    def _say(self, said: str) -> None:
         for capture in self._captures:
-            capture.parts.append(words)
+            capture.parts.append(said)
         if self._text_chars < TEXT_CHARS * 3:
-            self._text.append(words)
-            self._text_chars += len(words)
+            self._text.append(said)
+            self._text_chars += len(said)
+
+    def _capture(self, node: LexborNode, finish: Callable[[_Capture, str], None]) -> None:
+        if len(self._captures) < _MAX_CAPTURES:
+            self._captures.append(_Capture(node, finish))
 
     def _heading(self, node: LexborNode) -> None:
-        def ended(_: _Capture, words: str) -> None:
-            if words and len(self._headings) < _MAX_HEADINGS:
-                self._headings.append(words)
+        def ended(_: _Capture, said: str) -> None:
+            if said and len(self._headings) < _MAX_HEADINGS:
+                self._headings.append(said)
 
-        self._captures.append(_Capture(node, ended))
+        self._capture(node, ended)
 
     def _image(self, node: LexborNode) -> None:
         # Inside a link or a button a picture stands for a word.
@@ -172,20 +180,20 @@ class _Reader:
         if link is None:
             return
 
-        def ended(_: _Capture, words: str) -> None:
-            link.label = words or link.label or _last_segment(link.href)
+        def ended(_: _Capture, said: str) -> None:
+            link.label = said or link.label or _last_segment(link.href)
             self._add(link)
 
-        self._captures.append(_Capture(node, ended))
+        self._capture(node, ended)
 
     def _button(self, node: LexborNode) -> None:
         button = self._reader.button(node, self._form)
 
-        def ended(_: _Capture, words: str) -> None:
-            button.label = button.label or words or tidy(button.value, LABEL_CHARS)
+        def ended(_: _Capture, said: str) -> None:
+            button.label = button.label or said or tidy(button.value, LABEL_CHARS)
             self._add(button)
 
-        self._captures.append(_Capture(node, ended))
+        self._capture(node, ended)
 
     def _input(self, node: LexborNode) -> None:
         control = self._reader.input(node, self._form)
@@ -212,13 +220,13 @@ class _Reader:
         group.sends += one.sends
         group.required |= one.required
 
-    def _label_ended(self, label: _Capture, words: str) -> None:
-        for position in label.held if words else ():
+    def _label_ended(self, label: _Capture, said: str) -> None:
+        for position in label.held if said else ():
             control = self._controls[position]
             if control.kind == "radio":
-                control.options = (*control.options[:-1], words)
+                control.options = (*control.options[:-1], said)
             else:
-                control.label = words
+                control.label = said
 
     def _add(self, control: Control) -> None:
         if control.kind == "link":

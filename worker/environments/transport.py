@@ -1,13 +1,13 @@
 """Transport: the way out to the net, with a guard at the door.
 
-The guard sits where connections are made, behind name resolution: it checks the addresses a name resolved to and
-connects to exactly those, so that a name that resolves anew to something else (DNS rebinding) gains nothing. URL,
-`Host` and the name that certificates are checked against stay what they were.
+The guard sits where connections are made, behind name resolution: it checks the addresses a name resolved to
+and connects to exactly those, so that a name that resolves anew to something else (DNS rebinding) gains
+nothing. URL, `Host` and the name that certificates are checked against stay what they were.
 
-One TLS context serves the whole process, as loading certificates is what costs. The connections themselves belong to
-one participant: a pool shared by 300 of them took 45 s of processor time for what 300 small ones did in 10 s
-(httpcore 1.0 walks over all connections several times a request), and what is not shared can be closed to the last
-socket when the participant goes.
+One TLS context serves the whole process, as loading certificates is what costs. The connections belong to one
+participant: a pool shared by 300 of them took 45 s of processor time for what 300 small ones did in 10 s
+(httpcore 1.0 walks over all connections several times a request), and what is not shared can be closed to the
+last socket when the participant goes.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """The process's one TLS context; takes tens of milliseconds to build, so build it before the loop is busy."""
+    """The process's one TLS context. The first call takes tens of milliseconds."""
     return httpx.create_ssl_context(trust_env=False)
 
 
@@ -100,7 +100,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         raise failure
 
     async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ARG002 - the signature is httpcore's
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
         raise AddressRefused(f"{path} is not on the net")
 
@@ -164,7 +167,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             response = await self._pool.handle_async_request(
                 httpcore.Request(
                     method=request.method,
-                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    url=httpcore.URL(
+                        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                    ),
                     headers=request.headers.raw,
                     content=request.stream,
                     extensions=request.extensions,

@@ -5,7 +5,9 @@ import codecs
 import contextlib
 import re
 import zlib
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -71,11 +73,12 @@ class Visitor:
         await self._client.aclose()
 
     async def go(self, visit: Visit, referrer: str = "") -> Arrival:
-        """Make the request, then follow redirects. Raises nothing but a cancellation, which closes the connection."""
+        """Make the request, then follow redirects. Raises nothing; cancelling it closes the connection."""
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 arrival, following = await self._hop(visit, referrer)
-            except httpx.HTTPError as error:
+            # TLS errors in mid-answer come through as OSErrors; some of these are ValueErrors as well.
+            except (httpx.HTTPError, OSError) as error:
                 return Arrival(visit.url, problem=_told(error))
             except (httpx.InvalidURL, ValueError):
                 return Arrival(visit.url, problem="This address makes no sense.")
@@ -91,7 +94,7 @@ class Visitor:
         headers = {}
         if visit.content_type:
             headers["Content-Type"] = visit.content_type
-        if referrer and urlsplit(referrer)[:2] == urlsplit(visit.url)[:2]:
+        if referrer and "@" not in referrer and urlsplit(referrer)[:2] == urlsplit(visit.url)[:2]:
             headers["Referer"] = referrer.split("#", 1)[0].encode("ascii", "ignore").decode()
         request = self._client.build_request(visit.method, url, content=visit.body, headers=headers)
         response = await self._client.send(request, stream=True)
@@ -119,7 +122,12 @@ class Visitor:
         if not is_html and not _TEXT_TYPES.match(content_type):
             problem = f"This is not a page but a file ({clean(content_type)[:80]})."
             return Arrival(visit.url, Page(), status, problem, posted)
-        problem = "" if status < 400 else f"The site answers with an error: {status} {_reason(response)}".rstrip() + "."
+        problem = ""
+        if status >= 400:
+            problem = (
+                f"The site answers with an error: {status} {clean(response.reason_phrase)[:80]}".rstrip()
+                + "."
+            )
         body = await _read(response)
         if body is None:
             return Arrival(visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted)
@@ -154,7 +162,8 @@ async def _read(response: httpx.Response) -> bytes | None:
     unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
     parts: list[bytes] = []
     room = MAX_BYTES
-    async with contextlib.aclosing(response.aiter_raw()) as chunks:
+    raw = cast("AsyncGenerator[bytes]", response.aiter_raw())
+    async with contextlib.aclosing(raw) as chunks:
         async for chunk in chunks:
             try:
                 # A kilobyte can unpack to a megabyte: never more of it than there is room for.
@@ -169,9 +178,10 @@ async def _read(response: httpx.Response) -> bytes | None:
 
 
 def _decode(body: bytes, parameters: str) -> str:
-    for mark, name in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if body.startswith(mark):
-            return body.decode(name, "replace").removeprefix("\ufeff")
+    if body.startswith(codecs.BOM_UTF8):
+        return body.decode("utf-8-sig", "replace")
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return body.decode("utf-16", "replace")
     declared = re.search(r"charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", parameters, re.IGNORECASE)
     if declared:
         return body.decode(_codec(declared[1]), "replace")
@@ -192,11 +202,7 @@ def _codec(name: str) -> str:
     return known if _WEB_CODECS.fullmatch(known) else "utf-8"
 
 
-def _reason(response: httpx.Response) -> str:
-    return clean(response.reason_phrase)[:80]
-
-
-def _told(error: httpx.HTTPError) -> str:
+def _told(error: Exception) -> str:
     """What went wrong, in a person's words."""
     if isinstance(error, AddressRefused):
         return f"This address must not be visited: {error}."

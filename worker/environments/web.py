@@ -14,8 +14,8 @@ _PROBLEM_CHARS = 1_000
 class WebEnvironment:
     """One person's browsing: a page, what is typed into it, cookies, and the way back.
 
-    `content` is `{"environment": "web", "url": "https://…"}`. Private and loopback addresses can be visited only
-    with `allow_private_hosts`. The state changes only after a request is through: an aborted one leaves it as it was.
+    `content` is `{"environment": "web", "url": "https://…"}`. Private and loopback addresses can be visited
+    only with `allow_private_hosts`. An aborted request leaves everything here as it was before.
     """
 
     def __init__(self, content: Json, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
@@ -31,7 +31,7 @@ class WebEnvironment:
         self._answers_post = False
 
     async def open(self) -> None:
-        """Go to the first page. An error page (404, 500) is a page; no answer at all raises EnvironmentUnreachable."""
+        """Go to the first page. An error page (404, 500) is one; no answer raises EnvironmentUnreachable."""
         if not isinstance(self._start, str) or not self._start.strip():
             raise EnvironmentUnreachable("the iteration's content has no url to start from")
         arrival = await self._visitor.go(Visit(clean(self._start.strip())))
@@ -71,7 +71,7 @@ class WebEnvironment:
             self._problem = clean(str(misfit))[:_PROBLEM_CHARS]
 
     def snapshot(self) -> Json:
-        """The page as it was read (not its HTML: a tenth of the size, and nothing to be read differently later)."""
+        """The page as it was read: a tenth of its HTML, and nothing that could be read differently later."""
         return {
             "url": self._url,
             "status": self._status,

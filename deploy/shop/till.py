@@ -1,0 +1,64 @@
+"""The till: what a customer has to tell, and what is wrong with it."""
+
+from dataclasses import dataclass, field
+
+from deploy.shop.words import say
+
+#: Country codes offered, and what they are called everywhere.
+COUNTRIES = {
+    "AT": "Österreich",
+    "AU": "Australia",
+    "BE": "Belgique / België",
+    "BR": "Brasil",
+    "CA": "Canada",
+    "CH": "Schweiz / Suisse",
+    "DE": "Deutschland",
+    "DK": "Danmark",
+    "ES": "España",
+    "FR": "France",
+    "GB": "United Kingdom",
+    "IE": "Ireland",
+    "IN": "India",
+    "IT": "Italia",
+    "JP": "日本",
+    "MX": "México",
+    "NL": "Nederland",
+    "PL": "Polska",
+    "SE": "Sverige",
+    "US": "United States",
+    "XX": "Other",
+}
+
+#: Typed fields in order, and whether they are marked as required. The phone number is required all the same.
+FIELDS = {"name": True, "email": True, "phone": False, "address": True, "zip": True}
+_MAX_CHARS = 200
+
+
+@dataclass
+class Customer:
+    """What somebody has written into the checkout form."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    country: str = ""
+    accepts: bool = False
+
+    @classmethod
+    def from_form(cls, form: dict[str, str]) -> "Customer":
+        values = {name: form.get(name, "").strip()[:_MAX_CHARS] for name in FIELDS}
+        return cls(values, form.get("country", ""), "terms" in form)
+
+    def problems(self, language: str) -> list[str]:
+        """What has to be put right, in the customer's language."""
+        missing = [name for name, marked in FIELDS.items() if marked and not self.values[name]]
+        if self.country not in COUNTRIES:
+            missing.append("country")
+        problems = []
+        if missing:
+            problems.append(say(language, "missing", ", ".join(say(language, name) for name in missing)))
+        if self.values["email"] and "@" not in self.values["email"].strip("@"):
+            problems.append(say(language, "bad_email"))
+        if not self.accepts:
+            problems.append(say(language, "accept_terms"))
+        if not problems and sum(map(str.isdigit, self.values["phone"])) < 5:
+            problems.append(say(language, "something_wrong"))
+        return problems

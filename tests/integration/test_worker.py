@@ -1,0 +1,310 @@
+"""What a worker process does with a participant, in this process: real store, real broker, real loop."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis
+from sqlalchemy import select, update
+
+from shared.domain.lifecycle import Status
+from shared.notices import Notifier
+from shared.queue.celery import create_celery
+from shared.queue.names import Queue
+from shared.queue.publisher import Publisher
+from shared.settings import Settings
+from shared.store import dispatch, lifecycle, lineage
+from shared.store.engine import Store, store_clock
+from shared.store.schema import Tables
+from tests.factories import make_participants, make_study, make_workspace
+from tests.servers import wait_until
+from worker.committer import Committer
+from worker.heartbeat import LeaseKeeper
+from worker.run import Ending, House
+from worker.runner import Runner
+
+_p = Tables.participant
+
+
+class Workshop:
+    """A runner with everything around it, and a workspace to run participants of."""
+
+    def __init__(self, settings: Settings, store: Store, folder: Path) -> None:
+        self.store = store
+        self.settings = settings
+        self.log = folder / "steps.log"
+        self.leaving = threading.Event()
+        self.committer = Committer(store)
+        self.publisher = Publisher(create_celery(settings.broker_url), store)
+        self.notifier = Notifier(settings.broker_url)
+        self.keeper = LeaseKeeper(store, "test", ttl_s=0.9, interval_s=0.1)
+        house = House(self.committer, lambda: self.keeper.worker_id, self.leaving.is_set, True)
+        self.runner = Runner(house, self.publisher, self.notifier)
+        self.keeper.start(self.runner)
+        self.workspace_id = make_workspace(store).workspace_id
+
+    def close(self) -> None:
+        self.runner.close()
+        self.keeper.close()
+        self.committer.close()
+        self.publisher.close()
+        self.notifier.close()
+
+    def participant(self, max_interactions: int = 5, **details: Any) -> UUID:
+        study = {name: details.pop(name) for name in ("success",) if name in details}
+        settings = {
+            name: details.pop(name) for name in ("step_timeout_s", "run_timeout_s", "mind") if name in details
+        }
+        content = {"log": str(self.log)} | details
+        study_id, (iteration_id,) = make_study(
+            self.store, self.workspace_id, content=content, **study, **settings
+        )
+        (id_,) = make_participants(
+            self.store, self.workspace_id, study_id, iteration_id, max_interactions=max_interactions
+        )
+        return id_
+
+    def start(self, id_: UUID) -> "Started":
+        return Started(self, id_)
+
+    def row(self, id_: UUID) -> Any:
+        with self.store.read() as connection:
+            return connection.execute(select(_p).where(_p.c.id == id_)).one()
+
+    def cancel(self, id_: UUID) -> None:
+        self.store.write(lambda connection: lifecycle.cancel(connection, self.workspace_id, [id_]))
+
+    def steps(self) -> list[str]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [" ".join(line.split()[:2]) for line in lines]
+
+
+class Started:
+    """A run in a thread of its own, as the pool has it."""
+
+    def __init__(self, shop: Workshop, id_: UUID, job: int | None = None) -> None:
+        self.ending: Ending | None = None
+        self._thread = threading.Thread(target=self._run, args=(shop, id_, job), daemon=True)
+        self._thread.start()
+
+    def _run(self, shop: Workshop, id_: UUID, job: int | None) -> None:
+        self.ending = shop.runner.run(id_, job)
+
+    def ended(self) -> Ending:
+        self._thread.join(20)
+        assert self.ending is not None, "the run did not end"
+        return self.ending
+
+
+@pytest.fixture
+def shop(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Workshop]:
+    made = Workshop(settings, store, tmp_path)
+    yield made
+    made.close()
+
+
+# -- how runs end ------------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_to_its_cap(shop: Workshop) -> None:
+    id_ = shop.participant(3)
+    assert shop.runner.run(id_) is Ending.ENDED
+    row = shop.row(id_)
+    assert (row.status, row.outcome, row.interaction_count) == ("completed", "cap_reached", 3)
+
+
+def test_success_is_checked_after_each_own_interaction_never_before_the_first(shop: Workshop) -> None:
+    id_ = shop.participant(5, success={"url_contains": "scripted://page/"})
+    shop.runner.run(id_)
+    row = shop.row(id_)
+    assert (row.status, row.outcome, row.interaction_count) == ("completed", "succeeded", 1)
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("give_up", "gave_up"), ("finish", None)])
+def test_a_mind_may_end_a_run(shop: Workshop, kind: str, outcome: str | None) -> None:
+    id_ = shop.participant(9, at={"2": kind})
+    shop.runner.run(id_)
+    row = shop.row(id_)
+    assert (row.status, row.outcome, row.interaction_count) == ("completed", outcome, 3)
+
+
+@pytest.mark.parametrize(
+    ("details", "kind", "message"),
+    [
+        ({"at": {"0": "unreachable"}}, "environment_error", "nothing answers there"),
+        ({"at": {"1": "raise"}}, "simulator_error", "RuntimeError: the environment broke"),
+        ({"at": {"1": "garbage"}}, "simulator_error", "expected Observation"),
+        ({"at": {"1": "unstorable"}}, "simulator_error", "not JSON serializable"),
+        ({"mind": "no such mind"}, "simulator_error", "no such mind"),
+        ({"delay_s": 5, "step_timeout_s": 0.2}, "step_timeout", "longer than the 0.2 s allowed"),
+        ({"delay_s": 0.2, "run_timeout_s": 0.5}, "run_timeout", "The run took longer than the 0.5 s allowed"),
+    ],
+)
+def test_what_cannot_go_on_fails_and_says_why(
+    shop: Workshop, details: dict[str, Any], kind: str, message: str
+) -> None:
+    id_ = shop.participant(9, **details)
+    assert shop.runner.run(id_) is Ending.ENDED
+    row = shop.row(id_)
+    assert (row.status, row.error_kind) == ("failed", kind)
+    assert message in row.error_message
+
+
+def test_a_duplicate_message_runs_nothing(shop: Workshop) -> None:
+    id_ = shop.participant(3, delay_s=0.2)
+    first, second = shop.start(id_), shop.start(id_)
+    assert {first.ended(), second.ended()} == {Ending.ENDED, Ending.DROPPED}
+    assert shop.row(id_).epoch == 1
+
+
+def test_a_run_that_was_extended_goes_on_from_the_stored_state(shop: Workshop) -> None:
+    id_ = shop.participant(2)
+    shop.runner.run(id_)
+    child = shop.store.write(
+        lambda connection: dispatch.branch(connection, shop.workspace_id, id_, 2, "Turn left")
+    )
+    assert child is not None
+    shop.runner.run(child.id)
+    assert shop.steps() == [
+        *("open 0", "act 0", "acted 0", "act 1", "acted 1"),
+        *("restore 2", "act 2", "acted 2", "act 3", "acted 3"),
+    ]
+    with shop.store.read() as connection:
+        rows = lineage.interactions(connection, child.id, own=True, limit=9)
+        state = lineage.checkpoint(connection, child.id)
+    assert [row.thought for row in rows] == ["Told: Turn left"] * 2
+    # Memory goes on; only the first own turn is told that it is one.
+    assert state is not None
+    assert state["memory"] == {"steps": 4, "resumed": False}
+
+
+def test_one_that_is_taken_up_at_its_cap_is_done(shop: Workshop) -> None:
+    id_ = shop.participant(1)
+    shop.store.write(
+        lambda connection: connection.execute(update(_p).values(interaction_count=0, max_interactions=0))
+    )
+    assert shop.runner.run(id_) is Ending.ENDED
+    assert shop.row(id_).outcome == "cap_reached"
+
+
+# -- how runs are taken away -------------------------------------------------------------------------------
+
+
+def test_an_abort_cuts_the_step_in_flight_and_records_the_stop(shop: Workshop) -> None:
+    id_ = shop.participant(9, delay_s=30)
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+    shop.cancel(id_)
+    began = time.monotonic()
+    shop.runner.abort([id_])
+    assert run.ended() is Ending.STOPPED
+    assert time.monotonic() - began < 5
+    assert shop.steps()[-1] == "aborted 0"
+    assert shop.row(id_).stopped_at is not None
+
+
+def test_a_cancel_that_no_message_brings_comes_with_the_heartbeat(shop: Workshop) -> None:
+    id_ = shop.participant(9, delay_s=30)
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+    shop.cancel(id_)
+    assert run.ended() is Ending.STOPPED
+    assert shop.row(id_).stopped_at is not None
+
+
+def test_an_abort_of_what_was_not_cancelled_only_gives_it_back(shop: Workshop) -> None:
+    id_ = shop.participant(9, delay_s=30)
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+    shop.runner.abort([id_])
+    assert run.ended() is Ending.RELEASED
+    wait_until(lambda: shop.publisher.queue_depth(Queue.RESUME) == 1)
+    assert shop.row(id_).attempt == 0
+
+
+def test_an_operators_terminate_is_a_cancel(shop: Workshop) -> None:
+    id_ = shop.participant(9, delay_s=30)
+    run = Started(shop, id_, job=7)
+    wait_until(lambda: "act 0" in shop.steps())
+    shop.runner.terminate(8)
+    shop.runner.terminate(7)
+    assert run.ended() is Ending.STOPPED
+    row = shop.row(id_)
+    assert row.status == "cancelled"
+    assert row.stopped_at is not None
+
+
+def test_a_step_that_swallows_its_abort_still_stores_nothing(shop: Workshop) -> None:
+    id_ = shop.participant(9, delay_s=1, at={"0": "swallow"})
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+    shop.cancel(id_)
+    shop.runner.abort([id_])
+    assert run.ended() is Ending.STOPPED
+    assert "swallowed 0" in shop.steps()
+    assert shop.row(id_).interaction_count == 0
+
+
+def test_a_draining_process_stops_at_the_next_interaction(shop: Workshop) -> None:
+    id_ = shop.participant(9, delay_s=0.2)
+    run = shop.start(id_)
+    wait_until(lambda: "act 1" in shop.steps())
+    shop.leaving.set()
+    assert run.ended() is Ending.RELEASED
+    row = shop.row(id_)
+    assert (row.status, row.attempt) == ("pending", 0)
+    assert row.interaction_count >= 2
+    assert "aborted 1" not in shop.steps()
+
+
+def test_a_process_whose_lease_ran_out_aborts_and_takes_a_new_one(shop: Workshop) -> None:
+    id_ = shop.participant(9, delay_s=30)
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+    lost = shop.keeper.worker_id
+    shop.store.write(
+        lambda connection: connection.execute(update(Tables.lease).values(expires_at=store_clock(-1)))
+    )
+    shop.store.write(lambda connection: lifecycle.recover_lost(connection, 3, 10))
+    assert run.ended() is Ending.STOPPED
+    wait_until(lambda: shop.keeper.worker_id != lost)
+    assert shop.row(id_).status == "pending"
+    quick = shop.participant(1)
+    assert shop.runner.run(quick) is Ending.ENDED
+
+
+def test_what_runs_here_but_nobody_runs_is_given_back(shop: Workshop) -> None:
+    id_ = shop.participant()
+    shop.store.write(lambda connection: lifecycle.claim(connection, id_, shop.keeper.worker_id))
+    wait_until(lambda: shop.row(id_).status == Status.PENDING)
+    assert shop.row(id_).attempt == 0
+
+
+def test_whoever_waits_is_told(shop: Workshop) -> None:
+    listener = redis.Redis.from_url(shop.settings.broker_url).pubsub()
+    listener.subscribe("understudy.notices")
+    id_ = shop.participant(1)
+    shop.runner.run(id_)
+    told = wait_until(
+        lambda: (message := listener.get_message(timeout=1)) and message["type"] == "message" and message
+    )
+    listener.close()
+    assert json.loads(told["data"]) == [str(id_)]
+
+
+# -- the committer -----------------------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_does_not_take_others_with_it(shop: Workshop) -> None:
+    """Thirty runs at once share transactions; the broken one of them fails alone."""
+    good = [shop.participant(3) for _ in range(30)]
+    bad = shop.participant(3, at={"1": "unstorable"})
+    runs = [shop.start(id_) for id_ in (*good[:15], bad, *good[15:])]
+    assert {run.ended() for run in runs} == {Ending.ENDED}
+    assert {shop.row(id_).status for id_ in good} == {"completed"}
+    assert shop.row(bad).error_kind == "simulator_error"

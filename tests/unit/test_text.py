@@ -1,0 +1,16 @@
+"""Text that every store can hold."""
+
+from shared.domain.text import clean
+
+
+def test_what_no_store_can_hold_is_taken_out_everywhere() -> None:
+    assert clean({"a\x00": ["b\ud800c", ("d",)], "n": 1.5, "none": None}) == {
+        "a": ["b?c", ["d"]],
+        "n": 1.5,
+        "none": None,
+    }
+
+
+def test_everything_else_stays() -> None:
+    text = "naïve ☃ 🦉\n\t"
+    assert clean(text) == text
