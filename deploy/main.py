@@ -11,7 +11,7 @@ import typer
 
 from api.cli import app
 from api.cli.console import read_settings
-from shared.domain.errors import ValidationError
+from deploy.tokens import app as tokens
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -137,6 +137,9 @@ def migrate_command(data_dir: DataDir = None) -> None:
     migrate(_settings(data_dir))
 
 
+app.add_typer(tokens, name="token", rich_help_panel=_MACHINE)
+
+
 @app.command("shop", hidden=True)
 def shop_command(
     port: Annotated[int, typer.Option(min=1, max=65535)],
@@ -156,10 +159,7 @@ def main() -> None:
 
 
 def _settings(data_dir: Path | None) -> "Settings":
-    try:
-        return read_settings({"data_dir": data_dir} if data_dir else {})
-    except ValidationError as error:
-        raise typer.BadParameter(str(error)) from error
+    return read_settings({"data_dir": data_dir} if data_dir else {})
 
 
 if __name__ == "__main__":

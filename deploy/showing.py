@@ -9,8 +9,10 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.rule import Rule
 
+from api.cli.journeys import journey_view
 from api.cli.progress import Look, follow, look_at_study, room_for_rows
-from api.cli.render import error_view, journey_view, participants_table, plain
+from api.cli.render import error_view, plain
+from api.cli.studies import participants_table
 from api.client import Understudy
 from shared.domain.errors import UnderstudyError
 from shared.domain.lifecycle import TERMINAL
@@ -202,5 +204,5 @@ class Showing:
 
 
 def _picks_german(step: Interaction) -> bool:
-    told = f"{step.action.get('target')} {step.action.get('value')}".casefold()
-    return "german" in told or "deutsch" in told
+    value = str(step.action.get("value") or "").casefold()
+    return step.action.get("kind") == "choose" and value in {"de", "deutsch", "german"}

@@ -54,9 +54,10 @@ class Sweeper:
         return self._store.write(lambda connection: lifecycle.recover_lost(connection, max_attempts, LIMIT))
 
     def _record_stops(self) -> None:
+        """Usually the run or its stop task has; here come those whose worker or message was lost."""
         after_s = self._settings.stop_grace_s
         with self._store.read() as connection:
-            ids = dispatch.stopping_ids(connection, after_s, LIMIT)
+            ids = dispatch.stopping_ids(connection, LIMIT)
         if ids:
             self._store.write(lambda connection: lifecycle.mark_stopped(connection, ids, after_s=after_s))
 

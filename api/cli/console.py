@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NoReturn, ParamSpec
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
@@ -122,14 +123,14 @@ class Session:
         if self.as_json:
             self._write(self._answer)
         else:
-            self.out.print(*views, sep="\n")
+            self._print(views)
 
     def show_data(self, data: object, *views: RenderableType) -> None:
         """As `show`, for what was put together from several answers."""
         if self.as_json:
             self._write(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
         else:
-            self.out.print(*views, sep="\n")
+            self._print(views)
 
     def show_run(self, response: "RunSuccess | RunFailure", *views: RenderableType) -> None:
         """As `show`; leaves with the exit code of a response that is not ok."""
@@ -153,6 +154,14 @@ class Session:
     def tell(self, error: UnderstudyError) -> None:
         """An error on stderr: as text, or with --json as the error body."""
         tell_error(error, as_json=self.as_json, err=self.err)
+
+    def _print(self, views: Sequence[RenderableType]) -> None:
+        for view in views:
+            if isinstance(view, Group):
+                self._print(view.renderables)
+            else:
+                # Lines are left to the terminal to wrap: a command that we broke could not be copied.
+                self.out.print(view, soft_wrap=isinstance(view, Text))
 
     def _write(self, body: bytes) -> None:
         rest = memoryview(body.rstrip(b"\n") + b"\n")
@@ -218,6 +227,9 @@ class Commands(TyperGroup):
             code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
         except TyperException as error:
             code = self._refuse(error, as_json="--json" in given)
+        except UnderstudyError as error:
+            tell_error(error, as_json="--json" in given, err=_console(stderr=True))
+            code = error.rule.exit_code
         except BrokenPipeError:
             _leave_closed_pipe()
         if not standalone_mode:
@@ -246,7 +258,6 @@ def tell_error(error: UnderstudyError, *, as_json: bool, err: Console) -> None:
         }
         sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
     else:
-        # Terminals wrap lines better than we do: what was wrapped by us can't be copied whole.
         err.print(error_view(error), soft_wrap=True)
 
 

@@ -47,6 +47,7 @@ def journey_view(participant: "Participant", interactions: "Iterable[Interaction
     """
     table = columns("#", "where", "did", "thought", "mood", apart=1)
     told = not participant.instruction
+    arrived: Mapping[str, Any] = {}
     for step in interactions:
         own = step.participant_id == participant.id
         if own and not told:
@@ -60,6 +61,9 @@ def journey_view(participant: "Participant", interactions: "Iterable[Interaction
             plain(step.thought, style),
             _mood(step.sentiment),
         )
+        arrived = step.result
+    if arrived.get("url"):
+        table.add_row("", _place(arrived, ""), plain("ended here", "dim"), "", "")
     if not table.row_count:
         return plain("  No interactions yet.", "dim")
     return Group(Text(), table)

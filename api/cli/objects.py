@@ -11,6 +11,7 @@ from api.cli.journeys import journey_view, participant_view, transcript_view
 from api.cli.numbers import positive_number, seconds
 from api.cli.people import person_view
 from api.cli.progress import follow, look_at_participants, look_at_study, room_for_rows
+from api.cli.render import plain
 from api.cli.studies import participants_table, study_table, study_view, summary_view
 from shared.domain.errors import NotFound, UnderstudyError, ValidationError
 from shared.domain.ids import Kind, parse_ref
@@ -71,6 +72,9 @@ def get(
     """Show studies, one study, a participant's journey, or a person."""
     if id_ is None:
         studies = session.client.study_list(limit=limit, cursor=cursor)
+        if not studies.items:
+            session.show(plain("No studies. understudy run makes one.", "dim"))
+            return
         session.show(study_table(studies.items), *session.more(studies.next_cursor, "get"))
         return
     kind = _kind_of(id_)
@@ -86,10 +90,11 @@ def get(
         try:
             _SHOW[candidate](session, wanted)
         except NotFound:
-            if candidate is kinds[-1]:
+            if kind:
                 raise
         else:
             return
+    raise NotFound(f"Nothing in this workspace has the id {id_}.")
 
 
 def watch(

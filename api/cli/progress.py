@@ -24,7 +24,7 @@ INTERVAL_S = 1.0
 #: How long a server may be away, for a restart for instance, before watching it fails.
 PATIENCE_S = 30.0
 #: Lines of a terminal that are not for participants.
-_FRAME_LINES = 5
+_FRAME_LINES = 6
 _MOST_ROWS = 100
 
 
@@ -157,6 +157,8 @@ def frame(seen: Look | None, elapsed_s: float, *, away: bool = False) -> Rendera
         )
         views = [participants_table(seen.rows), Text()] if seen.rows else []
         views.append(bar)
+        if not seen.over:
+            views.append(plain("Ctrl-C ends the watching, not the run.", "dim"))
     if away:
         views.append(plain("The server does not answer; asking again…", "yellow"))
     return Group(*views)

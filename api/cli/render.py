@@ -24,6 +24,8 @@ STATUS_STYLES = {
     "failed": "red",
     "cancelled": "yellow",
 }
+#: Participants that a run or a cancel shows one by one.
+_MOST_ROWS = 20
 # Prose is what gives way on a narrow terminal; ids, numbers and statuses stay whole.
 _WHOLE = {"#", "participant", "person", "study", "iteration", "status", "outcome", "steps", "age", "mood"}
 # What could steer a terminal or turn text around. Line breaks and tabs mean nothing in a table.
@@ -94,7 +96,7 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
             dict(zip(dispatch.participant_ids, dispatch.aliases or (), strict=False)) if dispatch else {}
         )
         table = columns("participant", "status", "outcome", "interactions", "error")
-        for state in response.participants:
+        for state in response.participants[:_MOST_ROWS]:
             table.add_row(
                 plain(aliases.get(state.participant_id, str(state.participant_id))),
                 status_text(state.status),
@@ -102,28 +104,39 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
                 str(state.interaction_count),
                 plain(state.error_kind or "", "red"),
             )
-        views.append(table)
+        views += [table, *_others(len(response.participants))]
     if response.next_action:
         views.append(_next(response.next_action))
     return Group(*views)
 
 
 def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
+    # What went wrong comes first: the list may be cut.
+    results = [
+        *(
+            (item.participant_id, plain(item.status, "red"))
+            for item in envelope.cancelled
+            if not item.success
+        ),
+        *((item.participant_id, status_text("cancelled")) for item in envelope.cancelled if item.success),
+        *((item.participant_id, plain(f"skipped: {item.reason}", "dim")) for item in envelope.skipped),
+    ]
     table = columns("participant", "", show_header=False)
-    for item in envelope.cancelled:
-        result = status_text("cancelled") if item.success else plain(item.status, "red")
-        table.add_row(plain(item.participant_id), result)
-    for skipped in envelope.skipped:
-        table.add_row(plain(skipped.participant_id), plain(f"skipped: {skipped.reason}", "dim"))
+    for participant_id, result in results[:_MOST_ROWS]:
+        table.add_row(plain(participant_id), result)
     summary = envelope.summary
     told = f"{summary.cancelled_count} cancelled, {summary.skipped_count} skipped"
     if summary.failed_count:
         told += f", {summary.failed_count} could not be cancelled"
-    views: list[RenderableType] = [table] if summary.total else []
+    views: list[RenderableType] = [table, *_others(len(results))] if results else []
     views.append(plain(told, "bold"))
     if summary.cancelled_count:
         views.append(plain("To take one up again: understudy extend PARTICIPANT", "dim"))
     return Group(*views)
+
+
+def _others(total: int) -> list[RenderableType]:
+    return [plain(f"… and {total - _MOST_ROWS} more", "dim")] if total > _MOST_ROWS else []
 
 
 def _failure(code: str, error: str, suggestions: "tuple[str, ...] | list[str]") -> RenderableType:

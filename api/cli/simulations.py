@@ -106,11 +106,9 @@ def run(
         session.out.print(plain(heading, "bold"))
         watch_study(session, study.alias, timeout)
         return
-    if response.ok or response.error_code == "wait_timeout":
-        heading += f"\nHow everybody does: understudy get {study.alias}"
-    elif not session.as_json:
-        session.err.print(plain("Not enough people? understudy people generate N makes more.", "dim"))
-    session.show_run(response, run_view(response, heading))
+    dispatched = response.ok or response.error_code == "wait_timeout"
+    how = f"{heading}\nHow everybody does: understudy get {study.alias}"
+    session.show_run(response, run_view(response, how if dispatched else ""))
 
 
 def wait(

@@ -34,8 +34,8 @@ def study_view(
         facts(
             task=study.assignment.task,
             done_when=" and ".join(f"{what} {text!r}" for what, text in conditions.items() if text),
+            **_counts(summary),
         ),
-        _counts(summary),
     ]
     if study.iterations:
         table = columns("iteration", "", "where", "mind", "cap")
@@ -56,7 +56,7 @@ def study_view(
 
 
 def summary_view(summary: "StudySummary") -> RenderableType:
-    return Group(_title(summary.alias, summary.name), _counts(summary))
+    return Group(_title(summary.alias, summary.name), facts(**_counts(summary)))
 
 
 def participants_table(participants: "Sequence[Participant]") -> Table:
@@ -86,9 +86,9 @@ def _title(alias: str, name: str) -> Text:
     return Text.assemble(("Study ", "bold"), plain(alias, "bold"), "  ", plain(name))
 
 
-def _counts(summary: "StudySummary") -> Table:
-    return facts(
-        participants=counts_text(summary_counts(summary)),
-        outcomes=tally(summary.outcomes),
-        mood=tally(summary.sentiment),
-    )
+def _counts(summary: "StudySummary") -> dict[str, object]:
+    return {
+        "participants": counts_text(summary_counts(summary)),
+        "outcomes": tally(summary.outcomes),
+        "mood": tally(summary.sentiment),
+    }

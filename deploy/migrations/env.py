@@ -3,9 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from shared.store import schema
-
-assert schema.Tables, "imported for its tables"
+import shared.store.schema  # noqa: F401 - its tables are the target
 
 context.configure(
     connection=context.config.attributes["connection"],

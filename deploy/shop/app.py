@@ -157,8 +157,9 @@ class _Counter:
 
     def _pages(self, visitor: Visitor, request: Request) -> Pages:
         query = f"?{request.url.query}" if request.url.query else ""
-        # What answers a POST can't be come back to.
-        return Pages(visitor, request.url.path + query if request.method == "GET" else "/")
+        path = request.url.path
+        # What answers a POST can't be come back to; the form that was posted can.
+        return Pages(visitor, path + query if request.method == "GET" or path == "/checkout" else "/")
 
 
 async def _form(request: Request) -> dict[str, str]:

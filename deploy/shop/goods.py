@@ -18,7 +18,12 @@ class Product:
 
     @property
     def price(self) -> str:
-        return f"€{self.cents // 100}.{self.cents % 100:02}"
+        return price(self.cents)
+
+
+def price(cents: int) -> str:
+    """An amount as it is written on labels."""
+    return f"€{cents // 100}.{cents % 100:02}"
 
 
 def _product(category: str, name: str, cents: int, story: str, *, in_stock: bool = True) -> Product:

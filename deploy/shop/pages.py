@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from html import escape
 from urllib.parse import quote, urlencode
 
-from deploy.shop.goods import CATEGORIES, Product
+from deploy.shop.goods import CATEGORIES, Product, price
 from deploy.shop.till import COUNTRIES, FIELDS, Customer
 from deploy.shop.visitors import Visitor
 from deploy.shop.words import LANGUAGES, say
@@ -17,9 +17,11 @@ header,main,footer{max-width:60rem;margin:0 auto;padding:1rem}
 header{display:flex;flex-wrap:wrap;gap:1rem;align-items:center;border-bottom:1px solid #ddd5c8}
 header .name{font-size:1.3rem;font-weight:700;color:#7a3e1d;text-decoration:none}
 nav{display:flex;flex-wrap:wrap;gap:.9rem;flex-basis:100%}
-a{color:#7a3e1d}button{background:#7a3e1d;color:#fff;border:0;border-radius:.3rem;padding:.4rem .9rem;cursor:pointer}
+a{color:#7a3e1d}
+button{background:#7a3e1d;color:#fff;border:0;border-radius:.3rem;padding:.4rem .9rem;cursor:pointer}
 input,select{font:inherit;padding:.3rem;border:1px solid #b9ad9c;border-radius:.3rem}
-.goods{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem;list-style:none;padding:0}
+.goods{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem}
+.goods{list-style:none;padding:0}
 .goods li,.card{background:#fff;border:1px solid #e5ddd0;border-radius:.5rem;padding:1rem}
 .out{color:#8c8273}.problem{background:#fbe4dd;border-left:4px solid #b3401c;padding:.6rem 1rem}
 .field{display:block;margin:.7rem 0}.field>span{display:block}
@@ -78,35 +80,37 @@ class Pages:
             body = f'<p>{self._say("cart_empty")}</p><p><a href="/">{self._say("continue")}</a></p>'
             return self._page("cart", body)
         rows = "".join(
-            f'<tr><td><a href="/product/{product.slug}">{escape(product.name)}</a></td><td>{quantity} × {product.price}</td>'
-            '<td><form action="/cart/remove" method="post">'
+            f'<tr><td><a href="/product/{product.slug}">{escape(product.name)}</a></td>'
+            f'<td>{quantity} &times; {product.price}</td><td><form action="/cart/remove" method="post">'
             f'<button name="product" value="{product.slug}">{self._say("remove")}</button></form></td></tr>'
             for product, quantity in lines
         )
-        cents = self._visitor.cents
+        total = price(self._visitor.cents)
         body = (
-            f"<table>{rows}</table><p>{self._say('total')}: <strong>€{cents // 100}.{cents % 100:02}</strong></p>"
-            f'<p><a href="/">{self._say("continue")}</a> · <a href="/checkout">{self._say("checkout")}</a></p>'
+            f"<table>{rows}</table><p>{self._say('total')}: <strong>{total}</strong></p>"
+            f'<p><a href="/">{self._say("continue")}</a> · '
+            f'<a href="/checkout">{self._say("checkout")}</a></p>'
         )
         return self._page("cart", body)
 
     def checkout(self, customer: Customer, problems: list[str]) -> str:
         told = "".join(f'<p class="problem">{escape(problem)}</p>' for problem in problems)
         fields = "".join(
-            f'<label class="field"><span>{self._say(name)}{" *" if marked else ""}</span>'
-            f'<input name="{name}" value="{escape(customer.values.get(name, ""))}"{" required" if marked else ""}></label>'
+            f'<label class="field"><span>{self._say(name)}{" *" if marked else ""}</span><input name="{name}"'
+            f' value="{escape(customer.values.get(name, ""))}"{" required" if marked else ""}></label>'
             for name, marked in FIELDS.items()
         )
         options = "".join(
-            f'<option value="{code}"{" selected" if code == customer.country else ""}>{escape(country)}</option>'
-            for code, country in COUNTRIES.items()
+            f'<option value="{code}"{" selected" if code == customer.country else ""}>{escape(name)}</option>'
+            for code, name in COUNTRIES.items()
         )
         body = (
             f'{told}<form action="/checkout" method="post" class="card">{fields}'
             f'<label class="field"><span>{self._say("country")} *</span><select name="country" required>'
             f'<option value="">{self._say("please_choose")}</option>{options}</select></label>'
-            f'<label class="field"><input type="checkbox" name="terms" required{" checked" if customer.accepts else ""}>'
-            f" {self._say('terms')}</label><button>{self._say('order')}</button></form>"
+            '<label class="field"><input type="checkbox" name="terms" required'
+            f"{' checked' if customer.accepts else ''}> {self._say('terms')}</label>"
+            f"<button>{self._say('order')}</button></form>"
         )
         return self._page("checkout_title", body)
 
@@ -152,21 +156,22 @@ class Pages:
             f'<option value="{code}"{" selected" if code == language else ""}>{code.upper()}</option>'
             for code in LANGUAGES
         )
-        menu = "".join(f'<a href="/catalogue?category={key}">{self._say(key)}</a>' for key in CATEGORIES)
+        menu = "".join(f' <a href="/catalogue?category={key}">{self._say(key)}</a>' for key in CATEGORIES)
         in_cart = sum(self._visitor.cart.values())
         return (
             f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{escape(title)} – {self._say('shop')}</title><style>{_STYLE}</style></head><body>"
+            f"<title>{escape(title)} &ndash; {self._say('shop')}</title><style>{_STYLE}</style></head><body>"
             f'<header><a class="name" href="/">{self._say("shop")}</a>'
             f'<form action="/search"><input type="search" name="q" aria-label="{self._say("search_label")}"> '
             f"<button>{self._say('search')}</button></form>"
             f'<a href="/cart">{self._say("cart")} ({in_cart})</a>'
-            f'<form action="/language"><label>{self._say("language")} <select name="lang">{picks}</select></label>'
+            f'<form action="/language"><label>{self._say("language")} '
+            f'<select name="lang">{picks}</select></label>'
             f'<input type="hidden" name="back" value="{escape(quote(self._here, safe="/?=&%+"))}"> '
             f"<button>{self._say('change')}</button></form>"
             f'<nav><a href="/catalogue">{self._say("all")}</a>{menu}</nav></header>'
             f"<main><h1>{escape(title)}</h1>{body}</main>"
-            f'<footer><a href="/about">{self._say("about")}</a> · <a href="/shipping">{self._say("shipping")}</a></footer>'
-            "</body></html>"
+            f'<footer><a href="/about">{self._say("about")}</a> · '
+            f'<a href="/shipping">{self._say("shipping")}</a></footer></body></html>'
         )

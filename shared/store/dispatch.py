@@ -217,11 +217,10 @@ def overdue_ids(connection: Connection, queue: Queue, sent_before_s: float, limi
     return connection.scalars(overdue.order_by(_p.c.dispatched_at).limit(limit)).all()
 
 
-def stopping_ids(connection: Connection, after_s: float, limit: int) -> Sequence[UUID]:
-    """Cancelled participants that nobody has recorded as stopped that long after their cancel."""
+def stopping_ids(connection: Connection, limit: int) -> Sequence[UUID]:
+    """Cancelled participants whose stop is not recorded yet, those first that wait longest."""
     stopping = select(_p.c.id).where(
         _p.c.status == str(Status.CANCELLED),
         _p.c.stopped_at.is_(None),
-        _p.c.finished_at < store_clock(-after_s),
     )
-    return connection.scalars(stopping.limit(limit)).all()
+    return connection.scalars(stopping.order_by(_p.c.finished_at).limit(limit)).all()

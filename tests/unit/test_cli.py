@@ -518,20 +518,19 @@ def test_run_waits_with_its_timeout_and_prints_one_envelope(api: Api) -> None:
     assert result.exit_code == 5
 
 
-def test_run_with_too_few_people_says_how_to_get_more(api: Api) -> None:
+def test_run_with_too_few_people_passes_on_how_many_there_are(api: Api) -> None:
     refused = {
         "ok": False,
         "error_kind": "validation_error",
         "error_code": "validation_error",
         "error": "There are 24 people.",
         "retryable": False,
-        "suggestions": [],
+        "suggestions": ["Generate more."],
     }
     api.give("/v1/studies", STUDY, status=201)
     api.give(f"/v1/studies/{S1}/run", refused, status=422)
-    result = understudy("run", "--url", "u", "--task", "t", "--people", "25")
-    assert "[validation_error] There are 24 people." in result.stdout
-    assert "understudy people generate" in result.stderr
+    result = understudy("run", "--url", "u", "--task", "t", "--people", "25", "--watch")
+    assert result.stdout == "[validation_error] There are 24 people.\n  Generate more.\n"
     assert result.exit_code == 2
 
 
@@ -646,6 +645,8 @@ def test_a_participant_comes_with_its_whole_journey(api: Api) -> None:
     assert "Ana Ruiz" in shown
     assert "gave_up" in shown
     assert shown.index("Where am I?") < shown.index("is told") < shown.index("[b]Ah [2J[/b]")
+    # Where the last step led to.
+    assert shown.rindex("http://shop/x") > shown.index("[b]Ah")
     assert "\x1b" not in shown
     assert [asked.query for asked in api.asked[1:]] == ["limit=500", "limit=500&cursor=c2"]
 
@@ -683,6 +684,25 @@ def test_a_uuid_of_nothing_is_not_found(api: Api) -> None:
     result = understudy("get", T1, "--json")
     assert (result.stdout, result.exit_code) == ("", 4)
     assert json.loads(result.stderr)["error_code"] == "not_found"
+
+
+def test_long_lists_are_cut_but_not_what_went_wrong(api: Api) -> None:
+    ids = [f"1f3a0000-0000-4000-8000-{number:012}" for number in range(300)]
+    items = [{"participant_id": id_, "success": True, "status": "cancelled"} for id_ in ids]
+    items[-1] |= {"success": False, "status": "[service_unavailable] Away."}
+    counts = {"total": 300, "cancelled_count": 299, "skipped_count": 0, "failed_count": 1}
+    api.give("/v1/simulations/cancel", {"cancelled": items, "skipped": [], "summary": counts})
+    result = understudy("cancel", "--study", "s-b2c")
+    assert "[service_unavailable] Away." in result.stdout
+    assert "… and 280 more" in result.stdout
+    assert "299 cancelled, 0 skipped, 1 could not be cancelled" in result.stdout
+    assert result.exit_code == 5
+
+
+def test_commands_to_copy_are_not_broken_into_lines(api: Api) -> None:
+    long = {**NEXT, "cli": "understudy wait " + " ".join(f"t-{number:03}" for number in range(100))}
+    api.give("/v1/simulations/wait", {**TOO_LATE, "next_action": long}, status=202)
+    assert f"Next: {long['cli']}\n" in understudy("wait", "t-1f3").stdout
 
 
 def test_views_of_a_participant(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""Environments: what a person acts on. Each is a plug-in of entry-point group `understudy.environments.<modality>`."""
+"""Environments: what a person acts on. Plug-ins of entry-point group `understudy.environments.<modality>`."""
 
 from typing import Protocol
 

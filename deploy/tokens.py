@@ -1,0 +1,116 @@
+"""`understudy token`: who may use this installation. Works on the store itself, with or without a running API."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from api.cli.console import read_settings
+from shared.domain.errors import ValidationError
+
+app = typer.Typer(no_args_is_help=True, help="Tokens: who may use this installation.")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The folder of `understudy up`. Else $UNDERSTUDY_DATA_DIR.",
+        show_default="./.understudy",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, and nothing else.")]
+
+MAX_NAME_LENGTH = 100
+
+Result = TypeVar("Result")
+
+
+@app.command("create")
+def create_command(
+    workspace: Annotated[
+        str, typer.Option(metavar="NAME", help="Its workspace; made if there is none of that name.")
+    ],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token and print it, this once: only its hash is kept."""
+    from shared.store.workspaces import create_token  # noqa: PLC0415
+
+    name = workspace.strip()
+    if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise ValidationError(f"--workspace takes 1 to {MAX_NAME_LENGTH} printable characters.")
+    made = _write(data_dir, lambda connection: create_token(connection, name))
+    if as_json:
+        told = {"id": str(made.id), "workspace_id": str(made.workspace_id), "token": made.secret}
+        print(json.dumps(told))  # noqa: T201
+        return
+    Console(stderr=True).print(
+        f"Workspace {name!r} {'was made' if made.workspace_is_new else 'has one token more'}. "
+        "Keep the token: it is not shown again.",
+        markup=False,
+    )
+    print(made.secret)  # noqa: T201
+
+
+@app.command("list")
+def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all tokens, without their secrets."""
+    from shared.envelopes import rfc3339  # noqa: PLC0415
+    from shared.store.workspaces import list_tokens  # noqa: PLC0415
+
+    rows = [
+        {
+            "id": str(row.id),
+            "workspace": row.name,
+            "begins_with": row.hint,
+            "created_at": rfc3339(row.created_at),
+            "revoked_at": rfc3339(row.revoked_at) if row.revoked_at else None,
+        }
+        for row in _write(data_dir, list_tokens)
+    ]
+    if as_json:
+        print(json.dumps({"items": rows}))  # noqa: T201
+        return
+    table = Table("id", "workspace", "begins with", "created", "revoked", box=None)
+    # To be copied: whatever else is cut on a narrow terminal, this is not.
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = len(str(UUID(int=0)))
+    for row in rows:
+        table.add_row(*(value or "" for value in row.values()))
+    Console().print(table, markup=False)
+
+
+@app.command("revoke")
+def revoke_command(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, from `understudy token list`.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Shut a token out, from the next request on."""
+    from shared.store.workspaces import revoke_token  # noqa: PLC0415
+
+    try:
+        id_ = UUID(token_id)
+    except ValueError:
+        raise ValidationError("ID must be a token's id, as `understudy token list` shows it.") from None
+    _write(data_dir, lambda connection: revoke_token(connection, id_))
+    Console(stderr=True).print(f"Token {id_} is revoked.", markup=False)
+
+
+def _write(data_dir: Path | None, work: Callable[[Any], Result]) -> Result:
+    """Do `work` on the store of this installation, its tables made if need be."""
+    from deploy.migrate import migrate  # noqa: PLC0415
+    from shared.store.engine import Store  # noqa: PLC0415
+
+    settings = read_settings({"data_dir": data_dir} if data_dir else {})
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    migrate(settings)
+    store = Store(settings.store_url)
+    try:
+        return store.write(work)
+    finally:
+        store.dispose()

@@ -1,0 +1,205 @@
+"""The main job with real processes: workers, sweeper, broker, API, both stores."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis
+from sqlalchemy import func, select
+
+from shared.domain.lifecycle import TERMINAL
+from shared.settings import Settings
+from shared.store.engine import Store
+from shared.store.schema import Tables
+from tests.callers import Caller
+from tests.factories import make_study
+from tests.servers import Fleet, wait_until
+
+_p = Tables.participant
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """As by default, but with short leases: a lost worker is noticed within two seconds."""
+    short = {"heartbeat_interval_s": 0.4, "lease_ttl_s": 1.2, "sweep_interval_s": 0.3}
+    return settings.model_copy(update=short | {"republish_after_s": 1.0, "drain_grace_s": 1.0})
+
+
+def run(acme: Caller, study: UUID, count: int, **options: Any) -> list[str]:
+    """Dispatch `count` participants of one study, four at a time: as many people as there are."""
+    ids: list[str] = []
+    while len(ids) < count:
+        body = {"sample": min(4, count - len(ids)), "max_interactions": 5} | options
+        answer = acme.post(f"/v1/studies/{study}/run", body)
+        assert answer.status_code == 202, answer.text
+        ids += answer.json()["dispatch"]["participant_ids"]
+    return ids
+
+
+def counts(store: Store) -> dict[str, int]:
+    with store.read() as connection:
+        rows = connection.execute(select(_p.c.status, func.count()).group_by(_p.c.status))
+        return {row[0]: row[1] for row in rows}
+
+
+def rows(store: Store) -> list[Any]:
+    with store.read() as connection:
+        return list(connection.execute(select(_p)))
+
+
+def done(store: Store) -> bool:
+    return set(counts(store)) <= TERMINAL
+
+
+def test_a_study_runs_to_its_end(store: Store, acme: Caller, fleet: Fleet) -> None:
+    study, _ = make_study(store, acme.workspace_id)
+    fleet.start("run-1", "sweeper")
+    ids = run(acme, study, 12)
+    answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 30})
+    assert answer.json()["ok"], answer.text
+    assert counts(store) == {"completed": 12}
+    assert all(row.epoch == 1 and row.dispatch_no == 1 for row in rows(store))
+
+
+def test_cancelled_in_mid_run_nothing_is_stored_after_the_answer(
+    store: Store, acme: Caller, fleet: Fleet, tmp_path: Path
+) -> None:
+    log = tmp_path / "steps.log"
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.05, "log": str(log)})
+    fleet.start("run-1", "control", "sweeper", concurrency=40)
+    run(acme, study, 40, max_interactions=900)
+    wait_until(lambda: counts(store).get("running") == 40)
+    answer = acme.post("/v1/simulations/cancel", {"study_id": str(study)}).json()
+    with store.read() as connection:
+        at_answer = connection.scalar(select(func.count()).select_from(Tables.interaction))
+    assert answer["summary"] == {"total": 40, "cancelled_count": 40, "skipped_count": 0}
+    assert counts(store) == {"cancelled": 40}
+    wait_until(lambda: all(row.stopped_at for row in rows(store)), what="all stops recorded")
+    with store.read() as connection:
+        later = connection.scalar(select(func.count()).select_from(Tables.interaction))
+    assert later == at_answer
+
+
+def test_a_step_in_flight_is_aborted_not_awaited(
+    store: Store, acme: Caller, fleet: Fleet, tmp_path: Path
+) -> None:
+    log = tmp_path / "steps.log"
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 600, "log": str(log)})
+    fleet.start("run-1", "control", "sweeper")
+    run(acme, study, 4)
+    wait_until(lambda: log.exists() and log.read_text().count("act 0") == 4)
+    acme.post("/v1/simulations/cancel", {"study_id": str(study)})
+    wait_until(lambda: log.read_text().count("aborted 0") == 4, 5)
+    wait_until(lambda: all(row.stopped_at for row in rows(store)))
+
+
+@pytest.mark.parametrize("mishap", ["no worker was up", "broker emptied", "workers restarted"])
+def test_a_cancelled_one_that_waited_never_starts(
+    store: Store, acme: Caller, fleet: Fleet, settings: Settings, mishap: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "steps.log"
+    content = {"delay_s": 0.3, "log": str(log)}
+    study, _ = make_study(store, acme.workspace_id, content=content)
+    if mishap == "workers restarted":
+        # One is busy with the first, the other waits behind it.
+        (worker,) = fleet.start("run-1", concurrency=1)
+        run(acme, study, 2, max_interactions=50)
+        wait_until(lambda: counts(store).get("running") == 1)
+    else:
+        run(acme, study, 2)
+    answer = acme.post("/v1/simulations/cancel", {"study_id": str(study)}).json()
+    assert answer["summary"]["cancelled_count"] == 2
+    if mishap == "broker emptied":
+        redis.Redis.from_url(settings.broker_url).flushall()
+    if mishap == "workers restarted":
+        worker.stop()
+    opened = log.read_text().count("open") if log.exists() else 0
+    fleet.start("run-2", "control", "sweeper")
+    # Another study goes through the same queue behind them: had they been to start, they would have.
+    other, _ = make_study(store, acme.workspace_id)
+    ids = run(acme, other, 4)
+    assert acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 30}).json()["ok"]
+    assert (log.read_text().count("open") if log.exists() else 0) == opened
+    assert counts(store) == {"completed": 4, "cancelled": 2}
+    wait_until(lambda: all(row.stopped_at for row in rows(store) if row.status == "cancelled"))
+
+
+def test_a_killed_workers_participants_go_on_elsewhere(store: Store, acme: Caller, fleet: Fleet) -> None:
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
+    (victim,) = fleet.start("run-1")
+    fleet.start("sweeper")
+    run(acme, study, 8, max_interactions=8)
+    wait_until(lambda: counts(store).get("running") == 8)
+    wait_until(lambda: all(row.interaction_count >= 1 for row in rows(store)))
+    victim.stop(signal.SIGKILL)
+    fleet.start("run-2")
+    wait_until(lambda: done(store), 40)
+    assert counts(store) == {"completed": 8}
+    assert {row.epoch for row in rows(store)} == {2}
+
+
+def test_a_frozen_worker_that_thaws_writes_nothing(
+    store: Store, acme: Caller, fleet: Fleet, tmp_path: Path
+) -> None:
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
+    (frozen,) = fleet.start("run-1")
+    fleet.start("sweeper")
+    run(acme, study, 4, max_interactions=10)
+    wait_until(lambda: all(row.interaction_count >= 1 for row in rows(store)))
+    frozen.popen.send_signal(signal.SIGSTOP)
+    wait_until(lambda: counts(store).get("pending") == 4)
+    fleet.start("run-2")
+    wait_until(lambda: all(row.epoch == 2 for row in rows(store)))
+    frozen.popen.send_signal(signal.SIGCONT)
+    # The invariants, checked when the test is through, would show two writers.
+    wait_until(lambda: done(store), 40)
+    assert counts(store) == {"completed": 4}
+
+
+def test_a_worker_told_to_go_gives_everything_back_at_once(store: Store, acme: Caller, fleet: Fleet) -> None:
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
+    (leaving,) = fleet.start("run-1")
+    fleet.start("run-2", "sweeper")
+    run(acme, study, 8, max_interactions=15)
+    wait_until(lambda: counts(store).get("running") == 8)
+    assert leaving.stop() == 0
+    wait_until(lambda: done(store), 40)
+    assert counts(store) == {"completed": 8}
+    assert {row.attempt for row in rows(store)} == {0}
+
+
+def test_an_emptied_broker_costs_time_only(
+    store: Store, acme: Caller, fleet: Fleet, settings: Settings
+) -> None:
+    study, _ = make_study(store, acme.workspace_id)
+    ids = run(acme, study, 8)
+    wait_until(lambda: all(row.dispatched_at for row in rows(store)))
+    redis.Redis.from_url(settings.broker_url).flushall()
+    fleet.start("run-1", "sweeper")
+    answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 30})
+    assert answer.json()["ok"], answer.text
+    assert {row.epoch for row in rows(store)} == {1}
+
+
+def test_an_extend_waits_for_its_result(store: Store, acme: Caller, fleet: Fleet) -> None:
+    study, _ = make_study(store, acme.workspace_id)
+    fleet.start("run-1", "control", "sweeper")
+    (source,) = run(acme, study, 1)
+    wait_until(lambda: done(store))
+    began = time.monotonic()
+    body = {"participant_id": source, "additional_steps": 3, "instruction": "Left", "wait": True}
+    answer = acme.post("/v1/simulations/extend", body | {"timeout": 30})
+    assert answer.status_code == 200
+    assert answer.json()["participants"][0]["interaction_count"] == 8
+    assert time.monotonic() - began < 25
+
+
+@pytest.fixture(autouse=True)
+def _stopped_before_checked(store: Store, fleet: Fleet) -> Iterator[None]:
+    """The fleet ends first; then the rows are looked at."""
+    yield
+    fleet.stop()

@@ -1,0 +1,204 @@
+"""Aims: what a task, or an instruction that overrides it, asks for."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from worker.minds.reading import concepts, language_named, stem, stems
+
+_MAX_TEXT = 4_000
+_MAX_WORDS = 24
+
+_CLAUSE = re.compile(
+    r"[.;:!?,]\s+|[.;:!?,]$|[\r\n]+|\s+[-–—]+\s+|\b(?:and|then|but|und|dann|aber|et|puis|mais)\b",
+    re.IGNORECASE,
+)
+_NEGATED = re.compile(
+    r"\b(?:stop|quit|cease|don'?t|don’t|do not|never|avoid|without|no longer|no more|instead of|rather than|not|"
+    r"nicht|kein\w*|ohne|hör\w* auf|statt|ne pas|sans|arrête\w*)\b(.*)",
+    re.IGNORECASE,
+)
+_END = re.compile(
+    r"\W*(?:please\W+)?(?:stop|quit|give up|finish|end)(?:\W+(?:now|here|it|this|please|the run))*\W*",
+    re.IGNORECASE,
+)
+_BUYS = re.compile(
+    r"^\W*(?:(?:please|now|go|to|you|want|need|would|like|i|bitte)\W+)*(?:buy|order|purchase|pay|check ?out|kauf\w*|"
+    r"bestell\w*|achet\w*|commande[rz]?)\b|\b(?:to|können|et) (?:buy|order|purchase|pay|check ?out)\b|\bplace an? order\b|"
+    r"\b(?:put|add|leg\w*|ajoute\w*)\b.*\b(?:cart|basket|warenkorb|panier)\b",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"[\"“„«']([^\"”“»']{2,60})[\"”“»'](?!\w)")
+_IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\b|\b[A-Za-z]\w*_\w+\b|\b\w+(?=\(\))")
+_RAW_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_QUANTITY = re.compile(
+    r"\b([2-9]|[1-9]\d|two|three|four|five|six|seven|eight|nine|ten|zwei|drei|deux|trois)\b", re.IGNORECASE
+)
+_NUMBERS = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+}
+_NUMBERS |= {"zwei": 2, "drei": 3, "deux": 2, "trois": 3}
+#: What makes the name of a language the language to be shown, not a thing to be found.
+_PICKS = frozenset(
+    map(stem, "picker language languages version translation locale switch change set sprache langue".split())
+)  # noqa: SIM905
+_POLITE = frozenset(("please", "bitte", "now", "jetzt"))
+_INTO = frozenset(("in", "to", "into", "auf", "en", "zu"))
+
+#: Words that carry no aim: grammar, politeness, and what every task is made of.
+_EMPTY = frozenset(
+    stem(word)
+    for word in (
+        "a an the this that these those it its is are was be been of for from to into in on at by with as and or if so "
+        "than then there here their his her your my our me you we they i us one any some something anything someone "
+        "what which who how when where why do does can could would should will may must have has had get let make "
+        "much many out please just now again also very new next first find look see show tell give go go open visit use using try "
+        "want need like learn about page pages site website web link click press read up out choose pick select put "
+        "take choose task step thing things way own until all each other friend instead keep start stop continue only "
+        "der die das den dem ein eine einen einem und oder für von zu im in auf mit ist sind bitte finde suche zeige "
+        "le la les un une des du de et ou pour dans sur avec est sont trouve cherche voir page"
+    ).split()
+)
+#: Words that say little about where to go.
+_VAGUE = frozenset(
+    map(stem, "documentation information details doc docs product item shop store order cart present".split())
+)  # noqa: SIM905
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What to look for and what to do with it."""
+
+    #: Stems worth looking for -> how much.
+    words: dict[str, float]
+    #: Pairs of words that stand side by side.
+    pairs: frozenset[tuple[str, str]]
+    #: Names that are to be found as they are, in lower case.
+    names: tuple[str, ...]
+    #: What to type into a search box, best first.
+    queries: tuple[str, ...]
+    #: Stems of what is not wanted.
+    avoid: frozenset[str]
+    #: Concepts of what is wanted: buy, cart, search, subscribe, login, …
+    wants: frozenset[str]
+    #: Something is to be bought: cart, checkout and all.
+    buys: bool
+    quantity: int | None
+    #: Code of the language to be shown.
+    language: str | None
+    #: Nothing more is to be done.
+    ends: bool
+
+    @property
+    def weight(self) -> float:
+        return sum(self.words.values())
+
+
+@lru_cache(maxsize=1_000)
+def understand(text: str) -> Aim:
+    """What `text` asks for. Clauses that say no count for what is to be avoided, and for nothing else."""
+    text = text[:_MAX_TEXT]
+    wanted: list[str] = []
+    unwanted: list[str] = []
+    for clause in _CLAUSE.split(_protected(text)):
+        negation = _NEGATED.search(clause)
+        wanted.append(clause[: negation.start()] if negation else clause)
+        if negation:
+            unwanted.append(negation[1])
+    says = " . ".join(wanted).replace("\x1f", ".")
+    avoided = frozenset(word for word in stems(" ".join(unwanted).replace("\x1f", ".")) if word not in _EMPTY)
+    wants = concepts(says)
+    language = _language(wanted)
+    names = tuple(dict.fromkeys(name.casefold() for name in _IDENTIFIER.findall(says)))
+    buys = any(_BUYS.search(clause) for clause in wanted)
+    words, runs = _words(says, names, language, buys=buys)
+    for word in avoided:
+        words.pop(word, None)
+    for phrase in _QUOTED.findall(says):
+        for word in stems(phrase):
+            words[word] = max(words.get(word, 0.0), 2.0)
+    quantity = _QUANTITY.search(says)
+    stemmed = [stems(run) for run in runs]
+    return Aim(
+        words=dict(sorted(words.items(), key=lambda item: -item[1])[:_MAX_WORDS]),
+        pairs=frozenset(pair for run in stemmed for pair in zip(run, run[1:], strict=False)),
+        names=names,
+        queries=_queries(says, names, runs),
+        avoid=avoided,
+        wants=wants,
+        buys=buys,
+        quantity=_number(quantity[1]) if quantity else None,
+        language=language,
+        ends=bool(_END.fullmatch(text)),
+    )
+
+
+def _protected(text: str) -> str:
+    """Dots inside names must not end a clause."""
+    return re.sub(r"(?<=\w)\.(?=\w)", "\x1f", text)
+
+
+def _words(
+    says: str, names: tuple[str, ...], language: str | None, *, buys: bool
+) -> tuple[dict[str, float], list[str]]:
+    """Weights of the words, and runs of neighbouring ones that matter."""
+    parts = {stem(part) for name in names for part in _RAW_WORD.findall(name)}
+    weights: dict[str, float] = {}
+    runs: list[str] = []
+    run: list[str] = []
+    for token in [*re.findall(r"[^\W_]+(?:['’][^\W_]+)?|[.,;:!?]", says), "."]:
+        word = stem(token)
+        matters = word not in _EMPTY and token[0].isalnum() and not (len(word) == 1 and word.isalpha())
+        if matters and language and (language_named(token) == language or word in _PICKS):
+            matters = False
+        if matters and buys and concepts(token) & {"buy", "order", "add", "cart", "checkout", "pay"}:
+            matters = False
+        if matters and (_QUANTITY.fullmatch(token) and not token.isdigit()):
+            matters = False
+        if not matters:
+            if run:
+                runs.append(" ".join(run))
+            run = []
+            continue
+        run.append(token)
+        weights[word] = 1.5 if word in parts else 0.3 if word in _VAGUE else 0.5 if word.isdigit() else 1.0
+    return weights, runs
+
+
+def _queries(says: str, names: tuple[str, ...], runs: list[str]) -> tuple[str, ...]:
+    """The whole name before its parts, long phrases before short ones."""
+    candidates = [*_QUOTED.findall(says), *(name for name in names)]
+    candidates += [name.rsplit(".", 1)[0] for name in names] + [name.split(".")[0] for name in names]
+    specific = [run for run in runs if not all(stem(word) in _VAGUE for word in run.split())]
+    candidates += sorted(specific, key=lambda run: -min(len(run.split()), 3))
+    candidates += [run.split()[-1] for run in specific]
+    return tuple(dict.fromkeys(" ".join(candidate.split()[:4])[:60] for candidate in candidates))[:6]
+
+
+def _language(clauses: list[str]) -> str | None:
+    for clause in clauses:
+        words = [word for word in _RAW_WORD.findall(clause) if word.casefold() not in _POLITE]
+        picks = any(stem(word) in _PICKS for word in words)
+        for index, word in enumerate(words):
+            code = language_named(word) or (word.lower() if word in _CODES else None)
+            before = words[index - 1].casefold() if index else ""
+            last = index == len(words) - 1
+            if code and (picks or (before in _INTO and last) or len(words) == 1):
+                return code
+    return None
+
+
+#: As they are written in capitals; in small letters most of them are words.
+_CODES = frozenset(("DE", "EN", "FR", "ES", "IT", "NL", "PT", "PL", "SV", "DA", "JA", "ZH"))
+
+
+def _number(word: str) -> int:
+    return int(word) if word.isdecimal() else _NUMBERS[word.casefold()]

@@ -1,0 +1,151 @@
+"""Reading: words as the heuristic mind understands them, which is not far.
+
+A word is cut down to a stem; a few words that sites use for the same thing, in a few languages, count as one concept.
+"""
+
+import re
+from functools import lru_cache
+
+#: No label is longer than this to somebody who skims.
+_SKIMMED_CHARS = 300
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-Z])")
+
+#: concept: beginnings of words that mean it; `=` in front: the word as a whole.
+_CONCEPTS = """
+cart: cart basket warenkorb einkaufswagen panier carrito cesta carrello winkelwagen varukorg
+add: =add =adding hinzufüg =leg ajout añad aggiung
+checkout: checkout =kasse =caisse =cassa
+pay: =pay =payment =paid bezahl zahlung payer paiement pagar
+order: =order =orders =ordering bestell command pedido ordinar
+buy: =buy =buying purchas =kauf kaufen jetztkauf acheter achat comprar
+remove: remov delet entfern lösch retir supprim elimin
+search: search suche recherch buscar cerca
+lookup: =find =go =get =look =lookup =los =ok =query =key =keyword =keywords =q =term
+subscribe: subscri newslet abonn abonnier
+login: =login =signin anmeld einlogg connexion connecter =konto =account =logout abmeld
+register: regist signup =join
+no: =no =not =nein =non =skip dismiss =close schließ fermer =without
+thanks: =thank =thanks =dank =danke =merci =gracias
+later: =later später =tard
+continu: continu =weiter =proceed fortfahr
+next: =next nächst suivant siguiente =more mehr weitere
+accept: accept =agree akzept zustimm einverstand acepto
+terms: =term =terms condition bedingung =agb =cgv policy datenschutz
+legal: privacy imprint impressum legal cookie datenschutz =about =über =uns =us =propos shipping versand livraison
+legal: contact kontakt =help =hilfe =aide career karriere press facebook instagram twitter =faq
+confirm: confirm bestätig success erfolgreich
+language: =language =languages sprach langue idioma
+index: =index =content =contents catalog katalog =overview übersicht =list =module =modules =all =alle =tous =toutes
+index: browse =product =products =shop produkt produit categor kategor =topic =topics =home startseite accueil
+submit: =submit =send =save senden absend speicher envoy enregistr valider =apply
+"""
+
+_PREFIXES: list[tuple[str, str]] = []
+_EXACT: dict[str, set[str]] = {}
+for _line in _CONCEPTS.strip().splitlines():
+    _concept, _, _forms = _line.partition(": ")
+    for _form in _forms.split():
+        if _form.startswith("="):
+            _EXACT.setdefault(_form[1:], set()).add(_concept)
+        else:
+            _PREFIXES.append((_form, _concept))
+
+_KEPT_S = ("ss", "us", "is")
+_HISSING = ("s", "x", "z", "ch", "sh")
+
+
+@lru_cache(maxsize=20_000)
+def stem(word: str) -> str:
+    """`word` without the endings of English grammar."""
+    word = word.casefold().replace("’", "'").removesuffix("'s")
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 4 and word.endswith("es") and word[:-2].endswith(_HISSING):
+        word = word[:-2]
+    elif len(word) > 3 and word.endswith("s") and not word.endswith(_KEPT_S):
+        word = word[:-1]
+    for ending in ("ing", "ed"):
+        bare = word.removesuffix(ending)
+        if bare != word and len(bare) > 3:
+            # shopping -> shop, but calling -> call
+            return bare[:-1] if bare[-1] == bare[-2] and bare[-1] not in "lsz" else bare
+    return word
+
+
+@lru_cache(maxsize=20_000)
+def stems(text: str) -> tuple[str, ...]:
+    """The stems of the words of `text`, in order. `json.dumps` is two, `addToCart` three."""
+    return tuple(stem(word) for word in _WORD.findall(_CAMEL.sub(" ", text[:_SKIMMED_CHARS])))
+
+
+@lru_cache(maxsize=20_000)
+def concepts(text: str) -> frozenset[str]:
+    """What the words of `text` stand for on a site."""
+    found: set[str] = set()
+    for raw in _WORD.findall(text[:_SKIMMED_CHARS]):
+        word = raw.casefold()
+        found |= _EXACT.get(word, set())
+        found.update(concept for prefix, concept in _PREFIXES if word.startswith(prefix))
+    return frozenset(found)
+
+
+#: What a language is called in English, by its speakers, and elsewhere.
+_LANGUAGES = {
+    "ar": "arabic العربية arabisch arabe",
+    "cs": "czech čeština",
+    "da": "danish dansk",
+    "de": "german deutsch allemand alemán tedesco duits",
+    "el": "greek ελληνικά",
+    "en": "english englisch anglais inglés inglese engels",
+    "es": "spanish español espanol spanisch espagnol castellano",
+    "fi": "finnish suomi",
+    "fr": "french français francais französisch francés frans",
+    "he": "hebrew עברית",
+    "hi": "hindi हिन्दी",
+    "hu": "hungarian magyar",
+    "id": "indonesian",
+    "it": "italian italiano italienisch italien",
+    "ja": "japanese 日本語",
+    "ko": "korean 한국어",
+    "nb": "norwegian norsk bokmål",
+    "nl": "dutch nederlands niederländisch néerlandais",
+    "pl": "polish polski polnisch polonais",
+    "pt": "portuguese português portugues portugiesisch portugais",
+    "ro": "romanian română",
+    "ru": "russian русский russisch russe",
+    "sv": "swedish svenska",
+    "tr": "turkish türkçe",
+    "uk": "ukrainian українська",
+    "zh": "chinese 中文 简体中文 繁體中文",
+}
+_CODE_OF = {name: code for code, names in _LANGUAGES.items() for name in names.split()}
+_REGIONS = frozenset("us gb uk at ch ca br mx be au ie tw cn hk simplified traditional".split())  # noqa: SIM905
+_LABEL_WORD = re.compile(r"[^\W\d_]+")
+
+
+def language_named(word: str) -> str | None:
+    """The code of the language that goes by this name, in whatever language: `German`, `Deutsch`."""
+    return _CODE_OF.get(word.casefold())
+
+
+def language_name(code: str) -> str:
+    """What a language is called in English."""
+    return _LANGUAGES[code].split()[0].capitalize() if code in _LANGUAGES else code
+
+
+@lru_cache(maxsize=5_000)
+def language_of_label(label: str) -> str | None:
+    """The language a choice in a picker stands for (`DE`, `Deutsch`, `German (de-AT)`); None if for none."""
+    words = _LABEL_WORD.findall(label[:60])
+    if not 0 < len(words) <= 4:
+        return None
+    code = None
+    for word in words:
+        folded = word.casefold()
+        named = _CODE_OF.get(folded) or (folded if folded in _LANGUAGES else None)
+        if named is None and folded not in _REGIONS:
+            return None
+        code = code or named
+    return code

@@ -1,0 +1,166 @@
+"""View: an observation as the heuristic mind sorts it: what each thing is for, and what belongs together."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from shared.domain.simulation import Element, Observation
+from worker.minds.aims import Aim
+from worker.minds.answers import is_personal, is_quantity
+from worker.minds.memory import key_of
+from worker.minds.reading import concepts, language_of_label, stems
+
+#: Nobody looks at more.
+_LOOKED_AT = 1_000
+
+_FILLABLE = ("text", "textarea", "select", "checkbox", "radio")
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An element with what the mind reads in it."""
+
+    element: Element
+    words: tuple[str, ...]
+    path: tuple[str, ...]
+    concepts: frozenset[str]
+    key: str
+
+
+@dataclass(slots=True)
+class FormView:
+    """The elements of one form."""
+
+    fields: list[Thing]
+    buttons: list[Thing]
+
+    @property
+    def concepts(self) -> frozenset[str]:
+        return frozenset().union(*(thing.concepts for thing in (*self.fields, *self.buttons)))
+
+    @property
+    def typed(self) -> list[Thing]:
+        return [thing for thing in self.fields if thing.element.kind in ("text", "textarea")]
+
+    @property
+    def purpose(self) -> str:
+        """language, search, subscribe, login, order or details."""
+        typed, said = self.typed, self.concepts
+        if not typed and any(is_picker(thing.element) for thing in self.fields):
+            return "language"
+        buttons = frozenset().union(*(thing.concepts for thing in self.buttons))
+        if "subscribe" in buttons and len(typed) <= 2:
+            return "subscribe"
+        if len(typed) == 1 and said & {"search", "lookup"} and not is_personal(typed[0].element):
+            return "search"
+        if buttons & {"add", "cart", "buy"} and all(
+            is_quantity(t.element) or not _is_typed(t) for t in self.fields
+        ):
+            return "order"
+        if "login" in buttons and len(typed) <= 3:
+            return "login"
+        return "details"
+
+
+class View:
+    """One observation, sorted. Cheap: half a thousand links take a millisecond or two."""
+
+    def __init__(self, seen: Observation, aim: Aim) -> None:
+        self.seen = seen
+        self.place = key_of(place_of_url(seen.url))
+        self.look = key_of(seen.title, seen.status, len(seen.text), seen.text[:2_000], len(seen.elements))
+        self.things = [thing_of(element) for element in seen.elements[:_LOOKED_AT]]
+        self.forms: dict[int, FormView] = {}
+        for thing in self.things:
+            form = thing.element.form
+            if form is None:
+                continue
+            group = self.forms.setdefault(form, FormView([], []))
+            if thing.element.kind in _FILLABLE:
+                group.fields.append(thing)
+            elif thing.element.kind == "button":
+                group.buttons.append(thing)
+        self._rarity = self._rarities(aim)
+
+    def _rarities(self, aim: Aim) -> dict[str, float]:
+        """A word that every link has tells little about any of them."""
+        counts = dict.fromkeys(aim.words, 0)
+        for thing in self.things:
+            for word in counts.keys() & {*thing.words, *thing.path}:
+                counts[word] += 1
+        return {word: 1.0 / (1.0 + math.log1p(max(count - 1, 0)) / 3) for word, count in counts.items()}
+
+    def match(self, thing: Thing, aim: Aim) -> float:
+        """How much the thing sounds like what is looked for; 0 if not at all."""
+        label = set(thing.words)
+        hits = label & aim.words.keys()
+        score = sum(aim.words[word] * self._rarity.get(word, 1.0) for word in hits)
+        for word in set(thing.path) & aim.words.keys() - hits:
+            score += 0.4 * aim.words[word] * self._rarity.get(word, 1.0)
+        if hits:
+            # What says nothing else is more to the point.
+            score *= 0.6 + 0.4 * len(hits) / len(label)
+            score += 0.5 * sum(pair in aim.pairs for pair in zip(thing.words, thing.words[1:], strict=False))
+            if any(name in thing.element.label.casefold() for name in aim.names):
+                score += 2.0
+        if score == 0.0:
+            score = 0.3 * sum(
+                weight
+                for word, weight in aim.words.items()
+                if len(word) > 3 and any(len(other) > 3 and word[:4] == other[:4] for other in thing.words)
+            )
+        if label & aim.avoid:
+            score -= 3.0
+        return score
+
+    def covered(self, aim: Aim) -> float:
+        """How much of what is looked for this page is about, going by title and headings; from 0 to 1."""
+        if not aim.words:
+            return 0.0
+        said = set(stems(self.seen.title)).union(*map(stems, self.seen.headings[:5]))
+        share = sum(weight for word, weight in aim.words.items() if word in said) / aim.weight
+        if share > 0 and aim.names and all(name in self.seen.text.casefold() for name in aim.names):
+            # `json.dumps` is on the page about json.
+            return 1.0
+        return share
+
+
+def place_of_url(url: str) -> str:
+    """`url` without what does not make it another page."""
+    return url.split("#", 1)[0].rstrip("/")
+
+
+@lru_cache(maxsize=20_000)
+def thing_of(element: Element) -> Thing:
+    """The element, read. Cached: most of a page is on the next one, too."""
+    words = stems(element.label)
+    return Thing(
+        element,
+        words,
+        _path(element.href) if element.href else (),
+        concepts(element.label),
+        key_of(element.kind, element.label[:100], element.href),
+    )
+
+
+@lru_cache(maxsize=20_000)
+def _path(href: str) -> tuple[str, ...]:
+    try:
+        parts = urlsplit(href[:500])
+    except ValueError:
+        return ()
+    # File endings and parameter names mean nothing; the last parts of a path mean most.
+    tail = "/".join(parts.path.rstrip("/").split("/")[-2:])
+    return stems(tail.removesuffix(".html") + " " + parts.query)
+
+
+def is_picker(element: Element) -> bool:
+    """Is this where the language is chosen?"""
+    if element.kind not in ("select", "radio") or not 2 <= len(element.options) <= 100:
+        return False
+    return sum(language_of_label(option) is not None for option in element.options) * 2 > len(element.options)
+
+
+def _is_typed(thing: Thing) -> bool:
+    return thing.element.kind in ("text", "textarea")
