@@ -8,10 +8,12 @@ from typing import Any
 import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 
 from api.rest import health, objects, simulations
 from api.rest.errors import install_error_handlers
 from api.rest.gate import Gate
+from api.rest.inputs import check_query
 from api.service import Service
 from api.service.waiting import WaitRoom
 from shared.envelopes import ErrorBody
@@ -55,14 +57,21 @@ def create_app(settings: Settings) -> FastAPI:
     errors: dict[int | str, dict[str, Any]] = {
         code: {"model": ErrorBody} for code in (400, 401, 404, 413, 422, 500, 503)
     }
-    app = FastAPI(title="Understudy", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="Understudy",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        # A path with one slash too many is an unknown route like any other.
+        redirect_slashes=False,
+    )
     app.state.service = service
     install_error_handlers(app)
     app.include_router(health.router, responses={503: errors[503]})
     # The gate checks the token; this tells readers of the API docs that there is one.
-    bearer = [Depends(HTTPBearer(auto_error=False))]
+    checks = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
     for router in (objects.router, simulations.router):
-        app.include_router(router, prefix="/v1", responses=errors, dependencies=bearer)
+        app.include_router(router, prefix="/v1", responses=errors, dependencies=checks)
     app.add_middleware(Gate, service=service)
     return app
 

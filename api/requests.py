@@ -143,6 +143,10 @@ class CancelRequest(Request):
     round: int | None = Field(default=None, description="Counts from 1; only with ask_id.")
 
 
+class NoOptions(Request):
+    """Nothing can be said beyond the path."""
+
+
 class ExtendOptions(Request):
     additional_steps: int = Field(
         default=DEFAULT_ADDITIONAL_STEPS, description="Interactions allowed past the original cap."

@@ -11,6 +11,7 @@ import pydantic
 
 from api.endpoint import NO_TOKEN, Endpoint
 from shared.domain.errors import (
+    ERROR_RULES,
     AuthFailed,
     Conflict,
     ErrorRule,
@@ -33,14 +34,15 @@ _ERRORS = {kind.code: kind for kind in (ValidationError, AuthFailed, NotFound, C
 
 
 class OtherError(UnderstudyError):
-    """An error whose code this client does not know: the server is newer."""
+    """An error whose code has no class here, as it comes from a newer server."""
 
     def __init__(
         self, message: str, *, code: str, http_status: int, retryable: bool, suggestions: tuple[str, ...]
     ) -> None:
         super().__init__(message, suggestions=suggestions)
         self.code = code
-        self._rule = ErrorRule(http_status, retryable, 5 if retryable else 1)
+        known = ERROR_RULES.get(code)
+        self._rule = known or ErrorRule(http_status, retryable, 5 if retryable else 1)
 
     @property
     def rule(self) -> ErrorRule:
@@ -79,7 +81,7 @@ class Transport:
         url = _server_url(endpoint.server)
         self._http = httpx.Client(
             base_url=url,
-            # uvicorn closes idle connections after 5 s; ours must be gone before, or a request meets the close.
+            # uvicorn closes idle connections after 5 s: ours must go before, or a request meets the close.
             limits=httpx.Limits(keepalive_expiry=2.0),
             # Proxies are set up for the world outside; asked for this machine they would look at themselves.
             trust_env=not _is_loopback(url.host),

@@ -17,8 +17,10 @@ from shared.settings import Settings
 
 _SHOP_HOST = "127.0.0.1"
 #: What a page of the shop takes: long enough for a cancel in mid-run to be one.
-_PAGE_DELAY_S = 0.3
+_PAGE_DELAY_S = 0.6
 _SHOP_READY_S = 20
+#: Columns of what is not read on a terminal.
+_FILE_WIDTH = 120
 
 
 def demo() -> int:
@@ -29,7 +31,9 @@ def demo() -> int:
     """
     folder = Path(tempfile.mkdtemp(prefix="understudy-demo-"))
     settings = Settings(data_dir=folder, database_url="", broker_url="", allow_private_hosts=True)
-    out = Console(highlight=False, markup=False, emoji=False)
+    out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not out.is_terminal:
+        out.width = _FILE_WIDTH
     try:
         out.print("Starting broker, API, workers, sweeper, Flower and the demo shop …")
         with running(settings, StackPlan(port=0), say) as stack:

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from pydantic import BaseModel
 from rich.console import Console
-from rich.rule import Rule
 
 from api.cli.journeys import journey_view
 from api.cli.progress import Look, follow, look_at_study, room_for_rows
@@ -16,7 +15,7 @@ from api.cli.studies import participants_table
 from api.client import Understudy
 from shared.domain.errors import UnderstudyError
 from shared.domain.lifecycle import TERMINAL
-from shared.envelopes import Interaction, Participant
+from shared.envelopes import CancelEnvelope, Interaction, Participant
 
 PEOPLE = 12
 SEED = 7
@@ -74,10 +73,12 @@ class Showing:
         child_id = self._extend(cancelled[0])
         self._step("The others go on to their end")
         follow(look_at_study(self._client, str(study_id), self._room), self._out, limit_s=_PHASE_LIMIT_S)
+        everybody = self._client.participant_list(study_id=study_id, limit=500).items
+        waited = self._client.simulation_wait([one.id for one in everybody], timeout=_PHASE_LIMIT_S)
+        self._check("simulation_wait knows all of them at their end", waited.ok)
         if child_id:
             self._read(child_id)
         self._step("How all of them ended")
-        everybody = self._client.participant_list(study_id=study_id, limit=500).items
         self._out.print(participants_table(everybody))
         self._check_ends(everybody, cancelled)
 
@@ -98,21 +99,22 @@ class Showing:
         return study.id
 
     def _cancel_some_in_mid_run(self, study_id: UUID) -> list[Participant]:
-        """Those cancelled, as they were right after the answer; in the middle of their run when it was
-        asked."""
+        """Those who were cancelled in the middle of their run, as they were right after the answer."""
         client, look = self._client, look_at_study(self._client, str(study_id), self._room)
-        chosen: list[Participant] = []
-        answers: list[BaseModel] = []
+        cancelled: list[Participant] = []
+        answers: list[CancelEnvelope] = []
 
         def look_and_cancel() -> Look:
             seen = look()
             running = client.participant_list(study_id=study_id, status="running").items
-            midway = [one for one in running if one.interaction_count >= _CANCEL_FROM][:_TO_CANCEL]
-            if len(midway) < _TO_CANCEL:
-                return seen
-            answers.extend(client.simulation_cancel(participant_id=one.id) for one in midway)
-            chosen.extend(client.participant_get(one.id) for one in midway)
-            return _LastLook(*look())
+            midway = [one for one in running if one.interaction_count >= _CANCEL_FROM]
+            for one in sorted(midway, key=lambda one: one.interaction_count)[: _TO_CANCEL - len(cancelled)]:
+                answer = client.simulation_cancel(participant_id=one.id)
+                # It may have come to its end by itself while we looked; then somebody else is next.
+                if answer.summary.cancelled_count == 1:
+                    answers.append(answer)
+                    cancelled.append(client.participant_get(one.id))
+            return _LastLook(*look()) if len(cancelled) == _TO_CANCEL else seen
 
         follow(
             look_and_cancel,
@@ -120,18 +122,18 @@ class Showing:
             limit_s=_PHASE_LIMIT_S,
             sleep=lambda _: time.sleep(_LOOK_EVERY_S),
         )
-        self._check(
-            f"{_TO_CANCEL} were in the middle of it and could be cancelled", len(chosen) == _TO_CANCEL
-        )
-        if chosen:
-            aliases = ", ".join(one.alias for one in chosen)
-            self._step(f"Cancelled in mid-run: {aliases}. What simulation_cancel answers for the first one")
+        self._check(f"{_TO_CANCEL} were cancelled in the middle of it", len(cancelled) == _TO_CANCEL)
+        if cancelled:
+            aliases = ", ".join(one.alias for one in cancelled)
+            self._step(
+                f"Cancelled in mid-run: {aliases}. What simulation_cancel answered for {cancelled[0].alias}"
+            )
             self._envelope(answers[0])
-        return chosen
+        return cancelled
 
     def _extend(self, source: Participant) -> UUID | None:
         """The new participant that goes on where `source` was stopped; None if there is none."""
-        self._step(f"{source.alias} goes on, told: {INSTRUCTION!r}. What simulation_extend answers")
+        self._step(f"{source.alias} goes on and is told: “{INSTRUCTION}” What simulation_extend answered")
         with self._out.status("waiting for its end"):
             answer = self._client.simulation_extend(
                 source.id,
@@ -193,7 +195,7 @@ class Showing:
 
     def _step(self, title: str) -> None:
         self._out.print()
-        self._out.print(Rule(plain(title, "bold"), align="left", style="dim"))
+        self._out.print(plain(f"── {title}", "bold"))
 
     def _envelope(self, answer: BaseModel) -> None:
         self._out.print_json(answer.model_dump_json())

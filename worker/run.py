@@ -15,7 +15,7 @@ from sqlalchemy.exc import StatementError
 
 from shared.domain.lifecycle import FailureKind, Outcome
 from shared.domain.text import clean
-from shared.store import lifecycle, lineage
+from shared.store import leases, lifecycle, lineage
 from shared.store.lifecycle import Claim, Step
 from worker.committer import Committer
 from worker.environments import EnvironmentUnreachable
@@ -31,6 +31,8 @@ class Ending(Enum):
 
     #: It was not to be had: duplicate, stale or void message.
     DROPPED = "dropped"
+    #: This process may not claim now: its lease ran out. Somebody else should have the message.
+    REFUSED = "refused"
     #: Completed or failed.
     ENDED = "ended"
     #: Pending again, to go on elsewhere.
@@ -90,8 +92,8 @@ class Run:
     async def go(self) -> Ending:
         """Claim and run to the end."""
         claimed = await self._house.committer.write(self._take)
-        if claimed is None:
-            return Ending.DROPPED
+        if isinstance(claimed, Ending):
+            return claimed
         self.claim = claim = Claim(claimed.row.id, claimed.row.epoch)
         self._written_at = time.monotonic()
         try:
@@ -105,10 +107,11 @@ class Run:
         finally:
             self.claim = None
 
-    def _take(self, connection: Connection) -> Claimed | None:
-        row = lifecycle.claim(connection, self.participant_id, self._house.worker_id())
+    def _take(self, connection: Connection) -> Claimed | Ending:
+        worker_id = self._house.worker_id()
+        row = lifecycle.claim(connection, self.participant_id, worker_id)
         if row is None:
-            return None
+            return Ending.DROPPED if leases.is_live(connection, worker_id) else Ending.REFUSED
         return Claimed(
             row,
             lineage.load_run(connection, row.id),

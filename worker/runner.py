@@ -70,7 +70,7 @@ class Runner:
             del self._runs[number]
         if ending is Ending.RELEASED:
             self._publisher.dispatch_soon([participant_id])
-        elif ending is not Ending.DROPPED:
+        elif ending in {Ending.ENDED, Ending.STOPPED}:
             self._notifier.publish_soon([participant_id])
         return ending
 

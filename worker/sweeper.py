@@ -17,7 +17,7 @@ from shared.store.engine import Store
 
 log = logging.getLogger(__name__)
 
-#: Rows looked at in one go; the rest waits for the next one.
+#: Rows that one statement moves; a sweep goes on until none are left.
 LIMIT = 1_000
 #: Leases that ran out this long ago and hold nothing are removed.
 FORGET_LEASE_AFTER_S = 3600
@@ -51,7 +51,14 @@ class Sweeper:
 
     def _recover(self) -> list[UUID]:
         max_attempts = self._settings.max_attempts
-        return self._store.write(lambda connection: lifecycle.recover_lost(connection, max_attempts, LIMIT))
+        lost: list[UUID] = []
+        while True:
+            some = self._store.write(
+                lambda connection: lifecycle.recover_lost(connection, max_attempts, LIMIT)
+            )
+            lost += some
+            if len(some) < LIMIT:
+                return lost
 
     def _record_stops(self) -> None:
         """Usually the run or its stop task has; here come those whose worker or message was lost."""
@@ -62,12 +69,16 @@ class Sweeper:
             self._store.write(lambda connection: lifecycle.mark_stopped(connection, ids, after_s=after_s))
 
     def _publish_owed(self) -> None:
-        with self._store.read() as connection:
-            ids = dispatch.owed_ids(connection, LIMIT)
-        if ids:
+        while True:
+            with self._store.read() as connection:
+                ids = dispatch.owed_ids(connection, LIMIT)
+            if not ids:
+                return
             # Asked first: owning messages only to disown them again would be a write for nothing.
             self._publisher.ping()
-            self._publisher.dispatch(ids)
+            # None of them, when somebody else sends them just now or the broker went away after all.
+            if self._publisher.dispatch(ids) == 0 or len(ids) < LIMIT:
+                return
 
     def _republish_gone(self) -> None:
         """A message that is overdue while its queue is empty was lost on the way."""

@@ -1,6 +1,7 @@
 """The two tasks, and the control command, that messages call."""
 
 import logging
+import time
 from collections.abc import Callable
 from uuid import UUID
 
@@ -19,6 +20,9 @@ from worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
+#: How long a message that may not be claimed here is held before others get it.
+REFUSAL_PAUSE_S = 0.5
+
 
 def register_run(app: Celery, runner: Runner, leaving: Callable[[], bool]) -> None:
     """`simulation.run`: run one participant to its end; and the command that aborts some."""
@@ -28,7 +32,12 @@ def register_run(app: Celery, runner: Runner, leaving: Callable[[], bool]) -> No
         if leaving():
             # Not started here any more; somebody else takes it.
             raise Reject(requeue=True)
-        if runner.run(UUID(participant_id), current_job()) is Ending.STOPPED:
+        ending = runner.run(UUID(participant_id), current_job())
+        if ending is Ending.REFUSED:
+            # Without the pause, a process without a lease would turn the queue over and over.
+            time.sleep(REFUSAL_PAUSE_S)
+            raise Reject(requeue=True)
+        if ending is Ending.STOPPED:
             _tell_revoked(self)
             # Without this, Flower would show a success.
             raise Ignore

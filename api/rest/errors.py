@@ -34,7 +34,7 @@ class ClientGone(Exception):
 
 def error_response(request: Request, error: UnderstudyError, http_status: int | None = None) -> JSONResponse:
     """The body of `error` in the form this path answers in."""
-    if _RUN_RESPONSE.fullmatch(request.url.path):
+    if _RUN_RESPONSE.fullmatch(request.scope["path"]):
         body: Any = failure(error).model_dump(mode="json")
     else:
         body = ErrorBody(
@@ -64,9 +64,11 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
-        here = f"{request.method} {request.url.path[:_MAX_NAME]}"
+        here = f"{request.method} {request.scope['path'][:_MAX_NAME]}"
         if error.status_code == 405:
-            return error_response(request, NotFound(f"{here}: this method is not for here."), http_status=405)
+            response = error_response(request, NotFound(f"{here}: this method is not for here."), 405)
+            response.headers.update(error.headers or {})
+            return response
         if error.status_code == 404:
             missing = NotFound(f"{here}: nothing is here.", suggestions=("See /docs for what there is.",))
             return error_response(request, missing)

@@ -1,12 +1,13 @@
 """What every request to `/v1` passes before any endpoint sees it: token, size, and strict JSON."""
 
 import json
+import math
 import re
 from typing import Any
 from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.rest.errors import error_response
@@ -20,6 +21,8 @@ MAX_BODY = MIB
 MAX_PEOPLE_BODY = 16 * MIB
 #: Levels of lists and objects in a body.
 MAX_DEPTH = 64
+#: Whole numbers beyond this on either side are kept by no column, and are no float either.
+MAX_INTEGER = 2**63 - 1
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -55,6 +58,9 @@ class Gate:
             await error_response(request, error, http_status=400)(scope, receive, send)
         except UnderstudyError as error:
             await error_response(request, error)(scope, receive, send)
+        except ClientDisconnect:
+            # It went away before it had said all; there is nobody to answer.
+            return
         else:
             await self._app(_as_json(scope, body), _replayed(body, receive), send)
 
@@ -73,7 +79,7 @@ class Gate:
 
 
 async def _read(request: Request) -> bytes:
-    most = MAX_PEOPLE_BODY if request.url.path == "/v1/people" else MAX_BODY
+    most = MAX_PEOPLE_BODY if request.scope["path"] == "/v1/people" else MAX_BODY
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -87,28 +93,44 @@ def _check_json(body: bytes) -> None:
     """Raises NotJson, or ValidationError for JSON that no store could keep or no number could be."""
     try:
         value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise NotJson(f"The body is not JSON: {str(error)[:200]}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise NotJson(f"The body is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise ValidationError(_TOO_DEEP) from error
+    except ValueError as error:
+        # Python reads no number of more than some thousand digits.
+        raise ValidationError(_TOO_LARGE) from error
     _check_value(value, 1)
 
 
+_TOO_DEEP = f"The body is nested more than {MAX_DEPTH} levels deep."
+_TOO_LARGE = "A number in the body is too large."
+
+
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
+    raise NotJson(f"The body is not JSON: {name} is not a JSON number.")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise ValueError("a field is given twice")
+        raise ValidationError("A field in the body is given twice.")
     return value
 
 
 def _check_value(value: Any, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise ValidationError(f"The body is nested more than {MAX_DEPTH} levels deep.")
+        raise ValidationError(_TOO_DEEP)
     if isinstance(value, str):
         if _UNSTORABLE.search(value):
             raise ValidationError("A text in the body has a NUL or a lone surrogate; leave it out.")
+    elif isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise ValidationError(_TOO_LARGE)
+    elif isinstance(value, float):
+        # 1e400 is a JSON number, and infinite once it is read.
+        if math.isinf(value):
+            raise ValidationError(_TOO_LARGE)
     elif isinstance(value, dict):
         for name, item in value.items():
             _check_value(name, depth)

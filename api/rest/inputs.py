@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import BeforeValidator
 
 from api.service import Service
+from shared.domain.errors import ValidationError
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 500
@@ -39,6 +40,19 @@ def _flag(value: object) -> object:
             raise ValueError("give true or false")
         return value == "true"
     return value
+
+
+async def check_query(request: Request) -> None:
+    """Raises ValidationError for a query parameter that is not this endpoint's, or that is given twice."""
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    given: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            there_is = ", ".join(sorted(known)) or "none"
+            raise ValidationError(f"There is no query parameter {name[:MAX_ID_LENGTH]!r} here; there is {there_is}.")
+        if name in given:
+            raise ValidationError(f"The query parameter {name} is given twice.")
+        given.add(name)
 
 
 TheService = Annotated[Service, Depends(_service)]

@@ -7,7 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.requests import CancelRequest, ExtendOptions, ExtendRequest, StudyRunRequest, WaitRequest
+from api.requests import (
+    CancelRequest,
+    ExtendOptions,
+    ExtendRequest,
+    NoOptions,
+    StudyRunRequest,
+    WaitRequest,
+)
 from api.rest.errors import ClientGone
 from api.rest.inputs import IdInPath, TheService, Workspace
 from api.service import Service
@@ -89,7 +96,12 @@ def simulation_cancel(body: CancelRequest, service: TheService, workspace: Works
 
 
 @router.post("/participants/{participant_id}/cancel", summary="simulation_cancel (one)")
-def participant_cancel(participant_id: IdInPath, service: TheService, workspace: Workspace) -> CancelEnvelope:
+def participant_cancel(
+    participant_id: IdInPath,
+    service: TheService,
+    workspace: Workspace,
+    body: NoOptions | None = None,  # noqa: ARG001 - so that a field in it is refused
+) -> CancelEnvelope:
     """`simulation_cancel` with this participant as its scope."""
     return cancel(service, workspace, GivenScope("participant_id", participant_id, None))
 

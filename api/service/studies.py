@@ -18,6 +18,8 @@ from shared.store.aliases import find
 from shared.store.engine import AnyRow
 
 MAX_URL_LENGTH = 2_000
+#: Characters of a wrong value that are repeated to whoever sent it.
+MAX_SHOWN = 100
 
 
 def create_study(service: Service, workspace_id: UUID, request: StudyRequest) -> envelopes.StudyFull:
@@ -62,7 +64,7 @@ def check_iteration(modality: str, request: IterationRequest) -> None:
     environment = content.get("environment")
     if environment not in fitting:
         raise ValidationError(
-            f"content.environment {environment!r} does not fit modality {modality!r}; "
+            f"content.environment {_shown(environment)} does not fit modality {modality!r}; "
             f"there is {', '.join(fitting) or 'none for it here'}."
         )
     if environment == "web":
@@ -73,13 +75,20 @@ def check_iteration(modality: str, request: IterationRequest) -> None:
 
 def _check_web(content: dict[str, Any]) -> None:
     if unknown := sorted(set(content) - {"environment", "url"}):
-        raise ValidationError(f"content of a web environment has environment and url, not {unknown[0]!r}.")
+        raise ValidationError(
+            f"content of a web environment has environment and url, not {_shown(unknown[0])}."
+        )
     url = content.get("url")
     if not isinstance(url, str) or not _is_web_address(url):
         raise ValidationError(
             f"content.url must be an http or https address of at most {MAX_URL_LENGTH:,} characters, "
             "like https://shop.example/."
         )
+
+
+def _shown(given: object) -> str:
+    """What was given, as it is told back: it may be anything, of any size."""
+    return repr(given)[:MAX_SHOWN]
 
 
 def _is_web_address(url: str) -> bool:

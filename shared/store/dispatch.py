@@ -202,9 +202,10 @@ def disown_messages(connection: Connection, messages: Sequence[RunMessage]) -> N
 
 
 def owed_ids(connection: Connection, limit: int) -> Sequence[UUID]:
-    """Pending participants whose message was never sent, oldest first."""
+    """Pending participants whose message was never sent: what is taken up again first, then by age."""
     owed = select(_p.c.id).where(_p.c.status == str(Status.PENDING), _p.c.dispatched_at.is_(None))
-    return connection.scalars(owed.order_by(_p.c.created_at).limit(limit)).all()
+    # By name, the queues for runs taken up again come last.
+    return connection.scalars(owed.order_by(_p.c.queue.desc(), _p.c.created_at).limit(limit)).all()
 
 
 def overdue_ids(connection: Connection, queue: Queue, sent_before_s: float, limit: int) -> Sequence[UUID]:

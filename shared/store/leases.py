@@ -29,6 +29,12 @@ def renew_lease(connection: Connection, worker_id: UUID, ttl_s: float) -> bool:
     return connection.scalar(statement) is not None
 
 
+def is_live(connection: Connection, worker_id: UUID) -> bool:
+    """Has this lease not run out yet?"""
+    live = select(_lease.c.id).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock())
+    return connection.scalar(live) is not None
+
+
 def end_lease(connection: Connection, worker_id: UUID) -> None:
     """Die in order: whatever is still held is anybody's at once."""
     connection.execute(

@@ -308,3 +308,10 @@ def test_a_write_that_fails_does_not_take_others_with_it(shop: Workshop) -> None
     assert {run.ended() for run in runs} == {Ending.ENDED}
     assert {shop.row(id_).status for id_ in good} == {"completed"}
     assert shop.row(bad).error_kind == "simulator_error"
+
+
+def test_a_process_without_a_lease_leaves_messages_to_others(shop: Workshop) -> None:
+    shop.keeper.close()
+    id_ = shop.participant()
+    assert shop.runner.run(id_) is Ending.REFUSED
+    assert shop.row(id_).status == "pending"

@@ -1,5 +1,6 @@
 """Aims: what a task, or an instruction that overrides it, asks for."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,12 +11,12 @@ _MAX_TEXT = 4_000
 _MAX_WORDS = 24
 
 _CLAUSE = re.compile(
-    r"[.;:!?,]\s+|[.;:!?,]$|[\r\n]+|\s+[-–—]+\s+|\b(?:and|then|but|und|dann|aber|et|puis|mais)\b",
+    r"[.;:!?,]\s+|[.;:!?,]$|[\r\n]+|\s+[-\u2013\u2014]+\s+|\b(?:and|then|but|und|dann|aber|et|puis|mais)\b",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
-    r"\b(?:stop|quit|cease|don'?t|don’t|do not|never|avoid|without|no longer|no more|instead of|rather than|not|"
-    r"nicht|kein\w*|ohne|hör\w* auf|statt|ne pas|sans|arrête\w*)\b(.*)",
+    r"\b(?:stop|quit|cease|don['\u2019]?t|do not|never|avoid|without|no longer|no more|instead of|rather than|"
+    r"not|nicht|kein\w*|ohne|hör\w* auf|statt|ne pas|sans|arrête\w*)\b(.*)",
     re.IGNORECASE,
 )
 _END = re.compile(
@@ -23,14 +24,16 @@ _END = re.compile(
     re.IGNORECASE,
 )
 _BUYS = re.compile(
-    r"^\W*(?:(?:please|now|go|to|you|want|need|would|like|i|bitte)\W+)*(?:buy|order|purchase|pay|check ?out|kauf\w*|"
-    r"bestell\w*|achet\w*|commande[rz]?)\b|\b(?:to|können|et) (?:buy|order|purchase|pay|check ?out)\b|\bplace an? order\b|"
+    r"^\W*(?:(?:please|now|go|to|you|want|need|would|like|i|bitte)\W+)*"
+    r"(?:buy|order|purchase|pay|check ?out|kauf\w*|bestell\w*|achet\w*|commande[rz]?)\b|"
+    r"\bto (?:buy|order|purchase|pay|check ?out)\b|\bplace an? order\b|"
     r"\b(?:put|add|leg\w*|ajoute\w*)\b.*\b(?:cart|basket|warenkorb|panier)\b",
     re.IGNORECASE,
 )
-_QUOTED = re.compile(r"[\"“„«']([^\"”“»']{2,60})[\"”“»'](?!\w)")
+_QUOTED = re.compile(r"[\"\u201c\u201e\u00ab']([^\"\u201c\u201d\u00bb']{2,60})[\"\u201c\u201d\u00bb'](?!\w)")
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\b|\b[A-Za-z]\w*_\w+\b|\b\w+(?=\(\))")
-_RAW_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_RAW_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_TOKEN = re.compile(_RAW_WORD.pattern + r"|[.,;:!?]")
 _QUANTITY = re.compile(
     r"\b([2-9]|[1-9]\d|two|three|four|five|six|seven|eight|nine|ten|zwei|drei|deux|trois)\b", re.IGNORECASE
 )
@@ -46,31 +49,33 @@ _NUMBERS = {
     "ten": 10,
 }
 _NUMBERS |= {"zwei": 2, "drei": 3, "deux": 2, "trois": 3}
+
 #: What makes the name of a language the language to be shown, not a thing to be found.
-_PICKS = frozenset(
-    map(stem, "picker language languages version translation locale switch change set sprache langue".split())
-)  # noqa: SIM905
+_PICKS = frozenset(stems("picker language version translation locale switch change set sprache langue"))
 _POLITE = frozenset(("please", "bitte", "now", "jetzt"))
 _INTO = frozenset(("in", "to", "into", "auf", "en", "zu"))
+#: As they are written in capitals; in small letters most of them are words.
+_CODES = frozenset(("DE", "EN", "FR", "ES", "IT", "NL", "PT", "PL", "SV", "DA", "JA", "ZH"))
 
 #: Words that carry no aim: grammar, politeness, and what every task is made of.
 _EMPTY = frozenset(
-    stem(word)
-    for word in (
-        "a an the this that these those it its is are was be been of for from to into in on at by with as and or if so "
-        "than then there here their his her your my our me you we they i us one any some something anything someone "
-        "what which who how when where why do does can could would should will may must have has had get let make "
-        "much many out please just now again also very new next first find look see show tell give go go open visit use using try "
-        "want need like learn about page pages site website web link click press read up out choose pick select put "
-        "take choose task step thing things way own until all each other friend instead keep start stop continue only "
-        "der die das den dem ein eine einen einem und oder für von zu im in auf mit ist sind bitte finde suche zeige "
-        "le la les un une des du de et ou pour dans sur avec est sont trouve cherche voir page"
-    ).split()
+    word
+    for line in (
+        "a an the this that these those it its is are was be been of for from to into in on at by with as and or",
+        "if so than then there here their his her your my our me you we they i us one any some something someone",
+        "anything anyone what which who how when where why do does can could would should will may must have has",
+        "had get let make much many out please just now again also very new next first find look see show tell",
+        "give go open visit use using try want need like learn about page site website web link click press read",
+        "up choose pick select put take step task thing way own until all each other friend instead keep start",
+        "stop continue only der die das den dem ein eine einen einem und oder für von zu im auf mit ist sind",
+        "bitte finde suche zeige le la les un une des du de et ou pour dans sur avec est sont trouve cherche voir",
+    )
+    for word in stems(line)
 )
 #: Words that say little about where to go.
 _VAGUE = frozenset(
-    map(stem, "documentation information details doc docs product item shop store order cart present".split())
-)  # noqa: SIM905
+    stems("documentation information details doc docs product item shop store order cart present")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ def understand(text: str) -> Aim:
     stemmed = [stems(run) for run in runs]
     return Aim(
         words=dict(sorted(words.items(), key=lambda item: -item[1])[:_MAX_WORDS]),
-        pairs=frozenset(pair for run in stemmed for pair in zip(run, run[1:], strict=False)),
+        pairs=frozenset(pair for run in stemmed for pair in itertools.pairwise(run)),
         names=names,
         queries=_queries(says, names, runs),
         avoid=avoided,
@@ -154,7 +159,7 @@ def _words(
     weights: dict[str, float] = {}
     runs: list[str] = []
     run: list[str] = []
-    for token in [*re.findall(r"[^\W_]+(?:['’][^\W_]+)?|[.,;:!?]", says), "."]:
+    for token in [*_TOKEN.findall(says), "."]:
         word = stem(token)
         matters = word not in _EMPTY and token[0].isalnum() and not (len(word) == 1 and word.isalpha())
         if matters and language and (language_named(token) == language or word in _PICKS):
@@ -194,10 +199,6 @@ def _language(clauses: list[str]) -> str | None:
             if code and (picks or (before in _INTO and last) or len(words) == 1):
                 return code
     return None
-
-
-#: As they are written in capitals; in small letters most of them are words.
-_CODES = frozenset(("DE", "EN", "FR", "ES", "IT", "NL", "PT", "PL", "SV", "DA", "JA", "ZH"))
 
 
 def _number(word: str) -> int:

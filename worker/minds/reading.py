@@ -1,6 +1,7 @@
 """Reading: words as the heuristic mind understands them, which is not far.
 
-A word is cut down to a stem; a few words that sites use for the same thing, in a few languages, count as one concept.
+A word is cut down to a stem; a few words that sites use for the same thing, in a few languages, count as one
+concept.
 """
 
 import re
@@ -9,7 +10,7 @@ from functools import lru_cache
 #: No label is longer than this to somebody who skims.
 _SKIMMED_CHARS = 300
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-Z])")
 
 #: concept: beginnings of words that mean it; `=` in front: the word as a whole.
@@ -33,12 +34,12 @@ continu: continu =weiter =proceed fortfahr
 next: =next nächst suivant siguiente =more mehr weitere
 accept: accept =agree akzept zustimm einverstand acepto
 terms: =term =terms condition bedingung =agb =cgv policy datenschutz
-legal: privacy imprint impressum legal cookie datenschutz =about =über =uns =us =propos shipping versand livraison
-legal: contact kontakt =help =hilfe =aide career karriere press facebook instagram twitter =faq
+legal: privacy imprint impressum legal cookie datenschutz =about =über =uns =us =propos
+legal: shipping versand livraison contact kontakt =help =hilfe =aide career karriere press facebook instagram twitter =faq
 confirm: confirm bestätig success erfolgreich
 language: =language =languages sprach langue idioma
-index: =index =content =contents catalog katalog =overview übersicht =list =module =modules =all =alle =tous =toutes
-index: browse =product =products =shop produkt produit categor kategor =topic =topics =home startseite accueil
+index: =index =content =contents catalog katalog =overview übersicht =list =module =modules
+index: =all =alle =tous =toutes browse =product =products =shop produkt produit categor kategor =topic =topics =home startseite accueil
 submit: =submit =send =save senden absend speicher envoy enregistr valider =apply
 """
 
@@ -59,7 +60,7 @@ _HISSING = ("s", "x", "z", "ch", "sh")
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """`word` without the endings of English grammar."""
-    word = word.casefold().replace("’", "'").removesuffix("'s")
+    word = word.casefold().replace("\u2019", "'").removesuffix("'s")
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     if len(word) > 4 and word.endswith("es") and word[:-2].endswith(_HISSING):

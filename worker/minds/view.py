@@ -1,5 +1,6 @@
 """View: an observation as the heuristic mind sorts it: what each thing is for, and what belongs together."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,8 @@ from worker.minds.reading import concepts, language_of_label, stems
 
 #: Nobody looks at more.
 _LOOKED_AT = 1_000
+
+_RESULTS = frozenset(stems("result search found hit match ergebnis ergebnisse treffer suche résultat recherche"))
 
 _FILLABLE = ("text", "textarea", "select", "checkbox", "radio")
 
@@ -101,7 +104,7 @@ class View:
         if hits:
             # What says nothing else is more to the point.
             score *= 0.6 + 0.4 * len(hits) / len(label)
-            score += 0.5 * sum(pair in aim.pairs for pair in zip(thing.words, thing.words[1:], strict=False))
+            score += 0.5 * sum(pair in aim.pairs for pair in itertools.pairwise(thing.words))
             if any(name in thing.element.label.casefold() for name in aim.names):
                 score += 2.0
         if score == 0.0:
@@ -116,10 +119,17 @@ class View:
 
     def covered(self, aim: Aim) -> float:
         """How much of what is looked for this page is about, going by title and headings; from 0 to 1."""
-        if not aim.words:
+        # Words that say little count only where there are no others.
+        telling = {word: weight for word, weight in aim.words.items() if weight > 0.3} or aim.words
+        if not telling:
             return 0.0
-        said = set(stems(self.seen.title)).union(*map(stems, self.seen.headings[:5]))
-        share = sum(weight for word, weight in aim.words.items() if word in said) / aim.weight
+        said: set[str] = set()
+        for heading in (self.seen.title, *self.seen.headings[:5]):
+            heard = set(stems(heading))
+            # A page of results says again what was searched for, found or not.
+            if not heard & _RESULTS:
+                said |= heard
+        share = sum(weight for word, weight in telling.items() if word in said) / sum(telling.values())
         if share > 0 and aim.names and all(name in self.seen.text.casefold() for name in aim.names):
             # `json.dumps` is on the page about json.
             return 1.0
@@ -131,20 +141,18 @@ def place_of_url(url: str) -> str:
     return url.split("#", 1)[0].rstrip("/")
 
 
-@lru_cache(maxsize=20_000)
 def thing_of(element: Element) -> Thing:
-    """The element, read. Cached: most of a page is on the next one, too."""
-    words = stems(element.label)
-    return Thing(
-        element,
-        words,
-        _path(element.href) if element.href else (),
-        concepts(element.label),
-        key_of(element.kind, element.label[:100], element.href),
-    )
+    """The element, read."""
+    return Thing(element, *_read(element.kind, element.label, element.href))
 
 
+# Most of a page is on the next one, too.
 @lru_cache(maxsize=20_000)
+def _read(kind: str, label: str, href: str) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str], str]:
+    path = _path(href) if href else ()
+    return stems(label), path, concepts(label), key_of(kind, label[:100], href)
+
+
 def _path(href: str) -> tuple[str, ...]:
     try:
         parts = urlsplit(href[:500])

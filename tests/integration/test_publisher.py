@@ -1,0 +1,157 @@
+"""Telling workers, with a real broker: who comes first, and what happens while it is away."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import select, update
+
+from deploy.broker import BrokerServer
+from shared.notices import Notifier
+from shared.queue.celery import create_celery
+from shared.queue.names import Queue
+from shared.queue.publisher import BROKER_ERRORS, Publisher
+from shared.settings import Settings
+from shared.store import lifecycle
+from shared.store.engine import Store, store_clock
+from shared.store.schema import Tables
+from tests.factories import make_participants, make_study, make_workspace
+from tests.servers import wait_until
+from worker.sweeper import Sweeper
+
+_p = Tables.participant
+
+
+class Post:
+    """A publisher, and participants to publish of."""
+
+    def __init__(self, settings: Settings, store: Store, count: int = 3) -> None:
+        self.store = store
+        self.settings = settings
+        self.publisher = Publisher(create_celery(settings.broker_url), store)
+        self.notifier = Notifier(settings.broker_url)
+        self.sweeper = Sweeper(settings, store, self.publisher, self.notifier)
+        self.workspace_id = make_workspace(store).workspace_id
+        study_id, (iteration_id,) = make_study(store, self.workspace_id)
+        self.ids = make_participants(store, self.workspace_id, study_id, iteration_id, count)
+
+    def close(self) -> None:
+        self.publisher.close()
+        self.notifier.close()
+
+    def rows(self) -> list[Any]:
+        with self.store.read() as connection:
+            return list(connection.execute(select(_p).order_by(_p.c.id)))
+
+    def messages(self, queue: Queue) -> list[dict[str, Any]]:
+        raw = redis.Redis.from_url(self.settings.broker_url).lrange(str(queue), 0, -1)
+        return [json.loads(one) for one in raw]
+
+
+@pytest.fixture
+def post(settings: Settings, store: Store) -> Iterator[Post]:
+    made = Post(settings, store)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerServer]:
+    """A broker of this test alone, to be taken away and given back."""
+    server = BrokerServer(tmp_path / "own")
+    (tmp_path / "own").mkdir()
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_one_message_per_participant_with_nothing_secret(post: Post) -> None:
+    assert post.publisher.dispatch(post.ids) == 3
+    messages = post.messages(Queue.RUNS)
+    assert {message["headers"]["id"] for message in messages} == {f"{id_}.1" for id_ in post.ids}
+    (alias,) = {row.alias for row in post.rows() if row.id == post.ids[0]}
+    (headers,) = [m["headers"] for m in messages if m["headers"]["id"] == f"{post.ids[0]}.1"]
+    assert headers["task"] == "simulation.run"
+    assert headers["argsrepr"].startswith(f"participant={alias} study=s-")
+    assert post.publisher.dispatch(post.ids) == 0
+
+
+def test_a_stop_task_for_each_cancelled_one(post: Post) -> None:
+    post.publisher.dispatch(post.ids)
+    post.store.write(lambda connection: lifecycle.cancel(connection, post.workspace_id, post.ids))
+    post.publisher.stop_soon(post.ids)
+    wait_until(lambda: post.publisher.queue_depth(Queue.CONTROL) == 3)
+    assert {m["headers"]["id"] for m in post.messages(Queue.CONTROL)} == {f"{i}.1.stop" for i in post.ids}
+
+
+def test_without_a_broker_messages_stay_owed_and_are_sent_later(
+    settings: Settings, store: Store, broker: BrokerServer
+) -> None:
+    post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
+    broker.child.stop(5)
+    assert post.publisher.dispatch(post.ids) == 0
+    assert {row.dispatched_at for row in post.rows()} == {None}
+    with pytest.raises(BROKER_ERRORS):
+        post.publisher.ping()
+    post.sweeper.sweep()
+    assert {row.dispatch_no for row in post.rows()} == {1}, "an absent broker is not written to"
+    broker.child.start()
+    wait_until(lambda: _answers(post.publisher))
+    post.sweeper.sweep()
+    assert post.publisher.queue_depth(Queue.RUNS) == 3
+    post.close()
+
+
+def _answers(publisher: Publisher) -> bool:
+    try:
+        publisher.ping()
+    except BROKER_ERRORS:
+        return False
+    return True
+
+
+def test_aborts_and_stops_without_a_broker_do_no_harm(
+    settings: Settings, store: Store, broker: BrokerServer
+) -> None:
+    post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
+    broker.child.stop(5)
+    post.publisher.abort_soon(post.ids)
+    post.publisher.stop_soon(post.ids)
+    post.notifier.publish_soon(post.ids)
+    post.close()
+
+
+# -- the sweeper -------------------------------------------------------------------------------------------
+
+
+def test_the_sweeper_sends_what_is_owed_once(post: Post) -> None:
+    post.sweeper.sweep()
+    post.sweeper.sweep()
+    assert post.publisher.queue_depth(Queue.RUNS) == 3
+
+
+def age_messages(post: Post) -> None:
+    post.store.write(
+        lambda connection: connection.execute(update(_p).values(dispatched_at=store_clock(-3600)))
+    )
+
+
+def test_a_message_is_gone_only_when_its_queue_is_empty(post: Post) -> None:
+    post.publisher.dispatch(post.ids)
+    age_messages(post)
+    post.sweeper.sweep()
+    assert {row.dispatch_no for row in post.rows()} == {1}
+    redis.Redis.from_url(post.settings.broker_url).flushall()
+    post.sweeper.sweep()
+    assert {row.dispatch_no for row in post.rows()} == {2}
+    assert post.publisher.queue_depth(Queue.RUNS) == 3
+
+
+def test_the_sweeper_records_stops_that_nobody_did(post: Post) -> None:
+    post.store.write(lambda connection: lifecycle.cancel(connection, post.workspace_id, post.ids))
+    post.sweeper.sweep()
+    assert all(row.stopped_at for row in post.rows())
+    assert post.publisher.queue_depth(Queue.CONTROL) == 0

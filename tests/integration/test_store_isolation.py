@@ -1,0 +1,94 @@
+"""Every function that reads for a caller keeps to the caller's workspace by itself (P8), ids or no ids."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection
+
+from shared.domain.errors import NotFound, ValidationError
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import Outcome
+from shared.store import aliases, lifecycle, participants, people, studies
+from shared.store.engine import Store
+from shared.store.lifecycle import Claim
+from shared.store.participants import Scope
+from tests.factories import make_lease, make_participants, make_study, make_workspace
+from tests.integration.test_store_lifecycle import make_step
+
+
+class Theirs(NamedTuple):
+    """Another workspace's rows: a study with one completed participant."""
+
+    stranger: UUID
+    owner: UUID
+    study: UUID
+    iteration: UUID
+    participant: UUID
+    person: UUID
+
+
+@pytest.fixture
+def theirs(store: Store) -> Theirs:
+    owner = make_workspace(store, "owner").workspace_id
+    stranger = store.write(_empty_workspace)
+    study, (iteration,) = make_study(store, owner)
+    (participant,) = make_participants(store, owner, study, iteration)
+    worker_id = make_lease(store)
+
+    def finish(connection: Connection) -> UUID:
+        row = lifecycle.claim(connection, participant, worker_id)
+        assert row is not None
+        step = make_step(0, ends=True, outcome=Outcome.GAVE_UP)
+        assert lifecycle.commit_step(connection, Claim(participant, row.epoch), step, 1)
+        person: UUID = row.person_id
+        return person
+
+    return Theirs(stranger, owner, study, iteration, participant, store.write(finish))
+
+
+def _empty_workspace(connection: Connection) -> UUID:
+    from shared.store.workspaces import create_token
+
+    return create_token(connection, "stranger").workspace_id
+
+
+READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
+    "candidates": lambda c, w, t: participants.candidates(c, w, Scope(study_id=t.study)),
+    "states": lambda c, w, t: participants.states(c, w, [t.participant]),
+    "described": lambda c, w, t: c.execute(participants.described(w)).all(),
+    "page_of_participants": lambda c, w, t: participants.page_of_participants(
+        c, w, Scope(), status=None, cursor=None, limit=9
+    )[0],
+    "with_highlights": lambda c, w, t: participants.with_highlights(c, w, t.study),
+    "page_of_people": lambda c, w, t: people.page_of_people(c, w, None, 9)[0],
+    "people_of": lambda c, w, t: people.people_of(c, w, [t.person]),
+    "count_people": lambda c, w, t: people.count_people(c, w),
+    "page_of_studies": lambda c, w, t: studies.page_of_studies(c, w, None, 9)[0],
+    "iterations_of": lambda c, w, t: studies.iterations_of(c, w, t.study),
+    "status_counts": lambda c, w, t: sum(studies.status_counts(c, w, t.study).values()),
+    "outcome_counts": lambda c, w, t: studies.outcome_counts(c, w, t.study),
+    "sentiment_counts": lambda c, w, t: sum(studies.sentiment_counts(c, w, t.study).values()),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_the_owner_sees_it_and_a_stranger_does_not(store: Store, theirs: Theirs, name: str) -> None:
+    with store.read() as connection:
+        assert READS[name](connection, theirs.owner, theirs)
+        assert not READS[name](connection, theirs.stranger, theirs)
+
+
+@pytest.mark.parametrize("kind", [Kind.STUDY, Kind.ITERATION, Kind.PARTICIPANT, Kind.PERSON])
+def test_a_stranger_finds_nothing_by_id(store: Store, theirs: Theirs, kind: Kind) -> None:
+    ref = str(getattr(theirs, kind.name.lower()))
+    with store.read() as connection:
+        assert aliases.find(connection, theirs.owner, kind, ref, "id")
+        with pytest.raises(NotFound):
+            aliases.find(connection, theirs.stranger, kind, ref, "id")
+
+
+def test_a_stranger_samples_nobody(store: Store, theirs: Theirs) -> None:
+    with store.read() as connection, pytest.raises(ValidationError, match="has 0 people"):
+        people.sample_people(connection, theirs.stranger, 1, 0)

@@ -1,0 +1,35 @@
+"""What the tests of the command line share."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from api.cli import app, progress
+from tests.fake_api import FakeApi
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    """A server whose address and token are where `understudy up` would have left them."""
+    for name in [name for name in os.environ if name.startswith("UNDERSTUDY_")]:
+        monkeypatch.delenv(name)
+    server = FakeApi()
+    (tmp_path / "server").write_text(f"{server.url}\n")
+    (tmp_path / "token").write_text("secret\n")
+    monkeypatch.setenv("UNDERSTUDY_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.01)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def understudy(fake: FakeApi) -> Callable[..., Result]:
+    """Runs a command in this process, against `fake`."""
+
+    def run(*args: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(app, args, input=stdin, catch_exceptions=False)
+
+    return run

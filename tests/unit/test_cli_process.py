@@ -1,0 +1,79 @@
+"""The command line as a process: Ctrl-C, closed pipes, imports."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.fake_api import DISPATCHED, PERSON, S1, STUDY, FakeApi
+
+
+def start(args: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+    # Where the tests themselves run in the background, SIGINT is ignored, and children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from api.cli import app; app(prog_name='understudy')"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "unanswered", "go_on"),
+    [
+        (["wait", "t-1f3"], "/wait", "understudy wait t-1f3"),
+        (["wait", "t-1f3", "--json"], "/wait", "understudy wait t-1f3"),
+        (["watch", "s-b2c"], "/s-b2c", "understudy watch s-b2c"),
+        (["watch", "t-1f3", "t-2e4"], "/t-1f3", "understudy watch t-1f3 t-2e4"),
+        (["extend", "t-2e4", "--wait"], "/wait", "understudy wait t-1f3"),
+        (["run", "--url", "u", "--task", "t", "--wait"], "/run", "understudy watch s-b2c"),
+        (["run", "--url", "u", "--task", "t", "--watch"], "/s-b2c", "understudy watch s-b2c"),
+    ],
+)
+def test_ctrl_c_ends_the_waiting_only(fake: FakeApi, args: list[str], unanswered: str, go_on: str) -> None:
+    fake.give("/v1/studies", STUDY, status=201)
+    fake.give(f"/v1/studies/{S1}/run", DISPATCHED, status=202)
+    fake.give("/v1/simulations/extend", DISPATCHED, status=202)
+    fake.unanswered = unanswered
+    process = start(args)
+    assert fake.heard_unanswered.wait(20)
+    stderr = b""
+    for _ in range(10):
+        process.send_signal(signal.SIGINT)
+        # A signal that comes right before the read is noticed by Python after it: a person presses again.
+        with suppress(subprocess.TimeoutExpired):
+            _, stderr = process.communicate(timeout=2)
+            break
+    assert process.returncode == 130
+    assert stderr.decode().strip() == f"Nothing was cancelled. Go on with: {go_on}"
+    assert not any("cancel" in asked.path for asked in fake.asked)
+
+
+def test_a_reader_that_goes_away_is_no_failure(fake: FakeApi) -> None:
+    people = [{**PERSON, "name": f"Ana {number} " + "x" * 200} for number in range(2000)]
+    fake.give("/v1/people", {"items": people, "next_cursor": None})
+    for args in (["people", "list"], ["people", "list", "--json"]):
+        process = start(args, env={**os.environ, "PYTHONUNBUFFERED": ""})
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        stderr = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(20) == 141
+        assert stderr == b""
+
+
+def test_help_is_quick_as_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from api.cli import app\n"
+        "try: app(['run', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print({'httpx', 'pydantic_settings', 'sqlalchemy', 'celery', 'fastapi'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "set()"

@@ -1,0 +1,229 @@
+"""The command line: cancel, run, extend, wait, watch."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+
+import pytest
+from rich.console import Console
+from typer.testing import Result
+
+from api.cli import progress
+from api.cli.progress import Look, follow, frame
+from shared.domain.errors import ERROR_RULES, ServiceUnavailable
+from shared.envelopes import Participant
+from tests.fake_api import (
+    CANCELLED,
+    DISPATCHED,
+    I1,
+    OVER,
+    PARTICIPANT,
+    S1,
+    SKIPPED,
+    STUDY,
+    T1,
+    TOO_LATE,
+    FakeApi,
+    error_body,
+    summary,
+)
+
+Cli = Callable[..., Result]
+
+
+def test_each_scope_is_asked_for_by_its_name(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/simulations/cancel", CANCELLED)
+    for args in (["t-1f3"], ["--study", "s-b2c"], ["--iteration", T1], ["--ask", "a-1f3", "--round", "2"]):
+        assert understudy("cancel", *args).exit_code == 0
+    assert fake.bodies == [
+        {"participant_id": "t-1f3"},
+        {"study_id": "s-b2c"},
+        {"iteration_id": T1},
+        {"ask_id": "a-1f3", "round": 2},
+    ]
+
+
+def test_several_participants_make_one_envelope_whose_sums_add_up(fake: FakeApi, understudy: Cli) -> None:
+    failed = {
+        "cancelled": [{"participant_id": T1, "success": False, "status": "[server_error] Broken."}],
+        "skipped": [],
+        "summary": {"total": 1, "cancelled_count": 0, "skipped_count": 0, "failed_count": 1},
+    }
+    fake.give("/v1/simulations/cancel", CANCELLED, SKIPPED, failed)
+    result = understudy("cancel", "t-1f3", "t-2e4", "t-1f3", "pt-5aa", "--json")
+    assert [body["participant_id"] for body in fake.bodies] == ["t-1f3", "t-2e4", "pt-5aa"]
+    merged = json.loads(result.stdout)
+    assert merged["cancelled"] == CANCELLED["cancelled"] + failed["cancelled"]
+    assert merged["skipped"] == SKIPPED["skipped"]
+    assert merged["summary"] == {"total": 3, "cancelled_count": 1, "skipped_count": 1, "failed_count": 1}
+    assert result.exit_code == ERROR_RULES["server_error"].exit_code
+
+
+def test_one_that_is_unknown_is_told_and_stops_nobody_else(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/simulations/cancel", error_body("not_found"), status=404)
+    fake.give("/v1/simulations/cancel", CANCELLED)
+    result = understudy("cancel", "t-999", "t-1f3", "--json")
+    assert json.loads(result.stdout) == CANCELLED
+    assert json.loads(result.stderr) == error_body("not_found")
+    assert result.exit_code == 4
+
+
+def test_a_store_that_is_away_is_not_asked_for_each_of_many(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/simulations/cancel", error_body("service_unavailable"), status=503)
+    result = understudy("cancel", "t-999", "t-1f3", "--json")
+    assert (result.stdout, result.exit_code, len(fake.asked)) == ("", 5, 1)
+
+
+def test_cancel_tells_a_person_what_happened(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/simulations/cancel", CANCELLED, SKIPPED)
+    result = understudy("cancel", "t-1f3", "t-2e4")
+    assert f"{T1}  cancelled" in result.stdout
+    assert "skipped: already_terminal" in result.stdout
+    assert "1 cancelled, 1 skipped" in result.stdout
+
+
+def test_run_makes_a_study_and_runs_it(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/studies", STUDY, status=201)
+    fake.give(f"/v1/studies/{S1}/run", DISPATCHED, status=202)
+    args = (
+        "--people 3 --max-interactions 9 --seed 0 --success-url /thanks --success-text Danke --mind heuristic"
+    )
+    result = understudy("run", "--url", "http://x/", "--task", "Buy a  lamp", *args.split())
+    assert result.exit_code == 0
+    assert fake.bodies == [
+        {
+            "name": "Buy a lamp",
+            "modality": "interactive",
+            "assignment": {
+                "task": "Buy a  lamp",
+                "success": {"url_contains": "/thanks", "text_contains": "Danke"},
+            },
+            "iteration": {"content": {"environment": "web", "url": "http://x/"}, "mind": "heuristic"},
+        },
+        {"iteration_id": I1, "sample": 3, "max_interactions": 9, "seed": 0},
+    ]
+    assert "s-b2c" in result.stdout
+    assert "t-1f3" in result.stdout
+    assert "Next: understudy wait t-1f3 --timeout 600" in result.stdout
+
+
+def test_run_waits_with_its_timeout_and_prints_one_envelope(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/studies", STUDY, status=201)
+    fake.give(f"/v1/studies/{S1}/run", TOO_LATE, status=202)
+    result = understudy("run", "--url", "u", "--task", "t", "--wait", "--timeout", "2.5", "--json")
+    assert json.loads(result.stdout) == TOO_LATE
+    assert fake.bodies[-1] == {"iteration_id": I1, "sample": 5, "wait": True, "timeout": 2.5}
+    assert result.exit_code == 5
+
+
+def test_run_with_too_few_people_passes_on_how_many_there_are(fake: FakeApi, understudy: Cli) -> None:
+    refused = {
+        "ok": False,
+        "error_kind": "validation_error",
+        "error_code": "validation_error",
+        "error": "There are 24 people.",
+        "retryable": False,
+        "suggestions": ["Generate more."],
+    }
+    fake.give("/v1/studies", STUDY, status=201)
+    fake.give(f"/v1/studies/{S1}/run", refused, status=422)
+    result = understudy("run", "--url", "u", "--task", "t", "--people", "25", "--watch")
+    assert result.stdout == "[validation_error] There are 24 people.\n  Generate more.\n"
+    assert result.exit_code == 2
+
+
+def test_run_watches_until_all_are_through(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/studies", STUDY, status=201)
+    fake.give(f"/v1/studies/{S1}/run", DISPATCHED, status=202)
+    seen = [summary(pending=2), summary(pending=1, running=1), summary(completed=1, failed=1)]
+    fake.give("/v1/studies/s-b2c", *seen)
+    result = understudy("run", "--url", "u", "--task", "t", "--watch")
+    assert result.exit_code == 0
+    lines = [line.partition(" s  ")[2] for line in result.stdout.splitlines() if " s  " in line]
+    assert lines == ["2 pending", "1 pending · 1 running", "1 completed · 1 failed"]
+
+
+def test_extend_passes_on_what_it_is_told(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/simulations/extend", DISPATCHED, status=202)
+    result = understudy("extend", "t-2e4", "--steps", "7", "--instruction", "Deutsch, bitte.")
+    assert fake.bodies == [
+        {"participant_id": "t-2e4", "additional_steps": 7, "instruction": "Deutsch, bitte."}
+    ]
+    assert "t-1f3 goes on where t-2e4 stopped." in result.stdout
+    # Bounds are the server's.
+    understudy("extend", "t-2e4", "--steps", "-3")
+    assert fake.bodies[-1]["additional_steps"] == -3
+
+
+def test_extend_tells_a_person_the_new_id_before_it_waits_for_it(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/simulations/extend", DISPATCHED, status=202)
+    fake.give("/v1/simulations/wait", OVER)
+    result = understudy("extend", "t-2e4", "--wait", "--timeout", "9")
+    assert fake.asked[-1].body == {"participant_ids": ["t-1f3"], "timeout": 9.0}
+    assert "t-1f3 goes on where t-2e4 stopped." in result.stdout
+    assert "completed" in result.stdout
+
+
+def test_wait_shows_who_is_where_and_how_to_go_on(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/simulations/wait", TOO_LATE, status=202)
+    result = understudy("wait", T1, "--timeout", "600")
+    assert "[wait_timeout] Not over after 600 s." in result.stdout
+    assert "0 of 1 are through." in result.stdout
+    assert "Next: understudy wait t-1f3 --timeout 600" in result.stdout
+    assert result.exit_code == 5
+
+
+def test_watch_gives_up_after_its_timeout(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/studies/s-b2c", summary(running=1))
+    result = understudy("watch", "s-b2c", "--timeout", "0.05")
+    assert result.exit_code == 5
+    assert result.stderr.startswith("[wait_timeout] ")
+    assert "understudy watch s-b2c" in result.stderr
+
+
+def test_watched_participants_are_asked_for_until_they_are_through(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/participants/t-1f3", {**PARTICIPANT, "status": "running"}, PARTICIPANT)
+    fake.give("/v1/participants/t-2e4", {**PARTICIPANT, "status": "cancelled"})
+    fake.give("/v1/simulations/wait", OVER)
+    result = understudy("watch", "t-1f3", "t-2e4", "--json")
+    assert json.loads(result.stdout) == OVER
+    paths = [asked.path for asked in fake.asked]
+    assert paths.count("/v1/participants/t-1f3") == 2
+    assert paths.count("/v1/participants/t-2e4") == 1
+
+
+def test_watching_outlives_a_restart_of_the_server_but_not_its_end() -> None:
+    now = [0.0]
+    looks: list[Look | None] = [Look({"running": 1}, ()), None, None, Look({"completed": 1}, ())]
+
+    def look() -> Look:
+        seen = looks.pop(0) if looks else None
+        if seen is None:
+            raise ServiceUnavailable("away")
+        return seen
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    assert follow(look, None, clock=lambda: now[0], sleep=sleep)
+    with pytest.raises(ServiceUnavailable):
+        follow(look, None, clock=lambda: now[0], sleep=sleep)
+    assert now[0] > progress.PATIENCE_S
+
+
+def test_drafts_are_not_waited_for() -> None:
+    assert Look({"draft": 3, "completed": 1}, ()).over
+    assert not Look({"draft": 3, "pending": 1}, ()).over
+    assert Look({}, ()).over
+
+
+def test_a_terminal_shows_a_bar_and_a_row_for_each() -> None:
+    out = StringIO()
+    row = Participant.model_validate({**PARTICIPANT, "status": "running"})
+    view = frame(Look({"running": 1, "completed": 3}, [row]), 7, away=True)
+    Console(file=out, force_terminal=True, color_system=None, width=100).print(view)
+    shown = out.getvalue()
+    assert "3/4" in shown
+    assert "1 running · 3 completed" in shown
+    assert "t-1f3" in shown
+    assert "does not answer" in shown

@@ -1,0 +1,39 @@
+"""Character: the leanings of a person, and the numbers that make two alike go different ways."""
+
+import hashlib
+import math
+from typing import Any
+
+from shared.domain.simulation import Json, Person
+
+
+class Character:
+    """A person's traits, each from 0 to 1 (0.5 where nothing is known), and their own chance."""
+
+    __slots__ = ("_key", "curiosity", "patience", "tech_savviness", "thoroughness")
+
+    def __init__(self, person: Person, seed: int) -> None:
+        traits = person.traits
+        self.patience = _leaning(traits, "patience")
+        self.curiosity = _leaning(traits, "curiosity")
+        self.thoroughness = _leaning(traits, "thoroughness")
+        self.tech_savviness = _leaning(traits, "tech_savviness")
+        who = f"{person.name}|{person.age}|{seed}".encode("utf-8", "replace")
+        self._key = hashlib.blake2b(who, digest_size=32).digest()
+
+    @property
+    def endurance(self) -> float:
+        """How much frustration this person takes before giving up."""
+        return 0.9 + 1.9 * self.patience + 0.2 * self.chance("endurance")
+
+    def chance(self, *question: object) -> float:
+        """A number from 0 up to 1: the same for the same person, seed and question, on every machine."""
+        asked = "|".join(map(str, question)).encode("utf-8", "replace")
+        return int.from_bytes(hashlib.blake2b(asked, digest_size=6, key=self._key).digest()) / (1 << 48)
+
+
+def _leaning(traits: Json, name: str) -> float:
+    value: Any = traits.get(name) if isinstance(traits, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return 0.5
+    return min(max(float(value), 0.0), 1.0)

@@ -1,0 +1,281 @@
+"""Choices: what could be done on a page, and how much speaks for each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared.domain.simulation import Person
+from worker.minds.aims import Aim
+from worker.minds.answers import chosen, is_personal, is_quantity, is_required, is_unanswered, ticks, written
+from worker.minds.character import Character
+from worker.minds.memory import Memory, key_of
+from worker.minds.reading import language_of_label
+from worker.minds.view import FormView, Thing, View, is_picker, place_of_url
+
+_MAX_QUERIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One thing to do. `reason` names the thought that goes with it."""
+
+    score: float
+    kind: str
+    reason: str
+    thing: Thing | None = None
+    value: str | None = None
+    #: What is remembered of having tried it; empty: nothing.
+    key: str = ""
+
+
+class Choices:
+    """All choices of one moment."""
+
+    def __init__(self, view: View, aim: Aim, person: Person, character: Character, memory: Memory) -> None:
+        self._view = view
+        self._aim = aim
+        self._person = person
+        self._character = character
+        self._memory = memory
+        self._covered = view.covered(aim)
+        self._trouble = bool(view.seen.problem)
+        self._is_offer = any(form.purpose == "subscribe" for form in view.forms.values())
+
+    def best(self) -> Choice | None:
+        """What speaks loudest; among equals the first on the page. None if nothing can be done."""
+        return max(self._all(), key=lambda choice: choice.score, default=None)
+
+    def _all(self) -> Iterator[Choice]:
+        handled: set[int] = set()
+        for number, form in self._view.forms.items():
+            choice = self._of_form(number, form)
+            if choice is not None:
+                yield choice
+            if form.purpose != "details" or form.fields:
+                handled.add(number)
+        for thing in self._view.things:
+            if thing.element.kind == "link":
+                yield self._of_link(thing)
+            elif thing.element.kind == "button" and thing.element.form not in handled:
+                score, reason = self._heard(thing)
+                yield self._pressing(thing, score - 0.2, reason)
+        if self._memory.depth > 0:
+            yield self._going_back()
+
+    # Forms
+
+    def _of_form(self, number: int, form: FormView) -> Choice | None:
+        match form.purpose:
+            case "search":
+                return self._searching(number, form)
+            case "order":
+                return self._adding(form) if self._aim.buys else None
+            case "language":
+                return None
+            case "subscribe" | "login" as purpose if purpose not in self._aim.wants:
+                return None
+        return self._answering(form) if self._is_to_be_sent(form) else None
+
+    def _searching(self, number: int, form: FormView) -> Choice | None:
+        field, memory = form.typed[0], self._memory
+        asked = bool(memory.searches) and field.element.value == memory.searches[-1]
+        if asked and memory.last_kind == "search":
+            return self._submitting(form, 4.0, "search")
+        fresh = [query for query in self._aim.queries if query not in memory.searches]
+        if not fresh or len(memory.searches) >= _MAX_QUERIES or "search" in self._aim.avoid:
+            return None
+        score = 0.6 + 0.9 * self._character.tech_savviness + 0.4 * self._chance("search", number)
+        score -= 0.7 * len(memory.searches) + 1.5 * (self._covered > 0.6)
+        if self._aim.buys and memory.in_cart:
+            score -= 3.0
+        if "search" in self._aim.wants and not memory.searches:
+            score += 2.5
+        return Choice(score, "fill", "search", field, fresh[0], key_of("search", number))
+
+    def _adding(self, form: FormView) -> Choice | None:
+        if self._memory.in_cart:
+            return None
+        for thing in form.fields:
+            wanted = self._aim.quantity
+            if wanted and is_quantity(thing.element) and thing.element.value != str(wanted):
+                kind = "choose" if thing.element.kind == "select" else "fill"
+                if kind == "fill" or str(wanted) in thing.element.options:
+                    return Choice(3.6, kind, "quantity", thing, str(wanted))
+            if thing.element.kind in ("select", "radio") and is_unanswered(thing.element):
+                option = chosen(thing.element, self._person, self._aim, self._chance(thing.key))
+                if option is not None:
+                    return Choice(3.6, "choose", "variant", thing, option)
+        # Somebody who has seen the very thing does not take another; the longer it takes, the less choosy.
+        needed = 0.6 if self._memory.best > 0.3 else 0.0
+        if self._memory.turns > 10:
+            needed -= 0.35 * (1.0 - self._character.patience)
+        if self._covered < needed:
+            return None
+        return self._submitting(form, 3.2, "add")
+
+    def _is_to_be_sent(self, form: FormView) -> bool:
+        """Is this form on the way to what is wanted?"""
+        personal = [thing for thing in form.fields if is_personal(thing.element)]
+        if self._aim.buys:
+            return self._memory.in_cart and bool(personal)
+        if form.concepts & self._aim.wants & {"subscribe", "login", "register"}:
+            return True
+        about = set().union(*(thing.words for thing in (*form.fields, *form.buttons)))
+        return bool(about & self._aim.words.keys()) or (bool(personal) and self._covered > 0.4)
+
+    def _answering(self, form: FormView) -> Choice | None:
+        """The next field, as long as there is one; then the button."""
+        sent_before = any(self._tried(thing) for thing in form.buttons)
+        careful = self._character.thoroughness > 0.35 or self._trouble or sent_before
+        for thing in form.fields:
+            element = thing.element
+            if element.kind == "checkbox":
+                if ticks(element, self._aim) and not element.value:
+                    return Choice(3.8, "check", "tick", thing)
+            elif not is_unanswered(element) or not (careful or is_required(element)):
+                continue
+            elif element.kind in ("text", "textarea"):
+                answer = written(element, self._person, self._aim)
+                if answer and element.value != answer:
+                    return Choice(3.8, "fill", "answer", thing, answer)
+            else:
+                option = chosen(element, self._person, self._aim, self._chance(thing.key))
+                if option is not None and option != element.value:
+                    return Choice(3.8, "choose", "answer", thing, option)
+        return self._submitting(form, 3.9, "send")
+
+    def _submitting(self, form: FormView, score: float, reason: str) -> Choice | None:
+        def fits(button: Thing) -> int:
+            good = {"search": {"search", "lookup"}, "add": {"add", "cart", "buy"}}
+            wanted = good.get(
+                reason, {"order", "pay", "buy", "submit", "confirm", "subscribe", "login", "register"}
+            )
+            return len(button.concepts & wanted) - 2 * len(button.concepts & {"remove", "no"})
+
+        button = max(form.buttons, key=fits, default=None)
+        if button is None:
+            # Enter does what a button would.
+            button = form.typed[0] if form.typed else None
+        if button is None:
+            return None
+        # Pressed again with something else in the fields it is another try.
+        held = key_of(*(thing.element.value for thing in form.fields))
+        return self._pressing(button, score, reason, held)
+
+    def _pressing(self, button: Thing, score: float, reason: str, held: str = "") -> Choice:
+        key = key_of(self._view.place, button.key, held)
+        score -= 1.6 * self._memory.tried.get(key, 0)
+        return Choice(score, "press", reason, button, key=key)
+
+    # Links
+
+    def _of_link(self, thing: Thing) -> Choice:
+        memory = self._memory
+        key = key_of(self._view.place, thing.key)
+        target = key_of(place_of_url(thing.element.href))
+        score, reason = self._heard(thing)
+        if self._aim.buys:
+            score, reason = self._on_the_way_to_the_till(thing, score, reason)
+        score -= 0.8 * memory.seen.get(target, 0) + 1.2 * memory.tried.get(key, 0)
+        if target == self._view.place:
+            score -= 1.0
+        if thing.key in memory.furniture:
+            score -= 0.15
+        return Choice(score, "follow", reason, thing, key=key)
+
+    def _heard(self, thing: Thing) -> tuple[float, str]:
+        """What speaks for a link or button by what it says, whoever it is that reads it."""
+        aim, said = self._aim, thing.concepts
+        match = self._view.match(thing, aim)
+        score = match + self._chance(thing.key) * (0.2 + 0.5 * self._character.curiosity)
+        if match > 0.0:
+            return score, "matches" if match > 0.3 else "explore"
+        wanted = said & aim.wants - {"lookup"}
+        score += 1.0 if wanted and "index" not in wanted else 0.0
+        if said & {"legal", "login", "subscribe", "remove"} and not wanted:
+            score -= 0.7
+        if "index" in said or "next" in said:
+            score += 0.3 if self._covered < 0.6 else 0.0
+        if "no" in said and self._is_offer and len(thing.words) <= 5:
+            score += 1.8
+        if language_of_label(thing.element.label) is not None:
+            score -= 2.0
+        if said & aim.avoid:
+            score -= 3.0
+        return score, "explore"
+
+    def _on_the_way_to_the_till(self, thing: Thing, score: float, reason: str) -> tuple[float, str]:
+        said = thing.concepts
+        if self._memory.in_cart:
+            if "checkout" in said or ("order" in said and "cart" not in said):
+                return 3.2, "checkout"
+            if "cart" in said:
+                return 2.6, "cart"
+            if "continu" in said:
+                # It sounds like the way on. Who knows shops knows better.
+                unsure = 1.0 - self._character.tech_savviness
+                return 1.6 + 2.0 * unsure * self._chance("continue", thing.key), "checkout"
+            return score - 0.6, reason
+        if said & {"cart", "checkout", "pay"}:
+            return score - 1.0, reason
+        if "buy" in said or "add" in said:
+            return score + 1.0, "add"
+        if self._memory.best <= 0.3 and not said & {"index", "legal", "login"}:
+            # Nothing here is what was asked for: then something else will do.
+            return score + 0.3, reason
+        return score, reason
+
+    def _going_back(self) -> Choice:
+        memory, seen = self._memory, self._view.seen
+        links = [thing for thing in self._view.things if thing.element.kind == "link"]
+        score = 0.1 + 0.2 * self._chance("back") - 0.4 * (memory.last_kind == "back")
+        if (seen.status is not None and seen.status >= 400) or not links:
+            score += 1.2
+        elif seen.problem and memory.last_kind != "back":
+            score += 0.3
+        elif all(thing.key in memory.furniture for thing in links):
+            score += 0.35
+        if self._aim.buys and memory.in_cart:
+            score -= 0.6
+        key = key_of(self._view.place, "back")
+        return Choice(score - 0.5 * memory.tried.get(key, 0), "back", "back", key=key)
+
+    def _tried(self, thing: Thing) -> bool:
+        return key_of(self._view.place, thing.key, "sent") in self._memory.tried
+
+    def _chance(self, *parts: object) -> float:
+        return self._character.chance(self._memory.turns, *parts)
+
+
+def picking(view: View, code: str, memory: Memory) -> Choice | None:
+    """The next step to having the site in this language; None if it is, or can't be had from here."""
+    for thing in view.things:
+        if not is_picker(thing.element):
+            continue
+        option = next((option for option in thing.element.options if language_of_label(option) == code), None)
+        if option is None:
+            continue
+        if language_of_label(thing.element.value) != code:
+            memory.told_step, memory.told_look = 1, view.look
+            return Choice(9.0, "choose", "language", thing, option)
+        if memory.told_step == 1 and memory.told_look == view.look:
+            memory.told_step = 2
+            form = view.forms.get(thing.element.form) if thing.element.form is not None else None
+            button = form.buttons[0] if form and form.buttons else thing
+            return Choice(9.0, "press", "language", button)
+        memory.told_done = True
+        return None
+    spoken = [thing for thing in view.things if thing.element.kind in ("link", "button")]
+    named = [(thing, language_of_label(thing.element.label)) for thing in spoken]
+    several = len({found for _, found in named if found}) > 1
+    for thing, found in named:
+        # A lone "It" or "Hi" is no language.
+        if found == code and (several or len(thing.element.label.strip()) > 2):
+            memory.told_step, memory.told_done = 2, True
+            return Choice(9.0, "follow" if thing.element.kind == "link" else "press", "language", thing)
+    memory.told_tries += 1
+    memory.told_done = memory.told_tries > 15
+    for thing in spoken:
+        key = key_of(view.place, thing.key)
+        if "language" in thing.concepts and thing.element.kind == "link" and key not in memory.tried:
+            return Choice(9.0, "follow", "language", thing, key=key)
+    return None
