@@ -66,9 +66,7 @@ def install_error_handlers(app: FastAPI) -> None:
     async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
         here = f"{request.method} {request.scope['path'][:_MAX_NAME]}"
         if error.status_code == 405:
-            response = error_response(request, NotFound(f"{here}: this method is not for here."), 405)
-            response.headers.update(error.headers or {})
-            return response
+            return error_response(request, NotFound(f"{here}: this method is not for here."), http_status=405)
         if error.status_code == 404:
             missing = NotFound(f"{here}: nothing is here.", suggestions=("See /docs for what there is.",))
             return error_response(request, missing)

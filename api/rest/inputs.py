@@ -49,7 +49,9 @@ async def check_query(request: Request) -> None:
     for name, _ in request.query_params.multi_items():
         if name not in known:
             there_is = ", ".join(sorted(known)) or "none"
-            raise ValidationError(f"There is no query parameter {name[:MAX_ID_LENGTH]!r} here; there is {there_is}.")
+            raise ValidationError(
+                f"There is no query parameter {name[:MAX_ID_LENGTH]!r} here; there is {there_is}."
+            )
         if name in given:
             raise ValidationError(f"The query parameter {name} is given twice.")
         given.add(name)

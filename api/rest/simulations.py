@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -23,11 +23,17 @@ from api.service.dispatching import extend, find_dispatched, run_study
 from api.service.response import answer, answer_when_done, check_timeout
 from shared.domain.cancellation import GivenScope, parse_scope
 from shared.domain.errors import ERROR_RULES
-from shared.envelopes import CancelEnvelope, Dispatch, RunStudyResponse, RunSuccess
+from shared.envelopes import CancelEnvelope, Dispatch, RunFailure, RunStudyResponse, RunSuccess
 
 router = APIRouter(tags=["simulations"])
 
 Result = TypeVar("Result")
+
+_Answers: TypeAlias = dict[int | str, dict[str, Any]]
+#: What these endpoints answer besides their usual status: whatever fails has the same form.
+_FAILURES: _Answers = {code: {"model": RunFailure} for code in (400, 401, 404, 413, 422, 500, 503)}
+DISPATCH_ANSWERS: _Answers = {200: {"model": RunStudyResponse}, **_FAILURES}
+WAIT_ANSWERS: _Answers = {202: {"model": RunStudyResponse}, **_FAILURES}
 
 
 class Caller(NamedTuple):
@@ -74,7 +80,7 @@ async def _caller(request: Request, response: Response, service: TheService, wor
 TheCaller = Annotated[Caller, Depends(_caller)]
 
 
-@router.post("/studies/{study_id}/run", status_code=202, summary="study_run")
+@router.post("/studies/{study_id}/run", status_code=202, summary="study_run", responses=DISPATCH_ANSWERS)
 async def study_run(study_id: IdInPath, body: StudyRunRequest, caller: TheCaller) -> RunStudyResponse:
     """Create one participant per person and have them run."""
     check_timeout(caller.service, body.timeout)
@@ -106,13 +112,18 @@ def participant_cancel(
     return cancel(service, workspace, GivenScope("participant_id", participant_id, None))
 
 
-@router.post("/simulations/extend", status_code=202, summary="simulation_extend")
+@router.post("/simulations/extend", status_code=202, summary="simulation_extend", responses=DISPATCH_ANSWERS)
 async def simulation_extend(body: ExtendRequest, caller: TheCaller) -> RunStudyResponse:
     """Have a new participant go on where a terminal one ended; the source stays as it is."""
     return await _extend(body.participant_id, body, caller)
 
 
-@router.post("/participants/{participant_id}/extend", status_code=202, summary="simulation_extend (one)")
+@router.post(
+    "/participants/{participant_id}/extend",
+    status_code=202,
+    summary="simulation_extend (one)",
+    responses=DISPATCH_ANSWERS,
+)
 async def participant_extend(
     participant_id: IdInPath, caller: TheCaller, body: ExtendOptions | None = None
 ) -> RunStudyResponse:
@@ -126,7 +137,7 @@ async def _extend(source: str, options: ExtendOptions, caller: Caller) -> RunStu
     return await caller.answered(dispatch, options.timeout, wait=options.wait)
 
 
-@router.post("/simulations/wait", summary="simulation_wait")
+@router.post("/simulations/wait", summary="simulation_wait", responses=WAIT_ANSWERS)
 async def simulation_wait(body: WaitRequest, caller: TheCaller) -> RunStudyResponse:
     """Wait until all of these are terminal, or `timeout` passes; the runs go on either way."""
     check_timeout(caller.service, body.timeout)

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -84,12 +85,16 @@ class Aim:
 
     #: Stems worth looking for -> how much.
     words: dict[str, float]
+    #: Their first letters.
+    starts: frozenset[str]
     #: Pairs of words that stand side by side.
     pairs: frozenset[tuple[str, str]]
     #: Names that are to be found as they are, in lower case.
     names: tuple[str, ...]
     #: What to type into a search box, best first.
     queries: tuple[str, ...]
+    #: What a label may say to the letter, in lower case.
+    exact: frozenset[str]
     #: Stems of what is not wanted.
     avoid: frozenset[str]
     #: Concepts of what is wanted: buy, cart, search, subscribe, login, …
@@ -132,11 +137,15 @@ def understand(text: str) -> Aim:
             words[word] = max(words.get(word, 0.0), 2.0)
     quantity = _QUANTITY.search(says)
     stemmed = [stems(run) for run in runs]
+    queries = _queries(says, names, runs)
+    words = dict(sorted(words.items(), key=lambda item: -item[1])[:_MAX_WORDS])
     return Aim(
-        words=dict(sorted(words.items(), key=lambda item: -item[1])[:_MAX_WORDS]),
+        words=words,
+        starts=starts_of(words),
         pairs=frozenset(pair for run in stemmed for pair in itertools.pairwise(run)),
         names=names,
-        queries=_queries(says, names, runs),
+        queries=queries,
+        exact=frozenset(query.casefold() for query in queries),
         avoid=avoided,
         wants=wants,
         buys=buys,
@@ -144,6 +153,11 @@ def understand(text: str) -> Aim:
         language=language,
         ends=bool(_END.fullmatch(text)),
     )
+
+
+def starts_of(words: Iterable[str]) -> frozenset[str]:
+    """The first letters of words that are long enough to have some."""
+    return frozenset(word[:4] for word in words if len(word) > 3)
 
 
 def _protected(text: str) -> str:

@@ -2,9 +2,12 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 from shared.domain.simulation import Json, Person
+
+_64_BITS = (1 << 64) - 1
 
 
 class Character:
@@ -30,6 +33,17 @@ class Character:
         """A number from 0 up to 1: the same for the same person, seed and question, on every machine."""
         asked = "|".join(map(str, question)).encode("utf-8", "replace")
         return int.from_bytes(hashlib.blake2b(asked, digest_size=6, key=self._key).digest()) / (1 << 48)
+
+    def jitter(self, turn: int) -> Callable[[str], float]:
+        """As `chance`, but quick, for the many links of a page; asks by their hexadecimal keys."""
+        salt = int(self.chance(turn, "jitter") * (1 << 48))
+
+        def chance(key: str) -> float:
+            mixed = (int(key, 16) ^ salt) * 0x9E3779B97F4A7C15 & _64_BITS
+            mixed = (mixed ^ mixed >> 31) * 0xBF58476D1CE4E5B9 & _64_BITS
+            return (mixed >> 16) / (1 << 48)
+
+        return chance
 
 
 def _leaning(traits: Json, name: str) -> float:

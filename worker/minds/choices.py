@@ -1,7 +1,7 @@
 """Choices: what could be done on a page, and how much speaks for each."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.domain.simulation import Person
 from worker.minds.aims import Aim
@@ -9,13 +9,12 @@ from worker.minds.answers import chosen, is_personal, is_quantity, is_required, 
 from worker.minds.character import Character
 from worker.minds.memory import Memory, key_of
 from worker.minds.reading import language_of_label
-from worker.minds.view import FormView, Thing, View, is_picker, place_of_url
+from worker.minds.view import FormView, Thing, View, is_picker
 
 _MAX_QUERIES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """One thing to do. `reason` names the thought that goes with it."""
 
     score: float
@@ -37,8 +36,14 @@ class Choices:
         self._character = character
         self._memory = memory
         self._covered = view.covered(aim)
+        self._furniture = frozenset(memory.furniture)
+        self._jitter = character.jitter(memory.turns)
         self._trouble = bool(view.seen.problem)
         self._is_offer = any(form.purpose == "subscribe" for form in view.forms.values())
+
+        links = [thing for thing in view.things if thing.element.kind == "link"]
+        self._has_links = bool(links)
+        self._has_news = not all(thing.read.key in self._furniture for thing in links)
 
     def best(self) -> Choice | None:
         """What speaks loudest; among equals the first on the page. None if nothing can be done."""
@@ -101,7 +106,7 @@ class Choices:
                 if kind == "fill" or str(wanted) in thing.element.options:
                     return Choice(3.6, kind, "quantity", thing, str(wanted))
             if thing.element.kind in ("select", "radio") and is_unanswered(thing.element):
-                option = chosen(thing.element, self._person, self._aim, self._chance(thing.key))
+                option = chosen(thing.element, self._person, self._aim, self._chance(thing.read.key))
                 if option is not None:
                     return Choice(3.6, "choose", "variant", thing, option)
         # Somebody who has seen the very thing does not take another; the longer it takes, the less choosy.
@@ -119,7 +124,7 @@ class Choices:
             return self._memory.in_cart and bool(personal)
         if form.concepts & self._aim.wants & {"subscribe", "login", "register"}:
             return True
-        about = set().union(*(thing.words for thing in (*form.fields, *form.buttons)))
+        about = set().union(*(thing.read.words for thing in (*form.fields, *form.buttons)))
         return bool(about & self._aim.words.keys()) or (bool(personal) and self._covered > 0.4)
 
     def _answering(self, form: FormView) -> Choice | None:
@@ -138,7 +143,7 @@ class Choices:
                 if answer and element.value != answer:
                     return Choice(3.8, "fill", "answer", thing, answer)
             else:
-                option = chosen(element, self._person, self._aim, self._chance(thing.key))
+                option = chosen(element, self._person, self._aim, self._chance(thing.read.key))
                 if option is not None and option != element.value:
                     return Choice(3.8, "choose", "answer", thing, option)
         return self._submitting(form, 3.9, "send")
@@ -149,7 +154,7 @@ class Choices:
             wanted = good.get(
                 reason, {"order", "pay", "buy", "submit", "confirm", "subscribe", "login", "register"}
             )
-            return len(button.concepts & wanted) - 2 * len(button.concepts & {"remove", "no"})
+            return len(button.read.concepts & wanted) - 2 * len(button.read.concepts & {"remove", "no"})
 
         button = max(form.buttons, key=fits, default=None)
         if button is None:
@@ -162,7 +167,7 @@ class Choices:
         return self._pressing(button, score, reason, held)
 
     def _pressing(self, button: Thing, score: float, reason: str, held: str = "") -> Choice:
-        key = key_of(self._view.place, button.key, held)
+        key = key_of(self._view.place, button.read.key, held)
         score -= 1.6 * self._memory.tried.get(key, 0)
         return Choice(score, "press", reason, button, key=key)
 
@@ -170,23 +175,23 @@ class Choices:
 
     def _of_link(self, thing: Thing) -> Choice:
         memory = self._memory
-        key = key_of(self._view.place, thing.key)
-        target = key_of(place_of_url(thing.element.href))
+        key = self._view.place + thing.read.key
+        target = thing.read.target
         score, reason = self._heard(thing)
         if self._aim.buys:
             score, reason = self._on_the_way_to_the_till(thing, score, reason)
         score -= 0.8 * memory.seen.get(target, 0) + 1.2 * memory.tried.get(key, 0)
         if target == self._view.place:
             score -= 1.0
-        if thing.key in memory.furniture:
+        if thing.read.key in self._furniture:
             score -= 0.15
         return Choice(score, "follow", reason, thing, key=key)
 
     def _heard(self, thing: Thing) -> tuple[float, str]:
         """What speaks for a link or button by what it says, whoever it is that reads it."""
-        aim, said = self._aim, thing.concepts
+        aim, said = self._aim, thing.read.concepts
         match = self._view.match(thing, aim)
-        score = match + self._chance(thing.key) * (0.2 + 0.5 * self._character.curiosity)
+        score = match + self._jitter(thing.read.key) * (0.2 + 0.5 * self._character.curiosity)
         if match > 0.0:
             return score, "matches" if match > 0.3 else "explore"
         wanted = said & aim.wants - {"lookup"}
@@ -195,7 +200,7 @@ class Choices:
             score -= 0.7
         if "index" in said or "next" in said:
             score += 0.3 if self._covered < 0.6 else 0.0
-        if "no" in said and self._is_offer and len(thing.words) <= 5:
+        if "no" in said and self._is_offer and len(thing.read.words) <= 5:
             score += 1.8
         if language_of_label(thing.element.label) is not None:
             score -= 2.0
@@ -204,7 +209,7 @@ class Choices:
         return score, "explore"
 
     def _on_the_way_to_the_till(self, thing: Thing, score: float, reason: str) -> tuple[float, str]:
-        said = thing.concepts
+        said = thing.read.concepts
         if self._memory.in_cart:
             if "checkout" in said or ("order" in said and "cart" not in said):
                 return 3.2, "checkout"
@@ -213,7 +218,7 @@ class Choices:
             if "continu" in said:
                 # It sounds like the way on. Who knows shops knows better.
                 unsure = 1.0 - self._character.tech_savviness
-                return 1.6 + 2.0 * unsure * self._chance("continue", thing.key), "checkout"
+                return 1.6 + 2.0 * unsure * self._jitter(thing.read.key), "checkout"
             return score - 0.6, reason
         if said & {"cart", "checkout", "pay"}:
             return score - 1.0, reason
@@ -226,13 +231,12 @@ class Choices:
 
     def _going_back(self) -> Choice:
         memory, seen = self._memory, self._view.seen
-        links = [thing for thing in self._view.things if thing.element.kind == "link"]
         score = 0.1 + 0.2 * self._chance("back") - 0.4 * (memory.last_kind == "back")
-        if (seen.status is not None and seen.status >= 400) or not links:
+        if (seen.status is not None and seen.status >= 400) or not self._has_links:
             score += 1.2
         elif seen.problem and memory.last_kind != "back":
             score += 0.3
-        elif all(thing.key in memory.furniture for thing in links):
+        elif not self._has_news:
             score += 0.35
         if self._aim.buys and memory.in_cart:
             score -= 0.6
@@ -240,7 +244,7 @@ class Choices:
         return Choice(score - 0.5 * memory.tried.get(key, 0), "back", "back", key=key)
 
     def _tried(self, thing: Thing) -> bool:
-        return key_of(self._view.place, thing.key, "sent") in self._memory.tried
+        return key_of(self._view.place, thing.read.key, "sent") in self._memory.tried
 
     def _chance(self, *parts: object) -> float:
         return self._character.chance(self._memory.turns, *parts)
@@ -275,7 +279,7 @@ def picking(view: View, code: str, memory: Memory) -> Choice | None:
     memory.told_tries += 1
     memory.told_done = memory.told_tries > 15
     for thing in spoken:
-        key = key_of(view.place, thing.key)
-        if "language" in thing.concepts and thing.element.kind == "link" and key not in memory.tried:
+        key = view.place + thing.read.key
+        if "language" in thing.read.concepts and thing.element.kind == "link" and key not in memory.tried:
             return Choice(9.0, "follow", "language", thing, key=key)
     return None

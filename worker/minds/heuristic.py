@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from shared.domain.simulation import Action, Decision, Turn
-from worker.minds.aims import Aim, understand
+from worker.minds.aims import Aim, starts_of, understand
 from worker.minds.character import Character
 from worker.minds.choices import Choice, Choices, picking
 from worker.minds.memory import Memory, key_of
@@ -90,9 +90,11 @@ class _Deliberation:
         return replace(
             task,
             words=words,
+            starts=starts_of(words),
             pairs=task.pairs | direction.pairs,
             names=direction.names or task.names,
             queries=tuple(dict.fromkeys(direction.queries + task.queries)),
+            exact=task.exact | direction.exact,
             avoid=(task.avoid | direction.avoid) - direction.words.keys(),
             wants=task.wants | (direction.wants if not self._memory.told_done else frozenset()),
             buys=(task.buys and "buy" not in direction.avoid) or direction.buys,
@@ -171,7 +173,7 @@ class _Deliberation:
         if choice.reason == "search" and choice.kind == "fill" and choice.value:
             memory.searches.append(choice.value)
         if choice.reason == "send" and choice.thing:
-            memory.count(memory.tried, key_of(view.place, choice.thing.key, "sent"))
+            memory.count(memory.tried, key_of(view.place, choice.thing.read.key, "sent"))
         if choice.kind in ("follow", "press"):
             memory.depth = min(memory.depth + 1, 20)
         elif choice.kind == "back":
@@ -179,7 +181,7 @@ class _Deliberation:
         self._carry_out(choice)
         memory.last_kind = _remembered_as(choice)
         memory.last_place, memory.last_look = view.place, view.look
-        memory.furniture = [thing.key for thing in view.things if thing.element.kind == "link"]
+        memory.furniture = [thing.read.key for thing in view.things if thing.element.kind == "link"]
         return Decision(
             thought=said,
             action=Action(

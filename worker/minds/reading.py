@@ -44,14 +44,16 @@ submit: =submit =send =save senden absend speicher envoy enregistr valider =appl
 """
 
 _PREFIXES: list[tuple[str, str]] = []
-_EXACT: dict[str, set[str]] = {}
+_EXACT: dict[str, frozenset[str]] = {}
 for _line in _CONCEPTS.strip().splitlines():
     _concept, _, _forms = _line.partition(": ")
     for _form in _forms.split():
         if _form.startswith("="):
-            _EXACT.setdefault(_form[1:], set()).add(_concept)
+            _EXACT[_form[1:]] = _EXACT.get(_form[1:], frozenset()) | {_concept}
         else:
             _PREFIXES.append((_form, _concept))
+
+_ALL_PREFIXES = tuple(prefix for prefix, _ in _PREFIXES)
 
 _KEPT_S = ("ss", "us", "is")
 _HISSING = ("s", "x", "z", "ch", "sh")
@@ -84,12 +86,16 @@ def stems(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=20_000)
 def concepts(text: str) -> frozenset[str]:
     """What the words of `text` stand for on a site."""
-    found: set[str] = set()
-    for raw in _WORD.findall(text[:_SKIMMED_CHARS]):
-        word = raw.casefold()
-        found |= _EXACT.get(word, set())
-        found.update(concept for prefix, concept in _PREFIXES if word.startswith(prefix))
-    return frozenset(found)
+    return frozenset().union(*map(_concepts_of_word, _WORD.findall(text[:_SKIMMED_CHARS])))
+
+
+@lru_cache(maxsize=20_000)
+def _concepts_of_word(word: str) -> frozenset[str]:
+    word = word.casefold()
+    found = _EXACT.get(word, frozenset())
+    if word.startswith(_ALL_PREFIXES):
+        found = found.union(concept for prefix, concept in _PREFIXES if word.startswith(prefix))
+    return found
 
 
 #: What a language is called in English, by its speakers, and elsewhere.

@@ -2,12 +2,14 @@
 
 import itertools
 import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from shared.domain.simulation import Element, Observation
-from worker.minds.aims import Aim
+from worker.minds.aims import Aim, starts_of
 from worker.minds.answers import is_personal, is_quantity
 from worker.minds.memory import key_of
 from worker.minds.reading import concepts, language_of_label, stems
@@ -15,20 +17,37 @@ from worker.minds.reading import concepts, language_of_label, stems
 #: Nobody looks at more.
 _LOOKED_AT = 1_000
 
-_RESULTS = frozenset(stems("result search found hit match ergebnis ergebnisse treffer suche résultat recherche"))
+_RAW_WORD = re.compile(r"[\w.]+")
+_RESULTS = frozenset(
+    stems("result search found hit match ergebnis ergebnisse treffer suche résultat recherche")
+)
 
 _FILLABLE = ("text", "textarea", "select", "checkbox", "radio")
 
 
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """An element with what the mind reads in it."""
+class Reading(NamedTuple):
+    """What the mind reads in a label and where it leads."""
+
+    words: tuple[str, ...]
+    #: The label in lower case, and its words as they are written.
+    said: str
+    raw: frozenset[str]
+    #: Stems of the label, of the path and of both; the first letters of the former.
+    label: frozenset[str]
+    path: frozenset[str]
+    both: frozenset[str]
+    starts: frozenset[str]
+    concepts: frozenset[str]
+    #: Short names: of the thing, and of the page it leads to.
+    key: str
+    target: str
+
+
+class Thing(NamedTuple):
+    """An element, read."""
 
     element: Element
-    words: tuple[str, ...]
-    path: tuple[str, ...]
-    concepts: frozenset[str]
-    key: str
+    read: Reading
 
 
 @dataclass(slots=True)
@@ -40,7 +59,7 @@ class FormView:
 
     @property
     def concepts(self) -> frozenset[str]:
-        return frozenset().union(*(thing.concepts for thing in (*self.fields, *self.buttons)))
+        return frozenset().union(*(thing.read.concepts for thing in (*self.fields, *self.buttons)))
 
     @property
     def typed(self) -> list[Thing]:
@@ -52,7 +71,7 @@ class FormView:
         typed, said = self.typed, self.concepts
         if not typed and any(is_picker(thing.element) for thing in self.fields):
             return "language"
-        buttons = frozenset().union(*(thing.concepts for thing in self.buttons))
+        buttons = frozenset().union(*(thing.read.concepts for thing in self.buttons))
         if "subscribe" in buttons and len(typed) <= 2:
             return "subscribe"
         if len(typed) == 1 and said & {"search", "lookup"} and not is_personal(typed[0].element):
@@ -88,34 +107,35 @@ class View:
 
     def _rarities(self, aim: Aim) -> dict[str, float]:
         """A word that every link has tells little about any of them."""
-        counts = dict.fromkeys(aim.words, 0)
+        wanted = aim.words.keys()
+        counts = dict.fromkeys(wanted, 0)
         for thing in self.things:
-            for word in counts.keys() & {*thing.words, *thing.path}:
+            for word in wanted & thing.read.both:
                 counts[word] += 1
         return {word: 1.0 / (1.0 + math.log1p(max(count - 1, 0)) / 3) for word, count in counts.items()}
 
     def match(self, thing: Thing, aim: Aim) -> float:
         """How much the thing sounds like what is looked for; 0 if not at all."""
-        label = set(thing.words)
-        hits = label & aim.words.keys()
-        score = sum(aim.words[word] * self._rarity.get(word, 1.0) for word in hits)
-        for word in set(thing.path) & aim.words.keys() - hits:
-            score += 0.4 * aim.words[word] * self._rarity.get(word, 1.0)
-        if hits:
-            # What says nothing else is more to the point.
-            score *= 0.6 + 0.4 * len(hits) / len(label)
-            score += 0.5 * sum(pair in aim.pairs for pair in itertools.pairwise(thing.words))
-            if any(name in thing.element.label.casefold() for name in aim.names):
-                score += 2.0
-        if score == 0.0:
-            score = 0.3 * sum(
-                weight
-                for word, weight in aim.words.items()
-                if len(word) > 3 and any(len(other) > 3 and word[:4] == other[:4] for other in thing.words)
-            )
-        if label & aim.avoid:
-            score -= 3.0
-        return score
+        read = thing.read
+        if aim.words.keys().isdisjoint(read.both):
+            score = 0.0
+            if not aim.starts.isdisjoint(read.starts):
+                # "document" for "documentation".
+                score = 0.3 * sum(
+                    aim.words[word] for word in aim.words if len(word) > 3 and word[:4] in read.starts
+                )
+        else:
+            hits = read.label & aim.words.keys()
+            score = sum(aim.words[word] * self._rarity.get(word, 1.0) for word in hits)
+            for word in (read.path & aim.words.keys()) - hits:
+                score += 0.4 * aim.words[word] * self._rarity.get(word, 1.0)
+            if hits:
+                # What says nothing else is more to the point.
+                score *= 0.6 + 0.4 * len(hits) / len(read.label)
+                score += 0.5 * sum(pair in aim.pairs for pair in itertools.pairwise(read.words))
+                score += 0.7 * (read.said in aim.exact) + 0.5 * (not aim.exact.isdisjoint(read.raw))
+                score += 2.0 * any(name in read.said for name in aim.names)
+        return score if aim.avoid.isdisjoint(read.label) else score - 3.0
 
     def covered(self, aim: Aim) -> float:
         """How much of what is looked for this page is about, going by title and headings; from 0 to 1."""
@@ -143,14 +163,27 @@ def place_of_url(url: str) -> str:
 
 def thing_of(element: Element) -> Thing:
     """The element, read."""
-    return Thing(element, *_read(element.kind, element.label, element.href))
+    return Thing(element, _read(element.kind, element.label, element.href))
 
 
 # Most of a page is on the next one, too.
 @lru_cache(maxsize=20_000)
-def _read(kind: str, label: str, href: str) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str], str]:
-    path = _path(href) if href else ()
-    return stems(label), path, concepts(label), key_of(kind, label[:100], href)
+def _read(kind: str, label: str, href: str) -> Reading:
+    words = stems(label)
+    said = label[:150].strip().casefold()
+    path = frozenset(_path(href)) if href else frozenset()
+    return Reading(
+        words=words,
+        said=said,
+        raw=frozenset(_RAW_WORD.findall(said)),
+        label=frozenset(words),
+        path=path,
+        both=path.union(words),
+        starts=starts_of(words),
+        concepts=concepts(label),
+        key=key_of(kind, label[:100], href),
+        target=key_of(place_of_url(href)),
+    )
 
 
 def _path(href: str) -> tuple[str, ...]:
