@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deploy import tied
+from deploy.private import write_private
 
 #: How much of a log a failure quotes.
 _TAIL_LINES = 12
@@ -93,7 +94,7 @@ class Child:
                 # Logs, and what the parts write, hold what people did: nobody else's to read.
                 umask=0o077,
             )
-        self._pid_file.write_text(f"{self._process.pid} {_birth(self._process.pid)}\n")
+        write_private(self._pid_file, f"{self._process.pid} {_birth(self._process.pid)}\n")
 
     def terminate(self) -> None:
         """Asks it to end; returns at once. It passes that on to its own children as it sees fit."""

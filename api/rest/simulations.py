@@ -20,7 +20,7 @@ from api.rest.inputs import IdInPath, TheService, Workspace
 from api.service import Service
 from api.service.cancel import cancel
 from api.service.dispatching import extend, find_dispatched, run_study
-from api.service.response import answer, answer_when_done, check_timeout
+from api.service.response import answer, answer_when_done, timeout_of
 from shared.domain.cancellation import GivenScope, parse_scope
 from shared.domain.errors import ERROR_RULES
 from shared.envelopes import CancelEnvelope, Dispatch, RunFailure, RunStudyResponse, RunSuccess
@@ -83,9 +83,9 @@ TheCaller = Annotated[Caller, Depends(_caller)]
 @router.post("/studies/{study_id}/run", status_code=202, summary="study_run", responses=DISPATCH_ANSWERS)
 async def study_run(study_id: IdInPath, body: StudyRunRequest, caller: TheCaller) -> RunStudyResponse:
     """Create one participant per person and have them run."""
-    check_timeout(caller.service, body.timeout)
+    timeout_s = timeout_of(caller.service, body)
     dispatch = await asyncio.to_thread(run_study, caller.service, caller.workspace_id, study_id, body)
-    return await caller.answered(dispatch, body.timeout, wait=body.wait)
+    return await caller.answered(dispatch, timeout_s, wait=body.wait)
 
 
 @router.post("/simulations/cancel", summary="simulation_cancel")
@@ -132,16 +132,16 @@ async def participant_extend(
 
 
 async def _extend(source: str, options: ExtendOptions, caller: Caller) -> RunStudyResponse:
-    check_timeout(caller.service, options.timeout)
+    timeout_s = timeout_of(caller.service, options)
     dispatch = await asyncio.to_thread(extend, caller.service, caller.workspace_id, source, options)
-    return await caller.answered(dispatch, options.timeout, wait=options.wait)
+    return await caller.answered(dispatch, timeout_s, wait=options.wait)
 
 
 @router.post("/simulations/wait", summary="simulation_wait", responses=WAIT_ANSWERS)
 async def simulation_wait(body: WaitRequest, caller: TheCaller) -> RunStudyResponse:
     """Wait until all of these are terminal, or `timeout` passes; the runs go on either way."""
-    check_timeout(caller.service, body.timeout)
+    timeout_s = timeout_of(caller.service, body)
     dispatch = await asyncio.to_thread(
         find_dispatched, caller.service, caller.workspace_id, body.participant_ids
     )
-    return await caller.answered(dispatch, body.timeout, wait=True)
+    return await caller.answered(dispatch, timeout_s, wait=True)

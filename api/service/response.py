@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
-from api.requests import DEFAULT_WAIT_S
+from api.requests import DEFAULT_WAIT_S, ExtendOptions, StudyRunRequest, WaitRequest
 from api.service import Service
 from shared.domain.errors import ERROR_RULES, UnderstudyError, ValidationError
 from shared.domain.lifecycle import TERMINAL
@@ -24,11 +24,14 @@ MAX_IDS_TO_WAIT_FOR = 100
 POLL_AFTER_S = 5
 
 
-def check_timeout(service: Service, timeout_s: float) -> None:
-    """Raises ValidationError when `timeout_s` is beyond what this server waits."""
+def timeout_of(service: Service, request: StudyRunRequest | ExtendOptions | WaitRequest) -> float:
+    """How long to wait: as asked, by default as long as this server does. Raises ValidationError."""
     most = service.settings.max_wait_s
-    if timeout_s > most:
-        raise ValidationError(f"timeout must be at most {most:g} seconds; {timeout_s:g} was given.")
+    if request.timeout <= most:
+        return request.timeout
+    if "timeout" not in request.model_fields_set:
+        return most
+    raise ValidationError(f"timeout must be at most {most:g} seconds; {request.timeout:g} was given.")
 
 
 def answer(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:

@@ -76,6 +76,7 @@ class WaitRoom:
             await asyncio.sleep(_RECONNECT_S)
 
     def _ring(self, ids: Sequence[UUID]) -> None:
-        for id_ in ids:
+        # A notice about nobody: something may have been missed, so all look.
+        for id_ in ids or list(self._bells):
             for bell in self._bells.get(id_, ()):
                 bell.set()

@@ -116,7 +116,7 @@ def _translated() -> Iterator[None]:
             raise
         log.warning("the store does not answer: %s", error)
         raise ServiceUnavailable(
-            "The store does not answer; nothing was changed. Send the same request again in a moment."
+            "The store does not answer just now. Send the same request again in a moment."
         ) from error
 
 

@@ -100,6 +100,7 @@ def commit_step(connection: Connection, claim: Claim, step: Step, claimed_ms: in
     """Store an interaction, its checkpoint and its event; with `step.ends`, complete the participant too.
 
     `claimed_ms`: how long this run has held the row since its last write. False: the run lost its claim.
+    May be repeated when nobody knows whether it was committed: it then tells so, and writes nothing.
     """
     statement = update(_p).where(_held_by(claim), _p.c.status == str(Status.RUNNING)).values(seq=_p.c.seq + 1)
     if step.ends:
@@ -117,7 +118,7 @@ def commit_step(connection: Connection, claim: Claim, step: Step, claimed_ms: in
     )
     seq = connection.scalar(statement.returning(_p.c.seq))
     if seq is None:
-        return False
+        return _was_committed(connection, claim, step.index)
     connection.execute(
         insert(Tables.interaction).values(
             participant_id=claim.participant_id,
@@ -141,6 +142,17 @@ def commit_step(connection: Connection, claim: Claim, step: Step, claimed_ms: in
         ]
     record(connection, events)
     return True
+
+
+def _was_committed(connection: Connection, claim: Claim, index: int) -> bool:
+    """Is this very step there already? Nobody else writes under this claim's epoch."""
+    interaction = Tables.interaction
+    mine = select(interaction.c.ordinal).where(
+        interaction.c.participant_id == claim.participant_id,
+        interaction.c.ordinal == index,
+        interaction.c.epoch == claim.epoch,
+    )
+    return connection.scalar(mine) is not None
 
 
 def _save_checkpoint(connection: Connection, participant_id: UUID, state: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`understudy up` as a command: one ready line, one stack per folder, a clean end, nothing left over."""
 
+import contextlib
 import os
 import re
 import signal
@@ -53,8 +54,12 @@ class Up:
 
     def pids(self) -> dict[str, int]:
         """The processes it runs, by their names."""
-        files = (self.data_dir / "run").glob("*.pid")
-        return {file.stem: int(file.read_text().split()[0]) for file in files}
+        pids = {}
+        for file in (self.data_dir / "run").glob("*.pid"):
+            # Gone while we look: that part has just ended.
+            with contextlib.suppress(FileNotFoundError):
+                pids[file.stem] = int(file.read_text().split()[0])
+        return pids
 
 
 @pytest.fixture

@@ -175,12 +175,25 @@ def test_a_worker_that_lost_its_claim_cannot_write_before_the_next_one(world: Wo
     assert not end(world, lifecycle.release, frozen)
 
 
-def test_a_step_is_committed_once(world: World) -> None:
+def test_a_step_is_committed_once_however_often_it_is_tried(world: World) -> None:
+    """Whose connection broke during a commit cannot know what became of it, and tries again."""
     claim = world.must_claim()
-    assert world.commit(claim, 0)
-    assert not world.commit(claim, 0)
+    assert world.commit(claim, 0, thought="first")
+    assert world.commit(claim, 0, thought="again")
     assert not world.commit(claim, 2)
     assert world.row().interaction_count == 1
+    with world.store.read() as connection:
+        assert connection.scalars(select(Tables.interaction.c.thought)).all() == ["first"]
+
+
+def test_another_claims_step_is_not_taken_for_ones_own(world: World) -> None:
+    frozen = world.must_claim()
+    world.lose_worker()
+    world.recover()
+    thief = world.claim(make_lease(world.store))
+    assert thief is not None
+    assert world.commit(thief, 0)
+    assert not world.commit(frozen, 0)
 
 
 def test_the_last_step_completes_in_the_same_write(world: World) -> None:

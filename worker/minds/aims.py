@@ -16,7 +16,7 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
-    r"\b(?:stop|quit|cease|don['\u2019]?t|do not|never|avoid|without|no longer|no more|instead of|rather than|"
+    r"\b(?:stop|quit|cease|don['\u2019]?t|do not|never|avoid|without|no longer|no more|instead of|forget|ignore|rather than|"
     r"not|nicht|kein\w*|ohne|hör\w* auf|statt|ne pas|sans|arrête\w*)\b(.*)",
     re.IGNORECASE,
 )
@@ -34,6 +34,7 @@ _BUYS = re.compile(
 _QUOTED = re.compile(r"[\"\u201c\u201e\u00ab']([^\"\u201c\u201d\u00bb']{2,60})[\"\u201c\u201d\u00bb'](?!\w)")
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\b|\b[A-Za-z]\w*_\w+\b|\b\w+(?=\(\))")
 _RAW_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_ONE = re.compile(r"\bones?\b", re.IGNORECASE)
 _TOKEN = re.compile(_RAW_WORD.pattern + r"|[.,;:!?]")
 _QUANTITY = re.compile(
     r"\b([2-9]|[1-9]\d|two|three|four|five|six|seven|eight|nine|ten|zwei|drei|deux|trois)\b", re.IGNORECASE
@@ -73,6 +74,8 @@ _EMPTY = frozenset(
     )
     for word in stems(line)
 )
+#: What a search is done with.
+_BOX = frozenset(stems("box bar field form function"))
 #: Words that say little about where to go.
 _VAGUE = frozenset(
     stems("documentation information details doc docs product item shop store order cart present")
@@ -124,7 +127,7 @@ def understand(text: str) -> Aim:
         if negation:
             unwanted.append(negation[1])
     says = " . ".join(wanted).replace("\x1f", ".")
-    avoided = frozenset(word for word in stems(" ".join(unwanted).replace("\x1f", ".")) if word not in _EMPTY)
+    avoided = _avoided(unwanted, says)
     wants = concepts(says)
     language = _language(wanted)
     names = tuple(dict.fromkeys(name.casefold() for name in _IDENTIFIER.findall(says)))
@@ -155,6 +158,18 @@ def understand(text: str) -> Aim:
     )
 
 
+def _avoided(unwanted: list[str], says: str) -> frozenset[str]:
+    avoided: list[str] = []
+    for clause in unwanted:
+        words = [word for word in stems(clause.replace("\x1f", ".")) if word not in _EMPTY]
+        if len(words) > 1:
+            # "Don't buy the blue mug, take the red one": not the buying is meant, nor mugs as such.
+            words = [word for word in words if not concepts(word) & {"buy", "order"}]
+            words = words[:-1] if _ONE.search(says) and len(words) > 1 else words
+        avoided += words
+    return frozenset(avoided)
+
+
 def starts_of(words: Iterable[str]) -> frozenset[str]:
     """The first letters of words that are long enough to have some."""
     return frozenset(word[:4] for word in words if len(word) > 3)
@@ -173,6 +188,7 @@ def _words(
     weights: dict[str, float] = {}
     runs: list[str] = []
     run: list[str] = []
+    previous = ""
     for token in [*_TOKEN.findall(says), "."]:
         word = stem(token)
         matters = word not in _EMPTY and token[0].isalnum() and not (len(word) == 1 and word.isalpha())
@@ -180,8 +196,11 @@ def _words(
             matters = False
         if matters and buys and concepts(token) & {"buy", "order", "add", "cart", "checkout", "pay"}:
             matters = False
-        if matters and (_QUANTITY.fullmatch(token) and not token.isdigit()):
+        if matters and _QUANTITY.fullmatch(token) and not token.isdigit():
             matters = False
+        if concepts(token) == {"search"} or (word in _BOX and previous == "search"):
+            matters = False
+        previous = word
         if not matters:
             if run:
                 runs.append(" ".join(run))

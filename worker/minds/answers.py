@@ -70,7 +70,7 @@ _FIELDS: tuple[tuple[str, Callable[[Person, Place], str]], ...] = (
     (r"birth|geburt|naissance", lambda person, _: f"{2025 - person.age:04}-05-17"),
     (r"country|\bland\b|pays\b|país|staat", lambda _, place: place.names[0]),
     (r"city|town|\bort\b|stadt|ville\b|ciudad|suburb", lambda _, place: place.city),
-    (r"house ?n|hausnummer", lambda person, _: _street(person).split()[-1]),
+    (r"^(?!.*(?:stra|street|rue)).*(?:house ?n|hausnummer)", lambda person, _: _street(person).split()[-1]),
     (r"address|street|straße|strasse|adresse|\brue\b|dirección|anschrift", lambda person, _: _street(person)),
     (r"state|province|region|county|bundesland", lambda _, place: place.city),
     (r"quantity|qty|amount|menge|anzahl|quantité", lambda *_: "1"),
@@ -134,7 +134,7 @@ def chosen(element: Element, person: Person, aim: Aim, chance: float) -> str | N
                 *re.split(r"\s*[/,(|)]\s*", option.casefold()),
             ):
                 return option
-    matching = max(real, key=lambda option: sum(aim.words.get(word, 0.0) for word in set(stems(option))))
+    matching = max(real, key=lambda option: sum(aim.words.get(word, 0.0) for word in dict.fromkeys(stems(option))))
     if any(word in aim.words for word in stems(matching)):
         return matching
     others = [option for option in real if {"other", "andere", "autre"} & set(stems(option))]

@@ -9,7 +9,7 @@ from worker.minds.answers import chosen, is_personal, is_quantity, is_required, 
 from worker.minds.character import Character
 from worker.minds.memory import Memory, key_of
 from worker.minds.reading import language_of_label
-from worker.minds.view import FormView, Thing, View, is_picker
+from worker.minds.view import FormView, Thing, View, is_picker, site_of_url
 
 _MAX_QUERIES = 4
 
@@ -42,6 +42,7 @@ class Choices:
         self._is_offer = any(form.purpose == "subscribe" for form in view.forms.values())
 
         links = [thing for thing in view.things if thing.element.kind == "link"]
+        self._site = site_of_url(view.seen.url)
         self._has_links = bool(links)
         self._has_news = not all(thing.read.key in self._furniture for thing in links)
 
@@ -83,7 +84,7 @@ class Choices:
     def _searching(self, number: int, form: FormView) -> Choice | None:
         field, memory = form.typed[0], self._memory
         asked = bool(memory.searches) and field.element.value == memory.searches[-1]
-        if asked and memory.last_kind == "search":
+        if asked and (memory.last_kind, memory.last_reason) == ("fill", "search"):
             return self._submitting(form, 4.0, "search")
         fresh = [query for query in self._aim.queries if query not in memory.searches]
         if not fresh or len(memory.searches) >= _MAX_QUERIES or "search" in self._aim.avoid:
@@ -180,9 +181,15 @@ class Choices:
         score, reason = self._heard(thing)
         if self._aim.buys:
             score, reason = self._on_the_way_to_the_till(thing, score, reason)
+        if self._is_offer and "no" in thing.read.concepts and key not in memory.tried:
+            # Where an offer is in the way, turning it down leads to where one was going.
+            return Choice(score, "follow", "decline", thing, key=key)
         score -= 0.8 * memory.seen.get(target, 0) + 1.2 * memory.tried.get(key, 0)
         if target == self._view.place:
             score -= 1.0
+        if thing.read.site != self._site:
+            # What was asked for is to be found here, not elsewhere.
+            score -= 0.6
         if thing.read.key in self._furniture:
             score -= 0.15
         return Choice(score, "follow", reason, thing, key=key)
@@ -236,6 +243,8 @@ class Choices:
             score += 1.2
         elif seen.problem and memory.last_kind != "back":
             score += 0.3
+        elif memory.last_reason == "search" and memory.last_kind == "press":
+            score += 0.5
         elif not self._has_news:
             score += 0.35
         if self._aim.buys and memory.in_cart:

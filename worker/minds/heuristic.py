@@ -79,8 +79,8 @@ class _Deliberation:
         if direction is None:
             return task
         of_direction, of_task = _KEPT_IN_MIND if self._memory.told_done else _OVERRIDING
-        if direction.buys and direction.words:
-            # Another thing to buy is another aim, for good.
+        if direction.words and (direction.buys or direction.avoid & task.words.keys()):
+            # Another thing instead is another aim, for good.
             of_direction, of_task = _OVERRIDING
         elif not direction.words:
             of_task = 1.0
@@ -107,7 +107,7 @@ class _Deliberation:
         """Take in what became of the last action: how much nearer, how much more annoyed."""
         memory, view, seen = self._memory, self._view, self._seen
         covered = view.covered(self._aim)
-        moved = memory.last_kind in _MOVES or memory.last_kind in ("add", "send", "language", "")
+        moved = memory.last_kind in _MOVES or not memory.last_kind
         visits = memory.count(memory.seen, view.place) if moved else memory.seen.get(view.place, 0)
         if memory.last_kind == "back" and seen.problem and memory.last_place == view.place:
             memory.depth = 0
@@ -118,17 +118,19 @@ class _Deliberation:
             annoyed += 0.2
         elif moved and visits > 2:
             annoyed += 0.1
+        if memory.last_reason in ("explore", "back"):
+            annoyed += 0.05
         if covered > memory.best + 0.05:
             self._progress = covered - memory.best
             annoyed -= 0.25
-        if memory.last_kind == "add" and not seen.problem:
+        if (memory.last_kind, memory.last_reason) == ("press", "add") and not seen.problem:
             memory.in_cart = True
             self._progress = 0.5
             annoyed -= 0.25
         elif memory.in_cart and self._cart_is_empty():
             memory.in_cart = False
             annoyed += 0.15
-        if memory.last_kind == "language" and memory.told_step == 2:
+        if memory.last_reason == "language" and memory.told_step == 2:
             memory.told_done = True
         memory.best = max(memory.best, covered)
         memory.frustration = min(max(memory.frustration + annoyed, 0.0), 10.0)
@@ -151,7 +153,7 @@ class _Deliberation:
         if self._aim.buys:
             said = concepts(" ".join((seen.title, *seen.headings[:5])))
             return "confirm" in said or ({"thanks", "order"} <= said)
-        if memory.last_kind == "send":
+        if memory.last_reason == "send":
             return bool(concepts(seen.text[:300]) & {"confirm", "thanks"})
         return bool(self._aim.words) and self._view.covered(self._aim) > 0.99
 
@@ -179,7 +181,7 @@ class _Deliberation:
         elif choice.kind == "back":
             memory.depth = max(memory.depth - 1, 0)
         self._carry_out(choice)
-        memory.last_kind = _remembered_as(choice)
+        memory.last_kind, memory.last_reason = choice.kind, choice.reason
         memory.last_place, memory.last_look = view.place, view.look
         memory.furniture = [thing.read.key for thing in view.things if thing.element.kind == "link"]
         return Decision(
@@ -215,9 +217,3 @@ class _Deliberation:
         spent = self._memory.frustration / self._character.endurance
         return round(min(max(0.3 + 0.5 * self._progress - 1.2 * spent, -1.0), 1.0), 2)
 
-
-def _remembered_as(choice: Choice) -> str:
-    """The kind, or the reason where the next turn has to know."""
-    if choice.reason in ("add", "send", "language") and choice.kind in ("press", "follow", "choose"):
-        return choice.reason if choice.kind != "choose" else choice.kind
-    return "search" if choice.reason == "search" and choice.kind == "fill" else choice.kind

@@ -32,6 +32,7 @@ class Memory:
     searches: list[str] = field(default_factory=list)
     #: What was done last, on which page, and how that page looked.
     last_kind: str = ""
+    last_reason: str = ""
     last_place: str = ""
     last_look: str = ""
     #: How much of what is looked for was on the best page yet, from 0 to 1.

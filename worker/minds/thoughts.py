@@ -17,6 +17,7 @@ _SAID = {
         "I don't see it yet. “{label}” may lead somewhere.",
         "Let me look around: “{label}”.",
     ),
+    "decline": ("I didn't ask for this: “{label}”.", "Not now. “{label}”."),
     "search": ("I'll search for it{value}.", "Searching is quicker than clicking through all this{value}."),
     "quantity": ("I need{value} of these.",),
     "variant": ("I have to choose one first:{value}.",),

@@ -41,6 +41,8 @@ class Reading(NamedTuple):
     #: Short names: of the thing, and of the page it leads to.
     key: str
     target: str
+    #: The site it leads to.
+    site: str
 
 
 class Thing(NamedTuple):
@@ -125,13 +127,17 @@ class View:
                     aim.words[word] for word in aim.words if len(word) > 3 and word[:4] in read.starts
                 )
         else:
-            hits = read.label & aim.words.keys()
-            score = sum(aim.words[word] * self._rarity.get(word, 1.0) for word in hits)
-            for word in (read.path & aim.words.keys()) - hits:
-                score += 0.4 * aim.words[word] * self._rarity.get(word, 1.0)
+            hits, score = 0, 0.0
+            # In the order of the aim: sums of a set would depend on its order.
+            for word, weight in aim.words.items():
+                if word in read.label:
+                    hits += 1
+                    score += weight * self._rarity.get(word, 1.0)
+                elif word in read.path:
+                    score += 0.4 * weight * self._rarity.get(word, 1.0)
             if hits:
                 # What says nothing else is more to the point.
-                score *= 0.6 + 0.4 * len(hits) / len(read.label)
+                score *= 0.6 + 0.4 * hits / len(read.label)
                 score += 0.5 * sum(pair in aim.pairs for pair in itertools.pairwise(read.words))
                 score += 0.7 * (read.said in aim.exact) + 0.5 * (not aim.exact.isdisjoint(read.raw))
                 score += 2.0 * any(name in read.said for name in aim.names)
@@ -154,6 +160,11 @@ class View:
             # `json.dumps` is on the page about json.
             return 1.0
         return share
+
+
+def site_of_url(url: str) -> str:
+    """Scheme, host and port of `url`."""
+    return "/".join(url.split("/", 3)[:3])
 
 
 def place_of_url(url: str) -> str:
@@ -183,6 +194,7 @@ def _read(kind: str, label: str, href: str) -> Reading:
         concepts=concepts(label),
         key=key_of(kind, label[:100], href),
         target=key_of(place_of_url(href)),
+        site=site_of_url(href),
     )
 
 

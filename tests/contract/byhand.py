@@ -1,0 +1,87 @@
+"""What a worker would do, done by hand: for tests that need a journey and no worker. And the store, looked at."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from shared.domain.lifecycle import FailureKind, Outcome
+from shared.store import lifecycle
+from shared.store.engine import Store
+from shared.store.lifecycle import Claim, Step
+from shared.store.schema import Tables
+from tests.factories import make_lease
+
+
+def claim(store: Store, participant_id: UUID) -> Claim:
+    """Take a pending participant, with a lease of its own."""
+    lease = make_lease(store)
+    row = store.write(lambda connection: lifecycle.claim(connection, participant_id, lease))
+    assert row is not None
+    return Claim(row.id, row.epoch)
+
+
+def commit(store: Store, held: Claim, index: int, **changes: Any) -> bool:
+    """Store the interaction `index`; False when the claim was lost."""
+    values: dict[str, Any] = {
+        "index": index,
+        "observation": {"url": f"scripted://page/{index}", "title": f"Page {index}", "problem": "", "text": ""},
+        "thought": f"Thought {index}",
+        "action": {"kind": "follow", "target": "Next", "value": None},
+        "sentiment": 0.5,
+        "result": {"url": f"scripted://page/{index + 1}"},
+        "started_at": datetime.now(UTC),
+        "duration_ms": 3,
+        "state": {"memory": {}, "environment": {"page": index}},
+    }
+    step = Step(**(values | changes))
+    return store.write(lambda connection: lifecycle.commit_step(connection, held, step, 5))
+
+
+def walk(store: Store, participant_id: UUID, steps: int) -> Claim:
+    """Claim and take `steps` interactions from where it stands; it still runs."""
+    held = claim(store, participant_id)
+    start = participant(store, participant_id)["interaction_count"]
+    for index in range(start, start + steps):
+        assert commit(store, held, index)
+    return held
+
+
+def end(store: Store, held: Claim, status: str) -> None:
+    """Bring a running participant to a terminal status."""
+    ends = {
+        "completed": lambda connection: lifecycle.complete(connection, held, Outcome.GAVE_UP, 1),
+        "failed": lambda connection: lifecycle.fail(
+            connection, held, FailureKind.ENVIRONMENT_ERROR, "nothing answers", 1
+        ),
+        "cancelled": lambda connection: lifecycle.cancel_held(connection, held),
+    }
+    assert store.write(ends[status])
+
+
+def walk_to_end(store: Store, participant_id: UUID, steps: int = 3, status: str = "completed") -> None:
+    """A whole run: `steps` interactions, then the end."""
+    end(store, walk(store, participant_id, steps), status)
+
+
+def participant(store: Store, id_: UUID) -> dict[str, Any]:
+    """Its row."""
+    with store.read() as connection:
+        row = connection.execute(select(Tables.participant).where(Tables.participant.c.id == id_)).one()
+    return dict(row._mapping)
+
+
+def contents(store: Store) -> dict[str, list[str]]:
+    """Every row of every table: equal before and after means that nothing was changed."""
+    tables = {name: table for name, table in vars(Tables).items() if not name.startswith("_")}
+    with store.read() as connection:
+        return {
+            name: sorted(repr(row) for row in connection.execute(select(table)))
+            for name, table in tables.items()
+        }
+
+
+def counts(store: Store) -> dict[str, int]:
+    """How many rows each table has."""
+    return {name: len(rows) for name, rows in contents(store).items()}
