@@ -16,8 +16,8 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
-    r"\b(?:stop|quit|cease|don['\u2019]?t|do not|never|avoid|without|no longer|no more|instead of|forget|ignore|rather than|"
-    r"not|nicht|kein\w*|ohne|hör\w* auf|statt|ne pas|sans|arrête\w*)\b(.*)",
+    r"\b(?:stop|quit|cease|don['\u2019]?t|do not|never|avoid|without|no longer|no more|instead of|forget|ignore|"
+    r"rather than|not|nicht|kein\w*|ohne|hör\w* auf|statt|ne pas|sans|arrête\w*)\b(.*)",
     re.IGNORECASE,
 )
 _END = re.compile(
@@ -63,14 +63,15 @@ _CODES = frozenset(("DE", "EN", "FR", "ES", "IT", "NL", "PT", "PL", "SV", "DA", 
 _EMPTY = frozenset(
     word
     for line in (
-        "a an the this that these those it its is are was be been of for from to into in on at by with as and or",
-        "if so than then there here their his her your my our me you we they i us one any some something someone",
-        "anything anyone what which who how when where why do does can could would should will may must have has",
-        "had get let make much many out please just now again also very new next first find look see show tell",
-        "give go open visit use using try want need like learn about page site website web link click press read",
-        "up choose pick select put take step task thing way own until all each other friend instead keep start",
-        "stop continue only der die das den dem ein eine einen einem und oder für von zu im auf mit ist sind",
-        "bitte finde suche zeige le la les un une des du de et ou pour dans sur avec est sont trouve cherche voir",
+        "a an the this that these those it its is are was be been of for from to into in on at by with as",
+        "and or if so than then there here their his her your my our me you we they i us one any some",
+        "something someone anything anyone what which who how when where why do does can could would",
+        "should will may must have has had get let make much many out please just now again also very new",
+        "next first find look see show tell give go open visit use using try want need like learn about",
+        "page site website web link click press read up choose pick select put take step task thing way",
+        "own until all each other friend instead keep start stop continue only der die das den dem ein",
+        "eine einen einem und oder für von zu im auf mit ist sind bitte finde suche zeige le la les un",
+        "une des du de et ou pour dans sur avec est sont trouve cherche voir back",
     )
     for word in stems(line)
 )

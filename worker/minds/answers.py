@@ -134,7 +134,9 @@ def chosen(element: Element, person: Person, aim: Aim, chance: float) -> str | N
                 *re.split(r"\s*[/,(|)]\s*", option.casefold()),
             ):
                 return option
-    matching = max(real, key=lambda option: sum(aim.words.get(word, 0.0) for word in dict.fromkeys(stems(option))))
+    matching = max(
+        real, key=lambda option: sum(aim.words.get(word, 0.0) for word in dict.fromkeys(stems(option)))
+    )
     if any(word in aim.words for word in stems(matching)):
         return matching
     others = [option for option in real if {"other", "andere", "autre"} & set(stems(option))]

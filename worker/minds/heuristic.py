@@ -22,9 +22,9 @@ _KEPT_IN_MIND = (0.5, 1.0)
 class HeuristicMind:
     """Goes by word overlap, a few rules about shops, searches and forms, and the person's traits.
 
-    A baseline: it understands no sentence, sees no picture, and knows a site only by the words on it. It finds
-    what is labelled as the task says, and gets lost where a person with common sense would not. The same person,
-    seed and turn give the same decision, everywhere; no model is asked and nothing is kept between calls.
+    A baseline: it understands no sentence, sees no picture, and knows a site only by the words on it. It
+    finds what is labelled as the task says, and gets lost where a person with common sense would not. The same
+    person, seed and turn give the same decision, everywhere; no model is asked, nothing is kept between calls.
     """
 
     async def decide(self, turn: Turn) -> Decision:
@@ -216,4 +216,3 @@ class _Deliberation:
     def _sentiment(self) -> float:
         spent = self._memory.frustration / self._character.endurance
         return round(min(max(0.3 + 0.5 * self._progress - 1.2 * spent, -1.0), 1.0), 2)
-

@@ -35,11 +35,13 @@ next: =next nächst suivant siguiente =more mehr weitere
 accept: accept =agree akzept zustimm einverstand acepto
 terms: =term =terms condition bedingung =agb =cgv policy datenschutz
 legal: privacy imprint impressum legal cookie datenschutz =about =über =uns =us =propos
-legal: shipping versand livraison contact kontakt =help =hilfe =aide career karriere press facebook instagram twitter =faq
+legal: shipping versand livraison contact kontakt =help =hilfe =aide =faq
+legal: career karriere press facebook instagram twitter
 confirm: confirm bestätig success erfolgreich
 language: =language =languages sprach langue idioma
 index: =index =content =contents catalog katalog =overview übersicht =list =module =modules
-index: =all =alle =tous =toutes browse =product =products =shop produkt produit categor kategor =topic =topics =home startseite accueil
+index: =all =alle =tous =toutes browse =product =products =shop produkt produit
+index: categor kategor =topic =topics =home startseite accueil
 submit: =submit =send =save senden absend speicher envoy enregistr valider =apply
 """
 
