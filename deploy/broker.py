@@ -169,6 +169,8 @@ class BrokerServer:
                 retry=Retry(NoBackoff(), 0),
             ) as client,
         ):
+            # INFO is answered while data is still being loaded, PING is not.
+            client.ping()
             return bool(client.info("server").get("process_id") == self.child.pid)
         return False
 

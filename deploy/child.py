@@ -107,10 +107,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self.clear()
-
-    def clear(self) -> None:
-        """Forgets a child that has ended: its pid is another's from now on."""
+        # Its pid is another's from now on.
         self._pid_file.unlink(missing_ok=True)
 
     def stop(self, grace_s: float) -> None:

@@ -19,6 +19,7 @@ _SHOP_HOST = "127.0.0.1"
 #: What a page of the shop takes: long enough for a cancel in mid-run to be one.
 _PAGE_DELAY_S = 0.6
 _SHOP_READY_S = 20
+_LEAVE_S = 2
 #: Columns of what is not read on a terminal.
 _FILE_WIDTH = 120
 
@@ -40,12 +41,14 @@ def demo() -> int:
             went_well = _show(stack, out)
             out.print("\nStopping everything …")
     except StopRequested:
-        went_well = False
+        say("stopped before the demo was through")
+        shutil.rmtree(folder, ignore_errors=True)
+        return 1
     except CANT_RUN as problem:
         say(str(problem))
         went_well = False
     if not went_well:
-        say(f"the demo did not get through; the logs are in {folder / 'logs'}")
+        say(f"the demo did not go as it should; the logs are in {folder / 'logs'}")
         return 1
     shutil.rmtree(folder, ignore_errors=True)
     out.print("Stopped. Keep such a stack running with: understudy up")
@@ -71,5 +74,8 @@ def _show(stack: Stack, out: Console) -> bool:
     job.start()
     stack.supervisor.run(until=lambda: not job.is_alive())
     if stack.supervisor.stop_requested:
+        showing.abandon()
+        # It leaves the terminal in order; but a call that waits must not hold up the stop.
+        job.join(_LEAVE_S)
         raise StopRequested
     return showing.went_well

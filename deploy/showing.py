@@ -2,7 +2,7 @@
 step."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -40,6 +40,10 @@ class _LastLook(Look):
         return True
 
 
+class _Abandoned(Exception):
+    """Nobody wants to see the rest."""
+
+
 class Showing:
     """Shows the job once, on a server that runs, to people who shop in a shop that runs."""
 
@@ -49,6 +53,7 @@ class Showing:
         self._out = out
         self._checks: list[tuple[str, bool]] = []
         self._finished = False
+        self._abandoned = False
 
     @property
     def went_well(self) -> bool:
@@ -60,10 +65,18 @@ class Showing:
         try:
             with self._client:
                 self._show()
+        except _Abandoned:
+            pass
         except UnderstudyError as error:
-            self._out.print(error_view(error))
+            # While everything is being stopped nobody wonders that nothing answers.
+            if not self._abandoned:
+                self._out.print(error_view(error))
         else:
             self._finished = True
+
+    def abandon(self) -> None:
+        """Makes `run`, in another thread, end at its next look."""
+        self._abandoned = True
 
     def _show(self) -> None:
         study_id = self._dispatch()
@@ -72,7 +85,7 @@ class Showing:
             return
         child_id = self._extend(cancelled[0])
         self._step("The others go on to their end")
-        follow(look_at_study(self._client, str(study_id), self._room), self._out, limit_s=_PHASE_LIMIT_S)
+        follow(self._look_at(study_id), self._out, limit_s=_PHASE_LIMIT_S)
         everybody = self._client.participant_list(study_id=study_id, limit=500).items
         waited = self._client.simulation_wait([one.id for one in everybody], timeout=_PHASE_LIMIT_S)
         self._check("simulation_wait knows all of them at their end", waited.ok)
@@ -82,9 +95,15 @@ class Showing:
         self._out.print(participants_table(everybody))
         self._check_ends(everybody, cancelled)
 
-    @property
-    def _room(self) -> int:
-        return room_for_rows(self._out)
+    def _look_at(self, study_id: UUID) -> Callable[[], Look]:
+        look = look_at_study(self._client, str(study_id), room_for_rows(self._out))
+
+        def look_unless_abandoned() -> Look:
+            if self._abandoned:
+                raise _Abandoned
+            return look()
+
+        return look_unless_abandoned
 
     def _dispatch(self) -> UUID:
         self._step(f"{PEOPLE} people are sent into the shop: {TASK}")
@@ -100,7 +119,7 @@ class Showing:
 
     def _cancel_some_in_mid_run(self, study_id: UUID) -> list[Participant]:
         """Those who were cancelled in the middle of their run, as they were right after the answer."""
-        client, look = self._client, look_at_study(self._client, str(study_id), self._room)
+        client, look = self._client, self._look_at(study_id)
         cancelled: list[Participant] = []
         answers: list[CancelEnvelope] = []
 

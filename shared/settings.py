@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.faults import parse
 
 
 class Settings(BaseSettings):
@@ -39,6 +41,8 @@ class Settings(BaseSettings):
     max_additional_steps: int = Field(100, ge=1)
     max_wait_s: float = Field(3600, gt=0)
     max_participants_per_run: int = Field(10_000, ge=1)
+    #: For tests of mishaps: see `shared/faults.py`.
+    faults: str = ""
     #: May participants visit loopback and private addresses?
     allow_private_hosts: bool = False
 
@@ -46,6 +50,12 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """`database_url`, or the SQLite file of `data_dir`."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'understudy.db'}"
+
+    @field_validator("faults")
+    @classmethod
+    def _faults_exist(cls, faults: str) -> str:
+        parse(faults)
+        return faults
 
     @model_validator(mode="after")
     def _lease_outlives_missed_heartbeats(self) -> Self:

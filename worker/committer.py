@@ -1,6 +1,7 @@
 """The committer: one thread per process that writes what its runs hand in, many at a time."""
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
+from shared import faults
 from shared.domain.errors import ServiceUnavailable
 from shared.store.engine import Store
 
@@ -27,6 +29,7 @@ Result = TypeVar("Result")
 class _Write(NamedTuple):
     work: Callable[[Connection], Any]
     done: Future[Any]
+    place: str
 
 
 class Committer:
@@ -43,13 +46,14 @@ class Committer:
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Callable[[Connection], Result]) -> Result:
+    async def write(self, work: Callable[[Connection], Result], place: str) -> Result:
         """The result of `work`, once it is committed. Raises what `work` raised; nothing is stored then.
 
+        `place` is the fault point around it, one of `faults.PLACES`.
         `work` does nothing but SQL: it may be begun more than once. ServiceUnavailable only on `close`.
         """
         done: Future[Result] = Future()
-        self._waiting.put(_Write(work, done))
+        self._waiting.put(_Write(work, done, place))
         return await asyncio.wrap_future(done)
 
     def close(self) -> None:
@@ -72,7 +76,10 @@ class Committer:
 
     def _commit(self, writes: list[_Write]) -> None:
         try:
-            results = self._when_there(lambda connection: [write.work(connection) for write in writes])
+            with contextlib.ExitStack() as points:
+                for write in writes:
+                    points.enter_context(faults.around(write.place))
+                results = self._when_there(lambda connection: [write.work(connection) for write in writes])
         except Exception as error:  # noqa: BLE001 - it belongs to whoever handed in the write
             if len(writes) == 1:
                 writes[0].done.set_exception(error)

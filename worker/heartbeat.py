@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID, uuid4
 
+from shared import faults
 from shared.domain.errors import ServiceUnavailable
 from shared.store import leases, lifecycle
 from shared.store.engine import AnyRow, Store
@@ -90,9 +91,11 @@ class LeaseKeeper:
         self._give_back_unknown(running)
 
     def _renew(self) -> Sequence[AnyRow] | None:
-        if not self._store.write(
-            lambda connection: leases.renew_lease(connection, self._worker_id, self._ttl_s)
-        ):
+        with faults.around("heartbeat.commit"):
+            alive = self._store.write(
+                lambda connection: leases.renew_lease(connection, self._worker_id, self._ttl_s)
+            )
+        if not alive:
             return None
         with self._store.read() as connection:
             return leases.held_by(connection, self._worker_id)

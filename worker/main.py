@@ -9,6 +9,7 @@ from typing import Any, Literal
 from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 
+from shared import faults
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
 from shared.queue.names import Queue
@@ -43,6 +44,7 @@ def run_worker(
 
     `ready_file` is made once messages are consumed.
     """
+    faults.arm(settings.faults)
     name = f"{name}@{socket.gethostname()}"
     app = create_celery(settings.broker_url)
     store = Store(settings.store_url)

@@ -91,7 +91,7 @@ class Run:
 
     async def go(self) -> Ending:
         """Claim and run to the end."""
-        claimed = await self._house.committer.write(self._take)
+        claimed = await self._house.committer.write(self._take, "claim.commit")
         if isinstance(claimed, Ending):
             return claimed
         self.claim = claim = Claim(claimed.row.id, claimed.row.epoch)
@@ -167,7 +167,7 @@ class Run:
     async def _commit(self, claim: Claim, step: Step) -> bool:
         commit = partial(lifecycle.commit_step, claim=claim, step=step, claimed_ms=self._held_ms())
         try:
-            return await self._house.committer.write(commit)
+            return await self._house.committer.write(commit, "step.commit")
         except (ValueError, TypeError, StatementError) as error:
             raise self._broken("made an interaction that cannot be stored", error) from error
 
@@ -176,7 +176,8 @@ class Run:
         return Failed(FailureKind.SIMULATOR_ERROR, f"{type(error).__name__}: {error}")
 
     async def _end(self, end: Callable[..., bool], claim: Claim) -> Ending:
-        ended = await self._house.committer.write(partial(end, claimed_ms=self._held_ms()))
+        end = partial(end, claimed_ms=self._held_ms())
+        ended = await self._house.committer.write(end, "end.commit")
         return Ending.ENDED if ended else await self._let_go(claim)
 
     async def _let_go(self, claim: Claim) -> Ending:
@@ -191,7 +192,7 @@ class Run:
             lifecycle.mark_stopped(connection, [claim.participant_id], held=claim)
             return Ending.STOPPED
 
-        return await self._house.committer.write(give_back)
+        return await self._house.committer.write(give_back, "give_back.commit")
 
     def _held_ms(self) -> int:
         """Milliseconds since this was last asked: how long the row was held since its last write."""

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from uuid import UUID
 
+from shared import faults
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
@@ -53,9 +54,10 @@ class Sweeper:
         max_attempts = self._settings.max_attempts
         lost: list[UUID] = []
         while True:
-            some = self._store.write(
-                lambda connection: lifecycle.recover_lost(connection, max_attempts, LIMIT)
-            )
+            with faults.around("recover.commit"):
+                some = self._store.write(
+                    lambda connection: lifecycle.recover_lost(connection, max_attempts, LIMIT)
+                )
             lost += some
             if len(some) < LIMIT:
                 return lost
@@ -94,6 +96,7 @@ class Sweeper:
 def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     """Sweep every `sweep_interval_s` until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    faults.arm(settings.faults)
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())

@@ -10,6 +10,7 @@ from celery.app.task import Task
 from celery.exceptions import Ignore, Reject
 from celery.worker.control import control_command
 
+from shared import faults
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 from shared.queue.publisher import BROKER_ERRORS
 from shared.store import lifecycle
@@ -67,7 +68,8 @@ def register_stop(app: Celery, store: Store) -> None:
     def stop(participant_id: str, run_task_id: str) -> None:
         app.control.revoke(run_task_id)
         id_ = UUID(participant_id)
-        store.write(lambda connection: lifecycle.mark_stopped(connection, [id_]))
+        with faults.around("stop.commit"):
+            store.write(lambda connection: lifecycle.mark_stopped(connection, [id_]))
 
 
 def quiet_revokes() -> None:

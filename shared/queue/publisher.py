@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
+from shared import faults
 from shared.domain.errors import ServiceUnavailable
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK, Queue
 from shared.store import dispatch
@@ -52,9 +53,12 @@ class Publisher:
         With `republish_before_s`, also those sent longer ago than that. Two callers never send the same one.
         Raises ServiceUnavailable when the store is away; messages that the broker does not take stay owed.
         """
-        messages = self._store.write(
-            lambda connection: dispatch.own_messages(connection, ids, republish_before_s=republish_before_s)
-        )
+        with faults.around("run_message.own"):
+            messages = self._store.write(
+                lambda connection: dispatch.own_messages(
+                    connection, ids, republish_before_s=republish_before_s
+                )
+            )
         unsent = deque(messages)
         try:
             with self._celery.producer_pool.acquire(block=True) as producer:
@@ -120,7 +124,8 @@ class Publisher:
     def _abort_turn(self, ids: Sequence[UUID]) -> bool:
         try:
             names = [str(id_) for id_ in ids]
-            self._celery.control.broadcast(ABORT_COMMAND, arguments={"participant_ids": names})
+            with faults.around("abort.send"):
+                self._celery.control.broadcast(ABORT_COMMAND, arguments={"participant_ids": names})
         except BROKER_ERRORS as error:
             log.warning("the broker does not take aborts (%s); heartbeats will carry them", error)
             return False
@@ -142,10 +147,13 @@ class Publisher:
         return True
 
     def _send_run(self, message: RunMessage, producer: Any) -> None:
-        self._send(RUN_TASK, message, message.task_id, message.queue, producer)
+        with faults.around("run_message.send"):
+            self._send(RUN_TASK, message, message.task_id, message.queue, producer)
 
     def _send_stop(self, message: RunMessage, producer: Any) -> None:
-        self._send(STOP_TASK, message, f"{message.task_id}.stop", Queue.CONTROL, producer, message.task_id)
+        id_ = f"{message.task_id}.stop"
+        with faults.around("stop_task.send"):
+            self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
 
     def _send(self, task: str, message: RunMessage, id_: str, queue: str, producer: Any, *more: str) -> None:
         self._celery.send_task(

@@ -269,6 +269,19 @@ class Event(SQLModel, table=True):
     at: datetime = _moment()
 
 
+class Idempotency(SQLModel, table=True):
+    """What a dispatch with an Idempotency-Key answered, kept for a day."""
+
+    __table_args__ = (Index("ix_idempotency_created", "created_at"),)
+    workspace_id: UUID = Field(primary_key=True, foreign_key="workspace.id")
+    path: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    #: Of the parsed request: repeating a key with another one is a mistake.
+    request_hash: str
+    answer: dict[str, Any] = _json()
+    created_at: datetime = _moment()
+
+
 class Tables:
     """The tables under short names; `Tables.participant.c.status` is a column."""
 
@@ -284,6 +297,7 @@ class Tables:
     interaction: ClassVar[Table]
     checkpoint: ClassVar[Table]
     event: ClassVar[Table]
+    idempotency: ClassVar[Table]
 
 
 for _name, _table in SQLModel.metadata.tables.items():

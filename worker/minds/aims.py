@@ -16,8 +16,8 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
-    r"\b(?:stop|quit|cease|don['\u2019]?t|do not|never|avoid|without|no longer|no more|instead of|forget|ignore|"
-    r"rather than|not|nicht|kein\w*|ohne|hör\w* auf|statt|ne pas|sans|arrête\w*)\b(.*)",
+    r"\b(?:stop|quit|cease|don['\u2019]?t|do not|never|avoid|without|no longer|no more|instead of|forget|"
+    r"ignore|rather than|not|nicht|kein\w*|ohne|hör\w* auf|statt|ne pas|sans|arrête\w*)\b(.*)",
     re.IGNORECASE,
 )
 _END = re.compile(

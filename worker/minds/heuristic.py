@@ -23,8 +23,8 @@ class HeuristicMind:
     """Goes by word overlap, a few rules about shops, searches and forms, and the person's traits.
 
     A baseline: it understands no sentence, sees no picture, and knows a site only by the words on it. It
-    finds what is labelled as the task says, and gets lost where a person with common sense would not. The same
-    person, seed and turn give the same decision, everywhere; no model is asked, nothing is kept between calls.
+    finds what is labelled as the task says, and gets lost where a person with common sense would not. The
+    same person, seed and turn give the same decision everywhere; no model is asked, nothing is kept.
     """
 
     async def decide(self, turn: Turn) -> Decision:

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -52,22 +52,22 @@ class Thing(NamedTuple):
     read: Reading
 
 
-@dataclass(slots=True)
+@dataclass
 class FormView:
-    """The elements of one form."""
+    """The elements of one form. Complete before anything is asked of it."""
 
     fields: list[Thing]
     buttons: list[Thing]
 
-    @property
+    @cached_property
     def concepts(self) -> frozenset[str]:
         return frozenset().union(*(thing.read.concepts for thing in (*self.fields, *self.buttons)))
 
-    @property
+    @cached_property
     def typed(self) -> list[Thing]:
         return [thing for thing in self.fields if thing.element.kind in ("text", "textarea")]
 
-    @property
+    @cached_property
     def purpose(self) -> str:
         """language, search, subscribe, login, order or details."""
         typed, said = self.typed, self.concepts

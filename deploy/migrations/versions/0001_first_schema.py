@@ -41,6 +41,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("workspace_id", "alias", name="uq_ask_alias"),
     )
     op.create_table(
+        "idempotency",
+        sa.Column("workspace_id", sa.Uuid(), nullable=False),
+        sa.Column("path", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("request_hash", sa.String(), nullable=False),
+        sa.Column("answer", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["workspace_id"],
+            ["workspace.id"],
+        ),
+        sa.PrimaryKeyConstraint("workspace_id", "path", "key"),
+    )
+    op.create_index("ix_idempotency_created", "idempotency", ["created_at"], unique=False)
+    op.create_table(
         "person",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
@@ -310,6 +325,8 @@ def downgrade() -> None:
     op.drop_table("study")
     op.drop_index("ix_person_created", table_name="person")
     op.drop_table("person")
+    op.drop_index("ix_idempotency_created", table_name="idempotency")
+    op.drop_table("idempotency")
     op.drop_table("ask")
     op.drop_table("workspace")
     op.drop_index(op.f("ix_lease_expires_at"), table_name="lease")

@@ -1,0 +1,546 @@
+"""The web environment against a real server that misbehaves in every way it can, on loopback."""
+
+import asyncio
+import gzip
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from shared.domain.simulation import Action, Observation
+from tests.servers import serve_in_thread
+from worker.environments import EnvironmentUnreachable, transport
+from worker.environments.transport import is_public
+from worker.environments.web import WebEnvironment
+
+HOME = """
+<title>Home</title><h1>Welcome</h1><a href="/other#part">Other</a>
+<form action="/sent" method="post"><label>Note <input name="note"></label><input type="hidden" name="h" value="1">
+<label>Box <input type="checkbox" name="box"></label>
+<label>Pick <select name="pick"><option>a<option>b</select></label><button>Send</button></form>
+<form action="/echo"><label>Word <input name="word"></label></form>
+<form action="/echo"><select name="auto" onchange="this.form.submit()"><option>one<option>two</select></form>
+"""
+
+
+class Nasty:
+    """An ASGI site. Keeps what it was asked for, and what became of connections."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.hung = threading.Event()
+        self.dropped = threading.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        path = scope["path"]
+        self.requests.append(f"{scope['method']} {path}")
+        self.bodies.append(body)
+        self.headers.append({key.decode(): value.decode("latin-1") for key, value in scope["headers"]})
+        query = scope["query_string"].decode()
+
+        async def answer(
+            content: str | bytes, status: int = 200, kind: str = "text/html; charset=utf-8", **headers: str
+        ) -> None:
+            listed = [(b"content-type", kind.encode())] if kind else []
+            listed += [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
+            await send({"type": "http.response.start", "status": status, "headers": listed})
+            content = content.encode() if isinstance(content, str) else content
+            await send({"type": "http.response.body", "body": content})
+
+        async def forever(part: bytes) -> None:
+            self.hung.set()
+            while True:
+                try:
+                    message = await asyncio.wait_for(receive(), 0.01)
+                except TimeoutError:
+                    if part:
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+                    continue
+                assert message["type"] == "http.disconnect"
+                self.dropped.set()
+                return
+
+        match path:
+            case "/":
+                await answer(HOME)
+            case "/other":
+                await answer("<title>Other</title><a href='/'>Home</a>")
+            case "/sent" if scope["method"] == "POST":
+                await answer("", 303, location=f"/echo?{body.decode()}")
+            case "/plain-post":
+                await answer(f"<title>Got {scope['method']}</title><a href='/other'>Other</a>")
+            case "/keep-post":
+                await answer("", 307, location="/plain-post")
+            case "/echo":
+                await answer(f"<title>Echo</title><p>{query}</p>")
+            case "/cookie":
+                await answer("<p>set", set_cookie="taste=sweet; Path=/; Max-Age=100; HttpOnly")
+            case "/tray":
+                await answer(f"<p>cookies: {self.headers[-1].get('cookie', 'none')}")
+            case "/jar":
+                await answer("<p>" + "x", set_cookie="big=" + "x" * 5_000)
+            case "/loop":
+                await answer("", 302, location=f"/loop?{query}x")
+            case "/away":
+                await answer("", 302, location=query)
+            case "/refresh":
+                await answer("<meta http-equiv=refresh content='0; url=/other'>")
+            case "/huge":
+                await answer("<title>Huge</title><p>" + "word " * 1_000_000)
+            case "/bomb":
+                await answer(gzip.compress(b"<p>boom " + b"z" * 100_000_000), content_encoding="gzip")
+            case "/zipped":
+                await answer(gzip.compress(b"<title>Zipped</title>"), content_encoding="gzip")
+            case "/garbled":
+                await answer(b"no gzip", content_encoding="gzip")
+            case "/brotli":
+                await answer(b"\x01\x02", content_encoding="br")
+            case "/error":
+                await answer("<title>Oops</title><a href='/'>Home</a>", 500)
+            case "/file":
+                await answer(b"\x00\x01" * 1_000, kind="application/pdf")
+            case "/text":
+                await answer("plain <b>words</b>", kind="text/plain")
+            case "/empty":
+                await answer("", 204)
+            case "/nul":
+                await answer(b"<title>N\x00ul</title><p>a\x00b &#0; &#xd800; <a href='/\x00x'>l\x00</a>")
+            case "/latin":
+                await answer("<p>caf\xe9 \x80".encode("latin-1"), kind="text/html; charset=latin-1")
+            case "/meta":
+                await answer("<meta charset=koi8-r><p>Привет".encode("koi8-r"), kind="text/html")
+            case "/bad-charset":
+                await answer("<p>still read é", kind="text/html; charset=zip")
+            case "/broken-utf":
+                await answer(b"<p>\xff\xfe\xfa broken \xc3")
+            case "/cut":
+                await send(
+                    {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"99")]}
+                )
+                await send({"type": "http.response.body", "body": b"<p>begun"})
+            case "/silent":
+                await forever(b"")
+            case "/endless":
+                headers = [(b"content-type", b"text/html")]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await forever(b"<p>more")
+            case _:
+                await answer("<title>Not found</title><a href='/'>Home</a>", 404)
+
+
+@pytest.fixture
+def site() -> Nasty:
+    return Nasty()
+
+
+@pytest.fixture
+def url(site: Nasty) -> Iterator[str]:
+    with serve_in_thread(site) as address:
+        yield address
+
+
+def visit(
+    start: str, walk: Callable[[WebEnvironment], Awaitable[Any]], *, private: bool = True, **settings: Any
+) -> Any:
+    """Open an environment at `start`, walk, close. Whatever is left open is a failure."""
+
+    async def go() -> Any:
+        environment = WebEnvironment(
+            {"environment": "web", "url": start}, allow_private_hosts=private, **settings
+        )
+        try:
+            await environment.open()
+            return await walk(environment)
+        finally:
+            await environment.close()
+            await environment.close()
+
+    return asyncio.run(go())
+
+
+def see(start: str, **settings: Any) -> Observation:
+    async def look(environment: WebEnvironment) -> Observation:
+        json.dumps(environment.snapshot())
+        return environment.observe()
+
+    return visit(start, look, **settings)
+
+
+def number(environment: WebEnvironment, label: str) -> int:
+    return next(element.number for element in environment.observe().elements if element.label == label)
+
+
+async def do(
+    environment: WebEnvironment, kind: str, label: str = "", value: str | None = None
+) -> Observation:
+    await environment.act(Action(kind, number(environment, label) if label else None, label, value))
+    return environment.observe()
+
+
+def test_a_walk_through_links_forms_and_back(url: str, site: Nasty) -> None:
+    async def walk(environment: WebEnvironment) -> None:
+        seen = await do(environment, "follow", "Other")
+        assert (seen.title, seen.url, seen.status) == ("Other", f"{url}/other#part", 200)
+        assert (await do(environment, "back")).title == "Home"
+        await do(environment, "fill", "Note", "a&b é")
+        await do(environment, "check", "Box")
+        seen = await do(environment, "choose", "Pick", "b")
+        assert [element.value for element in seen.elements[1:4]] == ["a&b é", "on", "b"]
+        seen = await do(environment, "press", "Send")
+        assert seen.title == "Echo"
+        assert seen.problem == ""
+        assert parse_qs(seen.text) == {"note": ["a&b é"], "h": ["1"], "box": ["on"], "pick": ["b"]}
+        assert site.headers[-2]["referer"] == url
+        # The answer to a form is a page of its own; what was sent is not sent again.
+        assert (await do(environment, "back")).title == "Home"
+        assert (await do(environment, "back")).problem == "There is no page to go back to."
+        assert site.requests.count("POST /sent") == 1
+        await do(environment, "fill", "Word", "enter")
+        assert (await do(environment, "press", "Word")).text == "word=enter"
+        await do(environment, "back")
+        assert (await do(environment, "choose", "auto", "two")).text == "auto=two"
+
+    visit(url, walk)
+
+
+def test_what_does_not_fit_is_a_problem_and_changes_nothing(url: str, site: Nasty) -> None:
+    async def walk(environment: WebEnvironment) -> None:
+        before = environment.observe()
+        for action in (
+            Action("follow", 99),
+            Action("follow", None),
+            Action("fill", 1, value="x"),
+            Action("choose", number(environment, "Pick"), value="z"),
+            Action("press", 1),
+            Action("dance", 1),
+        ):
+            await environment.act(action)
+            seen = environment.observe()
+            assert seen.problem, action
+            assert (seen.url, seen.elements) == (before.url, before.elements)
+        for kind in ("wait", "finish", "give_up"):
+            await environment.act(Action(kind))
+            assert environment.observe() == before
+
+    visit(url, walk)
+    assert site.requests == ["GET /"]
+
+
+def test_a_post_is_never_repeated_by_going_back(url: str, site: Nasty) -> None:
+    async def walk(environment: WebEnvironment) -> None:
+        await environment._go(transport_visit(f"{url}/keep-post"))
+        assert environment.observe().title == "Got POST"
+        await do(environment, "follow", "Other")
+        assert (await do(environment, "back")).title == "Home"
+
+    def transport_visit(address: str) -> Any:
+        from worker.environments.forms import Visit
+
+        return Visit(address, "POST", b"x=1", "application/x-www-form-urlencoded")
+
+    visit(url, walk)
+    assert site.requests == ["GET /", "POST /keep-post", "POST /plain-post", "GET /other", "GET /"]
+    assert site.bodies[1:3] == [b"x=1", b"x=1"]
+
+
+def test_a_snapshot_brings_back_everything_and_sends_nothing(url: str, site: Nasty) -> None:
+    async def walk(environment: WebEnvironment) -> tuple[dict[str, Any], Observation]:
+        await environment._follow(f"{url}/other")
+        await environment._follow(f"{url}/")
+        await do(environment, "fill", "Note", "half done")
+        await do(environment, "check", "Box")
+        await do(environment, "choose", "Pick", "b")
+        await environment.act(Action("follow", 99))
+        return json.loads(json.dumps(environment.snapshot())), environment.observe()
+
+    snapshot, seen = visit(f"{url}/cookie", walk)
+    asked = len(site.requests)
+
+    async def go_on() -> None:
+        environment = WebEnvironment({"url": "http://unused.test/"}, allow_private_hosts=True)
+        await environment.restore(snapshot)
+        assert environment.observe() == seen
+        assert json.loads(json.dumps(environment.snapshot())) == snapshot
+        assert len(site.requests) == asked
+        assert parse_qs((await do(environment, "press", "Send")).text)["note"] == ["half done"]
+        assert (await do(environment, "back")).title == "Home"
+        assert (await do(environment, "back")).title == "Other"
+        await environment._follow(f"{url}/tray")
+        assert environment.observe().text == "cookies: taste=sweet"
+        await environment.close()
+
+    asyncio.run(go_on())
+
+
+def test_a_page_that_answered_a_form_is_restored_without_sending_it(url: str, site: Nasty) -> None:
+    async def walk(environment: WebEnvironment) -> dict[str, Any]:
+        await do(environment, "fill", "Note", "once")
+        await do(environment, "press", "Send")
+        return json.loads(json.dumps(environment.snapshot()))
+
+    snapshot = visit(url, walk)
+
+    async def look() -> str:
+        environment = WebEnvironment({"url": url}, allow_private_hosts=True)
+        await environment.restore(snapshot)
+        await environment.close()
+        return environment.observe().title
+
+    assert asyncio.run(look()) == "Echo"
+    assert site.requests == ["GET /", "POST /sent", "GET /echo"]
+
+
+def test_cookies_are_each_participants_own(url: str) -> None:
+    async def walk(environment: WebEnvironment) -> str:
+        await environment._follow(f"{url}/jar")
+        await environment._follow(f"{url}/tray")
+        return environment.observe().text
+
+    assert visit(f"{url}/cookie", walk) == "cookies: taste=sweet"
+    assert see(f"{url}/tray").text == "cookies: none"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "problem", "text"),
+    [
+        ("/error", 500, "500 Internal Server Error", "Home"),
+        ("/missing", 404, "404 Not Found", "Home"),
+        ("/file", 200, "a file (application/pdf)", ""),
+        ("/text", 200, "", "plain <b>words</b>"),
+        ("/empty", None, "Nothing happened", ""),
+        ("/garbled", 200, "garbled", ""),
+        ("/brotli", 200, "garbled", ""),
+        ("/zipped", 200, "", ""),
+        ("/refresh", 200, "", "Home"),
+        ("/latin", 200, "", "café €"),
+        ("/meta", 200, "", "Привет"),
+        ("/bad-charset", 200, "", "still read é"),
+        ("/broken-utf", 200, "", "\ufffd\ufffd\ufffd broken \ufffd"),
+    ],
+)
+def test_whatever_answers_is_a_page(url: str, path: str, status: int, problem: str, text: str) -> None:
+    seen = see(url + path)
+    assert seen.status == status
+    assert problem in seen.problem
+    assert bool(problem) == bool(seen.problem)
+    assert seen.text == text
+
+
+def test_no_more_is_read_than_is_looked_at(url: str) -> None:
+    assert len(see(f"{url}/huge").text) <= 20_000
+    assert see(f"{url}/bomb").text.startswith("boom zzz")
+
+
+def test_what_cannot_be_stored_is_not_seen(url: str) -> None:
+    seen = see(f"{url}/nul")
+    assert (seen.title, seen.text) == ("Nul", "ab \ufffd \ufffd l")
+    assert "\x00" not in str(seen)
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ("{url}/loop", "too many redirects"),
+        ("{url}/away?ftp://files.test/x", "not one of a web page"),
+        ("{url}/away?http://[broken", "makes no sense"),
+        ("{url}/away?javascript:alert(1)", "not one of a web page"),
+        ("{url}/away?http://nowhere.invalid/", "no site at this address"),
+        ("{url}/cut", "broke off"),
+        ("http://127.0.0.1:1/", "could not be reached"),
+        ("https://127.0.0.1:{port}/", "not secure"),
+        ("file:///etc/passwd", "not one of a web page"),
+        ("http://", "not one of a web page"),
+        ("no address at all", "not one of a web page"),
+        ("http://ex ample.test/", "no sense|no site|not one of"),
+        ("", "no url"),
+        (None, "no url"),
+    ],
+)
+def test_a_place_that_cannot_be_entered_is_unreachable(url: str, start: str | None, says: str) -> None:
+    async def nowhere(host: str, port: int) -> list[str]:
+        raise OSError(f"{host}:{port} is not known")
+
+    address = start.format(url=url, port=url.rsplit(":", 1)[1]) if start else start
+    with pytest.raises(EnvironmentUnreachable, match=says):
+        see(address, resolver=nowhere)  # type: ignore[arg-type]
+
+
+def test_a_dead_end_later_is_a_page_to_go_back_from(url: str) -> None:
+    async def walk(environment: WebEnvironment) -> None:
+        for path, problem in (
+            ("/loop", "circles"),
+            ("/cut", "broke off"),
+            ("/away?gopher://x/", "not one of"),
+        ):
+            await environment._follow(url + path)
+            seen = environment.observe()
+            assert problem in seen.problem
+            assert (seen.status, seen.elements, seen.text) == (None, (), "")
+            json.dumps(environment.snapshot())
+            assert (await do(environment, "back")).title == "Home"
+        await environment._follow(f"{url}/empty")
+        assert environment.observe().problem == "Nothing happened."
+        assert environment.observe().title == "Home"
+
+    visit(url, walk)
+
+
+@pytest.mark.parametrize("path", ["/silent", "/endless"])
+def test_an_aborted_step_closes_its_connection_at_once(url: str, site: Nasty, path: str) -> None:
+    async def walk(environment: WebEnvironment) -> None:
+        before = environment.snapshot()
+        step = asyncio.create_task(environment._follow(url + path))
+        assert await asyncio.to_thread(site.hung.wait, 10)
+        step.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await step
+        # Before close(): it is the abort that hangs up.
+        assert await asyncio.to_thread(site.dropped.wait, 10)
+        assert environment.snapshot() == before
+        assert (await do(environment, "follow", "Other")).title == "Other"
+
+    visit(url, walk)
+
+
+def test_an_aborted_tls_handshake_closes_its_connection_at_once() -> None:
+    async def go() -> None:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            begun.set()
+            while await reader.read(1_000):
+                pass
+            ended.set()
+            writer.close()
+
+        server = await asyncio.start_server(mute, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        environment = WebEnvironment({"url": f"https://127.0.0.1:{port}/"}, allow_private_hosts=True)
+        step = asyncio.create_task(environment.open())
+        await asyncio.wait_for(begun.wait(), 10)
+        step.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await step
+        await asyncio.wait_for(ended.wait(), 10)
+        await environment.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(go())
+
+
+def test_three_hundred_at_once_do_not_wait_for_each_other(url: str) -> None:
+    async def one() -> str:
+        environment = WebEnvironment({"url": url}, allow_private_hosts=True)
+        await environment.open()
+        seen = await do(environment, "follow", "Other")
+        await environment.close()
+        return seen.title
+
+    async def everybody() -> list[str]:
+        return await asyncio.gather(*(one() for _ in range(300)))
+
+    assert set(asyncio.run(everybody())) == {"Other"}
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("::ffff:93.184.216.34", True),
+        ("64:ff9b::5db8:d822", True),
+        *(
+            (address, False)
+            for address in (
+                "127.0.0.1 127.8.8.8 0.0.0.0 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 224.0.0.1 "
+                "240.0.0.1 255.255.255.255 192.0.2.1 198.18.0.1 ::1 :: fe80::1 fc00::1 fec0::1 ff02::1 2001:db8::1 "
+                "::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: 2002:a00:1::"
+            ).split()
+        ),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "127.0.0.1",
+        "2130706433",
+        "0177.0.0.1",
+        "0x7f.1",
+        "127.1",
+        "[::1]",
+        "[::ffff:7f00:1]",
+        "0",
+    ],
+)
+def test_private_hosts_are_refused_however_they_are_written(url: str, site: Nasty, host: str) -> None:
+    with pytest.raises(EnvironmentUnreachable, match="must not be visited|no site at this address"):
+        see(f"http://{host}:{url.rsplit(':', 1)[1]}/", private=False)
+    assert site.requests == []
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1", "10.0.0.1"], ["169.254.169.254"]])
+def test_a_name_that_resolves_to_private_addresses_is_refused(
+    url: str, site: Nasty, addresses: list[str]
+) -> None:
+    async def resolver(host: str, port: int) -> list[str]:
+        return addresses
+
+    with pytest.raises(EnvironmentUnreachable, match=r"public\.test is a private address"):
+        see(f"http://public.test:{url.rsplit(':', 1)[1]}/", private=False, resolver=resolver)
+    assert site.requests == []
+
+
+def test_the_address_checked_is_the_address_connected_to(
+    url: str, site: Nasty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked twice, the resolver would give another address: one look-up a connection, and nobody looks again."""
+    monkeypatch.setattr(transport, "is_public", lambda address: address == "127.0.0.1")
+    answers = iter([["10.0.0.1", "127.0.0.1"], ["10.0.0.1"]])
+    port = url.rsplit(":", 1)[1]
+
+    async def resolver(host: str, port: int) -> list[str]:
+        return next(answers)
+
+    async def walk(environment: WebEnvironment) -> None:
+        assert (await do(environment, "follow", "Other")).title == "Other"
+        await environment._follow(f"http://rebound.test:{port}/")
+        assert "rebound.test is a private address" in environment.observe().problem
+
+    visit(f"http://name.test:{port}/", walk, private=False, resolver=resolver)
+    assert site.requests == ["GET /", "GET /other"]
+    assert site.headers[0]["host"] == f"name.test:{port}"
+
+
+def test_every_redirect_is_checked(url: str, site: Nasty, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "is_public", lambda address: address == "127.0.0.1")
+    with pytest.raises(EnvironmentUnreachable, match=r"127\.0\.0\.2 is a private address"):
+        see(f"{url}/away?http://127.0.0.2:{url.rsplit(':', 1)[1]}/", private=False)
+    assert site.requests == ["GET /away"]
+
+
+def test_proxies_of_the_surroundings_are_not_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert see(url).title == "Home"
