@@ -16,6 +16,7 @@ from api.rest.gate import Gate
 from api.rest.inputs import check_query
 from api.service import Service
 from api.service.waiting import WaitRoom
+from shared import faults
 from shared.envelopes import ErrorBody
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def serve(settings: Settings, host: str, port: int) -> None:
     """Answer requests until SIGTERM or SIGINT."""
+    faults.arm(settings.faults)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvicorn.run(
         create_app(settings),

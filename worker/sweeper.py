@@ -13,7 +13,7 @@ from shared.queue.celery import create_celery
 from shared.queue.names import Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.settings import Settings
-from shared.store import dispatch, leases, lifecycle
+from shared.store import Connection, dispatch, idempotency, leases, lifecycle
 from shared.store.engine import Store
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Sweeper:
             log.warning("took %d participants from lost workers", len(lost))
             # Those that failed are terminal: somebody may be waiting for them.
             self._notifier.publish_soon(lost)
-        self._store.write(lambda connection: leases.forget_dead(connection, FORGET_LEASE_AFTER_S))
+        self._store.write(_forget_old)
 
     def _recover(self) -> list[UUID]:
         max_attempts = self._settings.max_attempts
@@ -91,6 +91,11 @@ class Sweeper:
             if ids and self._publisher.queue_depth(queue) == 0:
                 sent = self._publisher.dispatch(ids, republish_before_s=after_s)
                 log.info("sent %d run messages again to %s", sent, queue)
+
+
+def _forget_old(connection: Connection) -> None:
+    leases.forget_dead(connection, FORGET_LEASE_AFTER_S)
+    idempotency.forget_old(connection)
 
 
 def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BeforeValidator
 
 from api.service import Service
@@ -64,4 +64,13 @@ IdInQuery = Annotated[str | None, Query(max_length=MAX_ID_LENGTH, description="U
 Limit = Annotated[int, BeforeValidator(_whole_number), Query(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
 Flag = Annotated[bool, BeforeValidator(_flag), Query()]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="Repeat a request with the same key, and it is done once. Kept for 24 hours.",
+    ),
+]
 View = Literal["summary", "full", "per_participant"]

@@ -15,11 +15,12 @@ from api.requests import (
     StudyRunRequest,
     WaitRequest,
 )
+from api.requests import Request as Body
 from api.rest.errors import ClientGone
-from api.rest.inputs import IdInPath, TheService, Workspace
+from api.rest.inputs import IdempotencyKey, IdInPath, TheService, Workspace
 from api.service import Service
 from api.service.cancel import cancel
-from api.service.dispatching import extend, find_dispatched, run_study
+from api.service.dispatching import Once, extend, find_dispatched, run_study
 from api.service.response import answer, answer_when_done, timeout_of
 from shared.domain.cancellation import GivenScope, parse_scope
 from shared.domain.errors import ERROR_RULES
@@ -31,7 +32,7 @@ Result = TypeVar("Result")
 
 _Answers: TypeAlias = dict[int | str, dict[str, Any]]
 #: What these endpoints answer besides their usual status: whatever fails has the same form.
-_FAILURES: _Answers = {code: {"model": RunFailure} for code in (400, 401, 404, 413, 422, 500, 503)}
+_FAILURES: _Answers = {code: {"model": RunFailure} for code in (400, 401, 404, 409, 413, 422, 500, 503)}
 DISPATCH_ANSWERS: _Answers = {200: {"model": RunStudyResponse}, **_FAILURES}
 WAIT_ANSWERS: _Answers = {202: {"model": RunStudyResponse}, **_FAILURES}
 
@@ -53,6 +54,10 @@ class Caller(NamedTuple):
         timed_out = ERROR_RULES["wait_timeout"].http_status
         self.response.status_code = 200 if isinstance(result, RunSuccess) else timed_out
         return result
+
+    def once(self, key: str | None, body: Body) -> Once | None:
+        """How a repetition of this request is known; None without a key."""
+        return None if key is None else Once.of(self.request.url.path, key, body)
 
     async def _while_connected(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The result of `work`; it is cancelled, and ClientGone raised, when the client goes away."""
@@ -81,10 +86,13 @@ TheCaller = Annotated[Caller, Depends(_caller)]
 
 
 @router.post("/studies/{study_id}/run", status_code=202, summary="study_run", responses=DISPATCH_ANSWERS)
-async def study_run(study_id: IdInPath, body: StudyRunRequest, caller: TheCaller) -> RunStudyResponse:
+async def study_run(
+    study_id: IdInPath, body: StudyRunRequest, caller: TheCaller, key: IdempotencyKey = None
+) -> RunStudyResponse:
     """Create one participant per person and have them run."""
     timeout_s = timeout_of(caller.service, body)
-    dispatch = await asyncio.to_thread(run_study, caller.service, caller.workspace_id, study_id, body)
+    once = caller.once(key, body)
+    dispatch = await asyncio.to_thread(run_study, caller.service, caller.workspace_id, study_id, body, once)
     return await caller.answered(dispatch, timeout_s, wait=body.wait)
 
 
@@ -113,9 +121,11 @@ def participant_cancel(
 
 
 @router.post("/simulations/extend", status_code=202, summary="simulation_extend", responses=DISPATCH_ANSWERS)
-async def simulation_extend(body: ExtendRequest, caller: TheCaller) -> RunStudyResponse:
+async def simulation_extend(
+    body: ExtendRequest, caller: TheCaller, key: IdempotencyKey = None
+) -> RunStudyResponse:
     """Have a new participant go on where a terminal one ended; the source stays as it is."""
-    return await _extend(body.participant_id, body, caller)
+    return await _extend(body.participant_id, body, caller, key)
 
 
 @router.post(
@@ -125,15 +135,19 @@ async def simulation_extend(body: ExtendRequest, caller: TheCaller) -> RunStudyR
     responses=DISPATCH_ANSWERS,
 )
 async def participant_extend(
-    participant_id: IdInPath, caller: TheCaller, body: ExtendOptions | None = None
+    participant_id: IdInPath,
+    caller: TheCaller,
+    body: ExtendOptions | None = None,
+    key: IdempotencyKey = None,
 ) -> RunStudyResponse:
     """`simulation_extend` with this participant as its source."""
-    return await _extend(participant_id, body or ExtendOptions(), caller)
+    return await _extend(participant_id, body or ExtendOptions(), caller, key)
 
 
-async def _extend(source: str, options: ExtendOptions, caller: Caller) -> RunStudyResponse:
+async def _extend(source: str, options: ExtendOptions, caller: Caller, key: str | None) -> RunStudyResponse:
     timeout_s = timeout_of(caller.service, options)
-    dispatch = await asyncio.to_thread(extend, caller.service, caller.workspace_id, source, options)
+    once = caller.once(key, options)
+    dispatch = await asyncio.to_thread(extend, caller.service, caller.workspace_id, source, options, once)
     return await caller.answered(dispatch, timeout_s, wait=options.wait)
 
 

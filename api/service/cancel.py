@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from api.service import Service
+from shared import faults
 from shared.domain.cancellation import ALREADY_TERMINAL, CancelPlan, GivenScope, Skip, plan_cancellation
 from shared.domain.errors import NotFound, ServiceUnavailable, UnderstudyError
 from shared.domain.ids import Kind
@@ -74,7 +75,8 @@ def _cancel_all(
 
 
 def _cancel_some(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
-    return service.store.write(lambda connection: lifecycle.cancel(connection, workspace_id, ids))
+    with faults.around("cancel.commit"):
+        return service.store.write(lambda connection: lifecycle.cancel(connection, workspace_id, ids))
 
 
 def _one_by_one(

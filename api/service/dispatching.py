@@ -3,26 +3,45 @@
 Each commits first and publishes behind the answer: what is answered is dispatched, whatever the broker does.
 """
 
+import hashlib
 import secrets
+from collections.abc import Callable
+from typing import NamedTuple, Self
 from uuid import UUID
 
-from api.requests import ExtendOptions, StudyRunRequest
+from api.requests import ExtendOptions, Request, StudyRunRequest
 from api.service import Service
+from shared import faults
 from shared.domain.errors import NotFound, ValidationError
 from shared.domain.extension import plan_extension, source_not_terminal
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.envelopes import Dispatch
-from shared.store import Connection, dispatch, participants, people, studies
+from shared.store import Connection, dispatch, idempotency, participants, people, studies
 from shared.store.aliases import find
 
 DEFAULT_MAX_INTERACTIONS = 20
 
 
-def run_study(service: Service, workspace_id: UUID, study_ref: str, request: StudyRunRequest) -> Dispatch:
+class Once(NamedTuple):
+    """What makes a repeated dispatch known: its path, its Idempotency-Key, and what was asked for."""
+
+    path: str
+    key: str
+    request_hash: str
+
+    @classmethod
+    def of(cls, path: str, key: str, request: Request) -> Self:
+        return cls(path, key, hashlib.sha256(request.model_dump_json().encode()).hexdigest())
+
+
+def run_study(
+    service: Service, workspace_id: UUID, study_ref: str, request: StudyRunRequest, once: Once | None = None
+) -> Dispatch:
     """Make one participant per person, in one transaction, and have them run.
 
-    Raises NotFound, ValidationError.
+    With `once`, a repeated request is answered with what the first one made. Raises NotFound,
+    ValidationError, and Conflict when the key was used for something else.
     """
     seed = secrets.randbits(31) if request.seed is None else request.seed
 
@@ -50,9 +69,33 @@ def run_study(service: Service, workspace_id: UUID, study_ref: str, request: Stu
             max_interactions=max_interactions,
         )
 
-    made = service.store.write(create)
-    service.publisher.dispatch_soon(made.participant_ids)
-    return made
+    return _dispatch_once(service, workspace_id, create, once, "run.commit")
+
+
+def _dispatch_once(
+    service: Service,
+    workspace_id: UUID,
+    create: Callable[[Connection], Dispatch],
+    once: Once | None,
+    place: str,
+) -> Dispatch:
+    """Commit what `create` makes, or find what it made before; then have its messages published."""
+
+    def work(connection: Connection) -> Dispatch:
+        if once is None:
+            return create(connection)
+        answered = idempotency.find_or_take(connection, workspace_id, *once)
+        if answered is not None:
+            return Dispatch.model_validate(answered)
+        made = create(connection)
+        idempotency.fill(connection, workspace_id, once.path, once.key, made.model_dump(mode="json"))
+        return made
+
+    with faults.around(place):
+        dispatched = service.store.write(work)
+    # Of a repeated one too: whoever died before publishing may have left it to us.
+    service.publisher.dispatch_soon(dispatched.participant_ids)
+    return dispatched
 
 
 def _no_iteration(study_alias: str, iteration_ref: str | None) -> NotFound | ValidationError:
@@ -80,10 +123,13 @@ def _people(
     return ids
 
 
-def extend(service: Service, workspace_id: UUID, source_ref: str, request: ExtendOptions) -> Dispatch:
+def extend(
+    service: Service, workspace_id: UUID, source_ref: str, request: ExtendOptions, once: Once | None = None
+) -> Dispatch:
     """Have a new participant go on where a terminal one ended; the source stays as it is.
 
-    Raises NotFound, ValidationError. Of several extends of one source each makes a participant.
+    Of several extends of one source each makes a participant; with `once`, a repeated request is answered
+    with what the first one made. Raises NotFound, ValidationError, Conflict.
     """
     extension = plan_extension(
         request.additional_steps, request.instruction, service.settings.max_additional_steps
@@ -108,9 +154,7 @@ def extend(service: Service, workspace_id: UUID, source_ref: str, request: Exten
             max_interactions=child.max_interactions,
         )
 
-    made = service.store.write(create)
-    service.publisher.dispatch_soon(made.participant_ids)
-    return made
+    return _dispatch_once(service, workspace_id, create, once, "extend.commit")
 
 
 def find_dispatched(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:

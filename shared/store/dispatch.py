@@ -84,6 +84,7 @@ def insert_participants(
         "dispatch_no": 0,
         "interaction_count": 0,
         "branched_at": 0,
+        "instruction_is_own": False,
         "created_at": _now(connection),
     }
     if rows:
@@ -133,6 +134,7 @@ def branch(
         _p.c.extended_from: _p.c.id,
         _p.c.branched_at: _p.c.interaction_count,
         _p.c.instruction: _p.c.instruction if instruction is None else literal(instruction),
+        _p.c.instruction_is_own: literal(instruction is not None),
         _p.c.created_at: store_clock(),
     }
     source = select(*child.values()).where(

@@ -47,9 +47,7 @@ def find_or_take(
     if used.request_hash != request_hash:
         raise Conflict(
             "This Idempotency-Key was used for another request.",
-            suggestions=(
-                "Use a new key for a new request; repeat a request just as it was.",
-            ),
+            suggestions=("Use a new key for a new request; repeat a request just as it was.",),
         )
     answer: dict[str, Any] = used.answer
     return answer

@@ -64,15 +64,10 @@ def instructions(connection: Connection, participant_id: UUID) -> list[tuple[int
     rows = connection.execute(
         select(_p.c.branched_at, _p.c.instruction)
         .join(chain, chain.c.id == _p.c.id)
+        .where(_p.c.instruction_is_own)
         .order_by(chain.c.depth.desc())
-    ).all()
-    given: list[tuple[int, str]] = []
-    current: str | None = None
-    for row in rows:
-        if row.instruction is not None and row.instruction != current:
-            given.append((row.branched_at, row.instruction))
-        current = row.instruction
-    return given
+    )
+    return [(row.branched_at, row.instruction) for row in rows]
 
 
 def load_run(connection: Connection, participant_id: UUID) -> AnyRow:

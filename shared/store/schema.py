@@ -226,7 +226,9 @@ class Participant(SQLModel, table=True):
     interaction_count: int = 0
     extended_from: UUID | None = Field(default=None, foreign_key="participant.id", index=True)
     branched_at: int = 0
+    #: What directs it; `instruction_is_own` when its own extend brought it, else it is inherited.
     instruction: str | None = None
+    instruction_is_own: bool = False
 
     created_at: datetime = _moment()
     started_at: datetime | None = _maybe_moment()

@@ -1,4 +1,4 @@
-"""What a worker would do, done by hand: for tests that need a journey and no worker. And the store, looked at."""
+"""What a worker would do, done by hand: a journey without a worker; and the store, looked at."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -26,11 +26,11 @@ def commit(store: Store, held: Claim, index: int, **changes: Any) -> bool:
     """Store the interaction `index`; False when the claim was lost."""
     values: dict[str, Any] = {
         "index": index,
-        "observation": {"url": f"scripted://page/{index}", "title": f"Page {index}", "problem": "", "text": ""},
+        "observation": {"url": f"page/{index}", "title": f"Page {index}", "problem": "", "text": ""},
         "thought": f"Thought {index}",
         "action": {"kind": "follow", "target": "Next", "value": None},
         "sentiment": 0.5,
-        "result": {"url": f"scripted://page/{index + 1}"},
+        "result": {"url": f"page/{index + 1}"},
         "started_at": datetime.now(UTC),
         "duration_ms": 3,
         "state": {"memory": {}, "environment": {"page": index}},

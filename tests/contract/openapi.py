@@ -78,8 +78,8 @@ def _problems(documented: dict[str, Any], schema: dict[str, Any], value: Any, at
     if "type" in schema and not _is(value, schema["type"]):
         return [f"{at} is no {schema['type']}"]
     if isinstance(value, list):
-        items = schema.get("items", {})
-        return [one for n, item in enumerate(value) for one in _problems(documented, items, item, f"{at}.{n}")]
+        each = schema.get("items", {})
+        return [one for item in value for one in _problems(documented, each, item, f"{at}[]")]
     if isinstance(value, dict):
         return _problems_of_object(documented, schema, value, at)
     if isinstance(value, str) and schema.get("format") == "uuid" and str(UUID(value)) != value:

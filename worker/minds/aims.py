@@ -71,9 +71,10 @@ _EMPTY = frozenset(
         "page site website web link click press read up choose pick select put take step task thing way",
         "own until all each other friend instead keep start stop continue only der die das den dem ein",
         "eine einen einem und oder für von zu im auf mit ist sind bitte finde suche zeige le la les un",
-        "une des du de et ou pour dans sur avec est sont trouve cherche voir back",
+        "une des du de et ou pour dans sur avec est sont trouve cherche voir back around looking finding",
+        "opens",
     )
-    for word in stems(line)
+    for word in line.split()
 )
 #: What a search is done with.
 _BOX = frozenset(stems("box bar field form function"))
@@ -162,13 +163,20 @@ def understand(text: str) -> Aim:
 def _avoided(unwanted: list[str], says: str) -> frozenset[str]:
     avoided: list[str] = []
     for clause in unwanted:
-        words = [word for word in stems(clause.replace("\x1f", ".")) if word not in _EMPTY]
+        said = _RAW_WORD.findall(clause.replace("\x1f", "."))
+        words = [stem(word) for word in said if not _is_empty(word)]
         if len(words) > 1:
             # "Don't buy the blue mug, take the red one": not the buying is meant, nor mugs as such.
             words = [word for word in words if not concepts(word) & {"buy", "order"}]
             words = words[:-1] if _ONE.search(says) and len(words) > 1 else words
         avoided += words
     return frozenset(avoided)
+
+
+def _is_empty(word: str) -> bool:
+    # Not by stem: opening hours are no hours that one opens.
+    word = word.casefold()
+    return word in _EMPTY or word.removesuffix("s") in _EMPTY
 
 
 def starts_of(words: Iterable[str]) -> frozenset[str]:
@@ -192,7 +200,7 @@ def _words(
     previous = ""
     for token in [*_TOKEN.findall(says), "."]:
         word = stem(token)
-        matters = word not in _EMPTY and token[0].isalnum() and not (len(word) == 1 and word.isalpha())
+        matters = not _is_empty(token) and token[0].isalnum() and not (len(word) == 1 and word.isalpha())
         if matters and language and (language_named(token) == language or word in _PICKS):
             matters = False
         if matters and buys and concepts(token) & {"buy", "order", "add", "cart", "checkout", "pay"}:

@@ -29,6 +29,11 @@ class Character:
         """How much frustration this person takes before giving up."""
         return 0.9 + 1.9 * self.patience + 0.2 * self.chance("endurance")
 
+    @property
+    def hopeless(self) -> float:
+        """Below this nothing seems worth trying once more."""
+        return -0.8 - 1.6 * self.patience
+
     def chance(self, *question: object) -> float:
         """A number from 0 up to 1: the same for the same person, seed and question, on every machine."""
         asked = "|".join(map(str, question)).encode("utf-8", "replace")

@@ -94,7 +94,7 @@ class Choices:
         if self._aim.buys and memory.in_cart:
             score -= 3.0
         if "search" in self._aim.wants and not memory.searches:
-            score += 2.5
+            score += 4.5
         return Choice(score, "fill", "search", field, fresh[0], key_of("search", number))
 
     def _adding(self, form: FormView) -> Choice | None:
@@ -206,7 +206,7 @@ class Choices:
         if said & {"legal", "login", "subscribe", "remove"} and not wanted:
             score -= 0.7
         if "index" in said or "next" in said:
-            score += 0.3 if self._covered < 0.6 else 0.0
+            score += 0.2 if self._covered < 0.6 else 0.0
         if "no" in said and self._is_offer and len(thing.read.words) <= 5:
             score += 1.8
         if language_of_label(thing.element.label) is not None:

@@ -11,8 +11,6 @@ from worker.minds.reading import concepts
 from worker.minds.thoughts import thought
 from worker.minds.view import View
 
-#: Below this everything has been tried to death.
-_HOPELESS = -1.2
 _MOVES = frozenset(("follow", "press", "back"))
 #: Weights of the words of an instruction and of the task while it is to be carried out, and after.
 _OVERRIDING = (2.0, 0.3)
@@ -56,7 +54,7 @@ class _Deliberation:
         if self._memory.frustration >= self._character.endurance:
             return self._last("give_up", f"I have had enough of this. {self._grievance()}", -0.9)
         choice = self._choose()
-        if choice is None or choice.score < _HOPELESS:
+        if choice is None or choice.score < self._character.hopeless:
             if self._memory.last_kind == "wait" or choice is not None:
                 return self._last("give_up", "I have tried everything I can think of here.", -0.7)
             choice = Choice(0.0, "wait", "wait")

@@ -174,6 +174,7 @@ def upgrade() -> None:
         sa.Column("extended_from", sa.Uuid(), nullable=True),
         sa.Column("branched_at", sa.Integer(), nullable=False),
         sa.Column("instruction", sa.String(), nullable=True),
+        sa.Column("instruction_is_own", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),

@@ -1,0 +1,475 @@
+"""The heuristic mind: the same everywhere, quick, never at a loss, and it does as it is told."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.domain.people import generate_people
+from shared.domain.simulation import Action, Assignment, Decision, Element, Observation, Person, Success, Turn
+from worker.minds.aims import understand
+from worker.minds.answers import chosen, written
+from worker.minds.heuristic import HeuristicMind
+from worker.minds.reading import language_of_label, stem, stems
+
+ADA = Person("Ada Löve", 36, "GB", "en", {"patience": 0.5, "curiosity": 0.5})
+INSTRUCTION = "Stop browsing - switch to the German picker."
+MIND = HeuristicMind()
+
+
+def decide(seen: Observation, task: str = "Buy a blue mug", person: Person = ADA, **turn: Any) -> Decision:
+    return asyncio.run(MIND.decide(Turn(person, Assignment(task, turn.pop("success", None)), seen, **turn)))
+
+
+def page(*elements: Element, url: str = "http://shop.test/", **seen: Any) -> Observation:
+    numbered = tuple(replace(element, number=number) for number, element in enumerate(elements, 1))
+    return Observation(url=url, title=seen.pop("title", "Shop"), elements=numbered, status=200, **seen)
+
+
+def link(label: str, href: str = "") -> Element:
+    return Element(0, "link", label, href=href or f"http://shop.test/{label.lower().replace(' ', '-')}")
+
+
+def picker(value: str = "EN", *options: str, form: int = 7) -> tuple[Element, Element]:
+    select = Element(0, "select", "Language", value=value, options=options or ("EN", "DE", "FR"), form=form)
+    return select, Element(0, "button", "Change", form=form)
+
+
+def search_form(value: str = "") -> tuple[Element, Element]:
+    return Element(0, "text", "Search", value=value, form=1), Element(0, "button", "Search", form=1)
+
+
+SHOP = page(
+    link("Home"),
+    *search_form(),
+    link("Cart (0)", "http://shop.test/cart"),
+    *picker(),
+    link("Red Mug"),
+    link("Lamps"),
+)
+
+
+def everybody_decides(seen: Observation, task: str, **turn: Any) -> list[tuple[str, str]]:
+    decisions = (decide(seen, task, person, seed=3, **turn) for person in generate_people(20, 1))
+    return [(decision.action.kind, decision.action.target) for decision in decisions]
+
+
+# The same everywhere
+
+
+def test_the_same_turn_gives_the_same_decision() -> None:
+    assert decide(SHOP, seed=1) == decide(SHOP, seed=1)
+
+
+def test_people_and_seeds_make_a_difference() -> None:
+    assert len(set(everybody_decides(SHOP, "Buy something"))) > 1
+    assert len({decide(SHOP, "Look around", seed=seed).action for seed in range(20)}) > 1
+
+
+def test_decisions_do_not_depend_on_the_process() -> None:
+    """Hashes of strings differ from process to process, and with them the order of sets."""
+    script = (
+        "from tests.unit.test_heuristic import SHOP, decide\n"
+        "for seed in range(30):\n"
+        "    print(decide(SHOP, 'Find the blue mug or the red lamp on the shop page', seed=seed))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
+
+
+# What it goes for
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "wanted"),
+    [
+        ("Find the page of json.dumps", ["jsonpickle", "_json", "json (package)", "io"], "json (package)"),
+        ("Find the page of json.dumps", ["json", "json.tool", "json.dumps"], "json.dumps"),
+        ("Look up opening hours", ["Contact", "Opening Hours", "Hours of fun", "Home"], "Opening Hours"),
+        ("Read about shipping", ["About us", "Ship models", "Shipping"], "Shipping"),
+        ('Open the "Terms of use"', ["Use", "Terms", "Terms of use"], "Terms of use"),
+    ],
+)
+def test_it_follows_what_sounds_like_the_task(task: str, labels: list[str], wanted: str) -> None:
+    chosen_by_all = everybody_decides(page(*map(link, labels)), task)
+    assert chosen_by_all.count(("follow", wanted)) >= 18
+
+
+def test_it_searches_for_the_thing_and_presses_the_button() -> None:
+    seen = page(*search_form(), link("About us"))
+    first = decide(seen, "Find the blue mug")
+    assert (first.action.kind, first.action.value) == ("fill", "blue mug")
+    filled = page(*search_form("blue mug"), link("About us"))
+    assert decide(filled, "Find the blue mug", memory=first.memory).action == Action("press", 2, "Search")
+
+
+def test_it_buys_step_by_step() -> None:
+    memory: Any = {}
+
+    def step(seen: Observation) -> Action:
+        nonlocal memory
+        decision = decide(seen, "Buy two blue mugs", memory=memory, success=Success(url_contains="/done"))
+        memory = json.loads(json.dumps(decision.memory))
+        return decision.action
+
+    menu = (link("Cart", "http://shop.test/cart"), link("Continue", "http://shop.test/"))
+    assert step(page(*menu, link("Red Mug"), link("Blue Mug"))).target == "Blue Mug"
+    quantity = Element(0, "text", "Quantity", value="1", form=1)
+    add = Element(0, "button", "Add to cart", form=1)
+    product = {"title": "Blue Mug", "url": "http://shop.test/blue-mug"}
+    assert step(page(*menu, quantity, add, **product)) == Action("fill", 3, "Quantity", "2")
+    assert step(page(*menu, replace(quantity, value="2"), add, **product)).kind == "press"
+    cart = page(*menu, link("Proceed to checkout"), title="Cart", url="http://shop.test/cart")
+    assert step(cart).target == "Proceed to checkout"
+    fields = [
+        Element(0, "text", "E-Mail *", form=1),
+        Element(0, "text", "First name (required)", form=1),
+        Element(0, "text", "Postleitzahl (required)", form=1),
+        Element(0, "select", "Country (required)", options=("Choose", "Germany", "United Kingdom"), form=1),
+        Element(0, "checkbox", "I accept the terms (required)", form=1),
+        Element(0, "checkbox", "Send me the newsletter", form=1),
+        Element(0, "button", "Remove", form=1),
+        Element(0, "button", "Place order", form=1),
+    ]
+    done: list[tuple[str, str | None]] = []
+    for _ in range(6):
+        action = step(page(*menu, *fields, title="Checkout", url="http://shop.test/checkout"))
+        done.append((action.kind, action.value))
+        if action.kind != "press":
+            index = (action.element or 0) - 1 - len(menu)
+            fields[index] = replace(fields[index], value=action.value or "on")
+    assert done == [
+        ("fill", "ada.love@example.org"),
+        ("fill", "Ada"),
+        ("fill", "SW1A 1AA"),
+        ("choose", "United Kingdom"),
+        ("check", None),
+        ("press", None),
+    ]
+    assert action.target == "Place order"
+
+
+def test_newsletters_logins_and_legal_pages_are_left_alone() -> None:
+    email = Element(0, "text", "E-mail", form=1)
+    seen = page(email, Element(0, "button", "Subscribe", form=1), link("No, thanks"), link("Imprint"))
+    assert set(everybody_decides(seen, "Buy a blue mug")) == {("follow", "No, thanks")}
+
+
+def test_without_a_condition_it_finishes_when_the_thing_is_there() -> None:
+    before = decide(page(link("Opening hours")), "Find the opening hours")
+    found = page(link("Home"), title="Opening hours", url="http://shop.test/hours")
+    assert decide(found, "Find the opening hours", memory=before.memory).action.kind == "finish"
+    # Whoever set a condition decides for themselves.
+    condition = Success(text_contains="Monday")
+    assert (
+        decide(found, "Find the opening hours", memory=before.memory, success=condition).action.kind
+        != "finish"
+    )
+
+
+# Instructions
+
+
+@pytest.mark.parametrize(
+    "options", [("EN", "DE", "FR"), ("English", "Deutsch"), ("English (en)", "German (de-AT)")]
+)
+def test_an_instruction_to_use_the_picker_comes_first(options: tuple[str, ...]) -> None:
+    seen = page(link("Blue Mug"), *search_form(), *picker(options[0], *options))
+    assert ("choose", "Language") not in everybody_decides(seen, "Buy a blue mug")
+    told = {"instruction": INSTRUCTION, "resumed": True}
+    assert set(everybody_decides(seen, "Buy a blue mug", **told)) == {("choose", "Language")}
+    first = decide(seen, **told)
+    assert first.action.value == options[1]
+    chosen_now = page(link("Blue Mug"), *search_form(), *picker(options[1], *options))
+    second = decide(chosen_now, memory=first.memory, instruction=INSTRUCTION)
+    assert (second.action.kind, second.action.target) == ("press", "Change")
+    german = replace(chosen_now, title="Laden")
+    third = decide(german, memory=second.memory, instruction=INSTRUCTION)
+    assert third.action.target == "Blue Mug"
+
+
+@pytest.mark.parametrize("labels", [("English", "Deutsch"), ("EN", "DE"), ("Shop", "German")])
+def test_a_picker_may_be_links(labels: tuple[str, str]) -> None:
+    seen = page(link("Blue Mug"), *map(link, labels))
+    first = decide(seen, instruction=INSTRUCTION, resumed=True)
+    assert (first.action.kind, first.action.target) == ("follow", labels[1])
+    assert decide(seen, memory=first.memory, instruction=INSTRUCTION).action.target == "Blue Mug"
+
+
+def test_a_page_that_is_in_that_language_is_left_as_it_is() -> None:
+    seen = page(link("Blue Mug"), *picker("DE"))
+    assert decide(seen, instruction=INSTRUCTION, resumed=True).action.target == "Blue Mug"
+
+
+def test_no_picker_anywhere_does_not_stop_the_run() -> None:
+    seen = page(link("Blue Mug"), link("It"), link("No"))
+    assert decide(seen, instruction=INSTRUCTION, resumed=True).action.target == "Blue Mug"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "wanted"),
+    [
+        ("Look at the lamps instead", ("follow", "Lamps")),
+        ("Don't buy the blue mug, take the red one.", ("follow", "Red Mug")),
+        ("Use the search box", ("fill", "Search")),
+        ("Stop.", ("finish", "")),
+        ("Please give up now", ("finish", "")),
+    ],
+)
+def test_an_instruction_overrides_the_task(instruction: str, wanted: tuple[str, str]) -> None:
+    seen = page(link("Blue Mug"), link("Red Mug"), link("Lamps"), *search_form())
+    assert decide(seen, instruction=instruction, resumed=True).action.target == wanted[1]
+    assert decide(seen, instruction=instruction, resumed=True).action.kind == wanted[0]
+
+
+def test_being_taken_up_again_is_a_fresh_start() -> None:
+    memory = {"frustration": 9.0}
+    assert decide(SHOP, memory=memory).action.kind == "give_up"
+    resumed = decide(SHOP, memory=memory, resumed=True)
+    assert resumed.action.kind != "give_up"
+    assert resumed.sentiment > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        (INSTRUCTION, "de"),
+        ("Show it in French", "fr"),
+        ("Change the language to DE", "de"),
+        ("auf Deutsch bitte", "de"),
+        ("Find the German dictionary", None),
+        ("Buy an Italian coffee maker", None),
+        ("It is in the English garden", None),
+    ],
+)
+def test_which_language_is_asked_for(text: str, language: str | None) -> None:
+    assert understand(text).language == language
+
+
+# Getting nowhere
+
+
+def walk_in_circles(person: Person, steps: int = 80) -> list[Decision]:
+    """A site of three pages that lead to each other and nowhere else."""
+    names, here, memory, decisions = ["Alpha", "Beta", "Gamma"], 0, {}, []
+    for turn in range(steps):
+        seen = page(
+            *(link(name) for name in names), url=f"http://shop.test/{names[here].lower()}", title=names[here]
+        )
+        decision = decide(seen, "Find the unicorn", person, memory=memory, remaining=steps - turn)
+        decisions.append(decision)
+        if decision.action.kind == "give_up":
+            break
+        memory = json.loads(json.dumps(decision.memory))
+        if decision.action.kind == "follow":
+            here = names.index(decision.action.target)
+    return decisions
+
+
+def test_it_sees_everything_before_it_goes_round_again() -> None:
+    visited = [decision.action.target for decision in walk_in_circles(ADA)[:3] if decision.action.target]
+    assert len(visited) == len(set(visited))
+
+
+def test_patience_decides_how_long_it_goes_on() -> None:
+    lengths = {}
+    for patience in (0.0, 0.5, 1.0):
+        decisions = walk_in_circles(replace(ADA, traits={"patience": patience}))
+        assert decisions[-1].action.kind == "give_up"
+        assert decisions[-1].sentiment < -0.5
+        assert decisions[0].sentiment > decisions[-1].sentiment
+        lengths[patience] = len(decisions)
+    assert lengths[0.0] < lengths[0.5] < lengths[1.0]
+
+
+def test_problems_frustrate() -> None:
+    seen = page(link("Blue Mug"))
+    memory = decide(seen).memory
+    assert (
+        decide(replace(seen, problem="It broke."), memory=memory).sentiment
+        < decide(seen, memory=memory).sentiment
+    )
+    assert "It broke." in decide(replace(seen, problem="It broke."), memory=memory).thought
+
+
+def test_an_error_page_is_left() -> None:
+    first = decide(page(link("Blue Mug")))
+    assert first.action.target == "Blue Mug"
+    dead = Observation("http://shop.test/blue-mug", "Oops", status=500, problem="500")
+    assert decide(dead, memory=first.memory).action.kind == "back"
+
+
+def test_with_nothing_to_do_it_waits_then_gives_up() -> None:
+    empty = Observation("http://shop.test/", "")
+    first = decide(empty)
+    assert first.action.kind == "wait"
+    assert decide(empty, memory=first.memory).action.kind == "give_up"
+
+
+# Bounds
+
+
+def test_memory_stays_small_and_decisions_quick() -> None:
+    memory: Any = {}
+    spent = []
+    for turn in range(60):
+        links = [link(f"Thing {turn} {number} about {'words ' * 5}") for number in range(500)]
+        seen = page(*links, url=f"http://shop.test/{turn}", text="word " * 4_000)
+        began = time.process_time()
+        decision = decide(seen, "Find the blue thing about words", memory=memory)
+        spent.append(time.process_time() - began)
+        memory = json.loads(json.dumps(decision.memory, allow_nan=False))
+        assert len(json.dumps(memory)) < 16_000
+    # Every label is new to it here. Generous: other machines are slower.
+    assert sorted(spent)[30] < 0.05
+
+
+ODD_TEXT = st.text(max_size=40) | st.sampled_from(
+    ["", "\x00", "\ud800", "(required)", "DE", "Add to cart", "Search", "*"]
+)
+ODD_ELEMENTS = st.builds(
+    Element,
+    number=st.integers(-1, 5),
+    kind=st.sampled_from(["link", "button", "text", "textarea", "select", "checkbox", "radio", "sofa", ""]),
+    label=ODD_TEXT,
+    href=ODD_TEXT | st.sampled_from(["http://[", "http://shop.test/a?b#c", "//", "x" * 5_000]),
+    value=ODD_TEXT,
+    options=st.lists(ODD_TEXT, max_size=4).map(tuple),
+    form=st.none() | st.integers(-1, 3),
+)
+ODD_PAGES = st.builds(
+    Observation,
+    url=ODD_TEXT,
+    title=ODD_TEXT,
+    text=ODD_TEXT,
+    headings=st.lists(ODD_TEXT, max_size=3).map(tuple),
+    elements=st.lists(ODD_ELEMENTS, max_size=8).map(tuple),
+    status=st.none() | st.integers(-1, 999),
+    problem=ODD_TEXT,
+)
+ODD_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ODD_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ODD_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+MEMORY_KEYS = sorted(decide(SHOP).memory)
+KINDS = {"follow", "fill", "choose", "check", "press", "back", "wait", "finish", "give_up"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    pages=st.lists(ODD_PAGES, min_size=1, max_size=3),
+    person=st.builds(
+        Person,
+        name=ODD_TEXT,
+        age=st.integers(-5, 10**6),
+        country=ODD_TEXT,
+        language=ODD_TEXT,
+        traits=st.dictionaries(st.sampled_from(["patience", "curiosity", "x"]), ODD_JSON),
+    ),
+    task=ODD_TEXT
+    | st.sampled_from(["Buy two 'x' in German", "Find json.dumps", "Search for it, don't buy it"]),
+    instruction=st.none() | ODD_TEXT | st.just(INSTRUCTION),
+    memory=st.dictionaries(st.sampled_from(MEMORY_KEYS), ODD_JSON, max_size=4),
+    seed=st.integers(-(10**20), 10**20),
+)
+def test_whatever_is_there_it_decides_something(
+    pages: list[Observation], person: Person, task: str, instruction: str | None, memory: Any, seed: int
+) -> None:
+    for seen in pages:
+        decision = decide(seen, task, person, memory=memory, instruction=instruction, seed=seed)
+        memory = json.loads(json.dumps(decision.memory, allow_nan=False))
+        assert decision.action.kind in KINDS
+        assert -1.0 <= decision.sentiment <= 1.0
+        assert decision.thought
+        numbers = {element.number for element in seen.elements}
+        assert decision.action.element is None or decision.action.element in numbers
+        assert len(decision.thought) < 1_000
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("word", "same"),
+    [
+        ("mugs", "mug"),
+        ("boxes", "box"),
+        ("categories", "category"),
+        ("shopping", "shop"),
+        ("ordered", "order"),
+    ],
+)
+def test_stems(word: str, same: str) -> None:
+    assert stem(word) == same
+
+
+def test_identifiers_fall_into_their_parts() -> None:
+    assert stems("json.dumps addToCart os_path") == ("json", "dump", "add", "to", "cart", "os", "path")
+
+
+@pytest.mark.parametrize(
+    ("label", "code"),
+    [
+        ("DE", "de"),
+        ("Deutsch", "de"),
+        ("English (US)", "en"),
+        ("fr-CA", "fr"),
+        ("日本語", "ja"),
+        ("Red Mug", None),
+        ("", None),
+    ],
+)
+def test_languages_by_label(label: str, code: str | None) -> None:
+    assert language_of_label(label) == code
+
+
+@pytest.mark.parametrize(
+    ("label", "answer"),
+    [
+        ("Vor- und Nachname *", "Ada Löve"),
+        ("Nachname", "Löve"),
+        ("E-Mail-Adresse", "ada.love@example.org"),
+        ("Straße und Hausnummer", True),
+        ("Card number", "4242 4242 4242 4242"),
+        ("City", "London"),
+        ("Quantity", "3"),
+    ],
+)
+def test_answers_fit_the_question(label: str, answer: str | bool) -> None:
+    said = written(Element(1, "text", label), ADA, understand("Order three red mugs"))
+    assert said == answer if isinstance(answer, str) else " " in said
+
+
+@pytest.mark.parametrize(
+    ("country", "offered", "wanted"),
+    [
+        ("DE", ("Choose", "Österreich", "Deutschland"), "Deutschland"),
+        ("BE", ("France", "Belgique / België"), "Belgique / België"),
+        ("TH", ("Choose", "Germany", "Other"), "Other"),
+    ],
+)
+def test_countries_are_found_by_any_of_their_names(
+    country: str, offered: tuple[str, ...], wanted: str
+) -> None:
+    person = replace(ADA, country=country)
+    assert (
+        chosen(Element(1, "select", "Country", options=offered), person, understand("Buy it"), 0.5) == wanted
+    )
