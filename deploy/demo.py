@@ -1,5 +1,4 @@
-"""`understudy demo`: the main job, shown on the demo shop, with everything it needs started for it and
-stopped."""
+"""`understudy demo`: the main job on the demo shop, with everything it needs started and stopped for it."""
 
 import shutil
 import tempfile
@@ -56,8 +55,7 @@ def demo() -> int:
 
 
 def _show(stack: Stack, out: Console) -> bool:
-    """Starts the shop and shows the job, while the stack is being watched. False unless all of it went
-    well."""
+    """Starts the shop and shows the job, the stack being watched. False unless all of it went well."""
     port = free_port()
     shop = ["shop", "--port", str(port), "--delay-s", str(_PAGE_DELAY_S)]
     stack.supervisor.start(stack.child("shop", shop, lambda: answers_ok(_SHOP_HOST, port, "/")))

@@ -32,6 +32,7 @@ def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    # Alembic interpolates: a percent sign in the path must not be taken for a name.
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file with mode 0600, whole or not at all; replaces one that is there, whatever its mode
-    was."""
+    """Writes a file with mode 0600, whole or not at all; replaces one that is there."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

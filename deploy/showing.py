@@ -1,5 +1,4 @@
-"""The main job of Understudy as the demo shows it: run, cancel, extend, wait, read; and a check of each
-step."""
+"""The main job as the demo shows it: run, cancel, extend, wait, read; and a check of each step."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -85,7 +84,7 @@ class Showing:
             return
         child_id = self._extend(cancelled[0])
         self._step("The others go on to their end")
-        follow(self._look_at(study_id), self._out, limit_s=_PHASE_LIMIT_S)
+        follow(self._look_at(study_id), self._out, limit_s=_PHASE_LIMIT_S, hint="")
         everybody = self._client.participant_list(study_id=study_id, limit=500).items
         waited = self._client.simulation_wait([one.id for one in everybody], timeout=_PHASE_LIMIT_S)
         self._check("simulation_wait knows all of them at their end", waited.ok)
@@ -139,6 +138,7 @@ class Showing:
             look_and_cancel,
             self._out,
             limit_s=_PHASE_LIMIT_S,
+            hint="",
             sleep=lambda _: time.sleep(_LOOK_EVERY_S),
         )
         self._check(f"{_TO_CANCEL} were cancelled in the middle of it", len(cancelled) == _TO_CANCEL)

@@ -164,12 +164,16 @@ class Stack:
             self._broker.stop()
 
     def _prepare_store(self) -> None:
+        # A folder that was there before may be open to others; the store in it is not.
+        mask = os.umask(0o077)
         try:
             migrate(self.settings)
             ensure_default_workspace(self.settings)
         except (SQLAlchemyError, UnderstudyError, OSError) as problem:
             store = make_url(self.settings.store_url).render_as_string(hide_password=True)
             raise StackFailed(f"the store {store} can't be prepared: {problem}") from problem
+        finally:
+            os.umask(mask)
 
     def _flower(self) -> Child:
         if not self.flower_password_file.exists():

@@ -79,8 +79,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def start(self, *children: Child) -> None:
-        """Starts a stage: children that start, and later stop, side by side. Does not wait until they are
-        ready."""
+        """Starts a stage: children that start, and later stop, side by side. Does not wait for them."""
         stage: list[_Watched] = []
         self._stages.append(stage)
         for child in children:
@@ -111,8 +110,7 @@ class Supervisor:
                 time.sleep(_TICK_S)
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Watches the children, starting again what dies, until a signal asks for the stop or `until`
-        holds."""
+        """Watches the children, starting again what dies, until a signal comes or `until` holds."""
         while not self.stop_requested and not until():
             for watched in self._all():
                 self._tend(watched)

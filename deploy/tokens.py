@@ -1,4 +1,4 @@
-"""`understudy token`: who may use this installation. Works on the store itself, with or without a running API."""
+"""`understudy token`: who may use this installation. Works on the store itself, with or without an API."""
 
 import json
 from collections.abc import Callable

@@ -88,6 +88,7 @@ def follow(
     out: Console | None,
     *,
     limit_s: float | None = None,
+    hint: str = "Ctrl-C ends the watching, not the run.",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
@@ -97,7 +98,7 @@ def follow(
     A server that is away for less than PATIENCE_S is waited for; then ServiceUnavailable.
     """
     started = answered = clock()
-    with _display(out) as show:
+    with _display(out, hint) as show:
         while True:
             try:
                 seen = look()
@@ -120,7 +121,7 @@ Show = Callable[[Look | None, float], None]
 
 
 @contextmanager
-def _display(out: Console | None) -> Generator[Show]:
+def _display(out: Console | None, hint: str) -> Generator[Show]:
     if out is None:
         yield lambda _seen, _elapsed_s: None
     elif out.is_terminal:
@@ -129,7 +130,8 @@ def _display(out: Console | None) -> Generator[Show]:
 
             def show_frame(seen: Look | None, elapsed_s: float) -> None:
                 latest[:] = [seen] if seen else latest
-                live.update(frame(latest[0] if latest else None, elapsed_s, away=seen is None), refresh=True)
+                seen_last = latest[0] if latest else None
+                live.update(frame(seen_last, elapsed_s, hint, away=seen is None), refresh=True)
 
             yield show_frame
     else:
@@ -144,8 +146,8 @@ def _display(out: Console | None) -> Generator[Show]:
         yield show_line
 
 
-def frame(seen: Look | None, elapsed_s: float, *, away: bool = False) -> RenderableType:
-    """One picture of the live display."""
+def frame(seen: Look | None, elapsed_s: float, hint: str = "", *, away: bool = False) -> RenderableType:
+    """One picture of the live display; `hint` stands below it while something is still to come."""
     views: list[RenderableType] = []
     if seen:
         bar = Table.grid(padding=(0, 1))
@@ -157,8 +159,8 @@ def frame(seen: Look | None, elapsed_s: float, *, away: bool = False) -> Rendera
         )
         views = [participants_table(seen.rows), Text()] if seen.rows else []
         views.append(bar)
-        if not seen.over:
-            views.append(plain("Ctrl-C ends the watching, not the run.", "dim"))
+        if hint and not seen.over:
+            views.append(plain(hint, "dim"))
     if away:
         views.append(plain("The server does not answer; asking again…", "yellow"))
     return Group(*views)

@@ -51,7 +51,7 @@ def assign_aliases(
                 given.add(alias)
                 aliases[id_] = alias
         waiting, digits = clashing, digits + 1
-    return aliases
+    return {id_: aliases[id_] for id_ in ids}
 
 
 def find(connection: Connection, workspace_id: UUID, kind: Kind, text: str, parameter: str) -> AnyRow:

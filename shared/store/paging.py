@@ -30,7 +30,7 @@ class Cursor(NamedTuple):
             moment, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             cursor = cls(datetime.fromisoformat(moment), UUID(id_))
             cursor.created_at.astimezone(UTC)
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValidationError("cursor must be the next_cursor of an earlier page.") from error
         return cursor
 

@@ -47,27 +47,55 @@ class Client(threading.Thread):
         self._ledger = ledger
         self._chance = random.Random(seed)
         self.stopping = threading.Event()
+        #: Set while there is enough to do: nothing new is dispatched then.
+        self.patient = threading.Event()
 
     def run(self) -> None:
         while not self.stopping.is_set():
             action = self._chance.choices([self._run, self._cancel, self._extend], weights=[4, 3, 3])[0]
-            action()
+            if action == self._cancel or not self.patient.is_set():
+                action()
             self.stopping.wait(self._chance.uniform(0.1, 1.0))
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
         self._http.close()
 
-    def _run(self) -> None:
-        people = self._chance.randint(2, 12)
-        steps = self._chance.randint(3, 25)
+    def can_reach(self) -> bool:
+        """Does the API answer at all?"""
+        try:
+            return self._http.get("/healthz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def status(self, id_: str) -> str:
+        """Where a participant stands; empty when nobody answers just now."""
+        try:
+            answer = self._http.get(f"/v1/participants/{id_}")
+        except httpx.HTTPError:
+            return ""
+        return str(answer.json()["status"]) if answer.status_code == 200 else ""
+
+    def dispatch_run(self, people: int, steps: int) -> list[str]:
+        """Run so many people; their ids, or none when the study could not be run."""
         body = {"sample": people, "max_interactions": steps, "seed": self._chance.randint(0, 99)}
-        self._dispatch(f"/v1/studies/{self._study}/run", body, people)
+        return self._dispatch(f"/v1/studies/{self._study}/run", body, people)
+
+    def extend(self, source: str, steps: int) -> list[str]:
+        """Extend a participant, if it is terminal."""
+        body = {"participant_id": source, "additional_steps": steps}
+        children = self._dispatch("/v1/simulations/extend", body, 1)
+        for child in children:
+            self._ledger.extended[child] = source
+        return children
+
+    def _run(self) -> None:
+        self.dispatch_run(self._chance.randint(2, 12), self._chance.randint(3, 25))
 
     def _extend(self) -> None:
-        if not (known := self._ledger.ids):
-            return
-        source = self._chance.choice(known)
-        body = {"participant_id": source, "additional_steps": self._chance.randint(1, 10)}
-        for id_ in self._dispatch("/v1/simulations/extend", body, 1):
-            self._ledger.extended[id_] = source
+        if known := self._ledger.ids:
+            self.extend(self._chance.choice(known), self._chance.randint(1, 10))
 
     def _dispatch(self, path: str, body: dict[str, Any], most: int) -> list[str]:
         """Send it until it is answered; the ids. Repeats carry the same key."""
@@ -90,12 +118,16 @@ class Client(threading.Thread):
 
     def _cancel(self) -> None:
         known = self._ledger.ids
-        if self._chance.random() < 0.15:
-            scope = {"study_id": str(self._study)}
+        if self._chance.random() < 0.05:
+            self._cancel_scope({"study_id": str(self._study)})
         elif known:
-            scope = {"participant_id": self._chance.choice(known)}
-        else:
-            return
+            self.cancel(self._chance.choice(known))
+
+    def cancel(self, id_: str) -> None:
+        """Cancel one participant."""
+        self._cancel_scope({"participant_id": id_})
+
+    def _cancel_scope(self, scope: dict[str, str]) -> None:
         answer = self._until_answered("/v1/simulations/cancel", scope, {})
         if answer is None:
             return

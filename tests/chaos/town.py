@@ -4,8 +4,8 @@ import contextlib
 import signal
 import socket
 import threading
-
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,11 @@ class Town:
     """
 
     def __init__(self, folder: Path, database_url: str, *, workers: int = 3, **settings: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The broker dies with the thread that started it: one that lives as long as the town.
+        self._broker_thread = ThreadPoolExecutor(1)
         self.broker = BrokerServer(folder)
-        self.broker.start()
+        self._broker_thread.submit(self.broker.start).result()
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = taken.getsockname()[1]
         self.settings = Settings(
@@ -94,7 +97,8 @@ class Town:
         for process in self.processes.values():
             process.stop()
         self.store.dispose()
-        self.broker.stop()
+        self._broker_thread.submit(self.broker.stop).result()
+        self._broker_thread.shutdown()
 
     def __enter__(self) -> "Town":
         return self
@@ -128,7 +132,7 @@ class Town:
         try:
             yield
         finally:
-            child.start()
+            self._broker_thread.submit(child.start).result()
             wait_until(self._broker_answers, 30)
             if empty:
                 self.empty_broker()
@@ -150,5 +154,3 @@ class Town:
                 if process.popen.poll() is not None and not self._closing.is_set():
                     with self._lock:
                         self.processes[name] = self._launch(name)
-
-

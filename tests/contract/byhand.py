@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Table, func, select
 
 from shared.domain.lifecycle import FailureKind, Outcome
 from shared.store import lifecycle
@@ -12,6 +12,7 @@ from shared.store.engine import Store
 from shared.store.lifecycle import Claim, Step
 from shared.store.schema import Tables
 from tests.factories import make_lease
+from tests.servers import wait_until
 
 
 def claim(store: Store, participant_id: UUID) -> Claim:
@@ -74,14 +75,35 @@ def participant(store: Store, id_: UUID) -> dict[str, Any]:
 
 def contents(store: Store) -> dict[str, list[str]]:
     """Every row of every table: equal before and after means that nothing was changed."""
-    tables = {name: table for name, table in vars(Tables).items() if not name.startswith("_")}
     with store.read() as connection:
         return {
             name: sorted(repr(row) for row in connection.execute(select(table)))
-            for name, table in tables.items()
+            for name, table in _tables().items()
         }
+
+
+def _tables() -> dict[str, Table]:
+    return {name: table for name, table in vars(Tables).items() if not name.startswith("_")}
+
+
+def contents_at_rest(store: Store) -> dict[str, list[str]]:
+    """The contents once every pending participant's run message was sent, which happens behind the answer."""
+    owed = select(Tables.participant.c.id).where(
+        Tables.participant.c.status == "pending", Tables.participant.c.dispatched_at.is_(None)
+    )
+
+    def all_sent() -> bool:
+        with store.read() as connection:
+            return not connection.scalars(owed).all()
+
+    wait_until(all_sent)
+    return contents(store)
 
 
 def counts(store: Store) -> dict[str, int]:
     """How many rows each table has."""
-    return {name: len(rows) for name, rows in contents(store).items()}
+    with store.read() as connection:
+        return {
+            name: connection.scalar(select(func.count()).select_from(table)) or 0
+            for name, table in _tables().items()
+        }

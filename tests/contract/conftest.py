@@ -1,14 +1,13 @@
-"""Callers whose every answer is held against /openapi.json, and servers with settings of their own.
+"""Callers whose every answer is held against /openapi.json, on servers that all tests of a process share.
 
-There are many tests here, each with a server. Only the PostgreSQL database is the same for all of a process,
-emptied for each test: making one takes longer than most of them.
+Each test finds an empty store. To make one, and a server for it, takes longer than most of the tests here.
 """
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
+from functools import cache, partial
+from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -23,29 +22,57 @@ from tests.contract.openapi import check_answer
 from tests.servers import serve_in_thread
 
 
+class Installation(NamedTuple):
+    """A store and a server for it."""
+
+    store_url: str
+    api: str
+
+
 @pytest.fixture(scope="session")
-def _database(_templates: dict[str, str]) -> Iterator[str]:
-    name = f"contract_{uuid4().hex}"
-    _administer(f"CREATE DATABASE {name} TEMPLATE {_templates['postgresql']}")
-    yield name
-    _administer(f"DROP DATABASE {name} WITH (FORCE)")
+def installation(
+    _templates: dict[str, str], broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Installation]]:
+    """The installation on sqlite or postgresql; started when it is first asked for."""
+    with ExitStack() as running:
+
+        @cache
+        def installed(kind: str) -> Installation:
+            folder = tmp_path_factory.mktemp(kind)
+            if kind == "sqlite":
+                shutil.copy(_templates[kind], folder / "store.db")
+                url = f"sqlite:///{folder / 'store.db'}"
+            else:
+                name = f"contract_{uuid4().hex}"
+                _administer(f"CREATE DATABASE {name} TEMPLATE {_templates[kind]}")
+                running.callback(_administer, f"DROP DATABASE {name} WITH (FORCE)")
+                url = _postgres_url(name)
+            settings = Settings(data_dir=folder, database_url=url, broker_url=broker_url)
+            return Installation(url, running.enter_context(serve_in_thread(create_app(settings))))
+
+        yield installed
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, _templates: dict[str, str], tmp_path: Path) -> str:
-    """An empty store of each kind, of this test alone."""
-    if request.param == "sqlite":
-        shutil.copy(_templates["sqlite"], tmp_path / "store.db")
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    name = request.getfixturevalue("_database")
-    # Nobody of the test before is to write any more.
-    _administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-    engine = sqlalchemy.create_engine(_postgres_url(name))
+def store_url(request: pytest.FixtureRequest, installation: Callable[[str], Installation]) -> str:
+    """A store of each kind, emptied."""
+    url = installation(request.param).store_url
+    engine = sqlalchemy.create_engine(url)
     with engine.begin() as connection:
         for table in reversed(Tables.workspace.metadata.sorted_tables):
             connection.execute(table.delete())
     engine.dispose()
-    return _postgres_url(name)
+    return url
+
+
+@pytest.fixture
+def api(
+    store_url: str,
+    settings: Settings,
+    installation: Callable[[str], Installation],
+) -> str:
+    """The address of the server on that store."""
+    return installation(sqlalchemy.make_url(store_url).get_backend_name()).api
 
 
 @pytest.fixture

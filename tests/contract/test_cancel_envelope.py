@@ -383,6 +383,7 @@ def test_no_store_at_all_is_service_unavailable_for_every_route(
     assert acme.get(f"{away}/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_the_broker_away_is_never_a_failure(store: Store, acme: Caller, api_with: Callable[..., str]) -> None:
     ids = make_some(store, acme, 3)
     walk(store, ids[0], 1)

@@ -189,8 +189,9 @@ async def walk(
     cap: int = 20,
     told_at: int | None = None,
 ) -> Journey:
-    """The loop of a worker, without the worker. With `told_at`, the run is taken up again there by a new one."""
-    mind, journey, memory = HeuristicMind(), Journey(), {}
+    """The loop of a worker, without the worker. At `told_at` another one takes the run up again."""
+    mind, journey = HeuristicMind(), Journey()
+    memory: dict[str, Any] = {}
     environment = WebEnvironment({"url": url}, allow_private_hosts=True)
     await environment.open()
     try:

@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import json
+import socket
 import threading
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qs
 
 import pytest
@@ -13,8 +15,11 @@ import pytest
 from shared.domain.simulation import Action, Observation
 from tests.servers import serve_in_thread
 from worker.environments import EnvironmentUnreachable, transport
+from worker.environments.forms import Visit
 from worker.environments.transport import is_public
 from worker.environments.web import WebEnvironment
+
+T = TypeVar("T")
 
 HOME = """<title>Home</title><h1>Welcome</h1><a href="/other#part">Other</a>
 <form action="/sent" method="post"><label>Note <input name="note"></label>
@@ -25,9 +30,10 @@ HOME = """<title>Home</title><h1>Welcome</h1><a href="/other#part">Other</a>
 """
 
 
+Answer: TypeAlias = tuple[str | bytes, int, str, dict[str, str]]
 HTML = "text/html; charset=utf-8"
 #: path -> body, status, content type, other headers
-ANSWERS: dict[str, tuple[str | bytes, int, str, dict[str, str]]] = {
+ANSWERS: dict[str, Answer] = {
     "/": (HOME, 200, HTML, {}),
     "/other": ("<title>Other</title><a href='/'>Home</a>", 200, HTML, {}),
     "/keep-post": ("", 307, HTML, {"location": "/plain-post"}),
@@ -50,7 +56,7 @@ ANSWERS: dict[str, tuple[str | bytes, int, str, dict[str, str]]] = {
     "/bad-charset": ("<p>still read é", 200, "text/html; charset=zip", {}),
     "/broken-utf": (b"<p>\xff\xfe\xfa broken \xc3", 200, HTML, {}),
 }
-NOT_FOUND = ("<title>Not found</title><a href='/'>Home</a>", 404, HTML, {})
+NOT_FOUND: Answer = ("<title>Not found</title><a href='/'>Home</a>", 404, HTML, {})
 
 
 class Nasty:
@@ -74,7 +80,7 @@ class Nasty:
         self.requests.append(f"{scope['method']} {scope['path']}")
         self.bodies.append(body)
         self.headers.append({key.decode(): value.decode("latin-1") for key, value in scope["headers"]})
-        if scope["path"] in ("/silent", "/endless"):
+        if scope["path"] in ("/silent", "/endless", "/flood"):
             await self._go_on_forever(scope["path"], receive, send)
             return
         content, status, kind, headers = self._answer(scope, body)
@@ -84,7 +90,7 @@ class Nasty:
         content = content.encode() if isinstance(content, str) else content
         await send({"type": "http.response.body", "body": content})
 
-    def _answer(self, scope: Any, body: bytes) -> tuple[str | bytes, int, str, dict[str, str]]:
+    def _answer(self, scope: Any, body: bytes) -> Answer:
         query = scope["query_string"].decode()
         match scope["path"]:
             case "/sent":
@@ -105,7 +111,8 @@ class Nasty:
 
     async def _go_on_forever(self, path: str, receive: Any, send: Any) -> None:
         """Until the other side hangs up: without a word, or with too many."""
-        if path == "/endless":
+        part = b"<p>more" if path == "/endless" else b"<p>flood " * 8_000
+        if path != "/silent":
             headers = [(b"content-type", b"text/html")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
         self.hung.set()
@@ -113,8 +120,8 @@ class Nasty:
             try:
                 message = await asyncio.wait_for(receive(), 0.01)
             except TimeoutError:
-                if path == "/endless":
-                    await send({"type": "http.response.body", "body": b"<p>more", "more_body": True})
+                if path != "/silent":
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
                 continue
             assert message["type"] == "http.disconnect"
             self.dropped.set()
@@ -140,11 +147,11 @@ def url(served: tuple[Nasty, str], site: Nasty) -> str:
 
 
 def visit(
-    start: str, walk: Callable[[WebEnvironment], Awaitable[Any]], *, private: bool = True, **settings: Any
-) -> Any:
+    start: str, walk: Callable[[WebEnvironment], Awaitable[T]], *, private: bool = True, **settings: Any
+) -> T:
     """Open an environment at `start`, walk, close. Whatever is left open is a failure."""
 
-    async def go() -> Any:
+    async def go() -> T:
         environment = WebEnvironment(
             {"environment": "web", "url": start}, allow_private_hosts=private, **settings
         )
@@ -156,6 +163,10 @@ def visit(
             await environment.close()
 
     return asyncio.run(go())
+
+
+def through_json(snapshot: Any) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(snapshot, allow_nan=False)))
 
 
 def see(start: str, **settings: Any) -> Observation:
@@ -228,15 +239,11 @@ def test_what_does_not_fit_is_a_problem_and_changes_nothing(url: str, site: Nast
 
 def test_a_post_is_never_repeated_by_going_back(url: str, site: Nasty) -> None:
     async def walk(environment: WebEnvironment) -> None:
-        await environment._go(transport_visit(f"{url}/keep-post"))
+        form = Visit(f"{url}/keep-post", "POST", b"x=1", "application/x-www-form-urlencoded")
+        await environment._go(form)
         assert environment.observe().title == "Got POST"
         await do(environment, "follow", "Other")
         assert (await do(environment, "back")).title == "Home"
-
-    def transport_visit(address: str) -> Any:
-        from worker.environments.forms import Visit
-
-        return Visit(address, "POST", b"x=1", "application/x-www-form-urlencoded")
 
     visit(url, walk)
     assert site.requests == ["GET /", "POST /keep-post", "POST /plain-post", "GET /other", "GET /"]
@@ -251,7 +258,7 @@ def test_a_snapshot_brings_back_everything_and_sends_nothing(url: str, site: Nas
         await do(environment, "check", "Box")
         await do(environment, "choose", "Pick", "b")
         await environment.act(Action("follow", 99))
-        return json.loads(json.dumps(environment.snapshot())), environment.observe()
+        return through_json(environment.snapshot()), environment.observe()
 
     snapshot, seen = visit(f"{url}/cookie", walk)
     asked = len(site.requests)
@@ -260,7 +267,7 @@ def test_a_snapshot_brings_back_everything_and_sends_nothing(url: str, site: Nas
         environment = WebEnvironment({"url": "http://unused.test/"}, allow_private_hosts=True)
         await environment.restore(snapshot)
         assert environment.observe() == seen
-        assert json.loads(json.dumps(environment.snapshot())) == snapshot
+        assert through_json(environment.snapshot()) == snapshot
         assert len(site.requests) == asked
         assert parse_qs((await do(environment, "press", "Send")).text)["note"] == ["half done"]
         assert (await do(environment, "back")).title == "Home"
@@ -276,7 +283,7 @@ def test_a_page_that_answered_a_form_is_restored_without_sending_it(url: str, si
     async def walk(environment: WebEnvironment) -> dict[str, Any]:
         await do(environment, "fill", "Note", "once")
         await do(environment, "press", "Send")
-        return json.loads(json.dumps(environment.snapshot()))
+        return through_json(environment.snapshot())
 
     snapshot = visit(url, walk)
 
@@ -327,9 +334,21 @@ def test_whatever_answers_is_a_page(url: str, path: str, status: int, problem: s
     assert seen.text == text
 
 
-def test_no_more_is_read_than_is_looked_at(url: str) -> None:
+def test_no_more_is_read_than_is_looked_at(url: str, site: Nasty) -> None:
     assert len(see(f"{url}/huge").text) <= 20_000
-    assert see(f"{url}/bomb").text.startswith("boom zzz")
+    # It would never end; the connection does.
+    assert see(f"{url}/flood").text.startswith("flood flood")
+    assert site.dropped.wait(10)
+
+
+def test_no_more_is_unpacked_than_is_looked_at(url: str) -> None:
+    tracemalloc.start()
+    try:
+        assert see(f"{url}/bomb").text.startswith("boom zzz")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30_000_000
 
 
 def test_what_cannot_be_stored_is_not_seen(url: str) -> None:
@@ -431,13 +450,47 @@ def test_an_aborted_tls_handshake_closes_its_connection_at_once() -> None:
     asyncio.run(go())
 
 
+@pytest.mark.parametrize(("method", "asked", "problem"), [("GET", 3, ""), ("POST", 2, "broke off")])
+def test_a_connection_that_was_closed_unseen_is_made_anew_but_nothing_is_sent_twice(
+    method: str, asked: int, problem: str
+) -> None:
+    async def go() -> None:
+        requests: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                requests.append(head)
+                if len(requests) == 2:
+                    # The second one comes on the connection of the first.
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\n<p>ok")
+                if len(requests) > 2:
+                    break
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        environment = WebEnvironment({"url": address}, allow_private_hosts=True)
+        await environment.open()
+        await environment._go(Visit(address, method, b"" if method == "POST" else None))
+        assert problem in environment.observe().problem
+        assert bool(problem) == bool(environment.observe().problem)
+        assert len(requests) == asked
+        await environment.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(go())
+
+
 def test_three_hundred_at_once_do_not_wait_for_each_other(url: str) -> None:
     async def one() -> str:
         environment = WebEnvironment({"url": url}, allow_private_hosts=True)
         await environment.open()
         seen = await do(environment, "follow", "Other")
         await environment.close()
-        return seen.title
+        return seen.title or seen.problem
 
     async def everybody() -> list[str]:
         return await asyncio.gather(*(one() for _ in range(300)))
@@ -505,8 +558,10 @@ def test_the_address_checked_is_the_address_connected_to(
 ) -> None:
     """One look-up a connection, and nobody looks again: asked twice, this resolver gives another address."""
     monkeypatch.setattr(transport, "is_public", lambda address: address == "127.0.0.1")
-    answers = iter([["10.0.0.1", "127.0.0.1"], ["10.0.0.1"]])
+    answers = iter([["127.0.0.9", "127.0.0.1"], ["127.0.0.9"]])
     port = url.rsplit(":", 1)[1]
+    inside = socket.create_server(("127.0.0.9", int(port)))
+    inside.setblocking(False)
 
     async def resolver(host: str, port: int) -> list[str]:
         return next(answers)
@@ -519,6 +574,8 @@ def test_the_address_checked_is_the_address_connected_to(
     visit(f"http://name.test:{port}/", walk, private=False, resolver=resolver)
     assert site.requests == ["GET /", "GET /other"]
     assert site.headers[0]["host"] == f"name.test:{port}"
+    with inside, pytest.raises(BlockingIOError):
+        inside.accept()
 
 
 def test_every_redirect_is_checked(url: str, site: Nasty, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class Workshop:
         self.committer = Committer(store)
         self.publisher = Publisher(create_celery(settings.broker_url), store)
         self.notifier = Notifier(settings.broker_url)
-        self.keeper = LeaseKeeper(store, "test", ttl_s=0.9, interval_s=0.1)
+        self.keeper = LeaseKeeper(store, "test", ttl_s=5, interval_s=0.2)
         house = House(self.committer, lambda: self.keeper.worker_id, self.leaving.is_set, True)
         self.runner = Runner(house, self.publisher, self.notifier)
         self.keeper.start(self.runner)

@@ -137,7 +137,8 @@ sys.exit(3)
 
 
 def test_a_child_that_cannot_start_fails_with_the_end_of_its_log(site: Site) -> None:
-    broken = site.command("broken", "import sys; print('no such broker'); sys.exit(7)")
+    script = "import sys; print('no such broker'); sys.exit(7)"
+    broken = site.command("broken", script, ready_file=site.path / "never")
     with site.supervisor() as supervisor:
         supervisor.start(site.child("other"))
         supervisor.start(broken)

@@ -157,7 +157,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(),
             max_connections=2,
-            keepalive_expiry=15.0,
+            # Shorter than servers wait: most hang up on an idle connection after five seconds.
+            keepalive_expiry=2.0,
             network_backend=GuardedBackend(allow_private_hosts=allow_private_hosts, resolver=resolver),
         )
 

@@ -23,7 +23,8 @@ MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 20
 _URL_CHARS = 4_096
 #: Waiting for the next sign of life; the whole step has its own limit outside.
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_TIMEOUT = httpx.Timeout(30.0, connect=15.0)
+_HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _HEADERS = {
     "User-Agent": "Mozilla/5.0 (compatible; Understudy/0.1; simulated participant)",
     "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.5",
@@ -97,7 +98,14 @@ class Visitor:
         if referrer and "@" not in referrer and urlsplit(referrer)[:2] == urlsplit(visit.url)[:2]:
             headers["Referer"] = referrer.split("#", 1)[0].encode("ascii", "ignore").decode()
         request = self._client.build_request(visit.method, url, content=visit.body, headers=headers)
-        response = await self._client.send(request, stream=True)
+        try:
+            response = await self._client.send(request, stream=True)
+        except _HUNG_UP:
+            if visit.method != "GET":
+                # It may have got through all the same.
+                raise
+            # The server may have hung up on an idle connection just now: not a word about this request.
+            response = await self._client.send(request, stream=True)
         try:
             cookies.bound(self.jar)
             following = _redirect(visit, response)

@@ -9,4 +9,4 @@ class Mind(Protocol):
     """Decides for any person in any environment. Built as `factory()`, shared by all runs of a process."""
 
     async def decide(self, turn: Turn) -> Decision:
-        """The next action. Keeps nothing between calls: what is to be remembered goes into `Decision.memory`."""
+        """The next action. Keeps nothing between calls: what it will remember goes into `Decision.memory`."""

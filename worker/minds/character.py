@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.domain.simulation import Json, Person
@@ -52,7 +52,7 @@ class Character:
 
 
 def _leaning(traits: Json, name: str) -> float:
-    value: Any = traits.get(name) if isinstance(traits, dict) else None
+    value: Any = traits.get(name) if isinstance(traits, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return 0.5
     return min(max(float(value), 0.0), 1.0)

@@ -1,0 +1,230 @@
+"""Nothing of another workspace can be read, changed, counted, or told apart from what does not exist (P8).
+
+Every route is in the table below; with a new one the first test fails until it is added.
+"""
+
+import json
+import re
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from shared.domain.lifecycle import Status
+from shared.store.engine import Store
+from tests.callers import Caller
+from tests.contract.byhand import contents, participant, walk, walk_to_end
+from tests.contract.openapi import routes
+from tests.factories import make_ask, make_participants, make_study
+
+CONTENT = {"content": {"environment": "scripted"}}
+
+
+class World(NamedTuple):
+    """A row of each kind, by its UUID; `participant` is terminal, `active` runs."""
+
+    study: str
+    iteration: str
+    participant: str
+    active: str
+    person: str
+    ask: str
+
+
+def make_world(store: Store, caller: Caller) -> World:
+    study, (iteration,) = make_study(store, caller.workspace_id)
+    ended, active, *_ = make_participants(store, caller.workspace_id, study, iteration, 3)
+    walk_to_end(store, ended, 2)
+    walk(store, active, 1)
+    ask, _ = make_ask(store, caller.workspace_id)
+    person = participant(store, ended)["person_id"]
+    return World(*(str(id_) for id_ in (study, iteration, ended, active, person, ask)))
+
+
+@pytest.fixture
+def mine(store: Store, acme: Caller) -> World:
+    return make_world(store, acme)
+
+
+@pytest.fixture
+def theirs(store: Store, rival: Caller) -> World:
+    return make_world(store, rival)
+
+
+class Place(NamedTuple):
+    """Somewhere in a request an id is taken: `<id>` stands for it, other words for rows of one's own."""
+
+    route: str
+    kind: str
+    path: str = ""
+    body: dict[str, Any] | None = None
+
+    def send(self, caller: Caller, own: World, id_: str) -> httpx.Response:
+        method, _, template = self.route.partition(" ")
+        request = json.dumps([self.path or re.sub(r"{\w+}", "<id>", template), self.body])
+        for name, value in (own._asdict() | {"id": id_}).items():
+            request = request.replace(f"<{name}>", value)
+        path, body = json.loads(request)
+        return caller.http.request(method, path, json=body)
+
+
+RUN = "POST /v1/studies/{study_id}/run"
+CANCEL = "POST /v1/simulations/cancel"
+EXTEND = "POST /v1/simulations/extend"
+PLACES = [
+    Place("GET /v1/studies/{study_id}", "study"),
+    Place("GET /v1/studies/{study_id}", "study", "/v1/studies/<id>?view=full"),
+    Place("GET /v1/studies/{study_id}", "study", "/v1/studies/<id>?view=per_participant"),
+    Place("POST /v1/studies/{study_id}/iterations", "study", "", CONTENT),
+    Place(RUN, "study", "", {"sample": 1}),
+    Place(RUN, "iteration", "/v1/studies/<study>/run", {"sample": 1, "iteration_id": "<id>"}),
+    Place(RUN, "person", "/v1/studies/<study>/run", {"person_ids": ["<id>"]}),
+    Place("GET /v1/people/{person_id}", "person"),
+    Place("GET /v1/participants", "study", "/v1/participants?study_id=<id>"),
+    Place("GET /v1/participants", "iteration", "/v1/participants?iteration_id=<id>"),
+    Place("GET /v1/participants", "ask", "/v1/participants?ask_id=<id>"),
+    Place("GET /v1/participants/{participant_id}", "participant"),
+    Place("GET /v1/participants/{participant_id}/interactions", "participant"),
+    Place("GET /v1/participants/{participant_id}/transcript", "participant"),
+    Place(CANCEL, "study", "", {"study_id": "<id>"}),
+    Place(CANCEL, "iteration", "", {"iteration_id": "<id>"}),
+    Place(CANCEL, "ask", "", {"ask_id": "<id>"}),
+    Place(CANCEL, "ask", "", {"ask_id": "<id>", "round": 2}),
+    Place(CANCEL, "active", "", {"participant_id": "<id>"}),
+    Place("POST /v1/participants/{participant_id}/cancel", "active"),
+    Place(EXTEND, "participant", "", {"participant_id": "<id>"}),
+    Place(EXTEND, "active", "", {"participant_id": "<id>"}),
+    Place("POST /v1/participants/{participant_id}/extend", "participant"),
+    Place("POST /v1/simulations/wait", "participant", "", {"participant_ids": ["<participant>", "<id>"]}),
+]
+
+#: Routes that take no id.
+WITHOUT_ID = {"POST /v1/studies", "GET /v1/studies", "POST /v1/people", "GET /v1/people"}
+
+COLLECTIONS = {
+    "study": "studies",
+    "person": "people",
+    "participant": "participants",
+    "active": "participants",
+}
+
+
+def aliases_of(caller: Caller, world: World) -> dict[str, str]:
+    """The alias of each row of a world, by kind."""
+    found = {
+        kind: caller.get(f"/v1/{collection}/{getattr(world, kind)}").json()["alias"]
+        for kind, collection in COLLECTIONS.items()
+    }
+    (iteration,) = caller.get(f"/v1/studies/{world.study}", view="full").json()["iterations"]
+    # The only ask of its workspace, so nothing made it grow.
+    return found | {"iteration": iteration["alias"], "ask": f"a-{world.ask[:3]}"}
+
+
+def own_aliases(caller: Caller, world: World) -> set[str]:
+    """Every alias that the caller's workspace has."""
+    listed = (
+        one["alias"]
+        for collection in COLLECTIONS.values()
+        for one in caller.get(f"/v1/{collection}").json()["items"]
+    )
+    return {*listed, *aliases_of(caller, world).values()}
+
+
+def without(answer: httpx.Response, id_: str) -> tuple[int, str, list[tuple[str, str]]]:
+    """All of an answer but for the id that was asked for."""
+    headers = [
+        (name, value) for name, value in answer.headers.items() if name not in {"date", "content-length"}
+    ]
+    return answer.status_code, answer.text.replace(id_, "ID"), headers
+
+
+def test_the_table_has_every_route(api: str) -> None:
+    documented = {f"{method} {path}" for method, path in routes(api) if path.startswith("/v1/")}
+    assert {place.route for place in PLACES} | WITHOUT_ID == documented
+    assert all("{" not in route for route in WITHOUT_ID)
+
+
+def test_anothers_id_is_answered_exactly_like_one_that_does_not_exist(
+    store: Store, acme: Caller, rival: Caller, mine: World, theirs: World
+) -> None:
+    aliases, own = aliases_of(rival, theirs), own_aliases(acme, mine)
+    before = contents(store)
+    compared = 0
+    for place in PLACES:
+        unknown, theirs_id, alias = str(uuid4()), getattr(theirs, place.kind), aliases[place.kind]
+        expected = without(place.send(acme, mine, unknown), unknown)
+        assert expected[0] == 404, place
+        assert without(place.send(acme, mine, theirs_id), theirs_id) == expected, place
+        if alias not in own:
+            compared += 1
+            assert without(place.send(acme, mine, alias), alias) == expected, (place, alias)
+    # Two workspaces may have an alias in common by chance, but not many.
+    assert compared > len(PLACES) / 2
+    assert contents(store) == before
+
+
+def test_ones_own_ids_are_found_everywhere(acme: Caller, mine: World) -> None:
+    """So that the test above compares with what would have worked."""
+    for place in PLACES:
+        answer = place.send(acme, mine, getattr(mine, place.kind))
+        assert answer.status_code in {200, 201, 202}, (place, answer.text)
+
+
+def test_lists_and_counts_are_of_ones_own_only(
+    store: Store, acme: Caller, rival: Caller, mine: World, theirs: World
+) -> None:
+    their_ids = set(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", repr(rows_of(store, rival))))
+    for path, count in (("/v1/studies", 1), ("/v1/people", 4), ("/v1/participants", 7)):
+        page = acme.get(path, limit=500)
+        assert len(page.json()["items"]) == count, path
+        assert not [id_ for id_ in their_ids if id_ in page.text]
+    assert {one["status"] for one in acme.get("/v1/participants", status="running").json()["items"]} == {
+        "running"
+    }
+    assert acme.get(f"/v1/studies/{mine.study}").json()["participant_count"] == 3
+
+
+def rows_of(store: Store, caller: Caller) -> list[str]:
+    return [
+        row
+        for table, rows in contents(store).items()
+        for row in rows
+        if str(caller.workspace_id) in row and table != "workspace"
+    ]
+
+
+def test_a_cursor_of_anothers_list_gives_nothing_of_theirs(
+    store: Store, acme: Caller, rival: Caller, mine: World, theirs: World
+) -> None:
+    cursor = rival.get("/v1/people", limit=1).json()["next_cursor"]
+    own = {one["id"] for one in acme.get("/v1/people").json()["items"]}
+    assert {one["id"] for one in acme.get("/v1/people", cursor=cursor).json()["items"]} <= own
+
+
+def test_a_sample_is_of_ones_own_people(store: Store, acme: Caller, rival: Caller, mine: World) -> None:
+    rival.post("/v1/people", {"generate": 5})
+    answer = acme.post(f"/v1/studies/{mine.study}/run", {"sample": 5})
+    assert (answer.status_code, "4 people" in answer.json()["error"]) == (422, True)
+
+
+def test_the_same_alias_in_two_workspaces_names_each_ones_own(
+    acme: Caller, rival: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = iter(UUID(f"abc{n}{str(uuid4())[4:]}") for n in range(2))
+    monkeypatch.setattr("shared.store.people.uuid4", lambda: next(drawn))
+    for caller, name in ((acme, "Ada"), (rival, "Rita")):
+        caller.post("/v1/people", {"name": name, "age": 30, "country": "GB", "language": "en"})
+    assert acme.get("/v1/people/tp-abc").json()["name"] == "Ada"
+    assert rival.get("/v1/people/tp-abc").json()["name"] == "Rita"
+
+
+def test_a_cancel_of_everything_of_ones_own_leaves_the_others_alone(
+    store: Store, acme: Caller, rival: Caller, mine: World, theirs: World
+) -> None:
+    before = rows_of(store, rival)
+    for scope in ({"study_id": mine.study}, {"ask_id": mine.ask}):
+        assert acme.post("/v1/simulations/cancel", scope).status_code == 200
+    assert rows_of(store, rival) == before
+    assert participant(store, UUID(theirs.active))["status"] == Status.RUNNING
+    assert participant(store, UUID(mine.active))["status"] == Status.CANCELLED
