@@ -29,6 +29,19 @@ up: $(VENV)/.installed ## install, start everything and keep it running; Ctrl-C 
 test: $(VENV)/.installed-test ## install what tests need and run all of them
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
+MINUTES ?= 5
+STORE ?= postgresql
+SEED ?=
+
+.PHONY: chaos
+chaos: $(VENV)/.installed-test ## cross every fault point, then mischief: MINUTES=30 STORE=sqlite SEED=7
+	$(BIN)/python -m pytest tests/chaos -n auto -m chaos $(ARGS)
+	PYTHONPATH=tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
+
+.PHONY: guards
+guards: $(VENV)/.installed-test ## remove each guard in turn, in a copy, and show which test notices
+	$(BIN)/python -m tests.guards
+
 .PHONY: lint
 lint: $(VENV)/.installed-test ## check style and formatting
 	$(BIN)/ruff check

@@ -154,7 +154,7 @@ class Client(threading.Thread):
             except httpx.HTTPError:
                 time.sleep(0.3)
                 continue
-            if answer.status_code == 503 and answer.json()["retryable"]:
+            if answer.status_code >= 500 and answer.json()["retryable"]:
                 time.sleep(0.3)
                 continue
             return answer

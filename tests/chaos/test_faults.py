@@ -30,10 +30,23 @@ def test_every_point_is_one_of_a_place() -> None:
 
 STARTED = TERMINAL | {"running"}
 
+#: Crossed by every run of the tests; the others take minutes and belong to `make chaos`.
+ALWAYS = {
+    ("run.commit", "kill"),
+    ("cancel.commit", "kill"),
+    ("extend.commit", "kill"),
+    ("step.commit", "kill"),
+}
+
+CROSSINGS = [
+    pytest.param(place, action, marks=() if (place, action) in ALWAYS else pytest.mark.chaos)
+    for place in PLACES
+    for action in ("kill", "raise")
+]
+
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("action", ["kill", "raise"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("place", "action"), CROSSINGS)
 def test_a_process_that_dies_or_fails_there_breaks_no_promise(
     tmp_path: Path, store_url: str, place: str, action: str
 ) -> None:
