@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 from shared.domain.cancellation import Candidate
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
-from shared.store.aliases import find
+from shared.store.aliases import find_many
 from shared.store.engine import AnyRow, chunks
 from shared.store.paging import page
 from shared.store.schema import Tables
@@ -77,12 +77,9 @@ def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> l
 
 
 def find_participants(connection: Connection, workspace_id: UUID, refs: Sequence[str]) -> list[AnyRow]:
-    """The rows that `refs` name, each once, in order. Raises ValidationError or NotFound for a wrong one."""
-    found: dict[UUID, AnyRow] = {}
-    for ref in dict.fromkeys(refs):
-        row = find(connection, workspace_id, Kind.PARTICIPANT, ref, "participant_ids")
-        found.setdefault(row.id, row)
-    return list(found.values())
+    """`(id, alias)` of what `refs` name, each once, in order. Raises ValidationError or NotFound."""
+    rows = find_many(connection, workspace_id, Kind.PARTICIPANT, refs, "participant_ids")
+    return list({row.id: row for row in rows}.values())
 
 
 def described(workspace_id: UUID) -> Select[Any]:

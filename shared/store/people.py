@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select
 from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.simulation import Person
-from shared.store.aliases import assign_aliases, find
+from shared.store.aliases import assign_aliases, find_many
 from shared.store.engine import AnyRow, store_clock
 from shared.store.paging import page
 from shared.store.schema import Tables
@@ -67,7 +67,7 @@ def people_of(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -
 
 def resolve_people(connection: Connection, workspace_id: UUID, refs: Sequence[str]) -> list[UUID]:
     """The ids that `refs` name, in order. Raises ValidationError or NotFound for the first that is wrong."""
-    return [find(connection, workspace_id, Kind.PERSON, ref, "person_ids").id for ref in refs]
+    return [row.id for row in find_many(connection, workspace_id, Kind.PERSON, refs, "person_ids")]
 
 
 def sample_people(connection: Connection, workspace_id: UUID, count: int, seed: int) -> list[UUID]:

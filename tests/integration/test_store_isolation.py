@@ -92,3 +92,14 @@ def test_a_stranger_finds_nothing_by_id(store: Store, theirs: Theirs, kind: Kind
 def test_a_stranger_samples_nobody(store: Store, theirs: Theirs) -> None:
     with store.read() as connection, pytest.raises(ValidationError, match="has 0 people"):
         people.sample_people(connection, theirs.stranger, 1, 0)
+
+
+def test_many_are_found_in_order_and_strangers_are_not(store: Store, theirs: Theirs) -> None:
+    with store.read() as connection:
+        row = aliases.find(connection, theirs.owner, Kind.PARTICIPANT, str(theirs.participant), "id")
+        refs = [row.alias, str(row.id).upper(), row.alias]
+        found = aliases.find_many(connection, theirs.owner, Kind.PARTICIPANT, refs, "ids")
+        assert [one.id for one in found] == [row.id] * 3
+        for ref in refs:
+            with pytest.raises(NotFound, match=ref):
+                aliases.find_many(connection, theirs.stranger, Kind.PARTICIPANT, [ref], "ids")
