@@ -89,10 +89,10 @@ def find_many(
             by_key |= {row.id: row, row.alias: row}
     found = []
     for ref, text in zip(refs, texts, strict=True):
-        row = by_key.get(ref.uuid or ref.alias or "")
-        if row is None:
+        key = ref.uuid or ref.alias or ""
+        if key not in by_key:
             raise not_found(kind, text)
-        found.append(row)
+        found.append(by_key[key])
     return found
 
 
