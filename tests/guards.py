@@ -65,8 +65,8 @@ GUARDS = [
     Guard(
         "lease of a recovery (P7)",
         LIFECYCLE,
-        "lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), ~_lives(_p.c.worker_id))",
-        "lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING))",
+        "    dead = ~_lives(_p.c.worker_id)\n",
+        "    dead = _p.c.id.is_not(None)\n",
         LIFECYCLE_TESTS,
     ),
     Guard(

@@ -269,9 +269,10 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> list[
     Each loss without an interaction in between counts. At the second the row is a suspect and runs alone, so
     that what kills its worker kills nobody else's; at `max_attempts` it fails with `stale_worker`.
     """
-    lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), ~_lives(_p.c.worker_id))
+    dead = ~_lives(_p.c.worker_id)
+    lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), dead)
     ids = connection.scalars(lost.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
-    here = and_(_p.c.id.in_(ids), ~_lives(_p.c.worker_id))
+    here = and_(_p.c.id.in_(ids), dead)
     failing = (
         _move(Move.FAIL)
         .where(here, _p.c.attempt + 1 >= max_attempts)
