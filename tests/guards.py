@@ -95,15 +95,15 @@ GUARDS = [
     Guard(
         "a message is owned once",
         DISPATCH,
-        ".where(_p.c.id.in_(locked), _p.c.status == str(Status.PENDING), owed)",
-        ".where(_p.c.id.in_(chunk), _p.c.status == str(Status.PENDING))",
+        "    owed = and_(_p.c.status == str(Status.PENDING), unsent)\n",
+        "    owed = _p.c.status == str(Status.PENDING)\n",
         DISPATCH_TESTS,
     ),
     Guard(
         "a message is owned of pending ones",
         DISPATCH,
-        "pending = select(_p.c.id).where(_p.c.id.in_(chunk), _p.c.status == str(Status.PENDING), owed)\n",
-        "pending = select(_p.c.id).where(_p.c.id.in_(chunk), owed)\n",
+        "    owed = and_(_p.c.status == str(Status.PENDING), unsent)\n",
+        "    owed = unsent\n",
         DISPATCH_TESTS,
     ),
 ]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, insert, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, literal, null, or_, select, update
 
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import TERMINAL, Status
@@ -158,16 +158,17 @@ def own_messages(
     Owed: never sent since the row became pending; with `republish_before_s`, also when sent longer ago than
     that. Two who ask at once get disjoint answers. The caller publishes exactly what it got.
     """
-    owed: ColumnElement[bool] = _p.c.dispatched_at.is_(None)
+    unsent: ColumnElement[bool] = _p.c.dispatched_at.is_(None)
     if republish_before_s is not None:
-        owed = or_(owed, _p.c.dispatched_at < store_clock(-republish_before_s))
+        unsent = or_(unsent, _p.c.dispatched_at < store_clock(-republish_before_s))
+    owed = and_(_p.c.status == str(Status.PENDING), unsent)
     messages: list[RunMessage] = []
     for chunk in chunks(sorted(ids), 1_000):
-        pending = select(_p.c.id).where(_p.c.id.in_(chunk), _p.c.status == str(Status.PENDING), owed)
+        pending = select(_p.c.id).where(_p.c.id.in_(chunk), owed)
         locked = connection.scalars(pending.order_by(_p.c.id).with_for_update(skip_locked=True)).all()
         taken = (
             update(_p)
-            .where(_p.c.id.in_(locked), _p.c.status == str(Status.PENDING), owed)
+            .where(_p.c.id.in_(locked), owed)
             .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
             .returning(_p.c.id)
         )

@@ -45,6 +45,18 @@ def test_aliases_are_per_workspace(store: Store) -> None:
     assert all(len(alias) == len("tp-abc") for aliases in everyone.values() for alias in aliases)
 
 
+def test_another_workspaces_aliases_make_nobodys_grow(store: Store) -> None:
+    """They would tell that somebody else has such a row."""
+    one, two = (make_workspace(store, name).workspace_id for name in ("one", "two"))
+    with store.read() as connection:
+        (id_,) = connection.scalars(
+            select(Tables.person.c.id).where(Tables.person.c.workspace_id == one).limit(1)
+        )
+    same = UUID(id_.hex[:12] + "0" * 20)
+    aliases = store.write(lambda connection: assign_aliases(connection, two, Kind.PERSON, [same]))
+    assert aliases == {same: f"tp-{id_.hex[:3]}"}
+
+
 def test_thousands_of_aliases_are_unique_and_short(store: Store) -> None:
     workspace_id = make_workspace(store).workspace_id
     store.write(lambda connection: people.insert_people(connection, workspace_id, generate_people(2_000, 2)))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from shared.domain.errors import NotFound, ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Outcome
-from shared.store import aliases, lifecycle, participants, people, studies
+from shared.store import aliases, idempotency, lifecycle, participants, people, studies
 from shared.store.engine import Store
 from shared.store.lifecycle import Claim
 from shared.store.participants import Scope
@@ -92,6 +92,23 @@ def test_a_stranger_finds_nothing_by_id(store: Store, theirs: Theirs, kind: Kind
 def test_a_stranger_samples_nobody(store: Store, theirs: Theirs) -> None:
     with store.read() as connection, pytest.raises(ValidationError, match="has 0 people"):
         people.sample_people(connection, theirs.stranger, 1, 0)
+
+
+def test_an_idempotency_key_is_its_workspaces_own(store: Store, theirs: Theirs) -> None:
+    both = (theirs.owner, theirs.stranger)
+    for workspace in both:
+        taken = store.write(
+            lambda connection, w=workspace: idempotency.find_or_take(connection, w, "/p", "k", "hash")
+        )
+        assert taken is None
+    for workspace in both:
+        answer = {"of": str(workspace)}
+        store.write(lambda connection, w=workspace, a=answer: idempotency.fill(connection, w, "/p", "k", a))
+    for workspace in both:
+        found = store.write(
+            lambda connection, w=workspace: idempotency.find_or_take(connection, w, "/p", "k", "hash")
+        )
+        assert found == {"of": str(workspace)}
 
 
 def test_many_are_found_in_order_and_strangers_are_not(store: Store, theirs: Theirs) -> None:
