@@ -19,7 +19,7 @@ from api.service.waiting import WaitRoom
 from shared import faults
 from shared.envelopes import ErrorBody
 from shared.notices import Notifier
-from shared.queue.celery import create_celery
+from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
 from shared.store.engine import Store
@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     service = Service(
         settings,
         store,
-        Publisher(create_celery(settings.broker_url), store),
+        Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store),
         Notifier(settings.broker_url),
         WaitRoom(settings.broker_url),
     )

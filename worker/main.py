@@ -37,6 +37,13 @@ QUEUES: dict[Kind, tuple[Queue, ...]] = {
 CONTROL_CONCURRENCY = 4
 
 
+class Leaving:
+    """Is this process about to go? A plain flag, and no Event: it is set by a signal handler, which runs in
+    the very thread that may hold the Event's lock just then, and would wait for ever."""
+
+    now = False
+
+
 def run_worker(
     settings: Settings, *, name: str, kind: Kind, concurrency: int, ready_file: Path | None = None
 ) -> None:
@@ -68,15 +75,17 @@ def _run_participants(
     publisher = Publisher(app, store)
     notifier = Notifier(settings.broker_url)
     keeper = LeaseKeeper(store, name, ttl_s=settings.lease_ttl_s, interval_s=settings.heartbeat_interval_s)
-    leaving = threading.Event()
-    house = House(committer, lambda: keeper.worker_id, leaving.is_set, settings.allow_private_hosts)
+    leaving = Leaving()
+    house = House(committer, lambda: keeper.worker_id, lambda: leaving.now, settings.allow_private_hosts)
     runner = Runner(house, publisher, notifier)
     keeper.start(runner)
-    tasks.register_run(app, runner, leaving.is_set)
+    tasks.register_run(app, runner, lambda: leaving.now)
 
     def drain(**_: Any) -> None:
+        if leaving.now:
+            return
         # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
-        leaving.set()
+        leaving.now = True
         grace = threading.Timer(settings.drain_grace_s, runner.abort_all)
         grace.daemon = True
         grace.start()
@@ -85,7 +94,7 @@ def _run_participants(
     try:
         _consume(app, name, kind, concurrency, create_pool(runner.terminate))
     finally:
-        leaving.set()
+        leaving.now = True
         runner.close()
         keeper.close()
         committer.close()

@@ -24,6 +24,8 @@ from worker.walk import HISTORY_LENGTH, Claimed, Walk
 log = logging.getLogger(__name__)
 
 MAX_ERROR_LENGTH = 500
+#: Seconds a step that was told to end, or an environment that is closed, may take over it.
+CLEAN_UP_S = 5
 
 
 class Ending(Enum):
@@ -75,6 +77,7 @@ class Run:
         self._house = house
         self._step: asyncio.Task[Step] | None = None
         self._aborted = False
+        self._waited_long_enough = asyncio.Event()
         self._cancel_requested = False
         self._written_at = time.monotonic()
 
@@ -88,6 +91,7 @@ class Run:
         self._cancel_requested |= cancel
         if self._step is not None:
             self._step.cancel()
+            asyncio.get_running_loop().call_later(CLEAN_UP_S, self._waited_long_enough.set)
 
     async def go(self) -> Ending:
         """Claim and run to the end."""
@@ -137,7 +141,7 @@ class Run:
                     return Ending.ENDED
                 walk.remember(step)
         finally:
-            await walk.close()
+            await self._close(walk)
         # Taken up again right at its cap.
         return await self._end(partial(lifecycle.complete, claim=claim, outcome=Outcome.CAP_REACHED), claim)
 
@@ -145,17 +149,17 @@ class Run:
         """One step, within its limits. Raises Abandoned or Failed."""
         limit_s, too_long = limits.now()
         self._step = step = asyncio.create_task(walk.step())
-        done, _ = await asyncio.wait({step}, timeout=limit_s)
-        if not done:
+        in_time = await self._ended(step, limit_s)
+        if not in_time and not self._aborted:
             step.cancel()
-            await asyncio.wait({step})
-        self._step = None
-        if self._aborted:
-            # Retrieved, so that nobody warns of it later: what an aborted step raised does not matter.
-            step.cancelled() or step.exception()
-            raise Abandoned
-        if not done:
-            raise too_long
+            await self._ended(step, CLEAN_UP_S)
+        if step.done():
+            self._step = None
+        else:
+            log.warning("participant %s: a step does not end when told to", self.participant_id)
+        if self._aborted or not in_time:
+            step.add_done_callback(_ignored)
+            raise Abandoned if self._aborted else too_long
         try:
             return step.result()
         except EnvironmentUnreachable as error:
@@ -163,6 +167,21 @@ class Run:
         except (Exception, asyncio.CancelledError) as error:
             # A plug-in may raise anything; its participant fails, and nobody else's.
             raise self._broken("broke in a step", error) from error
+
+    async def _ended(self, step: asyncio.Task[Step], timeout_s: float) -> bool:
+        """Wait for a step to end, but no longer than `timeout_s`, nor much longer than its abort."""
+        enough = asyncio.create_task(self._waited_long_enough.wait())
+        await asyncio.wait({step, enough}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        enough.cancel()
+        return step.done()
+
+    async def _close(self, walk: Walk) -> None:
+        """Whatever an environment does when it is closed, its participant ends as it would have."""
+        try:
+            async with asyncio.timeout(CLEAN_UP_S):
+                await walk.close()
+        except Exception as error:
+            log.warning("participant %s: closing broke", self.participant_id, exc_info=error)
 
     async def _commit(self, claim: Claim, step: Step) -> bool:
         commit = partial(lifecycle.commit_step, claim=claim, step=step, claimed_ms=self._held_ms())
@@ -189,7 +208,9 @@ class Run:
                 lifecycle.cancel_held(connection, claim)
             if lifecycle.release(connection, claim, held_ms):
                 return Ending.RELEASED
-            lifecycle.mark_stopped(connection, [claim.participant_id], held=claim)
+            # Of a step that does not end nobody knows that it has stopped: the sweeper assumes it one day.
+            if self._step is None:
+                lifecycle.mark_stopped(connection, [claim.participant_id], held=claim)
             return Ending.STOPPED
 
         return await self._house.committer.write(give_back, "give_back.commit")
@@ -199,6 +220,11 @@ class Run:
         now = time.monotonic()
         held, self._written_at = now - self._written_at, now
         return round(held * 1000)
+
+
+def _ignored(step: asyncio.Task[Step]) -> None:
+    """Look at what a step nobody waits for came to, so that nobody warns of it: it does not matter."""
+    step.cancelled() or step.exception()
 
 
 class Limits(NamedTuple):

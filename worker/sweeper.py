@@ -2,14 +2,14 @@
 
 import logging
 import signal
-import threading
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from uuid import UUID
 
 from shared import faults
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import Notifier
-from shared.queue.celery import create_celery
+from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
 from shared.queue.names import Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.settings import Settings
@@ -79,7 +79,7 @@ class Sweeper:
             # Asked first: owning messages only to disown them again would be a write for nothing.
             self._publisher.ping()
             # None of them, when somebody else sends them just now or the broker went away after all.
-            if self._publisher.dispatch(ids) == 0 or len(ids) < LIMIT:
+            if self._publisher.dispatch(ids).sent == 0 or len(ids) < LIMIT:
                 return
 
     def _republish_gone(self) -> None:
@@ -89,8 +89,8 @@ class Sweeper:
             with self._store.read() as connection:
                 ids = dispatch.overdue_ids(connection, queue, after_s, LIMIT)
             if ids and self._publisher.queue_depth(queue) == 0:
-                sent = self._publisher.dispatch(ids, republish_before_s=after_s)
-                log.info("sent %d run messages again to %s", sent, queue)
+                again = self._publisher.dispatch(ids, republish_before_s=after_s)
+                log.info("sent %d run messages again to %s", again.sent, queue)
 
 
 def _forget_old(connection: Connection) -> None:
@@ -102,16 +102,19 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     """Sweep every `sweep_interval_s` until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     faults.arm(settings.faults)
-    stop = threading.Event()
+    # Not an Event: a handler runs in the very thread that may hold its lock just then, and would wait for
+    # ever. A SimpleQueue may be put into at any point.
+    told_to_stop: SimpleQueue[int] = SimpleQueue()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stop.set())
+        signal.signal(signal_number, lambda number, _: told_to_stop.put(number))
     store = Store(settings.store_url)
-    publisher = Publisher(create_celery(settings.broker_url), store)
+    app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
+    publisher = Publisher(app, store)
     notifier = Notifier(settings.broker_url)
     sweeper = Sweeper(settings, store, publisher, notifier)
     if ready_file is not None:
         ready_file.touch()
-    while not stop.is_set():
+    while True:
         try:
             sweeper.sweep()
         except ServiceUnavailable:
@@ -119,7 +122,11 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
         except Exception:
             # Whatever it is, the next sweep may do better than no sweeper at all.
             log.exception("a sweep failed")
-        stop.wait(settings.sweep_interval_s)
+        try:
+            told_to_stop.get(timeout=settings.sweep_interval_s)
+            break
+        except Empty:
+            continue
     publisher.close()
     notifier.close()
     store.dispose()

@@ -65,12 +65,17 @@ def _cancel_all(
     """Who was cancelled, and why some could not be asked. In neither: no longer active."""
     cancelled: list[UUID] = []
     failures: dict[UUID, UnderstudyError] = {}
+    away: ServiceUnavailable | None = None
     for chunk in chunks(ids, CHUNK):
+        if away is not None:
+            failures |= dict.fromkeys(chunk, away)
+            continue
         try:
             cancelled += _cancel_some(service, workspace_id, chunk)
         except (UnderstudyError, StoreError) as error:
             log.warning("%d cancels at once failed (%s); trying one by one", len(chunk), error)
-            cancelled += _one_by_one(service, workspace_id, chunk, failures)
+            some, away = _one_by_one(service, workspace_id, chunk, failures)
+            cancelled += some
     return cancelled, failures
 
 
@@ -81,26 +86,26 @@ def _cancel_some(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> l
 
 def _one_by_one(
     service: Service, workspace_id: UUID, ids: Sequence[UUID], failures: dict[UUID, UnderstudyError]
-) -> list[UUID]:
+) -> tuple[list[UUID], ServiceUnavailable | None]:
+    """Who was cancelled, and the error once the store is away for good; `failures` gets the others'."""
     cancelled: list[UUID] = []
-    away: ServiceUnavailable | None = None
     away_in_a_row = 0
-    for id_ in ids:
-        if away is not None and away_in_a_row >= AWAY_AFTER:
-            failures[id_] = away
-            continue
+    for position, id_ in enumerate(ids):
         try:
             cancelled += _cancel_some(service, workspace_id, [id_])
             away_in_a_row = 0
         except ServiceUnavailable as error:
-            failures[id_] = away = error
+            failures[id_] = error
             away_in_a_row += 1
+            if away_in_a_row >= AWAY_AFTER:
+                failures |= dict.fromkeys(ids[position:], error)
+                return cancelled, error
         except UnderstudyError as error:
             failures[id_] = error
         except StoreError:
             log.exception("participant %s could not be cancelled", id_)
             failures[id_] = UnderstudyError("It could not be cancelled; the server's log says why.")
-    return cancelled
+    return cancelled, None
 
 
 def _all_away(failures: dict[UUID, UnderstudyError]) -> bool:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from api.requests import DEFAULT_WAIT_S, ExtendOptions, StudyRunRequest, WaitRequest
 from api.service import Service
-from shared.domain.errors import ERROR_RULES, UnderstudyError, ValidationError
+from shared.domain.errors import ERROR_RULES, ServiceUnavailable, UnderstudyError, ValidationError
 from shared.domain.lifecycle import TERMINAL
 from shared.envelopes import (
     Dispatch,
@@ -36,7 +37,13 @@ def timeout_of(service: Service, request: StudyRunRequest | ExtendOptions | Wait
 
 def answer(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:
     """How the dispatched participants stand now, and how to go on while one of them is not terminal."""
-    states = _states(service, workspace_id, dispatch.participant_ids)
+    try:
+        states: Sequence[AnyRow | Dispatched] = _states(service, workspace_id, dispatch.participant_ids)
+    except ServiceUnavailable:
+        if dispatch.max_interactions is None:
+            raise
+        # It is committed: whoever were told that it is not would dispatch it twice.
+        states = _as_dispatched(dispatch)
     return RunSuccess(
         dispatch=dispatch,
         participants=[
@@ -87,6 +94,27 @@ def _states(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[A
         return participants.states(connection, workspace_id, ids)
 
 
+class Dispatched(NamedTuple):
+    """A participant as it was when it was dispatched, for when the store cannot be asked."""
+
+    id: UUID
+    alias: str
+    interaction_count: int
+    study_id: UUID | None
+    ask_id: UUID | None
+    status: Literal["pending"] = "pending"
+    outcome: None = None
+    error_kind: None = None
+
+
+def _as_dispatched(dispatch: Dispatch) -> list[Dispatched]:
+    inherited = dispatch.inherited_interactions or 0
+    return [
+        Dispatched(id_, alias, inherited, dispatch.study_id, dispatch.ask_id)
+        for id_, alias in zip(dispatch.participant_ids, dispatch.aliases or (), strict=True)
+    ]
+
+
 def _wait_timeout(result: RunSuccess, timeout_s: float) -> RunFailure:
     done = sum(state.status in TERMINAL for state in result.participants)
     total = len(result.participants)
@@ -108,7 +136,7 @@ def _wait_again_s(service: Service, timeout_s: float) -> float:
     return min(max(timeout_s, DEFAULT_WAIT_S), service.settings.max_wait_s)
 
 
-def _next_action(states: Sequence[AnyRow], timeout_s: float) -> NextAction | None:
+def _next_action(states: Sequence[AnyRow | Dispatched], timeout_s: float) -> NextAction | None:
     unfinished = [row for row in states if row.status not in TERMINAL]
     if not unfinished:
         return None

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import redis
 
+from shared.domain.errors import ServiceUnavailable
 from shared.notices import listen
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,12 @@ class WaitRoom:
             while True:
                 # Cleared before the look: a notice that comes during it is not lost.
                 bell.clear()
-                if await asyncio.to_thread(done):
-                    return True
+                try:
+                    if await asyncio.to_thread(done):
+                        return True
+                except ServiceUnavailable:
+                    # Nobody can tell just now; the next look may. What is waited for is there all the same.
+                    log.info("the store is away; the wait goes on")
                 left_s = deadline - loop.time()
                 if left_s <= 0:
                     return False
@@ -71,7 +76,7 @@ class WaitRoom:
             try:
                 async for ids in listen(self._broker_url):
                     self._ring(ids)
-            except (redis.RedisError, OSError) as error:
+            except (redis.RedisError, OSError, ValueError) as error:
                 log.info("no notices for now, waiters poll: %s", error)
             await asyncio.sleep(_RECONNECT_S)
 

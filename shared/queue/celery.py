@@ -8,10 +8,16 @@ from shared.queue.names import Queue
 #: Seconds until a connection attempt to a broker that does not answer is given up. What cannot be published
 #: is published later by the sweeper, so nobody should wait long.
 BROKER_CONNECT_TIMEOUT_S = 2
+#: And until an answer of one that takes connections and then says nothing is.
+BROKER_READ_TIMEOUT_S = 5
 
 
-def create_celery(broker_url: str) -> Celery:
-    """A Celery app without tasks; a worker registers its own."""
+def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Celery:
+    """A Celery app without tasks; a worker registers its own.
+
+    `read_timeout_s`: how long one answer of the broker may take. Who only publishes sets it, so that a broker
+    that takes connections and says nothing is away for it too; who consumes waits for messages, and does not.
+    """
     app = Celery("understudy", broker=broker_url, set_as_current=False)
     app.conf.update(
         task_queues=[BrokerQueue(str(queue), routing_key=str(queue)) for queue in Queue],
@@ -33,6 +39,7 @@ def create_celery(broker_url: str) -> Celery:
             # Queues are listed by rank: runs taken up again come before new ones.
             "queue_order_strategy": "priority",
             "socket_connect_timeout": BROKER_CONNECT_TIMEOUT_S,
+            "socket_timeout": read_timeout_s,
             "socket_keepalive": True,
         },
     )

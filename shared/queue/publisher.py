@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from celery import Celery
@@ -29,6 +29,14 @@ TURN = 200
 ABORT_BATCH = 1_000
 
 
+class Sent(NamedTuple):
+    """What became of messages that were owed."""
+
+    sent: int
+    #: The broker did not take them; they are owed again.
+    unsent: int
+
+
 class Publisher:
     """Publishes for one process. Thread-safe; `…_soon` methods return at once and never raise.
 
@@ -47,8 +55,8 @@ class Publisher:
         self._aborts.shutdown(wait=True, cancel_futures=True)
         self._messages.shutdown(wait=True, cancel_futures=True)
 
-    def dispatch(self, ids: Sequence[UUID], *, republish_before_s: float | None = None) -> int:
-        """Publish the run messages that are owed to `ids`; how many were sent.
+    def dispatch(self, ids: Sequence[UUID], *, republish_before_s: float | None = None) -> "Sent":
+        """Publish the run messages that are owed to `ids`.
 
         With `republish_before_s`, also those sent longer ago than that. Two callers never send the same one.
         Raises ServiceUnavailable when the store is away; messages that the broker does not take stay owed.
@@ -59,6 +67,13 @@ class Publisher:
                     connection, ids, republish_before_s=republish_before_s
                 )
             )
+        unsent = self._send_runs(messages)
+        if unsent:
+            self._store.write(lambda connection: dispatch.disown_messages(connection, unsent))
+        return Sent(len(messages) - len(unsent), len(unsent))
+
+    def _send_runs(self, messages: Sequence[RunMessage]) -> list[RunMessage]:
+        """Send them in order; those that the broker did not take."""
         unsent = deque(messages)
         try:
             with self._celery.producer_pool.acquire(block=True) as producer:
@@ -67,8 +82,7 @@ class Publisher:
                     unsent.popleft()
         except BROKER_ERRORS as error:
             log.warning("the broker does not take run messages (%s); they stay owed", error)
-            self._store.write(lambda connection: dispatch.disown_messages(connection, list(unsent)))
-        return len(messages) - len(unsent)
+        return list(unsent)
 
     def dispatch_soon(self, ids: Sequence[UUID]) -> None:
         """`dispatch`, behind the caller's answer."""
@@ -115,11 +129,11 @@ class Publisher:
 
     def _dispatch_turn(self, ids: Sequence[UUID]) -> bool:
         try:
-            self.dispatch(ids)
+            # Without the broker, the rest is left to the sweeper.
+            return self.dispatch(ids).unsent == 0
         except ServiceUnavailable:
             log.warning("run messages stay owed: the store is away")
             return False
-        return True
 
     def _abort_turn(self, ids: Sequence[UUID]) -> bool:
         try:

@@ -192,7 +192,7 @@ def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]
 
 def disown_messages(connection: Connection, messages: Sequence[RunMessage]) -> None:
     """These could not be sent: they are owed again, but for those that somebody has sent since."""
-    for message in messages:
+    for message in sorted(messages):
         connection.execute(
             update(_p)
             .where(

@@ -69,14 +69,14 @@ def broker(tmp_path: Path) -> Iterator[BrokerServer]:
 
 
 def test_one_message_per_participant_with_nothing_secret(post: Post) -> None:
-    assert post.publisher.dispatch(post.ids) == 3
+    assert post.publisher.dispatch(post.ids).sent == 3
     messages = post.messages(Queue.RUNS)
     assert {message["headers"]["id"] for message in messages} == {f"{id_}.1" for id_ in post.ids}
     (alias,) = {row.alias for row in post.rows() if row.id == post.ids[0]}
     (headers,) = [m["headers"] for m in messages if m["headers"]["id"] == f"{post.ids[0]}.1"]
     assert headers["task"] == "simulation.run"
     assert headers["argsrepr"].startswith(f"participant={alias} study=s-")
-    assert post.publisher.dispatch(post.ids) == 0
+    assert post.publisher.dispatch(post.ids) == (0, 0)
 
 
 def test_a_stop_task_for_each_cancelled_one(post: Post) -> None:
@@ -92,7 +92,7 @@ def test_without_a_broker_messages_stay_owed_and_are_sent_later(
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
     broker.child.stop(5)
-    assert post.publisher.dispatch(post.ids) == 0
+    assert post.publisher.dispatch(post.ids) == (0, 3)
     assert {row.dispatched_at for row in post.rows()} == {None}
     with pytest.raises(BROKER_ERRORS):
         post.publisher.ping()

@@ -1,5 +1,7 @@
 """What a worker process does with a participant, in this process: real store, real broker, real loop."""
 
+import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -13,6 +15,7 @@ import redis
 from sqlalchemy import select, update
 
 from shared.domain.lifecycle import Status
+from shared.domain.simulation import Action
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
 from shared.queue.names import Queue
@@ -22,6 +25,7 @@ from shared.store import dispatch, lifecycle, lineage
 from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
 from tests.factories import make_participants, make_study, make_workspace
+from tests.plugins.scripted import ScriptedEnvironment
 from tests.servers import wait_until
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
@@ -315,3 +319,40 @@ def test_a_process_without_a_lease_leaves_messages_to_others(shop: Workshop) -> 
     id_ = shop.participant()
     assert shop.runner.run(id_) is Ending.REFUSED
     assert shop.row(id_).status == "pending"
+
+
+class Stubborn(ScriptedEnvironment):
+    """Takes no for an answer: a step of its never ends when told to, and closing it breaks."""
+
+    async def act(self, action: Action) -> None:
+        self._note("act")
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        raise RuntimeError("it does not close either")
+
+
+@pytest.mark.parametrize("how", ["timeout", "abort"])
+def test_a_step_that_does_not_end_holds_nothing_up(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("scripted.ScriptedEnvironment", Stubborn)
+    monkeypatch.setattr("worker.run.CLEAN_UP_S", 0.3)
+    id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+    if how == "abort":
+        shop.cancel(id_)
+        shop.runner.abort([id_])
+    began = time.monotonic()
+    ending = run.ended()
+    assert time.monotonic() - began < 10
+    row = shop.row(id_)
+    if how == "timeout":
+        assert (ending, row.status, row.error_kind) == (Ending.ENDED, "failed", "step_timeout")
+    else:
+        # Nobody knows that it has stopped, so nobody says so.
+        assert (ending, row.status, row.stopped_at) == (Ending.STOPPED, "cancelled", None)
