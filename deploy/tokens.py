@@ -27,6 +27,8 @@ AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, an
 
 MAX_NAME_LENGTH = 100
 
+_NEW = "was made; `understudy people generate 24` with this token gives it people"
+
 Result = TypeVar("Result")
 
 
@@ -50,7 +52,7 @@ def create_command(
         print(json.dumps(told))  # noqa: T201
         return
     Console(stderr=True).print(
-        f"Workspace {name!r} {'was made' if made.workspace_is_new else 'has one token more'}. "
+        f"Workspace {name!r} {_NEW if made.workspace_is_new else 'has one token more'}. "
         "Keep the token: it is not shown again.",
         markup=False,
     )

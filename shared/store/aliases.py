@@ -99,7 +99,8 @@ def find_many(
 def not_found(kind: Kind, text: str) -> NotFound:
     """The one wording for what is not there."""
     noun = kind.name.lower()
+    plural = {Kind.PERSON: "people", Kind.STUDY: "studies"}.get(kind, noun + "s")
     return NotFound(
         f"There is no {noun} {text} in this workspace.",
-        suggestions=(f"List the {'people' if kind is Kind.PERSON else noun + 's'} to see which there are.",),
+        suggestions=(f"List the {plural} to see which there are.",),
     )

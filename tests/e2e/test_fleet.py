@@ -203,3 +203,14 @@ def _stopped_before_checked(store: Store, fleet: Fleet) -> Iterator[None]:
     """The fleet ends first; then the rows are looked at."""
     yield
     fleet.stop()
+
+
+def test_told_to_go_again_and_again_they_go(fleet: Fleet) -> None:
+    """A signal handler that waits for a lock of the thread it interrupts would hang for ever."""
+    started = fleet.start("run-1", "control", "sweeper")
+    for _ in range(20):
+        for process in started:
+            if process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGTERM)
+    for process in started:
+        assert process.stop(signal.SIGTERM) == 0
