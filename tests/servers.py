@@ -19,7 +19,7 @@ from shared.settings import Settings
 ROOT = Path(__file__).parent.parent
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 20, what: str = "") -> Any:
+def wait_until(condition: Callable[[], Any], timeout_s: float = 60, what: str = "") -> Any:
     """The first true value of `condition`; AssertionError when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

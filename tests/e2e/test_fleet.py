@@ -69,7 +69,7 @@ def test_cancelled_in_mid_run_nothing_is_stored_after_the_answer(
     store: Store, acme: Caller, fleet: Fleet, tmp_path: Path
 ) -> None:
     log = tmp_path / "steps.log"
-    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.05, "log": str(log)})
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.1, "log": str(log)})
     fleet.start("run-1", "control", "sweeper", concurrency=40)
     run(acme, study, 40, max_interactions=900)
     wait_until(lambda: counts(store).get("running") == 40)
@@ -213,4 +213,5 @@ def test_told_to_go_again_and_again_they_go(fleet: Fleet) -> None:
             if process.popen.poll() is None:
                 process.popen.send_signal(signal.SIGTERM)
     for process in started:
-        assert process.stop(signal.SIGTERM) == 0
+        # An interpreter that is just ending has no handlers any more: the signal may still be what ends it.
+        assert process.popen.wait(30) in {0, -signal.SIGTERM}
