@@ -8,7 +8,6 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 MIND_GROUP = "understudy.minds"
-MODALITIES = ("interactive", "chat", "text")
 
 
 @cache
