@@ -2,12 +2,12 @@
 
 import logging
 import socket
-import threading
+import time
 from pathlib import Path
 from typing import Any, Literal
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_ready
 
 from shared import faults
 from shared.notices import Notifier
@@ -19,6 +19,7 @@ from shared.store.engine import Store
 from worker import tasks
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
+from worker.leaving import Leaving
 from worker.pool import create_pool
 from worker.run import House
 from worker.runner import Runner
@@ -37,13 +38,6 @@ QUEUES: dict[Kind, tuple[Queue, ...]] = {
 CONTROL_CONCURRENCY = 4
 
 
-class Leaving:
-    """Is this process about to go? A plain flag, and no Event: it is set by a signal handler, which runs in
-    the very thread that may hold the Event's lock just then, and would wait for ever."""
-
-    now = False
-
-
 def run_worker(
     settings: Settings, *, name: str, kind: Kind, concurrency: int, ready_file: Path | None = None
 ) -> None:
@@ -60,7 +54,7 @@ def run_worker(
     try:
         if kind == "control":
             tasks.register_stop(app, store)
-            _consume(app, name, kind, CONTROL_CONCURRENCY, "threads")
+            _consume(app, Leaving(), name, kind, CONTROL_CONCURRENCY, "threads")
         else:
             concurrency = 1 if kind == "alone" else concurrency
             _run_participants(settings, app, store, name=name, kind=kind, concurrency=concurrency)
@@ -81,18 +75,14 @@ def _run_participants(
     keeper.start(runner)
     tasks.register_run(app, runner, lambda: leaving.now)
 
-    def drain(**_: Any) -> None:
-        if leaving.now:
-            return
+    def drain() -> None:
         # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
-        leaving.now = True
-        grace = threading.Timer(settings.drain_grace_s, runner.abort_all)
-        grace.daemon = True
-        grace.start()
+        time.sleep(settings.drain_grace_s)
+        runner.abort_all()
 
-    worker_shutting_down.connect(drain, weak=False)
+    leaving.then(drain)
     try:
-        _consume(app, name, kind, concurrency, create_pool(runner.terminate))
+        _consume(app, leaving, name, kind, concurrency, create_pool(runner.terminate))
     finally:
         leaving.now = True
         runner.close()
@@ -102,9 +92,9 @@ def _run_participants(
         notifier.close()
 
 
-def _consume(app: Celery, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
+def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
     tasks.quiet_revokes()
-    worker = app.Worker(
+    worker = leaving.worker_class(app)(
         hostname=name,
         pool=pool,
         concurrency=concurrency,
