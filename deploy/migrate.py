@@ -30,6 +30,9 @@ def migrate(settings: Settings) -> None:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
+        # Another one's migration, and our own, may take their time.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
     config = Config()
     # Alembic interpolates: a percent sign in the path must not be taken for a name.

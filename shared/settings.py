@@ -34,8 +34,13 @@ class Settings(BaseSettings):
     stop_grace_s: float = Field(30, gt=0)
     #: How long steps in flight may go on when a worker is told to go.
     drain_grace_s: float = Field(5, ge=0)
-    #: Losses in a row, without an interaction in between, after which a participant fails.
-    max_attempts: int = Field(3, ge=1)
+    #: Losses in a row, without an interaction in between, after which a participant fails: it is taken up
+    #: again after the first, runs alone after the second, and fails at the third or later.
+    max_attempts: int = Field(3, ge=3)
+    #: A step that keeps its whole process busy for so long fails, and the process is started anew.
+    loop_stall_s: float = Field(10, gt=0)
+    #: A worker that has grown beyond this gives its participants back and is started anew; 0: no limit.
+    max_memory_mb: int = Field(1024, ge=0)
 
     #: Most `additional_steps` of one extend.
     max_additional_steps: int = Field(100, ge=1)

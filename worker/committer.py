@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -27,6 +28,7 @@ Result = TypeVar("Result")
 
 
 class _Write(NamedTuple):
+    participant_id: UUID
     work: Callable[[Connection], Any]
     done: Future[Any]
     place: str
@@ -42,23 +44,28 @@ class Committer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._closing = threading.Event()
+        self._impatient = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Callable[[Connection], Result], place: str) -> Result:
+    async def write(self, participant_id: UUID, work: Callable[[Connection], Result], place: str) -> Result:
         """The result of `work`, once it is committed. Raises what `work` raised; nothing is stored then.
 
+        `work` writes for this participant only, and does nothing but SQL: it may be begun more than once.
         `place` is the fault point around it, one of `faults.PLACES`.
-        `work` does nothing but SQL: it may be begun more than once. ServiceUnavailable only on `close`.
+        Raises ServiceUnavailable only after `give_up`: then nobody knows whether it is committed.
         """
         done: Future[Result] = Future()
-        self._waiting.put(_Write(work, done, place))
+        self._waiting.put(_Write(participant_id, work, done, place))
         return await asyncio.wrap_future(done)
+
+    def give_up(self) -> None:
+        """From now on, do not wait for a store that is away."""
+        self._impatient.set()
 
     def close(self) -> None:
         """Write what is waiting, then stop; give up on a store that is away."""
-        self._closing.set()
+        self.give_up()
         self._waiting.put(None)
         self._thread.join()
 
@@ -72,7 +79,8 @@ class Committer:
             # From here on nobody can withdraw a write: its outcome is told even if nobody listens.
             writes = [write for write in batch if write and write.done.set_running_or_notify_cancel()]
             if writes:
-                self._commit(writes)
+                # In id order, like whatever touches several rows: it waits for others, but never deadlocks.
+                self._commit(sorted(writes, key=lambda write: write.participant_id))
 
     def _commit(self, writes: list[_Write]) -> None:
         try:
@@ -96,7 +104,7 @@ class Committer:
             try:
                 return self._store.write(work)
             except ServiceUnavailable:
-                if self._closing.is_set():
+                if self._impatient.is_set():
                     raise
                 log.warning("the store is away; waiting for it")
                 time.sleep(STORE_RETRY_S)

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 class LeaseKeeper:
     """Holds the lease of this process: a fresh one per start, and another if it ever ran out.
 
+    It may hang in the store for as long as it likes: `alive_until` tells others how far it got.
+
     Each beat also carries the cancels that no message brought: what the store no longer sees running here
     is aborted, and what it sees running here but nobody runs is given back.
     """
@@ -27,7 +29,7 @@ class LeaseKeeper:
     def __init__(self, store: Store, name: str, *, ttl_s: float, interval_s: float) -> None:
         self._store = store
         self._name = name
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._interval_s = interval_s
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -59,18 +61,17 @@ class LeaseKeeper:
         self._worker_id = uuid4()
         asked_at = time.monotonic()
         self._store.write(
-            lambda connection: leases.open_lease(connection, self._worker_id, self._name, self._ttl_s)
+            lambda connection: leases.open_lease(connection, self._worker_id, self._name, self.ttl_s)
         )
-        self._alive_until = asked_at + self._ttl_s
+        #: Monotonic time up to which the lease holds for certain.
+        self.alive_until = asked_at + self.ttl_s
 
     def _beat_on(self) -> None:
         while not self._stop.wait(self._interval_s):
             try:
                 self._beat()
             except ServiceUnavailable:
-                if time.monotonic() > self._alive_until:
-                    log.warning("no word from the store for %s s: all steps are aborted", self._ttl_s)
-                    self._runner.abort_all()
+                log.warning("the store is away; the next heartbeat asks again")
             except Exception:
                 # A beat that cannot beat must not die unnoticed: without it, the lease runs out.
                 log.exception("a heartbeat failed")
@@ -85,7 +86,7 @@ class LeaseKeeper:
             self._runner.abort_all()
             self._open()
             return
-        self._alive_until = asked_at + self._ttl_s
+        self.alive_until = asked_at + self.ttl_s
         running = {Claim(row.id, row.epoch) for row in rows}
         self._runner.abort([claim.participant_id for claim in ours.values() if claim not in running])
         self._give_back_unknown(running)
@@ -93,7 +94,7 @@ class LeaseKeeper:
     def _renew(self) -> Sequence[AnyRow] | None:
         with faults.around("heartbeat.commit"):
             alive = self._store.write(
-                lambda connection: leases.renew_lease(connection, self._worker_id, self._ttl_s)
+                lambda connection: leases.renew_lease(connection, self._worker_id, self.ttl_s)
             )
         if not alive:
             return None

@@ -1,5 +1,6 @@
 """Being told to go: SIGTERM and its like, answered without waiting for anything."""
 
+import faulthandler
 import signal
 import threading
 from collections.abc import Callable
@@ -50,5 +51,7 @@ class Leaving:
             def install_platform_tweaks(inner, worker: Any) -> None:  # noqa: ARG002, N805
                 for number in SIGNALS:
                     signal.signal(number, self.tell)
+                # For operators: what is each thread doing just now?
+                faulthandler.register(signal.SIGUSR1)
 
         return Worker

@@ -12,7 +12,7 @@ from celery.signals import worker_ready
 from shared import faults
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
-from shared.queue.names import Queue
+from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
 from shared.store.engine import Store
@@ -23,6 +23,7 @@ from worker.leaving import Leaving
 from worker.pool import create_pool
 from worker.run import House
 from worker.runner import Runner
+from worker.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,14 @@ Kind = Literal["run", "control", "alone"]
 
 #: What each kind consumes, the most urgent queue first.
 QUEUES: dict[Kind, tuple[Queue, ...]] = {
-    "run": (Queue.RESUME, Queue.RUNS),
+    "run": URGENCY,
     "alone": (Queue.ALONE,),
     "control": (Queue.CONTROL,),
 }
 #: Threads of a control worker: stop tasks are short.
 CONTROL_CONCURRENCY = 4
+#: How long a process that is to go waits for a store that is away, once all its steps are cut.
+STORE_PATIENCE_S = 5
 
 
 def run_worker(
@@ -68,23 +71,39 @@ def _run_participants(
     committer = Committer(store)
     publisher = Publisher(app, store)
     notifier = Notifier(settings.broker_url)
-    keeper = LeaseKeeper(store, name, ttl_s=settings.lease_ttl_s, interval_s=settings.heartbeat_interval_s)
+    keeper = LeaseKeeper(
+        store,
+        name,
+        ttl_s=settings.lease_ttl_s,
+        interval_s=settings.heartbeat_interval_s,
+    )
     leaving = Leaving()
     house = House(committer, lambda: keeper.worker_id, lambda: leaving.now, settings.allow_private_hosts)
     runner = Runner(house, publisher, notifier)
     keeper.start(runner)
+    watch = Watch(
+        store,
+        keeper,
+        runner,
+        leaving.tell,
+        loop_stall_s=settings.loop_stall_s,
+        max_memory_mb=settings.max_memory_mb,
+    )
     tasks.register_run(app, runner, lambda: leaving.now)
 
     def drain() -> None:
         # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
         time.sleep(settings.drain_grace_s)
         runner.abort_all()
+        time.sleep(STORE_PATIENCE_S)
+        committer.give_up()
 
     leaving.then(drain)
     try:
         _consume(app, leaving, name, kind, concurrency, create_pool(runner.terminate))
     finally:
         leaving.now = True
+        watch.close()
         runner.close()
         keeper.close()
         committer.close()

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import StatementError
 
+from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import FailureKind, Outcome
 from shared.domain.text import clean
 from shared.store import leases, lifecycle, lineage
@@ -22,6 +23,8 @@ from worker.environments import EnvironmentUnreachable
 from worker.walk import HISTORY_LENGTH, Claimed, Walk
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 MAX_ERROR_LENGTH = 500
 #: Seconds a step that was told to end, or an environment that is closed, may take over it.
@@ -41,6 +44,8 @@ class Ending(Enum):
     RELEASED = "released"
     #: Cancelled, or taken over by somebody else.
     STOPPED = "stopped"
+    #: The store was away for too long to tell it anything; the lease runs out.
+    UNKNOWN = "unknown"
 
 
 class Failed(Exception):
@@ -95,11 +100,23 @@ class Run:
 
     async def go(self) -> Ending:
         """Claim and run to the end."""
-        claimed = await self._house.committer.write(self._take, "claim.commit")
+        try:
+            claimed = await self._write(self._take, "claim.commit")
+        except ServiceUnavailable:
+            return Ending.REFUSED
         if isinstance(claimed, Ending):
             return claimed
         self.claim = claim = Claim(claimed.row.id, claimed.row.epoch)
         self._written_at = time.monotonic()
+        try:
+            return await self._hold(claimed, claim)
+        except ServiceUnavailable:
+            log.warning("participant %s: the store does not answer, its lease runs out", self.participant_id)
+            return Ending.UNKNOWN
+        finally:
+            self.claim = None
+
+    async def _hold(self, claimed: Claimed, claim: Claim) -> Ending:
         try:
             return await self._simulate(claimed, claim)
         except Abandoned:
@@ -108,8 +125,9 @@ class Run:
             message = clean(str(failure))[:MAX_ERROR_LENGTH]
             end = partial(lifecycle.fail, claim=claim, kind=failure.kind, message=message)
             return await self._end(end, claim)
-        finally:
-            self.claim = None
+
+    async def _write(self, work: Callable[[Connection], Result], place: str) -> Result:
+        return await self._house.committer.write(self.participant_id, work, place)
 
     def _take(self, connection: Connection) -> Claimed | Ending:
         worker_id = self._house.worker_id()
@@ -186,7 +204,7 @@ class Run:
     async def _commit(self, claim: Claim, step: Step) -> bool:
         commit = partial(lifecycle.commit_step, claim=claim, step=step, claimed_ms=self._held_ms())
         try:
-            return await self._house.committer.write(commit, "step.commit")
+            return await self._write(commit, "step.commit")
         except (ValueError, TypeError, StatementError) as error:
             raise self._broken("made an interaction that cannot be stored", error) from error
 
@@ -196,7 +214,7 @@ class Run:
 
     async def _end(self, end: Callable[..., bool], claim: Claim) -> Ending:
         end = partial(end, claimed_ms=self._held_ms())
-        ended = await self._house.committer.write(end, "end.commit")
+        ended = await self._write(end, "end.commit")
         return Ending.ENDED if ended else await self._let_go(claim)
 
     async def _let_go(self, claim: Claim) -> Ending:
@@ -210,10 +228,10 @@ class Run:
                 return Ending.RELEASED
             # Of a step that does not end nobody knows that it has stopped: the sweeper assumes it one day.
             if self._step is None:
-                lifecycle.mark_stopped(connection, [claim.participant_id], held=claim)
+                lifecycle.mark_stopped(connection, claim.participant_id, held=claim)
             return Ending.STOPPED
 
-        return await self._house.committer.write(give_back, "give_back.commit")
+        return await self._write(give_back, "give_back.commit")
 
     def _held_ms(self) -> int:
         """Milliseconds since this was last asked: how long the row was held since its last write."""

@@ -1,18 +1,25 @@
 """The runner: all runs of a process on one asyncio loop, in a thread of its own."""
 
 import asyncio
+import contextvars
 import itertools
 import logging
 import threading
+import weakref
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from shared.notices import Notifier
 from shared.queue.publisher import Publisher
 from shared.store.lifecycle import Claim
+from worker.pulse import Pulse
 from worker.run import Ending, House, Run
 
 log = logging.getLogger(__name__)
+
+#: The run that the code at hand works for.
+_current_run: contextvars.ContextVar[Run] = contextvars.ContextVar("current_run")
 
 
 class Runner:
@@ -29,6 +36,10 @@ class Runner:
         self._runs: dict[int, Run] = {}
         self._numbers = itertools.count(1)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_task_factory(self._create_task)
+        self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], Run] = weakref.WeakKeyDictionary()
+        #: Of the loop on which all steps run.
+        self.pulse = Pulse(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="steps", daemon=True)
         self._thread.start()
 
@@ -53,6 +64,12 @@ class Runner:
         """What runs here now."""
         return {run.claim.participant_id: run.claim for run in tuple(self._runs.values()) if run.claim}
 
+    def stuck(self) -> Claim | None:
+        """What the task that keeps the loop works for; None when nobody knows."""
+        task = self.pulse.task
+        run = self._owners.get(task) if task is not None else None
+        return run.claim if run is not None else None
+
     def close(self) -> None:
         """Stop the loop. All runs have ended before."""
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -61,11 +78,13 @@ class Runner:
 
     async def _run(self, participant_id: UUID, job: int | None) -> Ending:
         run = Run(participant_id, self._house)
+        _current_run.set(run)
         # Pool jobs count from 1; without one, any other number will do.
         number = job if job is not None else -next(self._numbers)
         self._runs[number] = run
         try:
-            ending = await run.go()
+            # A task of its own, and so one that is known to work for this run.
+            ending = await asyncio.create_task(run.go())
         finally:
             del self._runs[number]
         if ending is Ending.RELEASED:
@@ -73,6 +92,16 @@ class Runner:
         elif ending in {Ending.ENDED, Ending.STOPPED}:
             self._notifier.publish_soon([participant_id])
         return ending
+
+    def _create_task(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        """Tasks as usual, but it is known for which run they work: also those that plug-ins start."""
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        run = _current_run.get(None)
+        if run is not None:
+            self._owners[task] = run
+        return task
 
     def _abort(self, ids: frozenset[UUID] | None) -> None:
         for run in tuple(self._runs.values()):

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from datetime import datetime, timedelta
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from uuid import UUID
@@ -10,11 +11,11 @@ from shared import faults
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import Notifier
 from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
-from shared.queue.names import Queue
+from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.settings import Settings
 from shared.store import Connection, dispatch, idempotency, leases, lifecycle
-from shared.store.engine import Store
+from shared.store.engine import Store, store_time
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,10 @@ LIMIT = 1_000
 #: Leases that ran out this long ago and hold nothing are removed.
 FORGET_LEASE_AFTER_S = 3600
 
-RUN_QUEUES = (Queue.RESUME, Queue.RUNS, Queue.ALONE)
+#: How much later a message must have been sent to overtake another: two who publish at once mix theirs.
+OVERTAKEN_BY = timedelta(seconds=5)
+
+RUN_QUEUES = (*URGENCY, Queue.ALONE)
 
 
 class Sweeper:
@@ -34,21 +38,28 @@ class Sweeper:
         self._store = store
         self._publisher = publisher
         self._notifier = notifier
+        #: What was sent to a queue before this moment was not in it when it was last seen empty.
+        self._gone_before: dict[Queue, datetime] = {}
 
-    def sweep(self) -> None:
-        """Raises ServiceUnavailable when the store is away."""
+    def sweep(self) -> bool:
+        """Is there more to publish? Then sweep again at once: recovery never waits for all of it.
+
+        Raises ServiceUnavailable when the store is away.
+        """
         lost = self._recover()
         self._record_stops()
-        try:
-            self._publish_owed()
-            self._republish_gone()
-        except BROKER_ERRORS as error:
-            log.warning("the broker does not answer (%s); run messages stay owed", error)
         if lost:
             log.warning("took %d participants from lost workers", len(lost))
             # Those that failed are terminal: somebody may be waiting for them.
             self._notifier.publish_soon(lost)
         self._store.write(_forget_old)
+        try:
+            # Both in any case: what was lost must not wait for all that is owed.
+            more = [self._publish_owed(), *(self._republish_lost(queue) for queue in RUN_QUEUES)]
+            return any(more)
+        except BROKER_ERRORS as error:
+            log.warning("the broker does not answer (%s); run messages stay owed", error)
+            return False
 
     def _recover(self) -> list[UUID]:
         max_attempts = self._settings.max_attempts
@@ -65,32 +76,48 @@ class Sweeper:
     def _record_stops(self) -> None:
         """Usually the run or its stop task has; here come those whose worker or message was lost."""
         after_s = self._settings.stop_grace_s
-        with self._store.read() as connection:
-            ids = dispatch.stopping_ids(connection, LIMIT)
-        if ids:
-            self._store.write(lambda connection: lifecycle.mark_stopped(connection, ids, after_s=after_s))
-
-    def _publish_owed(self) -> None:
         while True:
-            with self._store.read() as connection:
-                ids = dispatch.owed_ids(connection, LIMIT)
-            if not ids:
-                return
-            # Asked first: owning messages only to disown them again would be a write for nothing.
-            self._publisher.ping()
-            # None of them, when somebody else sends them just now or the broker went away after all.
-            if self._publisher.dispatch(ids).sent == 0 or len(ids) < LIMIT:
+            some = self._store.write(lambda connection: lifecycle.record_stops(connection, after_s, LIMIT))
+            if len(some) < LIMIT:
                 return
 
-    def _republish_gone(self) -> None:
-        """A message that is overdue while its queue is empty was lost on the way."""
-        for queue in RUN_QUEUES:
-            after_s = self._settings.republish_after_s
-            with self._store.read() as connection:
-                ids = dispatch.overdue_ids(connection, queue, after_s, LIMIT)
-            if ids and self._publisher.queue_depth(queue) == 0:
-                again = self._publisher.dispatch(ids, republish_before_s=after_s)
-                log.info("sent %d run messages again to %s", again.sent, queue)
+    def _publish_owed(self) -> bool:
+        with self._store.read() as connection:
+            ids = dispatch.owed_ids(connection, LIMIT)
+        if not ids:
+            return False
+        # Asked first: owning messages only to disown them again would be a write for nothing.
+        self._publisher.ping()
+        # None of them, when somebody else sends them just now or the broker went away after all.
+        return self._publisher.dispatch(ids).sent > 0 and len(ids) == LIMIT
+
+    def _republish_lost(self, queue: Queue) -> bool:
+        """Send again what is overdue and was lost: its queue is empty, or others overtook it.
+
+        A queue is first in, first out: whoever waits longer than one that runs already is not in it any more,
+        but in the hands of a worker that died, for instance. A mistake costs one void message.
+        """
+        with self._store.read() as connection:
+            overdue_before = store_time(connection, -self._settings.republish_after_s)
+            if not dispatch.sent_before_ids(connection, queue, overdue_before, 1):
+                return False
+            followed_at = dispatch.last_followed(connection, queue)
+        lost_before = [self._gone_before[queue]] if queue in self._gone_before else []
+        if self._publisher.queue_depth(queue) == 0:
+            self._gone_before[queue] = overdue_before
+            lost_before = [overdue_before]
+        if followed_at is not None:
+            lost_before.append(min(followed_at - OVERTAKEN_BY, overdue_before))
+        if not lost_before:
+            return False
+        before = max(lost_before)
+        with self._store.read() as connection:
+            ids = dispatch.sent_before_ids(connection, queue, before, LIMIT)
+        if not ids:
+            return False
+        again = self._publisher.dispatch(ids, republish_before=before).sent
+        log.info("sent %d run messages again to %s", again, queue)
+        return again > 0 and len(ids) == LIMIT
 
 
 def _forget_old(connection: Connection) -> None:
@@ -115,15 +142,16 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     if ready_file is not None:
         ready_file.touch()
     while True:
+        more = False
         try:
-            sweeper.sweep()
+            more = sweeper.sweep()
         except ServiceUnavailable:
             log.warning("the store is away; the next sweep will look again")
         except Exception:
             # Whatever it is, the next sweep may do better than no sweeper at all.
             log.exception("a sweep failed")
         try:
-            told_to_stop.get(timeout=settings.sweep_interval_s)
+            told_to_stop.get(timeout=0 if more else settings.sweep_interval_s)
             break
         except Empty:
             continue

@@ -69,7 +69,7 @@ def register_stop(app: Celery, store: Store) -> None:
         app.control.revoke(run_task_id)
         id_ = UUID(participant_id)
         with faults.around("stop.commit"):
-            store.write(lambda connection: lifecycle.mark_stopped(connection, [id_]))
+            store.write(lambda connection: lifecycle.mark_stopped(connection, id_))
 
 
 def quiet_revokes() -> None:

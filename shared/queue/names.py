@@ -8,13 +8,18 @@ class Queue(StrEnum):
 
     #: Runs that start.
     RUNS = "simulations"
-    #: Runs taken up again; consumed first.
+    #: Runs that extend others: somebody just asked for one.
     RESUME = "simulations.resume"
+    #: Runs that were lost or given back; consumed first.
+    RECOVERED = "simulations.recovered"
     #: Runs whose worker died under them more than once: one at a time, in a process of their own.
     ALONE = "simulations.alone"
     #: Stop tasks, in a process of their own: a full house of runs never delays a stop.
     CONTROL = "control"
 
+
+#: Queues of runs, the most urgent first.
+URGENCY = (Queue.RECOVERED, Queue.RESUME, Queue.RUNS)
 
 RUN_TASK = "simulation.run"
 STOP_TASK = "simulation.stop"

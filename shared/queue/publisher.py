@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -55,17 +56,15 @@ class Publisher:
         self._aborts.shutdown(wait=True, cancel_futures=True)
         self._messages.shutdown(wait=True, cancel_futures=True)
 
-    def dispatch(self, ids: Sequence[UUID], *, republish_before_s: float | None = None) -> "Sent":
+    def dispatch(self, ids: Sequence[UUID], *, republish_before: datetime | None = None) -> "Sent":
         """Publish the run messages that are owed to `ids`.
 
-        With `republish_before_s`, also those sent longer ago than that. Two callers never send the same one.
+        With `republish_before`, also those sent before that moment. Two callers never send the same one.
         Raises ServiceUnavailable when the store is away; messages that the broker does not take stay owed.
         """
         with faults.around("run_message.own"):
             messages = self._store.write(
-                lambda connection: dispatch.own_messages(
-                    connection, ids, republish_before_s=republish_before_s
-                )
+                lambda connection: dispatch.own_messages(connection, ids, republish_before=republish_before)
             )
         unsent = self._send_runs(messages)
         if unsent:

@@ -6,16 +6,17 @@ and the sweeper sends it again when it is owed or gone.
 
 import random
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, literal, null, or_, select, update
 
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import TERMINAL, Status
-from shared.queue.names import Queue, task_id
+from shared.queue.names import URGENCY, Queue, task_id
 from shared.store.aliases import assign_aliases
-from shared.store.engine import AnyRow, chunks, store_clock
+from shared.store.engine import AnyRow, chunks, store_clock, store_time
 from shared.store.events import NewEvent, record
 from shared.store.schema import Tables
 
@@ -85,17 +86,13 @@ def insert_participants(
         "interaction_count": 0,
         "branched_at": 0,
         "instruction_is_own": False,
-        "created_at": _now(connection),
+        # As a value: what is inserted together is of one age.
+        "created_at": store_time(connection),
     }
     if rows:
         connection.execute(insert(_p), [row | same_for_all for row in rows])
     record(connection, [NewEvent(id_, 1, "status", {"status": str(status)}) for id_ in ids])
     return aliases
-
-
-def _now(connection: Connection) -> object:
-    """The store's clock as a value: what is inserted together is of one age."""
-    return connection.scalar(select(store_clock()))
 
 
 def branch(
@@ -151,16 +148,16 @@ def branch(
 
 
 def own_messages(
-    connection: Connection, ids: Sequence[UUID], *, republish_before_s: float | None = None
+    connection: Connection, ids: Sequence[UUID], *, republish_before: datetime | None = None
 ) -> list[RunMessage]:
     """Take the publication of run messages owed to pending participants among `ids`.
 
-    Owed: never sent since the row became pending; with `republish_before_s`, also when sent longer ago than
-    that. Two who ask at once get disjoint answers. The caller publishes exactly what it got.
+    Owed: never sent since the row became pending; with `republish_before`, also when sent before that
+    moment. Two who ask at once get disjoint answers. The caller publishes exactly what it got.
     """
     unsent: ColumnElement[bool] = _p.c.dispatched_at.is_(None)
-    if republish_before_s is not None:
-        unsent = or_(unsent, _p.c.dispatched_at < store_clock(-republish_before_s))
+    if republish_before is not None:
+        unsent = or_(unsent, _p.c.dispatched_at < republish_before)
     owed = and_(_p.c.status == str(Status.PENDING), unsent)
     messages: list[RunMessage] = []
     for chunk in chunks(sorted(ids), 1_000):
@@ -205,26 +202,27 @@ def disown_messages(connection: Connection, messages: Sequence[RunMessage]) -> N
 
 
 def owed_ids(connection: Connection, limit: int) -> Sequence[UUID]:
-    """Pending participants whose message was never sent: what is taken up again first, then by age."""
+    """Pending participants whose message was never sent: those first that are consumed first, then by age."""
     owed = select(_p.c.id).where(_p.c.status == str(Status.PENDING), _p.c.dispatched_at.is_(None))
-    # By name, the queues for runs taken up again come last.
-    return connection.scalars(owed.order_by(_p.c.queue.desc(), _p.c.created_at).limit(limit)).all()
+    last = len(URGENCY)
+    urgency = case({str(queue): rank for rank, queue in enumerate(URGENCY)}, value=_p.c.queue, else_=last)
+    return connection.scalars(owed.order_by(urgency, _p.c.created_at).limit(limit)).all()
 
 
-def overdue_ids(connection: Connection, queue: Queue, sent_before_s: float, limit: int) -> Sequence[UUID]:
-    """Pending participants whose message went to `queue` that long ago and was not followed."""
-    overdue = select(_p.c.id).where(
+def sent_before_ids(connection: Connection, queue: Queue, before: datetime, limit: int) -> Sequence[UUID]:
+    """Pending participants whose message went to `queue` before that moment, the oldest first."""
+    waiting = select(_p.c.id).where(
         _p.c.status == str(Status.PENDING),
         _p.c.queue == str(queue),
-        _p.c.dispatched_at < store_clock(-sent_before_s),
+        _p.c.dispatched_at < before,
     )
-    return connection.scalars(overdue.order_by(_p.c.dispatched_at).limit(limit)).all()
+    return connection.scalars(waiting.order_by(_p.c.dispatched_at).limit(limit)).all()
 
 
-def stopping_ids(connection: Connection, limit: int) -> Sequence[UUID]:
-    """Cancelled participants whose stop is not recorded yet, those first that wait longest."""
-    stopping = select(_p.c.id).where(
-        _p.c.status == str(Status.CANCELLED),
-        _p.c.stopped_at.is_(None),
+def last_followed(connection: Connection, queue: Queue) -> datetime | None:
+    """When the latest message was sent to `queue` that somebody runs on now; None if nobody does."""
+    followed = select(func.max(_p.c.dispatched_at)).where(
+        _p.c.status == str(Status.RUNNING), _p.c.queue == str(queue)
     )
-    return connection.scalars(stopping.order_by(_p.c.finished_at).limit(limit)).all()
+    sent_at: datetime | None = connection.scalar(followed)
+    return sent_at

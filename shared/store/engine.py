@@ -5,9 +5,10 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, create_engine, event, literal, make_url
+from sqlalchemy import Connection, Engine, Row, create_engine, event, literal, make_url, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import SQLAlchemyError as StoreError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -17,14 +18,17 @@ from sqlalchemy.sql.functions import FunctionElement
 from shared.domain.errors import ServiceUnavailable
 from shared.store.schema import UtcTime
 
-__all__ = ["AnyRow", "Store", "StoreError", "chunks", "store_clock"]
+__all__ = ["AnyRow", "Store", "StoreError", "chunks", "store_clock", "store_time"]
 
 log = logging.getLogger(__name__)
 
 #: Connections one process may hold.
 POOL_SIZE = 10
-#: How long a writer waits for another one's turn.
-LOCK_TIMEOUT_S = 10
+#: How long a writer waits for another one's turn; less than a lease lasts.
+LOCK_TIMEOUT_S = 5
+#: How long one statement may take, and a server may keep silent, before it is taken for away.
+STATEMENT_TIMEOUT_S = 15
+SILENCE_TIMEOUT_S = 6
 #: Transactions that lost a race against another are begun anew this often.
 MAX_TRIES = 10
 
@@ -57,6 +61,12 @@ class store_clock(FunctionElement[Any]):  # noqa: N801 - an SQL function
         super().__init__(*(() if offset_s is None else (literal(float(offset_s)),)))
 
 
+def store_time(connection: Connection, offset_s: float = 0) -> datetime:
+    """`store_clock` as a value."""
+    now: datetime = connection.execute(select(store_clock(offset_s))).scalar_one()
+    return now
+
+
 @compiles(store_clock, "sqlite")
 def _sqlite_clock(element: store_clock, compiler: Any, **options: Any) -> str:
     now = "'%Y-%m-%d %H:%M:%f000', 'now'"
@@ -79,11 +89,17 @@ class Store:
         self.url = make_url(url)
         self.engine = _create_engine(str(url))
         self._writer = self.engine.execution_options(write=True)
+        self._reader = self.engine
+        if self.url.get_backend_name() == "postgresql":
+            # By default, each statement there sees what was committed before it, and two may disagree.
+            self._reader = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent look. Raises ServiceUnavailable when the store does not answer."""
-        with _translated(), self.engine.connect() as connection:
+        with _translated(), self._reader.connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -127,14 +143,7 @@ def _lost_race(error: DBAPIError) -> bool:
 
 def _create_engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(
-            url,
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            pool_timeout=LOCK_TIMEOUT_S,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": 5},
-        )
+        return _create_postgresql_engine(url)
     engine = create_engine(
         url,
         pool_size=POOL_SIZE,
@@ -155,5 +164,33 @@ def _create_engine(url: str) -> Engine:
         # A writer takes its turn at the start: upgrading a read lock later can fail at once.
         write = connection.get_execution_options().get("write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _create_postgresql_engine(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=LOCK_TIMEOUT_S,
+        pool_pre_ping=True,
+        # A server that vanished without a word is noticed by what it does not acknowledge, and by probes.
+        connect_args={
+            "connect_timeout": 5,
+            "tcp_user_timeout": SILENCE_TIMEOUT_S * 1000,
+            "keepalives_idle": SILENCE_TIMEOUT_S // 2,
+            "keepalives_interval": 1,
+            "keepalives_count": SILENCE_TIMEOUT_S // 2,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        # By statements: a pooler between us and the server may not take them as startup parameters.
+        connection.autocommit = True
+        connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
+        connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        connection.autocommit = False
 
     return engine

@@ -10,7 +10,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, and_, case, exists, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Update,
+    and_,
+    case,
+    exists,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.domain.lifecycle import TRANSITIONS, FailureKind, Move, Outcome, Status
@@ -208,7 +220,7 @@ def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
 
 
 def _waiting_again() -> dict[str, Any]:
-    return {"worker_id": null(), "dispatched_at": null(), "queue": str(Queue.RESUME)}
+    return {"worker_id": null(), "dispatched_at": null(), "queue": str(Queue.RECOVERED)}
 
 
 # -- what a caller does ------------------------------------------------------------------------------------
@@ -233,34 +245,39 @@ def cancel_held(connection: Connection, claim: Claim) -> bool:
     return _end(connection, Move.CANCEL, claim, 0)
 
 
-def mark_stopped(
-    connection: Connection, ids: Sequence[UUID], *, held: Claim | None = None, after_s: float | None = None
-) -> list[UUID]:
-    """Record that the run of cancelled participants has stopped, once; returns those now recorded.
+def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None) -> list[UUID]:
+    """Record that the run of a cancelled participant has stopped, once; returns it if it is now recorded.
 
-    It is known of those that no living worker holds; with `held`, a run tells it of itself; with `after_s`,
-    it is assumed that long after the cancel.
+    It is known of one that no living worker holds; with `held`, a run tells it of itself.
     """
-    known = ~_lives(_p.c.worker_id)
-    if held is not None:
-        known = _held_by(held)
-    elif after_s is not None:
-        known = known | (_p.c.finished_at < store_clock(-after_s))
-    moved: list[UUID] = []
-    for chunk in chunks(sorted(ids)):
-        statement = (
-            update(_p)
-            .where(_p.c.id.in_(chunk), _p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), known)
-            .values(stopped_at=store_clock(), seq=_p.c.seq + 1)
-            .returning(_p.c.id, _p.c.seq)
-        )
-        rows = connection.execute(statement).all()
-        record(connection, [NewEvent(row.id, row.seq, "stopped", {}) for row in rows])
-        moved += [row.id for row in rows]
-    return moved
+    known = ~_lives(_p.c.worker_id) if held is None else _held_by(held)
+    return _record_stops(connection, and_(_p.c.id == id_, known))
+
+
+def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[UUID]:
+    statement = (
+        update(_p)
+        .where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), which)
+        .values(stopped_at=store_clock(), seq=_p.c.seq + 1)
+        .returning(_p.c.id, _p.c.seq)
+    )
+    rows = connection.execute(statement).all()
+    record(connection, [NewEvent(row.id, row.seq, "stopped", {}) for row in rows])
+    return [row.id for row in rows]
 
 
 # -- what the sweeper does ---------------------------------------------------------------------------------
+
+
+def record_stops(connection: Connection, after_s: float, limit: int) -> list[UUID]:
+    """Record the stop of cancelled participants whose worker or stop task was lost; returns them.
+
+    It is known of those that no living worker holds, and assumed of all others `after_s` after the cancel.
+    """
+    known = or_(~_lives(_p.c.worker_id), _p.c.finished_at < store_clock(-after_s))
+    stopping = select(_p.c.id).where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), known)
+    ids = connection.scalars(stopping.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
+    return _record_stops(connection, and_(_p.c.id.in_(ids), known))
 
 
 def recover_lost(connection: Connection, max_attempts: int, limit: int) -> list[UUID]:
@@ -292,7 +309,7 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> list[
             _waiting_again()
             | {
                 "attempt": _p.c.attempt + 1,
-                "queue": case((_p.c.attempt >= 1, str(Queue.ALONE)), else_=str(Queue.RESUME)),
+                "queue": case((_p.c.attempt >= 1, str(Queue.ALONE)), else_=str(Queue.RECOVERED)),
             }
         )
         .returning(_p.c.id, _p.c.seq, _p.c.attempt)

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from deploy.broker import BrokerServer
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
-from shared.queue.names import Queue
+from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.settings import Settings
-from shared.store import lifecycle
+from shared.store import dispatch, lifecycle
 from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
-from tests.factories import make_participants, make_study, make_workspace
+from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until
 from worker.sweeper import Sweeper
 
@@ -148,6 +148,71 @@ def test_a_message_is_gone_only_when_its_queue_is_empty(post: Post) -> None:
     post.sweeper.sweep()
     assert {row.dispatch_no for row in post.rows()} == {2}
     assert post.publisher.queue_depth(Queue.RUNS) == 3
+
+
+def run_one_sent_later(post: Post, after_s: float) -> None:
+    """The last participant runs; its message was sent so many seconds after the others'."""
+    worker_id = make_lease(post.store)
+
+    def work(connection: Connection) -> None:
+        claimed = lifecycle.claim(connection, post.ids[-1], worker_id)
+        assert claimed is not None
+        sent_at = store_clock(after_s - 3600)
+        connection.execute(update(_p).where(_p.c.id == claimed.id).values(dispatched_at=sent_at))
+
+    post.store.write(work)
+
+
+def test_a_message_that_was_overtaken_is_sent_again_once(post: Post) -> None:
+    post.publisher.dispatch(post.ids)
+    age_messages(post)
+    run_one_sent_later(post, after_s=4)
+    post.sweeper.sweep()
+    # Whoever publish at once mix their messages: a few seconds mean nothing.
+    assert {row.dispatch_no for row in post.rows()} == {1}
+    post.store.write(
+        lambda connection: connection.execute(
+            update(_p).where(_p.c.status == "running").values(dispatched_at=store_clock(6 - 3600))
+        )
+    )
+    post.sweeper.sweep()
+    post.sweeper.sweep()
+    assert {row.status: row.dispatch_no for row in post.rows()} == {"pending": 2, "running": 1}
+
+
+def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what one sweep has no room for, when the queue is not empty any more."""
+    monkeypatch.setattr("worker.sweeper.LIMIT", 2)
+    post.publisher.dispatch(post.ids)
+    age_messages(post)
+    redis.Redis.from_url(post.settings.broker_url).flushall()
+    assert post.sweeper.sweep()
+    assert post.publisher.queue_depth(Queue.RUNS) == 2
+    assert not post.sweeper.sweep()
+    assert {row.dispatch_no for row in post.rows()} == {2}
+    post.sweeper.sweep()
+    assert post.publisher.queue_depth(Queue.RUNS) == 3
+
+
+def test_much_that_is_owed_takes_several_sweeps(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.sweeper.LIMIT", 2)
+    assert post.sweeper.sweep()
+    assert not post.sweeper.sweep()
+    assert post.publisher.queue_depth(Queue.RUNS) == 3
+
+
+def test_what_is_consumed_first_is_sent_first(post: Post) -> None:
+    by_queue = dict(zip([*URGENCY], post.ids, strict=True))
+
+    def put(connection: Connection) -> None:
+        for queue, id_ in by_queue.items():
+            connection.execute(update(_p).where(_p.c.id == id_).values(queue=str(queue)))
+
+    post.store.write(put)
+    with post.store.read() as connection:
+        assert dispatch.owed_ids(connection, 9) == list(by_queue.values())
 
 
 def test_the_sweeper_records_stops_that_nobody_did(post: Post) -> None:

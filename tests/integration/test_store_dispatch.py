@@ -13,7 +13,7 @@ from shared.domain.lifecycle import Status
 from shared.domain.people import generate_people
 from shared.store import dispatch, lifecycle, lineage, people
 from shared.store.aliases import assign_aliases, find
-from shared.store.engine import Store, store_clock
+from shared.store.engine import Store, store_clock, store_time
 from shared.store.lifecycle import Claim
 from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
@@ -106,12 +106,12 @@ class Setting:
             max_interactions=max_interactions,
         )
 
-    def own(self, republish_before_s: float | None = None) -> list[dispatch.RunMessage]:
-        return self.store.write(
-            lambda connection: dispatch.own_messages(
-                connection, self.ids, republish_before_s=republish_before_s
-            )
-        )
+    def own(self, republish_after_s: float | None = None) -> list[dispatch.RunMessage]:
+        def own(connection: Connection) -> list[dispatch.RunMessage]:
+            before = None if republish_after_s is None else store_time(connection, -republish_after_s)
+            return dispatch.own_messages(connection, self.ids, republish_before=before)
+
+        return self.store.write(own)
 
     def row(self, id_: UUID) -> Any:
         with self.store.read() as connection:
@@ -169,9 +169,9 @@ def test_what_could_not_be_sent_is_owed_again(store: Store) -> None:
 def test_an_overdue_message_is_owned_again(store: Store) -> None:
     setting = Setting(store)
     setting.own()
-    assert setting.own(republish_before_s=60) == []
+    assert setting.own(republish_after_s=60) == []
     store.write(lambda connection: connection.execute(update(_p).values(dispatched_at=store_clock(-61))))
-    (again,) = setting.own(republish_before_s=60)
+    (again,) = setting.own(republish_after_s=60)
     assert again.task_id.endswith(".2")
 
 

@@ -267,7 +267,7 @@ def test_a_release_costs_no_attempt_and_goes_first(world: World) -> None:
     assert end(world, lifecycle.release, claim)
     row = world.row()
     assert (row.status, row.attempt, row.worker_id, row.dispatched_at) == ("pending", 0, None, None)
-    assert row.queue == "simulations.resume"
+    assert row.queue == "simulations.recovered"
 
 
 # -- cancel ------------------------------------------------------------------------------------------------
@@ -298,10 +298,14 @@ def test_a_draft_is_not_cancelled(world: World) -> None:
 # -- stopped_at --------------------------------------------------------------------------------------------
 
 
-def mark_stopped(world: World, **how: Any) -> list[UUID]:
+def mark_stopped(world: World, held: Claim | None = None) -> list[UUID]:
     return world.store.write(
-        lambda connection: lifecycle.mark_stopped(connection, [world.participant_id], **how)
+        lambda connection: lifecycle.mark_stopped(connection, world.participant_id, held=held)
     )
+
+
+def record_stops(world: World, after_s: float) -> list[UUID]:
+    return world.store.write(lambda connection: lifecycle.record_stops(connection, after_s, 10))
 
 
 def test_the_stop_of_a_queued_one_is_known_at_once(world: World) -> None:
@@ -330,18 +334,21 @@ def test_a_dead_workers_run_has_stopped(world: World) -> None:
     world.must_claim()
     world.cancel()
     world.lose_worker()
-    assert mark_stopped(world) == [world.participant_id]
+    assert record_stops(world, after_s=60) == [world.participant_id]
+    assert mark_stopped(world) == []
 
 
 def test_after_the_grace_the_stop_is_assumed(world: World) -> None:
     world.must_claim()
     world.cancel()
-    assert mark_stopped(world, after_s=60) == []
-    assert mark_stopped(world, after_s=-1) == [world.participant_id]
+    assert record_stops(world, after_s=60) == []
+    assert record_stops(world, after_s=-1) == [world.participant_id]
+    assert record_stops(world, after_s=-1) == []
 
 
 def test_what_was_not_cancelled_has_not_stopped(world: World) -> None:
-    assert mark_stopped(world, after_s=-1) == []
+    assert record_stops(world, after_s=-1) == []
+    assert mark_stopped(world) == []
     assert world.row().stopped_at is None
 
 
@@ -362,7 +369,7 @@ def test_a_lost_run_is_pending_again_ahead_of_new_work(world: World) -> None:
     assert (row.status, row.attempt, row.queue, row.interaction_count) == (
         "pending",
         1,
-        "simulations.resume",
+        "simulations.recovered",
         1,
     )
 
@@ -379,7 +386,7 @@ def lose_again(world: World) -> Any:
 
 
 def test_lost_twice_without_progress_it_runs_alone_then_fails(world: World) -> None:
-    assert lose_again(world).queue == "simulations.resume"
+    assert lose_again(world).queue == "simulations.recovered"
     assert lose_again(world).queue == "simulations.alone"
     row = lose_again(world)
     assert (row.status, row.error_kind, row.attempt) == ("failed", "stale_worker", 3)

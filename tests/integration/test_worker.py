@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import redis
 from sqlalchemy import select, update
 
+from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import Status
 from shared.domain.simulation import Action
 from shared.notices import Notifier
@@ -29,6 +30,7 @@ from tests.plugins.scripted import ScriptedEnvironment
 from tests.servers import wait_until
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
+from worker.pulse import Pulse
 from worker.run import Ending, House
 from worker.runner import Runner
 
@@ -227,7 +229,7 @@ def test_an_abort_of_what_was_not_cancelled_only_gives_it_back(shop: Workshop) -
     wait_until(lambda: "act 0" in shop.steps())
     shop.runner.abort([id_])
     assert run.ended() is Ending.RELEASED
-    wait_until(lambda: shop.publisher.queue_depth(Queue.RESUME) == 1)
+    wait_until(lambda: shop.publisher.queue_depth(Queue.RECOVERED) == 1)
     assert shop.row(id_).attempt == 0
 
 
@@ -312,6 +314,88 @@ def test_a_write_that_fails_does_not_take_others_with_it(shop: Workshop) -> None
     assert {run.ended() for run in runs} == {Ending.ENDED}
     assert {shop.row(id_).status for id_ in good} == {"completed"}
     assert shop.row(bad).error_kind == "simulator_error"
+
+
+def test_writes_that_share_a_transaction_are_made_in_id_order(shop: Workshop) -> None:
+    """Two who lock the same rows in two orders would deadlock."""
+    order: list[UUID] = []
+    busy = threading.Event()
+
+    async def write_many() -> None:
+        first = shop.committer.write(uuid4(), lambda _: busy.wait(10), "step.commit")
+        others = [
+            shop.committer.write(id_, lambda _, id_=id_: order.append(id_), "step.commit")
+            for id_ in (uuid4() for _ in range(20))
+        ]
+        writes = [asyncio.create_task(write) for write in (first, *others)]
+        await asyncio.sleep(0.2)
+        busy.set()
+        await asyncio.gather(*writes)
+
+    asyncio.run(write_many())
+    assert order == sorted(order)
+
+
+def test_a_process_that_goes_does_not_wait_for_ever_for_a_store_that_is_away(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_, later = shop.participant(9, delay_s=30), shop.participant(9)
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+
+    def away(_: object) -> None:
+        raise ServiceUnavailable("The store is away.")
+
+    monkeypatch.setattr(shop.store, "write", away)
+    shop.runner.abort_all()
+    refused = shop.start(later)
+    time.sleep(1)
+    assert run.ending is refused.ending is None
+    shop.committer.give_up()
+    assert run.ended() is Ending.UNKNOWN
+    assert refused.ended() is Ending.REFUSED
+    monkeypatch.undo()
+    # Its lease is what tells others that nobody runs it.
+    assert shop.row(id_).status == "running"
+
+
+# -- the pulse ---------------------------------------------------------------------------------------------
+
+
+def feel(pulse: Pulse, for_s: float) -> float:
+    """The longest that the loop seemed to be in one task, within so many seconds."""
+    until, longest = time.monotonic() + for_s, 0.0
+    while time.monotonic() < until:
+        longest = max(longest, pulse.look())
+        time.sleep(0.02)
+    return longest
+
+
+async def block(seconds: float) -> None:
+    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+
+
+def test_a_loop_that_is_busy_is_not_stuck(shop: Workshop) -> None:
+    loop = shop.runner._loop
+    for _ in range(20):
+        asyncio.run_coroutine_threadsafe(block(0.1), loop)
+    assert feel(shop.runner.pulse, 2.5) < 1
+
+
+def test_a_loop_that_stays_in_one_task_is_stuck_and_one_knows_whose_it_is(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripted.BLOCK_S", 1.5)
+    other = shop.start(shop.participant(9, delay_s=30))
+    id_ = shop.participant(2, at={"1": "block"})
+    run = shop.start(id_)
+    wait_until(lambda: shop.runner.pulse.look() > 0.5)
+    claim = shop.runner.stuck()
+    assert claim is not None
+    assert claim.participant_id == id_
+    assert run.ended() is Ending.ENDED
+    shop.runner.abort_all()
+    other.ended()
 
 
 def test_a_process_without_a_lease_leaves_messages_to_others(shop: Workshop) -> None:

@@ -2,16 +2,22 @@
 
 Content: `delay_s` each act takes (waiting, abortable), `log` a file to which each act's fate is appended, and
 `at`: page number -> what happens there: "give_up", "finish", "raise", "garbage", "unreachable", "swallow",
-"unstorable".
+"unstorable"; "block" keeps the loop, "hold" the interpreter, "leak" the memory.
 """
 
 import asyncio
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 from shared.domain.simulation import Action, Decision, Element, Observation, Turn
 from worker.environments import EnvironmentUnreachable
+
+#: How long "block" keeps the loop.
+BLOCK_S = 600.0
+
+_leaked: list[bytes] = []
 
 
 class ScriptedEnvironment:
@@ -49,6 +55,7 @@ class ScriptedEnvironment:
         if self._happening() == "raise":
             raise RuntimeError("the environment broke\x00")
         self._note("act")
+        self._misbehave(self._happening())
         try:
             if self._happening() == "swallow":
                 await self._sleep_through()
@@ -59,6 +66,15 @@ class ScriptedEnvironment:
         self._note("acted")
         self._visited.append(self._page)
         self._page += 1
+
+    def _misbehave(self, how: str) -> None:
+        if how == "block":
+            time.sleep(BLOCK_S)
+        elif how == "hold":
+            # The matcher goes back and forth for years, and lets no other thread run meanwhile.
+            re.match("(a+)+$", "a" * 60 + "b")
+        elif how == "leak":
+            _leaked.append(b"x" * 200 * 2**20)
 
     async def _sleep_through(self) -> None:
         try:
