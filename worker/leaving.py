@@ -1,15 +1,23 @@
 """Being told to go: SIGTERM and its like, answered without waiting for anything."""
 
 import faulthandler
+import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from celery import Celery
 from celery.platforms import EX_OK
 from celery.worker import state
+
+log = logging.getLogger(__name__)
+
+#: Exit code of a process that could not end in order.
+EXIT_FORCED = 75
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
@@ -18,12 +26,20 @@ class Leaving:
     """Is this process about to go? Told once or many times, it is the same.
 
     A signal handler runs in the very thread that may hold any lock just then, itself included: so there is a
-    flag, and a queue that may be put into at any point, and what is to be done is done by another thread.
+    flag, and queues that may be put into at any point, and what is to be done is done by another thread.
     """
 
     def __init__(self) -> None:
         self.now = False
         self._told: SimpleQueue[bool] = SimpleQueue()
+        self._woken: SimpleQueue[bool] = SimpleQueue()
+
+    def install(self) -> None:
+        """From now on, signals tell it. To be called by the main thread."""
+        for number in SIGNALS:
+            signal.signal(number, self.tell)
+        # For operators: what is each thread doing just now?
+        faulthandler.register(signal.SIGUSR1)
 
     def tell(self, *_: object) -> None:
         """Go. Safe in a signal handler, and in a handler that interrupts one."""
@@ -32,13 +48,30 @@ class Leaving:
             # What Celery's own handlers set; but those send signals under a lock, and hang when nested.
             state.should_stop = EX_OK
             self._told.put(True)
+            self._woken.put(True)
 
-    def then(self, begin: Callable[[], None]) -> None:
-        """Have `begin` called, in a thread of its own, once this process is told to go."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until told to go, or so long; was it told? To be asked by one thread, and once it says yes no
+        more."""
+        try:
+            return self._woken.get(timeout=timeout_s)
+        except Empty:
+            return False
+
+    def then(self, begin: Callable[[], None], *, most_s: float) -> None:
+        """Have `begin` called, in a thread of its own, once this process is told to go.
+
+        If the process is still there `most_s` after that, it is ended: a store or a broker that takes
+        connections and says nothing would hold it for ever. Leases and sweepers make good what it leaves.
+        """
 
         def wait() -> None:
             self._told.get()
             begin()
+            time.sleep(most_s)
+            log.critical("this process could not end in order, and ends now")
+            logging.shutdown()
+            os._exit(EXIT_FORCED)
 
         threading.Thread(target=wait, name="leaving", daemon=True).start()
 
@@ -49,9 +82,6 @@ class Leaving:
             """A worker that goes when it is told to, however often."""
 
             def install_platform_tweaks(inner, worker: Any) -> None:  # noqa: ARG002, N805
-                for number in SIGNALS:
-                    signal.signal(number, self.tell)
-                # For operators: what is each thread doing just now?
-                faulthandler.register(signal.SIGUSR1)
+                self.install()
 
         return Worker

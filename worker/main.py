@@ -39,6 +39,8 @@ QUEUES: dict[Kind, tuple[Queue, ...]] = {
 CONTROL_CONCURRENCY = 4
 #: How long a process that is to go waits for a store that is away, once all its steps are cut.
 STORE_PATIENCE_S = 5
+#: And for everything else to end, after that.
+MOST_S = 10
 
 
 def run_worker(
@@ -57,7 +59,9 @@ def run_worker(
     try:
         if kind == "control":
             tasks.register_stop(app, store)
-            _consume(app, Leaving(), name, kind, CONTROL_CONCURRENCY, "threads")
+            leaving = Leaving()
+            leaving.then(lambda: None, most_s=MOST_S)
+            _consume(app, leaving, name, kind, CONTROL_CONCURRENCY, "threads")
         else:
             concurrency = 1 if kind == "alone" else concurrency
             _run_participants(settings, app, store, name=name, kind=kind, concurrency=concurrency)
@@ -98,7 +102,7 @@ def _run_participants(
         time.sleep(STORE_PATIENCE_S)
         committer.give_up()
 
-    leaving.then(drain)
+    leaving.then(drain, most_s=MOST_S)
     try:
         _consume(app, leaving, name, kind, concurrency, create_pool(runner.terminate))
     finally:

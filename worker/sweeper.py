@@ -1,10 +1,8 @@
 """The sweeper: makes good what processes and messages lost. A plain loop; any number may run at once."""
 
 import logging
-import signal
 from datetime import datetime, timedelta
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from uuid import UUID
 
 from shared import faults
@@ -16,11 +14,14 @@ from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.settings import Settings
 from shared.store import Connection, dispatch, idempotency, leases, lifecycle
 from shared.store.engine import Store, store_time
+from worker.leaving import Leaving
 
 log = logging.getLogger(__name__)
 
 #: Rows that one statement moves; a sweep goes on until none are left.
 LIMIT = 1_000
+#: How long a sweep may go on when the process is told to go.
+MOST_S = 10
 #: Leases that ran out this long ago and hold nothing are removed.
 FORGET_LEASE_AFTER_S = 3600
 
@@ -129,11 +130,9 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     """Sweep every `sweep_interval_s` until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     faults.arm(settings.faults)
-    # Not an Event: a handler runs in the very thread that may hold its lock just then, and would wait for
-    # ever. A SimpleQueue may be put into at any point.
-    told_to_stop: SimpleQueue[int] = SimpleQueue()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda number, _: told_to_stop.put(number))
+    leaving = Leaving()
+    leaving.install()
+    leaving.then(lambda: None, most_s=MOST_S)
     store = Store(settings.store_url)
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
     publisher = Publisher(app, store)
@@ -141,7 +140,9 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     sweeper = Sweeper(settings, store, publisher, notifier)
     if ready_file is not None:
         ready_file.touch()
-    while True:
+    # The first sweep at once.
+    more = True
+    while not leaving.wait(0 if more else settings.sweep_interval_s):
         more = False
         try:
             more = sweeper.sweep()
@@ -150,11 +151,6 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
         except Exception:
             # Whatever it is, the next sweep may do better than no sweeper at all.
             log.exception("a sweep failed")
-        try:
-            told_to_stop.get(timeout=0 if more else settings.sweep_interval_s)
-            break
-        except Empty:
-            continue
     publisher.close()
     notifier.close()
     store.dispose()

@@ -1,0 +1,53 @@
+"""Being told to go: at any moment, again and again, and whatever else hangs."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+HANGING = """
+import time
+from worker.leaving import Leaving
+leaving = Leaving()
+leaving.install()
+leaving.then(lambda: print("begun", flush=True), most_s=0.3)
+print("ready", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+WAITING = """
+from worker.leaving import Leaving
+leaving = Leaving()
+leaving.install()
+print("ready", flush=True)
+while not leaving.wait(60):
+    pass
+assert leaving.now
+"""
+
+
+def begin(program: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_who_hangs_is_ended_all_the_same() -> None:
+    process = begin(HANGING)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert (out, process.returncode) == ("begun\n", 75)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_who_waits_is_woken_by_any_signal_however_often(number: signal.Signals) -> None:
+    process = begin(WAITING)
+    for _ in range(50):
+        if process.poll() is None:
+            process.send_signal(number)
+    process.communicate(timeout=30)
+    # One that comes when the interpreter is just ending finds no handler any more.
+    assert process.returncode in {0, -number}
