@@ -33,6 +33,7 @@ from worker.heartbeat import LeaseKeeper
 from worker.pulse import Pulse
 from worker.run import Ending, House
 from worker.runner import Runner
+from worker.watch import Watch
 
 _p = Tables.participant
 
@@ -357,6 +358,22 @@ def test_a_process_that_goes_does_not_wait_for_ever_for_a_store_that_is_away(
     monkeypatch.undo()
     # Its lease is what tells others that nobody runs it.
     assert shop.row(id_).status == "running"
+
+
+def test_a_lapsed_lease_aborts_the_steps_whatever_the_heartbeat_does(shop: Workshop) -> None:
+    """It may hang in the store for minutes; by then somebody else has its participants."""
+    run = shop.start(shop.participant(9, delay_s=30))
+    wait_until(lambda: "act 0" in shop.steps())
+    watch = Watch(shop.store, shop.keeper, shop.runner, lambda: None, loop_stall_s=30, max_memory_mb=0)
+    try:
+        time.sleep(1)
+        assert "aborted 0" not in shop.steps()
+        shop.keeper._stop.set()
+        shop.keeper.alive_until = time.monotonic()
+        wait_until(lambda: "aborted 0" in shop.steps())
+        assert run.ended() is Ending.RELEASED
+    finally:
+        watch.close()
 
 
 # -- the pulse ---------------------------------------------------------------------------------------------
