@@ -1,6 +1,9 @@
 """The API process: the service behind its REST door."""
 
+import contextlib
 import logging
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +18,7 @@ from api.rest.errors import install_error_handlers
 from api.rest.gate import Gate
 from api.rest.inputs import check_query
 from api.service import Service
+from api.service.health import Readiness
 from api.service.waiting import WaitRoom
 from shared import faults
 from shared.envelopes import ErrorBody
@@ -31,19 +35,23 @@ runs, at once; **extend** takes a stopped run up again from its last interaction
 Every request to `/v1` carries `Authorization: Bearer TOKEN`.
 """
 
-#: How long open requests may take to end when the process is told to go; a wait is cut, its runs go on.
+#: How long open requests may take to end when the process is told to go.
 SHUTDOWN_GRACE_S = 3
+#: Exit code when there is no listening there, as uvicorn's own.
+_NOT_STARTED = 3
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI app; its store and broker connections live as long as its lifespan."""
     store = Store(settings.store_url)
+    publisher = Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store)
     service = Service(
         settings,
         store,
-        Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store),
+        publisher,
         Notifier(settings.broker_url),
         WaitRoom(settings.broker_url),
+        Readiness(store, publisher),
     )
 
     @asynccontextmanager
@@ -51,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         service.waiting.open()
         yield
         await service.waiting.close()
+        service.readiness.close()
         service.publisher.close()
         service.notifier.close()
         store.dispose()
@@ -81,7 +90,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
     """Answer requests until SIGTERM or SIGINT."""
     faults.arm(settings.faults)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvicorn.run(
+    server = _Server(
         create_app(settings),
         host=host,
         port=port,
@@ -90,3 +99,20 @@ def serve(settings: Settings, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
+    # Ctrl-C is how it is ended.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(_NOT_STARTED)
+
+
+class _Server(uvicorn.Server):
+    """Ends waits when it is told to go: whoever waits is told how to wait on, and not cut off."""
+
+    def __init__(self, app: FastAPI, **options: Any) -> None:
+        super().__init__(uvicorn.Config(app, **options))
+        self._service: Service = app.state.service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.waiting.end_all()
+        await super().shutdown(sockets)

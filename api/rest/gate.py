@@ -1,5 +1,6 @@
 """What every request to `/v1` passes before any endpoint sees it: token, size, and strict JSON."""
 
+import asyncio
 import json
 import math
 import re
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.rest.errors import error_response
 from api.service import Service
-from shared.domain.errors import AuthFailed, UnderstudyError, ValidationError
+from shared.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from shared.store.workspaces import authenticate
 
 MIB = 1024 * 1024
@@ -23,6 +24,9 @@ MAX_PEOPLE_BODY = 16 * MIB
 MAX_DEPTH = 64
 #: Whole numbers beyond this on either side are kept by no column, and are no float either.
 MAX_INTEGER = 2**63 - 1
+
+#: So long a request waits for its turn, while the store hangs; nothing of it was done by then.
+TURN_TIMEOUT_S = 10
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -76,7 +80,13 @@ class Gate:
             with self._service.store.read() as connection:
                 return authenticate(connection, secret.strip())
 
-        return await run_in_threadpool(look_up)
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                return await run_in_threadpool(look_up)
+        except TimeoutError:
+            raise ServiceUnavailable(
+                "The server has too much to do just now. Send the same request again in a moment."
+            ) from None
 
 
 async def _read(request: Request) -> bytes:

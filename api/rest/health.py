@@ -4,7 +4,6 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from api.rest.inputs import TheService
-from api.service.health import check_ready
 
 router = APIRouter(tags=["health"])
 
@@ -24,6 +23,9 @@ async def alive() -> Alive:
 
 
 @router.get("/readyz")
-def ready(service: TheService) -> Ready:
-    """Store and broker answer; how many worker processes there are. 503 with an error body otherwise."""
-    return Ready(workers=check_ready(service))
+async def ready(service: TheService) -> Ready:
+    """Store and broker answer; how many worker processes there are. 503 with an error body otherwise.
+
+    Answered within a few seconds, whatever they do.
+    """
+    return Ready(workers=await service.readiness.workers())

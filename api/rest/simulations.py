@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from api.requests import (
     CancelRequest,
@@ -48,7 +50,7 @@ class Caller(NamedTuple):
     async def answered(self, dispatch: Dispatch, timeout_s: float, *, wait: bool) -> RunStudyResponse:
         """A dispatch at once, or when it is done or the wait has run out."""
         if not wait:
-            return await asyncio.to_thread(answer, self.service, self.workspace_id, dispatch, timeout_s)
+            return await run_in_threadpool(answer, self.service, self.workspace_id, dispatch, timeout_s)
         waiting = answer_when_done(self.service, self.workspace_id, dispatch, timeout_s)
         result = await self._while_connected(waiting)
         timed_out = ERROR_RULES["wait_timeout"].http_status
@@ -92,7 +94,7 @@ async def study_run(
     """Create one participant per person and have them run."""
     timeout_s = timeout_of(caller.service, body)
     once = caller.once(key, body)
-    dispatch = await asyncio.to_thread(run_study, caller.service, caller.workspace_id, study_id, body, once)
+    dispatch = await run_in_threadpool(run_study, caller.service, caller.workspace_id, study_id, body, once)
     return await caller.answered(dispatch, timeout_s, wait=body.wait)
 
 
@@ -147,7 +149,7 @@ async def participant_extend(
 async def _extend(source: str, options: ExtendOptions, caller: Caller, key: str | None) -> RunStudyResponse:
     timeout_s = timeout_of(caller.service, options)
     once = caller.once(key, options)
-    dispatch = await asyncio.to_thread(extend, caller.service, caller.workspace_id, source, options, once)
+    dispatch = await run_in_threadpool(extend, caller.service, caller.workspace_id, source, options, once)
     return await caller.answered(dispatch, timeout_s, wait=options.wait)
 
 
@@ -155,7 +157,6 @@ async def _extend(source: str, options: ExtendOptions, caller: Caller, key: str 
 async def simulation_wait(body: WaitRequest, caller: TheCaller) -> RunStudyResponse:
     """Wait until all of these are terminal, or `timeout` passes; the runs go on either way."""
     timeout_s = timeout_of(caller.service, body)
-    dispatch = await asyncio.to_thread(
-        find_dispatched, caller.service, caller.workspace_id, body.participant_ids
-    )
+    find = partial(find_dispatched, caller.service, caller.workspace_id, body.participant_ids)
+    dispatch = await caller.service.waiting.read(find)
     return await caller.answered(dispatch, timeout_s, wait=True)

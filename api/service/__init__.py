@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from api.service.health import Readiness
 from api.service.waiting import WaitRoom
 from shared.notices import Notifier
 from shared.queue.publisher import Publisher
@@ -18,3 +19,4 @@ class Service:
     publisher: Publisher
     notifier: Notifier
     waiting: WaitRoom
+    readiness: Readiness

@@ -1,6 +1,6 @@
 """RunStudyResponse: what run, extend and wait answer. Source: contract section 5."""
 
-import asyncio
+import time
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -18,7 +18,7 @@ from shared.envelopes import (
     RunSuccess,
 )
 from shared.store import participants
-from shared.store.engine import AnyRow
+from shared.store.engine import AnyRow, StoreError
 
 #: Ids that `next_action` names one by one; for more it points at the study.
 MAX_IDS_TO_WAIT_FOR = 100
@@ -38,26 +38,11 @@ def timeout_of(service: Service, request: StudyRunRequest | ExtendOptions | Wait
 def answer(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:
     """How the dispatched participants stand now, and how to go on while one of them is not terminal."""
     try:
-        states: Sequence[AnyRow | Dispatched] = _states(service, workspace_id, dispatch.participant_ids)
-    except ServiceUnavailable:
-        if dispatch.max_interactions is None:
-            raise
-        # It is committed: whoever were told that it is not would dispatch it twice.
-        states = _as_dispatched(dispatch)
-    return RunSuccess(
-        dispatch=dispatch,
-        participants=[
-            ParticipantState(
-                participant_id=row.id,
-                status=row.status,
-                outcome=row.outcome,
-                interaction_count=row.interaction_count,
-                error_kind=row.error_kind,
-            )
-            for row in states
-        ],
-        next_action=_next_action(states, _wait_again_s(service, timeout_s)),
-    )
+        with service.store.read() as connection:
+            states = participants.states(connection, workspace_id, dispatch.participant_ids)
+    except (ServiceUnavailable, StoreError) as error:
+        return _unread_answer(service, dispatch, timeout_s, error)
+    return _answer(service, dispatch, states, timeout_s)
 
 
 async def answer_when_done(
@@ -67,15 +52,21 @@ async def answer_when_done(
 
     The runs go on either way, and when the caller goes away.
     """
-    ids = dispatch.participant_ids
 
-    def done() -> bool:
-        return all(row.status in TERMINAL for row in _states(service, workspace_id, ids))
+    def look(ids: Sequence[UUID]) -> Sequence[UUID]:
+        with service.store.read() as connection:
+            return participants.without_finished(connection, workspace_id, ids)
 
-    await service.waiting.until(ids, done, timeout_s)
+    began = time.monotonic()
+    await service.waiting.until_done(dispatch.participant_ids, look, timeout_s)
+    # A server that goes down ends its waits early.
+    waited_s = min(round(time.monotonic() - began, 1), timeout_s)
     # What is true now counts, not why the wait ended.
-    result = await asyncio.to_thread(answer, service, workspace_id, dispatch, timeout_s)
-    return result if result.next_action is None else _wait_timeout(result, timeout_s)
+    try:
+        result = await service.waiting.read(lambda: answer(service, workspace_id, dispatch, timeout_s))
+    except ServiceUnavailable as error:
+        result = _unread_answer(service, dispatch, timeout_s, error)
+    return result if result.next_action is None else _wait_timeout(result, waited_s)
 
 
 def failure(error: UnderstudyError) -> RunFailure:
@@ -87,11 +78,6 @@ def failure(error: UnderstudyError) -> RunFailure:
         retryable=error.rule.retryable,
         suggestions=list(error.suggestions),
     )
-
-
-def _states(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
-    with service.store.read() as connection:
-        return participants.states(connection, workspace_id, ids)
 
 
 class Dispatched(NamedTuple):
@@ -115,13 +101,40 @@ def _as_dispatched(dispatch: Dispatch) -> list[Dispatched]:
     ]
 
 
-def _wait_timeout(result: RunSuccess, timeout_s: float) -> RunFailure:
+def _unread_answer(service: Service, dispatch: Dispatch, timeout_s: float, error: Exception) -> RunSuccess:
+    """The answer when nobody can tell how they stand now. Raises `error` unless something was dispatched."""
+    if dispatch.max_interactions is None:
+        raise error
+    # It is committed: whoever were told that it is not would dispatch it twice.
+    return _answer(service, dispatch, _as_dispatched(dispatch), timeout_s)
+
+
+def _answer(
+    service: Service, dispatch: Dispatch, states: Sequence[AnyRow | Dispatched], timeout_s: float
+) -> RunSuccess:
+    return RunSuccess(
+        dispatch=dispatch,
+        participants=[
+            ParticipantState(
+                participant_id=row.id,
+                status=row.status,
+                outcome=row.outcome,
+                interaction_count=row.interaction_count,
+                error_kind=row.error_kind,
+            )
+            for row in states
+        ],
+        next_action=_next_action(states, _wait_again_s(service, timeout_s)),
+    )
+
+
+def _wait_timeout(result: RunSuccess, waited_s: float) -> RunFailure:
     done = sum(state.status in TERMINAL for state in result.participants)
     total = len(result.participants)
     return RunFailure(
         error_kind="wait_timeout",
         error_code="wait_timeout",
-        error=f"After {timeout_s:g} s {done} of {total} are done; the rest goes on running.",
+        error=f"After {waited_s:g} s {done} of {total} are done; the rest goes on running.",
         retryable=ERROR_RULES["wait_timeout"].retryable,
         suggestions=["Follow next_action to wait on. Do not dispatch again: the runs are there."],
         dispatch=result.dispatch,

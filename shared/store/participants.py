@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from shared.domain.cancellation import Candidate
 from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
+from shared.domain.lifecycle import TERMINAL, Status
 from shared.store.aliases import find_many
 from shared.store.engine import AnyRow, chunks
 from shared.store.paging import page
@@ -74,6 +74,27 @@ def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> l
         statement = select(*_STATE).where(_p.c.workspace_id == workspace_id, _p.c.id.in_(chunk))
         found |= {row.id: row for row in connection.execute(statement)}
     return [found[id_] for id_ in ids if id_ in found]
+
+
+#: Ids that `without_finished` asks for at a time.
+_LOOK = 500
+
+
+def without_finished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> Sequence[UUID]:
+    """`ids` without terminal ones at its front: none once all are terminal, which is final.
+
+    It looks no further than the first few hundred among which one is not: asking again with what it returned
+    costs little, however many there are.
+    """
+    for start, chunk in zip(range(0, len(ids), _LOOK), chunks(ids, _LOOK), strict=True):
+        unfinished = select(_p.c.id).where(
+            _p.c.workspace_id == workspace_id,
+            _p.c.id.in_(chunk),
+            _p.c.status.not_in([str(status) for status in sorted(TERMINAL)]),
+        )
+        if found := set(connection.scalars(unfinished)):
+            return [*(id_ for id_ in chunk if id_ in found), *ids[start + _LOOK :]]
+    return []
 
 
 def find_participants(connection: Connection, workspace_id: UUID, refs: Sequence[str]) -> list[AnyRow]:

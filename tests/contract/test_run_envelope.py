@@ -4,23 +4,25 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Semaphore
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
-from api.service.waiting import WaitRoom
+from api.app import create_app
+from api.service.waiting import LOOKS_AT_A_TIME, WaitRoom
 from shared.domain.errors import Conflict
 from shared.domain.lifecycle import Status
 from shared.notices import Notifier
 from shared.settings import Settings
-from shared.store import dispatch
+from shared.store import dispatch, participants
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, contents_at_rest, counts, participant, walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study
-from tests.servers import wait_until
+from tests.servers import serve_in_thread, wait_until
 
 WAIT = "/v1/simulations/wait"
 
@@ -403,14 +405,70 @@ def test_a_wait_for_nobody_or_for_somebody_unknown_is_refused_at_once(store: Sto
         refused(acme.post(WAIT, {"participant_ids": [str(pending), unknown]}), "not_found")
 
 
+def test_dispatch_and_cancel_do_not_wait_behind_those_who_wait(
+    store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited_for = run(acme, study, sample=1)
+    looks, release = Semaphore(0), Event()
+    real = participants.without_finished
+
+    def hang(*asked: Any) -> Any:
+        looks.release()
+        release.wait(60)
+        return real(*asked)
+
+    monkeypatch.setattr(participants, "without_finished", hang)
+    with ThreadPoolExecutor(60) as pool:
+        waiting = [pool.submit(follow, acme, waited_for) for _ in range(60)]
+        try:
+            for _ in range(LOOKS_AT_A_TIME):
+                assert looks.acquire(timeout=60)
+            other = run(acme, study, sample=1)["dispatch"]["participant_ids"][0]
+            cancelled = acme.post("/v1/simulations/cancel", {"participant_id": other})
+            assert cancelled.json()["summary"]["cancelled_count"] == 1
+            assert acme.post("/v1/simulations/extend", {"participant_id": other}).status_code == 202
+            assert acme.get("/healthz").status_code == 200
+            assert acme.get("/readyz").status_code == 200
+            assert not looks.acquire(blocking=False), "more looks at a time than agreed"
+        finally:
+            release.set()
+        one = waited_for["dispatch"]["participant_ids"][0]
+        acme.post("/v1/simulations/cancel", {"participant_id": one})
+        assert {answering.result().status_code for answering in waiting} == {200}
+
+
+def test_who_waits_holds_no_connection(
+    store: Store, acme: Caller, study: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.service.waiting.POLL_INTERVAL_S", 60)
+    body = run(acme, study, sample=1)
+    looks = Semaphore(0)
+    real = participants.without_finished
+
+    def look(*asked: Any) -> Any:
+        looks.release()
+        return real(*asked)
+
+    monkeypatch.setattr(participants, "without_finished", look)
+    app = create_app(settings)
+    with serve_in_thread(app) as here, ThreadPoolExecutor(20) as pool:
+        request = body["next_action"]["arguments"]
+        waiting = [pool.submit(acme.post, f"{here}{WAIT}", request) for _ in range(20)]
+        for _ in waiting:
+            assert looks.acquire(timeout=60)
+        wait_until(lambda: app.state.service.store.engine.pool.checkedout() == 0)
+        acme.post(f"{here}/v1/simulations/cancel", {"participant_id": request["participant_ids"][0]})
+        assert {answering.result().status_code for answering in waiting} == {200}
+
+
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_client_that_goes_away_ends_its_own_wait_and_nothing_else(
     store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fates: list[str] = []
-    real = WaitRoom.until
+    real = WaitRoom.until_done
 
-    async def until(self: WaitRoom, *waited_for: Any) -> bool:
+    async def until_done(self: WaitRoom, *waited_for: Any) -> bool:
         fates.append("begun")
         try:
             return await real(self, *waited_for)
@@ -418,7 +476,7 @@ def test_a_client_that_goes_away_ends_its_own_wait_and_nothing_else(
             fates.append("ended")
             raise
 
-    monkeypatch.setattr(WaitRoom, "until", until)
+    monkeypatch.setattr(WaitRoom, "until_done", until_done)
     monkeypatch.setattr("api.service.waiting.POLL_INTERVAL_S", 0.05)
     body = run(acme, study, sample=1)
     one = UUID(body["dispatch"]["participant_ids"][0])

@@ -1,0 +1,93 @@
+"""The API as a process: told to go, and two of them on one store."""
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from deploy.ports import answers_ok, free_port
+from shared.settings import Settings
+from shared.store import lifecycle
+from shared.store.engine import Store
+from shared.store.schema import Tables
+from tests.callers import Caller
+from tests.factories import make_participants, make_study
+from tests.servers import Process, wait_until
+
+
+class ApiProcess(NamedTuple):
+    url: str
+    process: Process
+
+
+@pytest.fixture
+def api_process(settings: Settings) -> Iterator[Callable[[str], ApiProcess]]:
+    """Starts an API process; ready when this returns."""
+    with ExitStack() as started:
+
+        def start(name: str) -> ApiProcess:
+            port = free_port("127.0.0.1")
+            process = Process(settings, "api", "--port", str(port), name=name)
+            started.callback(process.stop)
+            wait_until(lambda: answers_ok("127.0.0.1", port, "/readyz"))
+            return ApiProcess(f"http://127.0.0.1:{port}", process)
+
+        yield start
+
+
+def participant_count(store: Store) -> int:
+    with store.read() as connection:
+        return connection.scalar(select(func.count()).select_from(Tables.participant)) or 0
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_told_to_go_it_tells_those_who_wait_how_to_wait_on(
+    store: Store, api_process: Callable[[str], ApiProcess]
+) -> None:
+    here = api_process("api-1")
+    with Caller(store, here.url, "acme") as acme, ThreadPoolExecutor(3) as pool:
+        study, _ = make_study(store, acme.workspace_id)
+        path, body = f"/v1/studies/{study}/run", {"sample": 1, "wait": True}
+        waiting = [pool.submit(acme.post, path, body) for _ in range(3)]
+        wait_until(lambda: participant_count(store) == 3)
+        assert here.process.stop() in {0, -signal.SIGTERM}
+        for answer in (answering.result() for answering in waiting):
+            assert (answer.status_code, answer.json()["error_code"]) == (202, "wait_timeout")
+            assert answer.json()["next_action"]["tool"] == "simulation_wait"
+            assert answer.json()["retryable"] is False
+
+
+@pytest.mark.parametrize("what", ["run", "extend"])
+def test_fifty_repeats_over_two_processes_are_done_once(
+    store: Store, api_process: Callable[[str], ApiProcess], what: str
+) -> None:
+    urls = [api_process(name).url for name in ("api-1", "api-2")]
+    with Caller(store, urls[0], "acme") as acme:
+        study, (iteration,) = make_study(store, acme.workspace_id)
+        path, body, made = f"/v1/studies/{study}/run", {"sample": 2}, 2
+        if what == "extend":
+            (source,) = make_participants(store, acme.workspace_id, study, iteration)
+            store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [source]))
+            path, body, made = "/v1/simulations/extend", {"participant_id": str(source)}, 1
+        before = participant_count(store)
+
+        def post(number: int) -> httpx.Response:
+            url, headers = urls[number % 2], {"Idempotency-Key": "k"}
+            return acme.http.post(f"{url}{path}", json=body, headers=headers)
+
+        with ThreadPoolExecutor(50) as pool:
+            answers = list(pool.map(post, range(50)))
+        assert {answer.status_code for answer in answers} == {202}
+        dispatched: set[tuple[UUID, ...]] = {ids(answer.json()) for answer in answers}
+        assert len(dispatched) == 1
+        assert participant_count(store) == before + made
+
+
+def ids(body: dict[str, Any]) -> tuple[UUID, ...]:
+    return tuple(UUID(id_) for id_ in body["dispatch"]["participant_ids"])
