@@ -9,12 +9,17 @@ from uuid import UUID
 
 import redis
 import redis.asyncio
+import redis.asyncio.retry
+import redis.retry
+from redis.backoff import NoBackoff
 
 from shared.queue.names import NOTICE_CHANNEL
 
 log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 2
+#: After so long without a word the broker is asked whether it is there.
+QUIET_S = 5.0
 #: Ids in one notice, so that none grows without bound.
 _BATCH = 500
 
@@ -24,7 +29,11 @@ class Notifier:
 
     def __init__(self, broker_url: str) -> None:
         self._redis = redis.Redis.from_url(
-            broker_url, socket_connect_timeout=_CONNECT_TIMEOUT_S, socket_timeout=_CONNECT_TIMEOUT_S
+            broker_url,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+            socket_timeout=_CONNECT_TIMEOUT_S,
+            # Once more: a connection that was kept may have gone. Then it is lost, as hints may be.
+            retry=redis.retry.Retry(NoBackoff(), 1),
         )
         self._waiting: queue.SimpleQueue[UUID | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._publish, name="notices", daemon=True)
@@ -57,19 +66,30 @@ class Notifier:
 
 
 async def listen(broker_url: str) -> AsyncIterator[list[UUID]]:
-    """Notices as they come, from now on. Ends with a RedisError or OSError when the broker goes away."""
-    # Reads wait for as long as nothing happens: no timeout on the socket, a ping now and then instead.
+    """Notices as they come, from now on. Ends with a RedisError or OSError when the broker goes away.
+
+    One that vanishes without a word is noticed too: when it is quiet for QUIET_S it is asked for a sign of
+    life, and has as long again to give it.
+    """
     client = redis.asyncio.Redis.from_url(
         broker_url,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        socket_timeout=None,
-        health_check_interval=10,
+        socket_timeout=_CONNECT_TIMEOUT_S,
+        retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
     )
     async with client, client.pubsub() as subscription:
         await subscription.subscribe(NOTICE_CHANNEL)
-        async for message in subscription.listen():
-            if message["type"] == "subscribe":
+        asked = False
+        while True:
+            # Not `listen()`: that one asks for a sign of life between messages only.
+            message = await subscription.get_message(timeout=QUIET_S)
+            if message is None:
+                if asked:
+                    raise redis.ConnectionError(f"the broker gave no sign of life for {QUIET_S} s")
+                await subscription.ping()
+            elif message["type"] == "subscribe":
                 # Whoever waited while nobody listened must look now.
                 yield []
             elif message["type"] == "message":
                 yield [UUID(name) for name in json.loads(message["data"])]
+            asked = message is None

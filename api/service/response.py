@@ -20,7 +20,7 @@ from shared.envelopes import (
 from shared.store import participants
 from shared.store.engine import AnyRow, StoreError
 
-#: Ids that `next_action` names one by one; for more it points at the study.
+#: Ids that `next_action` names one by one; for more it points at their study.
 MAX_IDS_TO_WAIT_FOR = 100
 POLL_AFTER_S = 5
 
@@ -155,14 +155,13 @@ def _next_action(states: Sequence[AnyRow | Dispatched], timeout_s: float) -> Nex
         return None
     why = f"{len(unfinished)} of {len(states)} participants are not terminal yet."
     if len(states) <= MAX_IDS_TO_WAIT_FOR:
-        return NextAction(
-            tool="simulation_wait",
-            arguments={"participant_ids": [str(row.id) for row in states], "timeout": timeout_s},
-            rest="POST /v1/simulations/wait",
-            cli=f"understudy wait {' '.join(row.alias for row in states)} --timeout {timeout_s:g}",
-            poll_after_seconds=POLL_AFTER_S,
-            why=why,
-        )
+        return _wait_for(states, timeout_s, why)
+    if len({(row.study_id, row.ask_id) for row in unfinished}) > 1:
+        # No summary shows all of them.
+        some = unfinished[:MAX_IDS_TO_WAIT_FOR]
+        if len(some) < len(unfinished):
+            why += f" These are the first {len(some)}; then wait for the rest."
+        return _wait_for(some, timeout_s, why)
     row = unfinished[0]
     kind, id_ = ("study", row.study_id) if row.study_id else ("ask", row.ask_id)
     collection = "studies" if kind == "study" else "asks"
@@ -171,6 +170,17 @@ def _next_action(states: Sequence[AnyRow | Dispatched], timeout_s: float) -> Nex
         arguments={f"{kind}_id": str(id_), "view": "summary"},
         rest=f"GET /v1/{collection}/{id_}?view=summary",
         cli=f"understudy get {id_}",
+        poll_after_seconds=POLL_AFTER_S,
+        why=why,
+    )
+
+
+def _wait_for(states: Sequence[AnyRow | Dispatched], timeout_s: float, why: str) -> NextAction:
+    return NextAction(
+        tool="simulation_wait",
+        arguments={"participant_ids": [str(row.id) for row in states], "timeout": timeout_s},
+        rest="POST /v1/simulations/wait",
+        cli=f"understudy wait {' '.join(row.alias for row in states)} --timeout {timeout_s:g}",
         poll_after_seconds=POLL_AFTER_S,
         why=why,
     )

@@ -377,6 +377,31 @@ def test_the_next_action_names_up_to_100_ids_and_else_the_study(
     assert (summary["participant_count"], summary["pending_count"], summary["partial"]) == (201, 201, True)
 
 
+def test_the_next_action_for_many_of_several_studies_names_the_first_who_are_not_done(
+    store: Store, acme: Caller
+) -> None:
+    made: list[list[UUID]] = []
+    for _ in range(2):
+        study, (iteration,) = make_study(store, acme.workspace_id)
+        made.append(make_participants(store, acme.workspace_id, study, iteration, 60))
+    acme.post("/v1/simulations/cancel", {"participant_id": str(made[0][0])})
+    asked = [str(id_) for some in made for id_ in some]
+    body = acme.post(WAIT, {"participant_ids": asked, "timeout": 0.1}).json()
+    action = body["next_action"]
+    assert (action["tool"], action["rest"]) == ("simulation_wait", f"POST {WAIT}")
+    assert action["arguments"]["participant_ids"] == asked[1:101]
+    assert "119 of 120" in action["why"]
+    assert "first 100" in action["why"]
+    assert len(action["cli"].split()) == 2 + 100 + 2
+
+    # What is left is of one study: its summary tells of all of them.
+    acme.post("/v1/simulations/cancel", {"study_id": str(participant(store, made[0][0])["study_id"])})
+    body = acme.post(WAIT, {"participant_ids": asked, "timeout": 0.1}).json()
+    assert body["next_action"]["tool"] == "study_get"
+    summary = follow(acme, body).json()
+    assert (summary["participant_count"], summary["pending_count"]) == (60, 60)
+
+
 def test_waiting_takes_participants_of_any_kind_each_once_in_the_order_given(
     store: Store, acme: Caller
 ) -> None:
