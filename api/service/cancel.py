@@ -1,7 +1,8 @@
 """simulation_cancel: stop what is queued or runs, by one scope. Source: contract section 3."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from api.service import Service
@@ -36,18 +37,27 @@ def cancel(service: Service, workspace_id: UUID, given: GivenScope) -> CancelEnv
 
     Whoever became terminal while we looked is skipped, not cancelled. A failure of one is told in its item.
     Steps in flight are aborted and stop tasks published behind the answer. Repeating it is safe.
+
+    When the store was lost during a commit, nobody said whether it happened. Then the rows are asked: who was
+    active when we looked and is cancelled now counts as cancelled by us, as it most likely was (of two
+    cancels at that moment both may count it). If the rows cannot be asked either, those in doubt are told to
+    abort and to stop all the same: who was not cancelled after all is given back and goes on.
+
     Raises NotFound; ServiceUnavailable when the store is wholly away.
     """
     with service.store.read() as connection:
         scope = _find_scope(connection, workspace_id, given)
         plan = plan_cancellation(participants.candidates(connection, workspace_id, scope))
-    cancelled, failures = _cancel_all(service, workspace_id, plan.cancel)
-    service.publisher.abort_soon(cancelled)
-    service.notifier.publish_soon(cancelled)
-    service.publisher.stop_soon(cancelled)
+    tally = _cancel_all(service, workspace_id, plan.cancel)
+    _settle(service, workspace_id, tally)
+    to_tell = [*tally.cancelled, *tally.in_doubt]
+    service.publisher.abort_soon(to_tell)
+    service.notifier.publish_soon(to_tell)
+    service.publisher.stop_soon(to_tell)
+    failures = tally.failures
     if plan.cancel and len(failures) == len(plan.cancel) and _all_away(failures):
         raise next(iter(failures.values()))
-    return _envelope(plan, frozenset(cancelled), failures)
+    return _envelope(plan, frozenset(tally.cancelled), failures)
 
 
 def _find_scope(connection: Connection, workspace_id: UUID, given: GivenScope) -> Scope:
@@ -59,24 +69,38 @@ def _find_scope(connection: Connection, workspace_id: UUID, given: GivenScope) -
     return Scope(**{given.parameter: row.id}, round=given.round)
 
 
-def _cancel_all(
-    service: Service, workspace_id: UUID, ids: Sequence[UUID]
-) -> tuple[list[UUID], dict[UUID, UnderstudyError]]:
+@dataclass(frozen=True, slots=True)
+class _Tally:
     """Who was cancelled, and why some could not be asked. In neither: no longer active."""
-    cancelled: list[UUID] = []
-    failures: dict[UUID, UnderstudyError] = {}
+
+    cancelled: list[UUID] = field(default_factory=list)
+    failures: dict[UUID, UnderstudyError] = field(default_factory=dict)
+    #: A cancel of theirs failed in a way that it may have been committed all the same.
+    in_doubt: set[UUID] = field(default_factory=set)
+
+    def count(self, cancelled: Iterable[UUID]) -> None:
+        """These are cancelled, whatever was thought of them before."""
+        for id_ in cancelled:
+            self.cancelled.append(id_)
+            self.failures.pop(id_, None)
+            self.in_doubt.discard(id_)
+
+
+def _cancel_all(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> _Tally:
+    tally = _Tally()
     away: ServiceUnavailable | None = None
     for chunk in chunks(ids, CHUNK):
         if away is not None:
-            failures |= dict.fromkeys(chunk, away)
+            tally.failures.update(dict.fromkeys(chunk, away))
             continue
         try:
-            cancelled += _cancel_some(service, workspace_id, chunk)
+            tally.count(_cancel_some(service, workspace_id, chunk))
         except (UnderstudyError, StoreError) as error:
             log.warning("%d cancels at once failed (%s); trying one by one", len(chunk), error)
-            some, away = _one_by_one(service, workspace_id, chunk, failures)
-            cancelled += some
-    return cancelled, failures
+            if _may_be_committed(error):
+                tally.in_doubt.update(chunk)
+            away = _one_by_one(service, workspace_id, chunk, tally)
+    return tally
 
 
 def _cancel_some(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
@@ -84,28 +108,47 @@ def _cancel_some(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> l
         return service.store.write(lambda connection: lifecycle.cancel(connection, workspace_id, ids))
 
 
+def _may_be_committed(error: Exception) -> bool:
+    return isinstance(error, ServiceUnavailable | StoreError)
+
+
 def _one_by_one(
-    service: Service, workspace_id: UUID, ids: Sequence[UUID], failures: dict[UUID, UnderstudyError]
-) -> tuple[list[UUID], ServiceUnavailable | None]:
-    """Who was cancelled, and the error once the store is away for good; `failures` gets the others'."""
-    cancelled: list[UUID] = []
+    service: Service, workspace_id: UUID, ids: Sequence[UUID], tally: _Tally
+) -> ServiceUnavailable | None:
+    """Cancel each by itself. Returns the error once the store is away for good."""
     away_in_a_row = 0
     for position, id_ in enumerate(ids):
         try:
-            cancelled += _cancel_some(service, workspace_id, [id_])
+            tally.count(_cancel_some(service, workspace_id, [id_]))
             away_in_a_row = 0
         except ServiceUnavailable as error:
-            failures[id_] = error
+            tally.failures[id_] = error
+            tally.in_doubt.add(id_)
             away_in_a_row += 1
             if away_in_a_row >= AWAY_AFTER:
-                failures |= dict.fromkeys(ids[position:], error)
-                return cancelled, error
+                tally.failures.update(dict.fromkeys(ids[position:], error))
+                return error
         except UnderstudyError as error:
-            failures[id_] = error
+            tally.failures[id_] = error
         except StoreError:
             log.exception("participant %s could not be cancelled", id_)
-            failures[id_] = UnderstudyError("It could not be cancelled; the server's log says why.")
-    return cancelled, None
+            tally.failures[id_] = UnderstudyError("It could not be cancelled; the server's log says why.")
+            tally.in_doubt.add(id_)
+    return None
+
+
+def _settle(service: Service, workspace_id: UUID, tally: _Tally) -> None:
+    """Ask the rows about those in doubt. If that fails, they stay in doubt."""
+    if not tally.in_doubt:
+        return
+    try:
+        with service.store.read() as connection:
+            rows = participants.states(connection, workspace_id, list(tally.in_doubt))
+    except (ServiceUnavailable, StoreError) as error:
+        log.warning("%d cancels stay in doubt: %s", len(tally.in_doubt), error)
+        return
+    tally.count(row.id for row in rows if row.status == Status.CANCELLED)
+    tally.in_doubt.clear()
 
 
 def _all_away(failures: dict[UUID, UnderstudyError]) -> bool:

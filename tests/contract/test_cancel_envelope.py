@@ -1,7 +1,9 @@
 """simulation_cancel over HTTP: its envelope, its scopes, its skips. Contract section 3."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -9,13 +11,17 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from api.app import create_app
+from api.service import Service
 from shared.domain.errors import Conflict, ServiceUnavailable
 from shared.domain.lifecycle import Status
+from shared.settings import Settings
 from shared.store import lifecycle, participants
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import claim, commit, contents, end, participant, walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study
+from tests.servers import serve_in_thread
 
 CANCEL = "/v1/simulations/cancel"
 AWAY = ServiceUnavailable("The store does not answer.")
@@ -368,19 +374,112 @@ def test_the_store_away_for_some_is_told_in_their_items(
     assert (summary["cancelled_count"], summary["failed_count"]) == (1, 7)
 
 
-def test_no_store_at_all_is_service_unavailable_for_every_route(
-    acme: Caller, api_with: Callable[..., str]
+class Shaky:
+    """A server whose store is lost right after a commit, and a record of who was told what."""
+
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.app = create_app(settings)
+        #: How many commits come to nobody's ears from now on; and whether the rows can be asked then.
+        self.lost_answers = 0
+        self.rows_can_be_asked = True
+        self.then: Callable[[], object] = lambda: None
+        self.told: dict[str, list[UUID]] = {"abort": [], "stop": [], "notice": []}
+        service: Service = self.app.state.service
+        write, read = service.store.write, service.store.read
+        lost = False
+
+        def write_and_lose(work: Callable[[Connection], Any]) -> Any:
+            nonlocal lost
+            done = write(work)
+            if self.lost_answers:
+                self.lost_answers -= 1
+                lost = True
+                self.then()
+                raise AWAY
+            return done
+
+        def read_or_not() -> Any:
+            if lost and not self.rows_can_be_asked:
+                raise AWAY
+            return read()
+
+        monkeypatch.setattr(service.store, "write", write_and_lose)
+        monkeypatch.setattr(service.store, "read", read_or_not)
+        monkeypatch.setattr(service.publisher, "abort_soon", self.told["abort"].extend)
+        monkeypatch.setattr(service.publisher, "stop_soon", self.told["stop"].extend)
+        notifier = SimpleNamespace(publish_soon=self.told["notice"].extend, close=service.notifier.close)
+        self.app.state.service = dataclasses.replace(service, notifier=notifier)
+
+    def told_of(self) -> set[UUID]:
+        """Who was told of, to each of the three once."""
+        (once,) = {tuple(sorted(ids)) for ids in self.told.values()}
+        assert len(set(once)) == len(once)
+        return set(once)
+
+
+@pytest.fixture
+def shaky(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Shaky:
+    return Shaky(settings, monkeypatch)
+
+
+@pytest.mark.parametrize("lost_answers", [1, 99])
+def test_what_was_committed_when_the_store_was_lost_is_cancelled_and_told(
+    store: Store, acme: Caller, shaky: Shaky, lost_answers: int
 ) -> None:
-    away = api_with(database_url="postgresql://127.0.0.1:1/none")
-    for answer in (
-        acme.post(f"{away}{CANCEL}", {"participant_id": "t-123"}),
-        acme.post(f"{away}/v1/simulations/extend", {"participant_id": "t-123"}),
-        acme.get(f"{away}/v1/people"),
-        acme.get(f"{away}/readyz"),
-    ):
-        assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
-        assert answer.json()["retryable"] is True
-    assert acme.get(f"{away}/healthz").status_code == 200
+    ids = make_some(store, acme, 5)
+    walk_to_end(store, ids[4], 1)
+    shaky.lost_answers = lost_answers
+    with serve_in_thread(shaky.app) as here:
+        answer = acme.post(f"{here}{CANCEL}", {"study_id": study_of(store, ids[0])})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["summary"] == {"total": 5, "cancelled_count": 4, "skipped_count": 1}
+    assert {item["status"] for item in answer.json()["cancelled"]} == {"cancelled"}
+    assert shaky.told_of() == set(ids[:4])
+
+
+def test_who_ended_otherwise_when_the_store_was_lost_is_skipped(
+    store: Store, acme: Caller, shaky: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick, slow = make_some(store, acme, 2)
+    real = lifecycle.cancel
+
+    def nothing_happens(_: Connection, __: UUID, ids: Sequence[UUID]) -> list[UUID]:
+        monkeypatch.setattr(lifecycle, "cancel", real)
+        return list(ids)
+
+    monkeypatch.setattr(lifecycle, "cancel", nothing_happens)
+    held = walk(store, quick, 1)
+    shaky.then = lambda: end(store, held, "completed")
+    shaky.lost_answers = 1
+    with serve_in_thread(shaky.app) as here:
+        envelope = acme.post(f"{here}{CANCEL}", {"study_id": study_of(store, quick)}).json()
+    assert envelope["skipped"] == [{"participant_id": str(quick), "reason": "already_terminal"}]
+    assert ids_of(envelope["cancelled"]) == [str(slow)]
+    assert shaky.told_of() == {slow}
+
+
+def test_when_nobody_can_tell_whether_they_are_cancelled_they_are_told_all_the_same(
+    store: Store, acme: Caller, shaky: Shaky
+) -> None:
+    ids = make_some(store, acme, 5)
+    study = study_of(store, ids[0])
+    shaky.lost_answers, shaky.rows_can_be_asked = 99, False
+    with serve_in_thread(shaky.app) as here:
+        answer = acme.post(f"{here}{CANCEL}", {"study_id": study})
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
+    assert shaky.told_of() == set(ids)
+    assert cancel(acme, study_id=study)["summary"]["skipped_count"] == 5
+
+
+def test_who_was_not_cancelled_is_not_told_to_stop(
+    store: Store, acme: Caller, shaky: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = make_some(store, acme, 3)
+    fail_for(monkeypatch, AWAY, lambda asked: ids[1] in asked)
+    with serve_in_thread(shaky.app) as here:
+        answer = acme.post(f"{here}{CANCEL}", {"study_id": study_of(store, ids[0])})
+    assert answer.json()["summary"]["failed_count"] == 1
+    assert shaky.told_of() == {ids[0], ids[2]}
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
