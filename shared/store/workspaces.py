@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.domain.errors import AuthFailed, NotFound
 from shared.store.engine import AnyRow, store_clock
@@ -31,15 +32,26 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def ensure_workspace(connection: Connection, name: str) -> tuple[UUID, bool]:
+    """The workspace of that name, made if there is none, and whether it was made.
+
+    It is locked until the transaction ends: who else sees to the same one takes turns.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    make = dialect.insert(_workspace).values(id=uuid4(), name=name, created_at=store_clock())
+    made = connection.scalar(make.on_conflict_do_nothing().returning(_workspace.c.id))
+    if made is not None:
+        return made, True
+    found = select(_workspace.c.id).where(_workspace.c.name == name).with_for_update()
+    return connection.execute(found).scalar_one(), False
+
+
 def create_token(connection: Connection, workspace_name: str) -> NewToken:
-    """A new token for the workspace of that name, which is made if there is none."""
-    workspace_id = connection.scalar(select(_workspace.c.id).where(_workspace.c.name == workspace_name))
-    is_new = workspace_id is None
-    if workspace_id is None:
-        workspace_id = uuid4()
-        connection.execute(
-            insert(_workspace).values(id=workspace_id, name=workspace_name, created_at=store_clock())
-        )
+    """A new token for the workspace of that name, which is made if there is none.
+
+    Of two who make it at once the second waits for the first, and gets a token for the same one.
+    """
+    workspace_id, is_new = ensure_workspace(connection, workspace_name)
     secret = _PREFIX + secrets.token_urlsafe(32)
     id_ = uuid4()
     connection.execute(
