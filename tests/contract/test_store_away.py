@@ -1,0 +1,211 @@
+"""While the store is away every route says so, changes nothing, and works again when it is back."""
+
+import contextlib
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import httpx
+import pytest
+import sqlalchemy
+from fastapi import FastAPI
+from sqlalchemy import event
+
+from api.app import create_app
+from shared.settings import Settings
+from shared.store.engine import Store
+from tests.callers import Caller
+from tests.contract.byhand import contents, walk_to_end
+from tests.contract.openapi import check_answer, routes
+from tests.factories import make_participants, make_study
+from tests.servers import serve_in_thread
+
+#: How long SQLite waits for a lock here.
+BUSY_MS = 50
+
+
+class Away(NamedTuple):
+    """A server whose store does not answer until it is `back`."""
+
+    api: str
+    back: Callable[[], None]
+    #: The store itself, for us to look at; not while it is away.
+    url: str
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[Callable[[], None]]:
+    """Keep everybody else from a SQLite file; until what is given is called, or the block left."""
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield connection.close
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def closed_port(to: sqlalchemy.URL) -> Iterator[tuple[int, Callable[[], None]]]:
+    """A port that nobody listens at, until what is given is called: from then on it leads to PostgreSQL."""
+    doors: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    def lead() -> None:
+        doors.append(socket.create_server(("127.0.0.1", port)))
+        threading.Thread(target=accept, args=(doors[0],), daemon=True).start()
+
+    def accept(door: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = door.accept()
+                there = socket.socket(socket.AF_UNIX)
+                there.connect(f"{to.query['host']}/.s.PGSQL.{to.port or 5432}")
+                for ends in ((here, there), (there, here)):
+                    threading.Thread(target=pump, args=ends, daemon=True).start()
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError), source, target:
+            while data := source.recv(65536):
+                target.sendall(data)
+
+    try:
+        yield port, lead
+    finally:
+        for door in doors:
+            door.shutdown(socket.SHUT_RDWR)
+            door.close()
+
+
+def impatient(app: FastAPI) -> FastAPI:
+    """The app, with a SQLite that waits for a lock no longer than BUSY_MS."""
+
+    def prepare(connection: Any, _: Any) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    event.listen(app.state.service.store.engine, "connect", prepare, insert=True)
+    return app
+
+
+@pytest.fixture
+def away(store_url: str, settings: Settings, world: dict[str, str], tmp_path: Path) -> Iterator[Away]:
+    """A server on a copy of the store that is locked, or at whose address nobody listens."""
+    url = sqlalchemy.make_url(store_url)
+    with contextlib.ExitStack() as stack:
+        if url.get_backend_name() == "sqlite":
+            file = tmp_path / "copy.db"
+            with contextlib.closing(sqlite3.connect(str(url.database))) as original:
+                original.execute(f"VACUUM INTO '{file}'")
+            back = stack.enter_context(locked(file))
+            here = looked_at = f"sqlite:///{file}"
+        else:
+            port, back = stack.enter_context(closed_port(url))
+            address = url.set(host="127.0.0.1", port=port, query={})
+            here, looked_at = address.render_as_string(hide_password=False), store_url
+        app = create_app(settings.model_copy(update={"database_url": here}))
+        if url.get_backend_name() == "sqlite":
+            impatient(app)
+        yield Away(stack.enter_context(serve_in_thread(app)), back, looked_at)
+
+
+@pytest.fixture
+def world(store: Store, acme: Caller) -> dict[str, str]:
+    """Ids of one thing of each kind; the participant has ended, another one is pending."""
+    study, (iteration,) = make_study(store, acme.workspace_id)
+    ended, _ = make_participants(store, acme.workspace_id, study, iteration, 2)
+    walk_to_end(store, ended, 2)
+    person = acme.get("/v1/people").json()["items"][0]["id"]
+    return {"study_id": str(study), "participant_id": str(ended), "person_id": person}
+
+
+def requests(api: str, world: dict[str, str]) -> list[tuple[str, str, Any]]:
+    """A good request to every documented route that needs the store."""
+    one = {"participant_id": world["participant_id"]}
+    bodies: dict[str, Any] = {
+        "/v1/studies": {"name": "S", "modality": "interactive", "assignment": {"task": "Look around"}},
+        "/v1/studies/{study_id}/iterations": {"content": {"environment": "scripted"}},
+        "/v1/studies/{study_id}/run": {"sample": 2},
+        "/v1/people": {"generate": 2},
+        "/v1/participants/{participant_id}/cancel": None,
+        "/v1/participants/{participant_id}/extend": None,
+        "/v1/simulations/cancel": {"study_id": world["study_id"]},
+        "/v1/simulations/extend": one,
+        "/v1/simulations/wait": {"participant_ids": [world["participant_id"]]},
+    }
+    return [
+        (method, path.format(**world), bodies[path] if method == "POST" else None)
+        for method, path in sorted(routes(api) - {("GET", "/healthz")})
+    ]
+
+
+def ask_all(caller: Caller, api: str, world: dict[str, str]) -> dict[str, httpx.Response]:
+    caller.http.event_hooks["response"] = [partial(check_answer, caller.api)]
+    return {
+        f"{method} {path}": caller.http.request(method, f"{api}{path}", json=body)
+        for method, path, body in requests(caller.api, world)
+    }
+
+
+def test_every_route_says_so_changes_nothing_and_works_when_it_is_back(
+    store: Store, acme: Caller, world: dict[str, str], away: Away
+) -> None:
+    before = contents(store)
+    for asked, answer in ask_all(acme, away.api, world).items():
+        body = answer.json()
+        told = (answer.status_code, body["error_code"], body["retryable"])
+        assert told == (503, "service_unavailable", True), asked
+        assert body.get("ok") is not True, asked
+    assert acme.get(f"{away.api}/healthz").json() == {"status": "ok"}
+
+    away.back()
+    here = Store(away.url)
+    assert contents(here) == before
+    here.dispose()
+    for asked, answer in ask_all(acme, away.api, world).items():
+        assert answer.status_code in {200, 201, 202}, (asked, answer.text)
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_while_somebody_else_writes_for_long_reading_goes_on_and_writing_says_so(
+    store: Store, acme: Caller, world: dict[str, str], settings: Settings
+) -> None:
+    pending = {"study_id": world["study_id"]}
+    before = contents(store)
+    with serve_in_thread(impatient(create_app(settings))) as here:
+        writer = sqlite3.connect(str(store.url.database), isolation_level=None)
+        with contextlib.closing(writer):
+            writer.execute("BEGIN IMMEDIATE")
+            for path, body in (
+                (f"/v1/studies/{world['study_id']}/run", {"sample": 2}),
+                ("/v1/simulations/extend", {"participant_id": world["participant_id"]}),
+                ("/v1/simulations/cancel", pending),
+            ):
+                answer = acme.post(f"{here}{path}", body)
+                assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
+            assert acme.get(f"{here}/v1/participants/{world['participant_id']}").status_code == 200
+            assert acme.get(f"{here}/readyz").status_code == 200
+        assert contents(store) == before
+        assert acme.post(f"{here}/v1/simulations/cancel", pending).json()["summary"]["cancelled_count"] == 1
+
+
+def test_a_dispatch_that_is_committed_is_answered_as_such_whatever_reading_it_back_does(
+    store: Store, acme: Caller, world: dict[str, str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: Any) -> None:
+        raise sqlalchemy.exc.DataError("SELECT …", {}, Exception("/srv/secret"))
+
+    monkeypatch.setattr("shared.store.participants.states", break_down)
+    for path, body in (
+        (f"/v1/studies/{world['study_id']}/run", {"sample": 2}),
+        ("/v1/simulations/extend", {"participant_id": world["participant_id"]}),
+        ("/v1/simulations/extend", {"participant_id": world["participant_id"], "wait": True, "timeout": 0.1}),
+    ):
+        answer = acme.post(path, body)
+        assert answer.status_code == 202, answer.text
+        assert {one["status"] for one in answer.json()["participants"]} == {"pending"}
+        assert UUID(answer.json()["next_action"]["arguments"]["participant_ids"][0])
