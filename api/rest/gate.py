@@ -4,10 +4,11 @@ import asyncio
 import json
 import math
 import re
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 from uuid import UUID
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,8 +26,12 @@ MAX_DEPTH = 64
 #: Whole numbers beyond this on either side are kept by no column, and are no float either.
 MAX_INTEGER = 2**63 - 1
 
-#: So long a request waits for its turn, while the store hangs; nothing of it was done by then.
+#: Requests that are looked at at a time.
+THREADS = 8
+#: So long a request waits until its token is known, while the store hangs; nothing of it was done by then.
 TURN_TIMEOUT_S = 10
+
+Result = TypeVar("Result")
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -45,6 +50,8 @@ class Gate:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
+        # Of its own: what waits for its turn here can be given up, and does not wait behind long reads.
+        self._threads = ThreadPoolExecutor(THREADS, "gate")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
@@ -56,7 +63,7 @@ class Gate:
             body = await _read(request)
             if body:
                 # Millions of values take seconds; others are not to wait for that.
-                await run_in_threadpool(_check_json, body)
+                await self._in_thread(_check_json, body)
         except TooLarge as error:
             await error_response(request, error, http_status=413)(scope, receive, send)
         except NotJson as error:
@@ -82,11 +89,14 @@ class Gate:
 
         try:
             async with asyncio.timeout(TURN_TIMEOUT_S):
-                return await run_in_threadpool(look_up)
+                return await self._in_thread(look_up)
         except TimeoutError:
             raise ServiceUnavailable(
                 "The server has too much to do just now. Send the same request again in a moment."
             ) from None
+
+    async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
 
 async def _read(request: Request) -> bytes:

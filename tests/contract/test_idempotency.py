@@ -106,6 +106,19 @@ def test_a_repeated_extend_is_done_once(store: Store, acme: Caller, one: bool) -
     assert participant_count(store) == 2
 
 
+def test_fifty_extends_at_once_are_done_once(store: Store, acme: Caller) -> None:
+    study, (iteration,) = make_study(store, acme.workspace_id)
+    (source,) = make_participants(store, acme.workspace_id, study, iteration)
+    store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [source]))
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(
+            pool.map(lambda _: post(acme, f"/v1/participants/{source}/extend", {}, "k"), range(50))
+        )
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({tuple(answer.json()["dispatch"]["participant_ids"]) for answer in answers}) == 1
+    assert participant_count(store) == 2
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_a_key_out_of_bounds_is_refused(store: Store, acme: Caller, path: str, key: str) -> None:
     answer = post(acme, path, {"sample": 1}, key)

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +18,15 @@ from fastapi import FastAPI
 from sqlalchemy import event
 
 from api.app import create_app
+from api.rest import gate
+from api.service import health
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, walk_to_end
 from tests.contract.openapi import check_answer, routes
 from tests.factories import make_participants, make_study
-from tests.servers import serve_in_thread
+from tests.servers import serve_in_thread, wait_until
 
 #: How long SQLite waits for a lock here.
 BUSY_MS = 50
@@ -168,6 +171,34 @@ def test_every_route_says_so_changes_nothing_and_works_when_it_is_back(
     here.dispose()
     for asked, answer in ask_all(acme, away.api, world).items():
         assert answer.status_code in {200, 201, 202}, (asked, answer.text)
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_while_the_store_hangs_nobody_waits_long_and_health_is_told(
+    store: Store, acme: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "TURN_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(health, "DEADLINE_S", 0.2)
+    app = create_app(settings)
+    release, read = threading.Event(), app.state.service.store.read
+
+    def hang() -> Any:
+        release.wait(60)
+        return read()
+
+    monkeypatch.setattr(app.state.service.store, "read", hang)
+    with serve_in_thread(app) as here, ThreadPoolExecutor(60) as pool:
+        try:
+            answers = list(pool.map(lambda _: acme.get(f"{here}/v1/people"), range(60)))
+            assert {answer.status_code for answer in answers} == {503}
+            assert {answer.json()["error_code"] for answer in answers} == {"service_unavailable"}
+            assert acme.get(f"{here}/healthz").status_code == 200
+            ready = acme.get(f"{here}/readyz")
+            assert (ready.status_code, ready.json()["error_code"]) == (503, "service_unavailable")
+        finally:
+            release.set()
+        wait_until(lambda: acme.get(f"{here}/readyz").status_code == 200)
+        assert acme.get(f"{here}/v1/people").status_code == 200
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
