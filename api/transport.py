@@ -123,7 +123,7 @@ class Transport:
             if self._on_answer is not None:
                 self._on_answer(response.content)
             return Answer(response.status_code, response.content)
-        raise self._failure(response)
+        raise self._failure(response, repeatable=repeatable)
 
     def get(
         self,
@@ -195,12 +195,15 @@ class Transport:
         # A wait of any length is the server's to judge, but sockets know no centuries.
         return self._timeout_s + (min(wait_s, _DAY_S) + WAIT_MARGIN_S if wait_s > 0 else 0.0)
 
-    def _failure(self, response: httpx.Response) -> UnderstudyError:
+    def _failure(self, response: httpx.Response, *, repeatable: bool) -> UnderstudyError:
         try:
             told = ErrorBody.model_validate_json(response.content)
         except pydantic.ValidationError:
             # A proxy's page, or something else that listens there.
             what = f"HTTP {response.status_code} without an error body of ours"
+            if response.status_code in {502, 504} and not repeatable:
+                # The server may well have got it from the proxy that did not get its answer.
+                return _answer_lost(f"{self.server} answered {what}")
             if response.status_code in {502, 503, 504}:
                 return ServiceUnavailable(
                     f"{self.server} answered {what}", suggestions=("Try again in a moment.",)
@@ -240,10 +243,14 @@ class Transport:
             return ServiceUnavailable(
                 message, suggestions=("Ask again; runs go on by themselves as long as a worker is there.",)
             )
-        return AnswerLost(
-            f"{message}: whether it was done is not known",
-            suggestions=("Before asking again, look what is there: GET /v1/studies and /v1/participants.",),
-        )
+        return _answer_lost(message)
+
+
+def _answer_lost(message: str) -> AnswerLost:
+    return AnswerLost(
+        f"{message}: whether it was done is not known",
+        suggestions=("Before asking again, look what is there: GET /v1/studies and /v1/participants.",),
+    )
 
 
 @cache

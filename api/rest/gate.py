@@ -74,7 +74,23 @@ class Gate:
             # It went away before it had said all; there is nobody to answer.
             return
         else:
-            await self._app(_as_json(scope, body), _replayed(body, receive), send)
+            await self._answered(_as_json(scope, body), _replayed(body, receive), send)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app's answer; ours when the server is told to go and has no patience left for it."""
+        begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_on)
+        except asyncio.CancelledError:
+            if not begun:
+                await error_response(Request(scope), _cut_off())(scope, receive, send)
+            raise
 
     async def _workspace(self, request: Request) -> UUID:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
@@ -97,6 +113,13 @@ class Gate:
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+
+def _cut_off() -> ServiceUnavailable:
+    return ServiceUnavailable(
+        "The server goes down before this was answered: it may have been done.",
+        suggestions=("Look first what is there; with an Idempotency-Key a dispatch can be sent again.",),
+    )
 
 
 async def _read(request: Request) -> bytes:

@@ -4,6 +4,7 @@ Each commits first and publishes behind the answer: what is answered is dispatch
 """
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Callable
 from typing import NamedTuple, Self
@@ -12,13 +13,16 @@ from uuid import UUID
 from api.requests import ExtendOptions, Request, StudyRunRequest
 from api.service import Service
 from shared import faults
-from shared.domain.errors import NotFound, ValidationError
+from shared.domain.errors import NotFound, ServiceUnavailable, ValidationError
 from shared.domain.extension import plan_extension, source_not_terminal
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.envelopes import Dispatch
 from shared.store import Connection, dispatch, idempotency, participants, people, studies
 from shared.store.aliases import find
+from shared.store.engine import StoreError
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MAX_INTERACTIONS = 20
 
@@ -80,22 +84,49 @@ def _dispatch_once(
     place: str,
 ) -> Dispatch:
     """Commit what `create` makes, or find what it made before; then have its messages published."""
+    made: Dispatch | None = None
 
     def work(connection: Connection) -> Dispatch:
-        if once is None:
-            return create(connection)
-        answered = idempotency.find_or_take(connection, workspace_id, *once)
-        if answered is not None:
-            return Dispatch.model_validate(answered)
+        nonlocal made
+        made = None
+        if once is not None:
+            answered = idempotency.find_or_take(connection, workspace_id, *once)
+            if answered is not None:
+                return Dispatch.model_validate(answered)
         made = create(connection)
-        idempotency.fill(connection, workspace_id, once.path, once.key, made.model_dump(mode="json"))
+        if once is not None:
+            idempotency.fill(connection, workspace_id, once.path, once.key, made.model_dump(mode="json"))
         return made
 
-    with faults.around(place):
-        dispatched = service.store.write(work)
+    try:
+        with faults.around(place):
+            dispatched = service.store.write(work)
+    except ServiceUnavailable as error:
+        if made is None or not _is_committed(service, workspace_id, made):
+            raise
+        log.warning("committed, though the store did not say so: %s", error)
+        dispatched = made
     # Of a repeated one too: whoever died before publishing may have left it to us.
     service.publisher.dispatch_soon(dispatched.participant_ids)
     return dispatched
+
+
+def _is_committed(service: Service, workspace_id: UUID, made: Dispatch) -> bool:
+    """Was this committed although the store was lost before it said so? All of it was, or nothing.
+
+    Raises ServiceUnavailable when nobody can tell.
+    """
+    try:
+        with service.store.read() as connection:
+            return bool(participants.states(connection, workspace_id, made.participant_ids[:1]))
+    except (ServiceUnavailable, StoreError) as error:
+        raise ServiceUnavailable(
+            "The store was lost in the middle of this: it may have been done.",
+            suggestions=(
+                "With an Idempotency-Key the same request can be sent again; without one look first what is "
+                "there, at GET /v1/participants.",
+            ),
+        ) from error
 
 
 def _no_iteration(study_alias: str, iteration_ref: str | None) -> NotFound | ValidationError:

@@ -15,15 +15,17 @@ import httpx
 import pytest
 import sqlalchemy
 from fastapi import FastAPI
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from api.app import create_app
 from api.rest import gate
 from api.service import health
+from shared.domain.errors import ServiceUnavailable
+from shared.envelopes import Dispatch
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.callers import Caller
-from tests.contract.byhand import contents, walk_to_end
+from tests.contract.byhand import contents, counts, walk_to_end
 from tests.contract.openapi import check_answer, routes
 from tests.factories import make_participants, make_study
 from tests.servers import serve_in_thread, wait_until
@@ -222,6 +224,59 @@ def test_while_somebody_else_writes_for_long_reading_goes_on_and_writing_says_so
             assert acme.get(f"{here}/readyz").status_code == 200
         assert contents(store) == before
         assert acme.post(f"{here}/v1/simulations/cancel", pending).json()["summary"]["cancelled_count"] == 1
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_dispatch_that_was_committed_when_the_store_was_lost_is_answered_as_such(
+    store: Store, acme: Caller, world: dict[str, str], settings: Settings, key: str | None
+) -> None:
+    app = create_app(settings)
+    write, begun = app.state.service.store.write, counts(store)["participant"]
+    lost = 0
+
+    def write_and_lose(work: Callable[[Connection], Any]) -> Any:
+        nonlocal lost
+        done = write(work)
+        if isinstance(done, Dispatch):
+            lost += 1
+            raise ServiceUnavailable("The connection went away.")
+        return done
+
+    app.state.service.store.write = write_and_lose
+    with serve_in_thread(app) as here:
+        for path, body in (
+            (f"/v1/studies/{world['study_id']}/run", {"sample": 2}),
+            ("/v1/simulations/extend", {"participant_id": world["participant_id"]}),
+        ):
+            headers = {"Idempotency-Key": key} if key else {}
+            answer = acme.http.post(f"{here}{path}", json=body, headers=headers)
+            assert (answer.status_code, answer.json()["ok"]) == (202, True)
+    assert (lost, counts(store)["participant"]) == (2, begun + 3)
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_a_dispatch_that_may_be_committed_is_said_to_be_in_doubt(
+    store: Store, acme: Caller, world: dict[str, str], settings: Settings
+) -> None:
+    app = create_app(settings)
+    write, read = app.state.service.store.write, app.state.service.store.read
+    lost = threading.Event()
+
+    def write_and_lose(work: Callable[[Connection], Any]) -> Any:
+        write(work)
+        lost.set()
+        raise ServiceUnavailable("The connection went away.")
+
+    def read_or_not() -> Any:
+        if lost.is_set():
+            raise ServiceUnavailable("The store does not answer.")
+        return read()
+
+    app.state.service.store.write, app.state.service.store.read = write_and_lose, read_or_not
+    with serve_in_thread(app) as here:
+        answer = acme.post(f"{here}/v1/studies/{world['study_id']}/run", {"sample": 2})
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
+    assert "may have been done" in answer.json()["error"]
 
 
 def test_a_dispatch_that_is_committed_is_answered_as_such_whatever_reading_it_back_does(

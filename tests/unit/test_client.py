@@ -352,6 +352,16 @@ def test_a_lost_answer_may_be_asked_for_again_only_where_twice_is_as_good_as_onc
         assert raised.value.rule.exit_code == 5
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxy_without_an_answer_does_not_make_a_dispatch_worth_repeating(
+    client: Understudy, server: Server, status: int
+) -> None:
+    server.status, server.answer = status, b"<html>gateway timeout</html>"
+    with pytest.raises(AnswerLost) as raised:
+        client.study_run("s-b2c", sample=1)
+    assert not raised.value.rule.retryable
+
+
 # -- whom to ask, and as whom ------------------------------------------------------------------------------
 
 
