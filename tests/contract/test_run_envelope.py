@@ -433,6 +433,7 @@ def test_a_wait_for_nobody_or_for_somebody_unknown_is_refused_at_once(store: Sto
 def test_dispatch_and_cancel_do_not_wait_behind_those_who_wait(
     store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("api.service.waiting.READ_TIMEOUT_S", 120)
     waited_for = run(acme, study, sample=1)
     looks, release = Semaphore(0), Event()
     real = participants.without_finished
