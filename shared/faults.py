@@ -1,7 +1,8 @@
 """Points at which a process can be made to die or to fail, for tests of what happens then.
 
 Nothing happens at any of them unless a setting names it: `faults = "extend.commit.after=kill@2"` kills the
-process when it gets there for the second time; `=raise` raises InjectedFault instead.
+process when it gets there for the second time; `=raise` raises InjectedFault instead. One that fires leaves a
+line on stderr: `fault fired: extend.commit.after=kill`.
 """
 
 import contextlib
@@ -28,6 +29,9 @@ PLACES = (
     "heartbeat.commit",
     "recover.commit",
 )
+#: How the line begins that a fault leaves on stderr when it fires.
+FIRED = "fault fired: "
+
 POINTS = tuple(f"{place}.{side}" for place in PLACES for side in ("before", "after"))
 
 
@@ -72,6 +76,8 @@ def reach(point: str) -> None:
     fault = _armed.get(point)
     if fault is None or next(fault.reached) != fault.on:
         return
+    # Past all buffers: the process may have no time left to empty them.
+    os.write(2, f"{FIRED}{point}={fault.action}\n".encode())
     if fault.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     raise InjectedFault(point)

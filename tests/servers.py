@@ -71,11 +71,14 @@ class Process:
                 cwd=ROOT,
             )
 
+    @property
+    def ready(self) -> bool:
+        """Has it said that it works?"""
+        return self._ready_file.exists()
+
     def wait_ready(self) -> None:
         """Wait until it says that it works."""
-        wait_until(
-            lambda: self._ready_file.exists() or self.popen.poll() is not None, 60, f"{self.name} ready"
-        )
+        wait_until(lambda: self.ready or self.popen.poll() is not None, 60, f"{self.name} ready")
         assert self.popen.poll() is None, self.log.read_text()
 
     def stop(self, signal_number: int = signal.SIGTERM, timeout_s: float = 30) -> int:

