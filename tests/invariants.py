@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from shared.domain.lifecycle import TERMINAL, Status
+from shared.domain.lifecycle import TERMINAL, FailureKind, Status
 from shared.store.engine import Store
 from shared.store.schema import Tables
 
@@ -36,6 +36,7 @@ def check_invariants(store: Store) -> None:
         own, told = own_of[id_], told_of[id_]
         _check_interactions(row, own)
         _check_events(row, own, told)
+        _check_attempt(row, told)
         _check_row(row)
         assert (id_ in checkpoints) == bool(own), f"{row.alias}: a checkpoint goes with own interactions"
         if row.extended_from is not None:
@@ -76,6 +77,14 @@ def _check_events(row: Any, own: list[Any], told: list[Any]) -> None:
     ends = [index for index, one in enumerate(told) if one.data.get("status") in TERMINAL]
     after_end = told[ends[0] + 1 :] if ends else []
     assert [one.kind for one in after_end] in ([], ["stopped"]), f"{row.alias}: nothing after the end (P2)"
+
+
+def _check_attempt(row: Any, told: list[Any]) -> None:
+    losses = 0
+    for one in told:
+        lost = one.data.get("reason") == "lost" or one.data.get("error_kind") == FailureKind.STALE_WORKER
+        losses = 0 if one.kind == "interaction" else losses + lost
+    assert row.attempt == losses, f"{row.alias}: attempt = losses since its last interaction (P7)"
 
 
 def _check_row(row: Any) -> None:

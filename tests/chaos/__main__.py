@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import random
 import signal
 import sys
@@ -163,9 +164,9 @@ class Chaos:
             for person in people:
                 person.patient.set() if crowded else person.patient.clear()
             if now - told_at >= REPORT_EVERY_S:
-                count = _count(store, Tables.interaction)
+                count = _count(store, Tables.interaction) or interactions
                 rate = 60 * (count - interactions) / (now - told_at)
-                told_at, interactions = now, count or interactions
+                told_at, interactions = now, count
                 tell(
                     f"{now - began:4.0f} s: {_count(store, _p)} participants, {count} interactions "
                     f"({rate:.0f} a minute), {self.kills('run')} run workers killed, "
@@ -291,6 +292,8 @@ def main() -> int:
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
+    # The store's going away is told by the report.
+    logging.getLogger("shared").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     replay = f"make chaos MINUTES={options.minutes:g} STORE={options.store} SEED={options.seed}"
     print(f"seed {options.seed}; again: {replay}", flush=True)  # noqa: T201

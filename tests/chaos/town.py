@@ -99,7 +99,7 @@ class Town:
         self._killed: set[str] = set()
         #: Processes that a fault point killed, by kind.
         self.died: Counter[str] = Counter()
-        self._notes = ThreadPoolExecutor(4, "notes")
+        self._notes = ThreadPoolExecutor(8, "notes")
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -133,12 +133,16 @@ class Town:
 
     def ready(self, name: str) -> bool:
         """Has this start of it come so far as to work?"""
-        return self.processes[name].ready
+        if name != "api":
+            return self.processes[name].ready
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
 
     def works(self, name: str) -> bool:
         """Does it do its work: started up, not frozen, not cut from the store, not told to go?"""
         process, started = self.processes.get(name), self._started(name)
-        if process is None or process.popen.poll() is not None or not process.ready:
+        if process is None or process.popen.poll() is not None or not self.ready(name):
             return False
         cut = name in self.lines and not self.lines[name].works
         return not cut and started not in self._leaving | self._frozen
@@ -279,17 +283,16 @@ class Town:
 
         def note() -> None:
             if ended:
-                # What it had sent to the store by then is done or not before its end is seen.
                 process.popen.wait()
-                time.sleep(0.05)
-            while not self._closing.is_set():
-                try:
-                    held = self._held_by(started, at)
-                except ServiceUnavailable:
-                    time.sleep(0.1)
-                else:
-                    self.losses += held
-                    return
+            # And again a little later: what it had sent to the store before is done or not by then.
+            for pause_s in (0, 0.3):
+                time.sleep(pause_s)
+                while not self._closing.is_set():
+                    try:
+                        self.losses += self._held_by(started, at)
+                        break
+                    except ServiceUnavailable:
+                        time.sleep(0.1)
 
         self._notes.submit(note)
 

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
@@ -18,6 +19,8 @@ _event = Tables.event
 
 #: Problems of one kind that are told one by one.
 MOST = 20
+#: How soon a sweeper sees that a lease ran out.
+JUST_NOW = timedelta(seconds=5)
 
 
 class Recovery(NamedTuple):
@@ -73,6 +76,7 @@ def judge(
         rows = {str(row.id): row for row in connection.execute(select(_p))}
         interactions = connection.scalar(select(func.count()).select_from(Tables.interaction)) or 0
         events = connection.execute(select(_event).order_by(_event.c.participant_id, _event.c.seq)).all()
+        leases = connection.execute(select(Tables.lease)).all()
         keys = connection.execute(select(Tables.idempotency.c.key, Tables.idempotency.c.answer)).all()
     lost = [id_ for id_ in ledger.ids if id_ not in rows]
     if at_peace:
@@ -102,7 +106,7 @@ def judge(
         written_after_cancel=len(late),
         recoveries=recoveries,
         left_out=left_out,
-        uncaused=_uncaused(lives, losses, outages),
+        uncaused=_uncaused(lives, losses, leases),
         problems=problems.told(),
     )
 
@@ -241,21 +245,15 @@ def _taken_from_drained(
     ]
 
 
-def _uncaused(lives: Mapping[Any, "Life"], losses: Sequence[Loss], outages: Sequence[Outage]) -> list[str]:
+def _uncaused(lives: Mapping[Any, "Life"], losses: Sequence[Loss], leases: Sequence[Any]) -> list[str]:
     known = {(loss.participant_id, loss.epoch) for loss in losses}
     found = []
     for id_, life in lives.items():
         for epoch in life.taken:
-            if (id_, epoch) in known:
-                continue
-            at = next(event.at.timestamp() for event in life.epochs[epoch] if _is_loss(event))
-            before = [one for one in outages if one.begin < at and one.what == "store"]
-            away = (
-                f"the store was last away {at - before[-1].end:.1f} s before"
-                if before
-                else "the store was here"
-            )
-            found.append(f"{id_} at epoch {epoch}, {at:.1f}: {away}")
+            if (id_, epoch) not in known:
+                at = next(event.at for event in life.epochs[epoch] if _is_loss(event))
+                ran_out = [one.name for one in leases if timedelta() <= at - one.expires_at <= JUST_NOW]
+                found.append(f"{id_} at epoch {epoch}, {at}; leases that had just run out: {ran_out}")
     return found
 
 
