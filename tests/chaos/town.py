@@ -191,7 +191,7 @@ class Town:
         return line.mend
 
     def lose_all(self) -> None:
-        """The store is about to be away for longer than a lease: what anybody holds is noted as lost."""
+        """The store is away, who knows for how long: what anybody holds is noted as lost."""
         for name in (*self.workers, "alone"):
             self._note_loss(name, time.time())
 
@@ -207,8 +207,8 @@ class Town:
             self._leaving.add(started)
         return True
 
-    def close(self) -> None:
-        """End everything."""
+    def stop(self) -> None:
+        """End all processes but the broker, and look at the store in peace. May be repeated."""
         self._closing.set()
         if self._keeper.is_alive():
             self._keeper.join()
@@ -218,9 +218,13 @@ class Town:
             if process.popen.poll() is None:
                 process.popen.send_signal(signal.SIGCONT)
                 process.popen.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            process.stop()
+
+    def close(self) -> None:
+        """End everything."""
         try:
-            for process in self.processes.values():
-                process.stop()
+            self.stop()
         finally:
             self._notes.shutdown()
             for line in self.lines.values():
@@ -352,7 +356,7 @@ class Town:
     def empty_broker(self) -> None:
         """Everything that was queued is gone."""
         client = redis.Redis.from_url(self.broker.url)
-        with contextlib.closing(client), self.without("what was queued"):
+        with contextlib.closing(client), self.without("queue"):
             client.flushall()
 
     @contextlib.contextmanager

@@ -23,14 +23,18 @@ MOST = 20
 JUST_NOW = timedelta(seconds=5)
 
 
+#: A recovery that waited for its turn in the worker for suspects.
+ALONE = "run alone"
+
+
 class Recovery(NamedTuple):
     """A participant was without anybody for a while."""
 
     #: Seconds from the loss of its last holder until it was pending again, and until somebody else had it.
     noticed_s: float
     claimed_s: float
-    #: Why it may have taken longer; empty when nothing stood in its way.
-    because: str
+    #: Why it may have taken longer: what was away, or that it had to run alone. Empty: a slot was free.
+    because: frozenset[str]
 
 
 class Verdict(NamedTuple):
@@ -296,9 +300,15 @@ def _recoveries(
     return recoveries, left_out
 
 
-def _because(back: Any, lost_at: float, claimed_at: float, outages: Sequence[Outage]) -> str:
-    away = {one.what for one in outages if one.begin < claimed_at and one.end > lost_at}
+def _because(back: Any, lost_at: float, claimed_at: float, outages: Sequence[Outage]) -> frozenset[str]:
+    """What stood in the way: of being noticed, or, once it was pending again, of being claimed."""
+    pending_at = back.at.timestamp()
+    away = {
+        one.what
+        for one in outages
+        if one.begin < claimed_at and one.end > (lost_at if one.what in {"store", "sweeper"} else pending_at)
+    }
     if back.data.get("attempt", 0) > 1:
         # The worker for suspects runs one at a time: it is no free slot for the next.
-        away.add("run alone")
-    return ", ".join(sorted(away))
+        away.add(ALONE)
+    return frozenset(away)

@@ -86,10 +86,10 @@ class Villain(threading.Thread):
         seed: int,
         announcements: Announcements,
         *,
-        store_away: Callable[[float], None],
+        store_away: Callable[[float, Callable[[], None]], None],
         pause_s: tuple[float, float],
     ) -> None:
-        """`store_away` makes the store go away for about so many seconds."""
+        """`store_away` makes the store go away for about so many seconds, and calls when it is."""
         super().__init__(name="villain", daemon=True)
         self._town = town
         self._announcements = announcements
@@ -209,9 +209,7 @@ class Villain(threading.Thread):
         name, hang = self._one_of(self._town.workers, chance), chance.random() < 0.5
         for_s = self._longer_or_shorter_than_a_lease(chance)
         if not self._town.lines:
-            with self._store, self._town.without("store"):
-                self._town.lose_all()
-                self._store_away(for_s)
+            self._take_store_away(for_s)
             return True
         return self._for_a_while(self._town.cut(name, hang=hang), for_s)
 
@@ -256,6 +254,8 @@ class Villain(threading.Thread):
             self.stopping.wait(for_s)
 
     def _lose_store(self, chance: random.Random) -> None:
-        for_s = chance.uniform(0.2, 3)
+        self._take_store_away(chance.uniform(0.2, 3))
+
+    def _take_store_away(self, for_s: float) -> None:
         with self._store, self._town.without("store"):
-            self._store_away(for_s)
+            self._store_away(for_s, self._town.lose_all)
