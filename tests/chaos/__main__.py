@@ -267,6 +267,7 @@ def report(chaos: Chaos, verdict: Verdict) -> str:
             f"doubled: {verdict.doubled}",
             f"written after cancel: {verdict.written_after_cancel}",
             *_recovered(verdict.recoveries),
+            *_slowest(chaos, verdict.recoveries),
             f"losses left out: {_listed(verdict.left_out)}",
             f"taken from workers that nobody had taken away: {len(verdict.uncaused)}",
             *verdict.uncaused[:5],
@@ -297,6 +298,22 @@ def _recovered(recoveries: Sequence[Recovery]) -> Iterator[str]:
         yield (
             f"recoveries, {name}: {len(some)}; until pending {_spread([one.noticed_s for one in some])}; "
             f"until claimed {_spread([one.claimed_s for one in some])}"
+        )
+
+
+def _slowest(chaos: Chaos, recoveries: Sequence[Recovery]) -> Iterator[str]:
+    """Those that took longer than they should while a slot was free, with what happened meanwhile."""
+    settings = chaos.town.settings
+    slow = [one for one in recoveries if not one.because and one.claimed_s > settings.lease_ttl_s + 3]
+    for one in sorted(slow, key=lambda one: -one.claimed_s)[:8]:
+        meanwhile = ", ".join(
+            f"{name} {at - one.lost_at:+.1f}"
+            for at, name in chaos.villain.begun
+            if -settings.lease_ttl_s < at - one.lost_at < one.claimed_s
+        )
+        yield (
+            f"slow: {one.participant_id} at epoch {one.epoch}: pending after {one.noticed_s:.1f} s, claimed "
+            f"after {one.claimed_s:.1f} s; mishaps at: {meanwhile}"
         )
 
 

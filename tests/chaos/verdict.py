@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import func, select
 
@@ -35,6 +36,10 @@ class Recovery(NamedTuple):
     claimed_s: float
     #: Why it may have taken longer: what was away, or that it had to run alone. Empty: a slot was free.
     because: frozenset[str]
+    participant_id: UUID
+    epoch: int
+    #: By the wall clock.
+    lost_at: float
 
 
 class Verdict(NamedTuple):
@@ -296,7 +301,9 @@ def _recoveries(
         else:
             claimed = life.epochs[epoch + 1][0].at.timestamp()
             because = _because(back, at, claimed, outages)
-            recoveries.append(Recovery(back.at.timestamp() - at, claimed - at, because))
+            recoveries.append(
+                Recovery(back.at.timestamp() - at, claimed - at, because, participant_id, epoch, at)
+            )
     return recoveries, left_out
 
 

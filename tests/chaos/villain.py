@@ -100,6 +100,8 @@ class Villain(threading.Thread):
         self._store = threading.Lock()
         self.done: Counter[str] = Counter()
         self.killed: Counter[str] = Counter()
+        #: When each mishap began, and which one, by the wall clock.
+        self.begun: list[tuple[float, str]] = []
         self.failures: list[str] = []
         self.stopping = threading.Event()
         self._mishaps: dict[str, Callable[[random.Random], bool | None]] = {
@@ -143,6 +145,7 @@ class Villain(threading.Thread):
         self._hands.shutdown(wait=True)
 
     def _do(self, plan: Plan) -> None:
+        self.begun.append((time.time(), plan.name))
         try:
             if self._mishaps[plan.name](plan.chance) is not False:
                 self.done[plan.name] += 1
