@@ -82,7 +82,13 @@ def _run_participants(
         interval_s=settings.heartbeat_interval_s,
     )
     leaving = Leaving()
-    house = House(committer, lambda: keeper.worker_id, lambda: leaving.now, settings.allow_private_hosts)
+    house = House(
+        committer,
+        lambda: keeper.worker_id,
+        lambda: leaving.now,
+        settings.allow_private_hosts,
+        suspects=kind == "alone",
+    )
     runner = Runner(house, publisher, notifier)
     keeper.start(runner)
     watch = Watch(

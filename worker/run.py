@@ -70,6 +70,9 @@ class House:
     #: True while the process is about to go: runs stop at the next interaction.
     leaving: Callable[[], bool]
     allow_private_hosts: bool
+    #: Runs that lost their workers: each is given back after one interaction, since it got past what killed
+    #: them, and others wait for its place.
+    suspects: bool = False
 
 
 class Run:
@@ -158,6 +161,8 @@ class Run:
                 if step.ends:
                     return Ending.ENDED
                 walk.remember(step)
+                if self._house.suspects:
+                    raise Abandoned
         finally:
             await self._close(walk)
         # Taken up again right at its cap.

@@ -1,6 +1,7 @@
 """The sweeper: makes good what processes and messages lost. A plain loop; any number may run at once."""
 
 import logging
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -39,6 +40,8 @@ class Sweeper:
         self._store = store
         self._publisher = publisher
         self._notifier = notifier
+        self._store_was_away = False
+        self._recover_from = time.monotonic()
         #: What was sent to a queue before this moment was not in it when it was last seen empty.
         self._gone_before: dict[Queue, datetime] = {}
 
@@ -47,6 +50,13 @@ class Sweeper:
 
         Raises ServiceUnavailable when the store is away.
         """
+        try:
+            return self._sweep()
+        except ServiceUnavailable:
+            self._store_was_away = True
+            raise
+
+    def _sweep(self) -> bool:
         lost = self._recover()
         self._record_stops()
         if lost:
@@ -63,6 +73,18 @@ class Sweeper:
             return False
 
     def _recover(self) -> list[UUID]:
+        """Take what runs from lost workers.
+
+        Right after the store was away, all leases have lapsed, and the living give back what they held, at no
+        attempt, if they are given the time of a heartbeat.
+        """
+        if self._store_was_away:
+            with self._store.read() as connection:
+                store_time(connection)
+            self._store_was_away = False
+            self._recover_from = time.monotonic() + self._settings.heartbeat_interval_s
+        if time.monotonic() < self._recover_from:
+            return []
         max_attempts = self._settings.max_attempts
         lost: list[UUID] = []
         while True:

@@ -2,14 +2,15 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event, literal, make_url, select
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import SQLAlchemyError as StoreError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -34,6 +35,8 @@ MAX_TRIES = 10
 
 #: serialization_failure, deadlock_detected
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
+#: read_only_sql_transaction: a standby that is not yet the primary
+_READ_ONLY = "25006"
 
 #: Parameters of one statement; SQLite takes at most 32,766.
 CHUNK = 5_000
@@ -90,6 +93,11 @@ class Store:
         self.engine = _create_engine(str(url))
         self._writer = self.engine.execution_options(write=True)
         self._reader = self.engine
+        #: Writers of one process take turns on SQLite before they take a connection: it lets in one at a
+        #: time anyway, and those that wait inside would leave readers without a connection.
+        self._turn: AbstractContextManager[Any] = nullcontext()
+        if self.url.get_backend_name() == "sqlite":
+            self._turn = _Turn()
         if self.url.get_backend_name() == "postgresql":
             # By default, each statement there sees what was committed before it, and two may disagree.
             self._reader = self.engine.execution_options(
@@ -110,7 +118,7 @@ class Store:
         """
         for tries_left in reversed(range(MAX_TRIES)):
             try:
-                with _translated(), self._writer.begin() as connection:
+                with _translated(), self._turn, self._writer.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
                 if not tries_left or not _lost_race(error):
@@ -123,12 +131,28 @@ class Store:
         self.engine.dispose()
 
 
+class _Turn:
+    """A lock that is not waited for longer than any other lock of the store."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=LOCK_TIMEOUT_S):
+            raise PoolTimeout("other writers of this process did not let this one in")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
         if isinstance(error, DBAPIError) and _lost_race(error):
+            raise
+        if isinstance(error, InternalError) and _sqlstate(error) != _READ_ONLY:
             raise
         log.warning("the store does not answer: %s", error)
         raise ServiceUnavailable(
@@ -138,7 +162,11 @@ def _translated() -> Iterator[None]:
 
 def _lost_race(error: DBAPIError) -> bool:
     """Would the same transaction succeed if begun anew?"""
-    return getattr(error.orig, "sqlstate", None) in _RETRYABLE_SQLSTATES
+    return _sqlstate(error) in _RETRYABLE_SQLSTATES
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 def _create_engine(url: str) -> Engine:
