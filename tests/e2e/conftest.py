@@ -1,0 +1,23 @@
+"""What tests with real processes share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared.settings import Settings
+from shared.store.engine import Store
+from tests.servers import Fleet
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """As by default, but with short leases: a lost worker is noticed within two seconds."""
+    short = {"heartbeat_interval_s": 0.4, "lease_ttl_s": 1.2, "sweep_interval_s": 0.3}
+    return settings.model_copy(update=short | {"republish_after_s": 1.0, "drain_grace_s": 1.0})
+
+
+@pytest.fixture
+def fleet(store: Store, settings: Settings) -> Iterator[Fleet]:
+    """Workers and sweepers as processes; they end before the store is looked at for the last time."""
+    with Fleet.of(settings) as started:
+        yield started
