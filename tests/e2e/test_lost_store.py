@@ -1,0 +1,89 @@
+"""A store that is down or locked for seconds: clients are told to come again, and every run goes on."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import sqlalchemy
+
+from deploy.migrate import migrate
+from shared.settings import Settings
+from shared.store.engine import Store
+from tests.callers import Caller
+from tests.e2e.crowd import counts, done, rows, run
+from tests.factories import make_study
+from tests.servers import Fleet, PostgresServer, wait_until
+
+
+class Losable(NamedTuple):
+    """A store, and what takes it from everybody for the time of a block."""
+
+    url: str
+    away: Callable[[], contextlib.AbstractContextManager[None]]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def losable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Losable]:
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path / 'store.db'}"
+            one = Losable(url, lambda: locked(url))
+        else:
+            server = stack.enter_context(PostgresServer())
+            one = Losable(server.url, server.away)
+        migrate(Settings(database_url=one.url))
+        yield one
+
+
+@contextlib.contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Nobody else writes for four seconds at least, longer than any lease here."""
+    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        yield
+        time.sleep(4)
+        connection.exec_driver_sql("ROLLBACK")
+    engine.dispose()
+
+
+@pytest.fixture
+def store_url(losable: Losable) -> str:
+    return losable.url
+
+
+def test_clients_come_again_and_every_run_goes_on(
+    store: Store, acme: Caller, fleet: Fleet, losable: Losable
+) -> None:
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
+    ended, _ = make_study(store, acme.workspace_id)
+    fleet.start("run-1", "control", "sweeper")
+    (source,) = run(acme, ended, 1)
+    wait_until(lambda: done(store))
+    run(acme, study, 8, max_interactions=20)
+    wait_until(lambda: all(row.interaction_count >= 1 for row in rows(store)))
+    asked = {
+        "/v1/simulations/extend": {"participant_id": source, "additional_steps": 2},
+        f"/v1/studies/{study}/run": {"sample": 1, "max_interactions": 2},
+        "/v1/simulations/cancel": {"participant_id": source},
+    }
+    with ThreadPoolExecutor(len(asked)) as clients, losable.away():
+        answers = [clients.submit(acme.post, path, body) for path, body in asked.items()]
+        if store.url.get_backend_name() == "postgresql":
+            for answer in answers:
+                assert answer.result().status_code == 503
+    for answer in answers:
+        if answer.result().status_code == 503:
+            body = answer.result().json()
+            assert (body["error_code"], body["retryable"]) == ("service_unavailable", True)
+    # Those that could wait were answered, and are among those that complete.
+    accepted = sum(answer.result().status_code == 202 for answer in answers)
+    wait_until(lambda: done(store))
+    assert counts(store) == {"completed": 9 + accepted}
+    more = run(acme, ended, 4)
+    answer = acme.post("/v1/simulations/wait", {"participant_ids": more, "timeout": 60})
+    assert answer.json()["ok"], answer.text
