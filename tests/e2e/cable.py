@@ -1,4 +1,4 @@
-"""A network cable to a server, in the hands of a test."""
+"""What is between a process and its store, in the hands of a test: a cable, or the lock of a file."""
 
 import contextlib
 import socket
@@ -108,3 +108,36 @@ def cable_to(database_url: str) -> Iterator[tuple[Cable, str]]:
         yield cable, near.render_as_string(hide_password=False)
     finally:
         cable.close()
+
+
+@contextlib.contextmanager
+def cut(cable: Cable) -> Iterator[None]:
+    """Broken for the time of the block."""
+    cable.cut()
+    try:
+        yield
+    finally:
+        cable.mend()
+
+
+@contextlib.contextmanager
+def silent(cable: Cable) -> Iterator[None]:
+    """Silent for the time of the block."""
+    cable.fall_silent()
+    try:
+        yield
+    finally:
+        cable.mend()
+
+
+@contextlib.contextmanager
+def locked(url: str) -> Iterator[None]:
+    """SQLite is a file: who locks it, as this block does, locks out everybody."""
+    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+    engine.dispose()

@@ -18,6 +18,12 @@ from tests.factories import make_participants, make_study
 from tests.servers import Fleet, Process, wait_until
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Leases long enough for a slow machine: nobody is to be taken for lost who is not."""
+    return settings.model_copy(update={"heartbeat_interval_s": 1, "lease_ttl_s": 8})
+
+
 class ApiProcess:
     """The API as a process of its own, always on the same port."""
 

@@ -27,7 +27,9 @@ def broker(tmp_path: Path) -> Iterator[BrokerServer]:
 
 @pytest.fixture
 def settings(settings: Settings, broker: BrokerServer) -> Settings:
-    return settings.model_copy(update={"broker_url": broker.url})
+    """Its broker; and leases long enough for a slow machine: nobody is to be taken for lost who is not."""
+    calm = {"heartbeat_interval_s": 1, "lease_ttl_s": 8}
+    return settings.model_copy(update=calm | {"broker_url": broker.url})
 
 
 def empty(broker: BrokerServer, folder: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import sqlalchemy
 
 from deploy.migrate import migrate
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.callers import Caller
+from tests.e2e.cable import locked
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
 from tests.servers import Fleet, PostgresServer, wait_until
@@ -31,7 +31,7 @@ def losable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Losable]
     with contextlib.ExitStack() as stack:
         if request.param == "sqlite":
             url = f"sqlite:///{tmp_path / 'store.db'}"
-            one = Losable(url, lambda: locked(url))
+            one = Losable(url, lambda: locked_for_long(url))
         else:
             server = stack.enter_context(PostgresServer())
             one = Losable(server.url, server.away)
@@ -40,15 +40,11 @@ def losable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Losable]
 
 
 @contextlib.contextmanager
-def locked(url: str) -> Iterator[None]:
+def locked_for_long(url: str) -> Iterator[None]:
     """Nobody else writes for four seconds at least, longer than any lease here."""
-    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+    with locked(url):
         yield
         time.sleep(4)
-        connection.exec_driver_sql("ROLLBACK")
-    engine.dispose()
 
 
 @pytest.fixture
