@@ -131,9 +131,6 @@ def test_a_worker_cut_from_its_store_drops_everything_and_works_again_later(
         apart.loses_its_store(url, cut(cable), alone=True)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="no statement has a timeout: heartbeat and committer wait for an answer for ever"
-)
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 def test_a_store_that_says_nothing_any_more_is_as_good_as_gone(apart: Apart, store_url: str) -> None:
     with cable_to(store_url) as (cable, url):
