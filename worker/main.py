@@ -16,7 +16,7 @@ from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
 from shared.store.engine import Store
-from worker import tasks
+from worker import channel, tasks
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
 from worker.leaving import Leaving
@@ -123,6 +123,7 @@ def _run_participants(
 
 def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
     tasks.quiet_revokes()
+    channel.use()
     worker = leaving.worker_class(app)(
         hostname=name,
         pool=pool,

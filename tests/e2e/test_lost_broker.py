@@ -87,9 +87,6 @@ def test_while_it_is_away_who_runs_goes_on(
     start(broker)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="kombu cannot close a channel that holds messages without a broker: the worker ends"
-)
 def test_while_it_is_away_everything_is_answered_and_what_was_asked_for_starts_later(
     store: Store, acme: Caller, fleet: Fleet, broker: BrokerServer, tmp_path: Path
 ) -> None:

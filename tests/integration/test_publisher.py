@@ -1,6 +1,7 @@
 """Telling workers, with a real broker: who comes first, and what happens while it is away."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import redis
 from sqlalchemy import Connection, select, update
 
 from deploy.broker import BrokerServer
+from shared.domain.errors import ServiceUnavailable
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
 from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.settings import Settings
-from shared.store import dispatch, lifecycle
+from shared.store import dispatch, leases, lifecycle
 from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
@@ -213,6 +215,31 @@ def test_what_is_consumed_first_is_sent_first(post: Post) -> None:
     post.store.write(put)
     with post.store.read() as connection:
         assert dispatch.owed_ids(connection, 9) == list(by_queue.values())
+
+
+def test_after_an_outage_of_the_store_the_living_go_first(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All leases lapsed meanwhile; who lives gives back what it held, and that costs no attempt."""
+    worker_id = make_lease(post.store)
+    post.store.write(lambda connection: lifecycle.claim(connection, post.ids[0], worker_id))
+    post.store.write(lambda connection: leases.end_lease(connection, worker_id))
+    with monkeypatch.context() as patch, pytest.raises(ServiceUnavailable):
+        patch.setattr(post.store, "write", away)
+        post.sweeper.sweep()
+    post.sweeper.sweep()
+    post.sweeper.sweep()
+    assert {row.status: row.attempt for row in post.rows()} == {"pending": 0, "running": 0}
+    time.sleep(post.settings.heartbeat_interval_s)
+    post.sweeper.sweep()
+    assert sorted((row.status, row.attempt) for row in post.rows()) == [
+        *(("pending", 0), ("pending", 0)),
+        ("pending", 1),
+    ]
+
+
+def away(_: object) -> None:
+    raise ServiceUnavailable("The store is away.")
 
 
 def test_the_sweeper_records_stops_that_nobody_did(post: Post) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import threading
 import time
@@ -244,6 +245,17 @@ def test_an_operators_terminate_is_a_cancel(shop: Workshop) -> None:
     row = shop.row(id_)
     assert row.status == "cancelled"
     assert row.stopped_at is not None
+
+
+def test_a_suspect_gives_its_place_back_after_one_interaction(shop: Workshop) -> None:
+    """It got past what killed its worker, and others wait to run alone."""
+    shop.runner._house = dataclasses.replace(shop.runner._house, suspects=True)
+    id_, short = shop.participant(9), shop.participant(1)
+    assert shop.runner.run(id_) is Ending.RELEASED
+    row = shop.row(id_)
+    assert (row.status, row.interaction_count, row.attempt) == ("pending", 1, 0)
+    assert row.queue == "simulations.recovered"
+    assert shop.runner.run(short) is Ending.ENDED
 
 
 def test_a_step_that_swallows_its_abort_still_stores_nothing(shop: Workshop) -> None:
