@@ -27,7 +27,7 @@ up: $(VENV)/.installed ## install, start everything and keep it running; Ctrl-C 
 
 .PHONY: test
 test: $(VENV)/.installed-test ## install what tests need and run all of them
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 MINUTES ?= 5
 STORE ?= postgresql

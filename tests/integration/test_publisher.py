@@ -224,9 +224,10 @@ def test_after_an_outage_of_the_store_the_living_go_first(
     worker_id = make_lease(post.store)
     post.store.write(lambda connection: lifecycle.claim(connection, post.ids[0], worker_id))
     post.store.write(lambda connection: leases.end_lease(connection, worker_id))
-    with monkeypatch.context() as patch, pytest.raises(ServiceUnavailable):
-        patch.setattr(post.store, "write", away)
+    monkeypatch.setattr(post.store, "write", away)
+    with pytest.raises(ServiceUnavailable):
         post.sweeper.sweep()
+    monkeypatch.undo()
     post.sweeper.sweep()
     post.sweeper.sweep()
     assert {row.status: row.attempt for row in post.rows()} == {"pending": 0, "running": 0}
