@@ -42,16 +42,7 @@ WHO = {
 }
 
 #: Crossed by every run of the tests; the others take minutes and belong to `make chaos`.
-ALWAYS = {
-    "run.commit.after",
-    "cancel.commit.before",
-    "cancel.commit.after",
-    "extend.commit.before",
-    "extend.commit.after",
-    "step.commit.before",
-    "step.commit.after",
-    "claim.commit.after",
-}
+ALWAYS = {"run.commit.after", "cancel.commit.after", "extend.commit.after", "step.commit.after"}
 
 CROSSINGS = [
     pytest.param(
