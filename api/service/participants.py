@@ -12,7 +12,7 @@ from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.store import Connection, lineage, participants
 from shared.store.aliases import find
-from shared.store.engine import AnyRow
+from shared.store.engine import AnyRow, store_time
 from shared.store.participants import Scope
 
 SCOPE_KINDS = {"study_id": Kind.STUDY, "iteration_id": Kind.ITERATION, "ask_id": Kind.ASK}
@@ -22,7 +22,7 @@ def get_participant(service: Service, workspace_id: UUID, ref: str) -> envelopes
     """One participant. Raises NotFound."""
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
-        return describe(participants.describe_one(connection, workspace_id, id_), lineage.now(connection))
+        return describe(participants.describe_one(connection, workspace_id, id_), store_time(connection))
 
 
 def list_participants(
@@ -49,7 +49,7 @@ def list_participants(
         rows, following = participants.page_of_participants(
             connection, workspace_id, Scope(**found), status=status, cursor=cursor, limit=limit
         )
-        now = lineage.now(connection)
+        now = store_time(connection)
     return envelopes.Page(items=[describe(row, now) for row in rows], next_cursor=following)
 
 

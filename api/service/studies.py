@@ -13,9 +13,9 @@ from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.plugins import environments, minds
-from shared.store import Connection, lineage, participants, studies
+from shared.store import Connection, participants, studies
 from shared.store.aliases import find
-from shared.store.engine import AnyRow
+from shared.store.engine import AnyRow, store_time
 
 MAX_URL_LENGTH = 2_000
 #: Characters of a wrong value that are repeated to whoever sent it.
@@ -146,7 +146,7 @@ def get_per_participant(service: Service, workspace_id: UUID, ref: str) -> envel
     with service.store.read() as connection:
         summary = _summary(connection, workspace_id, ref)
         rows = participants.with_highlights(connection, workspace_id, summary.study_id)
-        now = lineage.now(connection)
+        now = store_time(connection)
     described = [
         envelopes.ParticipantHighlight(**describe(row, now).model_dump(), highlight=row.highlight)
         for row in rows

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, literal, select
 
-from shared.store.engine import AnyRow, store_clock
+from shared.store.engine import AnyRow
 from shared.store.schema import Tables
 
 _p = Tables.participant
@@ -95,8 +95,3 @@ def load_run(connection: Connection, participant_id: UUID) -> AnyRow:
         .where(_p.c.id == participant_id)
     )
     return connection.execute(statement).one()
-
-
-def now(connection: Connection) -> Any:
-    """The store's clock, for ages."""
-    return connection.scalar(select(store_clock()))
