@@ -6,7 +6,7 @@ import time
 import pytest
 import redis
 
-from shared.queue.names import Queue
+from shared.queue.names import URGENCY, Queue
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.callers import Caller
@@ -16,7 +16,7 @@ from tests.servers import Fleet, wait_until
 
 #: More than a sweeper takes at once; and what was promised, which takes minutes.
 SIZES = [1_500, pytest.param(20_000, marks=pytest.mark.chaos)]
-RUN_QUEUES = (Queue.RUNS, Queue.RESUME, Queue.ALONE)
+RUN_QUEUES = (*URGENCY, Queue.ALONE)
 
 
 @pytest.fixture

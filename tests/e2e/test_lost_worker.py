@@ -63,7 +63,7 @@ def test_what_was_lost_goes_ahead_of_new_work(store: Store, acme: Caller, fleet:
 
 
 def claimed_at(store: Store, epoch: int) -> list[Any]:
-    """When participants were claimed for the so-manieth time."""
+    """When participants were claimed for the first, second, … time."""
     event = Tables.event
     with store.read() as connection:
         told = connection.execute(select(event).where(event.c.kind == "status").order_by(event.c.seq)).all()
