@@ -14,20 +14,27 @@ from dataclasses import dataclass, field
 
 #: Where: each has a point right before and one right after it.
 PLACES = (
+    "create.commit",
     "run.commit",
     "cancel.commit",
     "extend.commit",
     "run_message.own",
     "run_message.send",
+    "run_message.disown",
     "stop_task.send",
     "abort.send",
+    "notice.send",
+    "lease.commit",
     "claim.commit",
     "step.commit",
     "end.commit",
     "give_back.commit",
     "stop.commit",
     "heartbeat.commit",
+    "give_up.commit",
     "recover.commit",
+    "record_stops.commit",
+    "forget.commit",
 )
 #: How the line begins that a fault leaves on stderr when it fires.
 FIRED = "fault fired: "

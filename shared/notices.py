@@ -13,6 +13,7 @@ import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
 
+from shared import faults
 from shared.queue.names import NOTICE_CHANNEL
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,13 @@ class Notifier:
             names = [str(id_) for id_ in batch if id_ is not None]
             try:
                 if names:
-                    self._redis.publish(NOTICE_CHANNEL, json.dumps(names))
+                    with faults.around("notice.send"):
+                        self._redis.publish(NOTICE_CHANNEL, json.dumps(names))
             except (redis.RedisError, OSError) as error:
                 log.debug("a notice was lost, waiters will poll: %s", error)
+            except Exception:
+                # Without this thread there would be no notices at all any more.
+                log.exception("a notice was lost, waiters will poll")
 
 
 async def listen(broker_url: str) -> AsyncIterator[list[UUID]]:

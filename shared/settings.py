@@ -27,7 +27,7 @@ class Settings(BaseSettings):
 
     heartbeat_interval_s: float = Field(3, gt=0)
     lease_ttl_s: float = Field(9, gt=0)
-    sweep_interval_s: float = Field(2, gt=0)
+    sweep_interval_s: float = Field(1, gt=0)
     #: A run message this old that is not in its queue any more is taken for lost and published again.
     republish_after_s: float = Field(3, gt=0)
     #: After this long without word from the worker, the sweeper records that a cancelled run stopped.

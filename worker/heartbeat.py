@@ -16,6 +16,9 @@ from worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
+#: How late a heartbeat may be before the store is taken for out of reach.
+LATE_S = 2
+
 
 class LeaseKeeper:
     """Holds the lease of this process: a fresh one per start, and another if it ever ran out.
@@ -41,6 +44,12 @@ class LeaseKeeper:
         """The lease to claim under now."""
         return self._worker_id
 
+    @property
+    def in_touch(self) -> bool:
+        """Did the store answer lately? Whoever is not in touch with it leaves messages to others."""
+        renewed_at = self.alive_until - self.ttl_s
+        return time.monotonic() < renewed_at + self._interval_s + LATE_S
+
     def start(self, runner: Runner) -> None:
         """Begin to beat for `runner`."""
         self._runner = runner
@@ -53,16 +62,18 @@ class LeaseKeeper:
         if self._thread is not None:
             self._thread.join()
         try:
-            self._store.write(lambda connection: leases.end_lease(connection, self._worker_id))
+            with faults.around("lease.commit"):
+                self._store.write(lambda connection: leases.end_lease(connection, self._worker_id))
         except ServiceUnavailable:
             log.warning("the lease could not be ended; it runs out by itself")
 
     def _open(self) -> None:
         self._worker_id = uuid4()
         asked_at = time.monotonic()
-        self._store.write(
-            lambda connection: leases.open_lease(connection, self._worker_id, self._name, self.ttl_s)
-        )
+        with faults.around("lease.commit"):
+            self._store.write(
+                lambda connection: leases.open_lease(connection, self._worker_id, self._name, self.ttl_s)
+            )
         #: Monotonic time up to which the lease holds for certain.
         self.alive_until = asked_at + self.ttl_s
 
@@ -106,5 +117,6 @@ class LeaseKeeper:
         unknown = running - set(self._runner.claims().values())
         for claim in unknown & self._unknown:
             log.warning("participant %s runs here, but nobody runs it: released", claim.participant_id)
-            self._store.write(partial(lifecycle.release, claim=claim, claimed_ms=0))
+            with faults.around("give_back.commit"):
+                self._store.write(partial(lifecycle.release, claim=claim, claimed_ms=0))
         self._unknown = unknown

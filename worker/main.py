@@ -99,7 +99,7 @@ def _run_participants(
         loop_stall_s=settings.loop_stall_s,
         max_memory_mb=settings.max_memory_mb,
     )
-    tasks.register_run(app, runner, lambda: leaving.now)
+    tasks.register_run(app, runner, lambda: leaving.now, lambda: keeper.in_touch)
 
     def drain() -> None:
         # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.

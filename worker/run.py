@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 MAX_ERROR_LENGTH = 500
 #: Seconds a step that was told to end, or an environment that is closed, may take over it.
 CLEAN_UP_S = 5
+#: Seconds that a claim may take: a process whose store hangs must not keep messages to itself.
+CLAIM_TIMEOUT_S = 4
 
 
 class Ending(Enum):
@@ -103,10 +105,7 @@ class Run:
 
     async def go(self) -> Ending:
         """Claim and run to the end."""
-        try:
-            claimed = await self._write(self._take, "claim.commit")
-        except ServiceUnavailable:
-            return Ending.REFUSED
+        claimed = await self._claim()
         if isinstance(claimed, Ending):
             return claimed
         self.claim = claim = Claim(claimed.row.id, claimed.row.epoch)
@@ -118,6 +117,21 @@ class Run:
             return Ending.UNKNOWN
         finally:
             self.claim = None
+
+    async def _claim(self) -> Claimed | Ending:
+        """What a claim yields, or why there is none; in time, or somebody else should have the message.
+
+        Should a claim be committed after that, the heartbeat finds that nobody runs it, and gives it back.
+        """
+        claiming = asyncio.create_task(self._write(self._take, "claim.commit"))
+        await asyncio.wait({claiming}, timeout=CLAIM_TIMEOUT_S)
+        if not claiming.done():
+            claiming.cancel()
+            return Ending.REFUSED
+        try:
+            return claiming.result()
+        except ServiceUnavailable:
+            return Ending.REFUSED
 
     async def _hold(self, claimed: Claimed, claim: Claim) -> Ending:
         try:

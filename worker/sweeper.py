@@ -1,7 +1,9 @@
 """The sweeper: makes good what processes and messages lost. A plain loop; any number may run at once."""
 
 import logging
+import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -33,7 +35,10 @@ RUN_QUEUES = (*URGENCY, Queue.ALONE)
 
 
 class Sweeper:
-    """One sweep: recover, republish, record stops. Safe beside other sweepers: each row moves once."""
+    """Recovers and publishes. Safe beside other sweepers: each row moves once, each message is sent once.
+
+    The two may be done by two threads: a broker that is slow or away must not hold recovery up.
+    """
 
     def __init__(self, settings: Settings, store: Store, publisher: Publisher, notifier: Notifier) -> None:
         self._settings = settings
@@ -45,25 +50,30 @@ class Sweeper:
         #: What was sent to a queue before this moment was not in it when it was last seen empty.
         self._gone_before: dict[Queue, datetime] = {}
 
-    def sweep(self) -> bool:
-        """Is there more to publish? Then sweep again at once: recovery never waits for all of it.
+    def recover(self) -> bool:
+        """Take what runs from lost workers, record stops that nobody else did; was anybody taken?
 
         Raises ServiceUnavailable when the store is away.
         """
         try:
-            return self._sweep()
+            lost = self._recover()
+            self._record_stops()
+            with faults.around("forget.commit"):
+                self._store.write(_forget_old)
         except ServiceUnavailable:
             self._store_was_away = True
             raise
-
-    def _sweep(self) -> bool:
-        lost = self._recover()
-        self._record_stops()
         if lost:
             log.warning("took %d participants from lost workers", len(lost))
             # Those that failed are terminal: somebody may be waiting for them.
             self._notifier.publish_soon(lost)
-        self._store.write(_forget_old)
+        return bool(lost)
+
+    def publish(self) -> bool:
+        """Send some of what is owed or was lost; is there more?
+
+        Raises ServiceUnavailable when the store is away.
+        """
         try:
             # Both in any case: what was lost must not wait for all that is owed.
             more = [self._publish_owed(), *(self._republish_lost(queue) for queue in RUN_QUEUES)]
@@ -100,7 +110,10 @@ class Sweeper:
         """Usually the run or its stop task has; here come those whose worker or message was lost."""
         after_s = self._settings.stop_grace_s
         while True:
-            some = self._store.write(lambda connection: lifecycle.record_stops(connection, after_s, LIMIT))
+            with faults.around("record_stops.commit"):
+                some = self._store.write(
+                    lambda connection: lifecycle.record_stops(connection, after_s, LIMIT)
+                )
             if len(some) < LIMIT:
                 return
 
@@ -162,17 +175,34 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     sweeper = Sweeper(settings, store, publisher, notifier)
     if ready_file is not None:
         ready_file.touch()
-    # The first sweep at once.
-    more = True
-    while not leaving.wait(0 if more else settings.sweep_interval_s):
-        more = False
-        try:
-            more = sweeper.sweep()
-        except ServiceUnavailable:
-            log.warning("the store is away; the next sweep will look again")
-        except Exception:
-            # Whatever it is, the next sweep may do better than no sweeper at all.
-            log.exception("a sweep failed")
+    publish_now = threading.Event()
+
+    def publish_on() -> None:
+        while not leaving.now:
+            more = _done(sweeper.publish)
+            publish_now.wait(0 if more else settings.sweep_interval_s)
+            publish_now.clear()
+
+    publishing = threading.Thread(target=publish_on, name="publishing")
+    publishing.start()
+    pause_s = 0.0
+    while not leaving.wait(pause_s):
+        pause_s = settings.sweep_interval_s
+        if _done(sweeper.recover):
+            publish_now.set()
+    publish_now.set()
+    publishing.join()
     publisher.close()
     notifier.close()
     store.dispose()
+
+
+def _done(work: Callable[[], bool]) -> bool:
+    """What `work` says; False when it failed. The next time may do better, and better than no sweeper."""
+    try:
+        return work()
+    except ServiceUnavailable:
+        log.warning("the store is away; the next sweep will look again")
+    except Exception:
+        log.exception("a sweep failed")
+    return False

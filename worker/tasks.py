@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 REFUSAL_PAUSE_S = 0.5
 
 
-def register_run(app: Celery, runner: Runner, leaving: Callable[[], bool]) -> None:
+def register_run(
+    app: Celery, runner: Runner, leaving: Callable[[], bool], in_touch: Callable[[], bool]
+) -> None:
     """`simulation.run`: run one participant to its end; and the command that aborts some."""
 
     @app.task(name=RUN_TASK, bind=True)  # type: ignore[untyped-decorator]
@@ -33,7 +35,8 @@ def register_run(app: Celery, runner: Runner, leaving: Callable[[], bool]) -> No
         if leaving():
             # Not started here any more; somebody else takes it.
             raise Reject(requeue=True)
-        ending = runner.run(UUID(participant_id), current_job())
+        # A process out of touch with the store would keep the message until it is back.
+        ending = runner.run(UUID(participant_id), current_job()) if in_touch() else Ending.REFUSED
         if ending is Ending.REFUSED:
             # Without the pause, a process without a lease would turn the queue over and over.
             time.sleep(REFUSAL_PAUSE_S)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from shared import faults
 from shared.domain.lifecycle import FailureKind
 from shared.store import Connection, leases, lifecycle
 from shared.store.engine import Store
@@ -97,7 +98,8 @@ class Watch:
         )
         faulthandler.dump_traceback()
         try:
-            self._store.write(partial(self._give_up, culprit=culprit))
+            with faults.around("give_up.commit"):
+                self._store.write(partial(self._give_up, culprit=culprit))
         except Exception:
             # The lease runs out by itself, then.
             log.exception("nothing could be given back")

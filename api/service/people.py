@@ -6,7 +6,7 @@ from uuid import UUID
 
 from api.requests import GenerateRequest, PersonRequest
 from api.service import Service
-from shared import envelopes
+from shared import envelopes, faults
 from shared.domain.ids import Kind
 from shared.domain.people import generate_people
 from shared.domain.simulation import Person
@@ -29,7 +29,8 @@ def generate(service: Service, workspace_id: UUID, request: GenerateRequest) -> 
 
 
 def _store(service: Service, workspace_id: UUID, made: Sequence[Person]) -> list[envelopes.Person]:
-    ids = service.store.write(lambda connection: people.insert_people(connection, workspace_id, made))
+    with faults.around("create.commit"):
+        ids = service.store.write(lambda connection: people.insert_people(connection, workspace_id, made))
     with service.store.read() as connection:
         return [_person(row) for row in people.people_of(connection, workspace_id, ids)]
 

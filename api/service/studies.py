@@ -8,7 +8,7 @@ from uuid import UUID
 from api.requests import IterationRequest, StudyRequest
 from api.service import Service
 from api.service.participants import describe
-from shared import envelopes
+from shared import envelopes, faults
 from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
@@ -40,7 +40,8 @@ def create_study(service: Service, workspace_id: UUID, request: StudyRequest) ->
             _insert_iteration(connection, workspace_id, study_id, request.iteration)
         return _full(connection, workspace_id, str(study_id))
 
-    return service.store.write(create)
+    with faults.around("create.commit"):
+        return service.store.write(create)
 
 
 def add_iteration(
@@ -54,7 +55,8 @@ def add_iteration(
         id_ = _insert_iteration(connection, workspace_id, study.id, request)
         return _iteration(find(connection, workspace_id, Kind.ITERATION, str(id_), "iteration_id"))
 
-    return service.store.write(create)
+    with faults.around("create.commit"):
+        return service.store.write(create)
 
 
 def check_iteration(modality: str, request: IterationRequest) -> None:

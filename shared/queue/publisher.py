@@ -68,7 +68,8 @@ class Publisher:
             )
         unsent = self._send_runs(messages)
         if unsent:
-            self._store.write(lambda connection: dispatch.disown_messages(connection, unsent))
+            with faults.around("run_message.disown"):
+                self._store.write(lambda connection: dispatch.disown_messages(connection, unsent))
         return Sent(len(messages) - len(unsent), len(unsent))
 
     def _send_runs(self, messages: Sequence[RunMessage]) -> list[RunMessage]:

@@ -124,6 +124,14 @@ class Client(threading.Thread):
             self.stopping.wait(pause_s)
         self.close()
 
+    def create_study(self) -> bool:
+        """Create a study; False when that was not answered."""
+        body = {"name": "Another", "modality": "interactive", "assignment": {"task": "Look around"}}
+        try:
+            return self._http.post("/v1/studies", json=body).status_code == 201
+        except httpx.HTTPError:
+            return False
+
     def close(self) -> None:
         """Hang up."""
         self._http.close()

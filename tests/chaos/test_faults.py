@@ -1,6 +1,7 @@
 """Each fault point crossed by a process that dies there, and by one that fails there: the promises hold."""
 
 import contextlib
+import time
 from pathlib import Path
 
 import pytest
@@ -21,24 +22,40 @@ SHORT = {
     "stop_grace_s": 3,
     # More losses than anybody should suffer: both workers of the town die twice.
     "max_attempts": 9,
+    "loop_stall_s": 3,
 }
 
 #: The kinds of process that get to a place whatever happens; others may, too.
 WHO = {
+    "create.commit": ("api",),
     "run.commit": ("api",),
     "cancel.commit": ("api",),
     "extend.commit": ("api",),
     "run_message.own": ("api", "sweeper"),
     "run_message.send": ("api", "sweeper"),
+    "run_message.disown": ("api",),
     "stop_task.send": ("api",),
     "abort.send": ("api",),
+    "notice.send": ("run",),
+    "lease.commit": ("run",),
     "claim.commit": ("run",),
     "step.commit": ("run",),
     "end.commit": ("run",),
     "give_back.commit": ("run",),
     "stop.commit": ("control",),
     "heartbeat.commit": ("run",),
+    "give_up.commit": ("run",),
     "recover.commit": ("sweeper",),
+    "record_stops.commit": ("sweeper",),
+    "forget.commit": ("sweeper",),
+}
+
+#: What an iteration's content has beside a delay, where something must go wrong for the place to be reached;
+#: and as what that may end.
+TROUBLE: dict[str, tuple[dict[str, str], str]] = {
+    # What breaks in a step ends by a write of its own, which no other run needs.
+    "end.commit": ({"3": "raise"}, "simulator_error"),
+    "give_up.commit": ({"3": "block"}, "step_timeout"),
 }
 
 #: Crossed by every run of the tests; the others take minutes and belong to `make chaos`.
@@ -72,8 +89,8 @@ def test_a_process_that_dies_or_fails_there_breaks_no_promise(
 ) -> None:
     place = point.rpartition(".")[0]
     ledger = Ledger()
-    # What breaks in a step ends by a write of its own, which no other run needs.
-    content: dict[str, object] = {"delay_s": 0.15} | ({"at": {"3": "raise"}} if place == "end.commit" else {})
+    at, may_fail = TROUBLE.get(place, ({}, ""))
+    content: dict[str, object] = {"delay_s": 0.15, "at": at}
     with contextlib.ExitStack() as stack:
         town = stack.enter_context(Town(tmp_path / "town", store_url, workers=2, sweepers=1, **SHORT))
         for kind in WHO[place]:
@@ -85,15 +102,18 @@ def test_a_process_that_dies_or_fails_there_breaks_no_promise(
         wait_until(client.can_reach, 60, "the API answers")
         if place == "recover.commit":
             _lose_all_workers(town, client)
+        if place == "create.commit":
+            wait_until(client.create_study, 60, "somebody creates a study")
         for _ in range(2):
+            if place == "run_message.disown":
+                _run_without_broker(town, client)
             _run_cancel_and_extend(client, steps=9)
         wait_until(lambda: town.fired(f"{point}={action}"), 60, "the point is crossed")
         wait_until(
             lambda: all(client.status(id_) in TERMINAL for id_ in ledger.ids), 90, "everything terminal"
         )
         wait_until(lambda: _all_stopped(client, ledger), 60, "every stop is known")
-        may_fail = ("simulator_error",) if place == "end.commit" else ()
-        verdict = judge(town.store, ledger, town.losses, may_fail=may_fail)
+        verdict = judge(town.store, ledger, town.losses, may_fail=(may_fail,) if may_fail else ())
     assert not verdict.problems
 
 
@@ -106,6 +126,13 @@ def _run_cancel_and_extend(client: Client, steps: int) -> None:
     victim = next((id_ for id_ in ids if client.status(id_) == "running"), ids[0])
     client.cancel(victim)
     client.extend(victim, steps=2)
+
+
+def _run_without_broker(town: Town, client: Client) -> None:
+    """Messages that could not be sent are owed again."""
+    with town.without_broker(empty=False):
+        client.dispatch_run(4, 3)
+        time.sleep(1)
 
 
 def _lose_all_workers(town: Town, client: Client) -> None:

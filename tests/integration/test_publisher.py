@@ -44,6 +44,11 @@ class Post:
         self.publisher.close()
         self.notifier.close()
 
+    def sweep(self) -> bool:
+        """As a sweeper does again and again; is there more to send?"""
+        self.sweeper.recover()
+        return self.sweeper.publish()
+
     def rows(self) -> list[Any]:
         with self.store.read() as connection:
             return list(connection.execute(select(_p).order_by(_p.c.id)))
@@ -98,11 +103,11 @@ def test_without_a_broker_messages_stay_owed_and_are_sent_later(
     assert {row.dispatched_at for row in post.rows()} == {None}
     with pytest.raises(BROKER_ERRORS):
         post.publisher.ping()
-    post.sweeper.sweep()
+    post.sweep()
     assert {row.dispatch_no for row in post.rows()} == {1}, "an absent broker is not written to"
     broker.child.start()
     wait_until(lambda: _answers(post.publisher))
-    post.sweeper.sweep()
+    post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 3
     post.close()
 
@@ -130,8 +135,8 @@ def test_aborts_and_stops_without_a_broker_do_no_harm(
 
 
 def test_the_sweeper_sends_what_is_owed_once(post: Post) -> None:
-    post.sweeper.sweep()
-    post.sweeper.sweep()
+    post.sweep()
+    post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 3
 
 
@@ -144,10 +149,10 @@ def age_messages(post: Post) -> None:
 def test_a_message_is_gone_only_when_its_queue_is_empty(post: Post) -> None:
     post.publisher.dispatch(post.ids)
     age_messages(post)
-    post.sweeper.sweep()
+    post.sweep()
     assert {row.dispatch_no for row in post.rows()} == {1}
     redis.Redis.from_url(post.settings.broker_url).flushall()
-    post.sweeper.sweep()
+    post.sweep()
     assert {row.dispatch_no for row in post.rows()} == {2}
     assert post.publisher.queue_depth(Queue.RUNS) == 3
 
@@ -169,7 +174,7 @@ def test_a_message_that_was_overtaken_is_sent_again_once(post: Post) -> None:
     post.publisher.dispatch(post.ids)
     age_messages(post)
     run_one_sent_later(post, after_s=4)
-    post.sweeper.sweep()
+    post.sweep()
     # Whoever publish at once mix their messages: a few seconds mean nothing.
     assert {row.dispatch_no for row in post.rows()} == {1}
     post.store.write(
@@ -177,8 +182,8 @@ def test_a_message_that_was_overtaken_is_sent_again_once(post: Post) -> None:
             update(_p).where(_p.c.status == "running").values(dispatched_at=store_clock(6 - 3600))
         )
     )
-    post.sweeper.sweep()
-    post.sweeper.sweep()
+    post.sweep()
+    post.sweep()
     assert {row.status: row.dispatch_no for row in post.rows()} == {"pending": 2, "running": 1}
 
 
@@ -190,18 +195,18 @@ def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(
     post.publisher.dispatch(post.ids)
     age_messages(post)
     redis.Redis.from_url(post.settings.broker_url).flushall()
-    assert post.sweeper.sweep()
+    assert post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 2
-    assert not post.sweeper.sweep()
+    assert not post.sweep()
     assert {row.dispatch_no for row in post.rows()} == {2}
-    post.sweeper.sweep()
+    post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 3
 
 
 def test_much_that_is_owed_takes_several_sweeps(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.sweeper.LIMIT", 2)
-    assert post.sweeper.sweep()
-    assert not post.sweeper.sweep()
+    assert post.sweep()
+    assert not post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 3
 
 
@@ -226,13 +231,13 @@ def test_after_an_outage_of_the_store_the_living_go_first(
     post.store.write(lambda connection: leases.end_lease(connection, worker_id))
     monkeypatch.setattr(post.store, "write", away)
     with pytest.raises(ServiceUnavailable):
-        post.sweeper.sweep()
+        post.sweep()
     monkeypatch.undo()
-    post.sweeper.sweep()
-    post.sweeper.sweep()
+    post.sweep()
+    post.sweep()
     assert {row.status: row.attempt for row in post.rows()} == {"pending": 0, "running": 0}
     time.sleep(post.settings.heartbeat_interval_s)
-    post.sweeper.sweep()
+    post.sweep()
     assert sorted((row.status, row.attempt) for row in post.rows()) == [
         *(("pending", 0), ("pending", 0)),
         ("pending", 1),
@@ -245,6 +250,6 @@ def away(_: object) -> None:
 
 def test_the_sweeper_records_stops_that_nobody_did(post: Post) -> None:
     post.store.write(lambda connection: lifecycle.cancel(connection, post.workspace_id, post.ids))
-    post.sweeper.sweep()
+    post.sweep()
     assert all(row.stopped_at for row in post.rows())
     assert post.publisher.queue_depth(Queue.CONTROL) == 0
