@@ -35,7 +35,7 @@ SEED ?=
 
 .PHONY: chaos
 chaos: $(VENV)/.installed-test ## cross every fault point, then mischief: MINUTES=30 STORE=sqlite SEED=7
-	$(BIN)/python -m pytest tests/chaos -n auto -m chaos $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m chaos $(ARGS)
 	PYTHONPATH=tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 .PHONY: guards

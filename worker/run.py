@@ -87,6 +87,7 @@ class Run:
         self._house = house
         self._step: asyncio.Task[Step] | None = None
         self._aborted = False
+        self._claim_given_up = False
         self._waited_long_enough = asyncio.Event()
         self._cancel_requested = False
         self._written_at = time.monotonic()
@@ -121,11 +122,13 @@ class Run:
     async def _claim(self) -> Claimed | Ending:
         """What a claim yields, or why there is none; in time, or somebody else should have the message.
 
-        Should a claim be committed after that, the heartbeat finds that nobody runs it, and gives it back.
+        A claim that is given up is not made any more. One whose commit is under way just then may be; the
+        heartbeat finds that nobody runs it, and gives it back.
         """
         claiming = asyncio.create_task(self._write(self._take, "claim.commit"))
         await asyncio.wait({claiming}, timeout=CLAIM_TIMEOUT_S)
         if not claiming.done():
+            self._claim_given_up = True
             claiming.cancel()
             return Ending.REFUSED
         try:
@@ -147,6 +150,8 @@ class Run:
         return await self._house.committer.write(self.participant_id, work, place)
 
     def _take(self, connection: Connection) -> Claimed | Ending:
+        if self._claim_given_up:
+            return Ending.REFUSED
         worker_id = self._house.worker_id()
         row = lifecycle.claim(connection, self.participant_id, worker_id)
         if row is None:

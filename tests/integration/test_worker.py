@@ -349,6 +349,24 @@ def test_writes_that_share_a_transaction_are_made_in_id_order(shop: Workshop) ->
     assert order == sorted(order)
 
 
+def test_a_claim_that_takes_too_long_is_not_made_later(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would run it, and a process that goes would leave it behind."""
+    id_ = shop.participant()
+
+    def away(_: object) -> None:
+        raise ServiceUnavailable("The store is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.run.CLAIM_TIMEOUT_S", 0.3)
+        patch.setattr(shop.store, "write", away)
+        assert shop.runner.run(id_) is Ending.REFUSED
+    # The committer goes through what waited, in order.
+    assert shop.runner.run(shop.participant(1)) is Ending.ENDED
+    assert (shop.row(id_).status, shop.row(id_).epoch) == ("pending", 0)
+
+
 def test_a_process_that_goes_does_not_wait_for_ever_for_a_store_that_is_away(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
