@@ -56,10 +56,9 @@ class Sweeper:
         Raises ServiceUnavailable when the store is away.
         """
         try:
-            lost = self._recover()
+            self._forget_old()
+            lost = self._recover() if time.monotonic() >= self._recover_from else []
             self._record_stops()
-            with faults.around("forget.commit"):
-                self._store.write(_forget_old)
         except ServiceUnavailable:
             self._store_was_away = True
             raise
@@ -82,19 +81,19 @@ class Sweeper:
             log.warning("the broker does not answer (%s); run messages stay owed", error)
             return False
 
-    def _recover(self) -> list[UUID]:
-        """Take what runs from lost workers.
+    def _forget_old(self) -> None:
+        """Remove what is kept for a while only: the first write of a sweep, which shows how the store is.
 
-        Right after the store was away, all leases have lapsed, and the living give back what they held, at no
-        attempt, if they are given the time of a heartbeat.
+        Right after it was away, all leases have lapsed. The living give back what they held, at no attempt, if
+        they are given the time of a heartbeat before anything is recovered.
         """
+        with faults.around("forget.commit"):
+            self._store.write(_forget_old)
         if self._store_was_away:
-            with self._store.read() as connection:
-                store_time(connection)
             self._store_was_away = False
             self._recover_from = time.monotonic() + self._settings.heartbeat_interval_s
-        if time.monotonic() < self._recover_from:
-            return []
+
+    def _recover(self) -> list[UUID]:
         max_attempts = self._settings.max_attempts
         lost: list[UUID] = []
         while True:
