@@ -84,8 +84,8 @@ class Sweeper:
     def _forget_old(self) -> None:
         """Remove what is kept for a while only: the first write of a sweep, which shows how the store is.
 
-        Right after it was away, all leases have lapsed. The living give back what they held, at no attempt, if
-        they are given the time of a heartbeat before anything is recovered.
+        Right after it was away, all leases have lapsed. The living give back what they held, at no attempt,
+        if they are given the time of a heartbeat before anything is recovered.
         """
         with faults.around("forget.commit"):
             self._store.write(_forget_old)
