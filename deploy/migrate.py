@@ -33,6 +33,7 @@ def _upgrade(connection: Connection) -> None:
         # Another one's migration, and our own, may take their time.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
     config = Config()
     # Alembic interpolates: a percent sign in the path must not be taken for a name.

@@ -30,6 +30,9 @@ LOCK_TIMEOUT_S = 5
 #: How long one statement may take, and a server may keep silent, before it is taken for away.
 STATEMENT_TIMEOUT_S = 15
 SILENCE_TIMEOUT_S = 6
+#: How long a transaction may do nothing: its process was frozen, or cut off, and holds locks that keep others
+#: from taking up what it ran.
+IDLE_TIMEOUT_S = 5
 #: Transactions that lost a race against another are begun anew this often.
 MAX_TRIES = 10
 
@@ -219,6 +222,7 @@ def _create_postgresql_engine(url: str) -> Engine:
         connection.autocommit = True
         connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
         connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'")
         connection.autocommit = False
 
     return engine

@@ -15,6 +15,7 @@ from shared.store.engine import Store, store_clock
 from shared.store.lifecycle import Claim, Step
 from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
+from tests.servers import wait_until
 
 _p = Tables.participant
 
@@ -433,3 +434,20 @@ def at_once(count: int, work: Callable[[], Any]) -> list[Any]:
         thread.join()
     assert len(answers) == count
     return answers
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_a_lock_of_one_that_was_cut_off_keeps_nobody_from_recovering(
+    world: World, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In mid-transaction: the server would wait for it for hours."""
+    claim = world.must_claim()
+    monkeypatch.setattr("shared.store.engine.IDLE_TIMEOUT_S", 1)
+    cut_off = Store(store_url)
+    with cut_off.engine.connect() as connection:
+        connection.execute(select(_p.c.id).where(_p.c.id == claim.participant_id).with_for_update())
+        world.lose_worker()
+        assert world.recover() == []
+        wait_until(world.recover, what="its lock is gone")
+        connection.invalidate()
+    cut_off.dispose()
