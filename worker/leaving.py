@@ -58,7 +58,7 @@ class Leaving:
         except Empty:
             return False
 
-    def then(self, begin: Callable[[], None], *, most_s: float) -> None:
+    def then(self, begin: Callable[[], None] = lambda: None, *, most_s: float) -> None:
         """Have `begin` called, in a thread of its own, once this process is told to go.
 
         If the process is still there `most_s` after that, it is ended: a store or a broker that takes

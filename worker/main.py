@@ -60,7 +60,7 @@ def run_worker(
         if kind == "control":
             tasks.register_stop(app, store)
             leaving = Leaving()
-            leaving.then(lambda: None, most_s=MOST_S)
+            leaving.then(most_s=MOST_S)
             _consume(app, leaving, name, kind, CONTROL_CONCURRENCY, "threads")
         else:
             concurrency = 1 if kind == "alone" else concurrency

@@ -166,7 +166,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     faults.arm(settings.faults)
     leaving = Leaving()
     leaving.install()
-    leaving.then(lambda: None, most_s=MOST_S)
+    leaving.then(most_s=MOST_S)
     store = Store(settings.store_url)
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
     publisher = Publisher(app, store)

@@ -93,19 +93,15 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
-        self.engine = _create_engine(str(url))
+        sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _create_sqlite_engine(url) if sqlite else _create_postgresql_engine(url)
         self._writer = self.engine.execution_options(write=True)
-        self._reader = self.engine
+        # On PostgreSQL, by default, each statement sees what was committed before it, and two may disagree.
+        snapshot = {} if sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._reader = self.engine.execution_options(**snapshot)
         #: Writers of one process take turns on SQLite before they take a connection: it lets in one at a
         #: time anyway, and those that wait inside would leave readers without a connection.
-        self._turn: AbstractContextManager[Any] = nullcontext()
-        if self.url.get_backend_name() == "sqlite":
-            self._turn = _Turn()
-        if self.url.get_backend_name() == "postgresql":
-            # By default, each statement there sees what was committed before it, and two may disagree.
-            self._reader = self.engine.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
+        self._turn: AbstractContextManager[Any] = _Turn() if sqlite else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -172,9 +168,7 @@ def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
-def _create_engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return _create_postgresql_engine(url)
+def _create_sqlite_engine(url: str) -> Engine:
     engine = create_engine(
         url,
         pool_size=POOL_SIZE,

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import sqlalchemy
 
@@ -111,19 +111,9 @@ def cable_to(database_url: str) -> Iterator[tuple[Cable, str]]:
 
 
 @contextlib.contextmanager
-def cut(cable: Cable) -> Iterator[None]:
-    """Broken for the time of the block."""
-    cable.cut()
-    try:
-        yield
-    finally:
-        cable.mend()
-
-
-@contextlib.contextmanager
-def silent(cable: Cable) -> Iterator[None]:
-    """Silent for the time of the block."""
-    cable.fall_silent()
+def until_mended(cable: Cable, harm: Callable[[Cable], None]) -> Iterator[None]:
+    """Harmed, by `Cable.cut` or `Cable.fall_silent`, for the time of the block."""
+    harm(cable)
     try:
         yield
     finally:

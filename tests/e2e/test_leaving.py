@@ -14,7 +14,7 @@ from shared.settings import Settings
 from shared.store.engine import Store
 from shared.store.schema import Tables
 from tests.callers import Caller
-from tests.e2e.cable import cable_to, cut, locked
+from tests.e2e.cable import Cable, cable_to, locked, until_mended
 from tests.e2e.crowd import counts, done, rows
 from tests.e2e.test_up import Up, start
 from tests.factories import make_participants, make_study
@@ -65,7 +65,7 @@ def test_told_to_go_while_the_store_is_away_a_worker_goes(
         away, url = locked(store_url), store_url
         if not store_url.startswith("sqlite"):
             cable, url = stack.enter_context(cable_to(store_url))
-            away = cut(cable)
+            away = until_mended(cable, Cable.cut)
         apart = stack.enter_context(Fleet.of(settings.model_copy(update={"database_url": url})))
         (worker,) = apart.start("run-1")
         wait_until(lambda: all(row.interaction_count >= 1 for row in rows(store)))

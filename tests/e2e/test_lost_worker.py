@@ -12,7 +12,7 @@ from shared.settings import Settings
 from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
 from tests.callers import Caller
-from tests.e2e.cable import cable_to, cut, locked, silent
+from tests.e2e.cable import Cable, cable_to, locked, until_mended
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_participants, make_study
 from tests.servers import Fleet, wait_until
@@ -128,13 +128,13 @@ def test_a_worker_cut_from_its_store_drops_everything_and_works_again_later(
         apart.loses_its_store(store_url, locked(store_url), alone=False)
         return
     with cable_to(store_url) as (cable, url):
-        apart.loses_its_store(url, cut(cable), alone=True)
+        apart.loses_its_store(url, until_mended(cable, Cable.cut), alone=True)
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 def test_a_store_that_says_nothing_any_more_is_as_good_as_gone(apart: Apart, store_url: str) -> None:
     with cable_to(store_url) as (cable, url):
-        apart.loses_its_store(url, silent(cable), alone=True)
+        apart.loses_its_store(url, until_mended(cable, Cable.fall_silent), alone=True)
 
 
 def noted(log: Path, what: str) -> int:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import redis
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import Status
@@ -332,18 +332,23 @@ def test_a_write_that_fails_does_not_take_others_with_it(shop: Workshop) -> None
 def test_writes_that_share_a_transaction_are_made_in_id_order(shop: Workshop) -> None:
     """Two who lock the same rows in two orders would deadlock."""
     order: list[UUID] = []
-    busy = threading.Event()
+    begun, busy = threading.Event(), threading.Event()
+
+    def hold_the_committer(_: Connection) -> None:
+        begun.set()
+        busy.wait(10)
 
     async def write_many() -> None:
-        first = shop.committer.write(uuid4(), lambda _: busy.wait(10), "step.commit")
+        first = asyncio.create_task(shop.committer.write(uuid4(), hold_the_committer, "step.commit"))
+        assert await asyncio.to_thread(begun.wait, 10)
         others = [
             shop.committer.write(id_, lambda _, id_=id_: order.append(id_), "step.commit")
             for id_ in (uuid4() for _ in range(20))
         ]
-        writes = [asyncio.create_task(write) for write in (first, *others)]
-        await asyncio.sleep(0.2)
+        tasks = [asyncio.create_task(write) for write in others]
+        await asyncio.sleep(0)  # each of them has handed in its write
         busy.set()
-        await asyncio.gather(*writes)
+        await asyncio.gather(first, *tasks)
 
     asyncio.run(write_many())
     assert order == sorted(order)
