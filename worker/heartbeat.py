@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID, uuid4
 
+from sqlalchemy import Connection
+
 from shared import faults
 from shared.domain.errors import ServiceUnavailable
 from shared.store import leases, lifecycle
@@ -57,13 +59,13 @@ class LeaseKeeper:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop beating and end the lease: whatever is still held is anybody's at once."""
+        """Stop beating and end the lease: whatever is still held is pending again, at no attempt."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
         try:
             with faults.around("lease.commit"):
-                self._store.write(lambda connection: leases.end_lease(connection, self._worker_id))
+                self._store.write(self._end)
         except ServiceUnavailable:
             log.warning("the lease could not be ended; it runs out by itself")
 
@@ -76,6 +78,12 @@ class LeaseKeeper:
             )
         #: Monotonic time up to which the lease holds for certain.
         self.alive_until = asked_at + self.ttl_s
+
+    def _end(self, connection: Connection) -> None:
+        # A claim whose answer never came: nobody here runs it.
+        for row in leases.held_by(connection, self._worker_id):
+            lifecycle.release(connection, Claim(row.id, row.epoch), claimed_ms=0)
+        leases.end_lease(connection, self._worker_id)
 
     def _beat_on(self) -> None:
         while not self._stop.wait(self._interval_s):

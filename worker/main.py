@@ -61,6 +61,7 @@ def run_worker(
             tasks.register_stop(app, store)
             leaving = Leaving()
             leaving.then(most_s=MOST_S)
+            channel.use()
             _consume(app, leaving, name, kind, CONTROL_CONCURRENCY, "threads")
         else:
             concurrency = 1 if kind == "alone" else concurrency
@@ -109,6 +110,7 @@ def _run_participants(
         committer.give_up()
 
     leaving.then(drain, most_s=MOST_S)
+    channel.use(lambda: keeper.in_touch)
     try:
         _consume(app, leaving, name, kind, concurrency, create_pool(runner.terminate))
     finally:
@@ -123,7 +125,6 @@ def _run_participants(
 
 def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
     tasks.quiet_revokes()
-    channel.use()
     worker = leaving.worker_class(app)(
         hostname=name,
         pool=pool,

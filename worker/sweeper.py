@@ -132,8 +132,12 @@ class Sweeper:
         A queue is first in, first out: whoever waits longer than one that runs already is not in it any more,
         but in the hands of a worker that died, for instance. A mistake costs one void message.
         """
+        overdue_s = self._settings.republish_after_s
+        if queue is Queue.RECOVERED:
+            # Taken first by whoever is free: one that is not claimed soon went to a worker that died, too.
+            overdue_s /= 2
         with self._store.read() as connection:
-            overdue_before = store_time(connection, -self._settings.republish_after_s)
+            overdue_before = store_time(connection, -overdue_s)
             if not dispatch.sent_before_ids(connection, queue, overdue_before, 1):
                 return False
             followed_at = dispatch.last_followed(connection, queue)

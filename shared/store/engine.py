@@ -29,6 +29,8 @@ POOL_SIZE = 10
 LOCK_TIMEOUT_S = 5
 #: How long one statement may take, and a server may keep silent, before it is taken for away.
 STATEMENT_TIMEOUT_S = 15
+#: How long a new connection may take: whoever was cut off is back soon after its heartbeat asks again.
+CONNECT_TIMEOUT_S = 3
 SILENCE_TIMEOUT_S = 6
 #: How long a transaction may do nothing: its process was frozen, or cut off, and holds locks that keep others
 #: from taking up what it ran.
@@ -202,7 +204,7 @@ def _create_postgresql_engine(url: str) -> Engine:
         pool_pre_ping=True,
         # A server that vanished without a word is noticed by what it does not acknowledge, and by probes.
         connect_args={
-            "connect_timeout": 5,
+            "connect_timeout": CONNECT_TIMEOUT_S,
             "tcp_user_timeout": SILENCE_TIMEOUT_S * 1000,
             "keepalives_idle": SILENCE_TIMEOUT_S // 2,
             "keepalives_interval": 1,

@@ -45,11 +45,11 @@ def end_lease(connection: Connection, worker_id: UUID) -> None:
 
 
 def held_by(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:
-    """`(id, epoch)` of the participants that run on this lease, as the store sees it."""
+    """`(id, epoch)` of the participants that run on this lease, as the store sees it, in id order."""
     running = select(_p.c.id, _p.c.epoch).where(
         _p.c.worker_id == worker_id, _p.c.status == str(Status.RUNNING)
     )
-    return connection.execute(running).all()
+    return connection.execute(running.order_by(_p.c.id)).all()
 
 
 def live_count(connection: Connection) -> int:

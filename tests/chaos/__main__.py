@@ -313,7 +313,7 @@ def _slowest(chaos: Chaos, recoveries: Sequence[Recovery]) -> Iterator[str]:
         )
         yield (
             f"slow: {one.participant_id} at epoch {one.epoch}: pending after {one.noticed_s:.1f} s, claimed "
-            f"after {one.claimed_s:.1f} s; mishaps at: {meanwhile}"
+            f"after {one.claimed_s:.1f} s; events: {one.meanwhile}; mishaps at: {meanwhile}"
         )
 
 

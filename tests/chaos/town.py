@@ -24,6 +24,7 @@ from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
 from tests.chaos.line import Line
 from tests.servers import Process, wait_until
+from worker.heartbeat import LATE_S
 
 #: How often it is looked who has ended: so long, at most, until a process is started again.
 LOOK_EVERY_S = 0.1
@@ -94,6 +95,8 @@ class Town:
         self._faults: dict[str, list[str]] = {}
         #: Worker processes, by the name of their start, that were told to go or are frozen.
         self._leaving: set[str] = set()
+        #: Starts whose lease the store saw renewed lately.
+        self._living: set[str] = set()
         self._frozen: set[str] = set()
         self._noted: set[str] = set()
         self._killed: set[str] = set()
@@ -147,6 +150,18 @@ class Town:
         cut = name in self.lines and not self.lines[name].works
         return not cut and started not in self._leaving | self._frozen
 
+    def in_touch(self, name: str) -> bool:
+        """Does it work, and does the store know it? Who was cut off is back with its next heartbeat only."""
+        return self.works(name) and self._started(name) in self._living
+
+    def _look_who_lives(self) -> None:
+        lease = Tables.lease
+        # As a worker sees it of itself: whoever is late for a heartbeat takes no messages.
+        late_s = self.settings.lease_ttl_s - self.settings.heartbeat_interval_s - LATE_S
+        renewed = select(lease.c.name).where(lease.c.expires_at > store_clock(late_s))
+        with contextlib.suppress(ServiceUnavailable), self.store.read() as connection:
+            self._living = {name.partition("@")[0] for name in connection.scalars(renewed)}
+
     def fired(self, fault: str) -> int:
         """How often a fault (`extend.commit.after=kill`) fired, by the logs of all processes."""
         logs = {process.log for process in self.processes.values()}
@@ -188,7 +203,13 @@ class Town:
                 return None
             line.hang() if hang else line.cut()
             self._note_loss(name, time.time())
-        return line.mend
+
+        def mend() -> None:
+            line.mend()
+            # What a hung line held back arrives now, a claim for instance that nobody waits for any more.
+            self._note_loss(name, time.time())
+
+        return mend
 
     def lose_all(self) -> None:
         """The store is away, who knows for how long: what anybody holds is noted as lost."""
@@ -272,7 +293,8 @@ class Town:
                             self._note_loss(name, time.time(), ended=True)
                         self._killed.discard(name)
                         self._launch(name)
-            self._told("run worker", here=any(self.works(name) for name in self.workers))
+            self._look_who_lives()
+            self._told("run worker", here=any(self.in_touch(name) for name in self.workers))
             self._told("sweeper", here=any(self.works(name) for name in self.sweepers))
 
     # -- who held what, and when something was away ---------------------------------------------------------
@@ -289,7 +311,7 @@ class Town:
             if ended:
                 process.popen.wait()
             # And again a little later: what it had sent to the store before is done or not by then.
-            for pause_s in (0, 0.3):
+            for pause_s in (0, 0.3, 2):
                 time.sleep(pause_s)
                 while not self._closing.is_set():
                     try:

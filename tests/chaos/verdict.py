@@ -40,6 +40,8 @@ class Recovery(NamedTuple):
     epoch: int
     #: By the wall clock.
     lost_at: float
+    #: What the participant went through from then on: each event, and how many seconds after the loss.
+    meanwhile: str
 
 
 class Verdict(NamedTuple):
@@ -302,9 +304,26 @@ def _recoveries(
             claimed = life.epochs[epoch + 1][0].at.timestamp()
             because = _because(back, at, claimed, outages)
             recoveries.append(
-                Recovery(back.at.timestamp() - at, claimed - at, because, participant_id, epoch, at)
+                Recovery(
+                    back.at.timestamp() - at,
+                    claimed - at,
+                    because,
+                    participant_id,
+                    epoch,
+                    at,
+                    _meanwhile(life.epochs[epoch], at),
+                )
             )
     return recoveries, left_out
+
+
+def _meanwhile(events: Sequence[Any], lost_at: float) -> str:
+    """The events under one claim, for whoever wants to know why it took so long."""
+    return ", ".join(
+        f"{event.data.get('reason') or event.data.get('status') or event.kind} "
+        f"{event.at.timestamp() - lost_at:+.1f}"
+        for event in events
+    )
 
 
 def _because(back: Any, lost_at: float, claimed_at: float, outages: Sequence[Outage]) -> frozenset[str]:

@@ -304,6 +304,16 @@ def test_what_runs_here_but_nobody_runs_is_given_back(shop: Workshop) -> None:
     assert shop.row(id_).attempt == 0
 
 
+def test_who_goes_gives_back_also_what_nobody_here_runs(shop: Workshop) -> None:
+    """A claim whose answer came too late to be waited for: that costs no attempt either."""
+    id_ = shop.participant()
+    shop.keeper._stop.set()
+    shop.store.write(lambda connection: lifecycle.claim(connection, id_, shop.keeper.worker_id))
+    shop.keeper.close()
+    shop.store.write(lambda connection: lifecycle.recover_lost(connection, 3, 10))
+    assert (shop.row(id_).status, shop.row(id_).attempt) == ("pending", 0)
+
+
 def test_whoever_waits_is_told(shop: Workshop) -> None:
     listener = redis.Redis.from_url(shop.settings.broker_url).pubsub()
     listener.subscribe("understudy.notices")

@@ -1,0 +1,74 @@
+"""The broker's channel of a worker, with a real broker."""
+
+from collections.abc import Iterator
+
+import pytest
+from kombu import Connection, Exchange, Queue
+from kombu.transport import redis
+
+from worker import channel
+
+
+class Ear:
+    """Consumes a queue and a broadcast; takes from the queue only while `may`."""
+
+    def __init__(self, url: str) -> None:
+        self.may = True
+        self.heard: list[str] = []
+        channel.use(lambda: self.may)
+        self._connection = Connection(url)
+        self._news = Exchange("news", "fanout", durable=False)
+        queues = {"work": Queue("work"), "news": Queue("news", self._news)}
+        for queue in queues.values():
+            # A channel each, as Celery has one for its queues and one for its broadcasts.
+            consumer = self._connection.Consumer(
+                queue, channel=self._connection.channel(), callbacks=[self._hear]
+            )
+            consumer.qos(prefetch_count=10)
+            consumer.consume()
+
+    def _hear(self, body: str, message: object) -> None:
+        message.ack()  # type: ignore[attr-defined]
+        self.heard.append(body)
+
+    def listen(self, for_s: float) -> list[str]:
+        """What is heard within so many seconds of quiet."""
+        self.heard.clear()
+        try:
+            while True:
+                self._connection.drain_events(timeout=for_s)
+        except TimeoutError:
+            return list(self.heard)
+
+    def send(self, to: str, body: str) -> None:
+        with Connection(self._connection.as_uri(include_password=True)) as connection:
+            producer = connection.Producer()
+            if to == "news":
+                producer.publish(body, exchange=self._news, declare=[self._news])
+            else:
+                producer.publish(body, routing_key=to)
+
+    def close(self) -> None:
+        self._connection.release()
+
+
+@pytest.fixture
+def ear(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
+    monkeypatch.setattr(redis.Transport, "Channel", channel.Channel)
+    monkeypatch.setattr(channel._QoS, "may_consume", staticmethod(lambda: True))
+    ear = Ear(broker_url)
+    yield ear
+    ear.close()
+
+
+def test_who_may_not_act_on_messages_leaves_them_in_the_queue_and_still_hears_broadcasts(ear: Ear) -> None:
+    ear.send("work", "one")
+    assert ear.listen(1.5) == ["one"]
+    ear.may = False
+    # What was asked for already is still taken.
+    assert ear.listen(1.5) == []
+    ear.send("work", "two")
+    ear.send("news", "stop")
+    assert ear.listen(1.5) == ["stop"]
+    ear.may = True
+    assert ear.listen(1.5) == ["two"]
