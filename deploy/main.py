@@ -140,12 +140,12 @@ def migrate_command(data_dir: DataDir = None) -> None:
 app.add_typer(tokens, name="token", rich_help_panel=_MACHINE)
 
 
-@app.command("shop", hidden=True)
+@app.command("shop", rich_help_panel=_MACHINE)
 def shop_command(
-    port: Annotated[int, typer.Option(min=1, max=65535)],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")],
     delay_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds each page takes.")] = 0,
 ) -> None:
-    """Serve the demo shop on loopback."""
+    """Serve the demo shop on this machine, for people to visit. Ctrl-C stops it."""
     import uvicorn  # noqa: PLC0415
 
     from deploy.shop.app import create_shop  # noqa: PLC0415

@@ -272,3 +272,20 @@ class TranscriptItem(Envelope):
 
 class Transcript(Envelope):
     items: list[TranscriptItem]
+
+
+# -- documentation -----------------------------------------------------------------------------------------
+
+
+class DocEntry(Envelope):
+    """A page of the documentation in the list of all."""
+
+    slug: str
+    title: str
+    summary: str
+
+
+class Doc(Envelope):
+    slug: str
+    title: str
+    content: str = Field(description="Markdown. Links between pages are relative and show the page's slug.")

@@ -3,6 +3,7 @@
 import typer
 
 from api.cli.console import Commands, talks_to_server
+from api.cli.docs import docs
 from api.cli.objects import get, watch
 from api.cli.people import app as people
 from api.cli.simulations import cancel, extend, run, wait
@@ -43,3 +44,4 @@ def understudy() -> None:
 for command in (run, watch, wait, get, cancel, extend):
     app.command(command.__name__, rich_help_panel=_PANEL)(talks_to_server(command))
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
+app.command("docs", rich_help_panel=_PANEL)(talks_to_server(docs))

@@ -34,9 +34,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u206
 
 def plain(text: object, style: str = "") -> Text:
     """Text that is only text: no markup, nothing that a terminal obeys."""
+    return Text(_printable(str(text)), style=style)
+
+
+def printable(text: str) -> str:
+    """Lines without anything that a terminal obeys, for what is laid out otherwise than as plain text."""
+    return "\n".join(_printable(line) for line in text.split("\n"))
+
+
+def _printable(text: str) -> str:
     # Half a surrogate pair can be in a string, but on no terminal.
-    shown = str(text).encode(errors="replace").decode()
-    return Text(_CONTROL.sub(" ", shown), style=style)
+    return _CONTROL.sub(" ", text.encode(errors="replace").decode())
 
 
 def columns(*names: str, show_header: bool = True, apart: int = 0) -> Table:

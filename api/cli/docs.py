@@ -1,0 +1,56 @@
+"""The command that shows the documentation."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli.console import Session
+from api.cli.render import columns, plain, printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from shared.envelopes import Doc
+
+#: Lines longer than this are hard to read, however wide the terminal is.
+_WIDEST = 110
+
+
+def docs(
+    session: Session,
+    slug: Annotated[
+        str | None,
+        typer.Argument(metavar="PAGE", help="Like concepts/overview; without it: all pages there are."),
+    ] = None,
+) -> None:
+    """Read the documentation: what things are, how to go about them, every detail.
+
+    On a terminal a page is laid out for reading; into a file or a pipe goes its Markdown.
+    """
+    if slug is None:
+        pages = session.client.docs_list()
+        table = columns("page", "what it tells", apart=1)
+        for entry in pages.items:
+            table.add_row(plain(entry.slug, "bold"), plain(entry.summary))
+        session.show(table, plain("Read one: understudy docs PAGE", "dim"))
+        return
+    doc = session.client.docs_get(slug)
+    session.show(*([_laid_out(session, doc)] if session.out.is_terminal else [_source(doc)]))
+
+
+def _laid_out(session: Session, doc: "Doc") -> "RenderableType":
+    # Here and not above: it takes a while to load, and only this needs it.
+    from rich.constrain import Constrain  # noqa: PLC0415
+    from rich.markdown import Markdown  # noqa: PLC0415
+
+    # Pages are linked by relative paths, which lead nowhere from a terminal: their slugs are in the text.
+    page = Markdown(
+        printable(doc.content), hyperlinks=True, inline_code_theme="ansi_dark", code_theme="ansi_dark"
+    )
+    return Constrain(page, min(session.out.width, _WIDEST))
+
+
+def _source(doc: "Doc") -> "RenderableType":
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(printable(doc.content).rstrip("\n"))

@@ -1,0 +1,29 @@
+"""The documentation over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Path
+
+from api.rest.inputs import DEFAULT_PAGE, Cursor, Limit
+from api.service import docs
+from shared import envelopes
+
+router = APIRouter(tags=["docs"])
+
+#: Any text: the service tells what is wrong with it, and which page may have been meant.
+Slug = Annotated[str, Path(description="A page's slug, like `concepts/overview`.")]
+
+
+@router.get("/docs", summary="docs_get (list)")
+def docs_list(cursor: Cursor = None, limit: Limit = DEFAULT_PAGE) -> envelopes.Page[envelopes.DocEntry]:
+    """All pages of the documentation, in the order to read them."""
+    return docs.list_docs(cursor, limit)
+
+
+@router.get("/docs/{slug:path}", summary="docs_get")
+def docs_get(slug: Slug) -> envelopes.Doc:
+    """One page, as Markdown."""
+    if not slug:
+        # A slash too many makes an unknown route here as everywhere.
+        raise HTTPException(404)
+    return docs.get_doc(slug)

@@ -1,0 +1,58 @@
+"""docs_get: the pages for users, out of the folder `docs`. Source: contract section 6.
+
+A page's title is its first line, its summary the paragraph below that.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from shared.domain.errors import NotFound, ValidationError
+from shared.domain.pages import check_slug, did_you_mean
+from shared.envelopes import Doc, DocEntry, Page
+
+#: Beside our own packages, in a checkout as well as where a wheel was installed.
+FOLDER = Path(__file__).parents[2] / "docs"
+#: Every page, in the order to read them.
+SLUGS = (
+    "concepts/overview",
+    "concepts/participants-and-status",
+    "concepts/cancelling-a-simulation",
+    "concepts/extending-a-simulation",
+    "guides/first-study",
+    "reference/long-running-jobs",
+    "reference/errors",
+)
+
+
+def list_docs(cursor: str | None, limit: int) -> Page[DocEntry]:
+    """A page of the list of pages, in the order to read them. Raises ValidationError."""
+    entries = [entry for entry, _ in _pages().values()]
+    first = 0
+    if cursor is not None:
+        first = next((k for k, entry in enumerate(entries, 1) if entry.slug == cursor), 0)
+        if not first:
+            raise ValidationError("cursor must be the next_cursor of an earlier page.")
+    items = entries[first : first + limit]
+    return Page(items=items, next_cursor=items[-1].slug if first + limit < len(entries) else None)
+
+
+def get_doc(slug: str) -> Doc:
+    """One page. Raises ValidationError or NotFound, both naming pages that come near."""
+    pages = _pages()
+    check_slug(slug, pages)
+    if slug not in pages:
+        raise NotFound(f"There is no page {slug}.", suggestions=did_you_mean(slug, pages))
+    entry, content = pages[slug]
+    return Doc(slug=slug, title=entry.title, content=content)
+
+
+@cache
+def _pages() -> dict[str, tuple[DocEntry, str]]:
+    """All pages, read once: a slug names an entry here and is never made a path."""
+    pages = {}
+    for slug in SLUGS:
+        content = (FOLDER / f"{slug}.md").read_text(encoding="utf-8")
+        title, summary = content.split("\n\n", 2)[:2]
+        entry = DocEntry(slug=slug, title=title.removeprefix("# "), summary=" ".join(summary.split()))
+        pages[slug] = entry, content
+    return pages
