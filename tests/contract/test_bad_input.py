@@ -94,7 +94,7 @@ def good(world: World) -> dict[str, dict[str, Any]]:
 
 
 def path_of(route: str, world: World) -> str:
-    return route.format(study_id=world.study, participant_id=world.ended)
+    return route.format(study_id=world.study, participant_id=world.ended, slug="concepts/overview")
 
 
 def send(caller: Caller, world: World, route: str, body: bytes | str, **headers: str) -> httpx.Response:
@@ -388,7 +388,8 @@ def test_an_id_in_a_path_may_be_any_garbage(refused: Refused) -> None:
     ]
     before = contents(refused.store)
     for method, route in routes(refused.caller.api):
-        if route.startswith("/v1/") and "{" in route:
+        # "null" may well be the slug of a page.
+        if route.startswith("/v1/") and "{" in route and "{slug}" not in route:
             head, _, tail = route.replace("{", "}").split("}")
             for bad in garbage:
                 answer = refused.caller.http.request(method, head + bad + tail, json=_body_for(route))

@@ -143,7 +143,7 @@ def requests(api: str, world: dict[str, str]) -> list[tuple[str, str, Any]]:
         "/v1/simulations/wait": {"participant_ids": [world["participant_id"]]},
     }
     return [
-        (method, path.format(**world), bodies[path] if method == "POST" else None)
+        (method, path.format(slug="concepts/overview", **world), bodies[path] if method == "POST" else None)
         for method, path in sorted(routes(api) - {("GET", "/healthz")})
     ]
 
