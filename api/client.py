@@ -38,12 +38,16 @@ from shared.envelopes import (
     StudyFull,
     StudyPerParticipant,
     StudySummary,
+    StudyTranscripts,
     Transcript,
 )
 from shared.settings import Settings
 
 Id: TypeAlias = str | UUID
-View: TypeAlias = Literal["summary", "full", "per_participant"]
+View: TypeAlias = Literal["summary", "full", "per_participant", "transcripts"]
+#: Of lists: most entries of the answer, and where it goes on.
+Limit: TypeAlias = int | None
+Cursor: TypeAlias = str | None
 Json: TypeAlias = Mapping[str, Any]
 
 
@@ -177,7 +181,7 @@ class Understudy:
         path = f"/v1/studies/{_ref(Kind.STUDY, study_id)}/run"
         return self._transport.run(path, body, wait_s=timeout if wait else None)
 
-    def study_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Study]:
+    def study_list(self, *, limit: Limit = None, cursor: Cursor = None) -> Page[Study]:
         return self._transport.get(Page[Study], "/v1/studies", {"limit": limit, "cursor": cursor})
 
     @overload
@@ -185,14 +189,28 @@ class Understudy:
     @overload
     def study_get(self, study_id: Id, view: Literal["full"] = "full") -> StudyFull: ...
     @overload
-    def study_get(self, study_id: Id, view: Literal["per_participant"]) -> StudyPerParticipant: ...
-    def study_get(self, study_id: Id, view: View = "full") -> StudySummary | StudyFull | StudyPerParticipant:
+    def study_get(
+        self, study_id: Id, view: Literal["per_participant"], *, limit: Limit = None, cursor: Cursor = None
+    ) -> StudyPerParticipant: ...
+    @overload
+    def study_get(
+        self, study_id: Id, view: Literal["transcripts"], *, limit: Limit = None, cursor: Cursor = None
+    ) -> StudyTranscripts: ...
+    def study_get(
+        self, study_id: Id, view: View = "full", *, limit: Limit = None, cursor: Cursor = None
+    ) -> StudySummary | StudyFull | StudyPerParticipant | StudyTranscripts:
+        """A study in one of its views. Those with participants come in pages: `limit` and `cursor`."""
         models: dict[str, type[StudySummary | StudyFull]] = {
             "summary": StudySummary,
             "full": StudyFull,
             "per_participant": StudyPerParticipant,
+            "transcripts": StudyTranscripts,
         }
-        return self._transport.get(models[view], f"/v1/studies/{_ref(Kind.STUDY, study_id)}", {"view": view})
+        return self._transport.get(
+            models[view],
+            f"/v1/studies/{_ref(Kind.STUDY, study_id)}",
+            {"view": view, "limit": limit, "cursor": cursor},
+        )
 
     # -- people --------------------------------------------------------------------------------------------
 
@@ -217,7 +235,7 @@ class Understudy:
             People, "/v1/people", {"people": people, "generate": generate, "seed": seed}
         )
 
-    def person_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Person]:
+    def person_list(self, *, limit: Limit = None, cursor: Cursor = None) -> Page[Person]:
         return self._transport.get(Page[Person], "/v1/people", {"limit": limit, "cursor": cursor})
 
     def person_get(self, person_id: Id) -> Person:
@@ -235,8 +253,8 @@ class Understudy:
         iteration_id: Id | None = None,
         ask_id: Id | None = None,
         status: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
+        limit: Limit = None,
+        cursor: Cursor = None,
     ) -> Page[Participant]:
         return self._transport.get(
             Page[Participant],
@@ -252,7 +270,7 @@ class Understudy:
         )
 
     def participant_interactions(
-        self, participant_id: Id, *, own: bool = False, limit: int | None = None, cursor: str | None = None
+        self, participant_id: Id, *, own: bool = False, limit: Limit = None, cursor: Cursor = None
     ) -> Page[Interaction]:
         """The journey over the whole lineage, oldest first; with `own` only what this participant added."""
         return self._transport.get(

@@ -12,6 +12,10 @@ from shared.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH
 
 DEFAULT_WAIT_S = 600.0
 MAX_INTERACTIONS = 1_000
+#: Entries of a page of a list.
+DEFAULT_PAGE = 50
+MAX_PAGE = 500
+DEFAULT_STEP_TIMEOUT_S = 60
 #: Longest step and longest run that an iteration may allow, in seconds.
 MAX_STEP_TIMEOUT_S = 3_600
 MAX_RUN_TIMEOUT_S = 86_400
@@ -63,7 +67,7 @@ class IterationRequest(Request):
     )
     max_interactions: Steps | None = None
     mind: Name = "heuristic"
-    step_timeout: Annotated[float, Field(gt=0, le=MAX_STEP_TIMEOUT_S)] = 60
+    step_timeout: Annotated[float, Field(gt=0, le=MAX_STEP_TIMEOUT_S)] = DEFAULT_STEP_TIMEOUT_S
     run_timeout: Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S)] = 3600
 
 

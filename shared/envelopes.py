@@ -237,19 +237,27 @@ class Participant(Envelope):
     started_at: Time | None
     finished_at: Time | None
     stopped_at: Time | None
-    age_seconds: float
+    age_seconds: float = Field(description="Since it was created, by the store's clock.")
+    likely_stuck: bool = Field(description="A hint: it waits for something that somebody has to look at.")
+    stuck_reason: str | None = Field(description="Why it is likely stuck.")
 
 
 class ParticipantHighlight(Participant):
     """A row of view=per_participant."""
 
-    highlight: str | None
+    highlight: str | None = Field(
+        description="What it thought when it felt strongest, for better or worse, over its lineage; "
+        "the latest such thought. Null before its first interaction."
+    )
+    highlight_index: int | None = Field(description="The interaction that it thought it in.")
+    highlight_sentiment: float | None = Field(description="How it felt then, from -1 to 1.")
 
 
 class StudyPerParticipant(StudySummary):
-    """view=per_participant"""
+    """view=per_participant: the summary of all, and a page of them."""
 
     participants: list[ParticipantHighlight]
+    next_cursor: str | None
 
 
 class Interaction(Envelope):
@@ -272,6 +280,23 @@ class TranscriptItem(Envelope):
 
 class Transcript(Envelope):
     items: list[TranscriptItem]
+
+
+class ParticipantTranscript(Transcript):
+    """A row of view=transcripts."""
+
+    participant_id: UUID
+    alias: str
+    person_name: str
+    status: Status
+    outcome: Outcome | None
+
+
+class StudyTranscripts(StudySummary):
+    """view=transcripts: the summary of all, and a page of transcripts, one per participant."""
+
+    transcripts: list[ParticipantTranscript]
+    next_cursor: str | None
 
 
 # -- documentation -----------------------------------------------------------------------------------------

@@ -125,6 +125,8 @@ PARTICIPANT = {
     "finished_at": NOW,
     "stopped_at": None,
     "age_seconds": 12.0,
+    "likely_stuck": False,
+    "stuck_reason": None,
 }
 
 

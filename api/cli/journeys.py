@@ -9,7 +9,7 @@ from rich.text import Text
 from api.cli.render import columns, facts, plain, status_text
 
 if TYPE_CHECKING:
-    from shared.envelopes import Interaction, Participant, Transcript
+    from shared.envelopes import Interaction, Participant, StudyTranscripts, Transcript
 
 _ROLE_STYLES = {"user": "bold magenta", "person": "bold", "environment": "cyan", "system": "dim"}
 
@@ -36,6 +36,7 @@ def participant_view(participant: "Participant") -> RenderableType:
             interactions=f"{one.interaction_count} of at most {one.max_interactions}",
             goes_on_from="" if one.extended_from is None else f"{one.extended_from}, at {one.branched_at}",
             instruction=one.instruction or "",
+            likely_stuck="" if one.stuck_reason is None else plain(one.stuck_reason, "yellow"),
         ),
     )
 
@@ -75,6 +76,16 @@ def transcript_view(transcript: "Transcript") -> RenderableType:
         index = "" if item.index is None else str(item.index)
         table.add_row(plain(index, "dim"), plain(item.role, _ROLE_STYLES[item.role]), plain(item.content))
     return table
+
+
+def transcripts_view(study: "StudyTranscripts") -> RenderableType:
+    views: list[RenderableType] = []
+    for one in study.transcripts:
+        heading = Text.assemble(
+            plain(one.alias, "bold"), "  ", plain(one.person_name), "  ", status_text(one.status)
+        )
+        views += [Text(), heading, transcript_view(one)]
+    return Group(*views)
 
 
 def _place(observation: Mapping[str, Any], style: str) -> Text:

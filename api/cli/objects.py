@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from api.cli.console import Session
-from api.cli.journeys import journey_view, participant_view, transcript_view
+from api.cli.journeys import journey_view, participant_view, transcript_view, transcripts_view
 from api.cli.numbers import positive_number, seconds
 from api.cli.people import person_view
 from api.cli.progress import follow, look_at_participants, look_at_study, room_for_rows
@@ -15,15 +15,20 @@ from api.cli.render import plain
 from api.cli.studies import participants_table, study_table, study_view, summary_view
 from shared.domain.errors import NotFound, UnderstudyError, ValidationError
 from shared.domain.ids import Kind, parse_ref
+from shared.domain.lifecycle import Status
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from shared.envelopes import Interaction, Participant
 
-View = Literal["summary", "full", "per_participant", "interactions", "transcript"]
+View = Literal["summary", "full", "per_participant", "transcripts", "interactions", "transcript"]
 _VIEWS_OF = {
-    Kind.STUDY: {"summary", "full", "per_participant"},
+    Kind.STUDY: {"summary", "full", "per_participant", "transcripts"},
     Kind.PARTICIPANT: {"interactions", "transcript"},
 }
+#: What has participants, to be listed by their status.
+_WITH_PARTICIPANTS = {Kind.STUDY, Kind.ITERATION, Kind.ASK}
 #: What a bare UUID may be, most likely first.
 _KINDS = (Kind.PARTICIPANT, Kind.STUDY, Kind.PERSON, Kind.ITERATION, Kind.ASK)
 _LARGEST_PAGE = 500
@@ -41,6 +46,7 @@ class _Wanted(NamedTuple):
     own: bool
     limit: int | None
     cursor: str | None
+    status: str | None
 
 
 def get(
@@ -54,7 +60,16 @@ def get(
         View | None,
         typer.Option(
             metavar="VIEW",
-            help="Of a study: summary, full, per_participant. Of a participant: interactions, transcript.",
+            help="Of a study: summary, full, per_participant, transcripts. "
+            "Of a participant: interactions, transcript.",
+            show_default=False,
+        ),
+    ] = None,
+    status: Annotated[
+        Status | None,
+        typer.Option(
+            metavar="STATUS",
+            help="Of a study, iteration or ask: its participants of this status.",
             show_default=False,
         ),
     ] = None,
@@ -70,6 +85,9 @@ def get(
     ] = None,
 ) -> None:
     """Show studies, one study, a participant's journey, or a person."""
+    if id_ is None and status:
+        _show_list(session, _Wanted("", None, own, limit, cursor, status))
+        return
     if id_ is None:
         studies = session.client.study_list(limit=limit, cursor=cursor)
         if not studies.items:
@@ -78,17 +96,19 @@ def get(
         session.show(study_table(studies.items), *session.more(studies.next_cursor, "get"))
         return
     kind = _kind_of(id_)
-    wanted = _Wanted(id_, view, own, limit, cursor)
-    kinds = [
-        candidate
-        for candidate in ([kind] if kind else _KINDS)
-        if view is None or view in _VIEWS_OF.get(candidate, ())
-    ]
+    if view and status:
+        raise ValidationError("--view and --status exclude each other: --status lists participants")
+    wanted = _Wanted(id_, view, own, limit, cursor, status)
+    kinds = [candidate for candidate in ([kind] if kind else _KINDS) if _has(candidate, wanted)]
     if not kinds:
-        raise ValidationError(f"{id_} has no view {view}", suggestions=("See `understudy get --help`.",))
+        lacking = f"view {view}" if view else "participants to list by their status"
+        raise ValidationError(f"{id_} has no {lacking}", suggestions=("See `understudy get --help`.",))
     for candidate in kinds:
         try:
-            _SHOW[candidate](session, wanted)
+            if status:
+                _show_list(session, wanted, **{f"{candidate.name.lower()}_id": id_})
+            else:
+                _SHOW[candidate](session, wanted)
         except NotFound:
             if kind:
                 raise
@@ -173,8 +193,15 @@ def _show_study(session: Session, wanted: _Wanted) -> None:
     if wanted.view == "summary":
         session.show(summary_view(session.client.study_get(wanted.id_, "summary")))
     elif wanted.view == "per_participant":
-        rows = session.client.study_get(wanted.id_, "per_participant")
-        session.show(summary_view(rows), participants_table(rows.participants))
+        rows = session.client.study_get(
+            wanted.id_, "per_participant", limit=wanted.limit, cursor=wanted.cursor
+        )
+        table = participants_table(rows.participants)
+        session.show(summary_view(rows), table, *_more(session, wanted, rows.next_cursor))
+    elif wanted.view == "transcripts":
+        said = session.client.study_get(wanted.id_, "transcripts", limit=wanted.limit, cursor=wanted.cursor)
+        view = transcripts_view(said)
+        session.show(summary_view(said), view, *_more(session, wanted, said.next_cursor))
     else:
         study = session.client.study_get(wanted.id_, "full")
         if session.as_json:
@@ -229,13 +256,26 @@ def _show_ask(session: Session, wanted: _Wanted) -> None:
     _show_list(session, wanted, ask_id=wanted.id_)
 
 
-def _show_list(
-    session: Session, wanted: _Wanted, *, iteration_id: str | None = None, ask_id: str | None = None
-) -> None:
+def _show_list(session: Session, wanted: _Wanted, **scope: str) -> None:
     page = session.client.participant_list(
-        iteration_id=iteration_id, ask_id=ask_id, limit=wanted.limit, cursor=wanted.cursor
+        **scope, status=wanted.status, limit=wanted.limit, cursor=wanted.cursor
     )
-    session.show(participants_table(page.items), *session.more(page.next_cursor, f"get {wanted.id_}"))
+    session.show(participants_table(page.items), *_more(session, wanted, page.next_cursor))
+
+
+def _more(session: Session, wanted: _Wanted, next_cursor: str | None) -> "list[RenderableType]":
+    """How to see the rest of what is wanted."""
+    command = f"get {wanted.id_}".strip()
+    for option in ("status", "view", "limit"):
+        if (value := getattr(wanted, option)) is not None:
+            command += f" --{option} {value}"
+    return session.more(next_cursor, command)
+
+
+def _has(kind: Kind, wanted: _Wanted) -> bool:
+    if wanted.status is not None:
+        return kind in _WITH_PARTICIPANTS
+    return wanted.view is None or wanted.view in _VIEWS_OF.get(kind, ())
 
 
 _SHOW: dict[Kind, Callable[[Session, _Wanted], None]] = {

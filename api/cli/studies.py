@@ -68,7 +68,7 @@ def participants_table(participants: "Sequence[Participant]") -> Table:
         cells = [
             plain(one.alias),
             plain(one.person_name),
-            status_text(one.status),
+            _standing(one),
             plain(one.error_kind, "red") if one.error_kind else plain(one.outcome or ""),
             plain(f"{one.interaction_count}/{one.max_interactions}"),
         ]
@@ -76,6 +76,11 @@ def participants_table(participants: "Sequence[Participant]") -> Table:
             cells.append(plain(getattr(one, "highlight", None) or ""))
         table.add_row(*cells)
     return table
+
+
+def _standing(participant: "Participant") -> Text:
+    status = status_text(participant.status)
+    return Text.assemble(status, (" stuck?", "yellow")) if participant.likely_stuck else status
 
 
 def summary_counts(summary: "StudySummary") -> dict[str, int]:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path
 
-from api.rest.inputs import DEFAULT_PAGE, Cursor, Limit
+from api.requests import DEFAULT_PAGE
+from api.rest.inputs import Cursor, Limit
 from api.service import docs
 from shared import envelopes
 

@@ -6,11 +6,9 @@ from uuid import UUID
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BeforeValidator
 
+from api.requests import MAX_PAGE
 from api.service import Service
 from shared.domain.errors import ValidationError
-
-DEFAULT_PAGE = 50
-MAX_PAGE = 500
 
 MAX_ID_LENGTH = 100
 
@@ -62,6 +60,7 @@ Workspace = Annotated[UUID, Depends(_workspace)]
 IdInPath = Annotated[str, Path(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
 IdInQuery = Annotated[str | None, Query(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
 Limit = Annotated[int, BeforeValidator(_whole_number), Query(ge=1, le=MAX_PAGE)]
+LimitIfAny = Annotated[int | None, BeforeValidator(_whole_number), Query(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
 Flag = Annotated[bool, BeforeValidator(_flag), Query()]
 IdempotencyKey = Annotated[
@@ -73,4 +72,4 @@ IdempotencyKey = Annotated[
         description="Repeat a request with the same key, and it is done once. Kept for 24 hours.",
     ),
 ]
-View = Literal["summary", "full", "per_participant"]
+View = Literal["summary", "full", "per_participant", "transcripts"]

@@ -2,19 +2,27 @@
 
 from fastapi import APIRouter
 
-from api.requests import IterationRequest, PeopleRequest, PersonCreateRequest, PersonRequest, StudyRequest
-from api.rest.inputs import (
+from api.requests import (
     DEFAULT_PAGE,
+    IterationRequest,
+    PeopleRequest,
+    PersonCreateRequest,
+    PersonRequest,
+    StudyRequest,
+)
+from api.rest.inputs import (
     Cursor,
     Flag,
     IdInPath,
     IdInQuery,
     Limit,
+    LimitIfAny,
     TheService,
     View,
     Workspace,
 )
 from api.service import participants, people, studies
+from api.service.studies import StudyView
 from shared import envelopes
 from shared.domain.lifecycle import Status
 
@@ -47,14 +55,19 @@ def study_list(
 
 @router.get("/studies/{study_id}", tags=["studies"], summary="study_get")
 def study_get(
-    study_id: IdInPath, service: TheService, workspace: Workspace, view: View = "summary"
-) -> envelopes.StudyPerParticipant | envelopes.StudySummary | envelopes.StudyFull:
-    """A study: `summary` of how its participants stand, `full` with its iterations, or `per_participant`."""
-    if view == "full":
-        return studies.get_full(service, workspace, study_id)
-    if view == "per_participant":
-        return studies.get_per_participant(service, workspace, study_id)
-    return studies.get_summary(service, workspace, study_id)
+    study_id: IdInPath,
+    service: TheService,
+    workspace: Workspace,
+    view: View = "summary",
+    cursor: Cursor = None,
+    limit: LimitIfAny = None,
+) -> StudyView:
+    """A study: `summary` of how its participants stand, `full` with its iterations.
+
+    `per_participant` and `transcripts` are the summary with a page of participants: a row each with what it
+    felt strongest about, or what was said and seen. `cursor` and `limit` go with these two.
+    """
+    return studies.get_study(service, workspace, study_id, view, cursor, limit)
 
 
 @router.post("/people", status_code=201, tags=["people"], summary="person_create")

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from api.requests import DEFAULT_STEP_TIMEOUT_S
 from api.service import Service
 from shared import envelopes
 from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
-from shared.store import Connection, lineage, participants
+from shared.domain.stuck import Patience, Standing, why_stuck
+from shared.store import Connection, leases, lineage, participants
 from shared.store.aliases import find
 from shared.store.engine import AnyRow, store_time
 from shared.store.participants import Scope
@@ -22,7 +24,8 @@ def get_participant(service: Service, workspace_id: UUID, ref: str) -> envelopes
     """One participant. Raises NotFound."""
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
-        return describe(participants.describe_one(connection, workspace_id, id_), store_time(connection))
+        row = participants.describe_one(connection, workspace_id, id_)
+        return describe(row, look_around(service, connection))
 
 
 def list_participants(
@@ -49,28 +52,21 @@ def list_participants(
         rows, following = participants.page_of_participants(
             connection, workspace_id, Scope(**found), status=status, cursor=cursor, limit=limit
         )
-        now = store_time(connection)
-    return envelopes.Page(items=[describe(row, now) for row in rows], next_cursor=following)
+        around = look_around(service, connection)
+    return envelopes.Page(items=[describe(row, around) for row in rows], next_cursor=following)
 
 
 def get_interactions(
     service: Service, workspace_id: UUID, ref: str, *, own: bool, cursor: str | None, limit: int
 ) -> envelopes.Page[envelopes.Interaction]:
     """A page of interactions over the lineage, or of its own ones only, in order. Raises NotFound."""
-    after = -1 if cursor is None else _index(cursor)
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
-        rows = lineage.interactions(connection, id_, own=own, after=after, limit=limit + 1)
-    items = [
-        envelopes.Interaction.model_validate({**row._mapping, "index": row.ordinal}) for row in rows[:limit]
-    ]
-    return envelopes.Page(items=items, next_cursor=str(items[-1].index) if len(rows) > limit else None)
-
-
-def _index(cursor: str) -> int:
-    if cursor.isascii() and cursor.isdigit() and len(cursor) < 10:
-        return int(cursor)
-    raise ValidationError("cursor must be the next_cursor of an earlier page.")
+        rows, following = lineage.page_of_interactions(
+            connection, workspace_id, id_, own=own, cursor=cursor, limit=limit
+        )
+    items = [envelopes.Interaction.model_validate({**row._mapping, "index": row.ordinal}) for row in rows]
+    return envelopes.Page(items=items, next_cursor=following)
 
 
 def get_transcript(service: Service, workspace_id: UUID, ref: str) -> envelopes.Transcript:
@@ -78,10 +74,16 @@ def get_transcript(service: Service, workspace_id: UUID, ref: str) -> envelopes.
     with service.store.read() as connection:
         row = _find(connection, workspace_id, ref)
         assignment = lineage.load_run(connection, row.id).assignment
-        given = lineage.instructions(connection, row.id)
-        rows = lineage.interactions(connection, row.id, limit=row.interaction_count)
-    task = [] if assignment is None else [envelopes.TranscriptItem(role="system", content=assignment["task"])]
-    return envelopes.Transcript(items=[*task, *_entries(rows, given)])
+        task = None if assignment is None else assignment["task"]
+        return envelopes.Transcript(items=transcript_of(connection, row, task))
+
+
+def transcript_of(connection: Connection, row: AnyRow, task: str | None) -> list[envelopes.TranscriptItem]:
+    """A participant's run in words: what it was asked to do, then its journey over the lineage."""
+    given = lineage.instructions(connection, row.id)
+    rows = lineage.interactions(connection, row.id, limit=row.interaction_count)
+    asked = [] if task is None else [envelopes.TranscriptItem(role="system", content=task)]
+    return [*asked, *_entries(rows, given)]
 
 
 def _entries(rows: Sequence[AnyRow], given: list[tuple[int, str]]) -> Iterator[envelopes.TranscriptItem]:
@@ -112,7 +114,40 @@ def _find(connection: Connection, workspace_id: UUID, ref: str) -> AnyRow:
     return find(connection, workspace_id, Kind.PARTICIPANT, ref, "participant_id")
 
 
-def describe(row: AnyRow, now: datetime) -> envelopes.Participant:
-    """A participant as callers see it; `now` by the store's clock."""
-    age_s = (now - row.created_at).total_seconds()
-    return envelopes.Participant.model_validate({**row._mapping, "age_seconds": round(max(age_s, 0), 3)})
+class Around(NamedTuple):
+    """What the participants of one answer are judged by: the store's time, and the fleet."""
+
+    now: datetime
+    live_workers: int
+    patience: Patience
+
+
+def look_around(service: Service, connection: Connection) -> Around:
+    """How things are now."""
+    settings = service.settings
+    return Around(
+        store_time(connection),
+        leases.live_count(connection),
+        Patience(settings.lease_ttl_s, settings.sweep_interval_s),
+    )
+
+
+def describe(row: AnyRow, around: Around) -> envelopes.Participant:
+    """A participant, as `participants.described` reads it, as callers see it."""
+    standing = Standing(
+        status=Status(row.status),
+        quiet_s=_seconds(around.now, row.moved_at or row.created_at),
+        step_timeout_s=row.step_timeout_s or DEFAULT_STEP_TIMEOUT_S,
+        sent=row.dispatched_at is not None,
+    )
+    reason = why_stuck(standing, around.live_workers, around.patience)
+    told = {
+        "age_seconds": _seconds(around.now, row.created_at),
+        "likely_stuck": reason is not None,
+        "stuck_reason": reason,
+    }
+    return envelopes.Participant.model_validate({**row._mapping, **told})
+
+
+def _seconds(now: datetime, since: datetime) -> float:
+    return round(max((now - since).total_seconds(), 0), 3)

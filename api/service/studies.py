@@ -1,22 +1,31 @@
 """Studies and iterations, and what came of them. Source: contract section 6."""
 
+from collections.abc import Iterator
+from itertools import accumulate
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from api.requests import IterationRequest, StudyRequest
+from api.requests import DEFAULT_PAGE, IterationRequest, StudyRequest
 from api.service import Service
-from api.service.participants import describe
+from api.service.participants import describe, look_around, transcript_of
 from shared import envelopes, faults
 from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.plugins import environments, minds
-from shared.store import Connection, participants, studies
+from shared.store import Connection, lineage, participants, studies
 from shared.store.aliases import find
-from shared.store.engine import AnyRow, store_time
+from shared.store.engine import AnyRow
+from shared.store.participants import Scope
 
+StudyView: TypeAlias = (
+    envelopes.StudyPerParticipant | envelopes.StudyTranscripts | envelopes.StudySummary | envelopes.StudyFull
+)
+
+#: Interactions that a page of transcripts holds at most, unless it is those of one participant.
+MAX_TRANSCRIBED = 2_000
 MAX_URL_LENGTH = 2_000
 #: Characters of a wrong value that are repeated to whoever sent it.
 MAX_SHOWN = 100
@@ -131,6 +140,26 @@ def list_studies(
     )
 
 
+def get_study(
+    service: Service,
+    workspace_id: UUID,
+    ref: str,
+    view: Literal["summary", "full", "per_participant", "transcripts"],
+    cursor: str | None = None,
+    limit: int | None = None,
+) -> StudyView:
+    """A study in one of its views. Raises NotFound, ValidationError."""
+    if view == "per_participant":
+        return get_per_participant(service, workspace_id, ref, cursor, limit or DEFAULT_PAGE)
+    if view == "transcripts":
+        return get_transcripts(service, workspace_id, ref, cursor, limit or DEFAULT_PAGE)
+    if cursor is not None or limit is not None:
+        raise ValidationError(
+            f"cursor and limit go with the views per_participant and transcripts; view is {view}."
+        )
+    return (get_full if view == "full" else get_summary)(service, workspace_id, ref)
+
+
 def get_full(service: Service, workspace_id: UUID, ref: str) -> envelopes.StudyFull:
     """view=full: the study with its iterations. Raises NotFound."""
     with service.store.read() as connection:
@@ -143,17 +172,71 @@ def get_summary(service: Service, workspace_id: UUID, ref: str) -> envelopes.Stu
         return _summary(connection, workspace_id, ref)
 
 
-def get_per_participant(service: Service, workspace_id: UUID, ref: str) -> envelopes.StudyPerParticipant:
-    """view=per_participant: the summary, and a row for each. Raises NotFound."""
+def get_per_participant(
+    service: Service, workspace_id: UUID, ref: str, cursor: str | None = None, limit: int = DEFAULT_PAGE
+) -> envelopes.StudyPerParticipant:
+    """view=per_participant: the summary of all, and a page of rows. Raises NotFound, ValidationError."""
     with service.store.read() as connection:
         summary = _summary(connection, workspace_id, ref)
-        rows = participants.with_highlights(connection, workspace_id, summary.study_id)
-        now = store_time(connection)
-    described = [
-        envelopes.ParticipantHighlight(**describe(row, now).model_dump(), highlight=row.highlight)
-        for row in rows
-    ]
-    return envelopes.StudyPerParticipant(**summary.model_dump(), participants=described)
+        rows, following = _participants(connection, workspace_id, summary.study_id, cursor, limit)
+        strongest = lineage.strongest(connection, [row.id for row in rows])
+        around = look_around(service, connection)
+    described = []
+    for row in rows:
+        felt = strongest.get(row.id)
+        described.append(
+            envelopes.ParticipantHighlight(
+                **describe(row, around).model_dump(),
+                highlight=felt and felt.thought,
+                highlight_index=felt and felt.ordinal,
+                highlight_sentiment=felt and felt.sentiment,
+            )
+        )
+    return envelopes.StudyPerParticipant(
+        **summary.model_dump(), participants=described, next_cursor=following
+    )
+
+
+def get_transcripts(
+    service: Service, workspace_id: UUID, ref: str, cursor: str | None = None, limit: int = DEFAULT_PAGE
+) -> envelopes.StudyTranscripts:
+    """view=transcripts: the summary of all, and a page of transcripts. Raises NotFound, ValidationError.
+
+    A page of long ones has fewer than `limit`; at least one.
+    """
+    with service.store.read() as connection:
+        summary = _summary(connection, workspace_id, ref)
+        task = find(connection, workspace_id, Kind.STUDY, ref, "study_id").assignment["task"]
+        rows, following = _participants(connection, workspace_id, summary.study_id, cursor, limit)
+        few = _few_enough(rows)
+        if few < len(rows):
+            rows, following = _participants(connection, workspace_id, summary.study_id, cursor, few)
+        transcripts = [
+            envelopes.ParticipantTranscript(
+                participant_id=row.id,
+                alias=row.alias,
+                person_name=row.person_name,
+                status=row.status,
+                outcome=row.outcome,
+                items=transcript_of(connection, row, task),
+            )
+            for row in rows
+        ]
+    return envelopes.StudyTranscripts(**summary.model_dump(), transcripts=transcripts, next_cursor=following)
+
+
+def _few_enough(rows: list[AnyRow]) -> int:
+    """How many of `rows`, from the first, to transcribe at once."""
+    lengths: Iterator[int] = accumulate(row.interaction_count for row in rows)
+    return max(sum(length <= MAX_TRANSCRIBED for length in lengths), 1)
+
+
+def _participants(
+    connection: Connection, workspace_id: UUID, study_id: UUID, cursor: str | None, limit: int
+) -> tuple[list[AnyRow], str | None]:
+    return participants.page_of_participants(
+        connection, workspace_id, Scope(study_id=study_id), status=None, cursor=cursor, limit=limit
+    )
 
 
 def _full(connection: Connection, workspace_id: UUID, ref: str) -> envelopes.StudyFull:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, literal, select
+from sqlalchemy import Connection, Select, func, literal, select
 
 from shared.store.engine import AnyRow
+from shared.store.paging import seal, unseal
 from shared.store.schema import Tables
 
 _p = Tables.participant
@@ -38,10 +39,58 @@ def interactions(
     return connection.execute(statement.order_by(_interaction.c.ordinal).limit(limit)).all()
 
 
+def page_of_interactions(
+    connection: Connection,
+    workspace_id: UUID,
+    participant_id: UUID,
+    *,
+    own: bool,
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[AnyRow], str | None]:
+    """One page of the journey over the lineage, or of what it did itself; and the cursor of the next."""
+    of = (_interaction.name, workspace_id, participant_id, own)
+    after = -1 if cursor is None else int(unseal(cursor, *of))
+    rows = interactions(connection, participant_id, own=own, after=after, limit=limit + 1)
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], seal(str(rows[limit - 1].ordinal), *of)
+
+
 def latest_interactions(connection: Connection, participant_id: UUID, limit: int) -> list[AnyRow]:
     """The last `limit` interactions over the lineage, oldest first."""
     statement = _interactions(participant_id, own=False).order_by(_interaction.c.ordinal.desc()).limit(limit)
     return list(reversed(connection.execute(statement).all()))
+
+
+def strongest(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
+    """Of each of `ids`: the interaction over its lineage that it felt strongest about, for better or worse.
+
+    Of several equally strong ones the latest. Who has no interaction yet is left out.
+    """
+    own = select(_p.c.id.label("of"), _p.c.id, _p.c.extended_from).where(_p.c.id.in_(ids))
+    chain = own.cte("ancestries", recursive=True)
+    source = select(chain.c.of, _p.c.id, _p.c.extended_from).where(_p.c.id == chain.c.extended_from)
+    chain = chain.union_all(source)
+    place = func.row_number().over(
+        partition_by=chain.c.of,
+        order_by=(func.abs(_interaction.c.sentiment).desc(), _interaction.c.ordinal.desc()),
+    )
+    # Only the keys are put in order; thoughts are read of those that come first.
+    ranked = (
+        select(chain.c.of, _interaction.c.participant_id, _interaction.c.ordinal, place.label("place"))
+        .join(_interaction, _interaction.c.participant_id == chain.c.id)
+        .subquery()
+    )
+    first = (
+        (ranked.c.place == 1)
+        & (_interaction.c.participant_id == ranked.c.participant_id)
+        & (_interaction.c.ordinal == ranked.c.ordinal)
+    )
+    statement = select(
+        ranked.c.of, _interaction.c.ordinal, _interaction.c.thought, _interaction.c.sentiment
+    ).join(ranked, first)
+    return {row.of: row for row in connection.execute(statement)}
 
 
 def checkpoint(connection: Connection, participant_id: UUID) -> dict[str, Any] | None:

@@ -104,10 +104,20 @@ def find_participants(connection: Connection, workspace_id: UUID, refs: Sequence
 
 
 def described(workspace_id: UUID) -> Select[Any]:
-    """Participants with the names a reader wants to see beside them."""
+    """Participants with what a reader wants to know beside: `person_name`, when anything happened to them
+    last (`moved_at`), and how long one of their steps may take (null where no iteration says it)."""
+    person, iteration, event = Tables.person, Tables.iteration, Tables.event
+    latest = (event.c.participant_id == _p.c.id) & (event.c.seq == _p.c.seq)
     return (
-        select(_p, Tables.person.c.name.label("person_name"))
-        .join(Tables.person, Tables.person.c.id == _p.c.person_id)
+        select(
+            _p,
+            person.c.name.label("person_name"),
+            event.c.at.label("moved_at"),
+            iteration.c.step_timeout_s,
+        )
+        .join(person, person.c.id == _p.c.person_id)
+        .outerjoin(event, latest)
+        .outerjoin(iteration, iteration.c.id == _p.c.iteration_id)
         .where(_p.c.workspace_id == workspace_id)
     )
 
@@ -131,17 +141,3 @@ def page_of_participants(
     if status is not None:
         statement = statement.where(_p.c.status == str(status))
     return page(connection, statement, _p, cursor, limit)
-
-
-def with_highlights(connection: Connection, workspace_id: UUID, study_id: UUID) -> Sequence[AnyRow]:
-    """All participants of a study, each with what it thought last."""
-    last = (Tables.interaction.c.participant_id == _p.c.id) & (
-        Tables.interaction.c.ordinal == _p.c.interaction_count - 1
-    )
-    statement = (
-        described(workspace_id)
-        .add_columns(Tables.interaction.c.thought.label("highlight"))
-        .outerjoin(Tables.interaction, last)
-        .where(_p.c.study_id == study_id)
-    )
-    return connection.execute(statement.order_by(_p.c.created_at, _p.c.id)).all()

@@ -201,12 +201,14 @@ def rows_of(store: Store, caller: Caller) -> list[str]:
     ]
 
 
-def test_a_cursor_of_anothers_list_gives_nothing_of_theirs(
-    store: Store, acme: Caller, rival: Caller, mine: World, theirs: World
+def test_a_cursor_of_anothers_list_is_refused(
+    acme: Caller, rival: Caller, mine: World, theirs: World
 ) -> None:
-    cursor = rival.get("/v1/people", limit=1).json()["next_cursor"]
-    own = {one["id"] for one in acme.get("/v1/people").json()["items"]}
-    assert {one["id"] for one in acme.get("/v1/people", cursor=cursor).json()["items"]} <= own
+    for path in ("/v1/people", "/v1/participants"):
+        cursor = rival.get(path, limit=1).json()["next_cursor"]
+        assert rival.get(path, cursor=cursor).status_code == 200
+        answer = acme.get(path, cursor=cursor)
+        assert (answer.status_code, answer.json()["error_code"]) == (422, "validation_error")
 
 
 def test_a_sample_is_of_ones_own_people(store: Store, acme: Caller, rival: Caller, mine: World) -> None:

@@ -61,7 +61,6 @@ READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
     "page_of_participants": lambda c, w, t: participants.page_of_participants(
         c, w, Scope(), status=None, cursor=None, limit=9
     )[0],
-    "with_highlights": lambda c, w, t: participants.with_highlights(c, w, t.study),
     "page_of_people": lambda c, w, t: people.page_of_people(c, w, None, 9)[0],
     "people_of": lambda c, w, t: people.people_of(c, w, [t.person]),
     "count_people": lambda c, w, t: people.count_people(c, w),

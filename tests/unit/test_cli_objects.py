@@ -42,6 +42,47 @@ def test_a_participant_comes_with_its_whole_journey(fake: FakeApi, understudy: C
     assert [asked.query for asked in fake.asked[1:]] == ["limit=500", "limit=500&cursor=c2"]
 
 
+def test_participants_are_listed_by_their_status(fake: FakeApi, understudy: Cli) -> None:
+    stuck = PARTICIPANT | {"status": "running", "likely_stuck": True, "stuck_reason": "Nobody is [b]there."}
+    fake.give("/v1/participants", {"items": [stuck], "next_cursor": "c2"})
+    shown = understudy("get", "s-b2c", "--status", "running", "--limit", "1").stdout
+    assert "running stuck?" in shown
+    assert "understudy get s-b2c --status running --limit 1 --cursor c2" in shown
+    understudy("get", "i-c3d", "--status", "failed")
+    understudy("get", "--status", "failed")
+    assert [asked.query for asked in fake.asked] == [
+        "study_id=s-b2c&status=running&limit=1",
+        "iteration_id=i-c3d&status=failed",
+        "status=failed",
+    ]
+    for wrong in (["t-1f3", "--status", "failed"], ["s-b2c", "--status", "failed", "--view", "full"]):
+        assert understudy("get", *wrong).exit_code == 2
+    fake.give("/v1/participants/t-1f3", stuck)
+    fake.give(f"/v1/participants/{T1}/interactions", {"items": [], "next_cursor": None})
+    assert "Nobody is [b]there." in understudy("get", "t-1f3").stdout
+
+
+def test_views_of_a_study_come_in_pages(fake: FakeApi, understudy: Cli) -> None:
+    path = "/v1/studies/s-b2c"
+    felt = {"highlight": "What a lamp!", "highlight_index": 1, "highlight_sentiment": 0.9}
+    fake.give(path, summary(completed=2) | {"participants": [PARTICIPANT | felt], "next_cursor": "c2"})
+    shown = understudy("get", "s-b2c", "--view", "per_participant", "--limit", "1").stdout
+    assert "What a lamp!" in shown
+    assert "understudy get s-b2c --view per_participant --limit 1 --cursor c2" in shown
+    said = {"participant_id": T1, "alias": "t-1f3", "person_name": "Ana Ruiz", "status": "completed"}
+    items = [{"role": "person", "content": "I see\x1b[2J lamps.", "index": 0}]
+    transcript = said | {"outcome": None, "items": items}
+    fake.answers.clear()
+    fake.give(path, summary(completed=1) | {"transcripts": [transcript], "next_cursor": None})
+    shown = understudy("get", "s-b2c", "--view", "transcripts", "--cursor", "c2").stdout
+    assert "Ana Ruiz" in shown
+    assert "I see [2J lamps." in shown
+    assert [asked.query for asked in fake.asked] == [
+        "view=per_participant&limit=1",
+        "view=transcripts&cursor=c2",
+    ]
+
+
 def test_a_study_is_shown_with_counts_and_participants(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/studies/s-b2c", STUDY, summary(completed=1))
     fake.give("/v1/participants", {"items": [PARTICIPANT], "next_cursor": "more"})
