@@ -168,8 +168,12 @@ class Understudy:
         seed: int | None = None,
         wait: bool = False,
         timeout: float = 600.0,
+        idempotency_key: str | None = None,
     ) -> RunSuccess | RunFailure:
-        """Dispatch a participant per person; `wait` until all are terminal, or `timeout` seconds."""
+        """Dispatch a participant per person; `wait` until all are terminal, or `timeout` seconds.
+
+        With an `idempotency_key` it is done once within 24 hours, however often it is called.
+        """
         body = {
             "iteration_id": _text(iteration_id),
             "person_ids": None if person_ids is None else [str(id_) for id_ in person_ids],
@@ -179,7 +183,9 @@ class Understudy:
             **_waiting(wait, timeout),
         }
         path = f"/v1/studies/{_ref(Kind.STUDY, study_id)}/run"
-        return self._transport.run(path, body, wait_s=timeout if wait else None)
+        return self._transport.run(
+            path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
+        )
 
     def study_list(self, *, limit: Limit = None, cursor: Cursor = None) -> Page[Study]:
         return self._transport.get(Page[Study], "/v1/studies", {"limit": limit, "cursor": cursor})
@@ -313,10 +319,12 @@ class Understudy:
         instruction: str | None = None,
         wait: bool = False,
         timeout: float = 600.0,
+        idempotency_key: str | None = None,
     ) -> RunSuccess | RunFailure:
         """Go on from a terminal participant's last interaction as a new participant.
 
-        Repeating it makes another one: to wait again, use `simulation_wait`.
+        Repeating it makes another one, unless the `idempotency_key` is the same: to wait again, use
+        `simulation_wait`.
         """
         body = {
             "participant_id": str(participant_id),
@@ -324,7 +332,12 @@ class Understudy:
             "instruction": instruction,
             **_waiting(wait, timeout),
         }
-        return self._transport.run("/v1/simulations/extend", body, wait_s=timeout if wait else None)
+        return self._transport.run(
+            "/v1/simulations/extend",
+            body,
+            wait_s=timeout if wait else None,
+            idempotency_key=idempotency_key,
+        )
 
     def simulation_wait(
         self, participant_ids: Sequence[Id], *, timeout: float = 600.0

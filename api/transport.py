@@ -29,6 +29,7 @@ CONNECT_TIMEOUT_S = 5.0
 #: What a waiting call is given on top of its own timeout, so that the server always answers first.
 WAIT_MARGIN_S = 30.0
 _DAY_S = 86_400.0
+MAX_KEY_LENGTH = 255
 
 _ERRORS = {kind.code: kind for kind in (ValidationError, AuthFailed, NotFound, Conflict, ServiceUnavailable)}
 
@@ -102,14 +103,18 @@ class Transport:
         repeatable: bool = True,
         needs_token: bool = True,
         run_response: bool = False,
+        idempotency_key: str | None = None,
     ) -> Answer:
         """Ask once. Parameters and fields that are None are left out.
 
         `wait_s`: how long the server was told to wait before it answers. `repeatable`: twice is as good as
-        once. `run_response`: a failure told as a RunStudyResponse is an answer, not an error.
-        Raises what the error body says; ServiceUnavailable where none came.
+        once, which an `idempotency_key` sees to. `run_response`: a failure told as a RunStudyResponse is an
+        answer, not an error. Raises what the error body says; ServiceUnavailable where none came.
         """
-        request = self._request(method, path, params, body, wait_s, needs_token=needs_token)
+        repeatable = repeatable or idempotency_key is not None
+        request = self._request(
+            method, path, params, body, wait_s, needs_token=needs_token, idempotency_key=idempotency_key
+        )
         try:
             response = self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -142,11 +147,23 @@ class Transport:
         return cast(Model, self._read(model, self.call("POST", path, body=body, repeatable=repeatable)))
 
     def run(
-        self, path: str, body: Mapping[str, Any], *, wait_s: float | None, repeatable: bool = False
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        wait_s: float | None,
+        repeatable: bool = False,
+        idempotency_key: str | None = None,
     ) -> RunSuccess | RunFailure:
         """POST to what answers a RunStudyResponse; a failure told in that form is returned."""
         answer = self.call(
-            "POST", path, body=body, wait_s=wait_s or 0.0, repeatable=repeatable, run_response=True
+            "POST",
+            path,
+            body=body,
+            wait_s=wait_s or 0.0,
+            repeatable=repeatable,
+            run_response=True,
+            idempotency_key=idempotency_key,
         )
         return cast(RunSuccess | RunFailure, self._read(RunStudyResponse, answer))
 
@@ -167,6 +184,7 @@ class Transport:
         wait_s: float,
         *,
         needs_token: bool,
+        idempotency_key: str | None,
     ) -> httpx.Request:
         if needs_token and not self._token:
             raise AuthFailed("a token is needed, and there is none", suggestions=NO_TOKEN)
@@ -175,6 +193,8 @@ class Transport:
         headers = {"Accept": "application/json"}
         if needs_token:
             headers["Authorization"] = f"Bearer {self._token}"
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = _checked_key(idempotency_key)
         content = None
         try:
             if body is not None:
@@ -260,6 +280,16 @@ def _adapter(model: Any) -> pydantic.TypeAdapter[Any]:
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _checked_key(key: str) -> str:
+    # A header with anything else in it never reaches the server.
+    if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable() and key == key.strip()):
+        raise ValidationError(
+            f"idempotency_key must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, "
+            "and no space at either end"
+        )
+    return key
 
 
 def _cause(error: Exception) -> str:

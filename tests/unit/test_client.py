@@ -340,6 +340,8 @@ def test_a_lost_answer_may_be_asked_for_again_only_where_twice_is_as_good_as_onc
         lambda: client.participant_get("t-1f3"),
         lambda: client.simulation_cancel(study_id="s-b2c"),
         lambda: client.simulation_wait(["t-1f3"]),
+        lambda: client.simulation_extend("t-1f3", idempotency_key="k"),
+        lambda: client.study_run("s-b2c", sample=1, idempotency_key="k"),
     ]
     for call in calls:
         with pytest.raises(ServiceUnavailable) as raised:
@@ -350,6 +352,25 @@ def test_a_lost_answer_may_be_asked_for_again_only_where_twice_is_as_good_as_onc
             dispatch()
         assert not raised.value.rule.retryable
         assert raised.value.rule.exit_code == 5
+
+
+def test_a_dispatch_carries_its_key_and_no_other_call_has_one(client: Understudy, server: Server) -> None:
+    server.answer = SUCCESS
+    client.simulation_extend("t-1f3", idempotency_key="order-4711")
+    assert server.request.headers["Idempotency-Key"] == "order-4711"
+    client.study_run("s-b2c", sample=1, idempotency_key="k" * 255)
+    assert server.request.headers["Idempotency-Key"] == "k" * 255
+    client.study_run("s-b2c", sample=1)
+    assert "Idempotency-Key" not in server.request.headers
+
+
+@pytest.mark.parametrize("key", ["", " ", "k ", "a\nb", "schlüssel", "k" * 256])
+def test_a_key_that_is_none_is_refused_before_anything_is_asked(
+    client: Understudy, server: Server, key: str
+) -> None:
+    with pytest.raises(ValidationError, match="idempotency_key"):
+        client.simulation_extend("t-1f3", idempotency_key=key)
+    assert not server.requests
 
 
 @pytest.mark.parametrize("status", [502, 504])
