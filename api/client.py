@@ -13,19 +13,16 @@ Answers are the models of `shared.envelopes`, ids UUIDs or aliases. Errors are r
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, overload
-from urllib.parse import quote
 from uuid import UUID
 
 import httpx
 
+from api.docs_calls import DocsCalls
 from api.endpoint import Endpoint, find_endpoint
 from api.transport import Answer, Transport
 from shared.domain.ids import Kind, parse_ref
-from shared.domain.pages import MAX_SLUG_LENGTH
 from shared.envelopes import (
     CancelEnvelope,
-    Doc,
-    DocEntry,
     Interaction,
     Iteration,
     Page,
@@ -51,7 +48,7 @@ Cursor: TypeAlias = str | None
 Json: TypeAlias = Mapping[str, Any]
 
 
-class Understudy:
+class Understudy(DocsCalls):
     """A workspace on a server. Synchronous; may be shared by threads; close it or use it in a `with`.
 
     Without `server` or `token` the settings count: `UNDERSTUDY_SERVER`, `UNDERSTUDY_TOKEN`, then the files
@@ -346,16 +343,6 @@ class Understudy:
         body = {"participant_ids": [str(id_) for id_ in participant_ids], "timeout": timeout}
         return self._transport.run("/v1/simulations/wait", body, wait_s=timeout, repeatable=True)
 
-    # -- documentation -------------------------------------------------------------------------------------
-
-    def docs_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[DocEntry]:
-        """The pages of the documentation, in the order to read them."""
-        return self._transport.get(Page[DocEntry], "/v1/docs", {"limit": limit, "cursor": cursor})
-
-    def docs_get(self, slug: str) -> Doc:
-        """A page of the documentation, as Markdown. What is wrong with a slug is the server's to say."""
-        return self._transport.get(Doc, f"/v1/docs/{_slug_in_path(slug)}")
-
     def health(self) -> dict[str, Any]:
         """What the server says when asked whether it is ready; ServiceUnavailable if it is not."""
         return self._transport.get(dict[str, Any], "/readyz", needs_token=False)
@@ -365,11 +352,6 @@ def _ref(kind: Kind, id_: Id) -> str:
     # Read before it becomes part of a path: "../people" is no participant.
     ref = parse_ref(kind, str(id_), f"{kind.name.lower()}_id")
     return ref.alias or str(ref.uuid)
-
-
-def _slug_in_path(slug: str) -> str:
-    # No dot segments, nothing that ends a path; one that is too long already is not made longer.
-    return quote(slug[: MAX_SLUG_LENGTH + 1], errors="replace").replace(".", "%2E")
 
 
 def _text(id_: Id | None) -> str | None:
