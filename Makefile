@@ -38,6 +38,10 @@ chaos: $(VENV)/.installed-test ## cross every fault point, then mischief: MINUTE
 	$(BIN)/python -m pytest -n auto --dist worksteal -m chaos $(ARGS)
 	PYTHONPATH=tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
+.PHONY: schemathesis
+schemathesis: $(VENV)/.installed-test ## hold the API against its description, at least 5,000 requests: ARGS="--seed 7"
+	$(BIN)/python -m tests.fuzz --max-examples 300 $(ARGS)
+
 .PHONY: guards
 guards: $(VENV)/.installed-test ## remove each guard in turn, in a copy, and show which test notices
 	$(BIN)/python -m tests.guards

@@ -17,6 +17,7 @@ from api.rest import docs, health, objects, simulations
 from api.rest.errors import install_error_handlers
 from api.rest.gate import Gate
 from api.rest.inputs import check_query
+from api.rest.published import publish
 from api.service import Service
 from api.service.health import Readiness
 from api.service.waiting import WaitRoom
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (objects.router, simulations.router, docs.router):
         app.include_router(router, prefix="/v1", responses=errors, dependencies=checks)
     app.add_middleware(Gate, service=service)
+    publish(app, settings)
     return app
 
 

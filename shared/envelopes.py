@@ -7,7 +7,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 
 def rfc3339(moment: datetime) -> str:
@@ -15,7 +24,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-Time = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+Time = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"}, mode="serialization"),
+]
 Status = Literal["draft", "pending", "running", "completed", "failed", "cancelled"]
 Outcome = Literal["succeeded", "gave_up", "cap_reached"]
 Item = TypeVar("Item")
@@ -24,7 +37,26 @@ Item = TypeVar("Item")
 class Envelope(BaseModel):
     """Base of all answers. Unknown fields are kept out of the way of older readers."""
 
-    model_config = ConfigDict(extra="ignore")
+    # What is always there is documented as always there.
+    model_config = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """A field that is left out where it does not apply may be absent, and is never null."""
+        schema = handler(core_schema)
+        described = handler.resolve_ref_schema(schema)
+        if handler.mode == "serialization":
+            for name in [name for name, field in cls.model_fields.items() if field.exclude_if]:
+                field = described["properties"][name]
+                field.pop("default", None)
+                if len(values := [one for one in field.get("anyOf", ()) if one != {"type": "null"}]) == 1:
+                    del field["anyOf"]
+                    field |= values[0]
+                if name in described.get("required", ()):
+                    described["required"].remove(name)
+        return schema
 
 
 # -- errors (section 7) ------------------------------------------------------------------------------------

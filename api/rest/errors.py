@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from api.service.response import failure
 from shared.domain.errors import NotFound, UnderstudyError, ValidationError
@@ -66,7 +67,10 @@ def install_error_handlers(app: FastAPI) -> None:
     async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
         here = f"{request.method} {request.scope['path'][:_MAX_NAME]}"
         if error.status_code == 405:
-            return error_response(request, NotFound(f"{here}: this method is not for here."), http_status=405)
+            wrong = NotFound(f"{here}: this method is not for here.")
+            answer = error_response(request, wrong, http_status=405)
+            answer.headers["Allow"] = ", ".join(_methods_of(request))
+            return answer
         if error.status_code == 404:
             missing = NotFound(f"{here}: nothing is here.", suggestions=("See /docs for what there is.",))
             return error_response(request, missing)
@@ -77,6 +81,12 @@ def install_error_handlers(app: FastAPI) -> None:
     async def broken(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return error_response(request, UnderstudyError("Something broke here; the server's log says what."))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What may be asked of this path. Of several routes that share it, each knows its own methods only."""
+    here = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in here for method in getattr(route, "methods", None) or ()})
 
 
 def _told(problems: Sequence[dict[str, Any]]) -> str:

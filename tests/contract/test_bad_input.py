@@ -426,15 +426,17 @@ def test_an_unknown_route_is_not_found(refused: Refused) -> None:
 
 
 @one_store
-def test_a_wrong_method_is_a_405(refused: Refused) -> None:
+def test_a_wrong_method_is_a_405_that_names_the_right_ones(refused: Refused) -> None:
     documented = routes(refused.caller.api)
     for path in {path for _, path in documented}:
+        right = ", ".join(sorted(method for method, known in documented if known == path))
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "NONSENSE"):
             if (method, path) not in documented:
                 answer = refused.caller.http.request(
                     method, path_of(path.replace("person_id", "study_id"), refused.world)
                 )
                 check_refusal(answer, 405, "not_found", (method, path))
+                assert answer.headers["allow"] == right
     assert refused.caller.http.head("/v1/people").status_code == 405
 
 

@@ -1,0 +1,120 @@
+"""/openapi.json: what the models and routes say of themselves, and what they cannot say.
+
+That is: rules between fields, what an id looks like, and what this server has: bounds, plug-ins. It only
+describes; the checks are where they always were.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from api.requests import DEFAULT_WAIT_S
+from shared.domain.cancellation import SCOPES
+from shared.plugins import environments, minds
+from shared.settings import Settings
+
+Schema = dict[str, Any]
+
+#: A UUID, or the alias of something.
+_ID = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[a-z]{1,2}-[0-9a-f]{3,32})$"
+
+
+def publish(app: FastAPI, settings: Settings) -> None:
+    """Have `app` publish its description completed."""
+    describe = app.openapi
+    bounds = _bounds(settings)
+
+    def completed() -> Schema:
+        if app.openapi_schema is None:
+            document = describe()
+            _complete_fields(document, bounds)
+            _complete_rules(document["components"]["schemas"])
+        return app.openapi_schema or {}
+
+    app.openapi = completed  # type: ignore[method-assign]
+
+
+def _bounds(settings: Settings) -> dict[str, Schema]:
+    """Bounds that are settings or depend on the meaning, by the name that a field has in every request."""
+    return {
+        "additional_steps": {"minimum": 1, "maximum": settings.max_additional_steps},
+        "timeout": {"maximum": settings.max_wait_s, "default": min(DEFAULT_WAIT_S, settings.max_wait_s)},
+        "sample": {"maximum": settings.max_participants_per_run},
+        "person_ids": {"maxItems": settings.max_participants_per_run},
+        "round": {"minimum": 1},
+    }
+
+
+def _complete_fields(document: Schema, bounds: dict[str, Schema]) -> None:
+    requests = [
+        schema for name, schema in document["components"]["schemas"].items() if name.endswith(_REQUESTS)
+    ]
+    for schema in requests:
+        for name, field in schema.get("properties", {}).items():
+            value = _value(field)
+            value |= bounds.get(name, {})
+            _describe_id(name, value)
+            _describe_id(name.removesuffix("s"), value.get("items", {}))
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                _describe_id(parameter["name"], _value(parameter["schema"]))
+
+
+#: How the names of models of requests end.
+_REQUESTS = ("Request", "Options")
+
+
+def _value(field: Schema) -> Schema:
+    """What a field is when it is not null."""
+    return next((one for one in field.get("anyOf", ()) if one.get("type") != "null"), field)
+
+
+def _describe_id(name: str, value: Schema) -> None:
+    if name.endswith("_id") and value.get("type") == "string":
+        value.pop("maxLength", None)
+        value["pattern"] = _ID
+
+
+def _complete_rules(schemas: dict[str, Schema]) -> None:
+    cancel, run, success = (schemas[f"{name}Request"] for name in ("Cancel", "StudyRun", "Success"))
+    cancel["oneOf"] = [
+        _only(scope, SCOPES, never=() if scope == "ask_id" else ("round",)) for scope in SCOPES
+    ]
+    run["oneOf"] = [_only(given, ("person_ids", "sample")) for given in ("person_ids", "sample")]
+    success["anyOf"] = [_given(name) for name in success["properties"]]
+    content = schemas["IterationRequest"]["properties"]["content"]
+    installed = {name for modality in _modalities(schemas) for name in environments(modality)}
+    content |= {
+        "required": ["environment"],
+        "properties": {
+            "environment": {
+                "type": "string",
+                "enum": sorted(installed),
+                "description": "One that fits the study's modality.",
+            },
+            "url": {
+                "type": "string",
+                "pattern": "^https?://[^/ ]+",
+                "description": "Of web: where everybody starts.",
+            },
+        },
+    }
+    schemas["IterationRequest"]["properties"]["mind"]["enum"] = sorted(minds())
+
+
+def _modalities(schemas: dict[str, Schema]) -> list[str]:
+    modalities: list[str] = schemas["StudyRequest"]["properties"]["modality"]["enum"]
+    return modalities
+
+
+def _given(name: str) -> Schema:
+    """This field is given, and not null."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+def _only(name: str, of: tuple[str, ...], never: tuple[str, ...] = ()) -> Schema:
+    """This field is given, and the others are not, or null."""
+    given = _given(name)
+    given["properties"] |= {other: {"type": "null"} for other in (*of, *never) if other != name}
+    return given

@@ -1,0 +1,113 @@
+"""Schemathesis on the whole published description: `make schemathesis`, or `python -m tests.fuzz [OPTIONS]`.
+
+It starts an API server on a store of its own, with something of everything in it, and has `st run` send
+requests that fit the description and requests that do not. Options are those of `st run`; `--max-examples`
+counts per operation.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from uuid import UUID
+
+from api.app import create_app
+from deploy.broker import BrokerServer
+from deploy.migrate import migrate
+from shared.domain.lifecycle import Status
+from shared.settings import Settings
+from shared.store import people
+from shared.store.engine import Store
+from tests.contract.byhand import walk, walk_to_end
+from tests.factories import make_ask, make_participants, make_study, make_workspace
+from tests.servers import serve_in_thread
+
+CONFIG = """
+[dictionaries]
+studies.values = {studies}
+iterations.values = {iterations}
+asks.values = {asks}
+people.values = {people}
+participants.values = {participants}
+few.values = [1, 2, 3]
+
+# Most requests name something that is there; the others meet a 404.
+[parameters]
+"path.study_id" = {{ dictionary = "studies", probability = 0.9 }}
+"path.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
+"path.person_id" = {{ dictionary = "people", probability = 0.9 }}
+"path.participant_id" = {{ dictionary = "participants", probability = 0.9 }}
+"query.study_id" = {{ dictionary = "studies", probability = 0.9 }}
+"query.iteration_id" = {{ dictionary = "iterations", probability = 0.9 }}
+"query.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
+"query.participant_id" = {{ dictionary = "participants", probability = 0.9 }}
+"body.study_id" = {{ dictionary = "studies", probability = 0.9 }}
+"body.iteration_id" = {{ dictionary = "iterations", probability = 0.9 }}
+"body.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
+"body.participant_id" = {{ dictionary = "participants", probability = 0.9 }}
+"body.participant_ids[*]" = {{ dictionary = "participants", probability = 0.9 }}
+"body.person_ids[*]" = {{ dictionary = "people", probability = 0.9 }}
+"body.sample" = {{ dictionary = "few", probability = 0.9 }}
+# Ten thousand people at a time are another test's.
+"body.generate" = {{ dictionary = "few", probability = 0.9 }}
+
+[checks.positive_data_acceptance]
+# What fits the description may still name what is not there, or contradict what is.
+expected-statuses = ["2xx", 404, 409, 422]
+"""
+
+
+def main(options: list[str]) -> int:
+    """The exit code of `st run`."""
+    with tempfile.TemporaryDirectory(prefix="understudy-fuzz-") as name, BrokerServer(Path(name)) as broker:
+        folder = Path(name)
+        # A wait is never long here: nobody runs what is dispatched.
+        settings = Settings(
+            data_dir=folder, broker_url=broker.url, max_wait_s=0.05, max_participants_per_run=10
+        )
+        migrate(settings)
+        store = Store(settings.store_url)
+        secret = furnish(store, folder / "schemathesis.toml")
+        try:
+            with serve_in_thread(create_app(settings)) as url:
+                command = [str(Path(sys.executable).with_name("st")), "--config-file", "schemathesis.toml"]
+                command += ["run", f"{url}/openapi.json", "--checks", "all", "--no-color"]
+                command += ["--header", f"Authorization: Bearer {secret}", *options]
+                return subprocess.run(command, cwd=folder, check=False).returncode
+        finally:
+            store.dispose()
+
+
+def furnish(store: Store, config: Path) -> str:
+    """Make a workspace with something of everything, and write down what is in it; its token."""
+    made = make_workspace(store)
+    workspace_id = made.workspace_id
+    study, iterations = make_study(store, workspace_id, iterations=2)
+    ask, rounds = make_ask(store, workspace_id)
+    participants: list[UUID] = []
+    for status in ("completed", "failed", "cancelled", "running", "pending"):
+        some = make_participants(store, workspace_id, study, iterations[0], 3)
+        participants += some
+        for id_ in some:
+            if status == "running":
+                walk(store, id_, 1)
+            elif status != "pending":
+                walk_to_end(store, id_, 2, status)
+    participants += make_participants(store, workspace_id, study, iterations[1], status=Status.DRAFT)
+    participants += [id_ for ids in rounds for id_ in ids]
+    with store.read() as connection:
+        everyone = people.sample_people(connection, workspace_id, 4, 0)
+    config.write_text(
+        CONFIG.format(
+            studies=[str(study)],
+            iterations=[str(id_) for id_ in iterations],
+            asks=[str(ask)],
+            people=[str(id_) for id_ in everyone],
+            participants=[str(id_) for id_ in participants],
+        )
+    )
+    return made.secret
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
