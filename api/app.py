@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
-from api.rest import docs, health, objects, simulations
+from api.rest import asks, docs, health, objects, simulations
 from api.rest.errors import install_error_handlers
 from api.rest.gate import Gate
 from api.rest.inputs import check_query
@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router, responses={503: errors[503]})
     # The gate checks the token; this tells readers of the API docs that there is one.
     checks = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
-    for router in (objects.router, simulations.router, docs.router):
+    for router in (objects.router, asks.router, simulations.router, docs.router):
         app.include_router(router, prefix="/v1", responses=errors, dependencies=checks)
     app.add_middleware(Gate, service=service)
     publish(app, settings)

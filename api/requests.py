@@ -5,10 +5,11 @@ Bounds that are settings are checked by the service; what is here never changes.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared.domain.extension import DEFAULT_ADDITIONAL_STEPS
 from shared.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH
+from shared.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
 
 DEFAULT_WAIT_S = 600.0
 MAX_INTERACTIONS = 1_000
@@ -97,6 +98,65 @@ class StudyRunRequest(Request):
         if (self.person_ids is None) == (self.sample is None):
             raise ValueError("give exactly one of person_ids and sample")
         return self
+
+
+# -- asks --------------------------------------------------------------------------------------------------
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a variant is a text, not only blanks")
+    return text
+
+
+Variant = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_VARIANT_LENGTH, json_schema_extra={"pattern": r"\S"}),
+    AfterValidator(_not_blank),
+]
+Variants = Annotated[
+    list[Variant],
+    Field(min_length=1, max_length=MAX_VARIANTS, description="Texts; in answers they are A, B, C…"),
+]
+
+
+class AskRunRequest(Request):
+    """A new ask and its first round."""
+
+    question: Text = Field(examples=["Which headline would make you read on?"])
+    variants: Variants
+    person_ids: Annotated[list[Id], Field(min_length=1)] | None = None
+    sample: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="So many different people of the workspace, chosen by `seed`."
+    )
+    max_interactions: Steps | None = Field(
+        default=None, description="Of each round. Default: enough to read all variants and to answer."
+    )
+    mind: Name = "heuristic"
+    step_timeout: Annotated[float, Field(gt=0, le=MAX_STEP_TIMEOUT_S)] = 60
+    run_timeout: Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S)] = 3600
+    seed: Seed | None = None
+    wait: bool = False
+    timeout: Timeout = DEFAULT_WAIT_S
+
+    @model_validator(mode="after")
+    def _says_who(self) -> Self:
+        if (self.person_ids is None) == (self.sample is None):
+            raise ValueError("give exactly one of person_ids and sample")
+        return self
+
+
+class AskRoundRequest(Request):
+    """The next round of an ask, with the people of its first."""
+
+    question: Text | None = Field(default=None, description="Default: that of the round before.")
+    variants: Variants | None = Field(default=None, description="Default: those of the round before.")
+    seed: Seed | None = Field(
+        default=None,
+        description="Default: everybody keeps the chance of round 1, so that only what is asked differs.",
+    )
+    wait: bool = False
+    timeout: Timeout = DEFAULT_WAIT_S
 
 
 # -- people ------------------------------------------------------------------------------------------------

@@ -105,6 +105,10 @@ def make_ask(
                 workspace_id=workspace_id,
                 alias=alias,
                 question="Which one?",
+                round_count=rounds,
+                mind="heuristic",
+                step_timeout_s=60,
+                run_timeout_s=3600,
                 created_at=store_clock(),
             )
         )
@@ -113,7 +117,11 @@ def make_ask(
         for number in range(1, rounds + 1):
             connection.execute(
                 insert(Tables.round).values(
-                    ask_id=ask_id, number=number, variants=[], created_at=store_clock()
+                    ask_id=ask_id,
+                    number=number,
+                    question="Which one?",
+                    variants=["This one.", "That one."],
+                    created_at=store_clock(),
                 )
             )
             made = dispatch.insert_participants(

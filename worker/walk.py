@@ -23,6 +23,7 @@ from shared.domain.text import clean
 from shared.plugins import environments, minds
 from shared.store.engine import AnyRow
 from shared.store.lifecycle import Step
+from shared.store.lineage import Surroundings
 from worker.environments import Environment
 from worker.minds import Mind
 
@@ -39,7 +40,7 @@ class Claimed(NamedTuple):
     """What a claim yields: all that a walk needs, read in the claim's transaction."""
 
     row: AnyRow
-    surroundings: AnyRow
+    surroundings: Surroundings
     #: The state to go on from; None: from the start.
     state: Mapping[str, Any] | None
     #: The latest interactions over the lineage, oldest first.
@@ -51,8 +52,6 @@ class Walk:
 
     def __init__(self, claimed: Claimed, *, allow_private_hosts: bool) -> None:
         row, around = claimed.row, claimed.surroundings
-        if around.content is None:
-            raise LookupError("This participant has no environment to act in.")
         self._person = Person(
             name=around.name,
             age=around.age,
@@ -92,6 +91,7 @@ class Walk:
         if not last:
             await self._environment.act(decision.action)
         now_seen = _checked(self._environment.observe(), Observation)
+        last = last or now_seen.over
         done = succeeded(self._assignment.success, now_seen)
         outcome = Outcome.SUCCEEDED if done else _LAST_ACTIONS.get(decision.action.kind)
         ends = done or last or self.remaining == 1

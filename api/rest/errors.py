@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 #: These answer a RunStudyResponse whatever happens. Source: contract section 5.
 _RUN_RESPONSE = re.compile(
-    r"/v1/(studies/[^/]+/run|simulations/extend|participants/[^/]+/extend|simulations/wait)"
+    r"[A-Z]+ /v1/(studies/[^/]+/run|simulations/extend|participants/[^/]+/extend|simulations/wait)"
+    r"|[A-Z]+ /v1/asks/[^/]+/rounds|POST /v1/asks"
 )
 _MAX_PROBLEMS = 5
 #: nginx's number for an answer that nobody waits for.
@@ -35,7 +36,7 @@ class ClientGone(Exception):
 
 def error_response(request: Request, error: UnderstudyError, http_status: int | None = None) -> JSONResponse:
     """The body of `error` in the form this path answers in."""
-    if _RUN_RESPONSE.fullmatch(request.scope["path"]):
+    if _RUN_RESPONSE.fullmatch(f"{request.method} {request.scope['path']}"):
         body: Any = failure(error).model_dump(mode="json")
     else:
         body = ErrorBody(

@@ -62,6 +62,11 @@ IdInQuery = Annotated[str | None, Query(max_length=MAX_ID_LENGTH, description="U
 Limit = Annotated[int, BeforeValidator(_whole_number), Query(ge=1, le=MAX_PAGE)]
 LimitIfAny = Annotated[int | None, BeforeValidator(_whole_number), Query(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
+Round = Annotated[
+    int | None,
+    BeforeValidator(_whole_number),
+    Query(alias="round", ge=1, description="Counts from 1; only with ask_id."),
+]
 Flag = Annotated[bool, BeforeValidator(_flag), Query()]
 IdempotencyKey = Annotated[
     str | None,

@@ -17,6 +17,7 @@ from api.rest.inputs import (
     IdInQuery,
     Limit,
     LimitIfAny,
+    Round,
     TheService,
     View,
     Workspace,
@@ -103,17 +104,19 @@ def participant_list(
     study_id: IdInQuery = None,
     iteration_id: IdInQuery = None,
     ask_id: IdInQuery = None,
+    round_number: Round = None,
     status: Status | None = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
 ) -> envelopes.Page[envelopes.Participant]:
-    """Participants in order of creation, of one study, iteration or ask, or of the workspace."""
+    """Participants in order of creation: of a study, iteration, ask or its round, or of the workspace."""
     return participants.list_participants(
         service,
         workspace,
         study_id=study_id,
         iteration_id=iteration_id,
         ask_id=ask_id,
+        round_number=round_number,
         status=status,
         cursor=cursor,
         limit=limit,

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from api.service import Service
+from api.service.participants import check_round
 from shared import faults
 from shared.domain.cancellation import ALREADY_TERMINAL, CancelPlan, GivenScope, Skip, plan_cancellation
-from shared.domain.errors import NotFound, ServiceUnavailable, UnderstudyError
+from shared.domain.errors import ServiceUnavailable, UnderstudyError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.envelopes import CancelEnvelope, CancelledItem, CancelSummary, SkippedItem
@@ -63,9 +64,7 @@ def cancel(service: Service, workspace_id: UUID, given: GivenScope) -> CancelEnv
 def _find_scope(connection: Connection, workspace_id: UUID, given: GivenScope) -> Scope:
     row = find(connection, workspace_id, _KINDS[given.parameter], given.ref, given.parameter)
     if given.round is not None:
-        rounds = participants.round_count(connection, row.id)
-        if given.round > rounds:
-            raise NotFound(f"There is no round {given.round}: {row.alias} has {rounds}.")
+        check_round(connection, row, given.round)
     return Scope(**{given.parameter: row.id}, round=given.round)
 
 

@@ -1,4 +1,5 @@
 """study_run, simulation_extend and the dispatch of simulation_wait: what makes participants run.
+ask_run and ask_round, in asks.py, dispatch by the same means.
 
 Each commits first and publishes behind the answer: what is answered is dispatched, whatever the broker does.
 """
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from api.requests import ExtendOptions, Request, StudyRunRequest
+from api.requests import AskRunRequest, ExtendOptions, Request, StudyRunRequest
 from api.service import Service
 from shared import faults
 from shared.domain.errors import NotFound, ServiceUnavailable, ValidationError
@@ -54,7 +55,7 @@ def run_study(
         iteration = studies.iteration_to_run(connection, workspace_id, study.id, request.iteration_id)
         if iteration is None:
             raise _no_iteration(study.alias, request.iteration_id)
-        person_ids = _people(service, connection, workspace_id, request, seed)
+        person_ids = chosen_people(service, connection, workspace_id, request, seed)
         max_interactions = request.max_interactions or iteration.max_interactions or DEFAULT_MAX_INTERACTIONS
         aliases = dispatch.insert_participants(
             connection,
@@ -73,10 +74,10 @@ def run_study(
             max_interactions=max_interactions,
         )
 
-    return _dispatch_once(service, workspace_id, create, once, "run.commit")
+    return dispatch_once(service, workspace_id, create, once, "run.commit")
 
 
-def _dispatch_once(
+def dispatch_once(
     service: Service,
     workspace_id: UUID,
     create: Callable[[Connection], Dispatch],
@@ -138,9 +139,14 @@ def _no_iteration(study_alias: str, iteration_ref: str | None) -> NotFound | Val
     return NotFound(f"There is no iteration {iteration_ref} in study {study_alias}.")
 
 
-def _people(
-    service: Service, connection: Connection, workspace_id: UUID, request: StudyRunRequest, seed: int
+def chosen_people(
+    service: Service,
+    connection: Connection,
+    workspace_id: UUID,
+    request: StudyRunRequest | AskRunRequest,
+    seed: int,
 ) -> list[UUID]:
+    """Who is to take part, each once. Raises ValidationError, NotFound."""
     refs = request.person_ids
     count = len(refs) if refs is not None else request.sample or 0
     most = service.settings.max_participants_per_run
@@ -185,7 +191,7 @@ def extend(
             max_interactions=child.max_interactions,
         )
 
-    return _dispatch_once(service, workspace_id, create, once, "extend.commit")
+    return dispatch_once(service, workspace_id, create, once, "extend.commit")
 
 
 def find_dispatched(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:

@@ -8,10 +8,11 @@ from uuid import UUID
 from api.requests import DEFAULT_STEP_TIMEOUT_S
 from api.service import Service
 from shared import envelopes
-from shared.domain.errors import ValidationError
+from shared.domain.errors import NotFound, ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.domain.stuck import Patience, Standing, why_stuck
+from shared.domain.text import spelled
 from shared.store import Connection, leases, lineage, participants
 from shared.store.aliases import find
 from shared.store.engine import AnyRow, store_time
@@ -35,25 +36,37 @@ def list_participants(
     study_id: str | None,
     iteration_id: str | None,
     ask_id: str | None,
+    round_number: int | None,
     status: Status | None,
     cursor: str | None,
     limit: int,
 ) -> envelopes.Page[envelopes.Participant]:
-    """A page of participants, in order of creation: of one study, iteration or ask, or of all."""
+    """A page of participants, in order of creation: of a study, iteration, ask or its round, or of all."""
     refs = {"study_id": study_id, "iteration_id": iteration_id, "ask_id": ask_id}
     given = {name: ref for name, ref in refs.items() if ref is not None}
     if len(given) > 1:
         raise ValidationError(f"Give at most one of {', '.join(refs)}; {' and '.join(given)} were given.")
+    if round_number is not None and ask_id is None:
+        raise ValidationError("round goes with ask_id only.")
     with service.store.read() as connection:
         found = {
-            name: find(connection, workspace_id, SCOPE_KINDS[name], ref, name).id
-            for name, ref in given.items()
+            name: find(connection, workspace_id, SCOPE_KINDS[name], ref, name) for name, ref in given.items()
         }
+        if round_number is not None:
+            check_round(connection, found["ask_id"], round_number)
+        scope = Scope(**{name: row.id for name, row in found.items()}, round=round_number)
         rows, following = participants.page_of_participants(
-            connection, workspace_id, Scope(**found), status=status, cursor=cursor, limit=limit
+            connection, workspace_id, scope, status=status, cursor=cursor, limit=limit
         )
         around = look_around(service, connection)
     return envelopes.Page(items=[describe(row, around) for row in rows], next_cursor=following)
+
+
+def check_round(connection: Connection, ask: AnyRow, number: int) -> None:
+    """Raises NotFound, naming how many rounds there are, unless the ask has this one."""
+    rounds = participants.round_count(connection, ask.id)
+    if number > rounds:
+        raise NotFound(f"There is no round {number}: {ask.alias} has {rounds}.")
 
 
 def get_interactions(
@@ -73,17 +86,16 @@ def get_transcript(service: Service, workspace_id: UUID, ref: str) -> envelopes.
     """The whole run in words, over the lineage. Raises NotFound."""
     with service.store.read() as connection:
         row = _find(connection, workspace_id, ref)
-        assignment = lineage.load_run(connection, row.id).assignment
-        task = None if assignment is None else assignment["task"]
+        task = lineage.load_run(connection, row.id).assignment["task"]
         return envelopes.Transcript(items=transcript_of(connection, row, task))
 
 
-def transcript_of(connection: Connection, row: AnyRow, task: str | None) -> list[envelopes.TranscriptItem]:
+def transcript_of(connection: Connection, row: AnyRow, task: str) -> list[envelopes.TranscriptItem]:
     """A participant's run in words: what it was asked to do, then its journey over the lineage."""
     given = lineage.instructions(connection, row.id)
     rows = lineage.interactions(connection, row.id, limit=row.interaction_count)
-    asked = [] if task is None else [envelopes.TranscriptItem(role="system", content=task)]
-    return [*asked, *_entries(rows, given)]
+    asked = envelopes.TranscriptItem(role="system", content=task)
+    return [asked, *_entries(rows, given)]
 
 
 def _entries(rows: Sequence[AnyRow], given: list[tuple[int, str]]) -> Iterator[envelopes.TranscriptItem]:
@@ -106,7 +118,9 @@ def _seen(observation: dict[str, Any]) -> str:
 
 
 def _done(action: dict[str, Any]) -> str:
-    words = (action["kind"].replace("_", " "), action.get("target"), action.get("value"))
+    value = action.get("value")
+    said = "" if value is None else spelled(value)
+    words = (action["kind"].replace("_", " "), action.get("target"), said)
     return " · ".join(word for word in words if word)
 
 

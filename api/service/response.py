@@ -2,10 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from api.requests import DEFAULT_WAIT_S, ExtendOptions, StudyRunRequest, WaitRequest
+from api.requests import (
+    DEFAULT_WAIT_S,
+    AskRoundRequest,
+    AskRunRequest,
+    ExtendOptions,
+    StudyRunRequest,
+    WaitRequest,
+)
 from api.service import Service
 from shared.domain.errors import ERROR_RULES, ServiceUnavailable, UnderstudyError, ValidationError
 from shared.domain.lifecycle import TERMINAL
@@ -25,7 +32,11 @@ MAX_IDS_TO_WAIT_FOR = 100
 POLL_AFTER_S = 5
 
 
-def timeout_of(service: Service, request: StudyRunRequest | ExtendOptions | WaitRequest) -> float:
+#: What can be waited for.
+Waiting: TypeAlias = StudyRunRequest | AskRunRequest | AskRoundRequest | ExtendOptions | WaitRequest
+
+
+def timeout_of(service: Service, request: Waiting) -> float:
     """How long to wait: as asked, by default as long as this server does. Raises ValidationError."""
     most = service.settings.max_wait_s
     if request.timeout <= most:

@@ -14,6 +14,7 @@ from shared import envelopes, faults
 from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
+from shared.domain.variants import check_variants
 from shared.plugins import environments, minds
 from shared.store import Connection, lineage, participants, studies
 from shared.store.aliases import find
@@ -80,6 +81,8 @@ def check_iteration(modality: str, request: IterationRequest) -> None:
         )
     if environment == "web":
         _check_web(content)
+    if environment == "text":
+        _check_text(content)
     if request.mind not in minds():
         raise ValidationError(f"There is no mind {request.mind!r}; there is {', '.join(sorted(minds()))}.")
 
@@ -95,6 +98,14 @@ def _check_web(content: dict[str, Any]) -> None:
             f"content.url must be an http or https address of at most {MAX_URL_LENGTH:,} characters, "
             "like https://shop.example/."
         )
+
+
+def _check_text(content: dict[str, Any]) -> None:
+    if unknown := sorted(set(content) - {"environment", "variants"}):
+        raise ValidationError(
+            f"content of a text environment has environment and variants, not {_shown(unknown[0])}."
+        )
+    check_variants(content.get("variants"), "content.variants")
 
 
 def _shown(given: object) -> str:

@@ -68,18 +68,28 @@ class Observation:
     status: int | None = None
     #: What went wrong on the way here, in a person's words; empty if nothing did.
     problem: str = ""
+    #: Kinds of Action that mean something here; none named: those of a web page.
+    actions: tuple[str, ...] = ()
+    #: With the last action all was done that can be done here: the run ends.
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a person does. Kinds: follow, fill, choose, check, press, back, wait, finish, give_up."""
+    """One thing a person does.
+
+    Kinds on web pages: follow, fill, choose, check, press, back, wait. In texts: read (on to the next piece),
+    follow, and answer, whose value is `{"pick": "A" or null, "ratings": {"A": 4, …}, "comment": "…"}`.
+    Anywhere: finish, give_up.
+    """
 
     kind: str
     #: Number of the element acted on; None where the kind needs none.
     element: int | None = None
     #: The element in words, for whoever reads the journey.
     target: str = ""
-    value: str | None = None
+    #: A text, or plain JSON where the kind says so.
+    value: str | Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Text that every store can hold."""
+"""Text that every store can hold, and people can read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,3 +15,18 @@ def clean(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [clean(item) for item in value]
     return value
+
+
+def spelled(value: Any) -> str:
+    """A JSON value in words: `pick: B; ratings: A 2, B 4; comment: …`. A text is itself, null is none."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_inner(item)}" for name, item in value.items())
+    return _inner(value)
+
+
+def _inner(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_inner(item)}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_inner, value))
+    return "none" if value is None else str(value)

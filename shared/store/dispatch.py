@@ -53,21 +53,26 @@ def insert_participants(
     ask_id: UUID | None = None,
     round_number: int | None = None,
     max_interactions: int,
-    seed: int,
+    seed: int | Sequence[int],
     status: Status = Status.PENDING,
 ) -> dict[UUID, str]:
-    """One participant per person, in that order; ids with their aliases. Their seeds follow from `seed`."""
+    """One participant per person, in that order; ids with their aliases.
+
+    Their seeds follow from `seed`, or are these, one for each.
+    """
     ids = [uuid4() for _ in person_ids]
     aliases = assign_aliases(connection, workspace_id, Kind.PARTICIPANT, ids)
-    seeds = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    if isinstance(seed, int):
+        chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        seed = [chance.getrandbits(31) for _ in ids]
     rows = [
         {
             "id": id_,
             "alias": aliases[id_],
             "person_id": person_id,
-            "seed": seeds.getrandbits(31),
+            "seed": own_seed,
         }
-        for id_, person_id in zip(ids, person_ids, strict=True)
+        for id_, person_id, own_seed in zip(ids, person_ids, seed, strict=True)
     ]
     same_for_all = {
         "workspace_id": workspace_id,

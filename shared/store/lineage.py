@@ -1,10 +1,10 @@
 """Reading a run over its lineage: an extended participant goes on from its source, nothing is copied."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, literal, select
+from sqlalchemy import Connection, Select, and_, func, literal, select
 
 from shared.store.engine import AnyRow
 from shared.store.paging import seal, unseal
@@ -119,9 +119,26 @@ def instructions(connection: Connection, participant_id: UUID) -> list[tuple[int
     return [(row.branched_at, row.instruction) for row in rows]
 
 
-def load_run(connection: Connection, participant_id: UUID) -> AnyRow:
-    """What a worker needs of a participant's surroundings: person, assignment, iteration."""
-    person, study, iteration = Tables.person, Tables.study, Tables.iteration
+class Surroundings(NamedTuple):
+    """What a run works with: the person, the assignment, what is acted on, and the limits."""
+
+    name: str
+    age: int
+    country: str
+    language: str
+    traits: dict[str, Any]
+    bio: str
+    assignment: dict[str, Any]
+    content: dict[str, Any]
+    mind: str
+    step_timeout_s: float
+    run_timeout_s: float
+    modality: str
+
+
+def load_run(connection: Connection, participant_id: UUID) -> Surroundings:
+    """The surroundings of a participant: from its study and iteration, or from its ask and round."""
+    person, study, iteration, ask = Tables.person, Tables.study, Tables.iteration, Tables.ask
     statement = (
         select(
             person.c.name,
@@ -131,16 +148,28 @@ def load_run(connection: Connection, participant_id: UUID) -> AnyRow:
             person.c.traits,
             person.c.bio,
             study.c.assignment,
-            iteration.c.content,
-            iteration.c.mind,
-            iteration.c.step_timeout_s,
-            iteration.c.run_timeout_s,
             study.c.modality,
+            iteration.c.content,
+            Tables.round.c.question,
+            Tables.round.c.variants,
+            func.coalesce(iteration.c.mind, ask.c.mind).label("mind"),
+            func.coalesce(iteration.c.step_timeout_s, ask.c.step_timeout_s).label("step_timeout_s"),
+            func.coalesce(iteration.c.run_timeout_s, ask.c.run_timeout_s).label("run_timeout_s"),
         )
         .select_from(_p)
         .join(person, person.c.id == _p.c.person_id)
         .outerjoin(study, study.c.id == _p.c.study_id)
         .outerjoin(iteration, iteration.c.id == _p.c.iteration_id)
+        .outerjoin(ask, ask.c.id == _p.c.ask_id)
+        .outerjoin(
+            Tables.round, and_(Tables.round.c.ask_id == _p.c.ask_id, Tables.round.c.number == _p.c.round)
+        )
         .where(_p.c.id == participant_id)
     )
-    return connection.execute(statement).one()
+    found = connection.execute(statement).one()._asdict()
+    question, variants = found.pop("question"), found.pop("variants")
+    if question is not None:
+        found["assignment"] = {"task": question}
+        found["content"] = {"environment": "text", "variants": variants}
+        found["modality"] = "text"
+    return Surroundings(**found)

@@ -127,13 +127,23 @@ class Iteration(SQLModel, table=True):
 
 
 class Ask(SQLModel, table=True):
-    """A question to an audience, in rounds."""
+    """A question to a panel of people, in rounds. Who is in it: the people of its first round."""
 
-    __table_args__ = (UniqueConstraint("workspace_id", "alias", name="uq_ask_alias"),)
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "alias", name="uq_ask_alias"),
+        Index("ix_ask_created", "workspace_id", "created_at", "id"),
+    )
     id: UUID = Field(primary_key=True)
     workspace_id: UUID = Field(foreign_key="workspace.id")
     alias: str
+    #: What its first round asked.
     question: str
+    #: Raised by the guarded update that opens a round, and by nothing else.
+    round_count: int = 0
+    max_interactions: int | None = None
+    mind: str
+    step_timeout_s: float
+    run_timeout_s: float
     created_at: datetime = _moment()
 
 
@@ -142,7 +152,8 @@ class Round(SQLModel, table=True):
 
     ask_id: UUID = Field(primary_key=True, foreign_key="ask.id")
     number: int = Field(primary_key=True)
-    variants: list[Any] = _json()
+    question: str
+    variants: list[str] = _json()
     created_at: datetime = _moment()
 
 

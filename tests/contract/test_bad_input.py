@@ -21,7 +21,7 @@ from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, walk_to_end
 from tests.contract.openapi import ERROR_KEYS, routes
-from tests.factories import make_participants, make_study
+from tests.factories import make_ask, make_participants, make_study
 
 MIB = 1024 * 1024
 WEB = {"environment": "web", "url": "https://shop.example/"}
@@ -32,12 +32,13 @@ one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 class World(NamedTuple):
-    """A study with an iteration, and two terminal participants."""
+    """A study with an iteration, two terminal participants, and an ask."""
 
     study: str
     iteration: str
     ended: str
     other: str
+    ask: str
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def world(store: Store, acme: Caller) -> World:
     ended, other = make_participants(store, acme.workspace_id, study, iteration, 2)
     for id_ in (ended, other):
         walk_to_end(store, id_, 1)
-    return World(str(study), str(iteration), str(ended), str(other))
+    ask, _ = make_ask(store, acme.workspace_id, rounds=1)
+    return World(str(study), str(iteration), str(ended), str(other), str(ask))
 
 
 #: The routes whose errors come as a RunStudyResponse.
@@ -54,11 +56,13 @@ RUN = "/v1/studies/{study_id}/run"
 EXTEND = "/v1/simulations/extend"
 EXTEND_ONE = "/v1/participants/{participant_id}/extend"
 WAIT = "/v1/simulations/wait"
-RUN_ROUTES = {RUN, EXTEND, EXTEND_ONE, WAIT}
+ASK = "/v1/asks"
+ROUND = "/v1/asks/{ask_id}/rounds"
+RUN_ROUTES = {RUN, EXTEND, EXTEND_ONE, WAIT, ASK, ROUND}
 CANCEL = "/v1/simulations/cancel"
 CANCEL_ONE = "/v1/participants/{participant_id}/cancel"
 #: These can do without a body.
-BODY_OPTIONAL = {EXTEND_ONE, CANCEL_ONE}
+BODY_OPTIONAL = {EXTEND_ONE, CANCEL_ONE, ROUND}
 
 
 def good(world: World) -> dict[str, dict[str, Any]]:
@@ -85,6 +89,19 @@ def good(world: World) -> dict[str, dict[str, Any]]:
             "wait": False,
             "timeout": 1.5,
         },
+        ASK: {
+            "question": "Which one?",
+            "variants": ["This one.", "That one."],
+            "sample": 1,
+            "max_interactions": 5,
+            "mind": "heuristic",
+            "step_timeout": 9.5,
+            "run_timeout": 9.5,
+            "seed": 1,
+            "wait": False,
+            "timeout": 1.5,
+        },
+        ROUND: {"question": "And now?", "variants": ["This one."], "seed": 1, "wait": False, "timeout": 1.5},
         CANCEL: {"participant_id": world.ended},
         CANCEL_ONE: {},
         EXTEND: {"participant_id": world.ended} | options,
@@ -94,7 +111,9 @@ def good(world: World) -> dict[str, dict[str, Any]]:
 
 
 def path_of(route: str, world: World) -> str:
-    return route.format(study_id=world.study, participant_id=world.ended, slug="concepts/overview")
+    return route.format(
+        study_id=world.study, ask_id=world.ask, participant_id=world.ended, slug="concepts/overview"
+    )
 
 
 def send(caller: Caller, world: World, route: str, body: bytes | str, **headers: str) -> httpx.Response:
@@ -194,7 +213,7 @@ OTHER_TYPES: dict[type, list[Any]] = {
 #: Null is as good as leaving these out.
 OPTIONAL = {
     *("max_interactions", "iteration_id", "seed", "success", "url_contains", "text_contains"),
-    *("questions", "iteration", "instruction"),
+    *("questions", "iteration", "instruction", "question", "variants"),
 }
 
 
@@ -219,7 +238,8 @@ def test_a_body_that_is_no_object_is_refused(refused: Refused) -> None:
 
 @one_store
 def test_text_that_is_too_long_or_empty_is_refused(refused: Refused) -> None:
-    longest = {"name": 200, "task": 4_000, "bio": 4_000, "country": 64, "instruction": 4_000, "mind": 200}
+    longest = {"name": 200, "country": 64, "mind": 200}
+    longest |= dict.fromkeys(("task", "question", "bio", "instruction"), 4_000)
     for route, body in good(refused.world).items():
         for fresh, name, part in spoiled(body):
             if isinstance(part[name], str):
@@ -277,6 +297,7 @@ def test_an_id_of_another_kind_or_shape_is_refused(refused: Refused) -> None:
             (CANCEL, {"participant_id": wrong}),
             (RUN, {"person_ids": [wrong]}),
             (RUN, {"sample": 1, "iteration_id": wrong}),
+            (ASK, {"question": "Which?", "variants": ["A"], "person_ids": [wrong]}),
         ):
             refused.send(route, json.dumps(body))
 
@@ -398,7 +419,7 @@ def test_an_id_in_a_path_may_be_any_garbage(refused: Refused) -> None:
 
 
 def _body_for(route: str) -> Any:
-    return {RUN: {"sample": 1}, "/v1/studies/{study_id}/iterations": {"content": WEB}}.get(route)
+    return {RUN: {"sample": 1}, ROUND: {}, "/v1/studies/{study_id}/iterations": {"content": WEB}}.get(route)
 
 
 @one_store
@@ -500,7 +521,7 @@ def test_without_a_token_that_is_known_everything_is_a_401(store: Store, acme: C
                 answer = stranger.request(method, path, headers=headers, json=good(world).get(route))
                 check_refusal(answer, 401, "auth_failed", (method, route, value and value[:50]))
                 assert answer.headers["WWW-Authenticate"] == "Bearer"
-                assert ("ok" in answer.json()) == (route in RUN_ROUTES)
+                assert ("ok" in answer.json()) == (method == "POST" and route in RUN_ROUTES)
         # Before anything else is told: what exists, how much may be sent, what is JSON.
         for path, body in (("/v1/nope", b""), ("/v1/people", b"{"), (CANCEL, b" " * 2 * MIB)):
             check_refusal(stranger.post(path, content=body), 401, "auth_failed", path)

@@ -27,7 +27,7 @@ from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, counts, walk_to_end
 from tests.contract.openapi import check_answer, routes
-from tests.factories import make_participants, make_study
+from tests.factories import make_ask, make_participants, make_study
 from tests.servers import serve_in_thread, wait_until
 
 #: How long SQLite waits for a lock here.
@@ -125,7 +125,13 @@ def world(store: Store, acme: Caller) -> dict[str, str]:
     ended, _ = make_participants(store, acme.workspace_id, study, iteration, 2)
     walk_to_end(store, ended, 2)
     person = acme.get("/v1/people").json()["items"][0]["id"]
-    return {"study_id": str(study), "participant_id": str(ended), "person_id": person}
+    ask, _ = make_ask(store, acme.workspace_id)
+    return {
+        "study_id": str(study),
+        "participant_id": str(ended),
+        "person_id": person,
+        "ask_id": str(ask),
+    }
 
 
 def requests(api: str, world: dict[str, str]) -> list[tuple[str, str, Any]]:
@@ -136,6 +142,8 @@ def requests(api: str, world: dict[str, str]) -> list[tuple[str, str, Any]]:
         "/v1/studies/{study_id}/iterations": {"content": {"environment": "scripted"}},
         "/v1/studies/{study_id}/run": {"sample": 2},
         "/v1/people": {"generate": 2},
+        "/v1/asks": {"question": "Which?", "variants": ["This.", "That."], "sample": 2},
+        "/v1/asks/{ask_id}/rounds": None,
         "/v1/participants/{participant_id}/cancel": None,
         "/v1/participants/{participant_id}/extend": None,
         "/v1/simulations/cancel": {"study_id": world["study_id"]},

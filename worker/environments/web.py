@@ -87,17 +87,18 @@ class WebEnvironment:
         await self._visitor.close()
 
     async def _do(self, action: Action) -> None:
+        value = action.value if isinstance(action.value, str) else None
         match action.kind:
             case "follow":
                 await self._follow(self._forms.control(action.element, "link").href)
             case "fill":
-                self._forms.fill(action.element, action.value)
+                self._forms.fill(action.element, value)
             case "choose":
-                select = self._forms.choose(action.element, action.value)
+                select = self._forms.choose(action.element, value)
                 if select.sends_form:
                     await self._go(self._forms.sent_by(select))
             case "check":
-                self._forms.check(action.element, action.value)
+                self._forms.check(action.element, value)
             case "press":
                 await self._go(self._forms.press(action.element))
             case "back":

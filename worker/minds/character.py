@@ -17,10 +17,10 @@ class Character:
 
     def __init__(self, person: Person, seed: int) -> None:
         traits = person.traits
-        self.patience = _leaning(traits, "patience")
-        self.curiosity = _leaning(traits, "curiosity")
-        self.thoroughness = _leaning(traits, "thoroughness")
-        self.tech_savviness = _leaning(traits, "tech_savviness")
+        self.patience = leaning(traits, "patience")
+        self.curiosity = leaning(traits, "curiosity")
+        self.thoroughness = leaning(traits, "thoroughness")
+        self.tech_savviness = leaning(traits, "tech_savviness")
         who = f"{person.name}|{person.age}|{seed}".encode("utf-8", "replace")
         self._key = hashlib.blake2b(who, digest_size=32).digest()
 
@@ -51,7 +51,8 @@ class Character:
         return chance
 
 
-def _leaning(traits: Json, name: str) -> float:
+def leaning(traits: Json, name: str) -> float:
+    """How far somebody leans that way, from 0 to 1; 0.5 where nothing usable is said."""
     value: Any = traits.get(name) if isinstance(traits, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return 0.5

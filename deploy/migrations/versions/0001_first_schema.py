@@ -32,6 +32,11 @@ def upgrade() -> None:
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
         sa.Column("alias", sa.String(), nullable=False),
         sa.Column("question", sa.String(), nullable=False),
+        sa.Column("round_count", sa.Integer(), nullable=False),
+        sa.Column("max_interactions", sa.Integer(), nullable=True),
+        sa.Column("mind", sa.String(), nullable=False),
+        sa.Column("step_timeout_s", sa.Float(), nullable=False),
+        sa.Column("run_timeout_s", sa.Float(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["workspace_id"],
@@ -40,6 +45,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("workspace_id", "alias", name="uq_ask_alias"),
     )
+    op.create_index("ix_ask_created", "ask", ["workspace_id", "created_at", "id"], unique=False)
     op.create_table(
         "idempotency",
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
@@ -138,6 +144,7 @@ def upgrade() -> None:
         "round",
         sa.Column("ask_id", sa.Uuid(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("question", sa.String(), nullable=False),
         sa.Column("variants", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -328,6 +335,7 @@ def downgrade() -> None:
     op.drop_table("person")
     op.drop_index("ix_idempotency_created", table_name="idempotency")
     op.drop_table("idempotency")
+    op.drop_index("ix_ask_created", table_name="ask")
     op.drop_table("ask")
     op.drop_table("workspace")
     op.drop_index(op.f("ix_lease_expires_at"), table_name="lease")

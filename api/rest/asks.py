@@ -1,0 +1,70 @@
+"""Asks over REST."""
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+
+from api.requests import DEFAULT_PAGE, AskRoundRequest, AskRunRequest
+from api.rest.inputs import (
+    Cursor,
+    IdempotencyKey,
+    IdInPath,
+    Limit,
+    TheService,
+    View,
+    Workspace,
+)
+from api.rest.simulations import DISPATCH_ANSWERS, TheCaller
+from api.service import ask_results
+from api.service.asks import run_ask, run_round
+from api.service.response import timeout_of
+from shared.ask_envelopes import Ask, AskFull, AskPerParticipant, AskSummary
+from shared.envelopes import Page, RunStudyResponse
+
+router = APIRouter(tags=["asks"])
+
+
+@router.post("/asks", status_code=202, summary="ask_run", responses=DISPATCH_ANSWERS)
+async def ask_run(body: AskRunRequest, caller: TheCaller, key: IdempotencyKey = None) -> RunStudyResponse:
+    """Ask people which of some texts they pick: makes the ask, and dispatches its first round."""
+    timeout_s = timeout_of(caller.service, body)
+    once = caller.once(key, body)
+    dispatch = await run_in_threadpool(run_ask, caller.service, caller.workspace_id, body, once)
+    return await caller.answered(dispatch, timeout_s, wait=body.wait)
+
+
+@router.post("/asks/{ask_id}/rounds", status_code=202, summary="ask_round", responses=DISPATCH_ANSWERS)
+async def ask_round(
+    ask_id: IdInPath, caller: TheCaller, body: AskRoundRequest | None = None, key: IdempotencyKey = None
+) -> RunStudyResponse:
+    """Ask the same people once more, with other texts or another question: at most five rounds in all."""
+    request = body or AskRoundRequest()
+    timeout_s = timeout_of(caller.service, request)
+    once = caller.once(key, request)
+    dispatch = await run_in_threadpool(run_round, caller.service, caller.workspace_id, ask_id, request, once)
+    return await caller.answered(dispatch, timeout_s, wait=request.wait)
+
+
+@router.get("/asks", summary="ask_get (list)")
+def ask_list(
+    service: TheService, workspace: Workspace, cursor: Cursor = None, limit: Limit = DEFAULT_PAGE
+) -> Page[Ask]:
+    """Asks in order of creation."""
+    return ask_results.list_asks(service, workspace, cursor, limit)
+
+
+@router.get("/asks/{ask_id}", summary="ask_get")
+def ask_get(
+    ask_id: IdInPath,
+    service: TheService,
+    workspace: Workspace,
+    view: View = "summary",
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_PAGE,
+) -> AskFull | AskPerParticipant | AskSummary:
+    """What came of an ask: `summary` by round, and what changed between rounds; `per_participant` with a page
+    of people and their answers (which `limit` and `cursor` are for); `full` with the whole texts too."""
+    if view == "full":
+        return ask_results.get_full(service, workspace, ask_id, cursor, limit)
+    if view == "per_participant":
+        return ask_results.get_per_participant(service, workspace, ask_id, cursor, limit)
+    return ask_results.get_summary(service, workspace, ask_id)

@@ -1,0 +1,261 @@
+"""ask_get: what came of an ask, by round, by person, and from round to round. Source: contract section 6.
+
+Figures are counted in one pass over one row per person and round; what is answered stays bounded however many
+people there are: they come in pages.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from api.service import Service
+from shared.ask_envelopes import (
+    Answer,
+    Ask,
+    AskFull,
+    AskPerParticipant,
+    AskSummary,
+    Errored,
+    PersonAnswers,
+    PickChange,
+    PickMove,
+    RoundChange,
+    RoundResult,
+    VariantChange,
+    VariantResult,
+)
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import TERMINAL, Status
+from shared.domain.variants import RATINGS, labels
+from shared.envelopes import Page
+from shared.store import Connection, asks
+from shared.store.aliases import find
+from shared.store.asks import Standing
+from shared.store.engine import AnyRow
+
+#: Characters of a variant that a summary shows.
+_SHOWN = 100
+#: People who errored that a summary names, by round.
+_MOST_ERRORED = 20
+
+
+def list_asks(service: Service, workspace_id: UUID, cursor: str | None, limit: int) -> Page[Ask]:
+    """A page of asks, in order of creation."""
+    with service.store.read() as connection:
+        rows, following = asks.page_of_asks(connection, workspace_id, cursor, limit)
+    return Page(items=[Ask.model_validate(row, from_attributes=True) for row in rows], next_cursor=following)
+
+
+def get_summary(service: Service, workspace_id: UUID, ref: str) -> AskSummary:
+    """view=summary: figures by round, and what changed between rounds. Raises NotFound."""
+    with service.store.read() as connection:
+        return _summary(connection, find(connection, workspace_id, Kind.ASK, ref, "ask_id"))
+
+
+def get_per_participant(
+    service: Service, workspace_id: UUID, ref: str, cursor: str | None, limit: int
+) -> AskPerParticipant:
+    """view=per_participant: the summary, and a page of people with their answers. Raises NotFound."""
+    with service.store.read() as connection:
+        ask = find(connection, workspace_id, Kind.ASK, ref, "ask_id")
+        summary = _summary(connection, ask)
+        return AskPerParticipant(**dict(summary), people=_people(connection, ask, cursor, limit))
+
+
+def get_full(service: Service, workspace_id: UUID, ref: str, cursor: str | None, limit: int) -> AskFull:
+    """view=full: besides, the whole texts and the settings. Raises NotFound."""
+    with service.store.read() as connection:
+        ask = find(connection, workspace_id, Kind.ASK, ref, "ask_id")
+        summary = _summary(connection, ask, whole_texts=True)
+        return AskFull(
+            **dict(summary),
+            people=_people(connection, ask, cursor, limit),
+            mind=ask.mind,
+            max_interactions=ask.max_interactions,
+            step_timeout=ask.step_timeout_s,
+            run_timeout=ask.run_timeout_s,
+        )
+
+
+# -- figures -----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Tally:
+    """A round, counted."""
+
+    row: AnyRow
+    people: int = 0
+    answered: int = 0
+    open: int = 0
+    picks: Counter[str | None] = field(default_factory=Counter)
+    rating_sums: Counter[str] = field(default_factory=Counter)
+    rating_counts: Counter[str] = field(default_factory=Counter)
+    errored: list[Errored] = field(default_factory=list)
+    errored_count: int = 0
+    #: Person -> pick, of those who answered.
+    picked: dict[UUID, str | None] = field(default_factory=dict)
+
+    def count(self, one: Standing) -> None:
+        self.people += 1
+        if one.answered:
+            choice = _choice(one, labels(self.row.variants))
+            self.answered += 1
+            self.picks[choice.pick] += 1
+            self.picked[one.person_id] = choice.pick
+            self.rating_sums.update(choice.ratings)
+            self.rating_counts.update(choice.ratings.keys())
+        elif one.status == Status.FAILED:
+            self.errored_count += 1
+            if len(self.errored) < _MOST_ERRORED:
+                self.errored.append(Errored.model_validate(one, from_attributes=True))
+
+    def mean_rating(self, label: str) -> float | None:
+        count = self.rating_counts[label]
+        return round(self.rating_sums[label] / count, 2) if count else None
+
+
+class _Choice(NamedTuple):
+    pick: str | None
+    ratings: dict[str, int]
+
+
+def _choice(one: Standing, known: Sequence[str]) -> _Choice:
+    """What was answered, as far as it is an answer: an environment of somebody else's may store anything."""
+    given: Any = one.ratings if isinstance(one.ratings, dict) else {}
+    ratings = {label: given[label] for label in known if _is_rating(given.get(label))}
+    return _Choice(one.pick if one.pick in known else None, ratings)
+
+
+def _is_rating(value: Any) -> bool:
+    return type(value) is int and value in RATINGS
+
+
+def _summary(connection: Connection, ask: AnyRow, *, whole_texts: bool = False) -> AskSummary:
+    tallies = {row.number: _Tally(row) for row in asks.rounds_of(connection, ask.id)}
+    statuses = asks.status_counts(connection, ask.id)
+    for one in asks.standings(connection, ask.id):
+        tallies[one.round].count(one)
+    rounds = [_round(tally, statuses[number], whole_texts=whole_texts) for number, tally in tallies.items()]
+    return AskSummary(
+        ask_id=ask.id,
+        alias=ask.alias,
+        question=ask.question,
+        round_count=ask.round_count,
+        created_at=ask.created_at,
+        rounds=rounds,
+        changes=[_change(before, after) for before, after in pairwise(tallies.values())],
+        partial=any(one.partial for one in rounds),
+    )
+
+
+def _round(tally: _Tally, statuses: dict[str, int], *, whole_texts: bool) -> RoundResult:
+    named = labels(tally.row.variants)
+    most = max((tally.picks[label] for label in named), default=0)
+    first = [label for label in named if most and tally.picks[label] == most]
+    still_open = sum(count for status, count in statuses.items() if Status(status) not in TERMINAL)
+    return RoundResult(
+        round=tally.row.number,
+        question=tally.row.question,
+        created_at=tally.row.created_at,
+        participant_count=sum(statuses.values()),
+        **{f"{status}_count": count for status, count in statuses.items()},
+        people_count=tally.people,
+        answered_count=tally.answered,
+        no_pick_count=tally.picks[None],
+        variants=[
+            VariantResult(
+                label=label,
+                text=text if whole_texts or len(text) <= _SHOWN else f"{text[:_SHOWN]}…",
+                picks=tally.picks[label],
+                rating_count=tally.rating_counts[label],
+                mean_rating=tally.mean_rating(label),
+            )
+            for label, text in zip(named, tally.row.variants, strict=True)
+        ],
+        winner=first[0] if len(first) == 1 else None,
+        tie=first if len(first) > 1 else [],
+        errored=tally.errored,
+        errored_count=tally.errored_count,
+        partial=still_open > 0 or tally.errored_count > 0,
+    )
+
+
+def _change(before: _Tally, after: _Tally) -> RoundChange:
+    both = before.picked.keys() & after.picked.keys()
+    moves = Counter((before.picked[person], after.picked[person]) for person in both)
+    changed = {move: count for move, count in moves.items() if move[0] != move[1]}
+    in_order = sorted(changed.items(), key=lambda move: (-move[1], str(move[0])))
+    shared = zip(labels(before.row.variants), before.row.variants, after.row.variants, strict=False)
+    return RoundChange(
+        from_round=before.row.number,
+        to_round=after.row.number,
+        question_changed=before.row.question != after.row.question,
+        answered_both_count=len(both),
+        same_pick_count=len(both) - sum(changed.values()),
+        changed_pick_count=sum(changed.values()),
+        moves=[PickMove(from_pick=was, to_pick=now, count=count) for (was, now), count in in_order],
+        variants=[_variant_change(before, after, label, was != now) for label, was, now in shared],
+    )
+
+
+def _variant_change(before: _Tally, after: _Tally, label: str, text_changed: bool) -> VariantChange:
+    was, now = before.mean_rating(label), after.mean_rating(label)
+    return VariantChange(
+        label=label,
+        text_changed=text_changed,
+        picks_delta=after.picks[label] - before.picks[label],
+        mean_rating_delta=None if was is None or now is None else round(now - was, 2),
+    )
+
+
+# -- people ------------------------------------------------------------------------------------------------
+
+
+def _people(connection: Connection, ask: AnyRow, cursor: str | None, limit: int) -> Page[PersonAnswers]:
+    rows, following = asks.page_of_panel(connection, ask.id, cursor, limit)
+    known = {row.number: labels(row.variants) for row in asks.rounds_of(connection, ask.id)}
+    answers: dict[UUID, list[Answer]] = {row.person_id: [] for row in rows}
+    for one in asks.standings(connection, ask.id, list(answers), comments=True):
+        answers[one.person_id].append(_answer(one, known[one.round]))
+    return Page(
+        items=[
+            PersonAnswers(
+                person_id=row.person_id,
+                person_name=row.person_name,
+                answers=answers[row.person_id],
+                changes=list(_pick_changes(answers[row.person_id])),
+            )
+            for row in rows
+        ],
+        next_cursor=following,
+    )
+
+
+def _answer(one: Standing, known: Sequence[str]) -> Answer:
+    choice = _choice(one, known)
+    return Answer(
+        round=one.round,
+        participant_id=one.participant_id,
+        alias=one.alias,
+        status=one.status,
+        outcome=one.outcome,
+        error_kind=one.error_kind,
+        answered=one.answered,
+        pick=choice.pick,
+        ratings=choice.ratings if one.answered else None,
+        comment=one.comment,
+        sentiment=one.sentiment,
+    )
+
+
+def _pick_changes(answers: Iterable[Answer]) -> Iterable[PickChange]:
+    for before, after in pairwise(answers):
+        both = before.answered and after.answered
+        if both and after.round == before.round + 1 and before.pick != after.pick:
+            yield PickChange(
+                from_round=before.round, to_round=after.round, from_pick=before.pick, to_pick=after.pick
+            )

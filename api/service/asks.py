@@ -1,0 +1,105 @@
+"""ask_run and ask_round: a question to a panel, round by round. Source: contract sections 5 and 6."""
+
+import secrets
+from uuid import UUID
+
+from api.requests import AskRoundRequest, AskRunRequest
+from api.service import Service
+from api.service.dispatching import Once, chosen_people, dispatch_once
+from shared.domain.errors import ValidationError
+from shared.domain.ids import Kind
+from shared.domain.variants import interactions_to_answer
+from shared.envelopes import Dispatch
+from shared.plugins import minds
+from shared.store import Connection, asks, dispatch
+from shared.store.aliases import find
+from shared.store.asks import MAX_ROUNDS
+
+
+def run_ask(
+    service: Service, workspace_id: UUID, request: AskRunRequest, once: Once | None = None
+) -> Dispatch:
+    """Store an ask with its first round and a participant per person, in one transaction; have them run.
+
+    With `once`, a repeated request is answered with what the first one made. Raises NotFound,
+    ValidationError, and Conflict when the key was used for something else.
+    """
+    if request.mind not in minds():
+        raise ValidationError(f"There is no mind {request.mind!r}; there is {', '.join(sorted(minds()))}.")
+    seed = secrets.randbits(31) if request.seed is None else request.seed
+
+    def create(connection: Connection) -> Dispatch:
+        person_ids = chosen_people(service, connection, workspace_id, request, seed)
+        ask_id = asks.insert_ask(
+            connection,
+            workspace_id,
+            question=request.question,
+            max_interactions=request.max_interactions,
+            mind=request.mind,
+            step_timeout_s=request.step_timeout,
+            run_timeout_s=request.run_timeout,
+        )
+        number = asks.take_round(connection, ask_id)
+        assert number == 1
+        asks.fill_round(connection, ask_id, 1, question=request.question, variants=request.variants)
+        most = request.max_interactions or interactions_to_answer(request.variants)
+        aliases = dispatch.insert_participants(
+            connection,
+            workspace_id,
+            person_ids,
+            ask_id=ask_id,
+            round_number=1,
+            max_interactions=most,
+            seed=seed,
+        )
+        return _dispatched(ask_id, 1, aliases, most)
+
+    return dispatch_once(service, workspace_id, create, once, "run.commit")
+
+
+def run_round(
+    service: Service, workspace_id: UUID, ask_ref: str, request: AskRoundRequest, once: Once | None = None
+) -> Dispatch:
+    """Ask the people of round 1 once more, in the next round; what is not given is as in the last one.
+
+    Of two at once each opens a round of its own, as long as there may be more. Raises NotFound,
+    ValidationError (after MAX_ROUNDS rounds), Conflict.
+    """
+
+    def create(connection: Connection) -> Dispatch:
+        ask = find(connection, workspace_id, Kind.ASK, ask_ref, "ask_id")
+        number = asks.take_round(connection, ask.id)
+        if number is None:
+            raise ValidationError(
+                f"Ask {ask.alias} has had its {MAX_ROUNDS} rounds; there are no more.",
+                suggestions=("Begin a new ask with ask_run.",),
+            )
+        before = asks.round_of(connection, ask.id, number - 1)
+        variants = request.variants or before.variants
+        question = request.question or before.question
+        asks.fill_round(connection, ask.id, number, question=question, variants=variants)
+        panel = asks.panel(connection, ask.id)
+        most = ask.max_interactions or interactions_to_answer(variants)
+        aliases = dispatch.insert_participants(
+            connection,
+            workspace_id,
+            [one.person_id for one in panel],
+            ask_id=ask.id,
+            round_number=number,
+            max_interactions=most,
+            # The chance of round 1: what is answered differently is so because of what is asked.
+            seed=[one.seed for one in panel] if request.seed is None else request.seed,
+        )
+        return _dispatched(ask.id, number, aliases, most)
+
+    return dispatch_once(service, workspace_id, create, once, "run.commit")
+
+
+def _dispatched(ask_id: UUID, number: int, aliases: dict[UUID, str], max_interactions: int) -> Dispatch:
+    return Dispatch(
+        participant_ids=list(aliases),
+        aliases=list(aliases.values()),
+        ask_id=ask_id,
+        round=number,
+        max_interactions=max_interactions,
+    )

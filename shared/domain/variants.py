@@ -1,0 +1,95 @@
+"""Texts that people are asked about: how they are named, and the pieces in which they are read."""
+
+import re
+from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from shared.domain.errors import ValidationError
+
+MAX_VARIANTS = 10
+MAX_VARIANT_LENGTH = 20_000
+#: Characters of a segment, at most: what is read at a glance, and told in one interaction.
+SEGMENT_LENGTH = 600
+#: Of an answer.
+MAX_COMMENT_LENGTH = 2_000
+RATINGS = (1, 2, 3, 4, 5)
+
+_PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
+_SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[\u3002\uff01\uff1f])")
+
+
+def labels(variants: Sequence[object]) -> list[str]:
+    """A, B, C… in the order of the variants."""
+    return list(ascii_uppercase[: len(variants)])
+
+
+def check_variants(variants: Any, name: str) -> None:
+    """Raises ValidationError, speaking of `name`, unless these are texts that people can be asked about."""
+    if not isinstance(variants, list) or not 1 <= len(variants) <= MAX_VARIANTS:
+        raise ValidationError(f"{name} must be a list of 1 to {MAX_VARIANTS} texts.")
+    for label, text in zip(labels(variants), variants, strict=True):
+        if not isinstance(text, str) or not text.strip() or len(text) > MAX_VARIANT_LENGTH:
+            raise ValidationError(
+                f"{name}: variant {label} must be a text of 1 to {MAX_VARIANT_LENGTH:,} characters, "
+                "and not only blanks."
+            )
+
+
+def segments(text: str) -> list[str]:
+    """`text` in the pieces in which it is read: at least one, none empty, none over SEGMENT_LENGTH.
+
+    Cut at blank lines, within long paragraphs after sentences, within long sentences between words. What is
+    short is read together with what follows. Two neighbours never fit into one piece, so there are not many.
+    """
+    pieces: list[str] = []
+    for paragraph in _PARAGRAPH.split(text.strip()):
+        between = "\n\n"
+        for part in _parts(paragraph):
+            if pieces and len(pieces[-1]) + len(between) + len(part) <= SEGMENT_LENGTH:
+                pieces[-1] += between + part
+            else:
+                pieces.append(part)
+            between = " "
+    return pieces or [""]
+
+
+def interactions_to_answer(variants: Sequence[str]) -> int:
+    """How many interactions it takes to read all of it and to answer."""
+    return sum(len(segments(text)) for text in variants) + 1
+
+
+def _parts(paragraph: str) -> list[str]:
+    if len(paragraph) <= SEGMENT_LENGTH:
+        return [paragraph]
+    return [piece for sentence in _SENTENCE.split(paragraph) for piece in _cut(sentence)]
+
+
+def _cut(text: str) -> list[str]:
+    pieces = []
+    while len(text) > SEGMENT_LENGTH:
+        end = max(text.rfind(" ", 0, SEGMENT_LENGTH), text.rfind("\n", 0, SEGMENT_LENGTH))
+        end = end if end > SEGMENT_LENGTH // 2 else SEGMENT_LENGTH
+        pieces.append(text[:end].rstrip())
+        text = text[end:].lstrip()
+    return [*pieces, text] if text else pieces
+
+
+def problem_with_answer(value: Any, given_labels: Sequence[str]) -> str:
+    """What is wrong with an answer to these variants, and what would be right; empty if nothing is.
+
+    An answer is `{"pick": "A" or null, "ratings": {"A": 4, …}, "comment": "…"}`; null picks none of them.
+    """
+    if not isinstance(value, dict) or set(value) != {"pick", "ratings", "comment"}:
+        return "An answer has pick, ratings and comment, and nothing else."
+    pick, ratings, comment = value["pick"], value["ratings"], value["comment"]
+    known = ", ".join(given_labels)
+    if pick is not None and pick not in given_labels:
+        return f"pick must be one of {known}, or null for none of them."
+    if not isinstance(ratings, dict) or not set(ratings) <= set(given_labels):
+        return f"ratings are given by label: {known}."
+    if not all(type(rating) is int and rating in RATINGS for rating in ratings.values()):
+        return f"A rating is a whole number from {RATINGS[0]} to {RATINGS[-1]}."
+    if not isinstance(comment, str) or len(comment) > MAX_COMMENT_LENGTH:
+        return f"comment is a text of at most {MAX_COMMENT_LENGTH:,} characters."
+    return ""

@@ -1,0 +1,214 @@
+"""Asks and their rounds, and what people answered.
+
+An answer is the last interaction of a participant that completed by it. A participant that was extended may
+answer anew: of each person and round the newest answer counts, and each person counts once.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Select, and_, case, func, insert, null, select, update
+
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import Status
+from shared.store.aliases import assign_aliases
+from shared.store.engine import AnyRow, store_clock
+from shared.store.paging import page
+from shared.store.schema import Tables
+
+_ask = Tables.ask
+_round = Tables.round
+_p = Tables.participant
+_interaction = Tables.interaction
+
+#: Rounds of an ask, at most. Source: contract section 1.
+MAX_ROUNDS = 5
+
+
+def insert_ask(
+    connection: Connection,
+    workspace_id: UUID,
+    *,
+    question: str,
+    max_interactions: int | None,
+    mind: str,
+    step_timeout_s: float,
+    run_timeout_s: float,
+) -> UUID:
+    """Store an ask that has no round yet; its id."""
+    id_ = uuid4()
+    connection.execute(
+        insert(_ask).values(
+            id=id_,
+            workspace_id=workspace_id,
+            alias=assign_aliases(connection, workspace_id, Kind.ASK, [id_])[id_],
+            question=question,
+            round_count=0,
+            max_interactions=max_interactions,
+            mind=mind,
+            step_timeout_s=step_timeout_s,
+            run_timeout_s=run_timeout_s,
+            created_at=store_clock(),
+        )
+    )
+    return id_
+
+
+def take_round(connection: Connection, ask_id: UUID) -> int | None:
+    """The number of the ask's next round, which is the caller's to fill; None when there may be no more.
+
+    Of two who ask at once the second waits until the first has committed, and gets the number after it.
+    """
+    statement = (
+        update(_ask)
+        .where(_ask.c.id == ask_id, _ask.c.round_count < MAX_ROUNDS)
+        .values(round_count=_ask.c.round_count + 1)
+        .returning(_ask.c.round_count)
+    )
+    number: int | None = connection.scalar(statement)
+    return number
+
+
+def fill_round(
+    connection: Connection, ask_id: UUID, number: int, *, question: str, variants: Sequence[str]
+) -> None:
+    """Store what the round asks."""
+    connection.execute(
+        insert(_round).values(
+            ask_id=ask_id,
+            number=number,
+            question=question,
+            variants=list(variants),
+            created_at=store_clock(),
+        )
+    )
+
+
+def round_of(connection: Connection, ask_id: UUID, number: int) -> AnyRow:
+    """One round, which is there."""
+    return connection.execute(
+        select(_round).where(_round.c.ask_id == ask_id, _round.c.number == number)
+    ).one()
+
+
+def rounds_of(connection: Connection, ask_id: UUID) -> Sequence[AnyRow]:
+    """The rounds of an ask, in order."""
+    return connection.execute(select(_round).where(_round.c.ask_id == ask_id).order_by(_round.c.number)).all()
+
+
+def page_of_asks(
+    connection: Connection, workspace_id: UUID, cursor: str | None, limit: int
+) -> tuple[list[AnyRow], str | None]:
+    """One page of the workspace's asks."""
+    asks = select(_ask).where(_ask.c.workspace_id == workspace_id)
+    return page(connection, asks, _ask, cursor, limit)
+
+
+def _panel(ask_id: UUID) -> Select[Any]:
+    """Who was asked: the participants of round 1 that were not extended from others."""
+    person = Tables.person
+    return (
+        select(_p.c.id, _p.c.created_at, _p.c.person_id, _p.c.seed, person.c.name.label("person_name"))
+        .join(person, person.c.id == _p.c.person_id)
+        .where(_p.c.ask_id == ask_id, _p.c.round == 1, _p.c.extended_from.is_(None))
+    )
+
+
+def panel(connection: Connection, ask_id: UUID) -> Sequence[AnyRow]:
+    """Everybody who was asked in round 1, each with the seed of then; always in the same order."""
+    person = Tables.person
+    return connection.execute(_panel(ask_id).order_by(person.c.created_at, person.c.id)).all()
+
+
+def page_of_panel(
+    connection: Connection, ask_id: UUID, cursor: str | None, limit: int
+) -> tuple[list[AnyRow], str | None]:
+    """One page of everybody who was asked."""
+    return page(connection, _panel(ask_id), _p, cursor, limit)
+
+
+def status_counts(connection: Connection, ask_id: UUID) -> dict[int, dict[str, int]]:
+    """By round, how many participants stand where; extended ones and those they came from both count."""
+    statement = (
+        select(_p.c.round, _p.c.status, func.count())
+        .where(_p.c.ask_id == ask_id)
+        .group_by(_p.c.round, _p.c.status)
+    )
+    counted: dict[int, dict[str, int]] = {}
+    for number, status, count in connection.execute(statement):
+        counted.setdefault(number, {str(status): 0 for status in Status})[status] = count
+    return counted
+
+
+class Standing(NamedTuple):
+    """Where a person stands in a round: their newest answer, or without one their newest participant."""
+
+    round: int
+    person_id: UUID
+    participant_id: UUID
+    alias: str
+    status: str
+    outcome: str | None
+    error_kind: str | None
+    error_message: str | None
+    sentiment: float | None
+    answered: bool
+    pick: str | None
+    ratings: Any
+    #: Only if it was asked for.
+    comment: str | None
+
+
+def standings(
+    connection: Connection,
+    ask_id: UUID,
+    person_ids: Sequence[UUID] | None = None,
+    *,
+    comments: bool = False,
+) -> Iterator[Standing]:
+    """Where everybody stands, or each of `person_ids`: one per person and round, in order of rounds."""
+    last = and_(
+        _interaction.c.participant_id == _p.c.id, _interaction.c.ordinal == _p.c.interaction_count - 1
+    )
+    kind = _interaction.c.action["kind"].as_string()
+    # One that was not taken does not end a run; it may be the last all the same, at the cap.
+    is_answer = and_(_p.c.status == str(Status.COMPLETED), _p.c.outcome.is_(None), kind == "answer")
+    answered = case((is_answer, 1), else_=0)
+    answered_at = case((is_answer, _p.c.finished_at), else_=null())
+    newest_first = (answered.desc(), answered_at.desc(), _p.c.created_at.desc(), _p.c.id)
+    value = _interaction.c.action["value"]
+    ranked = (
+        select(
+            _p.c.round,
+            _p.c.person_id,
+            _p.c.id,
+            _p.c.alias,
+            _p.c.status,
+            _p.c.outcome,
+            _p.c.error_kind,
+            _p.c.error_message,
+            _interaction.c.sentiment,
+            answered.label("answered"),
+            value["pick"].as_string().label("pick"),
+            value["ratings"].label("ratings"),
+            (value["comment"].as_string() if comments else null()).label("comment"),
+            func.row_number()
+            .over(partition_by=(_p.c.round, _p.c.person_id), order_by=newest_first)
+            .label("nth"),
+        )
+        .select_from(_p)
+        .outerjoin(_interaction, last)
+        .where(_p.c.ask_id == ask_id)
+    )
+    if person_ids is not None:
+        ranked = ranked.where(_p.c.person_id.in_(person_ids))
+    newest = ranked.subquery()
+    columns = [column for column in newest.c if column.name != "nth"]
+    statement = select(*columns).where(newest.c.nth == 1).order_by(newest.c.round)
+    for row in connection.execute(statement):
+        standing = Standing(*row)
+        if standing.answered:
+            yield standing._replace(answered=True)
+        else:
+            yield standing._replace(answered=False, pick=None, ratings=None, comment=None)

@@ -1,0 +1,487 @@
+"""Asks: a question to a panel, round by round. Contract sections 1, 3, 5 and 6."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from shared.domain.people import generate_people
+from shared.store import people
+from shared.store.engine import Store
+from tests.callers import Caller
+from tests.contract.byhand import claim, commit, contents, counts, end, participant, walk, walk_to_end
+from tests.factories import make_ask
+
+MUGS = ["A mug for quiet mornings.", "Buy our mug now!", "The mug."]
+
+#: For rules that are checked before any store is asked.
+one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+
+
+def ask_run(caller: Caller, *, status: int = 202, key: str = "", **changes: Any) -> dict[str, Any]:
+    """What POST /v1/asks answers: three mugs, all four people."""
+    body = {"question": "Which one would you buy?", "variants": MUGS, "sample": 4, "seed": 1} | changes
+    body = {name: value for name, value in body.items() if value is not None}
+    answer = caller.http.post("/v1/asks", json=body, headers={"Idempotency-Key": key} if key else {})
+    assert answer.status_code == status, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def ask_round(caller: Caller, ask: str, **body: Any) -> dict[str, Any]:
+    answer = caller.post(f"/v1/asks/{ask}/rounds", body)
+    assert answer.status_code == 202, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def summary_of(caller: Caller, ask: str) -> dict[str, Any]:
+    told: dict[str, Any] = caller.get(f"/v1/asks/{ask}").json()
+    return told
+
+
+def people_of(caller: Caller, ask: str) -> dict[str, dict[str, Any]]:
+    """By person, as view=per_participant has them."""
+    page = caller.get(f"/v1/asks/{ask}", view="per_participant").json()["people"]
+    return {one["person_id"]: one for one in page["items"]}
+
+
+def reply(store: Store, id_: str, pick: str | None, ratings: dict[str, int] | None = None) -> None:
+    """What a worker would store of somebody who reads one piece and answers."""
+    held = claim(store, UUID(id_))
+    at = participant(store, UUID(id_))["interaction_count"]
+    assert commit(store, held, at, action={"kind": "read", "target": "Variant A"})
+    value = {"pick": pick, "ratings": ratings or {}, "comment": f"I say {pick}."}
+    assert commit(
+        store, held, at + 1, action={"kind": "answer", "target": str(pick), "value": value}, ends=True
+    )
+
+
+# -- asking ------------------------------------------------------------------------------------------------
+
+
+def test_an_ask_is_made_and_everybody_dispatched(store: Store, acme: Caller) -> None:
+    told = ask_run(acme)
+    dispatched = told["dispatch"]
+    assert set(dispatched) == {"participant_ids", "aliases", "ask_id", "round", "max_interactions"}
+    assert (len(set(dispatched["participant_ids"])), dispatched["round"]) == (4, 1)
+    # One piece each, and the answer.
+    assert dispatched["max_interactions"] == 4
+    assert {one["status"] for one in told["participants"]} == {"pending"}
+    assert told["next_action"]["tool"] == "simulation_wait"
+    row = participant(store, UUID(dispatched["participant_ids"][0]))
+    assert (row["ask_id"], row["round"], row["study_id"]) == (UUID(dispatched["ask_id"]), 1, None)
+    full = acme.get(f"/v1/asks/{dispatched['ask_id']}", view="full").json()
+    assert [one["text"] for one in full["rounds"][0]["variants"]] == MUGS
+    assert (full["mind"], full["step_timeout"], full["run_timeout"]) == ("heuristic", 60, 3600)
+
+
+def test_named_people_take_part_in_their_order_and_settings_are_kept(store: Store, acme: Caller) -> None:
+    listed = acme.get("/v1/people").json()["items"]
+    wanted = [listed[2]["id"], listed[0]["alias"]]
+    settings = {"max_interactions": 7, "step_timeout": 5, "run_timeout": 50, "mind": "scripted"}
+    dispatched = ask_run(acme, sample=None, person_ids=wanted, **settings)["dispatch"]
+    rows = [participant(store, UUID(id_)) for id_ in dispatched["participant_ids"]]
+    assert [str(row["person_id"]) for row in rows] == [listed[2]["id"], listed[0]["id"]]
+    assert {row["max_interactions"] for row in rows} == {7}
+    full = acme.get(f"/v1/asks/{dispatched['ask_id']}", view="full").json()
+    assert {name: full[name] for name in settings} == settings
+    # The cap holds for every round.
+    assert ask_round(acme, dispatched["ask_id"])["dispatch"]["max_interactions"] == 7
+
+
+def test_the_next_round_asks_the_same_people_with_the_same_chance(store: Store, acme: Caller) -> None:
+    first = ask_run(acme)["dispatch"]
+    second = ask_round(acme, first["ask_id"], variants=["Another mug.", "Yet another."])["dispatch"]
+    third = ask_round(acme, first["ask_id"], seed=9)["dispatch"]
+    assert (second["round"], third["round"]) == (2, 3)
+
+    def who(dispatched: dict[str, Any]) -> dict[UUID, int]:
+        rows = (participant(store, UUID(id_)) for id_ in dispatched["participant_ids"])
+        return {row["person_id"]: row["seed"] for row in rows}
+
+    assert who(second) == who(first)
+    assert who(third).keys() == who(first).keys()
+    assert who(third) != who(first)
+    # What is not given is as in the round before.
+    rounds = summary_of(acme, first["ask_id"])["rounds"]
+    assert [[one["text"] for one in round_["variants"]] for round_ in rounds[1:]] == [
+        ["Another mug.", "Yet another."]
+    ] * 2
+    assert {round_["question"] for round_ in rounds} == {"Which one would you buy?"}
+
+
+def test_an_extended_participant_is_nobody_new_to_the_next_round(store: Store, acme: Caller) -> None:
+    first = ask_run(acme, sample=1)["dispatch"]
+    (source,) = first["participant_ids"]
+    reply(store, source, "A")
+    acme.post("/v1/simulations/extend", {"participant_id": source})
+    assert len(ask_round(acme, first["ask_id"])["dispatch"]["participant_ids"]) == 1
+
+
+def test_a_sixth_round_is_refused_and_changes_nothing(store: Store, acme: Caller) -> None:
+    ask = ask_run(acme, sample=1)["dispatch"]["ask_id"]
+    assert [ask_round(acme, ask)["dispatch"]["round"] for _ in range(4)] == [2, 3, 4, 5]
+    before = counts(store)
+    answer = acme.post(f"/v1/asks/{ask}/rounds", {})
+    assert (answer.status_code, answer.json()["error_kind"]) == (422, "validation_error")
+    assert "5 rounds" in answer.json()["error"]
+    assert counts(store) == before
+
+
+def test_rounds_asked_for_at_once_get_a_number_each(store: Store, acme: Caller) -> None:
+    ask = ask_run(acme, sample=2)["dispatch"]["ask_id"]
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: acme.post(f"/v1/asks/{ask}/rounds", {}), range(6)))
+    dispatched = [answer.json()["dispatch"] for answer in answers if answer.status_code == 202]
+    assert sorted(one["round"] for one in dispatched) == [2, 3, 4, 5]
+    assert {answer.status_code for answer in answers} == {202, 422}
+    assert counts(store)["round"] == 5
+    assert counts(store)["participant"] == 10
+
+
+# -- once --------------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_ask_is_made_once(store: Store, acme: Caller, rival: Caller) -> None:
+    first = ask_run(acme, key="k")
+    assert ask_run(acme, key="k")["dispatch"] == first["dispatch"]
+    other = acme.http.post(
+        "/v1/asks",
+        json={"question": "Other?", "variants": ["A"], "sample": 1},
+        headers={"Idempotency-Key": "k"},
+    )
+    assert (other.status_code, other.json()["error_kind"]) == (409, "conflict")
+    assert (counts(store)["ask"], counts(store)["participant"]) == (1, 4)
+    ask_run(rival, key="k")
+    assert counts(store)["ask"] == 2
+
+
+def test_a_repeated_round_is_asked_once(store: Store, acme: Caller) -> None:
+    ask = ask_run(acme, key="k")["dispatch"]["ask_id"]
+
+    def again(_: int) -> httpx.Response:
+        return acme.http.post(f"/v1/asks/{ask}/rounds", headers={"Idempotency-Key": "k"})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(again, range(8)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert {str(answer.json()["dispatch"]) for answer in answers} == {str(answers[0].json()["dispatch"])}
+    assert counts(store)["round"] == 2
+
+
+# -- waiting -----------------------------------------------------------------------------------------------
+
+
+def test_who_waits_gets_everybodys_end(store: Store, acme: Caller) -> None:
+    ask = ask_run(acme, sample=2, status=202, wait=True, timeout=0.05)
+    assert (ask["ok"], ask["error_kind"], ask["progress"]) == (False, "wait_timeout", {"done": 0, "total": 2})
+    for id_ in ask["dispatch"]["participant_ids"]:
+        reply(store, id_, "B")
+    told = acme.post("/v1/simulations/wait", ask["next_action"]["arguments"])
+    assert (told.status_code, told.json()["ok"]) == (200, True)
+    # In an ask an answer is the end, and no outcome.
+    assert {(one["status"], one["outcome"]) for one in told.json()["participants"]} == {("completed", None)}
+
+
+def test_too_many_to_name_are_looked_after_by_the_ask(store: Store, acme: Caller) -> None:
+    panel = generate_people(101, 2)
+    store.write(lambda connection: people.insert_people(connection, acme.workspace_id, panel))
+    told = ask_run(acme, sample=101)
+    action = told["next_action"]
+    assert (action["tool"], action["arguments"]["view"]) == ("ask_get", "summary")
+    method, path = action["rest"].split(" ")
+    found = acme.http.request(method, path).json()
+    assert (found["ask_id"], found["rounds"][0]["pending_count"]) == (told["dispatch"]["ask_id"], 101)
+
+
+# -- what came of it ---------------------------------------------------------------------------------------
+
+
+def test_a_round_tells_who_won(store: Store, acme: Caller) -> None:
+    dispatched = ask_run(acme)["dispatch"]
+    ask = dispatched["ask_id"]
+    one, two, three, four = dispatched["participant_ids"]
+    nobody = summary_of(acme, ask)["rounds"][0]
+    assert (nobody["winner"], nobody["tie"], nobody["partial"], nobody["answered_count"]) == (
+        None,
+        [],
+        True,
+        0,
+    )
+    assert [variant["mean_rating"] for variant in nobody["variants"]] == [None] * 3
+    reply(store, one, "B", {"A": 2, "B": 5})
+    reply(store, two, "A", {"A": 5, "B": 4, "C": 1})
+    assert summary_of(acme, ask)["rounds"][0]["tie"] == ["A", "B"]
+    reply(store, three, "B", {"B": 3})
+    reply(store, four, None, {"A": 1, "B": 1, "C": 1})
+    (told,) = summary_of(acme, ask)["rounds"]
+    assert (told["winner"], told["tie"], told["no_pick_count"]) == ("B", [], 1)
+    assert (told["people_count"], told["answered_count"], told["completed_count"]) == (4, 4, 4)
+    assert not told["partial"]
+    figures = {
+        variant["label"]: (variant["picks"], variant["rating_count"], variant["mean_rating"])
+        for variant in told["variants"]
+    }
+    assert figures == {"A": (1, 3, 2.67), "B": (2, 4, 3.25), "C": (0, 2, 1.0)}
+    mine = next(
+        person for person in people_of(acme, ask).values() if person["answers"][0]["participant_id"] == two
+    )
+    (answer,) = mine["answers"]
+    assert (answer["pick"], answer["ratings"], answer["comment"]) == (
+        "A",
+        {"A": 5, "B": 4, "C": 1},
+        "I say A.",
+    )
+
+
+def test_who_errored_is_named_and_who_was_stopped_is_counted(store: Store, acme: Caller) -> None:
+    dispatched = ask_run(acme)["dispatch"]
+    one, two, three, _ = dispatched["participant_ids"]
+    walk_to_end(store, UUID(one), 1, "failed")
+    walk_to_end(store, UUID(two), 1, "cancelled")
+    # At its cap with an answer that was not taken: none.
+    held = walk(store, UUID(three), 1)
+    bad = {"kind": "answer", "value": {"pick": "Z", "ratings": {"A": 99}, "comment": "?"}}
+    commit(store, held, 1, action=bad)
+    end(store, held, "completed")
+    (told,) = summary_of(acme, dispatched["ask_id"])["rounds"]
+    statuses = ("pending", "running", "completed", "failed", "cancelled")
+    assert [told[f"{status}_count"] for status in statuses] == [1, 0, 1, 1, 1]
+    assert (told["answered_count"], told["errored_count"]) == (0, 1)
+    (errored,) = told["errored"]
+    assert (errored["participant_id"], errored["error_kind"]) == (one, "environment_error")
+    rows = {
+        person["answers"][0]["participant_id"]: person["answers"][0]
+        for person in people_of(acme, dispatched["ask_id"]).values()
+    }
+    assert rows[one]["error_kind"] == "environment_error"
+    assert {(row["answered"], row["pick"], row["ratings"]) for row in rows.values()} == {(False, None, None)}
+
+
+def test_rounds_are_held_against_each_other(store: Store, acme: Caller) -> None:
+    first = ask_run(acme)["dispatch"]
+    second = ask_round(acme, first["ask_id"], variants=[MUGS[0], "A louder mug!"], question="And now?")
+    person_of = {id_: participant(store, UUID(id_))["person_id"] for id_ in first["participant_ids"]}
+    picks = dict(zip(person_of.values(), [("A", "B"), ("A", "B"), ("C", "A"), ("A", "A")], strict=True))
+    for round_, dispatched in enumerate((first, second["dispatch"])):
+        for id_ in dispatched["participant_ids"]:
+            pick = picks[participant(store, UUID(id_))["person_id"]][round_]
+            reply(store, id_, pick, {"A": 3 + round_, "B": 2})
+    (change,) = summary_of(acme, first["ask_id"])["changes"]
+    assert (change["from_round"], change["to_round"], change["question_changed"]) == (1, 2, True)
+    assert (change["answered_both_count"], change["same_pick_count"], change["changed_pick_count"]) == (
+        4,
+        1,
+        3,
+    )
+    assert change["moves"] == [
+        {"from_pick": "A", "to_pick": "B", "count": 2},
+        {"from_pick": "C", "to_pick": "A", "count": 1},
+    ]
+    assert change["variants"] == [
+        {"label": "A", "text_changed": False, "picks_delta": -1, "mean_rating_delta": 1.0},
+        {"label": "B", "text_changed": True, "picks_delta": 2, "mean_rating_delta": 0.0},
+    ]
+    told = people_of(acme, first["ask_id"])
+    by_person = {UUID(id_): one["changes"] for id_, one in told.items()}
+    for person, (was, now) in picks.items():
+        moved = {"from_round": 1, "to_round": 2, "from_pick": was, "to_pick": now}
+        assert by_person[person] == ([moved] if was != now else [])
+
+
+def test_of_a_person_the_newest_answer_counts_and_only_that(store: Store, acme: Caller) -> None:
+    dispatched = ask_run(acme, sample=1)["dispatch"]
+    ask, (source,) = dispatched["ask_id"], dispatched["participant_ids"]
+    reply(store, source, "A", {"A": 1})
+
+    def standing() -> tuple[int, int, str | None]:
+        (told,) = summary_of(acme, ask)["rounds"]
+        return told["participant_count"], told["answered_count"], told["winner"]
+
+    children = []
+    for _ in range(3):
+        told = acme.post("/v1/simulations/extend", {"participant_id": source, "instruction": "Think again."})
+        assert (told.json()["dispatch"]["ask_id"], told.json()["dispatch"]["round"]) == (ask, 1)
+        children.append(told.json()["dispatch"]["participant_ids"][0])
+    # While none of them has answered, the old answer stands; so it does beside one that failed.
+    walk_to_end(store, UUID(children[0]), 1, "failed")
+    assert standing() == (4, 1, "A")
+    assert summary_of(acme, ask)["rounds"][0]["errored"] == []
+    # By when they answered, not by when they were made.
+    reply(store, children[2], "C")
+    assert standing() == (4, 1, "C")
+    reply(store, children[1], "B")
+    assert standing() == (4, 1, "B")
+    (person,) = people_of(acme, ask).values()
+    assert [answer["participant_id"] for answer in person["answers"]] == [children[1]]
+
+
+def test_people_come_in_pages_and_texts_shortened_unless_all_is_wanted(store: Store, acme: Caller) -> None:
+    text = "Long. " * 500
+    ask = ask_run(acme, variants=[text])["dispatch"]["ask_id"]
+    for view in ("per_participant", "full"):
+        names: list[str] = []
+        cursor: dict[str, str] = {}
+        for _ in range(2):
+            answer = acme.get(f"/v1/asks/{ask}", view=view, limit=2, **cursor).json()
+            names += [one["person_name"] for one in answer["people"]["items"]]
+            cursor = {"cursor": answer["people"]["next_cursor"]}
+        assert (len(set(names)), cursor["cursor"]) == (4, None)
+        shown = answer["rounds"][0]["variants"][0]["text"]
+        assert shown == text if view == "full" else len(shown) <= 101
+
+
+def test_asks_are_listed(acme: Caller) -> None:
+    made = [
+        ask_run(acme, sample=1, question=f"Which, {number}?")["dispatch"]["ask_id"] for number in range(3)
+    ]
+    ask_round(acme, made[0])
+    first = acme.get("/v1/asks", limit=2).json()
+    rest = acme.get("/v1/asks", limit=2, cursor=first["next_cursor"]).json()
+    listed = [*first["items"], *rest["items"]]
+    assert [(one["id"], one["question"]) for one in listed] == [
+        (id_, f"Which, {number}?") for number, id_ in enumerate(made)
+    ]
+    assert [one["round_count"] for one in listed] == [2, 1, 1]
+    assert summary_of(acme, listed[0]["alias"])["ask_id"] == made[0]
+
+
+# -- its participants --------------------------------------------------------------------------------------
+
+
+def test_participants_are_listed_by_round(store: Store, acme: Caller) -> None:
+    first = ask_run(acme)["dispatch"]
+    second = ask_round(acme, first["ask_id"])["dispatch"]
+
+    def listed(**scope: Any) -> set[str]:
+        return {one["id"] for one in acme.get("/v1/participants", **scope).json()["items"]}
+
+    assert listed(ask_id=first["ask_id"]) == {*first["participant_ids"], *second["participant_ids"]}
+    assert listed(ask_id=first["ask_id"], round=2) == set(second["participant_ids"])
+    beyond = acme.get("/v1/participants", ask_id=first["ask_id"], round=3)
+    assert (beyond.status_code, "has 2" in beyond.json()["error"]) == (404, True)
+    for query in ({"round": 1}, {"ask_id": first["ask_id"], "round": 0}, {"ask_id": "a-xyz", "round": 1}):
+        assert acme.get("/v1/participants", **query).status_code == 422
+
+
+def test_a_round_is_cancelled_by_itself(store: Store, acme: Caller) -> None:
+    first = ask_run(acme)["dispatch"]
+    ask = first["ask_id"]
+    second = ask_round(acme, ask)["dispatch"]
+    reply(store, second["participant_ids"][0], "A")
+    told = acme.post("/v1/simulations/cancel", {"ask_id": ask, "round": 2}).json()
+    assert told["summary"] == {"total": 4, "cancelled_count": 3, "skipped_count": 1}
+    assert {one["participant_id"] for one in told["cancelled"]} == set(second["participant_ids"][1:])
+    beyond = acme.post("/v1/simulations/cancel", {"ask_id": ask, "round": 3})
+    assert (beyond.status_code, "has 2" in beyond.json()["error"]) == (404, True)
+    rounds = summary_of(acme, ask)["rounds"]
+    assert [(one["pending_count"], one["cancelled_count"]) for one in rounds] == [(4, 0), (0, 3)]
+    assert acme.post("/v1/simulations/cancel", {"ask_id": ask}).json()["summary"]["cancelled_count"] == 4
+
+
+def test_the_transcript_tells_the_question_and_the_answer(store: Store, acme: Caller) -> None:
+    (id_,) = ask_run(acme, sample=1)["dispatch"]["participant_ids"]
+    reply(store, id_, "B", {"A": 2, "B": 4})
+    items = acme.get(f"/v1/participants/{id_}/transcript").json()["items"]
+    assert (items[0]["role"], items[0]["content"]) == ("system", "Which one would you buy?")
+    assert "answer · B · pick: B; ratings: A 2, B 4; comment: I say B." in items[-1]["content"]
+    last = acme.get(f"/v1/participants/{id_}/interactions").json()["items"][-1]
+    assert last["action"]["value"] == {"pick": "B", "ratings": {"A": 2, "B": 4}, "comment": "I say B."}
+
+
+# -- what is refused ---------------------------------------------------------------------------------------
+
+
+@one_store
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"variants": []}, "variants"),
+        ({"variants": ["x"] * 11}, "variants"),
+        ({"variants": ["A", " \n "]}, "not only blanks"),
+        ({"variants": ["x" * 20_001]}, "variants.0"),
+        ({"variants": ["A", {"text": "B"}]}, "variants.1"),
+        ({"question": ""}, "question"),
+        ({"sample": None}, "exactly one of person_ids and sample"),
+        ({"person_ids": ["tp-abc"]}, "exactly one of person_ids and sample"),
+        ({"sample": 5}, "4 people"),
+        ({"sample": 10_001}, "10,000"),
+        ({"mind": "nobody"}, "There is no mind 'nobody'"),
+        ({"max_interactions": 1_001}, "max_interactions"),
+        ({"timeout": 3_601}, "3600"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    store: Store, acme: Caller, changes: dict[str, Any], says: str
+) -> None:
+    before = contents(store)
+    told = ask_run(acme, status=422, **changes)
+    assert (told["ok"], told["error_kind"], told["error_code"]) == (
+        False,
+        "validation_error",
+        "validation_error",
+    )
+    assert says in told["error"]
+    assert contents(store) == before
+
+
+@one_store
+def test_people_are_named_once_and_exist(store: Store, acme: Caller) -> None:
+    known = acme.get("/v1/people").json()["items"][0]
+    twice = ask_run(acme, status=422, sample=None, person_ids=[known["id"], known["alias"]])
+    assert "twice" in twice["error"]
+    unknown = ask_run(acme, status=404, sample=None, person_ids=[known["id"].replace("-4", "-5", 1)])
+    assert unknown["error_kind"] == "not_found"
+    assert counts(store)["ask"] == 0
+
+
+@one_store
+def test_a_round_of_nothing_or_of_bad_texts_is_refused(store: Store, acme: Caller) -> None:
+    ask, _ = make_ask(store, acme.workspace_id, rounds=1)
+    before = contents(store)
+    for body in ({"variants": []}, {"variants": [""]}, {"question": ""}, {"sample": 1}, {"wait": "yes"}):
+        answer = acme.post(f"/v1/asks/{ask}/rounds", body)
+        assert (answer.status_code, answer.json()["error_kind"]) == (422, "validation_error"), body
+    missing = acme.post("/v1/asks/a-fff/rounds", {})
+    assert (missing.status_code, missing.json()["error_kind"]) == (404, "not_found")
+    assert contents(store) == before
+
+
+@one_store
+def test_reading_asks_answers_plain_errors(acme: Caller) -> None:
+    for path, status in (("/v1/asks?limit=0", 422), ("/v1/asks/a-fff", 404), ("/v1/asks/a-fff?view=x", 422)):
+        answer = acme.http.get(path)
+        assert (answer.status_code, "ok" in answer.json()) == (status, False)
+
+
+@one_store
+def test_studies_may_be_of_texts_too(acme: Caller) -> None:
+    def study(content: dict[str, Any], modality: str = "text") -> httpx.Response:
+        return acme.post(
+            "/v1/studies",
+            {
+                "name": "Mugs",
+                "modality": modality,
+                "assignment": {"task": "Which one?"},
+                "iteration": {"content": content},
+            },
+        )
+
+    good = {"environment": "text", "variants": MUGS}
+    assert study(good).status_code == 201
+    bad: list[Callable[[], httpx.Response]] = [
+        lambda: study(good, "interactive"),
+        lambda: study({"environment": "text"}),
+        lambda: study(good | {"variants": "A"}),
+        lambda: study(good | {"variants": ["A", ""]}),
+        lambda: study(good | {"variants": ["x"] * 11}),
+        lambda: study(good | {"url": "https://shop.example/"}),
+    ]
+    for made in bad:
+        answer = made()
+        assert answer.status_code == 422, answer.text
+        assert "content" in answer.json()["error"]

@@ -1,0 +1,130 @@
+"""Impressions: what a piece of text leaves with a person who goes by words, length and taste."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from shared.domain.simulation import Person
+from worker.minds.aims import Aim
+from worker.minds.character import Character, leaning
+from worker.minds.memory import key_of
+from worker.minds.reading import stem
+
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_SENTENCE_END = re.compile(r"[.!?…\u3002\uff01\uff1f]+|\n{2,}")
+_SHOUTED = re.compile(r"!{2,}|\b[A-ZÄÖÜ]{4,}\b")
+
+#: What people with a leaning like to read about; those who lean the other way do not mind it.
+_DEAR = {
+    "frugality": "price cheap free save saving discount offer deal euro dollar percent budget cost value",
+    "caution": "secure safe security privacy guarantee warranty refund return trust certified cancel terms",
+    "curiosity": "new discover story imagine explore learn why how secret behind inspire unusual",
+    "decisiveness": "now today quick instant simple one ready fast minute",
+    "thoroughness": "detail compare material size measure test review data fact exact specification",
+    "tech_savviness": "app online api software device digital data update integration automatic smart",
+}
+_DEAR_STEMS = {trait: frozenset(map(stem, words.split())) for trait, words in _DEAR.items()}
+_SHORT = frozenset(map(stem, ("short", "shorter", "shortest", "brief", "concise", "crisp")))
+_PLAIN = frozenset(map(stem, ("simple", "simpler", "plain", "easy", "easier", "clear", "clearer")))
+_NAMED = re.compile(r"\b(?:variant|option|pick|choose|take|prefer|text)\s+[\"'“]?([A-J])\b(?!['\u2019])")
+
+#: Words per sentence and letters per word from which on reading is work.
+_LONG_SENTENCE, _LONG_WORD = 14, 5.5
+
+
+class Impression(NamedTuple):
+    """What stays of a piece: how it was liked, about from -1 to 1, and why, in words of `REASONS`."""
+
+    liking: float
+    reason: str
+    #: The words that did it, if words did.
+    words: tuple[str, ...] = ()
+
+
+class Judge:
+    """How one person takes texts, given a question and perhaps an instruction that overrides it."""
+
+    def __init__(self, person: Person, character: Character, question: Aim, told: Aim | None) -> None:
+        self._character = character
+        self._question = question
+        self._told = told
+        self._traits = {trait: leaning(person.traits, trait) for trait in _DEAR}
+        needs = person.traits.get("accessibility", ()) if isinstance(person.traits, Mapping) else ()
+        #: How much reading costs this person.
+        self._effort = 0.3 + 0.5 * (1 - character.thoroughness)
+        if isinstance(needs, (list, tuple)) and {"dyslexia", "screen_reader"} & {*map(str, needs)}:
+            self._effort += 0.4
+        wishes = told.words.keys() if told else frozenset()
+        self._wants_short, self._wants_plain = bool(_SHORT & wishes), bool(_PLAIN & wishes)
+
+    def impression(self, text: str) -> Impression:
+        """Of one piece. The same text leaves the same one, whatever its label and place."""
+        said = [stem(word) for word in _WORD.findall(text)]
+        words = set(said)
+        parts = [
+            self._told_part(words),
+            self._asked_part(words),
+            self._dear_part(words),
+            self._style_part(text, said),
+            self._taste_part(text),
+        ]
+        strongest = max(parts, key=lambda part: abs(part.liking))
+        return strongest._replace(liking=sum(part.liking for part in parts))
+
+    def boredom(self, pieces: int) -> float:
+        """What a text of so many pieces costs it."""
+        by_length = 0.06 * max(pieces - 2, 0) * (1.2 - self._character.patience)
+        return min(by_length + (0.25 * (pieces - 1) if self._wants_short else 0.0), 1.5)
+
+    def _told_part(self, words: set[str]) -> Impression:
+        if self._told is None:
+            return Impression(0.0, "told")
+        found = _found(self._told, words)
+        unwanted = tuple(sorted(self._told.avoid & words))
+        if unwanted:
+            return Impression(-0.8, "unwanted", unwanted[:3])
+        return Impression(1.2 * found.share, "told", found.words)
+
+    def _asked_part(self, words: set[str]) -> Impression:
+        found = _found(self._question, words)
+        return Impression(0.5 * found.share, "asked", found.words)
+
+    def _dear_part(self, words: set[str]) -> Impression:
+        heard = {trait: sorted(dear & words) for trait, dear in _DEAR_STEMS.items()}
+        weights = {
+            trait: (self._traits[trait] - 0.35) * min(len(found), 3) / 3 for trait, found in heard.items()
+        }
+        trait = max(weights, key=lambda name: abs(weights[name]))
+        return Impression(0.6 * sum(weights.values()), "dear", tuple(heard[trait][:3]))
+
+    def _style_part(self, text: str, said: list[str]) -> Impression:
+        sentences = max(len(_SENTENCE_END.findall(text)), 1)
+        letters = sum(map(len, said)) / max(len(said), 1)
+        heaviness = max(len(said) / sentences - _LONG_SENTENCE, 0) / 20 + max(letters - _LONG_WORD, 0) / 4
+        loud = min(len(_SHOUTED.findall(text)), 3) / 3
+        heavy = min(heaviness, 1.2) * self._effort * (2 if self._wants_plain else 1)
+        annoyed = loud * (0.2 + 0.4 * self._traits["caution"])
+        if annoyed > heavy:
+            return Impression(-annoyed - heavy, "loud")
+        return Impression(0.12 - heavy - annoyed, "heavy" if heavy > 0.12 else "plain")
+
+    def _taste_part(self, text: str) -> Impression:
+        taste = (self._character.chance("taste", key_of(text)) - 0.5) * 0.7
+        return Impression(taste, "pleases" if taste > 0 else "cold")
+
+
+def named_variant(instruction: str, labels: tuple[str, ...]) -> str | None:
+    """The variant that an instruction tells to pick, if it names exactly one."""
+    named = {label for label in _NAMED.findall(instruction) if label in labels}
+    return named.pop() if len(named) == 1 else None
+
+
+class _Found(NamedTuple):
+    share: float
+    words: tuple[str, ...]
+
+
+def _found(aim: Aim, words: set[str]) -> _Found:
+    """How much of what an aim asks for is said; two words of many are a good part of it."""
+    found = {word: weight for word, weight in aim.words.items() if word in words}
+    return _Found(min(sum(found.values()) / min(aim.weight or 1.0, 2.0), 1.0), tuple(found)[:3])
