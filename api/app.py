@@ -13,12 +13,13 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
-from api.rest import asks, docs, health, objects, simulations
+from api.rest import asks, docs, events, health, objects, simulations
 from api.rest.errors import install_error_handlers
 from api.rest.gate import Gate
 from api.rest.inputs import check_query
 from api.rest.published import publish
 from api.service import Service
+from api.service.events import EventHub
 from api.service.health import Readiness
 from api.service.waiting import WaitRoom
 from shared import faults
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         Notifier(settings.broker_url),
         WaitRoom(settings.broker_url),
         Readiness(store, publisher),
+        EventHub(store, settings.max_event_streams),
     )
 
     @asynccontextmanager
@@ -60,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         service.waiting.open()
         yield
         await service.waiting.close()
+        await service.events.close()
         service.readiness.close()
         service.publisher.close()
         service.notifier.close()
@@ -81,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router, responses={503: errors[503]})
     # The gate checks the token; this tells readers of the API docs that there is one.
     checks = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
-    for router in (objects.router, asks.router, simulations.router, docs.router):
+    for router in (objects.router, asks.router, simulations.router, docs.router, events.router):
         app.include_router(router, prefix="/v1", responses=errors, dependencies=checks)
     app.add_middleware(Gate, service=service)
     publish(app, settings)
@@ -109,7 +112,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends waits when it is told to go: whoever waits is told how to wait on, and not cut off."""
+    """Ends waits and streams when it is told to go: whoever waits is told how to go on, and not cut off."""
 
     def __init__(self, app: FastAPI, **options: Any) -> None:
         super().__init__(uvicorn.Config(app, **options))
@@ -117,4 +120,5 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._service.waiting.end_all()
+        self._service.events.end_all()
         await super().shutdown(sockets)

@@ -35,6 +35,7 @@ PLACES = (
     "recover.commit",
     "record_stops.commit",
     "forget.commit",
+    "positions.commit",
 )
 #: How the line begins that a fault leaves on stderr when it fires.
 FIRED = "fault fired: "

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     max_additional_steps: int = Field(100, ge=1)
     max_wait_s: float = Field(3600, gt=0)
     max_participants_per_run: int = Field(10_000, ge=1)
+    #: Streams of events that an API process keeps open at a time.
+    max_event_streams: int = Field(250, ge=1)
     #: For tests of mishaps: see `shared/faults.py`.
     faults: str = ""
     #: May participants visit loopback and private addresses?

@@ -34,6 +34,7 @@ DISPATCH_TESTS = "tests/integration/test_store_dispatch.py"
 PUBLISHER_TESTS = "tests/integration/test_publisher.py"
 WORKER_TESTS = "tests/integration/test_worker.py"
 SWEEPER = "worker/sweeper.py"
+EVENT_TESTS = "tests/integration/test_store_events.py"
 ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 
 GUARDS = [
@@ -125,6 +126,20 @@ GUARDS = [
         "        if answered is not None:\n            return Dispatch.model_validate(answered)\n",
         "",
         "tests/contract/test_idempotency.py",
+    ),
+    Guard(
+        "one gives positions at a time",
+        "shared/store/events.py",
+        "    if not _is_our_turn(connection, patient=patient):\n        return 0\n",
+        "",
+        EVENT_TESTS,
+    ),
+    Guard(
+        "positions are given in order of seq",
+        "shared/store/events.py",
+        ".where(_event.c.position.is_(None)).order_by(*by_seq).limit(limit)",
+        ".where(_event.c.position.is_(None)).order_by(_event.c.seq.desc()).limit(limit)",
+        EVENT_TESTS,
     ),
     Guard(
         "a message is lost only when overtaken by some time",

@@ -36,6 +36,7 @@ def check_invariants(store: Store) -> None:
         own, told = own_of[id_], told_of[id_]
         _check_interactions(row, own)
         _check_events(row, own, told)
+        _check_positions(row, told)
         _check_attempt(row, told)
         _check_row(row)
         assert (id_ in checkpoints) == bool(own), f"{row.alias}: a checkpoint goes with own interactions"
@@ -77,6 +78,14 @@ def _check_events(row: Any, own: list[Any], told: list[Any]) -> None:
     ends = [index for index, one in enumerate(told) if one.data.get("status") in TERMINAL]
     after_end = told[ends[0] + 1 :] if ends else []
     assert [one.kind for one in after_end] in ([], ["stopped"]), f"{row.alias}: nothing after the end (P2)"
+
+
+def _check_positions(row: Any, told: list[Any]) -> None:
+    given = [one.position for one in told if one.position is not None]
+    assert given == sorted(set(given)), f"{row.alias}: positions rise with seq"
+    assert all(one.position is not None for one in told[: len(given)]), f"{row.alias}: none was passed over"
+    whose = {(one.workspace_id, one.study_id, one.ask_id) for one in told[: len(given)]}
+    assert whose <= {(row.workspace_id, row.study_id, row.ask_id)}, f"{row.alias}: its events are found by it"
 
 
 def _check_attempt(row: Any, told: list[Any]) -> None:

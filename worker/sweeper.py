@@ -14,6 +14,7 @@ from shared.notices import Notifier
 from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
 from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
+from shared.sequencer import give_positions
 from shared.settings import Settings
 from shared.store import Connection, dispatch, idempotency, leases, lifecycle
 from shared.store.engine import Store, store_time
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Rows that one statement moves; a sweep goes on until none are left.
 LIMIT = 1_000
+#: Transactions of one sweep that give positions to events: what comes after it must not wait for long.
+POSITIONS = 2
 #: How long a sweep may go on when the process is told to go.
 MOST_S = 10
 #: Leases that ran out this long ago and hold nothing are removed.
@@ -67,6 +70,13 @@ class Sweeper:
             # Those that failed are terminal: somebody may be waiting for them.
             self._notifier.publish_soon(lost)
         return bool(lost)
+
+    def give_positions(self) -> bool:
+        """See to it that readers of events who come later find few that wait; are there more?
+
+        Raises ServiceUnavailable when the store is away.
+        """
+        return give_positions(self._store, transactions=POSITIONS)
 
     def publish(self) -> bool:
         """Send some of what is owed or was lost; is there more?
@@ -193,6 +203,8 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
         pause_s = settings.sweep_interval_s
         if _done(sweeper.recover):
             publish_now.set()
+        if _done(sweeper.give_positions):
+            pause_s = 0
     publish_now.set()
     publishing.join()
     publisher.close()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from api.service.events import EventHub
 from api.service.health import Readiness
 from api.service.waiting import WaitRoom
 from shared.notices import Notifier
@@ -20,3 +21,4 @@ class Service:
     notifier: Notifier
     waiting: WaitRoom
     readiness: Readiness
+    events: EventHub

@@ -1,13 +1,30 @@
-"""Events: what happened to a participant, in order of `seq`, written by the transaction that did it."""
+"""Events: what happened to a participant, in order of `seq`, written by the transaction that did it.
+
+Readers go by `position`, which counts a workspace's events from 1. It is given after the commit: numbers
+taken before it become visible out of order, and who remembers the last one seen would miss what was committed
+late. There is not one count for all: its gaps would tell what other workspaces do.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
-from shared.store.engine import store_clock
+from shared.domain.ids import Kind
+from shared.store.engine import AnyRow, store_clock
 from shared.store.schema import Tables
+
+_event = Tables.event
+_p = Tables.participant
+
+#: Positions that one transaction gives.
+CHUNK = 1_000
+#: Any number that nothing else in the database locks.
+_ADVISORY_LOCK = 8_246_017_332
+
+#: What events can be read of, and the column that tells.
+SCOPES = {Kind.PARTICIPANT: _event.c.participant_id, Kind.STUDY: _event.c.study_id, Kind.ASK: _event.c.ask_id}
 
 
 class NewEvent(NamedTuple):
@@ -22,5 +39,87 @@ def record(connection: Connection, events: Sequence[NewEvent]) -> None:
     """Write `events`; each `seq` was taken by the guarded update it belongs to."""
     if not events:
         return
-    statement = insert(Tables.event).values(at=store_clock())
+    statement = insert(_event).values(at=store_clock())
     connection.execute(statement, [event._asdict() for event in events])
+
+
+# -- giving positions --------------------------------------------------------------------------------------
+
+
+def any_waits(connection: Connection) -> bool:
+    """Is there an event without a position?"""
+    return connection.scalar(select(_event.c.seq).where(_event.c.position.is_(None)).limit(1)) is not None
+
+
+def give_positions(connection: Connection, limit: int = CHUNK, *, patient: bool = False) -> int:
+    """Give up to `limit` events that are committed the next positions of their workspaces; returns how many.
+
+    One transaction does so at a time, so that positions become visible in order; whoever comes second gets
+    0, or waits if `patient`. A participant's events get theirs in order of `seq`: each was committed before
+    the participant's next one was made.
+    """
+    if not _is_our_turn(connection, patient=patient):
+        return 0
+    by_seq = (_event.c.participant_id, _event.c.seq)
+    first = select(*by_seq).where(_event.c.position.is_(None)).order_by(*by_seq).limit(limit).subquery()
+    whose = select(first, _p.c.workspace_id, _p.c.study_id, _p.c.ask_id)
+    waiting = connection.execute(
+        whose.join(_p, _p.c.id == first.c.participant_id).order_by(first.c.participant_id, first.c.seq)
+    ).all()
+    given: list[dict[str, Any]] = []
+    last: dict[UUID, int] = {}
+    for row in waiting:
+        if row.workspace_id not in last:
+            last[row.workspace_id] = newest_position(connection, row.workspace_id)
+        last[row.workspace_id] += 1
+        given.append({f"new_{name}": value for name, value in row._mapping.items()})
+        given[-1]["new_position"] = last[row.workspace_id]
+    if given:
+        names = ("position", "workspace_id", "study_id", "ask_id")
+        statement = (
+            update(_event)
+            .where(*(column == bindparam(f"new_{column.name}") for column in by_seq))
+            .values({name: bindparam(f"new_{name}") for name in names})
+        )
+        connection.execute(statement, given)
+    return len(given)
+
+
+def _is_our_turn(connection: Connection, *, patient: bool) -> bool:
+    if connection.dialect.name != "postgresql":
+        # A writer of SQLite is the only one from its beginning to its commit.
+        return True
+    # A statement of its own: what comes after it sees all that the one before us has committed.
+    lock = "pg_advisory_xact_lock" if patient else "pg_try_advisory_xact_lock"
+    return connection.scalar(text(f"SELECT {lock}(:lock)"), {"lock": _ADVISORY_LOCK}) is not False
+
+
+# -- reading them ------------------------------------------------------------------------------------------
+
+
+def newest_position(connection: Connection, workspace_id: UUID) -> int:
+    """The position of the workspace's newest event that has one; 0 when none has."""
+    newest = func.coalesce(func.max(_event.c.position), 0)
+    mine = (_event.c.workspace_id == workspace_id, _event.c.position.is_not(None))
+    position: int = connection.execute(select(newest).where(*mine)).scalar_one()
+    return position
+
+
+def events_after(
+    connection: Connection,
+    workspace_id: UUID,
+    position: int,
+    limit: int,
+    *,
+    of: tuple[Kind, UUID] | None = None,
+) -> Sequence[AnyRow]:
+    """The next `limit` events after `position`, in order: of one participant, study or ask, or of all."""
+    statement = select(_event).where(_event.c.workspace_id == workspace_id)
+    order, after = _event.c.position, _event.c.position > position
+    if of is not None:
+        kind, id_ = of
+        statement = statement.where(SCOPES[kind] == id_)
+        if kind is Kind.PARTICIPANT:
+            # The same order, found by the table's key. The sum keeps SQLite from an index that suits less.
+            order, after = _event.c.seq, _event.c.position + 0 > position
+    return connection.execute(statement.where(after).order_by(order).limit(limit)).all()

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -274,12 +275,49 @@ class Checkpoint(SQLModel, table=True):
 class Event(SQLModel, table=True):
     """What happened to a participant, in order of `seq`."""
 
+    __table_args__ = (
+        # Those without a position are always a small part of the table.
+        Index(
+            "ix_event_waiting",
+            "participant_id",
+            "seq",
+            postgresql_where=text("position IS NULL"),
+            sqlite_where=text("position IS NULL"),
+        ),
+        Index(
+            "ix_event_position",
+            "workspace_id",
+            "position",
+            unique=True,
+            postgresql_where=text("position IS NOT NULL"),
+            sqlite_where=text("position IS NOT NULL"),
+        ),
+        Index(
+            "ix_event_study",
+            "study_id",
+            "position",
+            postgresql_where=text("study_id IS NOT NULL"),
+            sqlite_where=text("study_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_event_ask",
+            "ask_id",
+            "position",
+            postgresql_where=text("ask_id IS NOT NULL"),
+            sqlite_where=text("ask_id IS NOT NULL"),
+        ),
+    )
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     seq: int = Field(primary_key=True)
     #: status, interaction or stopped
     kind: str
     data: dict[str, Any] = _json()
     at: datetime = _moment()
+    #: Counts the workspace's events from 1. Given after the commit, and the participant's ids with it.
+    position: int | None = Field(default=None, sa_type=BigInteger)
+    workspace_id: UUID | None = None
+    study_id: UUID | None = None
+    ask_id: UUID | None = None
 
 
 class Idempotency(SQLModel, table=True):

@@ -48,6 +48,7 @@ WHO = {
     "recover.commit": ("sweeper",),
     "record_stops.commit": ("sweeper",),
     "forget.commit": ("sweeper",),
+    "positions.commit": ("sweeper",),
 }
 
 #: What an iteration's content has beside a delay, where something must go wrong for the place to be reached;

@@ -74,10 +74,19 @@ def participant(store: Store, id_: UUID) -> dict[str, Any]:
 
 
 def contents(store: Store) -> dict[str, list[str]]:
-    """Every row of every table: equal before and after means that nothing was changed."""
+    """Every row of every table: equal before and after means that nothing was changed.
+
+    But for the positions of events, which somebody gives sooner or later.
+    """
+    given_later = {"position", "workspace_id", "study_id", "ask_id"}
     with store.read() as connection:
         return {
-            name: sorted(repr(row) for row in connection.execute(select(table)))
+            name: sorted(
+                repr(row)
+                for row in connection.execute(
+                    select(*(c for c in table.c if name != "event" or c.name not in given_later))
+                )
+            )
             for name, table in _tables().items()
         }
 

@@ -27,7 +27,13 @@ def routes(api: str) -> set[tuple[str, str]]:
 
 
 def check_answer(api: str, response: httpx.Response) -> None:
-    """Raises AssertionError when this is not what the description of its route says."""
+    """Raises AssertionError when this is not what the description of its route says.
+
+    Of a stream of events only the beginning is there yet: what reads it checks each with `check_event`.
+    """
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
+        assert (response.request.url.path, response.status_code) == ("/v1/events", 200)
+        return
     response.read()
     method, path = response.request.method, response.request.url.path
     here = f"{method} {path}: {response.status_code}"
@@ -63,6 +69,15 @@ def _validator(name: str, schema: Any, documented: Any) -> jsonschema_rs.Draft20
         whole = _strict({**copy.deepcopy(schema), "components": copy.deepcopy(documented["components"])})
         _validators[name] = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
     return _validators[name]
+
+
+def check_event(api: str, event: dict[str, Any]) -> None:
+    """Raises AssertionError when an event, its `data` read as JSON, is not as described."""
+    documented = spec(api)
+    content = documented["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    fields = content["itemSchema"]["properties"]
+    schema = {**content["itemSchema"], "properties": fields | {"data": fields["data"]["contentSchema"]}}
+    _validator("event", schema, documented).validate(event)
 
 
 def _strict(schema: Any) -> Any:

@@ -150,8 +150,10 @@ def requests(api: str, world: dict[str, str]) -> list[tuple[str, str, Any]]:
         "/v1/simulations/extend": one,
         "/v1/simulations/wait": {"participant_ids": [world["participant_id"]]},
     }
+    queries = {"/v1/events": f"?follow=false&study_id={world['study_id']}"}
+    names = {"slug": "concepts/overview"} | world
     return [
-        (method, path.format(slug="concepts/overview", **world), bodies[path] if method == "POST" else None)
+        (method, path.format(**names) + queries.get(path, ""), bodies[path] if method == "POST" else None)
         for method, path in sorted(routes(api) - {("GET", "/healthz")})
     ]
 

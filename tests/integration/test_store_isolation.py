@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from shared.domain.errors import NotFound, ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Outcome
-from shared.store import aliases, idempotency, lifecycle, participants, people, studies
+from shared.store import aliases, events, idempotency, lifecycle, participants, people, studies
 from shared.store.engine import Store
 from shared.store.lifecycle import Claim
 from shared.store.participants import Scope
@@ -42,6 +42,7 @@ def theirs(store: Store) -> Theirs:
         assert row is not None
         step = make_step(0, ends=True, outcome=Outcome.GAVE_UP)
         assert lifecycle.commit_step(connection, Claim(participant, row.epoch), step, 1)
+        events.give_positions(connection)
         person: UUID = row.person_id
         return person
 
@@ -68,6 +69,9 @@ READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
     "iterations_of": lambda c, w, t: studies.iterations_of(c, w, t.study),
     "status_counts": lambda c, w, t: sum(studies.status_counts(c, w, t.study).values()),
     "outcome_counts": lambda c, w, t: studies.outcome_counts(c, w, t.study),
+    "newest_position": lambda c, w, t: events.newest_position(c, w),
+    "events_after": lambda c, w, t: events.events_after(c, w, 0, 9, of=(Kind.STUDY, t.study)),
+    "events_after, of all": lambda c, w, t: events.events_after(c, w, 0, 9),
     "sentiment_counts": lambda c, w, t: sum(studies.sentiment_counts(c, w, t.study).values()),
 }
 

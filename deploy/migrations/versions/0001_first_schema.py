@@ -272,11 +272,47 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=True),
+        sa.Column("workspace_id", sa.Uuid(), nullable=True),
+        sa.Column("study_id", sa.Uuid(), nullable=True),
+        sa.Column("ask_id", sa.Uuid(), nullable=True),
         sa.ForeignKeyConstraint(
             ["participant_id"],
             ["participant.id"],
         ),
         sa.PrimaryKeyConstraint("participant_id", "seq"),
+    )
+    op.create_index(
+        "ix_event_waiting",
+        "event",
+        ["participant_id", "seq"],
+        unique=False,
+        postgresql_where=sa.text("position IS NULL"),
+        sqlite_where=sa.text("position IS NULL"),
+    )
+    op.create_index(
+        "ix_event_position",
+        "event",
+        ["workspace_id", "position"],
+        unique=True,
+        postgresql_where=sa.text("position IS NOT NULL"),
+        sqlite_where=sa.text("position IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_event_study",
+        "event",
+        ["study_id", "position"],
+        unique=False,
+        postgresql_where=sa.text("study_id IS NOT NULL"),
+        sqlite_where=sa.text("study_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_event_ask",
+        "event",
+        ["ask_id", "position"],
+        unique=False,
+        postgresql_where=sa.text("ask_id IS NOT NULL"),
+        sqlite_where=sa.text("ask_id IS NOT NULL"),
     )
     op.create_table(
         "interaction",
@@ -300,6 +336,30 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("interaction")
+    op.drop_index(
+        "ix_event_ask",
+        table_name="event",
+        postgresql_where=sa.text("ask_id IS NOT NULL"),
+        sqlite_where=sa.text("ask_id IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_event_study",
+        table_name="event",
+        postgresql_where=sa.text("study_id IS NOT NULL"),
+        sqlite_where=sa.text("study_id IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_event_position",
+        table_name="event",
+        postgresql_where=sa.text("position IS NOT NULL"),
+        sqlite_where=sa.text("position IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_event_waiting",
+        table_name="event",
+        postgresql_where=sa.text("position IS NULL"),
+        sqlite_where=sa.text("position IS NULL"),
+    )
     op.drop_table("event")
     op.drop_table("checkpoint")
     op.drop_index("ix_participant_study", table_name="participant")

@@ -1,0 +1,136 @@
+"""Events over REST, as server-sent events. Source: contract section 6."""
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.sse import format_sse_event
+from pydantic import BeforeValidator
+from starlette.responses import Response, StreamingResponse
+
+from api.rest.inputs import Flag, IdInQuery, TheService, Workspace
+from api.service.readers import Event
+from shared.domain.ids import Kind
+from shared.event import EventData
+from shared.store import Connection
+from shared.store.workspaces import authenticate
+
+router = APIRouter()
+
+#: How long a client should wait before it connects again.
+RETRY_MS = 1_000
+_LARGEST_ID = 2**63 - 1
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events that are bytes already: a page of them is one write.
+
+    FastAPI's own way gives every reader two tasks and encodes each event anew for each of them.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, content: AsyncIterator[bytes]) -> None:
+        super().__init__(content)
+        self.headers["Cache-Control"] = "no-cache"
+        # nginx would keep events back until it has a buffer full of them.
+        self.headers["X-Accel-Buffering"] = "no"
+
+
+def _digits(value: object) -> object:
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit() and len(value) < 20):
+            raise ValueError("give the id of an event: a whole number in plain digits")
+        return int(value)
+    return value
+
+
+LastEventIdHeader = Annotated[
+    int | None,
+    BeforeValidator(_digits),
+    Header(
+        alias="Last-Event-ID",
+        ge=0,
+        le=_LARGEST_ID,
+        description="Go on after the event of this id. Default: from the first.",
+    ),
+]
+LastEventIdInQuery = Annotated[
+    int | None,
+    BeforeValidator(_digits),
+    Query(
+        ge=0,
+        le=_LARGEST_ID,
+        description="The same for a first connection that can send no header; a header counts more.",
+    ),
+]
+Follow = Annotated[Flag, Query(description="`false`: end after what there is now.")]
+
+
+#: OpenAPI 3.1 has no words for streams; `itemSchema` is that of 3.2.
+_STREAM = {
+    "schema": {"type": "string"},
+    "itemSchema": {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "description": "Its position, a whole number."},
+            "event": {"type": "string", "enum": ["status", "interaction", "stopped"]},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": EventData.model_json_schema(mode="serialization"),
+            },
+        },
+    },
+}
+
+
+@router.get(
+    "/events",
+    tags=["events"],
+    summary="events",
+    # One without a media type: errors are JSON here as everywhere.
+    response_class=Response,
+    responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": _STREAM}}},
+)
+async def events(
+    request: Request,
+    service: TheService,
+    workspace: Workspace,
+    study_id: IdInQuery = None,
+    participant_id: IdInQuery = None,
+    ask_id: IdInQuery = None,
+    last_event_id: LastEventIdInQuery = None,
+    header: LastEventIdHeader = None,
+    follow: Follow = True,
+) -> EventStream:
+    """What happens in a study or ask, or to a participant: changes of status, committed interactions, stops.
+
+    Each event comes once, and those of a participant in order. Connect again with the id of the last one you
+    have seen, to this server or another of the same installation, and you miss none.
+    """
+    after = (last_event_id if header is None else header) or 0
+    refs = {Kind.STUDY: study_id, Kind.PARTICIPANT: participant_id, Kind.ASK: ask_id}
+    scope = await service.events.find(workspace, refs, after)
+    secret = request.headers["authorization"].partition(" ")[2].strip()
+
+    def allowed(connection: Connection) -> None:
+        authenticate(connection, secret)
+
+    hub = service.events
+    batches = hub.follow(scope, after, allowed) if follow else hub.read(scope, after)
+    # Its first one is empty; what is wrong is told before it, while there still can be another answer.
+    await anext(batches)
+    return EventStream(_frames(batches))
+
+
+async def _frames(batches: AsyncGenerator[Sequence[Event]]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(batches):
+        yield format_sse_event(retry=RETRY_MS)
+        async for batch in batches:
+            frames = [
+                format_sse_event(id=str(one.position), event=one.kind, data_str=one.data) for one in batch
+            ]
+            yield b"".join(frames) or format_sse_event(comment="heartbeat")

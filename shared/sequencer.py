@@ -1,0 +1,24 @@
+"""Giving events their positions: done by who serves readers of them, and by the sweeper."""
+
+from shared import faults
+from shared.store import events
+from shared.store.engine import Store
+
+
+def give_positions(store: Store, *, transactions: int | None = None, patient: bool = False) -> bool:
+    """Give positions to events that wait for one; False: none are left, or somebody else is about it.
+
+    One cheap read when there are none. Ends after so many `transactions`, if told; True: more are waiting. If
+    `patient`, every event that was committed before the call has its position when this returns False.
+    Raises ServiceUnavailable when the store does not answer.
+    """
+    while transactions is None or transactions > 0:
+        with store.read() as connection:
+            if not events.any_waits(connection):
+                return False
+        with faults.around("positions.commit"):
+            given = store.write(lambda connection: events.give_positions(connection, patient=patient))
+        if given < events.CHUNK:
+            return False
+        transactions = transactions and transactions - 1
+    return True
