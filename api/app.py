@@ -1,4 +1,4 @@
-"""The API process: the service behind its REST door."""
+"""The API process: the service behind its two doors, REST and MCP."""
 
 import contextlib
 import logging
@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
+from starlette.routing import Route
 
 from api.rest import asks, docs, events, health, objects, simulations
 from api.rest.errors import install_error_handlers
@@ -22,6 +23,8 @@ from api.service import Service
 from api.service.events import EventHub
 from api.service.health import Readiness
 from api.service.waiting import WaitRoom
+from api.tools.door import Door
+from api.tools.message import look_at
 from shared import faults
 from shared.envelopes import ErrorBody
 from shared.notices import Notifier
@@ -34,9 +37,10 @@ DESCRIPTION = """
 Simulated people step through a website, one interaction after another. **Cancel** stops what is queued or
 runs, at once; **extend** takes a stopped run up again from its last interaction, with new direction.
 
-Every request to `/v1` carries `Authorization: Bearer TOKEN`.
+Every request to `/v1` carries `Authorization: Bearer TOKEN`. The same is there as MCP tools, at `/mcp`.
 """
 
+MCP_PATH = "/mcp"
 #: How long open requests may take to end when the process is told to go.
 SHUTDOWN_GRACE_S = 3
 #: Exit code when there is no listening there, as uvicorn's own.
@@ -57,10 +61,13 @@ def create_app(settings: Settings) -> FastAPI:
         EventHub(store, settings.max_event_streams),
     )
 
+    door = Door(service)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.waiting.open()
-        yield
+        async with door.run():
+            yield
         await service.waiting.close()
         await service.events.close()
         service.readiness.close()
@@ -80,13 +87,15 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.door = door
     install_error_handlers(app)
     app.include_router(health.router, responses={503: errors[503]})
     # The gate checks the token; this tells readers of the API docs that there is one.
     checks = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
     for router in (objects.router, asks.router, simulations.router, docs.router, events.router):
         app.include_router(router, prefix="/v1", responses=errors, dependencies=checks)
-    app.add_middleware(Gate, service=service)
+    app.router.routes.append(Route(MCP_PATH, door, methods=["GET", "POST", "DELETE"]))
+    app.add_middleware(Gate, service=service, messages={MCP_PATH: look_at})
     publish(app, settings)
     return app
 
@@ -95,6 +104,8 @@ def serve(settings: Settings, host: str, port: int) -> None:
     """Answer requests until SIGTERM or SIGINT."""
     faults.arm(settings.faults)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It tells of every session that comes and goes.
+    logging.getLogger("mcp").setLevel(logging.WARNING)
     server = _Server(
         create_app(settings),
         host=host,
@@ -117,8 +128,10 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, **options: Any) -> None:
         super().__init__(uvicorn.Config(app, **options))
         self._service: Service = app.state.service
+        self._door: Door = app.state.door
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._service.waiting.end_all()
         self._service.events.end_all()
+        self._door.end_streams()
         await super().shutdown(sockets)

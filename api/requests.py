@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from shared.domain.extension import DEFAULT_ADDITIONAL_STEPS
+from shared.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
 from shared.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH
 from shared.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
 
@@ -27,8 +27,15 @@ MAX_PEOPLE = 10_000
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=4_000)]
 Id = Annotated[str, Field(max_length=100, description="UUID or alias.")]
-Steps = Annotated[int, Field(ge=1, le=MAX_INTERACTIONS)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Steps = Annotated[
+    int, Field(ge=1, le=MAX_INTERACTIONS, description="Interactions after which a participant stops.")
+]
+Seed = Annotated[
+    int, Field(ge=0, le=MAX_SEED, description="What chance starts from: the same again, the same result.")
+]
+Wait = Annotated[
+    bool, Field(description="Answer when all are terminal, or `timeout` has passed; else at once.")
+]
 Timeout = Annotated[float, Field(gt=0, description="Seconds to wait.")]
 
 
@@ -44,8 +51,12 @@ class Request(BaseModel):
 class SuccessRequest(Request):
     """When the assignment counts as done; both given = both must hold."""
 
-    url_contains: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
-    text_contains: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    url_contains: Annotated[str, Field(min_length=1, max_length=1_000)] | None = Field(
+        default=None, description="Part of the page's address, such as /order/."
+    )
+    text_contains: Annotated[str, Field(min_length=1, max_length=1_000)] | None = Field(
+        default=None, description="Part of the page's text."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -55,7 +66,7 @@ class SuccessRequest(Request):
 
 
 class AssignmentRequest(Request):
-    task: Text
+    task: Annotated[Text, Field(description="What people are to do, in their words.")]
     success: SuccessRequest | None = None
 
 
@@ -67,16 +78,24 @@ class IterationRequest(Request):
         examples=[{"environment": "web", "url": "https://shop.example/"}],
     )
     max_interactions: Steps | None = None
-    mind: Name = "heuristic"
-    step_timeout: Annotated[float, Field(gt=0, le=MAX_STEP_TIMEOUT_S)] = DEFAULT_STEP_TIMEOUT_S
-    run_timeout: Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S)] = 3600
+    mind: Annotated[Name, Field(description="Who decides what a person does next.")] = "heuristic"
+    step_timeout: Annotated[
+        float, Field(gt=0, le=MAX_STEP_TIMEOUT_S, description="Seconds that one interaction may take.")
+    ] = DEFAULT_STEP_TIMEOUT_S
+    run_timeout: Annotated[
+        float, Field(gt=0, le=MAX_RUN_TIMEOUT_S, description="Seconds that a run may take.")
+    ] = 3600
 
 
 class StudyRequest(Request):
     name: Name
-    modality: Literal["interactive", "chat", "text"]
+    modality: Literal["interactive", "chat", "text"] = Field(
+        description="How people act; interactive: on a website."
+    )
     assignment: AssignmentRequest
-    questions: Annotated[list[Text], Field(max_length=100)] | None = None
+    questions: Annotated[list[Text], Field(max_length=100)] | None = Field(
+        default=None, description="What you want to learn; kept with the study."
+    )
     iteration: IterationRequest | None = Field(
         default=None, description="Its first iteration, made together with the study."
     )
@@ -84,13 +103,17 @@ class StudyRequest(Request):
 
 class StudyRunRequest(Request):
     iteration_id: Id | None = Field(default=None, description="Default: the study's latest.")
-    person_ids: Annotated[list[Id], Field(min_length=1)] | None = None
+    person_ids: Annotated[list[Id], Field(min_length=1)] | None = Field(
+        default=None, description="These people. Give either this or `sample`."
+    )
     sample: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="So many different people of the workspace, chosen by `seed`."
+        default=None,
+        description="So many different people of the workspace, chosen by `seed`. Give either this or "
+        "`person_ids`.",
     )
     max_interactions: Steps | None = None
     seed: Seed | None = None
-    wait: bool = False
+    wait: Wait = False
     timeout: Timeout = DEFAULT_WAIT_S
 
     @model_validator(mode="after")
@@ -167,16 +190,18 @@ class PersonRequest(Request):
     age: Annotated[int, Field(ge=0, le=MAX_AGE)]
     country: Annotated[str, Field(min_length=1, max_length=MAX_CODE_LENGTH)]
     language: Annotated[str, Field(min_length=1, max_length=MAX_CODE_LENGTH)]
-    traits: dict[str, Any] = Field(default_factory=dict)
+    traits: dict[str, Any] = Field(default_factory=dict, description='Such as {"patience": 0.2}.')
     bio: Annotated[str, Field(max_length=4_000)] = ""
 
 
 class PeopleRequest(Request):
-    people: Annotated[list[PersonRequest], Field(min_length=1, max_length=MAX_PEOPLE)]
+    people: Annotated[list[PersonRequest], Field(min_length=1, max_length=MAX_PEOPLE)] = Field(
+        description="Several people of your own."
+    )
 
 
 class GenerateRequest(Request):
-    generate: Annotated[int, Field(ge=1, le=MAX_PEOPLE)]
+    generate: Annotated[int, Field(ge=1, le=MAX_PEOPLE)] = Field(description="Make up so many people.")
     seed: Seed | None = None
 
 
@@ -200,10 +225,14 @@ PersonCreateRequest = Annotated[
 class CancelRequest(Request):
     """Exactly one scope; `round` only with `ask_id`."""
 
-    participant_id: Id | None = None
-    study_id: Id | None = None
-    iteration_id: Id | None = None
-    ask_id: Id | None = None
+    participant_id: Id | None = Field(default=None, description="This one. UUID or alias (t-…).")
+    study_id: Id | None = Field(
+        default=None, description="All of the study, whatever the iteration. UUID or alias (s-…)."
+    )
+    iteration_id: Id | None = Field(default=None, description="All of the iteration. UUID or alias (i-…).")
+    ask_id: Id | None = Field(
+        default=None, description="All of the ask, or those of one `round`. UUID or alias (a-…)."
+    )
     round: int | None = Field(default=None, description="Counts from 1; only with ask_id.")
 
 
@@ -215,13 +244,19 @@ class ExtendOptions(Request):
     additional_steps: int = Field(
         default=DEFAULT_ADDITIONAL_STEPS, description="Interactions allowed past the original cap."
     )
-    instruction: str | None = Field(default=None, description="Overriding direction for the rest of the run.")
-    wait: bool = False
+    instruction: str | None = Field(
+        default=None,
+        description="Overriding direction for the rest of the run, at most "
+        f"{MAX_INSTRUCTION_LENGTH:,} characters.",
+    )
+    wait: Wait = False
     timeout: Timeout = DEFAULT_WAIT_S
 
 
 class ExtendRequest(ExtendOptions):
-    participant_id: Id
+    participant_id: Annotated[
+        Id, Field(description="The terminal participant to go on from. UUID or alias (t-…).")
+    ]
 
 
 class WaitRequest(Request):

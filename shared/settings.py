@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     max_participants_per_run: int = Field(10_000, ge=1)
     #: Streams of events that an API process keeps open at a time.
     max_event_streams: int = Field(250, ge=1)
+    #: Origins of web pages that may talk to `/mcp` besides those of this machine, with commas between them.
+    allowed_origins: str = ""
     #: For tests of mishaps: see `shared/faults.py`.
     faults: str = ""
     #: May participants visit loopback and private addresses?

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
+from api.problems import MAX_NAME, told
 from api.service.response import failure
 from shared.domain.errors import NotFound, UnderstudyError, ValidationError
 from shared.envelopes import ErrorBody
@@ -23,11 +23,8 @@ _RUN_RESPONSE = re.compile(
     r"[A-Z]+ /v1/(studies/[^/]+/run|simulations/extend|participants/[^/]+/extend|simulations/wait)"
     r"|[A-Z]+ /v1/asks/[^/]+/rounds|POST /v1/asks"
 )
-_MAX_PROBLEMS = 5
 #: nginx's number for an answer that nobody waits for.
 _CLIENT_CLOSED_REQUEST = 499
-#: Characters of a name somebody sent that are repeated to them.
-_MAX_NAME = 100
 
 
 class ClientGone(Exception):
@@ -62,11 +59,11 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return error_response(request, ValidationError(_told(error.errors())))
+        return error_response(request, ValidationError(told(error.errors(), skip=1)))
 
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
-        here = f"{request.method} {request.scope['path'][:_MAX_NAME]}"
+        here = f"{request.method} {request.scope['path'][:MAX_NAME]}"
         if error.status_code == 405:
             wrong = NotFound(f"{here}: this method is not for here.")
             answer = error_response(request, wrong, http_status=405)
@@ -88,15 +85,3 @@ def _methods_of(request: Request) -> list[str]:
     """What may be asked of this path. Of several routes that share it, each knows its own methods only."""
     here = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
     return sorted({method for route in here for method in getattr(route, "methods", None) or ()})
-
-
-def _told(problems: Sequence[dict[str, Any]]) -> str:
-    """Each problem as `field: what is wrong`. What was sent is not repeated: it may be anything."""
-    told = []
-    for problem in problems[:_MAX_PROBLEMS]:
-        where = ".".join(str(part)[:_MAX_NAME] for part in problem["loc"][1:])
-        what = str(problem["msg"]).removeprefix("Value error, ")
-        told.append(f"{where}: {what}" if where else what)
-    if len(problems) > _MAX_PROBLEMS:
-        told.append(f"and {len(problems) - _MAX_PROBLEMS} more")
-    return "; ".join(told)

@@ -1,16 +1,18 @@
-"""What every request to `/v1` passes before any endpoint sees it: token, size, and strict JSON."""
+"""What every request to `/v1` and `/mcp` passes before anybody sees it: token, size, and strict JSON."""
 
 import asyncio
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as AsgiMessage
 
 from api.rest.errors import error_response
 from api.service import Service
@@ -44,26 +46,49 @@ class NotJson(ValidationError):
     """The body is not JSON."""
 
 
-class Gate:
-    """ASGI middleware. Puts the token's workspace into the request's state as `workspace_id`."""
+class Message(NamedTuple):
+    """A body to be read on, and what was wrong with a part of it that is left out."""
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    body: bytes
+    flaw: ValidationError | None
+
+
+#: Looks at a body. Raises NotJson, TooLarge, ValidationError.
+LookAt: TypeAlias = Callable[[bytes], Message]
+
+
+class Gate:
+    """ASGI middleware. Puts the token's workspace into the request's state as `workspace_id`.
+
+    `messages`: paths outside of `/v1` that it guards too, and what looks at the bodies posted there; a flaw
+    is put into the state as `flaw`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, service: Service, messages: Mapping[str, LookAt] = MappingProxyType({})
+    ) -> None:
         self._app = app
         self._service = service
+        self._messages = messages
         # Of its own: what waits for its turn here can be given up, and does not wait behind long reads.
         self._threads = ThreadPoolExecutor(THREADS, "gate")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not (path.startswith("/v1/") or path in self._messages):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
+        state = scope.setdefault("state", {})
         try:
-            scope.setdefault("state", {})["workspace_id"] = await self._workspace(request)
-            body = await _read(request)
-            if body:
-                # Millions of values take seconds; others are not to wait for that.
-                await self._in_thread(_check_json, body)
+            state["workspace_id"] = await self._workspace(request)
+            large = path == "/v1/people" or path in self._messages
+            body = await _read(request, MAX_PEOPLE_BODY if large else MAX_BODY)
+            # Millions of values take seconds; others are not to wait for that.
+            if path in self._messages and scope["method"] == "POST":
+                body, state["flaw"] = await self._in_thread(self._messages[path], body)
+            elif body:
+                await self._in_thread(check_json, body)
         except TooLarge as error:
             await error_response(request, error, http_status=413)(scope, receive, send)
         except NotJson as error:
@@ -80,7 +105,7 @@ class Gate:
         """The app's answer; ours when the server is told to go and has no patience left for it."""
         begun = False
 
-        async def send_on(message: Message) -> None:
+        async def send_on(message: AsgiMessage) -> None:
             nonlocal begun
             begun = True
             await send(message)
@@ -122,8 +147,7 @@ def _cut_off() -> ServiceUnavailable:
     )
 
 
-async def _read(request: Request) -> bytes:
-    most = MAX_PEOPLE_BODY if request.scope["path"] == "/v1/people" else MAX_BODY
+async def _read(request: Request, most: int) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -133,7 +157,7 @@ async def _read(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _check_json(body: bytes) -> None:
+def check_json(body: bytes) -> None:
     """Raises NotJson, or ValidationError for JSON that no store could keep or no number could be."""
     try:
         value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
@@ -196,7 +220,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     """The body once more, then whatever else comes: a disconnect, for instance."""
     sent = False
 
-    async def replay() -> Message:
+    async def replay() -> AsgiMessage:
         nonlocal sent
         if sent:
             return await receive()

@@ -80,6 +80,12 @@ async def answer_when_done(
     return result if result.next_action is None else _wait_timeout(result, waited_s)
 
 
+def unfinished(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
+    """Those of `ids` that are not terminal, in the order given."""
+    with service.store.read() as connection:
+        return participants.unfinished(connection, workspace_id, ids)
+
+
 def failure(error: UnderstudyError) -> RunFailure:
     """The body for a dispatch that did not happen."""
     return RunFailure(

@@ -87,14 +87,22 @@ def without_finished(connection: Connection, workspace_id: UUID, ids: Sequence[U
     costs little, however many there are.
     """
     for start, chunk in zip(range(0, len(ids), _LOOK), chunks(ids, _LOOK), strict=True):
-        unfinished = select(_p.c.id).where(
+        if found := unfinished(connection, workspace_id, chunk):
+            return [*found, *ids[start + _LOOK :]]
+    return []
+
+
+def unfinished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
+    """Those of `ids` that are not terminal, in the order given."""
+    found: set[UUID] = set()
+    for chunk in chunks(ids, _LOOK):
+        statement = select(_p.c.id).where(
             _p.c.workspace_id == workspace_id,
             _p.c.id.in_(chunk),
             _p.c.status.not_in([str(status) for status in sorted(TERMINAL)]),
         )
-        if found := set(connection.scalars(unfinished)):
-            return [*(id_ for id_ in chunk if id_ in found), *ids[start + _LOOK :]]
-    return []
+        found |= set(connection.scalars(statement))
+    return [id_ for id_ in ids if id_ in found]
 
 
 def find_participants(connection: Connection, workspace_id: UUID, refs: Sequence[str]) -> list[AnyRow]:

@@ -1,5 +1,6 @@
 """The API as a process: told to go, and two of them on one store."""
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from mcp import Client
 from sqlalchemy import func, select
 
 from deploy.ports import answers_ok, free_port
@@ -16,6 +18,7 @@ from shared.settings import Settings
 from shared.store import lifecycle
 from shared.store.engine import Store
 from shared.store.schema import Tables
+from tests.agents import ERAS, play
 from tests.callers import Caller
 from tests.factories import make_participants, make_study
 from tests.servers import Process, wait_until
@@ -61,6 +64,32 @@ def test_told_to_go_it_tells_those_who_wait_how_to_wait_on(
             assert (answer.status_code, answer.json()["error_code"]) == (202, "wait_timeout")
             assert answer.json()["next_action"]["tool"] == "simulation_wait"
             assert answer.json()["retryable"] is False
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("era", ERAS)
+def test_told_to_go_it_tells_models_that_wait_how_to_wait_on(
+    store: Store, api_process: Callable[[str], ApiProcess], era: str
+) -> None:
+    here = api_process("api-1")
+    with Caller(store, here.url, "acme") as acme:
+        study, _ = make_study(store, acme.workspace_id)
+
+        async def scene(client: Client) -> list[Any]:
+            # Else it would ask for it when it has the answer, and nobody is there any more.
+            await client.list_tools()
+            run = {"study_id": str(study), "sample": 1, "wait": True}
+            calls = [asyncio.create_task(client.call_tool("study_run", run)) for _ in range(3)]
+            await asyncio.to_thread(wait_until, lambda: participant_count(store) == 3)
+            # In the era of sessions the client has a stream open that nothing ends by itself.
+            assert await asyncio.to_thread(here.process.stop) in {0, -signal.SIGTERM}
+            return [(await one).structured_content for one in calls]
+
+        for body in play(acme, scene, era):
+            assert (body["error_code"], body["next_action"]["tool"]) == ("wait_timeout", "simulation_wait")
+    log = here.process.log.read_text()
+    assert "timeout graceful shutdown exceeded" not in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("what", ["run", "extend"])

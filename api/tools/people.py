@@ -1,0 +1,79 @@
+"""The tools of people, and of people in runs: participants."""
+
+from api.requests import PeopleRequest, PersonCreateRequest, PersonRequest
+from api.service import participants, people
+from api.tools.arguments import ParticipantGetArguments, PersonGetArguments
+from api.tools.call import Call
+from api.tools.tool import Tier, tool
+from shared import envelopes
+from shared.domain.lifecycle import Status
+
+
+@tool("Create people", Tier.WRITE, "person", "write")
+def person_create(call: Call, request: PersonCreateRequest) -> envelopes.Person | envelopes.People:
+    """Create people: profiles that can take part in any number of studies and asks.
+
+    Use exactly one of three forms. A made-up panel, the simple way: `generate` (how many) and maybe `seed`,
+    the same people for the same seed. Several of your own: `people`, each with the fields of one. One of
+    your own: `name`, `age`, `country`, `language`, and maybe `traits` (such as {"patience": 0.2}) and
+    `bio`. Returns the person, or `items` with all of them. study_run and ask_run take them by `sample` or
+    by id.
+    """
+    if isinstance(request, PersonRequest):
+        return people.create_people(call.service, call.workspace_id, [request])[0]
+    if isinstance(request, PeopleRequest):
+        made = people.create_people(call.service, call.workspace_id, request.people)
+        return envelopes.People(items=made)
+    return envelopes.People(items=people.generate(call.service, call.workspace_id, request))
+
+
+@tool("Look at people", Tier.READ_ONLY, "person", "read")
+def person_get(
+    call: Call, request: PersonGetArguments
+) -> envelopes.Person | envelopes.Page[envelopes.Person]:
+    """Look at one person's profile, or without `person_id` at the list of all.
+
+    A list has `next_cursor` while there is more.
+    """
+    if request.person_id is None:
+        return people.list_people(call.service, call.workspace_id, request.cursor, request.limit)
+    return people.get_person(call.service, call.workspace_id, request.person_id)
+
+
+@tool("Look at participants", Tier.READ_ONLY, "participant", "read")
+def participant_get(
+    call: Call, request: ParticipantGetArguments
+) -> (
+    envelopes.Participant
+    | envelopes.Transcript
+    | envelopes.Page[envelopes.Participant]
+    | envelopes.Page[envelopes.Interaction]
+):
+    """Look at one participant, its journey or its transcript; or without `participant_id` at a list.
+
+    A participant is one person in one run. `view` "participant" (the default) tells its status, outcome and
+    how far it came; "interactions" is its journey step by step; "transcript" the same in words, good to
+    read and to quote. Both go back to the beginning where it extends another one. Without `participant_id`:
+    participants of a study, iteration or ask, or with a status, in order of creation; `next_cursor` while
+    there is more.
+    """
+    service, workspace_id, id_ = call.service, call.workspace_id, request.participant_id
+    if id_ is None:
+        return participants.list_participants(
+            service,
+            workspace_id,
+            study_id=request.study_id,
+            iteration_id=request.iteration_id,
+            ask_id=request.ask_id,
+            round_number=request.round,
+            status=None if request.status is None else Status(request.status),
+            cursor=request.cursor,
+            limit=request.limit,
+        )
+    if request.view == "interactions":
+        return participants.get_interactions(
+            service, workspace_id, id_, own=request.own, cursor=request.cursor, limit=request.limit
+        )
+    if request.view == "transcript":
+        return participants.get_transcript(service, workspace_id, id_)
+    return participants.get_participant(service, workspace_id, id_)

@@ -1,0 +1,147 @@
+"""The MCP server: what it lists, and how a call becomes a result. Both protocol eras are the SDK's work."""
+
+import inspect
+import json
+import logging
+from importlib.metadata import version
+from typing import Any, TypeAlias
+
+import mcp_types as types
+from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from api.service import Service
+from api.service.response import failure
+from api.tools import resources
+from api.tools.call import Call, HungUp
+from api.tools.schemas import input_schema, output_schema
+from api.tools.table import INSTRUCTIONS, TOOLS
+from api.tools.tool import Tier, Tool
+from shared.domain.errors import UnderstudyError
+from shared.envelopes import Envelope
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: So long a client may take what is listed for unchanged; only another version of this program changes it.
+_LISTS_STAY_MS = 300_000
+#: Characters of a name somebody sent that are repeated to them.
+_MAX_NAME = 100
+
+Context: TypeAlias = ServerRequestContext[Any, Request]
+
+
+def create_server(service: Service) -> Server[Any]:
+    """A server of all tools and resources. Whose they are is read off each request."""
+    tools = {tool.name: tool for tool in TOOLS}
+    listed = [_listed(tool, service.settings) for tool in TOOLS]
+
+    async def list_tools(_: Context, __: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=listed)
+
+    async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        tool = tools.get(params.name)
+        if tool is None:
+            there_is = ", ".join(tools)
+            raise MCPError(
+                types.INVALID_PARAMS, f"There is no tool {params.name[:_MAX_NAME]!r}; there is {there_is}."
+            )
+        return await _result(service, tool, context, params.arguments or {})
+
+    async def list_resources(_: Context, __: Any) -> types.ListResourcesResult:
+        return types.ListResourcesResult(resources=[])
+
+    async def list_templates(_: Context, __: Any) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=list(resources.TEMPLATES))
+
+    async def read_resource(
+        context: Context, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        workspace_id = _request(context).state.workspace_id
+        try:
+            page = await run_in_threadpool(resources.read, service, workspace_id, params.uri)
+        except UnderstudyError as error:
+            raise MCPError(types.INVALID_PARAMS, _told(error)) from error
+        content = types.TextResourceContents(uri=params.uri, mime_type=page.mime_type, text=page.text)
+        return types.ReadResourceResult(contents=[content])
+
+    stays = CacheHint(ttl_ms=_LISTS_STAY_MS)
+    return Server(
+        "understudy",
+        version=version("understudy"),
+        title="Understudy",
+        instructions=INSTRUCTIONS,
+        cache_hints={"tools/list": stays, "resources/list": stays, "resources/templates/list": stays},
+        # No argument of ours is mirrored in a header, so none needs to be checked.
+        get_tool_input_schema=lambda _: None,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read_resource,
+    )
+
+
+def _listed(tool: Tool, settings: Settings) -> types.Tool:
+    hints = types.ToolAnnotations(read_only_hint=tool.tier is Tier.READ_ONLY)
+    if tool.tier is not Tier.READ_ONLY:
+        hints.destructive_hint = False
+        if tool.name == "simulation_cancel":
+            hints.idempotent_hint = True
+    return types.Tool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=input_schema(tool, settings),
+        output_schema=output_schema(tool.answer),
+        annotations=hints,
+        _meta={"tier": str(tool.tier), "tags": list(tool.tags)},
+    )
+
+
+async def _result(
+    service: Service, tool: Tool, context: Context, arguments: dict[str, Any]
+) -> types.CallToolResult:
+    """What the tool answers, or why it does not. Never raises but when it is cancelled."""
+    state = _request(context).state
+    asked = context.meta is not None and context.meta.get("progress_token") is not None
+    report = context.session.report_progress if asked else None
+    call = Call(service, state.workspace_id, state.hangup, report)
+    try:
+        request = tool.parse(arguments, state.flaw)
+        if inspect.iscoroutinefunction(tool.work):
+            return _answered(await tool.work(call, request))
+        return await run_in_threadpool(lambda: _answered(tool.work(call, request)))
+    except UnderstudyError as error:
+        return _failed(tool, error)
+    except HungUp:
+        return _failed(tool, UnderstudyError("Nobody waits for this any more."))
+    except Exception:
+        log.exception("tool %s failed", tool.name)
+        return _failed(tool, UnderstudyError("Something broke here; the server's log says what."))
+
+
+def _answered(envelope: Envelope) -> types.CallToolResult:
+    structured = envelope.model_dump(mode="json")
+    text = types.TextContent(text=json.dumps(structured, ensure_ascii=False))
+    return types.CallToolResult(content=[text], structured_content=structured)
+
+
+def _failed(tool: Tool, error: UnderstudyError) -> types.CallToolResult:
+    if tool.answers_failures:
+        return _answered(failure(error))
+    return types.CallToolResult(content=[types.TextContent(text=_told(error))], is_error=True)
+
+
+def _told(error: UnderstudyError) -> str:
+    return "\n".join((error.text, *error.suggestions))
+
+
+def _request(context: Context) -> Request:
+    """The HTTP request that this came with."""
+    assert context.request is not None
+    return context.request
