@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from api.app import create_app
+from api.service.docs import SLUGS
 from deploy.broker import BrokerServer
 from deploy.migrate import migrate
 from shared.domain.lifecycle import Status
@@ -29,6 +30,7 @@ iterations.values = {iterations}
 asks.values = {asks}
 people.values = {people}
 participants.values = {participants}
+pages.values = {pages}
 few.values = [1, 2, 3]
 
 # Most requests name something that is there; the others meet a 404.
@@ -37,6 +39,7 @@ few.values = [1, 2, 3]
 "path.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
 "path.person_id" = {{ dictionary = "people", probability = 0.9 }}
 "path.participant_id" = {{ dictionary = "participants", probability = 0.9 }}
+"path.slug" = {{ dictionary = "pages", probability = 0.9 }}
 "query.study_id" = {{ dictionary = "studies", probability = 0.9 }}
 "query.iteration_id" = {{ dictionary = "iterations", probability = 0.9 }}
 "query.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
@@ -104,6 +107,7 @@ def furnish(store: Store, config: Path) -> str:
             asks=[str(ask)],
             people=[str(id_) for id_ in everyone],
             participants=[str(id_) for id_ in participants],
+            pages=list(SLUGS),
         )
     )
     return made.secret

@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
 
 from api.problems import MAX_NAME, told
 from api.service.response import failure
@@ -83,5 +83,6 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def _methods_of(request: Request) -> list[str]:
     """What may be asked of this path. Of several routes that share it, each knows its own methods only."""
-    here = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
-    return sorted({method for route in here for method in getattr(route, "methods", None) or ()})
+    routes = (route for route in iter_route_contexts(request.app.routes) if route.methods)
+    here = (route for route in routes if route.path_regex.match(request.scope["path"]))
+    return sorted({method for route in here for method in route.methods or ()})
