@@ -6,21 +6,23 @@
         run = understudy.study_run(study.id, sample=5, wait=True)
 
 Answers are the models of `shared.envelopes`, ids UUIDs or aliases. Errors are raised as the classes of
-`shared.domain.errors`; only the methods that answer a RunStudyResponse (`study_run`, `simulation_extend`,
-`simulation_wait`) return it with `ok` false where nothing could be dispatched or the wait ran out.
+`shared.domain.errors`; only the methods that answer a RunStudyResponse (`study_run`, `ask_run`, `ask_round`,
+`simulation_extend`, `simulation_wait`) return it with `ok` false where nothing could be dispatched or the
+wait ran out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, overload
-from uuid import UUID
 
 import httpx
 
+from api.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
+from api.ask_calls import AskCalls
 from api.docs_calls import DocsCalls
 from api.endpoint import Endpoint, find_endpoint
 from api.transport import Answer, Transport
-from shared.domain.ids import Kind, parse_ref
+from shared.domain.ids import Kind
 from shared.envelopes import (
     CancelEnvelope,
     Interaction,
@@ -40,15 +42,10 @@ from shared.envelopes import (
 )
 from shared.settings import Settings
 
-Id: TypeAlias = str | UUID
 View: TypeAlias = Literal["summary", "full", "per_participant", "transcripts"]
-#: Of lists: most entries of the answer, and where it goes on.
-Limit: TypeAlias = int | None
-Cursor: TypeAlias = str | None
-Json: TypeAlias = Mapping[str, Any]
 
 
-class Understudy(DocsCalls):
+class Understudy(AskCalls, DocsCalls):
     """A workspace on a server. Synchronous; may be shared by threads; close it or use it in a `with`.
 
     Without `server` or `token` the settings count: `UNDERSTUDY_SERVER`, `UNDERSTUDY_TOKEN`, then the files
@@ -144,7 +141,7 @@ class Understudy(DocsCalls):
     ) -> Iteration:
         return self._transport.post(
             Iteration,
-            f"/v1/studies/{_ref(Kind.STUDY, study_id)}/iterations",
+            f"/v1/studies/{in_path(Kind.STUDY, study_id)}/iterations",
             {
                 "content": content,
                 "max_interactions": max_interactions,
@@ -172,14 +169,14 @@ class Understudy(DocsCalls):
         With an `idempotency_key` it is done once within 24 hours, however often it is called.
         """
         body = {
-            "iteration_id": _text(iteration_id),
+            "iteration_id": text(iteration_id),
             "person_ids": None if person_ids is None else [str(id_) for id_ in person_ids],
             "sample": sample,
             "max_interactions": max_interactions,
             "seed": seed,
-            **_waiting(wait, timeout),
+            **waiting(wait, timeout),
         }
-        path = f"/v1/studies/{_ref(Kind.STUDY, study_id)}/run"
+        path = f"/v1/studies/{in_path(Kind.STUDY, study_id)}/run"
         return self._transport.run(
             path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
         )
@@ -211,7 +208,7 @@ class Understudy(DocsCalls):
         }
         return self._transport.get(
             models[view],
-            f"/v1/studies/{_ref(Kind.STUDY, study_id)}",
+            f"/v1/studies/{in_path(Kind.STUDY, study_id)}",
             {"view": view, "limit": limit, "cursor": cursor},
         )
 
@@ -242,12 +239,14 @@ class Understudy(DocsCalls):
         return self._transport.get(Page[Person], "/v1/people", {"limit": limit, "cursor": cursor})
 
     def person_get(self, person_id: Id) -> Person:
-        return self._transport.get(Person, f"/v1/people/{_ref(Kind.PERSON, person_id)}")
+        return self._transport.get(Person, f"/v1/people/{in_path(Kind.PERSON, person_id)}")
 
     # -- participants --------------------------------------------------------------------------------------
 
     def participant_get(self, participant_id: Id) -> Participant:
-        return self._transport.get(Participant, f"/v1/participants/{_ref(Kind.PARTICIPANT, participant_id)}")
+        return self._transport.get(
+            Participant, f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}"
+        )
 
     def participant_list(
         self,
@@ -255,6 +254,7 @@ class Understudy(DocsCalls):
         study_id: Id | None = None,
         iteration_id: Id | None = None,
         ask_id: Id | None = None,
+        round: int | None = None,  # noqa: A002 - the documented name
         status: str | None = None,
         limit: Limit = None,
         cursor: Cursor = None,
@@ -263,9 +263,10 @@ class Understudy(DocsCalls):
             Page[Participant],
             "/v1/participants",
             {
-                "study_id": _text(study_id),
-                "iteration_id": _text(iteration_id),
-                "ask_id": _text(ask_id),
+                "study_id": text(study_id),
+                "iteration_id": text(iteration_id),
+                "ask_id": text(ask_id),
+                "round": round,
                 "status": status,
                 "limit": limit,
                 "cursor": cursor,
@@ -278,13 +279,13 @@ class Understudy(DocsCalls):
         """The journey over the whole lineage, oldest first; with `own` only what this participant added."""
         return self._transport.get(
             Page[Interaction],
-            f"/v1/participants/{_ref(Kind.PARTICIPANT, participant_id)}/interactions",
+            f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}/interactions",
             {"own": "true" if own else None, "limit": limit, "cursor": cursor},
         )
 
     def participant_transcript(self, participant_id: Id) -> Transcript:
         return self._transport.get(
-            Transcript, f"/v1/participants/{_ref(Kind.PARTICIPANT, participant_id)}/transcript"
+            Transcript, f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}/transcript"
         )
 
     # -- simulations ---------------------------------------------------------------------------------------
@@ -300,10 +301,10 @@ class Understudy(DocsCalls):
     ) -> CancelEnvelope:
         """Stop whatever is active in exactly one scope; final when this returns, and safe to repeat."""
         body = {
-            "participant_id": _text(participant_id),
-            "study_id": _text(study_id),
-            "iteration_id": _text(iteration_id),
-            "ask_id": _text(ask_id),
+            "participant_id": text(participant_id),
+            "study_id": text(study_id),
+            "iteration_id": text(iteration_id),
+            "ask_id": text(ask_id),
             "round": round,
         }
         return self._transport.post(CancelEnvelope, "/v1/simulations/cancel", body, repeatable=True)
@@ -327,7 +328,7 @@ class Understudy(DocsCalls):
             "participant_id": str(participant_id),
             "additional_steps": additional_steps,
             "instruction": instruction,
-            **_waiting(wait, timeout),
+            **waiting(wait, timeout),
         }
         return self._transport.run(
             "/v1/simulations/extend",
@@ -346,18 +347,3 @@ class Understudy(DocsCalls):
     def health(self) -> dict[str, Any]:
         """What the server says when asked whether it is ready; ServiceUnavailable if it is not."""
         return self._transport.get(dict[str, Any], "/readyz", needs_token=False)
-
-
-def _ref(kind: Kind, id_: Id) -> str:
-    # Read before it becomes part of a path: "../people" is no participant.
-    ref = parse_ref(kind, str(id_), f"{kind.name.lower()}_id")
-    return ref.alias or str(ref.uuid)
-
-
-def _text(id_: Id | None) -> str | None:
-    return None if id_ is None else str(id_)
-
-
-def _waiting(wait: bool, timeout: float) -> dict[str, Any]:
-    # A server may allow less than our default: not to be told where nothing waits.
-    return {"wait": True, "timeout": timeout} if wait else {}

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.envelopes import Envelope, Outcome, Page, Status, Time
+from shared.envelopes import Envelope, Outcome, Status, Time
 
 Label = Annotated[str, Field(description="A variant: A, B, C…")]
 
@@ -148,9 +148,10 @@ class PersonAnswers(Envelope):
 
 
 class AskPerParticipant(AskSummary):
-    """view=per_participant"""
+    """view=per_participant: the summary of all, and a page of people."""
 
-    people: Page[PersonAnswers] = Field(description="A page of everybody who was asked.")
+    people: list[PersonAnswers]
+    next_cursor: str | None
 
 
 class AskFull(AskPerParticipant):

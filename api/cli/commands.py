@@ -2,6 +2,7 @@
 
 import typer
 
+from api.cli.asks import ask
 from api.cli.console import Commands, talks_to_server
 from api.cli.docs import docs
 from api.cli.objects import get, watch
@@ -27,13 +28,14 @@ def understudy() -> None:
 
     \b
       understudy run --url http://127.0.0.1:9000 --task "Buy a lamp" --watch
+      understudy ask --question "Which one?" --variant "This." --variant "That." --wait
       understudy get s-b2c          how everybody did
       understudy get t-1f3          one journey, step by step
       understudy cancel t-1f3       stop: at once, and final
       understudy extend t-1f3 --instruction "Switch to German."
 
     Ids are the aliases that commands print (s- study, i- iteration,
-    t- participant, tp- person) or UUIDs. With [bold]--json[/bold] a command prints
+    a- ask, t- participant, tp- person) or UUIDs. With [bold]--json[/bold] a command prints
     the API's answer and nothing else.
 
     Exit codes: 0 done, 1 refused, 2 wrong request, 3 no valid token,
@@ -41,7 +43,7 @@ def understudy() -> None:
     """
 
 
-for command in (run, watch, wait, get, cancel, extend):
+for command in (run, ask, watch, wait, get, cancel, extend):
     app.command(command.__name__, rich_help_panel=_PANEL)(talks_to_server(command))
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
 app.command("docs", rich_help_panel=_PANEL)(talks_to_server(docs))

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from api.cli.render import columns, facts, plain, status_text
+from shared.domain.text import spelled
 
 if TYPE_CHECKING:
     from shared.envelopes import Interaction, Participant, StudyTranscripts, Transcript
@@ -98,7 +99,7 @@ def _deed(action: Mapping[str, Any], result: Mapping[str, Any], style: str) -> T
     if action.get("target"):
         deed.append_text(Text.assemble(" ", plain(action["target"], style)))
     if action.get("value") is not None:
-        deed.append_text(Text.assemble(": ", plain(action["value"], style)))
+        deed.append_text(Text.assemble(": ", plain(spelled(action["value"]), style)))
     if result.get("problem"):
         deed.append_text(Text.assemble("\n", plain(result["problem"], "red")))
     return deed

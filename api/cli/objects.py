@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from api.cli.answers import ask_view, people_table, settings_view
 from api.cli.console import Session
 from api.cli.journeys import journey_view, participant_view, transcript_view, transcripts_view
 from api.cli.numbers import positive_number, seconds
@@ -20,11 +21,13 @@ from shared.domain.lifecycle import Status
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from shared.ask_envelopes import AskPerParticipant
     from shared.envelopes import Interaction, Participant
 
 View = Literal["summary", "full", "per_participant", "transcripts", "interactions", "transcript"]
 _VIEWS_OF = {
     Kind.STUDY: {"summary", "full", "per_participant", "transcripts"},
+    Kind.ASK: {"summary", "full", "per_participant"},
     Kind.PARTICIPANT: {"interactions", "transcript"},
 }
 #: What has participants, to be listed by their status.
@@ -60,7 +63,7 @@ def get(
         View | None,
         typer.Option(
             metavar="VIEW",
-            help="Of a study: summary, full, per_participant, transcripts. "
+            help="Of a study or ask: summary, full, per_participant; of a study also transcripts. "
             "Of a participant: interactions, transcript.",
             show_default=False,
         ),
@@ -84,7 +87,7 @@ def get(
         str | None, typer.Option(metavar="C", help="Where a list goes on: its next_cursor.")
     ] = None,
 ) -> None:
-    """Show studies, one study, a participant's journey, or a person."""
+    """Show studies, one study, an ask's answers, a participant's journey, or a person."""
     if id_ is None and status:
         _show_list(session, _Wanted("", None, own, limit, cursor, status))
         return
@@ -253,7 +256,21 @@ def _show_iteration(session: Session, wanted: _Wanted) -> None:
 
 
 def _show_ask(session: Session, wanted: _Wanted) -> None:
-    _show_list(session, wanted, ask_id=wanted.id_)
+    if wanted.status is not None:
+        _show_list(session, wanted, ask_id=wanted.id_)
+        return
+    if wanted.view == "summary":
+        session.show(ask_view(session.client.ask_get(wanted.id_, "summary")))
+        return
+    ask: AskPerParticipant
+    if wanted.view == "full":
+        ask = full = session.client.ask_get(wanted.id_, "full", limit=wanted.limit, cursor=wanted.cursor)
+        views = [ask_view(full), settings_view(full)]
+    else:
+        ask = session.client.ask_get(wanted.id_, "per_participant", limit=wanted.limit, cursor=wanted.cursor)
+        views = [ask_view(ask)]
+    more = _more(session, wanted, ask.next_cursor)
+    session.show(*views, plain(""), people_table(ask), *more)
 
 
 def _show_list(session: Session, wanted: _Wanted, **scope: str) -> None:

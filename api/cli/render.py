@@ -28,6 +28,7 @@ STATUS_STYLES = {
 _MOST_ROWS = 20
 # Prose is what gives way on a narrow terminal; ids, numbers and statuses stay whole.
 _WHOLE = {"#", "participant", "person", "study", "iteration", "status", "outcome", "steps", "age", "mood"}
+_WHOLE |= {"ask", "round", "rounds", "variant", "picks", "rating", "pick", "ratings"}
 # What could steer a terminal or turn text around. Line breaks and tabs mean nothing in a table.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 

@@ -1,5 +1,7 @@
 """Asks over REST."""
 
+from typing import Literal
+
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
@@ -9,15 +11,15 @@ from api.rest.inputs import (
     IdempotencyKey,
     IdInPath,
     Limit,
+    LimitIfAny,
     TheService,
-    View,
     Workspace,
 )
 from api.rest.simulations import DISPATCH_ANSWERS, TheCaller
-from api.service import ask_results
+from api.service.ask_results import AskView, get_ask, list_asks
 from api.service.asks import run_ask, run_round
 from api.service.response import timeout_of
-from shared.ask_envelopes import Ask, AskFull, AskPerParticipant, AskSummary
+from shared.ask_envelopes import Ask
 from shared.envelopes import Page, RunStudyResponse
 
 router = APIRouter(tags=["asks"])
@@ -49,7 +51,7 @@ def ask_list(
     service: TheService, workspace: Workspace, cursor: Cursor = None, limit: Limit = DEFAULT_PAGE
 ) -> Page[Ask]:
     """Asks in order of creation."""
-    return ask_results.list_asks(service, workspace, cursor, limit)
+    return list_asks(service, workspace, cursor, limit)
 
 
 @router.get("/asks/{ask_id}", summary="ask_get")
@@ -57,14 +59,13 @@ def ask_get(
     ask_id: IdInPath,
     service: TheService,
     workspace: Workspace,
-    view: View = "summary",
+    view: Literal["summary", "full", "per_participant"] = "summary",
     cursor: Cursor = None,
-    limit: Limit = DEFAULT_PAGE,
-) -> AskFull | AskPerParticipant | AskSummary:
-    """What came of an ask: `summary` by round, and what changed between rounds; `per_participant` with a page
-    of people and their answers (which `limit` and `cursor` are for); `full` with the whole texts too."""
-    if view == "full":
-        return ask_results.get_full(service, workspace, ask_id, cursor, limit)
-    if view == "per_participant":
-        return ask_results.get_per_participant(service, workspace, ask_id, cursor, limit)
-    return ask_results.get_summary(service, workspace, ask_id)
+    limit: LimitIfAny = None,
+) -> AskView:
+    """What came of an ask: `summary` by round, and what changed between rounds.
+
+    `per_participant` is the summary with a page of people and their answers, `full` that with the whole texts
+    and the settings. `cursor` and `limit` go with these two.
+    """
+    return get_ask(service, workspace, ask_id, view, cursor, limit)

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
+from api.requests import DEFAULT_PAGE
 from api.service import Service
 from shared.ask_envelopes import (
     Answer,
@@ -27,6 +28,7 @@ from shared.ask_envelopes import (
     VariantChange,
     VariantResult,
 )
+from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import TERMINAL, Status
 from shared.domain.variants import RATINGS, labels
@@ -35,6 +37,8 @@ from shared.store import Connection, asks
 from shared.store.aliases import find
 from shared.store.asks import Standing
 from shared.store.engine import AnyRow
+
+AskView: TypeAlias = AskFull | AskPerParticipant | AskSummary
 
 #: Characters of a variant that a summary shows.
 _SHOWN = 100
@@ -49,35 +53,36 @@ def list_asks(service: Service, workspace_id: UUID, cursor: str | None, limit: i
     return Page(items=[Ask.model_validate(row, from_attributes=True) for row in rows], next_cursor=following)
 
 
-def get_summary(service: Service, workspace_id: UUID, ref: str) -> AskSummary:
-    """view=summary: figures by round, and what changed between rounds. Raises NotFound."""
-    with service.store.read() as connection:
-        return _summary(connection, find(connection, workspace_id, Kind.ASK, ref, "ask_id"))
+def get_ask(
+    service: Service,
+    workspace_id: UUID,
+    ref: str,
+    view: Literal["summary", "full", "per_participant"],
+    cursor: str | None = None,
+    limit: int | None = None,
+) -> AskView:
+    """An ask in one of its views; the two larger ones have people, in pages.
 
-
-def get_per_participant(
-    service: Service, workspace_id: UUID, ref: str, cursor: str | None, limit: int
-) -> AskPerParticipant:
-    """view=per_participant: the summary, and a page of people with their answers. Raises NotFound."""
-    with service.store.read() as connection:
-        ask = find(connection, workspace_id, Kind.ASK, ref, "ask_id")
-        summary = _summary(connection, ask)
-        return AskPerParticipant(**dict(summary), people=_people(connection, ask, cursor, limit))
-
-
-def get_full(service: Service, workspace_id: UUID, ref: str, cursor: str | None, limit: int) -> AskFull:
-    """view=full: besides, the whole texts and the settings. Raises NotFound."""
+    Raises NotFound; ValidationError for a cursor that is none, or one where there are no pages.
+    """
+    if view == "summary" and (cursor is not None or limit is not None):
+        raise ValidationError("cursor and limit go with the views per_participant and full; view is summary.")
     with service.store.read() as connection:
         ask = find(connection, workspace_id, Kind.ASK, ref, "ask_id")
-        summary = _summary(connection, ask, whole_texts=True)
-        return AskFull(
-            **dict(summary),
-            people=_people(connection, ask, cursor, limit),
-            mind=ask.mind,
-            max_interactions=ask.max_interactions,
-            step_timeout=ask.step_timeout_s,
-            run_timeout=ask.run_timeout_s,
-        )
+        summary = _summary(connection, ask, whole_texts=view == "full")
+        if view == "summary":
+            return summary
+        people, following = _people(connection, ask, cursor, limit or DEFAULT_PAGE)
+    paged = AskPerParticipant(**dict(summary), people=people, next_cursor=following)
+    if view == "per_participant":
+        return paged
+    return AskFull(
+        **dict(paged),
+        mind=ask.mind,
+        max_interactions=ask.max_interactions,
+        step_timeout=ask.step_timeout_s,
+        run_timeout=ask.run_timeout_s,
+    )
 
 
 # -- figures -----------------------------------------------------------------------------------------------
@@ -215,24 +220,24 @@ def _variant_change(before: _Tally, after: _Tally, label: str, text_changed: boo
 # -- people ------------------------------------------------------------------------------------------------
 
 
-def _people(connection: Connection, ask: AnyRow, cursor: str | None, limit: int) -> Page[PersonAnswers]:
+def _people(
+    connection: Connection, ask: AnyRow, cursor: str | None, limit: int
+) -> tuple[list[PersonAnswers], str | None]:
     rows, following = asks.page_of_panel(connection, ask.id, cursor, limit)
     known = {row.number: labels(row.variants) for row in asks.rounds_of(connection, ask.id)}
     answers: dict[UUID, list[Answer]] = {row.person_id: [] for row in rows}
     for one in asks.standings(connection, ask.id, list(answers), comments=True):
         answers[one.person_id].append(_answer(one, known[one.round]))
-    return Page(
-        items=[
-            PersonAnswers(
-                person_id=row.person_id,
-                person_name=row.person_name,
-                answers=answers[row.person_id],
-                changes=list(_pick_changes(answers[row.person_id])),
-            )
-            for row in rows
-        ],
-        next_cursor=following,
-    )
+    people = [
+        PersonAnswers(
+            person_id=row.person_id,
+            person_name=row.person_name,
+            answers=answers[row.person_id],
+            changes=list(_pick_changes(answers[row.person_id])),
+        )
+        for row in rows
+    ]
+    return people, following
 
 
 def _answer(one: Standing, known: Sequence[str]) -> Answer:

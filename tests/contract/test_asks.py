@@ -45,8 +45,8 @@ def summary_of(caller: Caller, ask: str) -> dict[str, Any]:
 
 def people_of(caller: Caller, ask: str) -> dict[str, dict[str, Any]]:
     """By person, as view=per_participant has them."""
-    page = caller.get(f"/v1/asks/{ask}", view="per_participant").json()["people"]
-    return {one["person_id"]: one for one in page["items"]}
+    told = caller.get(f"/v1/asks/{ask}", view="per_participant").json()
+    return {one["person_id"]: one for one in told["people"]}
 
 
 def reply(store: Store, id_: str, pick: str | None, ratings: dict[str, int] | None = None) -> None:
@@ -328,8 +328,8 @@ def test_people_come_in_pages_and_texts_shortened_unless_all_is_wanted(store: St
         cursor: dict[str, str] = {}
         for _ in range(2):
             answer = acme.get(f"/v1/asks/{ask}", view=view, limit=2, **cursor).json()
-            names += [one["person_name"] for one in answer["people"]["items"]]
-            cursor = {"cursor": answer["people"]["next_cursor"]}
+            names += [one["person_name"] for one in answer["people"]]
+            cursor = {"cursor": answer["next_cursor"]}
         assert (len(set(names)), cursor["cursor"]) == (4, None)
         shown = answer["rounds"][0]["variants"][0]["text"]
         assert shown == text if view == "full" else len(shown) <= 101
@@ -453,7 +453,12 @@ def test_a_round_of_nothing_or_of_bad_texts_is_refused(store: Store, acme: Calle
 
 @one_store
 def test_reading_asks_answers_plain_errors(acme: Caller) -> None:
-    for path, status in (("/v1/asks?limit=0", 422), ("/v1/asks/a-fff", 404), ("/v1/asks/a-fff?view=x", 422)):
+    for path, status in (
+        ("/v1/asks?limit=0", 422),
+        ("/v1/asks/a-fff", 404),
+        ("/v1/asks/a-fff?view=x", 422),
+        ("/v1/asks/a-fff?limit=1", 422),
+    ):
         answer = acme.http.get(path)
         assert (answer.status_code, "ok" in answer.json()) == (status, False)
 

@@ -1,0 +1,108 @@
+"""The client's methods for asks."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, overload
+
+from api.arguments import Cursor, Id, Limit, in_path, text, waiting
+from api.transport import Transport
+from shared.ask_envelopes import Ask, AskFull, AskPerParticipant, AskSummary
+from shared.domain.ids import Kind
+from shared.envelopes import Page, RunFailure, RunSuccess
+
+AskView: TypeAlias = Literal["summary", "full", "per_participant"]
+
+
+class AskCalls:
+    """Part of the client."""
+
+    _transport: Transport
+
+    def ask_run(
+        self,
+        question: str,
+        variants: Sequence[str],
+        *,
+        person_ids: Sequence[Id] | None = None,
+        sample: int | None = None,
+        max_interactions: int | None = None,
+        mind: str | None = None,
+        step_timeout: float | None = None,
+        run_timeout: float | None = None,
+        seed: int | None = None,
+        wait: bool = False,
+        timeout: float = 600.0,
+        idempotency_key: str | None = None,
+    ) -> RunSuccess | RunFailure:
+        """Ask people which of some texts they pick: a new ask and its round 1.
+
+        `wait` until everybody is through, or `timeout` seconds; `ask_get` tells what they answered. With an
+        `idempotency_key` it is done once within 24 hours, however often it is called; so is `ask_round`.
+        """
+        body = {
+            "question": question,
+            "variants": list(variants),
+            "person_ids": None if person_ids is None else [text(id_) for id_ in person_ids],
+            "sample": sample,
+            "max_interactions": max_interactions,
+            "mind": mind,
+            "step_timeout": step_timeout,
+            "run_timeout": run_timeout,
+            "seed": seed,
+            **waiting(wait, timeout),
+        }
+        return self._transport.run(
+            "/v1/asks", body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
+        )
+
+    def ask_round(
+        self,
+        ask_id: Id,
+        *,
+        question: str | None = None,
+        variants: Sequence[str] | None = None,
+        seed: int | None = None,
+        wait: bool = False,
+        timeout: float = 600.0,
+        idempotency_key: str | None = None,
+    ) -> RunSuccess | RunFailure:
+        """Ask the same people once more, at most five times in all; what is not given is as it was last."""
+        body = {
+            "question": question,
+            "variants": None if variants is None else list(variants),
+            "seed": seed,
+            **waiting(wait, timeout),
+        }
+        path = f"/v1/asks/{in_path(Kind.ASK, ask_id)}/rounds"
+        return self._transport.run(
+            path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
+        )
+
+    def ask_list(self, *, limit: Limit = None, cursor: Cursor = None) -> Page[Ask]:
+        return self._transport.get(Page[Ask], "/v1/asks", {"limit": limit, "cursor": cursor})
+
+    @overload
+    def ask_get(self, ask_id: Id, view: Literal["summary"] = "summary") -> AskSummary: ...
+    @overload
+    def ask_get(
+        self, ask_id: Id, view: Literal["full"], *, limit: Limit = None, cursor: Cursor = None
+    ) -> AskFull: ...
+    @overload
+    def ask_get(
+        self,
+        ask_id: Id,
+        view: Literal["per_participant"],
+        *,
+        limit: Limit = None,
+        cursor: Cursor = None,
+    ) -> AskPerParticipant: ...
+    def ask_get(
+        self, ask_id: Id, view: AskView = "summary", *, limit: Limit = None, cursor: Cursor = None
+    ) -> AskSummary | AskPerParticipant | AskFull:
+        """What came of an ask, by round; `limit` and `cursor` are for the people of the larger views."""
+        models: dict[str, type[AskSummary]] = {
+            "summary": AskSummary,
+            "full": AskFull,
+            "per_participant": AskPerParticipant,
+        }
+        path = f"/v1/asks/{in_path(Kind.ASK, ask_id)}"
+        return self._transport.get(models[view], path, {"view": view, "limit": limit, "cursor": cursor})

@@ -1,0 +1,123 @@
+"""How asks and what was answered look to a person."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from api.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text
+
+if TYPE_CHECKING:
+    from shared.ask_envelopes import (
+        Answer,
+        Ask,
+        AskFull,
+        AskPerParticipant,
+        AskSummary,
+        PersonAnswers,
+        RoundChange,
+        RoundResult,
+    )
+
+
+def ask_table(asks: "Sequence[Ask]") -> Table:
+    table = columns("ask", "rounds", "question")
+    for ask in asks:
+        table.add_row(plain(ask.alias), str(ask.round_count), plain(ask.question))
+    return table
+
+
+def ask_view(ask: "AskSummary") -> RenderableType:
+    """Every round with its winner, picks and ratings, and what changed between rounds."""
+    views: list[RenderableType] = [
+        Text.assemble(("Ask ", "bold"), plain(ask.alias, "bold"), "  ", plain(ask.question))
+    ]
+    changes = {change.to_round: change for change in ask.changes}
+    for one in ask.rounds:
+        views += [Text(), _round_view(one, ask.question)]
+        if one.round in changes:
+            views.append(_change_view(changes[one.round]))
+    return Group(*views)
+
+
+def settings_view(ask: "AskFull") -> RenderableType:
+    return facts(
+        mind=ask.mind,
+        most_interactions=ask.max_interactions or "",
+        timeouts=f"{ask.step_timeout:g} s a step, {ask.run_timeout:g} s a run",
+    )
+
+
+def people_table(ask: "AskPerParticipant") -> RenderableType:
+    """A page of people, each with what they answered in every round."""
+    table = columns("name", "round", "participant", "status", "pick", "ratings", "comment")
+    for person in ask.people:
+        for row in _person_rows(person):
+            table.add_row(*row)
+    return table
+
+
+def _round_view(one: "RoundResult", first_question: str) -> RenderableType:
+    statuses = {status: getattr(one, f"{status}_count") for status in STATUS_STYLES}
+    table = columns("variant", "text", "picks", "rating")
+    for variant in one.variants:
+        rating = "" if variant.mean_rating is None else f"{variant.mean_rating:.2f} ({variant.rating_count})"
+        style = "green" if variant.label == one.winner else ""
+        table.add_row(plain(variant.label, style), plain(variant.text), str(variant.picks), rating)
+    return Group(
+        plain(f"Round {one.round}: {_verdict(one)}", "bold"),
+        facts(
+            question="" if one.question == first_question else one.question,
+            participants=counts_text(statuses),
+            answered=f"{one.answered_count} of {one.people_count}",
+            picked_none=one.no_pick_count or "",
+            errored=_errored(one),
+        ),
+        table,
+    )
+
+
+def _verdict(one: "RoundResult") -> str:
+    if one.winner is not None:
+        return f"{one.winner} wins"
+    if one.tie:
+        return f"a tie of {', '.join(one.tie)}"
+    return "nobody has picked one" if one.answered_count or not one.partial else "nobody has answered yet"
+
+
+def _errored(one: "RoundResult") -> str:
+    named = [f"{error.alias} ({error.error_kind})" for error in one.errored]
+    rest = one.errored_count - len(named)
+    return ", ".join([*named, *([f"and {rest} more"] if rest else [])])
+
+
+def _change_view(change: "RoundChange") -> RenderableType:
+    moves = ", ".join(
+        f"{_pick(move.from_pick)} → {_pick(move.to_pick)} {move.count}" for move in change.moves
+    )
+    told = f"  {change.changed_pick_count} of {change.answered_both_count} changed their pick"
+    return plain(f"{told} since round {change.from_round}{': ' + moves if moves else ''}", "dim")
+
+
+def _person_rows(person: "PersonAnswers") -> Iterable[list[Text]]:
+    changed = {change.to_round for change in person.changes}
+    for number, answer in enumerate(person.answers):
+        yield [
+            plain("" if number else person.person_name),
+            plain(answer.round),
+            plain(answer.alias),
+            status_text(answer.status),
+            plain(_pick(answer.pick) if answer.answered else "", "yellow" if answer.round in changed else ""),
+            plain(" ".join(f"{label}{rating}" for label, rating in (answer.ratings or {}).items())),
+            _said(answer),
+        ]
+
+
+def _said(answer: "Answer") -> Text:
+    return plain(answer.error_kind, "red") if answer.error_kind else plain(answer.comment or "")
+
+
+def _pick(label: str | None) -> str:
+    return label or "none"
