@@ -134,3 +134,15 @@ class ParticipantGetArguments(Listing):
 
 class ExtendArguments(ExtendRequest):
     idempotency_key: IdempotencyKey | None = None
+
+
+class DocsGetArguments(Listing):
+    slug: str | None = Field(
+        default=None, description="The page, such as concepts/overview. Leave it out for the list of all."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.slug is not None:
+            self._refuse("only for the list, without slug", "cursor", "limit")
+        return self

@@ -1,14 +1,19 @@
-"""Transcripts as MCP resources, for clients that read those. Tools reach the same."""
+"""Pages of the documentation and transcripts as MCP resources. Tools reach the same."""
 
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
-from mcp_types import ResourceTemplate
+from mcp_types import Resource, ResourceTemplate
 
-from api.service import Service, participants
+from api.requests import MAX_PAGE
+from api.service import Service, docs, participants
 from shared.domain.errors import NotFound
+
+_MARKDOWN = "text/markdown"
+_JSON = "application/json"
+_DOCS = "understudy://docs/"
 
 
 class Page(NamedTuple):
@@ -18,25 +23,51 @@ class Page(NamedTuple):
     text: str
 
 
+def _doc(_: Service, __: UUID, slug: str) -> Page:
+    return Page(_MARKDOWN, docs.get_doc(slug).content)
+
+
 def _transcript(service: Service, workspace_id: UUID, participant_id: str) -> Page:
     transcript = participants.get_transcript(service, workspace_id, participant_id)
-    return Page("application/json", transcript.model_dump_json())
+    return Page(_JSON, transcript.model_dump_json())
 
 
 #: Address -> what reads it, given the part of the address that says which.
 _READERS: dict[str, Callable[[Service, UUID, str], Page]] = {
+    rf"{_DOCS}(.+)": _doc,
     r"understudy://participants/([^/]+)/transcript": _transcript,
 }
 
 TEMPLATES = (
     ResourceTemplate(
+        name="docs",
+        title="Page of the documentation",
+        uri_template=f"{_DOCS}{{+slug}}",
+        description="As docs_get gives it; the slug has a slash in it, such as concepts/overview.",
+        mime_type=_MARKDOWN,
+    ),
+    ResourceTemplate(
         name="transcript",
         title="Transcript of a participant",
         uri_template="understudy://participants/{participant_id}/transcript",
         description="The whole run in words, as participant_get gives it with view transcript.",
-        mime_type="application/json",
+        mime_type=_JSON,
     ),
 )
+
+
+def listed() -> list[Resource]:
+    """Every resource that is there for all: the pages of the documentation, in the order to read them."""
+    return [
+        Resource(
+            name=entry.slug,
+            title=entry.title,
+            uri=f"{_DOCS}{entry.slug}",
+            description=entry.summary,
+            mime_type=_MARKDOWN,
+        )
+        for entry in docs.list_docs(None, MAX_PAGE).items
+    ]
 
 
 def read(service: Service, workspace_id: UUID, uri: str) -> Page:

@@ -39,6 +39,7 @@ def create_server(service: Service) -> Server[Any]:
     """A server of all tools and resources. Whose they are is read off each request."""
     tools = {tool.name: tool for tool in TOOLS}
     listed = [_listed(tool, service.settings) for tool in TOOLS]
+    pages = resources.listed()
 
     async def list_tools(_: Context, __: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=listed)
@@ -53,7 +54,7 @@ def create_server(service: Service) -> Server[Any]:
         return await _result(service, tool, context, params.arguments or {})
 
     async def list_resources(_: Context, __: Any) -> types.ListResourcesResult:
-        return types.ListResourcesResult(resources=[])
+        return types.ListResourcesResult(resources=pages)
 
     async def list_templates(_: Context, __: Any) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=list(resources.TEMPLATES))

@@ -1,5 +1,6 @@
 """All tools, in the order of contract section 6."""
 
+from api.tools.docs import docs_get
 from api.tools.people import participant_get, person_create, person_get
 from api.tools.simulations import simulation_cancel, simulation_extend, simulation_wait
 from api.tools.studies import study_add_iteration, study_create, study_get, study_run
@@ -16,6 +17,7 @@ TOOLS: tuple[Tool, ...] = (
     simulation_cancel,
     simulation_extend,
     simulation_wait,
+    docs_get,
 )
 
 INSTRUCTIONS = """\

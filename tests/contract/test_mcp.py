@@ -49,6 +49,7 @@ DOCUMENTED = {
     "simulation_cancel": (WRITE | {"idempotentHint": True}, {"simulation", "write"}),
     "simulation_extend": (WRITE, {"dispatch", "simulation"}),
     "simulation_wait": (READ, {"simulation", "read"}),
+    "docs_get": (READ, {"docs", "read"}),
 }
 RUN_RESPONSE = {"study_run", "simulation_extend", "simulation_wait"}
 
@@ -346,7 +347,8 @@ def test_a_transcript_is_a_resource(store: Store, acme: Caller, rival: Caller, e
     (id_,) = make_ended(store, acme)
 
     async def scene(client: Client) -> list[Any]:
-        (template,) = (await client.list_resource_templates()).resource_templates
+        templates = (await client.list_resource_templates()).resource_templates
+        (template,) = (one for one in templates if one.name == "transcript")
         uri = template.uri_template.format(participant_id=id_)
         (content,) = (await client.read_resource(uri)).contents
         assert content.mime_type == "application/json"
@@ -357,6 +359,7 @@ def test_a_transcript_is_a_resource(store: Store, acme: Caller, rival: Caller, e
         (rival, f"understudy://participants/{id_}/transcript"),
         (acme, f"understudy://participants/{uuid4()}/transcript"),
         (acme, "understudy://nothing/here"),
+        (acme, "understudy://docs/concepts/nothing"),
         (acme, "file:///etc/passwd"),
     ):
 
@@ -365,6 +368,28 @@ def test_a_transcript_is_a_resource(store: Store, acme: Caller, rival: Caller, e
 
         with pytest.raises(MCPError, match=r"^\[not_found\]"):
             play(who, read, era)
+
+
+@one_store
+@both_eras
+def test_a_page_of_the_docs_is_a_resource_and_what_docs_get_gives(acme: Caller, era: str) -> None:
+    async def scene(client: Client) -> dict[str, str]:
+        read = {}
+        for resource in (await client.list_resources()).resources:
+            assert (resource.mime_type, bool(resource.title)) == ("text/markdown", True)
+            (content,) = (await client.read_resource(resource.uri)).contents
+            read[resource.uri.removeprefix("understudy://docs/")] = content.text
+        return read
+
+    pages = play(acme, scene, era)
+    listed = answer(acme, "docs_get", era)
+    assert listed == acme.get("/v1/docs").json()
+    assert set(pages) == {entry["slug"] for entry in listed["items"]}
+    for slug in ("concepts/extending-a-simulation", "reference/long-running-jobs"):
+        page = answer(acme, "docs_get", era, slug=slug)
+        assert page == acme.get(f"/v1/docs/{slug}").json()
+        assert page["content"] == pages[slug]
+    assert refusal(acme, "docs_get", era, slug="concepts/nothing").startswith("[not_found] ")
 
 
 # -- errors ------------------------------------------------------------------------------------------------
@@ -424,6 +449,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("simulation_extend", {"participant_id": "<ended>", "instruction": "\0"}),
     ("simulation_extend", {"participant_id": "<active>"}),
     ("simulation_extend", {}),
+    ("docs_get", {"slug": "../secrets"}),
+    ("docs_get", {"slug": "concepts/overview", "limit": 1}),
     ("simulation_wait", {"participant_ids": []}),
     ("simulation_wait", {"participant_ids": ["<ended>"], "timeout": -1}),
     ("simulation_wait", {"participant_ids": ["s-abc"]}),
