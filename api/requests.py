@@ -24,6 +24,7 @@ MAX_SEED = 2**63 - 1
 #: People of one request.
 MAX_PEOPLE = 10_000
 
+Modality = Literal["interactive", "chat", "text"]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=4_000)]
 Id = Annotated[str, Field(max_length=100, description="UUID or alias.")]
@@ -89,9 +90,7 @@ class IterationRequest(Request):
 
 class StudyRequest(Request):
     name: Name
-    modality: Literal["interactive", "chat", "text"] = Field(
-        description="How people act; interactive: on a website."
-    )
+    modality: Modality = Field(description="How people act; interactive: on a website.")
     assignment: AssignmentRequest
     questions: Annotated[list[Text], Field(max_length=100)] | None = Field(
         default=None, description="What you want to learn; kept with the study."

@@ -4,11 +4,11 @@ That is: rules between fields, what an id looks like, and what this server has: 
 describes; the checks are where they always were.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 
-from api.requests import DEFAULT_WAIT_S
+from api.requests import DEFAULT_WAIT_S, Modality
 from shared.domain.cancellation import SCOPES
 from shared.plugins import environments, minds
 from shared.settings import Settings
@@ -22,19 +22,19 @@ _ID = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[a-z]{1,2}-[0-9a-f]
 def publish(app: FastAPI, settings: Settings) -> None:
     """Have `app` publish its description completed."""
     describe = app.openapi
-    bounds = _bounds(settings)
+    told = bounds(settings)
 
     def completed() -> Schema:
         if app.openapi_schema is None:
             document = describe()
-            _complete_fields(document, bounds)
+            _complete_fields(document, told)
             _complete_rules(document["components"]["schemas"])
         return app.openapi_schema or {}
 
     app.openapi = completed  # type: ignore[method-assign]
 
 
-def _bounds(settings: Settings) -> dict[str, Schema]:
+def bounds(settings: Settings) -> dict[str, Schema]:
     """Bounds that are settings or depend on the meaning, by the name that a field has in every request."""
     return {
         "additional_steps": {"minimum": 1, "maximum": settings.max_additional_steps},
@@ -45,14 +45,14 @@ def _bounds(settings: Settings) -> dict[str, Schema]:
     }
 
 
-def _complete_fields(document: Schema, bounds: dict[str, Schema]) -> None:
+def _complete_fields(document: Schema, told: dict[str, Schema]) -> None:
     requests = [
         schema for name, schema in document["components"]["schemas"].items() if name.endswith(_REQUESTS)
     ]
     for schema in requests:
         for name, field in schema.get("properties", {}).items():
             value = _value(field)
-            value |= bounds.get(name, {})
+            value |= told.get(name, {})
             _describe_id(name, value)
             _describe_id(name.removesuffix("s"), value.get("items", {}))
     for path in document["paths"].values():
@@ -83,8 +83,13 @@ def _complete_rules(schemas: dict[str, Schema]) -> None:
     ]
     run["oneOf"] = [_only(given, ("person_ids", "sample")) for given in ("person_ids", "sample")]
     success["anyOf"] = [_given(name) for name in success["properties"]]
-    content = schemas["IterationRequest"]["properties"]["content"]
-    installed = {name for modality in _modalities(schemas) for name in environments(modality)}
+    complete_iteration(schemas["IterationRequest"])
+
+
+def complete_iteration(schema: Schema) -> None:
+    """Say which environments and minds there are here."""
+    content = schema["properties"]["content"]
+    installed = {name for modality in get_args(Modality) for name in environments(modality)}
     content |= {
         "required": ["environment"],
         "properties": {
@@ -100,12 +105,7 @@ def _complete_rules(schemas: dict[str, Schema]) -> None:
             },
         },
     }
-    schemas["IterationRequest"]["properties"]["mind"]["enum"] = sorted(minds())
-
-
-def _modalities(schemas: dict[str, Schema]) -> list[str]:
-    modalities: list[str] = schemas["StudyRequest"]["properties"]["modality"]["enum"]
-    return modalities
+    schema["properties"]["mind"]["enum"] = sorted(minds())
 
 
 def _given(name: str) -> Schema:

@@ -8,11 +8,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from api.requests import DEFAULT_WAIT_S
+from api.rest.published import Schema, bounds, complete_iteration
 from api.tools.tool import Tool
 from shared.settings import Settings
-
-Schema = dict[str, Any]
 
 
 def input_schema(tool: Tool, settings: Settings) -> Schema:
@@ -29,9 +27,12 @@ def input_schema(tool: Tool, settings: Settings) -> Schema:
     }
     if required:
         schema["required"] = required
-    bounds = _bounds(settings)
+    bound = bounds(settings)
     for name, field in schema["properties"].items():
-        schema["properties"][name] = _readable(field | bounds.get(name, {}))
+        schema["properties"][name] = _readable(field | bound.get(name, {}))
+    for part in (schema, schema["properties"].get("iteration", {})):
+        if "content" in part.get("properties", ()):
+            complete_iteration(part)
     return schema | tool.more_schema
 
 
@@ -41,17 +42,6 @@ def output_schema(answer: Any) -> Schema:
     # A word of OpenAPI; here `ok` is a constant of each branch.
     schema.pop("discriminator", None)
     return {"type": "object"} | schema
-
-
-def _bounds(settings: Settings) -> dict[str, Schema]:
-    """What settings bound, by the name it has in every request."""
-    most_wait_s = settings.max_wait_s
-    return {
-        "additional_steps": {"minimum": 1, "maximum": settings.max_additional_steps},
-        "timeout": {"maximum": most_wait_s, "default": min(DEFAULT_WAIT_S, most_wait_s)},
-        "sample": {"maximum": settings.max_participants_per_run},
-        "person_ids": {"maxItems": settings.max_participants_per_run},
-    }
 
 
 def _inlined(schema: Any, definitions: Schema) -> Any:
