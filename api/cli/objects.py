@@ -273,9 +273,21 @@ def _show_ask(session: Session, wanted: _Wanted) -> None:
     session.show(*views, plain(""), people_table(ask), *more)
 
 
-def _show_list(session: Session, wanted: _Wanted, **scope: str) -> None:
+def _show_list(
+    session: Session,
+    wanted: _Wanted,
+    *,
+    study_id: str | None = None,
+    iteration_id: str | None = None,
+    ask_id: str | None = None,
+) -> None:
     page = session.client.participant_list(
-        **scope, status=wanted.status, limit=wanted.limit, cursor=wanted.cursor
+        study_id=study_id,
+        iteration_id=iteration_id,
+        ask_id=ask_id,
+        status=wanted.status,
+        limit=wanted.limit,
+        cursor=wanted.cursor,
     )
     session.show(participants_table(page.items), *_more(session, wanted, page.next_cursor))
 
