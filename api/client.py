@@ -21,6 +21,7 @@ from api.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
 from api.ask_calls import AskCalls
 from api.docs_calls import DocsCalls
 from api.endpoint import Endpoint, find_endpoint
+from api.event_calls import EventCalls
 from api.transport import Answer, Transport
 from shared.domain.ids import Kind
 from shared.envelopes import (
@@ -45,7 +46,7 @@ from shared.settings import Settings
 View: TypeAlias = Literal["summary", "full", "per_participant", "transcripts"]
 
 
-class Understudy(AskCalls, DocsCalls):
+class Understudy(AskCalls, DocsCalls, EventCalls):
     """A workspace on a server. Synchronous; may be shared by threads; close it or use it in a `with`.
 
     Without `server` or `token` the settings count: `UNDERSTUDY_SERVER`, `UNDERSTUDY_TOKEN`, then the files

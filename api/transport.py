@@ -1,7 +1,8 @@
 """One request and its answer: where the server is, who asks, and what an answer that is no answer means."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from ipaddress import ip_address
 from typing import Any, NamedTuple, TypeVar, cast
@@ -122,13 +123,38 @@ class Transport:
         except httpx.TransportError as error:
             raise self._lost(error, repeatable=repeatable) from error
         except httpx.HTTPError as error:
-            raise self._not_understood(f"cannot be read ({_cause(error)})") from error
+            raise self.not_understood(f"cannot be read ({_cause(error)})") from error
         told = run_response and _is_run_response(response.content)
         if response.is_success or told:
             if self._on_answer is not None:
                 self._on_answer(response.content)
             return Answer(response.status_code, response.content)
         raise self._failure(response, repeatable=repeatable)
+
+    @contextmanager
+    def stream(
+        self, path: str, params: Mapping[str, Any], headers: Mapping[str, str], *, silence_s: float
+    ) -> Iterator[httpx.Response]:
+        """An answer that is read as it comes; silence for `silence_s` means that the server has gone.
+
+        Raises as `call` does, while it is read, too.
+        """
+        request = self._request("GET", path, params, None, 0, needs_token=True, idempotency_key=None)
+        request.headers.update({**headers, "Accept": "text/event-stream"})
+        request.extensions["timeout"]["read"] = silence_s
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    raise self._failure(response, repeatable=True)
+                yield response
+            finally:
+                response.close()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise self._unreachable(error) from error
+        except httpx.TransportError as error:
+            raise self._lost(error, repeatable=True) from error
 
     def get(
         self,
@@ -173,7 +199,7 @@ class Transport:
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the body"
-            raise self._not_understood(f"is not what it should be ({where}: {first['msg']})") from error
+            raise self.not_understood(f"is not what it should be ({where}: {first['msg']})") from error
 
     def _request(
         self,
@@ -228,7 +254,7 @@ class Transport:
                 return ServiceUnavailable(
                     f"{self.server} answered {what}", suggestions=("Try again in a moment.",)
                 )
-            return self._not_understood(f"is {what}")
+            return self.not_understood(f"is {what}")
         suggestions = tuple(told.suggestions)
         if told.error_code == UnderstudyError.code:
             return UnderstudyError(told.error, suggestions=suggestions)
@@ -242,7 +268,8 @@ class Transport:
             suggestions=suggestions,
         )
 
-    def _not_understood(self, what: str) -> UnderstudyError:
+    def not_understood(self, what: str) -> UnderstudyError:
+        """The error for an answer that no server of ours gives."""
         return UnderstudyError(
             f"the answer of {self.server} {what}",
             suggestions=("Is that an Understudy server, of the same version as this client?",),

@@ -51,6 +51,11 @@ def _json() -> Any:
     return Field(sa_type=JSON)
 
 
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of those rows only."""
+    return Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
+
+
 class Workspace(SQLModel, table=True):
     """Everything else belongs to one of these and is invisible from any other."""
 
@@ -184,23 +189,10 @@ class Participant(SQLModel, table=True):
         Index("ix_participant_iteration", "iteration_id", "created_at", "id"),
         Index("ix_participant_ask", "ask_id", "round", "created_at", "id"),
         # What the sweeper looks for is always a small part of the table.
-        Index(
-            "ix_participant_pending",
-            "dispatched_at",
-            postgresql_where=text("status = 'pending'"),
-            sqlite_where=text("status = 'pending'"),
-        ),
-        Index(
-            "ix_participant_running",
-            "worker_id",
-            postgresql_where=text("status = 'running'"),
-            sqlite_where=text("status = 'running'"),
-        ),
-        Index(
-            "ix_participant_stopping",
-            "finished_at",
-            postgresql_where=text("status = 'cancelled' AND stopped_at IS NULL"),
-            sqlite_where=text("status = 'cancelled' AND stopped_at IS NULL"),
+        _partial("ix_participant_pending", "dispatched_at", where="status = 'pending'"),
+        _partial("ix_participant_running", "worker_id", where="status = 'running'"),
+        _partial(
+            "ix_participant_stopping", "finished_at", where="status = 'cancelled' AND stopped_at IS NULL"
         ),
     )
     id: UUID = Field(primary_key=True)
@@ -277,35 +269,10 @@ class Event(SQLModel, table=True):
 
     __table_args__ = (
         # Those without a position are always a small part of the table.
-        Index(
-            "ix_event_waiting",
-            "participant_id",
-            "seq",
-            postgresql_where=text("position IS NULL"),
-            sqlite_where=text("position IS NULL"),
-        ),
-        Index(
-            "ix_event_position",
-            "workspace_id",
-            "position",
-            unique=True,
-            postgresql_where=text("position IS NOT NULL"),
-            sqlite_where=text("position IS NOT NULL"),
-        ),
-        Index(
-            "ix_event_study",
-            "study_id",
-            "position",
-            postgresql_where=text("study_id IS NOT NULL"),
-            sqlite_where=text("study_id IS NOT NULL"),
-        ),
-        Index(
-            "ix_event_ask",
-            "ask_id",
-            "position",
-            postgresql_where=text("ask_id IS NOT NULL"),
-            sqlite_where=text("ask_id IS NOT NULL"),
-        ),
+        _partial("ix_event_waiting", "participant_id", "seq", where="position IS NULL"),
+        _partial("ix_event_position", "workspace_id", "position", where="position IS NOT NULL", unique=True),
+        _partial("ix_event_study", "study_id", "position", where="study_id IS NOT NULL"),
+        _partial("ix_event_ask", "ask_id", "position", where="ask_id IS NOT NULL"),
     )
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     seq: int = Field(primary_key=True)
