@@ -17,6 +17,7 @@ MAX_INTERACTIONS = 1_000
 DEFAULT_PAGE = 50
 MAX_PAGE = 500
 DEFAULT_STEP_TIMEOUT_S = 60
+DEFAULT_RUN_TIMEOUT_S = 3_600
 #: Longest step and longest run that an iteration may allow, in seconds.
 MAX_STEP_TIMEOUT_S = 3_600
 MAX_RUN_TIMEOUT_S = 86_400
@@ -37,6 +38,11 @@ Seed = Annotated[
 Wait = Annotated[
     bool, Field(description="Answer when all are terminal, or `timeout` has passed; else at once.")
 ]
+Mind = Annotated[Name, Field(description="Who decides what a person does next.")]
+StepTimeout = Annotated[
+    float, Field(gt=0, le=MAX_STEP_TIMEOUT_S, description="Seconds that one interaction may take.")
+]
+RunTimeout = Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S, description="Seconds that a run may take.")]
 Timeout = Annotated[float, Field(gt=0, description="Seconds to wait.")]
 
 
@@ -79,13 +85,9 @@ class IterationRequest(Request):
         examples=[{"environment": "web", "url": "https://shop.example/"}],
     )
     max_interactions: Steps | None = None
-    mind: Annotated[Name, Field(description="Who decides what a person does next.")] = "heuristic"
-    step_timeout: Annotated[
-        float, Field(gt=0, le=MAX_STEP_TIMEOUT_S, description="Seconds that one interaction may take.")
-    ] = DEFAULT_STEP_TIMEOUT_S
-    run_timeout: Annotated[
-        float, Field(gt=0, le=MAX_RUN_TIMEOUT_S, description="Seconds that a run may take.")
-    ] = 3600
+    mind: Mind = "heuristic"
+    step_timeout: StepTimeout = DEFAULT_STEP_TIMEOUT_S
+    run_timeout: RunTimeout = DEFAULT_RUN_TIMEOUT_S
 
 
 class StudyRequest(Request):
@@ -145,20 +147,27 @@ Variants = Annotated[
 class AskRunRequest(Request):
     """A new ask and its first round."""
 
-    question: Text = Field(examples=["Which headline would make you read on?"])
+    question: Text = Field(
+        description="What everybody answers, having read all variants.",
+        examples=["Which headline would make you read on?"],
+    )
     variants: Variants
-    person_ids: Annotated[list[Id], Field(min_length=1)] | None = None
+    person_ids: Annotated[list[Id], Field(min_length=1)] | None = Field(
+        default=None, description="These people. Give either this or `sample`."
+    )
     sample: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="So many different people of the workspace, chosen by `seed`."
+        default=None,
+        description="So many different people of the workspace, chosen by `seed`. Give either this or "
+        "`person_ids`.",
     )
     max_interactions: Steps | None = Field(
         default=None, description="Of each round. Default: enough to read all variants and to answer."
     )
-    mind: Name = "heuristic"
-    step_timeout: Annotated[float, Field(gt=0, le=MAX_STEP_TIMEOUT_S)] = 60
-    run_timeout: Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S)] = 3600
+    mind: Mind = "heuristic"
+    step_timeout: StepTimeout = DEFAULT_STEP_TIMEOUT_S
+    run_timeout: RunTimeout = DEFAULT_RUN_TIMEOUT_S
     seed: Seed | None = None
-    wait: bool = False
+    wait: Wait = False
     timeout: Timeout = DEFAULT_WAIT_S
 
     @model_validator(mode="after")
@@ -177,7 +186,7 @@ class AskRoundRequest(Request):
         default=None,
         description="Default: everybody keeps the chance of round 1, so that only what is asked differs.",
     )
-    wait: bool = False
+    wait: Wait = False
     timeout: Timeout = DEFAULT_WAIT_S
 
 

@@ -4,7 +4,17 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from api.requests import DEFAULT_PAGE, MAX_PAGE, ExtendRequest, Id, IterationRequest, Request, StudyRunRequest
+from api.requests import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
+    AskRoundRequest,
+    AskRunRequest,
+    ExtendRequest,
+    Id,
+    IterationRequest,
+    Request,
+    StudyRunRequest,
+)
 from api.rest.inputs import View
 from api.service.dispatching import Once
 from shared.envelopes import Status
@@ -81,6 +91,32 @@ class StudyGetArguments(Listing):
         return self
 
 
+class AskRunArguments(AskRunRequest):
+    idempotency_key: IdempotencyKey | None = None
+
+
+class AskRoundArguments(AskRoundRequest):
+    ask_id: AskId
+    idempotency_key: IdempotencyKey | None = None
+
+
+class AskGetArguments(Listing):
+    ask_id: AskId | None = Field(
+        default=None, description="The ask: UUID or alias, such as a-77e. Leave it out for a list of all."
+    )
+    view: Literal["summary", "full", "per_participant"] = Field(
+        default="summary",
+        description="summary: by round, and what changed between rounds. per_participant: the same with a "
+        "page of people and their answers. full: with the whole texts too.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.ask_id is None:
+            self._refuse("only together with ask_id", "view")
+        return self
+
+
 class PersonGetArguments(Listing):
     person_id: PersonId | None = Field(
         default=None, description="The person: UUID or alias, such as tp-9ab. Leave it out for a list of all."
@@ -113,8 +149,8 @@ class ParticipantGetArguments(Listing):
         default=None, description="List only this iteration's. UUID or alias."
     )
     ask_id: AskId | None = Field(default=None, description="List only this ask's. UUID or alias.")
-    round: int | None = Field(
-        default=None, ge=1, description="List only this round's of the ask, counted from 1; only with ask_id."
+    round: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="List only those of this round, counted from 1; only with ask_id."
     )
     status: Status | None = Field(default=None, description="List only those with this status.")
 
@@ -123,10 +159,8 @@ class ParticipantGetArguments(Listing):
         if self.participant_id is None:
             self._refuse("only together with participant_id", "view", "own")
             return self
-        self._refuse(
-            "only for the list, without participant_id",
-            *("study_id", "iteration_id", "ask_id", "round", "status"),
-        )
+        filters = ("study_id", "iteration_id", "ask_id", "round", "status")
+        self._refuse("only for the list, without participant_id", *filters)
         if self.view != "interactions":
             self._refuse("only for the list or view interactions", "own", "cursor", "limit")
         return self

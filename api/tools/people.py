@@ -54,8 +54,8 @@ def participant_get(
     A participant is one person in one run. `view` "participant" (the default) tells its status, outcome and
     how far it came; "interactions" is its journey step by step; "transcript" the same in words, good to
     read and to quote. Both go back to the beginning where it extends another one. Without `participant_id`:
-    participants of a study, iteration or ask, or with a status, in order of creation; `next_cursor` while
-    there is more.
+    participants of a study, iteration, ask or its round, or with a status, in order of creation;
+    `next_cursor` while there is more.
     """
     service, workspace_id, id_ = call.service, call.workspace_id, request.participant_id
     if id_ is None:

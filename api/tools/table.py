@@ -1,5 +1,6 @@
 """All tools, in the order of contract section 6."""
 
+from api.tools.asks import ask_get, ask_round, ask_run
 from api.tools.docs import docs_get
 from api.tools.people import participant_get, person_create, person_get
 from api.tools.simulations import simulation_cancel, simulation_extend, simulation_wait
@@ -11,6 +12,9 @@ TOOLS: tuple[Tool, ...] = (
     study_add_iteration,
     study_run,
     study_get,
+    ask_run,
+    ask_round,
+    ask_get,
     person_create,
     person_get,
     participant_get,

@@ -43,6 +43,9 @@ DOCUMENTED = {
     "study_add_iteration": (WRITE, {"study", "write"}),
     "study_run": (WRITE, {"dispatch", "study"}),
     "study_get": (READ, {"study", "read"}),
+    "ask_run": (WRITE, {"ask", "dispatch"}),
+    "ask_round": (WRITE, {"ask", "dispatch"}),
+    "ask_get": (READ, {"ask", "read"}),
     "person_create": (WRITE, {"person", "write"}),
     "person_get": (READ, {"person", "read"}),
     "participant_get": (READ, {"participant", "read"}),
@@ -51,7 +54,7 @@ DOCUMENTED = {
     "simulation_wait": (READ, {"simulation", "read"}),
     "docs_get": (READ, {"docs", "read"}),
 }
-RUN_RESPONSE = {"study_run", "simulation_extend", "simulation_wait"}
+RUN_RESPONSE = {"study_run", "ask_run", "ask_round", "simulation_extend", "simulation_wait"}
 
 
 def tools_of(caller: Caller, era: str = "legacy") -> dict[str, Tool]:
@@ -214,6 +217,34 @@ def test_a_study_from_its_people_to_its_results(store: Store, acme: Caller, era:
 
 
 @both_eras
+def test_an_ask_from_its_first_round_to_its_results(store: Store, acme: Caller, era: str) -> None:
+    run = answer(acme, "ask_run", era, question="Which one?", variants=["A mug.", "The mug."], sample=2)
+    ask = run["dispatch"]["ask_id"]
+    assert (run["ok"], run["dispatch"]["round"]) == (True, 1)
+    again = answer(acme, "ask_round", era, ask_id=ask, variants=["Mugs!"], wait=True, timeout=0.05)
+    assert (again["error_kind"], again["dispatch"]["round"]) == ("wait_timeout", 2)
+    for id_ in (*run["dispatch"]["participant_ids"], *again["dispatch"]["participant_ids"]):
+        walk_to_end(store, UUID(id_), 1, "failed")
+    assert answer(acme, again["next_action"]["tool"], era, **again["next_action"]["arguments"])["ok"] is True
+    for arguments, path in (
+        ({}, "/v1/asks"),
+        ({"ask_id": ask}, f"/v1/asks/{ask}"),
+        (
+            {"ask_id": ask, "view": "per_participant", "limit": 1},
+            f"/v1/asks/{ask}?view=per_participant&limit=1",
+        ),
+        ({"ask_id": ask, "view": "full"}, f"/v1/asks/{ask}?view=full"),
+    ):
+        assert answer(acme, "ask_get", era, **arguments) == acme.http.get(path).json(), path
+    second = answer(acme, "participant_get", era, ask_id=ask, round=2)["items"]
+    assert {one["id"] for one in second} == set(again["dispatch"]["participant_ids"])
+    for _ in range(3):
+        assert answer(acme, "ask_round", era, ask_id=ask)["ok"] is True
+    sixth = answer(acme, "ask_round", era, ask_id=ask)
+    assert (sixth["ok"], sixth["error_kind"]) == (False, "validation_error")
+
+
+@both_eras
 def test_what_is_read_is_what_rest_gives(store: Store, acme: Caller, era: str) -> None:
     first, _ = make_ended(store, acme, 2)
     study = participant(store, first)["study_id"]
@@ -337,6 +368,14 @@ def test_a_call_repeated_with_its_key_is_done_once_whatever_the_door(store: Stor
     posted = acme.http.post("/v1/simulations/extend", json=extend, headers={"Idempotency-Key": "k"})
     assert posted.json()["dispatch"] == child
     assert counts(store)["participant"] == 4
+    question = {"question": "Which?", "variants": ["A mug.", "The mug."], "sample": 1, "seed": 3}
+    asked = answer(acme, "ask_run", **question, idempotency_key="k")["dispatch"]
+    posted = acme.http.post("/v1/asks", json=question, headers={"Idempotency-Key": "k"})
+    assert posted.json()["dispatch"] == asked
+    path = f"/v1/asks/{asked['ask_id']}/rounds"
+    again = answer(acme, "ask_round", ask_id=asked["ask_id"], idempotency_key="k")["dispatch"]
+    posted = acme.http.post(path, headers={"Idempotency-Key": "k"})
+    assert posted.json()["dispatch"] == again
 
 
 # -- resources ---------------------------------------------------------------------------------------------
@@ -424,6 +463,14 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("study_get", {"study_id": "<study>", "limit": 5}),
     ("study_get", {"limit": 501}),
     ("study_get", {"cursor": "nonsense"}),
+    ("ask_run", {"question": "Which?", "variants": ["A"]}),
+    ("ask_run", {"question": "Which?", "variants": [], "sample": 1}),
+    ("ask_run", {"question": "Which?", "variants": [" "], "sample": 1}),
+    ("ask_run", {"question": "Which?", "variants": ["A"], "sample": 99}),
+    ("ask_round", {}),
+    ("ask_round", {"ask_id": "s-abc"}),
+    ("ask_get", {"view": "full"}),
+    ("ask_get", {"ask_id": "a-abc", "view": "transcripts"}),
     ("person_create", {}),
     ("person_create", ADA | {"age": -1}),
     ("person_create", ADA | {"generate": 1}),
@@ -436,6 +483,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("participant_get", {"participant_id": "<ended>", "study_id": "<study>"}),
     ("participant_get", {"participant_id": "<ended>", "view": "transcript", "limit": 5}),
     ("participant_get", {"status": "asleep"}),
+    ("participant_get", {"round": 1}),
+    ("participant_get", {"ask_id": "a-abc", "round": 0}),
     ("participant_get", {"study_id": "<study>", "ask_id": "a-abc"}),
     ("simulation_cancel", {}),
     ("simulation_cancel", {"participant_id": "<ended>", "study_id": "<study>"}),

@@ -24,7 +24,7 @@ from shared.store.schema import Tables
 from tests.agents import ERAS, answer, play, refusal
 from tests.callers import Caller
 from tests.contract.byhand import contents, participant, walk_to_end
-from tests.factories import make_participants, make_study, make_workspace
+from tests.factories import make_ask, make_participants, make_study, make_workspace
 from tests.servers import serve_in_thread, wait_until
 
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
@@ -115,6 +115,7 @@ def test_nothing_of_another_workspace_is_found_or_changed(
     study, (iteration,) = make_study(store, rival.workspace_id)
     (id_,) = make_participants(store, rival.workspace_id, study, iteration)
     person = participant(store, id_)["person_id"]
+    ask, _ = make_ask(store, rival.workspace_id)
     before = contents(store)
     for tool, arguments in (
         ("study_get", {"study_id": str(study)}),
@@ -124,15 +125,18 @@ def test_nothing_of_another_workspace_is_found_or_changed(
         ("participant_get", {"iteration_id": str(iteration)}),
         ("simulation_cancel", {"participant_id": str(id_)}),
         ("simulation_cancel", {"study_id": str(study)}),
+        ("simulation_cancel", {"ask_id": str(ask)}),
+        ("ask_get", {"ask_id": str(ask)}),
     ):
         assert refusal(acme, tool, era, **arguments).startswith("[not_found] "), tool
     for tool, arguments in (
         ("study_run", {"study_id": str(study), "sample": 1}),
         ("simulation_extend", {"participant_id": str(id_)}),
+        ("ask_round", {"ask_id": str(ask)}),
         ("simulation_wait", {"participant_ids": [str(id_)]}),
     ):
         assert answer(acme, tool, era, **arguments)["error_code"] == "not_found", tool
-    for tool in ("study_get", "participant_get"):
+    for tool in ("study_get", "ask_get", "participant_get"):
         assert answer(acme, tool, era)["items"] == []
     assert contents(store) == before
 
