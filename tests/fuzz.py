@@ -41,6 +41,8 @@ few.values = [1, 2, 3]
 "query.iteration_id" = {{ dictionary = "iterations", probability = 0.9 }}
 "query.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
 "query.participant_id" = {{ dictionary = "participants", probability = 0.9 }}
+# Streams end after what there is; else each would last as long as it is read.
+"query.follow" = "false"
 "body.study_id" = {{ dictionary = "studies", probability = 0.9 }}
 "body.iteration_id" = {{ dictionary = "iterations", probability = 0.9 }}
 "body.ask_id" = {{ dictionary = "asks", probability = 0.9 }}

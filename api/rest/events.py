@@ -70,7 +70,6 @@ Follow = Annotated[Flag, Query(description="`false`: end after what there is now
 
 #: OpenAPI 3.1 has no words for streams; `itemSchema` is that of 3.2.
 _STREAM = {
-    "schema": {"type": "string"},
     "itemSchema": {
         "type": "object",
         "required": ["id", "event", "data"],

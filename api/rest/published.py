@@ -77,12 +77,14 @@ def _describe_id(name: str, value: Schema) -> None:
 
 
 def _complete_rules(schemas: dict[str, Schema]) -> None:
-    cancel, run, success = (schemas[f"{name}Request"] for name in ("Cancel", "StudyRun", "Success"))
+    cancel, success = schemas["CancelRequest"], schemas["SuccessRequest"]
     cancel["oneOf"] = [
         _only(scope, SCOPES, never=() if scope == "ask_id" else ("round",)) for scope in SCOPES
     ]
-    run["oneOf"] = [_only(given, ("person_ids", "sample")) for given in ("person_ids", "sample")]
+    for run in (schemas["StudyRunRequest"], schemas["AskRunRequest"]):
+        run["oneOf"] = [_only(given, ("person_ids", "sample")) for given in ("person_ids", "sample")]
     success["anyOf"] = [_given(name) for name in success["properties"]]
+    schemas["AskRunRequest"]["properties"]["mind"]["enum"] = sorted(minds())
     complete_iteration(schemas["IterationRequest"])
 
 
