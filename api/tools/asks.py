@@ -61,8 +61,6 @@ def ask_get(call: Call, request: AskGetArguments) -> AskFull | AskPerParticipant
     service, workspace_id, id_ = call.service, call.workspace_id, request.ask_id
     if id_ is None:
         return ask_results.list_asks(service, workspace_id, request.cursor, request.limit)
-    if request.view == "full":
-        return ask_results.get_full(service, workspace_id, id_, request.cursor, request.limit)
-    if request.view == "per_participant":
-        return ask_results.get_per_participant(service, workspace_id, id_, request.cursor, request.limit)
-    return ask_results.get_summary(service, workspace_id, id_)
+    if request.view == "summary":
+        return ask_results.get_ask(service, workspace_id, id_, request.view)
+    return ask_results.get_ask(service, workspace_id, id_, request.view, request.cursor, request.limit)
