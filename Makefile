@@ -42,6 +42,10 @@ chaos: $(VENV)/.installed-test ## cross every fault point, then mischief: MINUTE
 schemathesis: $(VENV)/.installed-test ## hold the API against its description, at least 5,000 requests: ARGS="--seed 7"
 	$(BIN)/python -m tests.fuzz --max-examples 300 $(ARGS)
 
+.PHONY: schemas
+schemas: $(VENV)/.installed-test ## write docs/schemas anew; ARGS=--promise adds what is new to what was promised
+	$(BIN)/python -m tests.schemas $(ARGS)
+
 .PHONY: guards
 guards: $(VENV)/.installed-test ## remove each guard in turn, in a copy, and show which test notices
 	$(BIN)/python -m tests.guards

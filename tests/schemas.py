@@ -1,0 +1,163 @@
+"""The published schemas: `make schemas` writes docs/schemas anew, `make schemas ARGS=--promise` promises.
+
+docs/schemas/*.json is how answers look now, one file for each. docs/schemas/v1 is what callers of version 1
+were promised, without words: all routes with what they take and answer, all tools, and events. It only ever
+grows: `--promise` adds what is new, and refuses when something that was promised would change. To break a
+promise somebody must edit its file by hand.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from api.app import create_app
+from api.tools.schemas import input_schema, output_schema
+from api.tools.table import TOOLS
+from shared import ask_envelopes, envelopes
+from shared.event import EventData
+from shared.settings import Settings
+from tests.contract.promises import WORDS, Schema, broken_answer, broken_api, broken_request
+from tests.servers import ROOT
+
+FOLDER = ROOT / "docs" / "schemas"
+PROMISED = FOLDER / "v1"
+ROUTES = "openapi"
+TOOLS_FILE = "mcp"
+EVENTS = "events"
+
+ANSWERS: dict[str, Any] = {
+    "ErrorBody": envelopes.ErrorBody,
+    "CancelEnvelope": envelopes.CancelEnvelope,
+    "RunStudyResponse": envelopes.RunStudyResponse,
+    "Study": envelopes.Study,
+    "StudyPage": envelopes.Page[envelopes.Study],
+    "StudySummary": envelopes.StudySummary,
+    "StudyFull": envelopes.StudyFull,
+    "StudyPerParticipant": envelopes.StudyPerParticipant,
+    "StudyTranscripts": envelopes.StudyTranscripts,
+    "Iteration": envelopes.Iteration,
+    "Person": envelopes.Person,
+    "People": envelopes.People,
+    "PersonPage": envelopes.Page[envelopes.Person],
+    "Participant": envelopes.Participant,
+    "ParticipantPage": envelopes.Page[envelopes.Participant],
+    "Interaction": envelopes.Interaction,
+    "InteractionPage": envelopes.Page[envelopes.Interaction],
+    "Transcript": envelopes.Transcript,
+    "Ask": ask_envelopes.Ask,
+    "AskPage": envelopes.Page[ask_envelopes.Ask],
+    "AskSummary": ask_envelopes.AskSummary,
+    "AskPerParticipant": ask_envelopes.AskPerParticipant,
+    "AskFull": ask_envelopes.AskFull,
+    "EventData": EventData,
+    "Doc": envelopes.Doc,
+    "DocPage": envelopes.Page[envelopes.DocEntry],
+}
+
+
+def answers() -> dict[str, Schema]:
+    """How every answer looks now."""
+    return {
+        name: {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+        | TypeAdapter(model).json_schema(mode="serialization")
+        for name, model in ANSWERS.items()
+    }
+
+
+def routes() -> Schema:
+    """/openapi.json with the settings that a server has by default."""
+    with tempfile.TemporaryDirectory() as folder:
+        return create_app(Settings(data_dir=Path(folder))).openapi()
+
+
+def tools() -> Schema:
+    """What each tool of the MCP server takes and answers."""
+    return {
+        tool.name: {"takes": input_schema(tool, Settings()), "answers": output_schema(tool.answer)}
+        for tool in TOOLS
+    }
+
+
+def current() -> dict[str, Schema]:
+    """All that is promised, as it is now, by the name of its file."""
+    events = TypeAdapter(EventData).json_schema(mode="serialization")
+    return {ROUTES: routes(), TOOLS_FILE: tools(), EVENTS: events}
+
+
+def promised() -> dict[str, Schema]:
+    """All that was promised."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(PROMISED.glob("*.json"))}
+
+
+def broken(was: dict[str, Schema], now: dict[str, Schema]) -> list[str]:
+    """Every promise that is not kept."""
+    found: list[str] = []
+    for name, schema in was.items():
+        if name not in now:
+            found.append(f"{name} is gone")
+        elif name == ROUTES:
+            found += broken_api(schema, now[name])
+        elif name == TOOLS_FILE:
+            found += _broken_tools(schema, now[name])
+        else:
+            found += [f"{name}: {one}" for one in broken_answer(schema, now[name])]
+    return found
+
+
+def _broken_tools(was: Schema, now: Schema) -> list[str]:
+    found = [f"tool {name} is gone" for name in was if name not in now]
+    for name in was.keys() & now.keys():
+        found += [f"tool {name}: {one}" for one in broken_request(was[name]["takes"], now[name]["takes"])]
+        found += [f"tool {name}: {one}" for one in broken_answer(was[name]["answers"], now[name]["answers"])]
+    return found
+
+
+def as_text(schema: Schema) -> str:
+    """As it stands in its file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def main(options: list[str]) -> int:
+    """0; 1 when a promise would be broken: nothing is written then."""
+    if options == ["--promise"]:
+        now = current()
+        if found := broken(promised(), now):
+            sys.stderr.write("\n".join(["These were promised:", *found]) + "\n")
+            return 1
+        _write(PROMISED, {name: _without_words(schema) for name, schema in now.items()})
+    elif options:
+        sys.stderr.write(f"There is no option {options[0]}; there is --promise.\n")
+        return 2
+    _write(FOLDER, answers())
+    return 0
+
+
+def _without_words(value: Any, *, names: bool = False) -> Any:
+    """The same schema without what is no promise. `names`: these keys are names of fields, and stay."""
+    if isinstance(value, list):
+        return [_without_words(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    named = {"properties", "schemas", "paths", "$defs"}
+    return {
+        key: _without_words(one, names=key in named and not names)
+        for key, one in value.items()
+        if names or key not in WORDS
+    }
+
+
+def _write(folder: Path, schemas: dict[str, Schema]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.json"):
+        if path.stem not in schemas:
+            path.unlink()
+    for name, schema in schemas.items():
+        (folder / f"{name}.json").write_text(as_text(schema))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
