@@ -256,9 +256,6 @@ def _show_iteration(session: Session, wanted: _Wanted) -> None:
 
 
 def _show_ask(session: Session, wanted: _Wanted) -> None:
-    if wanted.status is not None:
-        _show_list(session, wanted, ask_id=wanted.id_)
-        return
     if wanted.view == "summary":
         session.show(ask_view(session.client.ask_get(wanted.id_, "summary")))
         return

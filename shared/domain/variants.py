@@ -45,7 +45,7 @@ def segments(text: str) -> list[str]:
     pieces: list[str] = []
     for paragraph in _PARAGRAPH.split(text.strip()):
         between = "\n\n"
-        for part in _parts(paragraph):
+        for part in _parts(paragraph.strip()):
             if pieces and len(pieces[-1]) + len(between) + len(part) <= SEGMENT_LENGTH:
                 pieces[-1] += between + part
             else:

@@ -62,12 +62,15 @@ class Judge:
         said = [stem(word) for word in _WORD.findall(text)]
         words = set(said)
         parts = [
-            self._told_part(words),
             self._asked_part(words),
             self._dear_part(words),
             self._style_part(text, said),
             self._taste_part(text),
         ]
+        if self._told is not None:
+            # It overrides: all the rest counts half.
+            parts = [part._replace(liking=part.liking / 2) for part in parts]
+            parts.append(self._told_part(words, self._told))
         strongest = max(parts, key=lambda part: abs(part.liking))
         return strongest._replace(liking=sum(part.liking for part in parts))
 
@@ -76,14 +79,12 @@ class Judge:
         by_length = 0.06 * max(pieces - 2, 0) * (1.2 - self._character.patience)
         return min(by_length + (0.25 * (pieces - 1) if self._wants_short else 0.0), 1.5)
 
-    def _told_part(self, words: set[str]) -> Impression:
-        if self._told is None:
-            return Impression(0.0, "told")
-        found = _found(self._told, words)
-        unwanted = tuple(sorted(self._told.avoid & words))
+    def _told_part(self, words: set[str], told: Aim) -> Impression:
+        unwanted = tuple(sorted(told.avoid & words))
         if unwanted:
-            return Impression(-0.8, "unwanted", unwanted[:3])
-        return Impression(1.2 * found.share, "told", found.words)
+            return Impression(-1.0, "unwanted", unwanted[:3])
+        found = _found(told, words)
+        return Impression(2.0 * found.share, "told", found.words)
 
     def _asked_part(self, words: set[str]) -> Impression:
         found = _found(self._question, words)
