@@ -53,6 +53,11 @@ few.values = [1, 2, 3]
 # Ten thousand people at a time are another test's.
 "body.generate" = {{ dictionary = "few", probability = 0.9 }}
 
+[[operations]]
+include-path = "/v1/events"
+# A stream that follows what happens has no end to be looked at.
+parameters = {{ "query.follow" = "false" }}
+
 [checks.positive_data_acceptance]
 # What fits the description may still name what is not there, or contradict what is.
 expected-statuses = ["2xx", 404, 409, 422]
