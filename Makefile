@@ -50,6 +50,10 @@ schemas: $(VENV)/.installed-test ## write docs/schemas anew; ARGS=--promise adds
 guards: $(VENV)/.installed-test ## remove each guard in turn, in a copy, and show which test notices
 	$(BIN)/python -m tests.guards
 
+.PHONY: pages
+pages: $(VENV)/.installed-test ## write anew what reference pages have from the program itself
+	$(BIN)/python -m tests.pages.made
+
 .PHONY: lint
 lint: $(VENV)/.installed-test ## check style and formatting
 	$(BIN)/ruff check

@@ -18,9 +18,16 @@ SLUGS = (
     "concepts/participants-and-status",
     "concepts/cancelling-a-simulation",
     "concepts/extending-a-simulation",
+    "concepts/asks",
     "guides/first-study",
+    "guides/from-a-web-app",
+    "guides/coding-agents",
     "reference/long-running-jobs",
     "reference/errors",
+    "reference/rest",
+    "reference/events",
+    "reference/cli",
+    "reference/mcp",
 )
 
 

@@ -5,9 +5,11 @@
 | `console` | each line after `$ ` is run by bash; what stands below is what it prints |
 | `http` | a request: method and path, headers, an empty line, a JSON body; the token is added |
 | `mcp` | a tool and its arguments as JSON |
-| `python` | run in order; the blocks of a page share their names; `python NAME` is a program of its own |
+| `python` | run in order; the blocks of a page share their names |
+| `python NAME.py` | saved as this file and imported; a test then uses what is in it |
 | `json` | right below one of these: what it answered, laid out for reading; `json 202`: with this status |
-| `output` | right below `python`: what it printed |
+| `json mcp` | a client's setting: it opens the MCP server |
+| `output` | right below one of these: what it printed or answered, if that is no JSON |
 | `text` | a drawing: nothing is done with it |
 
 Ids in a page stand for those of the moment: `t-1f3` is what the first answer that shows it calls it; an id of

@@ -1,18 +1,22 @@
 """Plays a page: runs its examples in order, as a reader would, and compares what they answer."""
 
 import contextlib
+import importlib
 import io
 import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
 
 from shared.domain.errors import ERROR_RULES
+from tests.agents import call, play
 from tests.pages.blocks import DRAWN, EXPECTED, Block, read_blocks
 from tests.pages.likeness import Cast
 from tests.pages.stage import Stage
@@ -22,7 +26,7 @@ _TARGET = re.compile(r"^([a-z-]+):.*## ", re.MULTILINE)
 
 
 class Player:
-    """One page at work. `programs` are the names that `python NAME` blocks have defined, by NAME."""
+    """One page at work. `files` are the modules that its `python NAME.py` blocks are, by NAME."""
 
     def __init__(self, stage: Stage, page: Path) -> None:
         self._stage = stage
@@ -32,13 +36,15 @@ class Player:
         self._status: int | None = None
         self._exit_code = 0
         self._printed = ""
-        self.programs: dict[str, dict[str, Any]] = {}
+        self._names: dict[str, Any] = {"__name__": "page"}
+        self.files: dict[str, ModuleType] = {}
 
     def play(self) -> None:
         """Raises AssertionError naming the line of the block that does not do what the page says."""
         how: dict[str, Callable[[Block], None]] = {
             "console": self._console,
             "http": self._http,
+            "mcp": self._mcp,
             "python": self._python,
             "json": self._json,
             "output": self._output,
@@ -47,7 +53,7 @@ class Player:
             if block.kind in DRAWN:
                 continue
             try:
-                if block.kind in EXPECTED:
+                if block.kind in EXPECTED and block.words != ("mcp",):
                     assert block.follows, "what is above it answers nothing"
                 how[block.kind](block)
             except Exception as problem:
@@ -110,17 +116,42 @@ class Player:
         method, path = first.split(" ", 1)
         response = httpx.request(
             method,
-            self._stage.url + path.strip(),
-            headers={"Authorization": f"Bearer {self._stage.token}"}
+            self._stage.api + path.strip(),
+            headers={"Authorization": f"Bearer {self._stage.secret}"}
             | dict(header.split(": ", 1) for header in headers),
             content=body.strip() or None,
             timeout=100,
             trust_env=False,
         )
         self._status = response.status_code
-        self._answer = json.loads(self._stage.shown(response.text))
+        self._printed = self._stage.shown(response.text)
+        is_json = response.headers["content-type"].startswith("application/json")
+        self._answer = json.loads(self._printed) if is_json else None
+
+    # -- MCP -----------------------------------------------------------------------------------------------
+
+    def _mcp(self, block: Block) -> None:
+        tool, _, arguments = self._stage.real(self._cast.put_in(block.text)).partition("\n")
+        result = call(self._stage, tool, **json.loads(arguments))
+        self._status, self._answer = None, None
+        if result.structured_content is not None:
+            self._answer = json.loads(self._stage.shown(json.dumps(result.structured_content)))
+        self._printed = "\n".join(content.text for content in result.content)
+
+    def _mcp_setting(self, setting: Any) -> None:
+        """What stands in a client's file of settings opens the server."""
+        ((_, server),) = setting["mcpServers"].items()
+        assert server["type"] == "http"
+        assert self._stage.real(server["url"]) == f"{self._stage.api}/mcp"
+        assert server["headers"] == {"Authorization": "Bearer TOKEN"}
+        assert play(self._stage, lambda client: client.list_tools()).tools
+
+    # -- answers -------------------------------------------------------------------------------------------
 
     def _json(self, block: Block) -> None:
+        if block.words == ("mcp",):
+            self._mcp_setting(json.loads(block.text))
+            return
         assert self._answer is not None, "the block above answers no JSON"
         if block.words:
             assert str(self._status) == block.words[0], f"status {self._status}: {self._answer}"
@@ -129,16 +160,26 @@ class Player:
     # -- Python --------------------------------------------------------------------------------------------
 
     def _python(self, block: Block) -> None:
-        names = self.programs.setdefault(" ".join(block.words), {"__name__": "page"})
         source = self._stage.real(self._cast.put_in(block.text))
-        # Errors name the page and its line.
-        code = compile("\n" * block.line + source, str(self._page), "exec")
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.chdir(self._stage.folder):
-            exec(code, names)
+            if block.words:
+                self._save(block.words[0], source)
+            else:
+                # Errors name the page and its line.
+                exec(compile("\n" * block.line + source, str(self._page), "exec"), self._names)
         self._printed = self._stage.shown(out.getvalue())
-        self._status = None
+        self._status, self._answer = None, None
         with contextlib.suppress(ValueError):
             self._answer = json.loads(self._printed)
+
+    def _save(self, name: str, source: str) -> None:
+        (self._stage.folder / name).write_text(source)
+        module = Path(name).stem
+        sys.path.insert(0, str(self._stage.folder))
+        try:
+            self.files[module] = importlib.import_module(module)
+        finally:
+            sys.path.pop(0)
 
     def _output(self, block: Block) -> None:
         self._cast.compare_text(block.text, self._printed)

@@ -19,7 +19,10 @@ _SITES = {"9000": ["understudy", "shop"], "7464": ["python", "-m", "pydoc"]}
 
 
 class Stage:
-    """A stack in a folder of its own, `.understudy` in it as if it had been started there."""
+    """A stack in a folder of its own, `.understudy` in it as if it had been started there.
+
+    `api` and `secret` are its address and its token.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,8 +35,8 @@ class Stage:
         (folder / ".venv").symlink_to(sys.prefix)
         self._launch(["understudy", "up", "--port", "0", "--no-flower"], "up")
         wait_until(lambda: "ready http" in self._log("up"), 120, "the stack is ready")
-        self.url = (folder / ".understudy" / "server").read_text().strip()
-        self.token = (folder / ".understudy" / "token").read_text().strip()
+        self.api = (folder / ".understudy" / "server").read_text().strip()
+        self.secret = (folder / ".understudy" / "token").read_text().strip()
 
     @classmethod
     @contextmanager
@@ -87,13 +90,13 @@ class Stage:
         """The page's addresses replaced by where things are."""
         for port, real in self._ports.items():
             text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{real}")
-        return text.replace(API, self.url)
+        return text.replace(API, self.api)
 
     def shown(self, text: str) -> str:
         """The other way round."""
         for port, real in self._ports.items():
             text = text.replace(f"127.0.0.1:{real}", f"127.0.0.1:{port}")
-        return text.replace(self.url, API).replace(str(self.folder), "…")
+        return text.replace(self.api, API).replace(str(self.folder), "…")
 
     def _launch(self, words: list[str], name: str) -> None:
         command = [str(Path(sys.executable).parent / words[0]), *words[1:]]

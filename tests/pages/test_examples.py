@@ -8,6 +8,10 @@ from api.service.docs import FOLDER, SLUGS
 from tests.pages.blocks import DRAWN, EXPECTED, RUN, read_blocks
 from tests.pages.player import Player
 from tests.pages.stage import Stage
+from tests.pages.web_apps import use_web_apps
+
+#: What is done with the programs of a page.
+_AND_THEN = {"guides/from-a-web-app": use_web_apps}
 
 
 @pytest.fixture(scope="session")
@@ -16,15 +20,22 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-@pytest.mark.parametrize("slug", SLUGS)
+README = FOLDER.parent / "README.md"
+FILES = {"README": README, **{slug: FOLDER / f"{slug}.md" for slug in SLUGS}}
+
+
+@pytest.mark.parametrize("slug", FILES)
 def test_the_examples_of_a_page_do_what_it_says(stage: Stage, slug: str) -> None:
+    player = Player(stage, FILES[slug])
     try:
-        Player(stage, FOLDER / f"{slug}.md").play()
+        player.play()
+        if slug in _AND_THEN:
+            _AND_THEN[slug](stage, player.files)
     finally:
         stage.clear()
 
 
-@pytest.mark.parametrize("slug", SLUGS)
+@pytest.mark.parametrize("slug", FILES)
 def test_every_block_is_run_or_is_a_drawing(slug: str) -> None:
-    kinds = {block.kind for block in read_blocks(FOLDER / f"{slug}.md")}
+    kinds = {block.kind for block in read_blocks(FILES[slug])}
     assert kinds <= RUN | EXPECTED | DRAWN

@@ -1,0 +1,22 @@
+"""The tools of the MCP server as Markdown, from what it lists."""
+
+from api.tools.schemas import input_schema
+from api.tools.table import TOOLS
+from api.tools.tool import Tool
+from shared.settings import Settings
+from tests.pages.rest_tables import fields_table
+from tests.pages.tables import table
+
+
+def tools() -> str:
+    """A table of all tools, and a section for each: what it does and what it takes."""
+    overview = table(
+        ("tool", "tier", "tags"),
+        [(f"`{tool.name}`", str(tool.tier), ", ".join(tool.tags)) for tool in TOOLS],
+    )
+    return "\n".join((overview, *map(_section, TOOLS)))
+
+
+def _section(tool: Tool) -> str:
+    arguments = fields_table(input_schema(tool, Settings()))
+    return "\n\n".join((f"### {tool.name}", tool.description, arguments))

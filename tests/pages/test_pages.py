@@ -1,0 +1,184 @@
+"""Pages are well made and say what is so: their links, their lists, and the bounds they name."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from api import requests
+from api.requests import DEFAULT_PAGE, MAX_PAGE
+from api.rest.gate import MAX_BODY, MAX_DEPTH, MAX_PEOPLE_BODY, MIB
+from api.service.dispatching import DEFAULT_MAX_INTERACTIONS
+from api.service.docs import FOLDER, SLUGS
+from api.service.response import MAX_IDS_TO_WAIT_FOR
+from api.transport import MAX_KEY_LENGTH
+from shared.domain.cancellation import ALREADY_TERMINAL, NOT_DISPATCHED, SCOPES
+from shared.domain.errors import ERROR_RULES
+from shared.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import ACTIVE, TERMINAL, FailureKind, Outcome, Status
+from shared.domain.people import DEFAULT_PANEL_SIZE
+from shared.settings import Settings
+from tests.pages.made import PAGES, make, parts_of
+
+ROOT = FOLDER.parent
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)#:]+\.md)\)")
+_SLUG = re.compile(r"\b(?:concepts|guides|reference)/[a-z][a-z-]+")
+_SETTINGS = Settings()
+EXTENDING = "concepts/extending-a-simulation"
+
+
+def page(slug: str) -> str:
+    """A page's text, its lines joined: where a line is broken means nothing."""
+    return (FOLDER / f"{slug}.md").read_text()
+
+
+def rows(slug: str, *columns: str) -> list[list[str]]:
+    """The table of a page with this header, cell by cell."""
+    lines = page(slug).splitlines()
+    first = next(k for k, line in enumerate(lines) if _cells(line) == list(columns))
+    found = []
+    for line in lines[first + 2 :]:
+        if not line.startswith("|"):
+            break
+        found.append(_cells(line))
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def names(cells: Iterable[str]) -> list[str]:
+    return [cell.strip("`") for cell in cells]
+
+
+# -- form --------------------------------------------------------------------------------------------------
+
+
+def test_every_page_is_in_the_list_and_every_listed_one_is_there() -> None:
+    files = (file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.glob("*/*.md"))
+    assert sorted(SLUGS) == sorted(files)
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_a_page_begins_with_its_title_and_what_it_tells(slug: str) -> None:
+    title, summary, rest = page(slug).split("\n\n", 2)
+    assert re.fullmatch(r"# \S.*\S", title)
+    assert 40 < len(summary) < 300
+    assert summary.endswith(".")
+    # It is shown by itself: nothing in it may lead somewhere.
+    assert "](" not in summary
+    assert "\n# " not in re.sub(r"```.*?```", "", rest, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_links_show_the_slug_and_lead_there(slug: str) -> None:
+    for text, target in _LINK.findall(page(slug)):
+        there = (FOLDER / f"{slug}.md").parent / target
+        leads_to = there.resolve().relative_to(FOLDER).with_suffix("").as_posix()
+        assert text == f"`{leads_to}`"
+        assert leads_to in SLUGS
+
+
+def test_no_page_is_named_that_is_not_there() -> None:
+    code = (file for part in ("api", "deploy", "shared", "worker") for file in (ROOT / part).rglob("*.py"))
+    named = {
+        slug: file
+        for file in (*ROOT.glob("*.md"), *FOLDER.rglob("*.md"), *code)
+        for slug in _SLUG.findall(file.read_text())
+    }
+    # An example of what is answered for one.
+    assert {slug: file for slug, file in named.items() if slug not in {*SLUGS, "concepts/nothing"}} == {}
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.stem)
+def test_what_is_made_from_the_program_is_up_to_date(file: Path) -> None:
+    for name, text in parts_of(file):
+        assert text == make(name), "run `make pages`"
+
+
+# -- lists -------------------------------------------------------------------------------------------------
+
+
+def test_the_error_codes_are_those_of_the_program() -> None:
+    told = rows("reference/errors", "error_code", "HTTP", "retryable", "exit code", "what to do")
+    assert {
+        code.strip("`"): (int(http), {"yes": True, "no": False}[retryable], int(exit_code))
+        for code, http, retryable, exit_code, _ in told
+    } == ERROR_RULES
+    assert len(told) == len(ERROR_RULES)
+
+
+def test_exit_codes_are_those_of_the_error_codes() -> None:
+    told = {int(code): meaning for code, meaning in rows("reference/cli", "code", "meaning")}
+    for code, rule in ERROR_RULES.items():
+        assert f"`{code}`" in told[rule.exit_code]
+
+
+def test_statuses_outcomes_and_kinds_of_failure_are_all_told() -> None:
+    about = "concepts/participants-and-status"
+    statuses = rows(about, "status", "meaning", "active", "end")
+    assert names(row[0] for row in statuses) == list(Status)
+    assert {row[0].strip("`") for row in statuses if row[2] == "yes"} == ACTIVE
+    assert {row[0].strip("`") for row in statuses if row[3] == "yes"} == TERMINAL
+    assert names(row[0] for row in rows(about, "outcome", "meaning")) == [*Outcome, "null"]
+    assert names(row[0] for row in rows(about, "error_kind", "meaning")) == list(FailureKind)
+
+
+def test_scopes_and_reasons_of_a_cancel_are_all_told() -> None:
+    told = names(row[0] for row in rows("concepts/cancelling-a-simulation", "parameter", "stops"))
+    assert told[: len(SCOPES)] == list(SCOPES)
+    for reason in (ALREADY_TERMINAL, NOT_DISPATCHED):
+        assert f"`{reason}`" in page("concepts/cancelling-a-simulation")
+
+
+def test_prefixes_of_aliases_are_those_of_the_program() -> None:
+    told = {row[2].strip("`-") for row in rows("concepts/overview", "thing", "what it is", "alias")}
+    assert {kind.value for kind in Kind} == told - {"a number from 0"}
+
+
+# -- bounds ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slug", "said"),
+    [
+        (
+            "concepts/extending-a-simulation",
+            f"`additional_steps` is {DEFAULT_ADDITIONAL_STEPS} if you don't say",
+        ),
+        ("concepts/extending-a-simulation", f"from 1 to {_SETTINGS.max_additional_steps}"),
+        ("concepts/extending-a-simulation", f"At most {MAX_INSTRUCTION_LENGTH:,} characters"),
+        ("concepts/participants-and-status", "at the third loss"),
+        ("guides/first-study", f"out of the {DEFAULT_PANEL_SIZE} that every new workspace has"),
+        ("reference/long-running-jobs", f"{requests.DEFAULT_WAIT_S:g} seconds"),
+        ("reference/long-running-jobs", f"{_SETTINGS.max_wait_s:,.0f} seconds"),
+        ("reference/long-running-jobs", f"For up to {MAX_IDS_TO_WAIT_FOR} participants"),
+        ("reference/long-running-jobs", f"1 to {MAX_KEY_LENGTH} characters"),
+        ("reference/rest", f"from 1 to {_SETTINGS.max_additional_steps}"),
+        ("reference/rest", f"at most {_SETTINGS.max_wait_s:,.0f} seconds"),
+        ("reference/rest", f"at most {_SETTINGS.max_participants_per_run:,} "),
+        ("reference/rest", f"`limit` is {DEFAULT_PAGE} if you don't say, and at most {MAX_PAGE}"),
+        ("reference/rest", f"at most {MAX_BODY // MIB} MiB (people: {MAX_PEOPLE_BODY // MIB} MiB)"),
+        ("reference/rest", f"at most {MAX_DEPTH} levels"),
+        ("reference/rest", f"{DEFAULT_MAX_INTERACTIONS} if none says"),
+        (
+            "reference/errors",
+            f"larger than {MAX_BODY // MIB} MiB, or {MAX_PEOPLE_BODY // MIB} MiB",
+        ),
+    ],
+)
+def test_bounds_and_defaults_are_those_of_the_program(slug: str, said: str) -> None:
+    assert said in " ".join(page(slug).split())
+
+
+def test_the_settings_that_pages_name_exist() -> None:
+    named = set(re.findall(r"UNDERSTUDY_([A-Z_]+)", "".join(page(slug) for slug in SLUGS)))
+    named |= {row[2].strip("`") for row in rows("reference/rest", "what", "bound", "setting")}
+    assert named <= {field.upper() for field in Settings.model_fields}
+
+
+def test_pages_are_found_beside_the_packages() -> None:
+    assert Path(FOLDER) == ROOT / "docs"
