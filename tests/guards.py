@@ -128,6 +128,13 @@ GUARDS = [
         "tests/contract/test_idempotency.py",
     ),
     Guard(
+        "an ask has so many rounds and no more",
+        "shared/store/asks.py",
+        ".where(_ask.c.id == ask_id, _ask.c.round_count < MAX_ROUNDS)",
+        ".where(_ask.c.id == ask_id)",
+        "tests/integration/test_races.py",
+    ),
+    Guard(
         "one gives positions at a time",
         "shared/store/events.py",
         "    if not _is_our_turn(connection, patient=patient):\n        return 0\n",

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from shared.domain.lifecycle import FailureKind, Outcome
-from shared.store import dispatch, leases, lifecycle
+from shared.store import asks, dispatch, leases, lifecycle
 from shared.store.engine import Store, store_clock
 from shared.store.lifecycle import Claim
 from shared.store.schema import Tables
-from tests.factories import make_lease, make_participants, make_study, make_workspace
+from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
 
 _p = Tables.participant
@@ -192,6 +192,25 @@ def test_extend_against_extend(rivals: Rivals) -> None:
         assert len({child.id for child in children}) == len({child.alias for child in children}) == 3
         assert {child.branched_at for child in children} == {1}
         assert rivals.row(claim.participant_id) == before
+
+
+def test_round_against_round(rivals: Rivals) -> None:
+    def begin(ask_id: UUID) -> int | None:
+        def work(connection: Connection) -> int | None:
+            number = asks.take_round(connection, ask_id)
+            if number is not None:
+                asks.fill_round(connection, ask_id, number, question="Which one?", variants=["This."])
+            return number
+
+        return rivals.store.write(work)
+
+    for _ in range(5):
+        ask_id, _ = make_ask(rivals.store, rivals.workspace_id, rounds=1, each=1)
+        # Each gets a number of its own, until there are no more.
+        for expected in ({2, 3}, {4, 5}, {None}):
+            assert set(race(*[lambda ask_id=ask_id: begin(ask_id)] * 2)) == expected
+        with rivals.store.read() as connection:
+            assert [row.number for row in asks.rounds_of(connection, ask_id)] == [1, 2, 3, 4, 5]
 
 
 def test_recovery_against_a_late_heartbeat(rivals: Rivals) -> None:

@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from shared.domain.errors import NotFound, ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Outcome
-from shared.store import aliases, events, idempotency, lifecycle, participants, people, studies
+from shared.store import aliases, asks, events, idempotency, lifecycle, participants, people, studies
 from shared.store.engine import Store
 from shared.store.lifecycle import Claim
 from shared.store.participants import Scope
-from tests.factories import make_lease, make_participants, make_study, make_workspace
+from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
 
 
@@ -27,6 +27,7 @@ class Theirs(NamedTuple):
     iteration: UUID
     participant: UUID
     person: UUID
+    ask: UUID
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def theirs(store: Store) -> Theirs:
     stranger = store.write(_empty_workspace)
     study, (iteration,) = make_study(store, owner)
     (participant,) = make_participants(store, owner, study, iteration)
+    ask, _ = make_ask(store, owner)
     worker_id = make_lease(store)
 
     def finish(connection: Connection) -> UUID:
@@ -46,7 +48,7 @@ def theirs(store: Store) -> Theirs:
         person: UUID = row.person_id
         return person
 
-    return Theirs(stranger, owner, study, iteration, participant, store.write(finish))
+    return Theirs(stranger, owner, study, iteration, participant, store.write(finish), ask)
 
 
 def _empty_workspace(connection: Connection) -> UUID:
@@ -66,6 +68,7 @@ READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
     "people_of": lambda c, w, t: people.people_of(c, w, [t.person]),
     "count_people": lambda c, w, t: people.count_people(c, w),
     "page_of_studies": lambda c, w, t: studies.page_of_studies(c, w, None, 9)[0],
+    "page_of_asks": lambda c, w, t: asks.page_of_asks(c, w, None, 9)[0],
     "iterations_of": lambda c, w, t: studies.iterations_of(c, w, t.study),
     "status_counts": lambda c, w, t: sum(studies.status_counts(c, w, t.study).values()),
     "outcome_counts": lambda c, w, t: studies.outcome_counts(c, w, t.study),
@@ -83,7 +86,7 @@ def test_the_owner_sees_it_and_a_stranger_does_not(store: Store, theirs: Theirs,
         assert not READS[name](connection, theirs.stranger, theirs)
 
 
-@pytest.mark.parametrize("kind", [Kind.STUDY, Kind.ITERATION, Kind.PARTICIPANT, Kind.PERSON])
+@pytest.mark.parametrize("kind", [Kind.STUDY, Kind.ITERATION, Kind.PARTICIPANT, Kind.PERSON, Kind.ASK])
 def test_a_stranger_finds_nothing_by_id(store: Store, theirs: Theirs, kind: Kind) -> None:
     ref = str(getattr(theirs, kind.name.lower()))
     with store.read() as connection:
