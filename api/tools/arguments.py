@@ -58,6 +58,11 @@ class Listing(Request):
     cursor: Cursor | None = None
     limit: Limit = DEFAULT_PAGE
 
+    @property
+    def limit_if_any(self) -> int | None:
+        """None where none was given: not everything has pages."""
+        return self.limit if "limit" in self.model_fields_set else None
+
     def _refuse(self, unless: str, *names: str) -> None:
         """Raises ValueError when one of `names` was given."""
         if wrong := [name for name in names if name in self.model_fields_set]:

@@ -3,13 +3,13 @@
 from starlette.concurrency import run_in_threadpool
 
 from api.requests import AskRoundRequest, AskRunRequest
-from api.service import ask_results
+from api.service.ask_results import AskView, get_ask, list_asks
 from api.service.asks import run_ask, run_round
 from api.service.response import timeout_of
 from api.tools.arguments import AskGetArguments, AskRoundArguments, AskRunArguments, body_of, once
 from api.tools.call import Call
 from api.tools.tool import Tier, tool
-from shared.ask_envelopes import Ask, AskFull, AskPerParticipant, AskSummary
+from shared.ask_envelopes import Ask
 from shared.envelopes import Page, RunStudyResponse
 
 
@@ -50,7 +50,7 @@ async def ask_round(call: Call, request: AskRoundArguments) -> RunStudyResponse:
 
 
 @tool("Look at asks", Tier.READ_ONLY, "ask", "read")
-def ask_get(call: Call, request: AskGetArguments) -> AskFull | AskPerParticipant | AskSummary | Page[Ask]:
+def ask_get(call: Call, request: AskGetArguments) -> AskView | Page[Ask]:
     """Look at what came of one ask, or without `ask_id` at the list of all.
 
     `view` "summary" (the default): by round the picks, the winner or tie, the ratings and who failed, and
@@ -58,9 +58,7 @@ def ask_get(call: Call, request: AskGetArguments) -> AskFull | AskPerParticipant
     whole texts too; `cursor` and `limit` go with these and the list, `next_cursor` is there while there is
     more.
     """
-    service, workspace_id, id_ = call.service, call.workspace_id, request.ask_id
-    if id_ is None:
-        return ask_results.list_asks(service, workspace_id, request.cursor, request.limit)
-    if request.view == "summary":
-        return ask_results.get_ask(service, workspace_id, id_, request.view)
-    return ask_results.get_ask(service, workspace_id, id_, request.view, request.cursor, request.limit)
+    if request.ask_id is None:
+        return list_asks(call.service, call.workspace_id, request.cursor, request.limit)
+    view, cursor, limit = request.view, request.cursor, request.limit_if_any
+    return get_ask(call.service, call.workspace_id, request.ask_id, view, cursor, limit)

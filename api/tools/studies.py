@@ -74,7 +74,5 @@ def study_get(call: Call, request: StudyGetArguments) -> studies.StudyView | env
     """
     if request.study_id is None:
         return studies.list_studies(call.service, call.workspace_id, request.cursor, request.limit)
-    limit = request.limit if "limit" in request.model_fields_set else None
-    return studies.get_study(
-        call.service, call.workspace_id, request.study_id, request.view, request.cursor, limit
-    )
+    view, cursor, limit = request.view, request.cursor, request.limit_if_any
+    return studies.get_study(call.service, call.workspace_id, request.study_id, view, cursor, limit)

@@ -23,7 +23,7 @@ from shared.settings import Settings
 from shared.store.engine import Store
 from tests.agents import ERAS, answer, call, play, refusal
 from tests.callers import Caller
-from tests.contract.byhand import contents, contents_at_rest, counts, participant, walk, walk_to_end
+from tests.contract.byhand import contents, counts, participant, walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study
 
 MIB = 1024 * 1024
@@ -470,6 +470,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("ask_round", {}),
     ("ask_round", {"ask_id": "s-abc"}),
     ("ask_get", {"view": "full"}),
+    ("ask_get", {"ask_id": "<ask>", "limit": 5}),
     ("ask_get", {"ask_id": "a-abc", "view": "transcripts"}),
     ("person_create", {}),
     ("person_create", ADA | {"age": -1}),
@@ -513,14 +514,15 @@ def test_whatever_is_wrong_is_told_in_words_and_changes_nothing(store: Store, ac
     ended, active = make_participants(store, acme.workspace_id, study, iteration, 2)
     walk_to_end(store, ended, 1)
     walk(store, active, 1)
-    words = {"<study>": str(study), "<ended>": str(ended), "<active>": str(active)}
+    ask, _ = make_ask(store, acme.workspace_id)
+    words = {"<ask>": str(ask), "<study>": str(study), "<ended>": str(ended), "<active>": str(active)}
 
     def meant(value: Any) -> Any:
         if isinstance(value, list):
             return [meant(one) for one in value]
         return words.get(value, value) if isinstance(value, str) else value
 
-    before = contents_at_rest(store)
+    before = contents(store)
 
     async def scene(client: Client) -> None:
         for tool, arguments in BAD:
