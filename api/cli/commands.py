@@ -5,9 +5,10 @@ import typer
 from api.cli.asks import ask
 from api.cli.console import Commands, talks_to_server
 from api.cli.docs import docs
-from api.cli.objects import get, watch
+from api.cli.objects import get
 from api.cli.people import app as people
 from api.cli.simulations import cancel, extend, run, wait
+from api.cli.watch import watch
 
 _PANEL = "Simulations"
 

@@ -132,6 +132,10 @@ class Session:
         else:
             self._print(views)
 
+    def show_line(self, text: str) -> None:
+        """One line of a stream, at once."""
+        self._write(text.encode())
+
     def show_run(self, response: "RunSuccess | RunFailure", *views: RenderableType) -> None:
         """As `show`; leaves with the exit code of a response that is not ok."""
         self.show(*views)

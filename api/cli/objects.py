@@ -1,6 +1,5 @@
-"""The commands that look: `get` at what is stored, `watch` at what is under way."""
+"""The command that looks at what is stored: `get`."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -9,12 +8,11 @@ import typer
 from api.cli.answers import ask_view, people_table, settings_view
 from api.cli.console import Session
 from api.cli.journeys import journey_view, participant_view, transcript_view, transcripts_view
-from api.cli.numbers import positive_number, seconds
+from api.cli.numbers import positive_number
 from api.cli.people import person_view
-from api.cli.progress import follow, look_at_participants, look_at_study, room_for_rows
 from api.cli.render import plain
 from api.cli.studies import participants_table, study_table, study_view, summary_view
-from shared.domain.errors import NotFound, UnderstudyError, ValidationError
+from shared.domain.errors import NotFound, ValidationError
 from shared.domain.ids import Kind, parse_ref
 from shared.domain.lifecycle import Status
 
@@ -35,12 +33,6 @@ _WITH_PARTICIPANTS = {Kind.STUDY, Kind.ITERATION, Kind.ASK}
 #: What a bare UUID may be, most likely first.
 _KINDS = (Kind.PARTICIPANT, Kind.STUDY, Kind.PERSON, Kind.ITERATION, Kind.ASK)
 _LARGEST_PAGE = 500
-
-
-class NotOver(UnderstudyError):
-    """What is watched is still going on."""
-
-    code = "wait_timeout"
 
 
 class _Wanted(NamedTuple):
@@ -98,7 +90,7 @@ def get(
             return
         session.show(study_table(studies.items), *session.more(studies.next_cursor, "get"))
         return
-    kind = _kind_of(id_)
+    kind = kind_of(id_)
     if view and status:
         raise ValidationError("--view and --status exclude each other: --status lists participants")
     wanted = _Wanted(id_, view, own, limit, cursor, status)
@@ -120,66 +112,7 @@ def get(
     raise NotFound(f"Nothing in this workspace has the id {id_}.")
 
 
-def watch(
-    session: Session,
-    ids: Annotated[list[str], typer.Argument(metavar="S|T…", help="One study, or one or more participants.")],
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            parser=seconds,
-            metavar="SECONDS",
-            help="Longest time to watch.",
-            show_default="until all are through",
-        ),
-    ] = None,
-) -> None:
-    """Watch live until all are through. Ctrl-C ends the watching only.
-
-    With --json it prints a study's summary, or what `wait` prints, once all are through.
-    """
-    kinds = {_kind_of(id_) for id_ in ids}
-    if kinds <= {Kind.PARTICIPANT} or (kinds == {None} and not _is_study(session, ids)):
-        _watch_participants(session, ids, timeout)
-    elif kinds <= {Kind.STUDY, None} and len(ids) == 1:
-        watch_study(session, ids[0], timeout)
-    else:
-        raise ValidationError("watch takes one study, or one or more participants")
-
-
-def watch_study(session: Session, study: str, timeout: float | None) -> None:
-    """Until nobody in the study is active; NotOver after `timeout` seconds."""
-    session.go_on = f"understudy watch {study}"
-    out = None if session.as_json else session.out
-    look = look_at_study(session.client, study, room_for_rows(session.out) if out else 0)
-    if not follow(look, out, limit_s=timeout):
-        raise NotOver(f"not over after {timeout:g} s; it goes on", suggestions=(session.go_on,))
-    if session.as_json:
-        session.show()
-    else:
-        session.out.print(f"How everybody did: understudy get {study}", style="dim")
-
-
-def _watch_participants(session: Session, ids: list[str], timeout: float | None) -> None:
-    session.go_on = f"understudy watch {shlex.join(ids)}"
-    out = None if session.as_json else session.out
-    if not follow(look_at_participants(session.client, ids), out, limit_s=timeout):
-        raise NotOver(f"not over after {timeout:g} s; it goes on", suggestions=(session.go_on,))
-    if session.as_json:
-        session.client.simulation_wait(ids, timeout=1.0)
-        session.show()
-    else:
-        session.out.print(f"The journey: understudy get {ids[0]}", style="dim")
-
-
-def _is_study(session: Session, ids: list[str]) -> bool:
-    try:
-        session.client.study_get(ids[0], "summary")
-    except NotFound:
-        return False
-    return True
-
-
-def _kind_of(id_: str) -> Kind | None:
+def kind_of(id_: str) -> Kind | None:
     """What an alias names; None for a UUID, which tells nothing."""
     for kind in _KINDS:
         try:

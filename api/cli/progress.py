@@ -17,10 +17,13 @@ from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import ACTIVE, TERMINAL
 
 if TYPE_CHECKING:
+    from api.cli.feed import Feed
     from api.client import Understudy
     from shared.envelopes import Participant
 
 INTERVAL_S = 1.0
+#: The same while events tell when something changed.
+BACKSTOP_S = 5.0
 #: How long a server may be away, for a restart for instance, before watching it fails.
 PATIENCE_S = 30.0
 #: Lines of a terminal that are not for participants.
@@ -89,15 +92,19 @@ def follow(
     *,
     limit_s: float | None = None,
     hint: str = "Ctrl-C ends the watching, not the run.",
+    feed: "Feed | None" = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Look once a second and show it on `out` (None: show nothing). True once all are terminal, False if that
-    took longer than `limit_s`.
+    """Look, again and again, and show it on `out` (None: show nothing). True once all are terminal, False if
+    that took longer than `limit_s`.
 
-    A server that is away for less than PATIENCE_S is waited for; then ServiceUnavailable.
+    It looks again when `feed` has an event, and every second when there is no feed or it does not flow. A
+    server that is away for less than PATIENCE_S is waited for; then ServiceUnavailable.
     """
     started = answered = clock()
+    seen: Look | None = None
+    pause: Callable[[float], object] = feed.wait if feed else sleep
     with _display(out, hint) as show:
         while True:
             try:
@@ -105,16 +112,21 @@ def follow(
             except ServiceUnavailable:
                 if clock() - answered > PATIENCE_S:
                     raise
+                seen = None
                 show(None, clock() - started)
             else:
                 answered = clock()
                 show(seen, answered - started)
                 if seen.over:
                     return True
-            left = INTERVAL_S if limit_s is None else limit_s - (clock() - started)
-            if left <= 0:
+            look_at = clock() + (BACKSTOP_S if feed and feed.flows and seen else INTERVAL_S)
+            end = None if limit_s is None else started + limit_s
+            while (left := min(look_at, end or look_at) - clock()) > 0 and not pause(min(INTERVAL_S, left)):
+                if seen:
+                    # The time goes on.
+                    show(seen, clock() - started)
+            if end is not None and clock() >= end:
                 return False
-            sleep(min(INTERVAL_S, left))
 
 
 Show = Callable[[Look | None, float], None]

@@ -8,8 +8,8 @@ import typer
 
 from api.cli.console import Session
 from api.cli.numbers import positive_number, seconds, whole_number
-from api.cli.objects import watch_study
 from api.cli.render import cancel_view, plain, run_view
+from api.cli.watch import watch_study
 from shared.domain.errors import (
     ERROR_RULES,
     AuthFailed,

@@ -1,0 +1,190 @@
+"""The command that looks at what is under way: `watch`, as a picture or as events."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from api.cli.console import Session
+from api.cli.feed import Feed
+from api.cli.numbers import seconds, whole_number
+from api.cli.objects import kind_of
+from api.cli.progress import BACKSTOP_S, Look, follow, look_at_participants, look_at_study, room_for_rows
+from shared.domain.errors import NotFound, ServiceUnavailable, UnderstudyError, ValidationError
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import TERMINAL
+
+if TYPE_CHECKING:
+    from shared.event import Event
+
+Source = Callable[[], "Iterator[Event]"]
+
+#: More participants than this are watched by asking for each.
+_MOST_STREAMS = 5
+
+
+class NotOver(UnderstudyError):
+    """What is watched is still going on."""
+
+    code = "wait_timeout"
+
+
+def watch(
+    session: Session,
+    ids: Annotated[list[str], typer.Argument(metavar="S|T…", help="One study, or one or more participants.")],
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="Longest time to watch.",
+            show_default="until all are through",
+        ),
+    ] = None,
+    *,
+    events: Annotated[
+        bool, typer.Option("--events", metavar="", help="Print each event as a line of JSON.")
+    ] = False,
+    after: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole_number,
+            metavar="ID",
+            help="With --events: go on after the event of this id.",
+            show_default="from the first",
+        ),
+    ] = None,
+) -> None:
+    """Watch live until all are through. Ctrl-C ends the watching only.
+
+    With --json it prints a study's summary, or what `wait` prints, once all are
+    through. With --events it prints what happens in a study or to a participant
+    as it happens, each event once.
+    """
+    if after is not None and not events:
+        raise ValidationError("--after goes with --events only")
+    kinds = {kind_of(id_) for id_ in ids}
+    if kinds <= {Kind.PARTICIPANT} or (kinds == {None} and not _is_study(session, ids)):
+        if not events:
+            _watch_participants(session, ids, timeout)
+        elif len(ids) > 1:
+            raise ValidationError("--events takes one study or one participant")
+        else:
+            _print_events(session, ids[0], Kind.PARTICIPANT, after, timeout)
+    elif kinds <= {Kind.STUDY, None} and len(ids) == 1:
+        if events:
+            _print_events(session, ids[0], Kind.STUDY, after, timeout)
+        else:
+            watch_study(session, ids[0], timeout)
+    else:
+        raise ValidationError("watch takes one study, or one or more participants")
+
+
+def watch_study(session: Session, study: str, timeout: float | None) -> None:
+    """Until nobody in the study is active; NotOver after `timeout` seconds."""
+    session.go_on = f"understudy watch {study}"
+    out = None if session.as_json else session.out
+    look = look_at_study(session.client, study, room_for_rows(session.out) if out else 0)
+    _watch(session, look, [partial(session.client.events, study_id=study)], timeout)
+    if session.as_json:
+        session.show()
+    else:
+        session.out.print(f"How everybody did: understudy get {study}", style="dim")
+
+
+def _watch_participants(session: Session, ids: list[str], timeout: float | None) -> None:
+    session.go_on = f"understudy watch {shlex.join(ids)}"
+    sources: list[Source] = [partial(session.client.events, participant_id=id_) for id_ in ids]
+    look = look_at_participants(session.client, ids)
+    _watch(session, look, sources if len(ids) <= _MOST_STREAMS else [], timeout)
+    if session.as_json:
+        session.client.simulation_wait(ids, timeout=1.0)
+        session.show()
+    else:
+        session.out.print(f"The journey: understudy get {ids[0]}", style="dim")
+
+
+def _watch(session: Session, look: Callable[[], Look], sources: list[Source], timeout: float | None) -> None:
+    out = None if session.as_json else session.out
+    try:
+        over = follow(look, out, limit_s=timeout, feed=Feed(sources))
+    except ServiceUnavailable as error:
+        raise _lost(session, error) from error
+    if not over:
+        raise _not_over(session, timeout)
+
+
+def _print_events(session: Session, id_: str, kind: Kind, after: int | None, timeout: float | None) -> None:
+    """Each event as it comes, until nobody in scope is active; then the rest of them."""
+    client, command = session.client, f"understudy watch {id_} --events"
+    session.go_on = command if after is None else f"{command} --after {after}"
+    study, participant = (id_, None) if kind is Kind.STUDY else (None, id_)
+    read = partial(client.events, study_id=study, participant_id=participant)
+    look = look_at_study(client, id_, 0) if study else look_at_participants(client, [id_])
+    last = after
+
+    def show(event: "Event") -> None:
+        nonlocal last
+        session.show_line(event.model_dump_json())
+        last = event.id
+        session.go_on = f"{command} --after {last}"
+
+    end = float("inf") if timeout is None else time.monotonic() + timeout
+    try:
+        over = look().over or _show_until_over(Feed([partial(read, last_event_id=after)]), look, show, end)
+        for event in read(last_event_id=last, follow=False):
+            show(event)
+    except ServiceUnavailable as error:
+        raise _lost(session, error) from error
+    if not over:
+        raise _not_over(session, timeout)
+
+
+def _show_until_over(
+    feed: Feed, look: Callable[[], Look], show: Callable[["Event"], None], end: float
+) -> bool:
+    """Until nobody is active; False when the moment `end` of the monotonic clock comes first."""
+    active: set[UUID] = set()
+    while (left := end - time.monotonic()) > 0:
+        event = feed.take(min(BACKSTOP_S, left))
+        if event is None and feed.failure is not None:
+            raise feed.failure
+        if event is not None:
+            show(event)
+            if event.event != "stopped" and event.status not in TERMINAL:
+                active.add(event.participant_id)
+                continue
+            active.discard(event.participant_id)
+        # Nobody whom we know of is on the way, or nothing happened for a while: then it is worth asking.
+        if (not active or event is None) and _is_over(look):
+            return True
+    return False
+
+
+def _is_over(look: Callable[[], Look]) -> bool:
+    try:
+        return look().over
+    except ServiceUnavailable:
+        # Whether it comes back, the feed will tell.
+        return False
+
+
+def _lost(session: Session, error: ServiceUnavailable) -> ServiceUnavailable:
+    hint = f"The run goes on by itself. Watch on with: {session.go_on}"
+    return ServiceUnavailable(str(error), suggestions=(*error.suggestions, hint))
+
+
+def _not_over(session: Session, timeout: float | None) -> NotOver:
+    return NotOver(f"not over after {timeout:g} s; it goes on", suggestions=(session.go_on,))
+
+
+def _is_study(session: Session, ids: list[str]) -> bool:
+    try:
+        session.client.study_get(ids[0], "summary")
+    except NotFound:
+        return False
+    return True
