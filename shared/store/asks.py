@@ -4,6 +4,7 @@ An answer is the last interaction of a participant that completed by it. A parti
 answer anew: of each person and round the newest answer counts, and each person counts once.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -135,9 +136,9 @@ def status_counts(connection: Connection, ask_id: UUID) -> dict[int, dict[str, i
         .where(_p.c.ask_id == ask_id)
         .group_by(_p.c.round, _p.c.status)
     )
-    counted: dict[int, dict[str, int]] = {}
+    counted: dict[int, dict[str, int]] = defaultdict(lambda: {str(status): 0 for status in Status})
     for number, status, count in connection.execute(statement):
-        counted.setdefault(number, {str(status): 0 for status in Status})[status] = count
+        counted[number][status] = count
     return counted
 
 

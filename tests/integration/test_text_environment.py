@@ -9,15 +9,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from shared.domain.people import generate_people
 from shared.domain.simulation import Action, Assignment, Decision, Json, Observation, Person, Turn
 from shared.settings import Settings
-from shared.store import dispatch, lifecycle, lineage
+from shared.store import dispatch, lifecycle, lineage, studies
 from shared.store.engine import Store
 from shared.store.schema import Tables
-from tests.factories import make_ask
+from tests.factories import make_ask, make_participants
 from tests.integration.test_worker import Workshop
 from worker.environments import EnvironmentUnreachable
 from worker.environments.text import TextEnvironment
@@ -314,3 +314,33 @@ def test_one_that_waited_and_was_cancelled_reads_from_the_start_when_extended(sh
     assert child is not None
     shop.runner.run(child.id)
     assert [action["kind"] for action in actions(shop, child.id)] == ["read", "read", "answer"]
+
+
+def test_a_study_of_texts_has_success_like_any_other(shop: Workshop) -> None:
+    def make(connection: Connection) -> tuple[UUID, UUID]:
+        study_id = studies.insert_study(
+            connection,
+            shop.workspace_id,
+            name="Mugs",
+            modality="text",
+            assignment={"task": QUESTION, "success": {"url_contains": "answered"}},
+            questions=[],
+        )
+        iteration_id = studies.insert_iteration(
+            connection,
+            shop.workspace_id,
+            study_id,
+            content={"environment": "text", "variants": VARIANTS},
+            max_interactions=None,
+            mind="heuristic",
+            step_timeout_s=60,
+            run_timeout_s=60,
+        )
+        return study_id, iteration_id
+
+    made = shop.store.write(make)
+    (id_,) = make_participants(shop.store, shop.workspace_id, *made, max_interactions=20)
+    shop.runner.run(id_)
+    row = shop.row(id_)
+    assert (row.status, row.outcome) == ("completed", "succeeded")
+    assert actions(shop, id_)[-1]["kind"] == "answer"
