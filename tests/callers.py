@@ -10,10 +10,10 @@ from tests.factories import make_workspace
 
 
 class Caller:
-    """A workspace of its own with four people, and its token in every request."""
+    """A workspace of its own with some people, and its token in every request."""
 
-    def __init__(self, store: Store, api: str, name: str) -> None:
-        made = make_workspace(store, name)
+    def __init__(self, store: Store, api: str, name: str, *, people: int = 4) -> None:
+        made = make_workspace(store, name, people)
         self.workspace_id: UUID = made.workspace_id
         self.secret = made.secret
         self.api = api

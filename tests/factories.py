@@ -13,12 +13,12 @@ from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
 
 
-def make_workspace(store: Store, name: str = "acme") -> workspaces.NewToken:
-    """A workspace with a token and four people."""
+def make_workspace(store: Store, name: str = "acme", number: int = 4) -> workspaces.NewToken:
+    """A workspace with a token and so many people."""
 
     def make(connection: Connection) -> workspaces.NewToken:
         token = workspaces.create_token(connection, name)
-        people.insert_people(connection, token.workspace_id, generate_people(4, 1))
+        people.insert_people(connection, token.workspace_id, generate_people(number, 1))
         return token
 
     return store.write(make)
@@ -70,11 +70,12 @@ def make_participants(
     *,
     max_interactions: int = 5,
     status: Status = Status.PENDING,
+    person: UUID | None = None,
 ) -> list[UUID]:
-    """Participants that nobody dispatched yet; the workspace's people in turn."""
+    """Participants that nobody dispatched yet: of `person`, else the workspace's people in turn."""
 
     def make(connection: Connection) -> list[UUID]:
-        everyone = people.sample_people(connection, workspace_id, 4, 0)
+        everyone = [person] * 4 if person else people.sample_people(connection, workspace_id, 4, 0)
         return list(
             dispatch.insert_participants(
                 connection,
