@@ -3,8 +3,9 @@
 from urllib.parse import quote
 
 from api.transport import Transport
+from shared.doc_envelopes import Doc, DocEntry
 from shared.domain.pages import MAX_SLUG_LENGTH
-from shared.envelopes import Doc, DocEntry, Page
+from shared.envelopes import Page
 
 
 class DocsCalls:

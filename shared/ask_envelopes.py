@@ -18,19 +18,19 @@ class Ask(Envelope):
     """An ask in a list of asks."""
 
     id: UUID
-    alias: str
+    alias: str = Field(description="Its short name.")
     question: str = Field(description="What round 1 asked.")
-    round_count: int
-    created_at: Time
+    round_count: int = Field(description="Rounds so far, at most 5.")
+    created_at: Time = Field(description="When it was made.")
 
 
 class VariantResult(Envelope):
     """What became of a variant in a round."""
 
-    label: str
+    label: str = Field(description="A, B, C…")
     text: str = Field(description="How it begins; in view=full the whole text.")
-    picks: int
-    rating_count: int
+    picks: int = Field(description="People who picked it.")
+    rating_count: int = Field(description="People who rated it.")
     mean_rating: float | None = Field(description="From 1 to 5; null when nobody rated it.")
 
 
@@ -38,18 +38,18 @@ class Errored(Envelope):
     """Somebody who has no answer because their run failed."""
 
     participant_id: UUID
-    alias: str
+    alias: str = Field(description="Its short name.")
     person_id: UUID
-    error_kind: str | None
+    error_kind: str | None = Field(description="Of a failed one: why; else null.")
     error_message: str | None
 
 
 class RoundResult(Envelope):
     """What became of a round."""
 
-    round: int
-    question: str
-    created_at: Time
+    round: int = Field(description="Counts from 1.")
+    question: str = Field(description="What this round asked.")
+    created_at: Time = Field(description="When it was made.")
     participant_count: int = Field(description="With those that were extended from others.")
     draft_count: int
     pending_count: int
@@ -57,16 +57,16 @@ class RoundResult(Envelope):
     completed_count: int
     failed_count: int
     cancelled_count: int
-    people_count: int
+    people_count: int = Field(description="People who were asked.")
     answered_count: int = Field(description="People who answered.")
     no_pick_count: int = Field(description="People who answered that they pick none.")
-    variants: list[VariantResult]
+    variants: list[VariantResult] = Field(description="In order: A, B, C…")
     winner: Label | None = Field(
         description="The one most people picked; null when nobody picked or on a tie."
     )
     tie: list[Label] = Field(description="On a tie those that were picked most; else empty.")
     errored: list[Errored] = Field(description="The first of those who have no answer because they failed.")
-    errored_count: int
+    errored_count: int = Field(description="All of those.")
     partial: bool = Field(description="Something is not terminal, or somebody errored.")
 
 
@@ -75,41 +75,43 @@ class PickMove(Envelope):
 
     from_pick: Label | None
     to_pick: Label | None
-    count: int
+    count: int = Field(description="People.")
 
 
 class VariantChange(Envelope):
     """What changed for a variant from a round to the next; only of those that both rounds have."""
 
-    label: str
-    text_changed: bool
-    picks_delta: int
-    mean_rating_delta: float | None
+    label: str = Field(description="A, B, C…")
+    text_changed: bool = Field(description="Is its text another one?")
+    picks_delta: int = Field(description="Picks more, or fewer.")
+    mean_rating_delta: float | None = Field(
+        description="By how much the mean rating changed; null if a round has none."
+    )
 
 
 class RoundChange(Envelope):
     """What changed from a round to the next, among people who answered in both."""
 
-    from_round: int
-    to_round: int
-    question_changed: bool
-    answered_both_count: int
-    same_pick_count: int
-    changed_pick_count: int
+    from_round: int = Field(description="The earlier round.")
+    to_round: int = Field(description="The later one.")
+    question_changed: bool = Field(description="Was another question asked?")
+    answered_both_count: int = Field(description="People who answered in both.")
+    same_pick_count: int = Field(description="Of those: who picked the same.")
+    changed_pick_count: int = Field(description="Of those: who picked another one, or none.")
     moves: list[PickMove] = Field(description="The changed picks, most frequent first.")
-    variants: list[VariantChange]
+    variants: list[VariantChange] = Field(description="Those that both rounds have.")
 
 
 class AskSummary(Envelope):
     """view=summary"""
 
     ask_id: UUID
-    alias: str
-    question: str
-    round_count: int
-    created_at: Time
-    rounds: list[RoundResult]
-    changes: list[RoundChange]
+    alias: str = Field(description="Its short name.")
+    question: str = Field(description="What round 1 asked.")
+    round_count: int = Field(description="Rounds so far, at most 5.")
+    created_at: Time = Field(description="When it was made.")
+    rounds: list[RoundResult] = Field(description="In order.")
+    changes: list[RoundChange] = Field(description="From each round to the next.")
     partial: bool = Field(description="Of any round.")
 
 
@@ -118,15 +120,15 @@ class Answer(Envelope):
 
     round: int
     participant_id: UUID
-    alias: str
+    alias: str = Field(description="Its short name.")
     status: Status
-    outcome: Outcome | None
-    error_kind: str | None
-    answered: bool
+    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
+    error_kind: str | None = Field(description="Of a failed one: why; else null.")
+    answered: bool = Field(description="Is there an answer?")
     pick: Label | None
-    ratings: dict[str, int] | None
-    comment: str | None
-    sentiment: float | None
+    ratings: dict[str, int] | None = Field(description="From 1 to 5 by variant.")
+    comment: str | None = Field(description="Why, in the person's words.")
+    sentiment: float | None = Field(description="How it felt when it answered, from -1 to 1.")
 
 
 class PickChange(Envelope):
@@ -142,22 +144,22 @@ class PersonAnswers(Envelope):
     """One person over all rounds."""
 
     person_id: UUID
-    person_name: str
-    answers: list[Answer]
-    changes: list[PickChange]
+    person_name: str = Field(description="The person's name.")
+    answers: list[Answer] = Field(description="One for each round.")
+    changes: list[PickChange] = Field(description="Where the pick changed from one round to the next.")
 
 
 class AskPerParticipant(AskSummary):
     """view=per_participant: the summary of all, and a page of people."""
 
-    people: list[PersonAnswers]
-    next_cursor: str | None
+    people: list[PersonAnswers] = Field(description="A page of those who were asked.")
+    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")
 
 
 class AskFull(AskPerParticipant):
     """view=full: variants with their whole texts, and the settings of the runs."""
 
-    mind: str
-    max_interactions: int | None
-    step_timeout: float
-    run_timeout: float
+    mind: str = Field(description="Who decides for the people.")
+    max_interactions: int | None = Field(description="As it was asked for; null: enough to read and answer.")
+    step_timeout: float = Field(description="Seconds that one interaction may take.")
+    run_timeout: float = Field(description="Seconds that a participant's own run may take.")

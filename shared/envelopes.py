@@ -59,14 +59,19 @@ class Envelope(BaseModel):
         return schema
 
 
+def if_any(description: str) -> Any:
+    """A field that is absent where it does not apply."""
+    return Field(default=None, exclude_if=lambda value: value is None, description=description)
+
+
 # -- errors (section 7) ------------------------------------------------------------------------------------
 
 
 class ErrorBody(Envelope):
     error: str = Field(description="What is wrong and what would be right.")
-    error_code: str
-    retryable: bool
-    suggestions: list[str]
+    error_code: str = Field(description="For programs; never changes.")
+    retryable: bool = Field(description="May the same request, sent again, succeed?")
+    suggestions: list[str] = Field(description="What to do next; may be empty.")
 
 
 # -- simulation_cancel (section 3) -------------------------------------------------------------------------
@@ -74,25 +79,27 @@ class ErrorBody(Envelope):
 
 class CancelledItem(Envelope):
     participant_id: UUID
-    success: bool
+    success: bool = Field(description="True: it is cancelled, for good.")
     status: str = Field(description="`cancelled`, or `[code] message` where success is false.")
 
 
 class SkippedItem(Envelope):
     participant_id: UUID
-    reason: Literal["already_terminal", "not_dispatched"]
+    reason: Literal["already_terminal", "not_dispatched"] = Field(
+        description="It had come to an end before, or it is a draft."
+    )
 
 
 class CancelSummary(Envelope):
-    total: int
-    cancelled_count: int
-    skipped_count: int
-    failed_count: int | None = Field(default=None, exclude_if=lambda count: count is None)
+    total: int = Field(description="Entries in both lists.")
+    cancelled_count: int = Field(description="Entries with success.")
+    skipped_count: int = Field(description="Entries in `skipped`.")
+    failed_count: int | None = if_any("Entries without success; absent when there are none.")
 
 
 class CancelEnvelope(Envelope):
-    cancelled: list[CancelledItem]
-    skipped: list[SkippedItem]
+    cancelled: list[CancelledItem] = Field(description="Who was to be stopped.")
+    skipped: list[SkippedItem] = Field(description="Who needed no stop.")
     summary: CancelSummary
 
 
@@ -102,59 +109,61 @@ class CancelEnvelope(Envelope):
 class Dispatch(Envelope):
     """Keys that don't apply are absent."""
 
-    participant_ids: list[UUID]
-    aliases: list[str] | None = Field(default=None, exclude_if=lambda value: value is None)
-    study_id: UUID | None = Field(default=None, exclude_if=lambda value: value is None)
-    iteration_id: UUID | None = Field(default=None, exclude_if=lambda value: value is None)
-    ask_id: UUID | None = Field(default=None, exclude_if=lambda value: value is None)
-    round: int | None = Field(default=None, exclude_if=lambda value: value is None)
-    extended_from: UUID | None = Field(default=None, exclude_if=lambda value: value is None)
-    inherited_interactions: int | None = Field(default=None, exclude_if=lambda value: value is None)
-    max_interactions: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    participant_ids: list[UUID] = Field(description="The new participants; of a wait those waited for.")
+    aliases: list[str] | None = if_any("Their aliases, in the same order.")
+    study_id: UUID | None = if_any("The study they are in.")
+    iteration_id: UUID | None = if_any("The iteration they are in.")
+    ask_id: UUID | None = if_any("The ask they are in.")
+    round: int | None = if_any("The round of the ask.")
+    extended_from: UUID | None = if_any("Of an extend: the source.")
+    inherited_interactions: int | None = if_any("Of an extend: interactions taken over from the source.")
+    max_interactions: int | None = if_any("Each one's cap, inherited interactions included.")
 
 
 class ParticipantState(Envelope):
     participant_id: UUID
     status: Status
-    outcome: Outcome | None
-    interaction_count: int
-    error_kind: str | None
+    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
+    interaction_count: int = Field(description="Interactions so far, inherited ones included.")
+    error_kind: str | None = Field(description="Of a failed one: why; else null.")
 
 
 class NextAction(Envelope):
     """How to go on; followed literally it gets the result."""
 
-    tool: str
-    arguments: dict[str, Any]
-    rest: str
-    cli: str
-    poll_after_seconds: int
-    why: str
+    tool: str = Field(description="The MCP tool to call next.")
+    arguments: dict[str, Any] = Field(description="Its arguments; over REST the body.")
+    rest: str = Field(description="The same as method and path.")
+    cli: str = Field(description="The same as a command.")
+    poll_after_seconds: int = Field(description="Who looks again instead of waiting: not before that.")
+    why: str = Field(description="What is not over yet.")
 
 
 class Progress(Envelope):
-    done: int
-    total: int
+    done: int = Field(description="How many are at an end.")
+    total: int = Field(description="Of how many.")
 
 
 class RunSuccess(Envelope):
-    ok: Literal[True] = True
-    dispatch: Dispatch
-    participants: list[ParticipantState]
-    next_action: NextAction | None = Field(default=None, exclude_if=lambda value: value is None)
+    ok: Literal[True] = Field(
+        default=True, description="The call went well; how each run ended is in `participants`."
+    )
+    dispatch: Dispatch = Field(description="What was started.")
+    participants: list[ParticipantState] = Field(description="How each stands now.")
+    next_action: NextAction | None = if_any("How to get the result; absent when all are at an end.")
 
 
 class RunFailure(Envelope):
-    ok: Literal[False] = False
-    error_kind: str
-    error_code: str
-    error: str
-    retryable: bool
-    suggestions: list[str]
-    dispatch: Dispatch | None = Field(default=None, exclude_if=lambda value: value is None)
-    participants: list[ParticipantState] | None = Field(default=None, exclude_if=lambda value: value is None)
-    progress: Progress | None = Field(default=None, exclude_if=lambda value: value is None)
-    next_action: NextAction | None = Field(default=None, exclude_if=lambda value: value is None)
+    ok: Literal[False] = Field(default=False, description="Nothing was started, or the wait ran out.")
+    error_kind: str = Field(description="What went wrong; the same as `error_code`.")
+    error_code: str = Field(description="For programs; never changes.")
+    error: str = Field(description="What is wrong and what would be right.")
+    retryable: bool = Field(description="May the same request, sent again, succeed?")
+    suggestions: list[str] = Field(description="What to do next; may be empty.")
+    dispatch: Dispatch | None = if_any("What was started all the same.")
+    participants: list[ParticipantState] | None = if_any("How each stands now.")
+    progress: Progress | None = if_any("How far the wait came.")
+    next_action: NextAction | None = if_any("How to wait on.")
 
 
 RunStudyResponse = Annotated[RunSuccess | RunFailure, Field(discriminator="ok")]
@@ -165,19 +174,19 @@ RunStudyResponse = Annotated[RunSuccess | RunFailure, Field(discriminator="ok")]
 
 class Page(Envelope, Generic[Item]):
     items: list[Item]
-    next_cursor: str | None
+    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")
 
 
 class Person(Envelope):
     id: UUID
-    alias: str
+    alias: str = Field(description="Its short name.")
     name: str
     age: int
-    country: str
-    language: str
-    traits: dict[str, Any]
+    country: str = Field(description="A name or a code.")
+    language: str = Field(description="A name or a code.")
+    traits: dict[str, Any] = Field(description="Leanings by name; numbers go from 0 to 1.")
     bio: str
-    created_at: Time
+    created_at: Time = Field(description="When it was made.")
 
 
 class People(Envelope):
@@ -187,59 +196,61 @@ class People(Envelope):
 
 
 class Success(Envelope):
-    url_contains: str | None = Field(default=None, exclude_if=lambda value: value is None)
-    text_contains: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    url_contains: str | None = if_any("The page's address contains this.")
+    text_contains: str | None = if_any("The page's text contains this, in capitals or not.")
 
 
 class Assignment(Envelope):
-    task: str
-    success: Success | None = Field(default=None, exclude_if=lambda value: value is None)
+    task: str = Field(description="What people are asked to do.")
+    success: Success | None = if_any("When that counts as done; both given = both must hold.")
 
 
 class Iteration(Envelope):
     id: UUID
-    alias: str
+    alias: str = Field(description="Its short name.")
     study_id: UUID
-    label: str
-    content: dict[str, Any]
-    max_interactions: int | None
-    mind: str
-    step_timeout: float
-    run_timeout: float
-    created_at: Time
+    label: str = Field(description="A, B, C…")
+    content: dict[str, Any] = Field(description="What people act on.")
+    max_interactions: int | None = Field(
+        description="Most interactions of a participant; null: 20, unless the run says otherwise."
+    )
+    mind: str = Field(description="Who decides for the people.")
+    step_timeout: float = Field(description="Seconds that one interaction may take.")
+    run_timeout: float = Field(description="Seconds that a participant's own run may take.")
+    created_at: Time = Field(description="When it was made.")
 
 
 class Study(Envelope):
     id: UUID
-    alias: str
+    alias: str = Field(description="Its short name.")
     name: str
-    modality: str
-    status: str
+    modality: str = Field(description="How people act: interactive, chat, text.")
+    status: str = Field(description="A note for its author; runs do not touch it.")
     assignment: Assignment
-    questions: list[str]
-    created_at: Time
+    questions: list[str] = Field(description="What you want to learn; kept with the study.")
+    created_at: Time = Field(description="When it was made.")
 
 
 class StudyFull(Study):
     """view=full"""
 
-    iterations: list[Iteration]
+    iterations: list[Iteration] = Field(description="In order: A, B, C…")
 
 
 class StudySummary(Envelope):
     """view=summary"""
 
     study_id: UUID
-    alias: str
+    alias: str = Field(description="Its short name.")
     name: str
-    participant_count: int
+    participant_count: int = Field(description="All of them; the next six are parts of it.")
     draft_count: int
     pending_count: int
     running_count: int
     completed_count: int
     failed_count: int
     cancelled_count: int
-    outcomes: dict[str, int]
+    outcomes: dict[str, int] = Field(description="How many completed ones had which outcome.")
     sentiment: dict[str, int] = Field(
         description="How completed participants felt at their last interaction."
     )
@@ -248,27 +259,27 @@ class StudySummary(Envelope):
 
 class Participant(Envelope):
     id: UUID
-    alias: str
-    status: Status
-    outcome: Outcome | None
+    alias: str = Field(description="Its short name.")
+    status: Status = Field(description="Where it stands.")
+    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
     person_id: UUID
-    person_name: str
-    study_id: UUID | None
-    iteration_id: UUID | None
-    ask_id: UUID | None
-    round: int | None
-    interaction_count: int
-    max_interactions: int
-    extended_from: UUID | None
-    branched_at: int
-    instruction: str | None
-    attempt: int
-    error_kind: str | None
-    error_message: str | None
-    created_at: Time
-    started_at: Time | None
-    finished_at: Time | None
-    stopped_at: Time | None
+    person_name: str = Field(description="The person's name.")
+    study_id: UUID | None = Field(description="Its study; null in an ask.")
+    iteration_id: UUID | None = Field(description="Its iteration; null in an ask.")
+    ask_id: UUID | None = Field(description="Its ask; null in a study.")
+    round: int | None = Field(description="The round of its ask, from 1.")
+    interaction_count: int = Field(description="Interactions so far, inherited ones included.")
+    max_interactions: int = Field(description="Its cap, inherited interactions included.")
+    extended_from: UUID | None = Field(description="The participant that it goes on from.")
+    branched_at: int = Field(description="Index of its first own interaction: so many are inherited.")
+    instruction: str | None = Field(description="What it was told before it went on.")
+    attempt: int = Field(description="Workers lost since its last interaction.")
+    error_kind: str | None = Field(description="Of a failed one: why; else null.")
+    error_message: str | None = Field(description="The same in words.")
+    created_at: Time = Field(description="When it was made.")
+    started_at: Time | None = Field(description="When a worker first took it.")
+    finished_at: Time | None = Field(description="When it came to its end.")
+    stopped_at: Time | None = Field(description="Of a cancelled one: when its run is known to have stopped.")
     age_seconds: float = Field(description="Since it was created, by the store's clock.")
     likely_stuck: bool = Field(description="A hint: it waits for something that somebody has to look at.")
     stuck_reason: str | None = Field(description="Why it is likely stuck.")
@@ -288,61 +299,50 @@ class ParticipantHighlight(Participant):
 class StudyPerParticipant(StudySummary):
     """view=per_participant: the summary of all, and a page of them."""
 
-    participants: list[ParticipantHighlight]
-    next_cursor: str | None
+    participants: list[ParticipantHighlight] = Field(description="A page of them, in order of creation.")
+    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")
 
 
 class Interaction(Envelope):
-    index: int
-    participant_id: UUID
-    observation: dict[str, Any]
-    thought: str
-    action: dict[str, Any]
-    sentiment: float
+    index: int = Field(description="Counts from 0 over the whole lineage.")
+    participant_id: UUID = Field(description="Whose it is; of an inherited one the source.")
+    observation: dict[str, Any] = Field(
+        description="What was seen before: url, title, status, problem, headings, text."
+    )
+    thought: str = Field(description="What went through the person's mind.")
+    action: dict[str, Any] = Field(
+        description="What was done: kind, and where they apply element, target, value."
+    )
+    sentiment: float = Field(description="How it felt, from -1 to 1.")
     result: dict[str, Any] = Field(description="Where the action led: url, title, status, problem.")
-    started_at: Time
-    duration_ms: int
+    started_at: Time = Field(description="When it began.")
+    duration_ms: int = Field(description="Milliseconds it took.")
 
 
 class TranscriptItem(Envelope):
-    role: Literal["user", "person", "environment", "system"]
-    content: str
-    index: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    role: Literal["user", "person", "environment", "system"] = Field(
+        description="user: an instruction; person; environment: what was seen; system: the task."
+    )
+    content: str = Field(description="What was said, seen or done, in words.")
+    index: int | None = if_any("Of which interaction; absent where it is of none.")
 
 
 class Transcript(Envelope):
-    items: list[TranscriptItem]
+    items: list[TranscriptItem] = Field(description="In order, over the whole lineage.")
 
 
 class ParticipantTranscript(Transcript):
     """A row of view=transcripts."""
 
     participant_id: UUID
-    alias: str
-    person_name: str
+    alias: str = Field(description="Its short name.")
+    person_name: str = Field(description="The person's name.")
     status: Status
-    outcome: Outcome | None
+    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
 
 
 class StudyTranscripts(StudySummary):
     """view=transcripts: the summary of all, and a page of transcripts, one per participant."""
 
-    transcripts: list[ParticipantTranscript]
-    next_cursor: str | None
-
-
-# -- documentation -----------------------------------------------------------------------------------------
-
-
-class DocEntry(Envelope):
-    """A page of the documentation in the list of all."""
-
-    slug: str
-    title: str
-    summary: str
-
-
-class Doc(Envelope):
-    slug: str
-    title: str
-    content: str = Field(description="Markdown. Links between pages are relative and show the page's slug.")
+    transcripts: list[ParticipantTranscript] = Field(description="A page of them, in order of creation.")
+    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")

@@ -10,7 +10,7 @@ from api.cli.render import columns, plain, printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from shared.envelopes import Doc
+    from shared.doc_envelopes import Doc
 
 #: Lines longer than this are hard to read, however wide the terminal is.
 _WIDEST = 110

@@ -59,13 +59,15 @@ TheService = Annotated[Service, Depends(_service)]
 Workspace = Annotated[UUID, Depends(_workspace)]
 IdInPath = Annotated[str, Path(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
 IdInQuery = Annotated[str | None, Query(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
-Limit = Annotated[int, BeforeValidator(_whole_number), Query(ge=1, le=MAX_PAGE)]
-LimitIfAny = Annotated[int | None, BeforeValidator(_whole_number), Query(ge=1, le=MAX_PAGE)]
+# The bounds come first, nearest to the number: else /openapi.json does not have them.
+_ITEMS = Query(ge=1, le=MAX_PAGE, description="Most items of a page.")
+Limit = Annotated[int, _ITEMS, BeforeValidator(_whole_number)]
+LimitIfAny = Annotated[int | None, _ITEMS, BeforeValidator(_whole_number)]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
 Round = Annotated[
     int | None,
-    BeforeValidator(_whole_number),
     Query(alias="round", ge=1, description="Counts from 1; only with ask_id."),
+    BeforeValidator(_whole_number),
 ]
 Flag = Annotated[bool, BeforeValidator(_flag), Query()]
 IdempotencyKey = Annotated[

@@ -6,9 +6,10 @@ A page's title is its first line, its summary the paragraph below that.
 from functools import cache
 from pathlib import Path
 
+from shared.doc_envelopes import Doc, DocEntry
 from shared.domain.errors import NotFound, ValidationError
 from shared.domain.pages import check_slug, did_you_mean
-from shared.envelopes import Doc, DocEntry, Page
+from shared.envelopes import Page
 
 #: Beside our own packages, in a checkout as well as where a wheel was installed.
 FOLDER = Path(__file__).parents[2] / "docs"
