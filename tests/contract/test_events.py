@@ -1,0 +1,217 @@
+"""GET /v1/events: what it tells, from where on, to whom; what it refuses. Source: contract section 6."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from api.service import events
+from shared.store import lifecycle, workspaces
+from shared.store.engine import Store
+from tests.callers import Caller
+from tests.contract.byhand import claim, commit, contents, end, walk, walk_to_end
+from tests.contract.openapi import check_event
+from tests.factories import make_ask, make_participants, make_study
+from tests.listening import Told, all_events, listening
+from tests.servers import wait_until
+
+
+@pytest.fixture
+def study(store: Store, acme: Caller) -> tuple[UUID, list[UUID]]:
+    """A study and its participants: one that ended after two interactions, one pending."""
+    study_id, (iteration,) = make_study(store, acme.workspace_id)
+    ids = make_participants(store, acme.workspace_id, study_id, iteration, 2)
+    walk_to_end(store, ids[0], 2)
+    return study_id, ids
+
+
+def told_of(told: list[Told], id_: UUID) -> list[tuple[int, str, Any]]:
+    return [
+        (one.data["seq"], one.event, one.data.get("status", one.data.get("index")))
+        for one in told
+        if one.data["participant_id"] == str(id_)
+    ]
+
+
+WHOLE_RUN = [
+    (1, "status", "pending"),
+    (2, "status", "running"),
+    (3, "interaction", 0),
+    (4, "interaction", 1),
+    (5, "status", "completed"),
+]
+
+
+def test_a_studys_events_come_in_order_as_described(acme: Caller, study: tuple[UUID, list[UUID]]) -> None:
+    study_id, (ended, waiting) = study
+    told = all_events(acme, study_id=study_id)
+    assert [one.id for one in told] == [1, 2, 3, 4, 5, 6]
+    assert told_of(told, ended) == WHOLE_RUN
+    assert told_of(told, waiting) == WHOLE_RUN[:1]
+    for one in told:
+        check_event(acme.api, {**one._asdict(), "id": str(one.id)})
+        assert one.data["study_id"] == str(study_id)
+        assert "ask_id" not in one.data
+    # By alias too.
+    alias = acme.get(f"/v1/studies/{study_id}").json()["alias"]
+    assert all_events(acme, study_id=alias) == told
+
+
+def test_a_cancelled_ones_stop_is_told_and_who_is_through_keeps_silent(
+    store: Store, acme: Caller, study: tuple[UUID, list[UUID]]
+) -> None:
+    _, (_, waiting) = study
+    held = walk(store, waiting, 1)
+    store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [waiting]))
+    assert not commit(store, held, 1)
+    store.write(lambda connection: lifecycle.mark_stopped(connection, waiting, held=held))
+    assert told_of(all_events(acme, participant_id=waiting), waiting) == [
+        *WHOLE_RUN[:3],
+        (4, "status", "cancelled"),
+        (5, "stopped", None),
+    ]
+
+
+def test_one_participants_and_one_asks_events_are_theirs_only(
+    store: Store, acme: Caller, study: tuple[UUID, list[UUID]]
+) -> None:
+    _, (ended, _) = study
+    ask_id, rounds = make_ask(store, acme.workspace_id)
+    assert told_of(all_events(acme, participant_id=ended), ended) == WHOLE_RUN
+    told = all_events(acme, ask_id=ask_id)
+    assert {one.data["participant_id"] for one in told} == {str(id_) for ids in rounds for id_ in ids}
+    assert {one.data["ask_id"] for one in told} == {str(ask_id)}
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+def test_it_goes_on_after_the_event_that_is_named(
+    acme: Caller, study: tuple[UUID, list[UUID]], how: str
+) -> None:
+    told = all_events(acme, study_id=study[0])
+    for after in (0, 3, 6):
+        given: dict[str, Any] = {"last": after} if how == "header" else {"last_event_id": after}
+        with listening(acme, study_id=study[0], follow="false", **given) as rest:
+            assert list(rest) == told[after:]
+    # What a browser sends when it connects again counts more than the address that it was given.
+    with listening(acme, study_id=study[0], follow="false", last_event_id=1, last=5) as rest:
+        assert list(rest) == told[5:]
+
+
+def test_what_happens_meanwhile_comes_without_asking(
+    store: Store, acme: Caller, study: tuple[UUID, list[UUID]]
+) -> None:
+    study_id, (_, waiting) = study
+    assert len(all_events(acme, study_id=study_id)) == 6
+    with (
+        listening(acme, study_id=study_id) as of_study,
+        listening(acme, participant_id=waiting, last=6) as of_one,
+    ):
+        before = list(itertools.islice(of_study, 6))
+        walk_to_end(store, waiting, 2)
+        after = list(itertools.islice(of_study, 4))
+        assert told_of(before + after, waiting) == WHOLE_RUN
+        assert list(itertools.islice(of_one, 4)) == after
+
+
+def test_it_looks_like_server_sent_events_everywhere(
+    acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    address = f"/v1/events?study_id={study[0]}"
+    with acme.http.stream("GET", address) as answer:
+        assert answer.headers["content-type"].split(";")[0] == "text/event-stream"
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["x-accel-buffering"] == "no"
+        lines = answer.iter_lines()
+        assert list(itertools.islice(lines, 2)) == ["retry: 1000", ""]
+        first = sorted(itertools.islice(lines, 4))
+        assert first[0] == ""
+        assert [line.partition(":")[0] for line in first[1:]] == ["data", "event", "id"]
+        assert ": heartbeat" in itertools.islice(lines, 200)
+
+
+def test_positions_tell_nothing_of_other_workspaces(
+    store: Store, acme: Caller, rival: Caller, study: tuple[UUID, list[UUID]]
+) -> None:
+    all_events(acme, study_id=study[0])
+    study_id, (iteration,) = make_study(store, rival.workspace_id)
+    (only,) = make_participants(store, rival.workspace_id, study_id, iteration)
+    assert [one.id for one in all_events(rival, study_id=study_id)] == [1]
+    walk_to_end(store, study[1][1], 2)
+    all_events(acme, study_id=study[0])
+    held = claim(store, only)
+    end(store, held, "failed")
+    assert [one.id for one in all_events(rival, participant_id=only)] == [1, 2, 3]
+
+
+BAD = {
+    "no scope": ({}, {}, "exactly one"),
+    "two scopes": ({"study_id": "STUDY", "participant_id": "ENDED"}, {}, "exactly one"),
+    "an empty scope": ({"study_id": ""}, {}, "study_id"),
+    "another kind's id": ({"study_id": "t-123"}, {}, "study_id"),
+    "negative": ({"study_id": "STUDY"}, {"Last-Event-ID": "-1"}, "Last-Event-ID"),
+    "no number": ({"study_id": "STUDY"}, {"Last-Event-ID": "six"}, "Last-Event-ID"),
+    "empty": ({"study_id": "STUDY"}, {"Last-Event-ID": ""}, "Last-Event-ID"),
+    "a fraction": ({"study_id": "STUDY", "last_event_id": "1.0"}, {}, "last_event_id"),
+    "other digits": (
+        {"study_id": "STUDY", "last_event_id": "\u0661"},
+        {},
+        "last_event_id",
+    ),
+    "too large for a column": ({"study_id": "STUDY"}, {"Last-Event-ID": str(2**63)}, "Last-Event-ID"),
+    "too large for anything": ({"study_id": "STUDY"}, {"Last-Event-ID": "9" * 5000}, "Last-Event-ID"),
+    "an event that is not there yet": ({"study_id": "STUDY"}, {"Last-Event-ID": "7"}, "newest event is 6"),
+    "a flag that is none": ({"study_id": "STUDY", "follow": "no"}, {}, "follow"),
+    "a parameter that is none": ({"study_id": "STUDY", "since": "1"}, {}, "since"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_before_anything_is_sent(
+    store: Store, acme: Caller, study: tuple[UUID, list[UUID]], name: str
+) -> None:
+    all_events(acme, study_id=study[0])
+    before = contents(store)
+    params, headers, named = BAD[name]
+    names = {"STUDY": str(study[0]), "ENDED": str(study[1][0])}
+    given = {key: names.get(value, value) for key, value in params.items()}
+    answer = acme.http.get("/v1/events", params=given, headers=headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (422, "validation_error"), answer.text
+    assert named in answer.json()["error"]
+    assert contents(store) == before
+
+
+def test_who_is_not_there_is_not_found_and_who_has_no_token_hears_nothing(
+    acme: Caller, study: tuple[UUID, list[UUID]]
+) -> None:
+    assert acme.get("/v1/events", study_id=uuid4()).status_code == 404
+    nobody = acme.http.get("/v1/events", params={"study_id": str(study[0])}, headers={"Authorization": ""})
+    assert (nobody.status_code, nobody.json()["error_code"]) == (401, "auth_failed")
+
+
+def test_no_more_streams_than_allowed_are_open_at_a_time(
+    acme: Caller, study: tuple[UUID, list[UUID]], api_with: Callable[..., str]
+) -> None:
+    api = api_with(max_event_streams=2)
+    with listening(acme, api=api, study_id=study[0]):
+        with listening(acme, api=api, study_id=study[0]):
+            answer = acme.http.get(f"{api}/v1/events", params={"study_id": str(study[0])})
+            assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
+            assert answer.json()["retryable"] is True
+        # Whoever goes makes room, without a word.
+        wait_until(lambda: acme.get(f"{api}/v1/events", study_id=study[0], follow="false").status_code == 200)
+
+
+def test_a_revoked_token_ends_the_stream_in_order(
+    store: Store, acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    with store.read() as connection:
+        (token,) = [row for row in workspaces.list_tokens(connection) if row.name == "acme"]
+    with listening(acme, study_id=study[0]) as told:
+        assert next(told).id == 1
+        store.write(lambda connection: workspaces.revoke_token(connection, token.id))
+        assert [one.id for one in told] == [2, 3, 4, 5, 6]
+    assert acme.get("/v1/events", study_id=study[0]).status_code == 401
