@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from api.app import create_app
 from api.tools.schemas import input_schema, output_schema
 from api.tools.table import TOOLS
-from shared import ask_envelopes, envelopes
+from shared import ask_envelopes, doc_envelopes, envelopes
 from shared.event import EventData
 from shared.settings import Settings
 from tests.contract.promises import WORDS, Schema, broken_answer, broken_api, broken_request
@@ -54,8 +54,8 @@ ANSWERS: dict[str, Any] = {
     "AskPerParticipant": ask_envelopes.AskPerParticipant,
     "AskFull": ask_envelopes.AskFull,
     "EventData": EventData,
-    "Doc": envelopes.Doc,
-    "DocPage": envelopes.Page[envelopes.DocEntry],
+    "Doc": doc_envelopes.Doc,
+    "DocPage": envelopes.Page[doc_envelopes.DocEntry],
 }
 
 

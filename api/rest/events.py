@@ -48,22 +48,22 @@ def _digits(value: object) -> object:
 
 LastEventIdHeader = Annotated[
     int | None,
-    BeforeValidator(_digits),
     Header(
         alias="Last-Event-ID",
         ge=0,
         le=_LARGEST_ID,
         description="Go on after the event of this id. Default: from the first.",
     ),
+    BeforeValidator(_digits),
 ]
 LastEventIdInQuery = Annotated[
     int | None,
-    BeforeValidator(_digits),
     Query(
         ge=0,
         le=_LARGEST_ID,
         description="The same for a first connection that can send no header; a header counts more.",
     ),
+    BeforeValidator(_digits),
 ]
 Follow = Annotated[Flag, Query(description="`false`: end after what there is now.")]
 
