@@ -1,5 +1,6 @@
 """The command that shows the documentation."""
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from shared.doc_envelopes import Doc
 
+#: Fences of our own: what colours HTTP would mark every letter of a request without a version as wrong.
+_UNCOLOURED = re.compile(r"^```(?:http|mcp|output)\b.*$", re.MULTILINE)
+_BETWEEN_PAGES = re.compile(r"\[([^][\n]+)\]\([^)\n]+\.md\)")
 #: Lines longer than this are hard to read, however wide the terminal is.
 _WIDEST = 110
 
@@ -43,11 +47,15 @@ def _laid_out(session: Session, doc: "Doc") -> "RenderableType":
     from rich.constrain import Constrain  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    # Pages are linked by relative paths, which lead nowhere from a terminal: their slugs are in the text.
-    page = Markdown(
-        printable(doc.content), hyperlinks=True, inline_code_theme="ansi_dark", code_theme="ansi_dark"
-    )
+    # The terminal's own colours, whatever they are.
+    page = Markdown(_readable(doc.content), code_theme="ansi_dark", inline_code_theme="ansi_dark")
     return Constrain(page, min(session.out.width, _WIDEST))
+
+
+def _readable(content: str) -> str:
+    """A page's Markdown for a terminal."""
+    # Links between pages are relative, and lead nowhere from here: the slug in their text is what counts.
+    return _UNCOLOURED.sub("```text", _BETWEEN_PAGES.sub(r"\1", printable(content)))
 
 
 def _source(doc: "Doc") -> "RenderableType":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 from typer.testing import Result
 
 from api.cli import console
@@ -17,7 +18,22 @@ ENTRIES = [
     {"slug": "concepts/overview", "title": "Overview", "summary": "What there is.\x1b[2J"},
     {"slug": "reference/errors", "title": "Errors", "summary": "What goes wrong."},
 ]
-CONTENT = "# Overview\n\nWhat *there* is.\x1b[2J\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+CONTENT = """# Overview
+
+What *there* is.\x1b[2J
+
+See [`guides/first-study`](../guides/first-study.md).
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+```http
+POST /v1/x
+
+{"a": 1}
+```
+"""
 DOC = {"slug": "concepts/overview", "title": "Overview", "content": CONTENT}
 
 
@@ -38,13 +54,18 @@ def test_a_terminal_gets_it_laid_out(fake: FakeApi, understudy: Cli, monkeypatch
     monkeypatch.setattr(
         console,
         "_console",
-        lambda *, stderr: Console(stderr=stderr, width=60, force_terminal=True, color_system=None),
+        lambda *, stderr: Console(stderr=stderr, width=60, force_terminal=True, color_system="standard"),
     )
     fake.give("/v1/docs/concepts/overview", DOC)
     shown = understudy("docs", "concepts/overview").stdout
-    assert "What there is. [2J" in " ".join(shown.split())
-    assert "# Overview" not in shown
-    assert "|---" not in shown
+    words = " ".join(Text.from_ansi(shown).plain.split())
+    assert "What there is. [2J" in words
+    assert "# Overview" not in words
+    assert "|---" not in words
+    assert "See guides/first-study." in words
+    assert "first-study.md" not in shown
+    # Each part of it in its colour, and a request whole.
+    assert "POST /v1/x" in shown
 
 
 @pytest.mark.parametrize(
