@@ -75,7 +75,7 @@ def _read(
             lost_at = lost_at or time.monotonic()
             if time.monotonic() - lost_at > patience_s:
                 raise
-        except (httpx_sse.SSEError, ValueError) as error:
+        except ValueError as error:
             raise transport.not_understood(f"is no stream of events ({error})") from error
         time.sleep(PAUSE_S)
 

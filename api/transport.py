@@ -148,6 +148,8 @@ class Transport:
                 if not response.is_success:
                     response.read()
                     raise self._failure(response, repeatable=True)
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise self.not_understood("is no stream of events")
                 yield response
             finally:
                 response.close()

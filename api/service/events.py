@@ -148,7 +148,6 @@ class EventHub:
                     # From here on the hub keeps what is new; what it found before is there to be read.
                     reader.begin_anew()
                     batch, behind = await self._page_or_pause(scope, after)
-                    behind = behind or reader.missed
                 else:
                     if not reader.kept:
                         await reader.rest(min(heard, asked) + HEARTBEAT_S - clock())

@@ -1,6 +1,7 @@
 """The API as a process: told to go, and two of them on one store."""
 
 import asyncio
+import itertools
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,9 @@ from shared.store.engine import Store
 from shared.store.schema import Tables
 from tests.agents import ERAS, play
 from tests.callers import Caller
+from tests.contract.byhand import walk_to_end
 from tests.factories import make_participants, make_study
+from tests.listening import listening
 from tests.servers import Process, wait_until
 
 
@@ -90,6 +93,33 @@ def test_told_to_go_it_tells_models_that_wait_how_to_wait_on(
     log = here.process.log.read_text()
     assert "timeout graceful shutdown exceeded" not in log
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_readers_of_events_go_on_at_another_process_when_theirs_goes_or_dies(
+    store: Store, api_process: Callable[[str], ApiProcess]
+) -> None:
+    first, second, third = (api_process(f"api-{number}") for number in (1, 2, 3))
+    with Caller(store, first.url, "acme") as acme:
+        study, (iteration,) = make_study(store, acme.workspace_id)
+        ids = make_participants(store, acme.workspace_id, study, iteration, 3)
+        with listening(acme, study_id=study) as events:
+            heard = list(itertools.islice(events, 3))
+            walk_to_end(store, ids[0], 1)
+            heard += list(itertools.islice(events, 3))
+            assert first.process.stop() in {0, -signal.SIGTERM}
+            # In order: the answer is whole, and there is nothing more.
+            assert list(events) == []
+        walk_to_end(store, ids[1], 1)
+        with listening(acme, api=second.url, study_id=study, last=heard[-1].id) as events:
+            heard += list(itertools.islice(events, 3))
+            second.process.popen.kill()
+            walk_to_end(store, ids[2], 1)
+            with pytest.raises(httpx.TransportError):
+                next(events)
+        with listening(acme, api=third.url, study_id=study, last=heard[-1].id) as events:
+            heard += list(itertools.islice(events, 3))
+        assert [told.id for told in heard] == list(range(1, 13))
 
 
 @pytest.mark.parametrize("what", ["run", "extend"])

@@ -181,6 +181,17 @@ def test_watch_gives_up_after_its_timeout(fake: FakeApi, understudy: Cli) -> Non
     assert "understudy watch s-b2c" in result.stderr
 
 
+def test_watch_says_how_to_go_on_when_the_server_stays_away(
+    fake: FakeApi, understudy: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.05)
+    fake.give("/v1/studies/s-b2c", summary(running=1))
+    fake.give("/v1/studies/s-b2c", error_body("service_unavailable"), status=503)
+    result = understudy("watch", "s-b2c")
+    assert result.exit_code == 5
+    assert "The run goes on by itself. Watch on with: understudy watch s-b2c" in result.stderr
+
+
 def test_watched_participants_are_asked_for_until_they_are_through(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/participants/t-1f3", {**PARTICIPANT, "status": "running"}, PARTICIPANT)
     fake.give("/v1/participants/t-2e4", {**PARTICIPANT, "status": "cancelled"})

@@ -1,0 +1,120 @@
+"""The Python client's events: over as many connections as it takes, each once."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import httpx
+import pytest
+
+from api import event_calls
+from api.client import Understudy
+from shared.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError
+
+T1 = "1f3a0000-0000-4000-8000-000000000001"
+
+
+def frame(position: int, event: str = "interaction", **data: Any) -> bytes:
+    told = {"participant_id": T1, "seq": position, "at": "2026-11-22T10:00:00.000000Z", **data}
+    return f"event: {event}\ndata: {json.dumps(told)}\nid: {position}\n\n".encode()
+
+
+class Server:
+    """Answers each connection with the next of its answers, and remembers from where on it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[Callable[[], httpx.Response]] = []
+        self.asked: list[str | None] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.headers.get("last-event-id"))
+        assert request.headers["accept"] == "text/event-stream"
+        return (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])()
+
+    def streams(self, *chunks: bytes, then: Exception | None = None) -> None:
+        def content() -> Iterator[bytes]:
+            yield from chunks
+            if then:
+                raise then
+
+        headers = {"content-type": "text/event-stream; charset=utf-8"}
+        self.answers.append(lambda: httpx.Response(200, content=content(), headers=headers))
+
+    def refuses(self, status: int, code: str) -> None:
+        body = {"error": "No.", "error_code": code, "retryable": status == 503, "suggestions": []}
+        self.answers.append(lambda: httpx.Response(status, json=body))
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Understudy]:
+    monkeypatch.setattr(event_calls, "PAUSE_S", 0.001)
+    with Understudy("http://127.0.0.1:1", "secret", wire=httpx.MockTransport(server)) as client:
+        yield client
+
+
+def test_lost_connections_are_taken_up_after_the_last_event(client: Understudy, server: Server) -> None:
+    server.streams(b"retry: 1000\n\n", frame(1), frame(2)[:20], then=httpx.ReadError("cut"))
+    server.refuses(503, "service_unavailable")
+    # The same one again: a server may not know that it was read.
+    server.streams(b": heartbeat\n\n", frame(1), frame(2, "status", status="completed", outcome="gave_up"))
+    server.streams(then=httpx.ReadTimeout("silence"))
+    server.streams(frame(3))
+    events = list(islice(client.events(study_id="s-b2c"), 3))
+    assert [(event.id, event.event) for event in events] == [
+        (1, "interaction"),
+        (2, "status"),
+        (3, "interaction"),
+    ]
+    assert (events[1].status, events[1].outcome) == ("completed", "gave_up")
+    assert server.asked == [None, "1", "1", "2", "2"]
+
+
+def test_it_can_begin_later_and_end_with_what_there_is(client: Understudy, server: Server) -> None:
+    server.streams(frame(6))
+    assert [event.id for event in client.events(study_id="s-b2c", last_event_id=5, follow=False)] == [6]
+    assert server.asked == ["5"]
+
+
+def test_a_server_that_stays_away_is_not_waited_for_without_end(client: Understudy, server: Server) -> None:
+    server.streams(frame(1))
+    server.refuses(503, "service_unavailable")
+    events = client.events(study_id="s-b2c", patience_s=0.05)
+    assert next(events).id == 1
+    with pytest.raises(ServiceUnavailable):
+        next(events)
+    assert len(server.asked) > 3
+
+
+def test_who_is_refused_does_not_ask_again(client: Understudy, server: Server) -> None:
+    server.streams(frame(1))
+    server.refuses(401, "auth_failed")
+    with pytest.raises(AuthFailed):
+        list(client.events(study_id="s-b2c"))
+    assert len(server.asked) == 2
+
+
+def test_what_a_newer_server_tells_besides_is_passed_over(client: Understudy, server: Server) -> None:
+    server.streams(frame(1, "mood", colour="blue"), frame(2, colour="blue"))
+    assert [event.id for event in client.events(study_id="s-b2c", follow=False)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("text/html", b"<html>A proxy</html>"),
+        ("text/event-stream", b"data: {\nid: 1\nevent: status\n\n"),
+        ("text/event-stream", b"data: []\nid: 1\nevent: status\n\n"),
+        ("text/event-stream", b"data: {}\nid: one\nevent: status\n\n"),
+    ],
+)
+def test_what_is_no_event_is_an_error(client: Understudy, server: Server, kind: str, content: bytes) -> None:
+    answer = httpx.Response(200, content=content, headers={"content-type": kind})
+    server.answers.append(lambda: answer)
+    with pytest.raises(UnderstudyError, match="the answer of"):
+        list(client.events(study_id="s-b2c"))
