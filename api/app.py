@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         await service.waiting.close()
         await service.events.close()
-        service.readiness.close()
+        await service.readiness.close()
         service.publisher.close()
         service.notifier.close()
         store.dispose()

@@ -70,12 +70,13 @@ class LeaseKeeper:
             log.warning("the lease could not be ended; it runs out by itself")
 
     def _open(self) -> None:
-        self._worker_id = uuid4()
-        asked_at = time.monotonic()
+        worker_id, asked_at = uuid4(), time.monotonic()
         with faults.around("lease.commit"):
             self._store.write(
-                lambda connection: leases.open_lease(connection, self._worker_id, self._name, self.ttl_s)
+                lambda connection: leases.open_lease(connection, worker_id, self._name, self.ttl_s)
             )
+        # Not before it is there: until then nothing is claimed under it.
+        self._worker_id = worker_id
         #: Monotonic time up to which the lease holds for certain.
         self.alive_until = asked_at + self.ttl_s
 

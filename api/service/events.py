@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from api.service.readers import Event, Reader, Readers, Scope
+from api.service.threads import end_threads
 from shared.domain.errors import AuthFailed, ServiceUnavailable, ValidationError
 from shared.domain.ids import Kind
 from shared.event import EventData
@@ -82,8 +83,7 @@ class EventHub:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
-        for threads in (self._looks, self._reads):
-            threads.shutdown(wait=False, cancel_futures=True)
+        await end_threads(self._looks, self._reads)
 
     async def find(self, workspace_id: UUID, refs: Mapping[Kind, str | None], after: int) -> Scope:
         """What exactly one of `refs` names, of which there are events up to `after` at least.

@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.store import leases
@@ -38,9 +39,9 @@ class Readiness:
         except TimeoutError:
             raise ServiceUnavailable(f"Store or broker did not answer within {DEADLINE_S} s.") from None
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Look no more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        await end_threads(self._thread)
 
     def _count(self) -> int:
         with self._store.read() as connection:

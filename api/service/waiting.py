@@ -11,6 +11,7 @@ from uuid import UUID
 
 import redis
 
+from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import listen
 
@@ -57,7 +58,7 @@ class WaitRoom:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait({self._listening})
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await end_threads(self._threads)
 
     async def read(self, work: Callable[[], Result]) -> Result:
         """Do what reads the store for a waiter in a thread of this room: others never wait behind it.

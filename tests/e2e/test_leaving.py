@@ -88,7 +88,13 @@ def test_a_stack_that_is_stopped_goes_on_where_it_was(start: Callable[..., Up]) 
         with client_of(up) as client:
             assert {one["attempt"] for one in told(client)} == {0}
             before = sum(one["interaction_count"] for one in told(client))
-            wait_until(lambda: sum(one["interaction_count"] for one in told(client)) >= before + 6)
+            # On a slow machine all may be through before anybody looks.
+            wait_until(
+                lambda: (
+                    sum(one["interaction_count"] for one in told(client)) >= before + 6
+                    or all(one["status"] == "completed" for one in told(client))
+                )
+            )
         # Twice in a row: told to hasten.
         up.process.send_signal(signal.SIGINT)
         assert up.end(signal.SIGINT)[0] in {0, 1}

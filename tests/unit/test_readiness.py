@@ -42,7 +42,7 @@ def ask(parts: Parts, scene: Any) -> None:
             await scene(readiness)
         finally:
             parts.release.set()
-            readiness.close()
+            await readiness.close()
 
     asyncio.run(play())
 
