@@ -1,16 +1,26 @@
-"""Are the parts there that requests need?"""
+"""Are the parts there that requests need, and how much is there to do?"""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
 from shared.queue.publisher import BROKER_ERRORS, Publisher
-from shared.store import leases
+from shared.store import leases, participants
 from shared.store.engine import Store
 
 #: Whoever asks whether all is well is answered by then.
 DEADLINE_S = 3
+
+
+class Figures(NamedTuple):
+    """Of all workspaces together."""
+
+    workers: int
+    pending: int
+    running: int
 
 
 class Readiness:
@@ -23,19 +33,30 @@ class Readiness:
         self._store = store
         self._publisher = publisher
         self._thread = ThreadPoolExecutor(1, "readiness")
-        self._look: asyncio.Future[int] | None = None
+        self._looks: dict[str, asyncio.Future[Any]] = {}
 
     async def workers(self) -> int:
-        """How many worker processes live. Who asks during a look gets the answer of that one.
+        """How many worker processes live, if the broker answers too.
 
-        Raises ServiceUnavailable naming what does not answer, or after DEADLINE_S.
+        Who asks during a look gets the answer of that one. Raises ServiceUnavailable naming what does not
+        answer, or after DEADLINE_S.
         """
-        if self._look is None or self._look.done():
-            self._look = asyncio.get_running_loop().run_in_executor(self._thread, self._count)
+        workers: int = await self._look("workers", self._count)
+        return workers
+
+    async def figures(self) -> Figures:
+        """How much there is to do, and who does it. Raises ServiceUnavailable as `workers` does."""
+        figures: Figures = await self._look("figures", self._figure)
+        return figures
+
+    async def _look(self, name: str, work: Callable[[], Any]) -> Any:
+        look = self._looks.get(name)
+        if look is None or look.done():
+            look = self._looks[name] = asyncio.get_running_loop().run_in_executor(self._thread, work)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 # Shielded: the others go on waiting for it, and the next one must not begin before it ends.
-                return await asyncio.shield(self._look)
+                return await asyncio.shield(look)
         except TimeoutError:
             raise ServiceUnavailable(f"Store or broker did not answer within {DEADLINE_S} s.") from None
 
@@ -53,3 +74,7 @@ class Readiness:
                 "The broker does not answer; what is dispatched starts later."
             ) from error
         return workers
+
+    def _figure(self) -> Figures:
+        with self._store.read() as connection:
+            return Figures(leases.live_count(connection), *participants.active_counts(connection))

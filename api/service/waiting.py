@@ -44,6 +44,11 @@ class WaitRoom:
         self._threads = ThreadPoolExecutor(LOOKS_AT_A_TIME, "waiting")
         self._ending = False
 
+    @property
+    def waited_for(self) -> int:
+        """For how many participants somebody waits just now."""
+        return len(self._bells)
+
     def open(self) -> None:
         """Begin to listen; call it on the loop."""
         self._listening = asyncio.create_task(self._listen())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, select
 
 from shared.domain.cancellation import Candidate
 from shared.domain.ids import Kind
@@ -149,3 +149,13 @@ def page_of_participants(
     if status is not None:
         statement = statement.where(_p.c.status == str(status))
     return page(connection, statement, _p, cursor, limit)
+
+
+def active_counts(connection: Connection) -> tuple[int, int]:
+    """How many participants of all workspaces are pending, and how many run."""
+    pending, running = (
+        # Written out: SQLite does not take a partial index for a value that it learns later.
+        connection.scalar(select(func.count()).where(_p.c.status == literal_column(f"'{status}'")))
+        for status in (Status.PENDING, Status.RUNNING)
+    )
+    return pending or 0, running or 0
