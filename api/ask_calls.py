@@ -1,15 +1,14 @@
 """The client's methods for asks."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, overload
+from typing import Literal, overload
 
 from api.arguments import Cursor, Id, Limit, in_path, text, waiting
+from api.requests import AskView
 from api.transport import Transport
 from shared.ask_envelopes import Ask, AskFull, AskPerParticipant, AskSummary
 from shared.domain.ids import Kind
 from shared.envelopes import Page, RunFailure, RunSuccess
-
-AskView: TypeAlias = Literal["summary", "full", "per_participant"]
 
 
 class AskCalls:

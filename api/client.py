@@ -13,7 +13,7 @@ wait ran out.
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, overload
+from typing import Any, Literal, Self, overload
 
 import httpx
 
@@ -22,6 +22,7 @@ from api.ask_calls import AskCalls
 from api.docs_calls import DocsCalls
 from api.endpoint import Endpoint, find_endpoint
 from api.event_calls import EventCalls
+from api.requests import StudyView
 from api.transport import Answer, Transport
 from shared.domain.ids import Kind
 from shared.envelopes import (
@@ -42,8 +43,6 @@ from shared.envelopes import (
     Transcript,
 )
 from shared.settings import Settings
-
-View: TypeAlias = Literal["summary", "full", "per_participant", "transcripts"]
 
 
 class Understudy(AskCalls, DocsCalls, EventCalls):
@@ -198,7 +197,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls):
         self, study_id: Id, view: Literal["transcripts"], *, limit: Limit = None, cursor: Cursor = None
     ) -> StudyTranscripts: ...
     def study_get(
-        self, study_id: Id, view: View = "full", *, limit: Limit = None, cursor: Cursor = None
+        self, study_id: Id, view: StudyView = "full", *, limit: Limit = None, cursor: Cursor = None
     ) -> StudySummary | StudyFull | StudyPerParticipant | StudyTranscripts:
         """A study in one of its views. Those with participants come in pages: `limit` and `cursor`."""
         models: dict[str, type[StudySummary | StudyFull]] = {

@@ -1,9 +1,12 @@
 """Where the server is and who asks, when nobody says: what `understudy up` left in the data folder."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.domain.errors import AuthFailed
+import httpx
+
+from shared.domain.errors import AuthFailed, ValidationError
 from shared.settings import Settings
 
 #: How to come by a token.
@@ -40,3 +43,21 @@ def _first_line(file: Path) -> str:
     except OSError as error:
         raise AuthFailed(f"{file} cannot be read ({error.strerror})", suggestions=NO_TOKEN) from error
     return lines[0].strip() if lines else ""
+
+
+def server_url(server: str) -> httpx.URL:
+    """Raises ValidationError unless it is a URL with a host."""
+    try:
+        url = httpx.URL(server.strip())
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValidationError(f"server must be a URL like http://127.0.0.1:8000, not {server!r}")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

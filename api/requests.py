@@ -25,7 +25,13 @@ MAX_SEED = 2**63 - 1
 #: People of one request.
 MAX_PEOPLE = 10_000
 
+#: Characters of an Idempotency-Key.
+MAX_KEY_LENGTH = 255
+
 Modality = Literal["interactive", "chat", "text"]
+#: How a study, and an ask, can be looked at.
+StudyView = Literal["summary", "full", "per_participant", "transcripts"]
+AskView = Literal["summary", "full", "per_participant"]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=4_000)]
 Id = Annotated[str, Field(max_length=100, description="UUID or alias.")]
@@ -102,8 +108,9 @@ class StudyRequest(Request):
     )
 
 
-class StudyRunRequest(Request):
-    iteration_id: Id | None = Field(default=None, description="Default: the study's latest.")
+class PanelRequest(Request):
+    """Says who takes part, in one of two ways."""
+
     person_ids: Annotated[list[Id], Field(min_length=1)] | None = Field(
         default=None, description="These people. Give either this or `sample`."
     )
@@ -112,16 +119,20 @@ class StudyRunRequest(Request):
         description="So many different people of the workspace, chosen by `seed`. Give either this or "
         "`person_ids`.",
     )
-    max_interactions: Steps | None = None
-    seed: Seed | None = None
-    wait: Wait = False
-    timeout: Timeout = DEFAULT_WAIT_S
 
     @model_validator(mode="after")
     def _says_who(self) -> Self:
         if (self.person_ids is None) == (self.sample is None):
             raise ValueError("give exactly one of person_ids and sample")
         return self
+
+
+class StudyRunRequest(PanelRequest):
+    iteration_id: Id | None = Field(default=None, description="Default: the study's latest.")
+    max_interactions: Steps | None = None
+    seed: Seed | None = None
+    wait: Wait = False
+    timeout: Timeout = DEFAULT_WAIT_S
 
 
 # -- asks --------------------------------------------------------------------------------------------------
@@ -144,7 +155,7 @@ Variants = Annotated[
 ]
 
 
-class AskRunRequest(Request):
+class AskRunRequest(PanelRequest):
     """A new ask and its first round."""
 
     question: Text = Field(
@@ -152,14 +163,6 @@ class AskRunRequest(Request):
         examples=["Which headline would make you read on?"],
     )
     variants: Variants
-    person_ids: Annotated[list[Id], Field(min_length=1)] | None = Field(
-        default=None, description="These people. Give either this or `sample`."
-    )
-    sample: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        description="So many different people of the workspace, chosen by `seed`. Give either this or "
-        "`person_ids`.",
-    )
     max_interactions: Steps | None = Field(
         default=None, description="Of each round. Default: enough to read all variants and to answer."
     )
@@ -169,12 +172,6 @@ class AskRunRequest(Request):
     seed: Seed | None = None
     wait: Wait = False
     timeout: Timeout = DEFAULT_WAIT_S
-
-    @model_validator(mode="after")
-    def _says_who(self) -> Self:
-        if (self.person_ids is None) == (self.sample is None):
-            raise ValueError("give exactly one of person_ids and sample")
-        return self
 
 
 class AskRoundRequest(Request):

@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from ipaddress import ip_address
 from typing import Any, NamedTuple, TypeVar, cast
 
 import httpx
 import pydantic
 
-from api.endpoint import NO_TOKEN, Endpoint
+from api.endpoint import NO_TOKEN, Endpoint, is_loopback, server_url
+from api.requests import MAX_KEY_LENGTH
 from shared.domain.errors import (
     ERROR_RULES,
     AuthFailed,
@@ -30,7 +30,6 @@ CONNECT_TIMEOUT_S = 5.0
 #: What a waiting call is given on top of its own timeout, so that the server always answers first.
 WAIT_MARGIN_S = 30.0
 _DAY_S = 86_400.0
-MAX_KEY_LENGTH = 255
 
 _ERRORS = {kind.code: kind for kind in (ValidationError, AuthFailed, NotFound, Conflict, ServiceUnavailable)}
 
@@ -80,13 +79,13 @@ class Transport:
         self._token = endpoint.token.strip()
         self._timeout_s = timeout_s
         self._on_answer = on_answer
-        url = _server_url(endpoint.server)
+        url = server_url(endpoint.server)
         self._http = httpx.Client(
             base_url=url,
             # uvicorn closes idle connections after 5 s: ours must go before, or a request meets the close.
             limits=httpx.Limits(keepalive_expiry=2.0),
             # Proxies are set up for the world outside; asked for this machine they would look at themselves.
-            trust_env=not _is_loopback(url.host),
+            trust_env=not is_loopback(url.host),
             transport=wire,
         )
 
@@ -116,14 +115,8 @@ class Transport:
         request = self._request(
             method, path, params, body, wait_s, needs_token=needs_token, idempotency_key=idempotency_key
         )
-        try:
+        with self._errors_told(repeatable=repeatable):
             response = self._http.send(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise self._unreachable(error) from error
-        except httpx.TransportError as error:
-            raise self._lost(error, repeatable=repeatable) from error
-        except httpx.HTTPError as error:
-            raise self.not_understood(f"cannot be read ({_cause(error)})") from error
         told = run_response and _is_run_response(response.content)
         if response.is_success or told:
             if self._on_answer is not None:
@@ -142,7 +135,7 @@ class Transport:
         request = self._request("GET", path, params, None, 0, needs_token=True, idempotency_key=None)
         request.headers.update({**headers, "Accept": "text/event-stream"})
         request.extensions["timeout"]["read"] = silence_s
-        try:
+        with self._errors_told(repeatable=True):
             response = self._http.send(request, stream=True)
             try:
                 if not response.is_success:
@@ -153,10 +146,18 @@ class Transport:
                 yield response
             finally:
                 response.close()
+
+    @contextmanager
+    def _errors_told(self, *, repeatable: bool) -> Iterator[None]:
+        """What goes wrong on the way there and back, as an error of ours."""
+        try:
+            yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._unreachable(error) from error
         except httpx.TransportError as error:
-            raise self._lost(error, repeatable=True) from error
+            raise self._lost(error, repeatable=repeatable) from error
+        except httpx.HTTPError as error:
+            raise self.not_understood(f"cannot be read ({_cause(error)})") from error
 
     def get(
         self,
@@ -331,20 +332,3 @@ def _is_run_response(body: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(told, dict) and "ok" in told
-
-
-def _server_url(server: str) -> httpx.URL:
-    try:
-        url = httpx.URL(server.strip())
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValidationError(f"server must be a URL like http://127.0.0.1:8000, not {server!r}")
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

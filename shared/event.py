@@ -5,31 +5,23 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.envelopes import Envelope, Outcome, Status, Time
-
-
-def _absent(value: object) -> bool:
-    return value is None
+from shared.envelopes import Envelope, Outcome, Status, Time, if_any
 
 
 class EventData(Envelope):
     """What an event says. What does not apply is absent."""
 
     participant_id: UUID
-    study_id: UUID | None = Field(default=None, exclude_if=_absent)
-    ask_id: UUID | None = Field(default=None, exclude_if=_absent)
+    study_id: UUID | None = if_any("The study it takes part in.")
+    ask_id: UUID | None = if_any("The ask it takes part in.")
     seq: int = Field(description="Counts this participant's events from 1.")
     at: Time
-    status: Status | None = Field(default=None, exclude_if=_absent, description="Of `status`: the new one.")
-    outcome: Outcome | None = Field(default=None, exclude_if=_absent)
-    error_kind: str | None = Field(default=None, exclude_if=_absent)
-    reason: str | None = Field(
-        default=None, exclude_if=_absent, description="Of `pending` after `running`: `lost` or `released`."
-    )
-    attempt: int | None = Field(default=None, exclude_if=_absent)
-    index: int | None = Field(
-        default=None, exclude_if=_absent, description="Of `interaction`: which one was committed."
-    )
+    status: Status | None = if_any("Of `status`: the new one.")
+    outcome: Outcome | None = if_any("Of `completed`: how it ended.")
+    error_kind: str | None = if_any("Of `failed`: why.")
+    reason: str | None = if_any("Of `pending` after `running`: `lost` or `released`.")
+    attempt: int | None = if_any("Of `pending` after `running`: losses since the last interaction.")
+    index: int | None = if_any("Of `interaction`: which one was committed.")
 
 
 class Event(EventData):

@@ -2,15 +2,12 @@
 
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.domain.people import generate_people
-from shared.store import dispatch, leases, people, studies, workspaces
-from shared.store.aliases import assign_aliases
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
+from shared.store import asks, dispatch, leases, people, studies, workspaces
+from shared.store.engine import Store
 
 
 def make_workspace(store: Store, name: str = "acme", number: int = 4) -> workspaces.NewToken:
@@ -93,38 +90,27 @@ def make_participants(
 
 
 def make_ask(
-    store: Store, workspace_id: UUID, *, rounds: int = 2, each: int = 2
+    store: Store, workspace_id: UUID, *, rounds: int = 2, each: int = 2, step_timeout_s: float = 60
 ) -> tuple[UUID, list[list[UUID]]]:
     """An ask with pending participants in every round; its id, and theirs by round."""
 
     def make(connection: Connection) -> tuple[UUID, list[list[UUID]]]:
-        ask_id = uuid4()
-        alias = assign_aliases(connection, workspace_id, Kind.ASK, [ask_id])[ask_id]
-        connection.execute(
-            insert(Tables.ask).values(
-                id=ask_id,
-                workspace_id=workspace_id,
-                alias=alias,
-                question="Which one?",
-                round_count=rounds,
-                mind="heuristic",
-                step_timeout_s=60,
-                run_timeout_s=3600,
-                created_at=store_clock(),
-            )
+        ask_id = asks.insert_ask(
+            connection,
+            workspace_id,
+            question="Which one?",
+            max_interactions=None,
+            mind="heuristic",
+            step_timeout_s=step_timeout_s,
+            run_timeout_s=3600,
         )
         everyone = people.sample_people(connection, workspace_id, each, 0)
         ids = []
-        for number in range(1, rounds + 1):
-            connection.execute(
-                insert(Tables.round).values(
-                    ask_id=ask_id,
-                    number=number,
-                    question="Which one?",
-                    variants=["This one.", "That one."],
-                    created_at=store_clock(),
-                )
-            )
+        for _ in range(rounds):
+            number = asks.take_round(connection, ask_id)
+            assert number is not None
+            variants = ["This one.", "That one."]
+            asks.fill_round(connection, ask_id, number, question="Which one?", variants=variants)
             made = dispatch.insert_participants(
                 connection,
                 workspace_id,

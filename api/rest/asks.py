@@ -1,11 +1,9 @@
 """Asks over REST."""
 
-from typing import Literal
-
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from api.requests import DEFAULT_PAGE, AskRoundRequest, AskRunRequest
+from api.requests import DEFAULT_PAGE, AskRoundRequest, AskRunRequest, AskView
 from api.rest.inputs import (
     Cursor,
     IdempotencyKey,
@@ -16,7 +14,7 @@ from api.rest.inputs import (
     Workspace,
 )
 from api.rest.simulations import DISPATCH_ANSWERS, TheCaller
-from api.service.ask_results import AskView, get_ask, list_asks
+from api.service.ask_results import AskAnswer, get_ask, list_asks
 from api.service.asks import run_ask, run_round
 from api.service.response import timeout_of
 from shared.ask_envelopes import Ask
@@ -59,10 +57,10 @@ def ask_get(
     ask_id: IdInPath,
     service: TheService,
     workspace: Workspace,
-    view: Literal["summary", "full", "per_participant"] = "summary",
+    view: AskView = "summary",
     cursor: Cursor = None,
     limit: LimitIfAny = None,
-) -> AskView:
+) -> AskAnswer:
     """What came of an ask: `summary` by round, and what changed between rounds.
 
     `per_participant` is the summary with a page of people and their answers, `full` that with the whole texts

@@ -1,12 +1,12 @@
 """What endpoints are handed: the service, the caller's workspace, and strict query parameters."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BeforeValidator
 
-from api.requests import MAX_PAGE
+from api.requests import MAX_KEY_LENGTH, MAX_PAGE
 from api.service import Service
 from shared.domain.errors import ValidationError
 
@@ -75,8 +75,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
+        max_length=MAX_KEY_LENGTH,
         description="Repeat a request with the same key, and it is done once. Kept for 24 hours.",
     ),
 ]
-View = Literal["summary", "full", "per_participant", "transcripts"]

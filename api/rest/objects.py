@@ -9,6 +9,7 @@ from api.requests import (
     PersonCreateRequest,
     PersonRequest,
     StudyRequest,
+    StudyView,
 )
 from api.rest.inputs import (
     Cursor,
@@ -19,11 +20,10 @@ from api.rest.inputs import (
     LimitIfAny,
     Round,
     TheService,
-    View,
     Workspace,
 )
 from api.service import participants, people, studies
-from api.service.studies import StudyView
+from api.service.studies import StudyAnswer
 from shared import envelopes
 from shared.domain.lifecycle import Status
 
@@ -59,10 +59,10 @@ def study_get(
     study_id: IdInPath,
     service: TheService,
     workspace: Workspace,
-    view: View = "summary",
+    view: StudyView = "summary",
     cursor: Cursor = None,
     limit: LimitIfAny = None,
-) -> StudyView:
+) -> StudyAnswer:
     """A study: `summary` of how its participants stand, `full` with its iterations.
 
     `per_participant` and `transcripts` are the summary with a page of participants: a row each with what it

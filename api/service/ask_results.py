@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from api.requests import DEFAULT_PAGE
+from api.requests import DEFAULT_PAGE, AskView
 from api.service import Service
 from shared.ask_envelopes import (
     Answer,
@@ -38,7 +38,7 @@ from shared.store.aliases import find
 from shared.store.asks import Standing
 from shared.store.engine import AnyRow
 
-AskView: TypeAlias = AskFull | AskPerParticipant | AskSummary
+AskAnswer: TypeAlias = AskFull | AskPerParticipant | AskSummary
 
 #: Characters of a variant that a summary shows.
 _SHOWN = 100
@@ -57,10 +57,10 @@ def get_ask(
     service: Service,
     workspace_id: UUID,
     ref: str,
-    view: Literal["summary", "full", "per_participant"],
+    view: AskView,
     cursor: str | None = None,
     limit: int | None = None,
-) -> AskView:
+) -> AskAnswer:
     """An ask in one of its views; the two larger ones have people, in pages.
 
     Raises NotFound; ValidationError for a cursor that is none, or one where there are no pages.
@@ -69,10 +69,11 @@ def get_ask(
         raise ValidationError("cursor and limit go with the views per_participant and full; view is summary.")
     with service.store.read() as connection:
         ask = find(connection, workspace_id, Kind.ASK, ref, "ask_id")
-        summary = _summary(connection, ask, whole_texts=view == "full")
+        rounds = asks.rounds_of(connection, ask.id)
+        summary = _summary(connection, ask, rounds, whole_texts=view == "full")
         if view == "summary":
             return summary
-        people, following = _people(connection, ask, cursor, limit or DEFAULT_PAGE)
+        people, following = _people(connection, ask, rounds, cursor, limit or DEFAULT_PAGE)
     paged = AskPerParticipant(**dict(summary), people=people, next_cursor=following)
     if view == "per_participant":
         return paged
@@ -93,9 +94,9 @@ class _Tally:
     """A round, counted."""
 
     row: AnyRow
+    labels: list[str]
     people: int = 0
     answered: int = 0
-    open: int = 0
     picks: Counter[str | None] = field(default_factory=Counter)
     rating_sums: Counter[str] = field(default_factory=Counter)
     rating_counts: Counter[str] = field(default_factory=Counter)
@@ -107,7 +108,7 @@ class _Tally:
     def count(self, one: Standing) -> None:
         self.people += 1
         if one.answered:
-            choice = _choice(one, labels(self.row.variants))
+            choice = _choice(one, self.labels)
             self.answered += 1
             self.picks[choice.pick] += 1
             self.picked[one.person_id] = choice.pick
@@ -139,8 +140,8 @@ def _is_rating(value: Any) -> bool:
     return type(value) is int and value in RATINGS
 
 
-def _summary(connection: Connection, ask: AnyRow, *, whole_texts: bool = False) -> AskSummary:
-    tallies = {row.number: _Tally(row) for row in asks.rounds_of(connection, ask.id)}
+def _summary(connection: Connection, ask: AnyRow, rows: Sequence[AnyRow], *, whole_texts: bool) -> AskSummary:
+    tallies = {row.number: _Tally(row, labels(row.variants)) for row in rows}
     statuses = asks.status_counts(connection, ask.id)
     for one in asks.standings(connection, ask.id):
         tallies[one.round].count(one)
@@ -158,9 +159,8 @@ def _summary(connection: Connection, ask: AnyRow, *, whole_texts: bool = False) 
 
 
 def _round(tally: _Tally, statuses: dict[str, int], *, whole_texts: bool) -> RoundResult:
-    named = labels(tally.row.variants)
-    most = max((tally.picks[label] for label in named), default=0)
-    first = [label for label in named if most and tally.picks[label] == most]
+    most = max((tally.picks[label] for label in tally.labels), default=0)
+    first = [label for label in tally.labels if most and tally.picks[label] == most]
     still_open = sum(count for status, count in statuses.items() if Status(status) not in TERMINAL)
     return RoundResult(
         round=tally.row.number,
@@ -179,7 +179,7 @@ def _round(tally: _Tally, statuses: dict[str, int], *, whole_texts: bool) -> Rou
                 rating_count=tally.rating_counts[label],
                 mean_rating=tally.mean_rating(label),
             )
-            for label, text in zip(named, tally.row.variants, strict=True)
+            for label, text in zip(tally.labels, tally.row.variants, strict=True)
         ],
         winner=first[0] if len(first) == 1 else None,
         tie=first if len(first) > 1 else [],
@@ -194,7 +194,7 @@ def _change(before: _Tally, after: _Tally) -> RoundChange:
     moves = Counter((before.picked[person], after.picked[person]) for person in both)
     changed = {move: count for move, count in moves.items() if move[0] != move[1]}
     in_order = sorted(changed.items(), key=lambda move: (-move[1], str(move[0])))
-    shared = zip(labels(before.row.variants), before.row.variants, after.row.variants, strict=False)
+    shared = zip(before.labels, before.row.variants, after.row.variants, strict=False)
     return RoundChange(
         from_round=before.row.number,
         to_round=after.row.number,
@@ -221,10 +221,10 @@ def _variant_change(before: _Tally, after: _Tally, label: str, text_changed: boo
 
 
 def _people(
-    connection: Connection, ask: AnyRow, cursor: str | None, limit: int
+    connection: Connection, ask: AnyRow, rounds: Sequence[AnyRow], cursor: str | None, limit: int
 ) -> tuple[list[PersonAnswers], str | None]:
     rows, following = asks.page_of_panel(connection, ask.id, cursor, limit)
-    known = {row.number: labels(row.variants) for row in asks.rounds_of(connection, ask.id)}
+    known = {row.number: labels(row.variants) for row in rounds}
     answers: dict[UUID, list[Answer]] = {row.person_id: [] for row in rows}
     for one in asks.standings(connection, ask.id, list(answers), comments=True):
         answers[one.person_id].append(_answer(one, known[one.round]))

@@ -6,11 +6,11 @@ from uuid import UUID
 from api.requests import AskRoundRequest, AskRunRequest
 from api.service import Service
 from api.service.dispatching import Once, chosen_people, dispatch_once
+from api.service.studies import check_mind
 from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.variants import interactions_to_answer
 from shared.envelopes import Dispatch
-from shared.plugins import minds
 from shared.store import Connection, asks, dispatch
 from shared.store.aliases import find
 from shared.store.asks import MAX_ROUNDS
@@ -24,8 +24,7 @@ def run_ask(
     With `once`, a repeated request is answered with what the first one made. Raises NotFound,
     ValidationError, and Conflict when the key was used for something else.
     """
-    if request.mind not in minds():
-        raise ValidationError(f"There is no mind {request.mind!r}; there is {', '.join(sorted(minds()))}.")
+    check_mind(request.mind)
     seed = secrets.randbits(31) if request.seed is None else request.seed
 
     def create(connection: Connection) -> Dispatch:

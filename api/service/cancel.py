@@ -64,7 +64,7 @@ def cancel(service: Service, workspace_id: UUID, given: GivenScope) -> CancelEnv
 def _find_scope(connection: Connection, workspace_id: UUID, given: GivenScope) -> Scope:
     row = find(connection, workspace_id, _KINDS[given.parameter], given.ref, given.parameter)
     if given.round is not None:
-        check_round(connection, row, given.round)
+        check_round(row, given.round)
     return Scope(**{given.parameter: row.id}, round=given.round)
 
 

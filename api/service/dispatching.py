@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from api.requests import AskRunRequest, ExtendOptions, Request, StudyRunRequest
+from api.requests import ExtendOptions, PanelRequest, Request, StudyRunRequest
 from api.service import Service
 from shared import faults
 from shared.domain.errors import NotFound, ServiceUnavailable, ValidationError
@@ -143,7 +143,7 @@ def chosen_people(
     service: Service,
     connection: Connection,
     workspace_id: UUID,
-    request: StudyRunRequest | AskRunRequest,
+    request: PanelRequest,
     seed: int,
 ) -> list[UUID]:
     """Who is to take part, each once. Raises ValidationError, NotFound."""

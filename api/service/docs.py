@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from shared.doc_envelopes import Doc, DocEntry
-from shared.domain.errors import NotFound, ValidationError
+from shared.domain.errors import NotFound
 from shared.domain.pages import check_slug, did_you_mean
 from shared.envelopes import Page
+from shared.store.paging import seal, unseal
 
 #: Beside our own packages, in a checkout as well as where a wheel was installed.
 FOLDER = Path(__file__).parents[2] / "docs"
@@ -30,18 +31,17 @@ SLUGS = (
     "reference/cli",
     "reference/mcp",
 )
+#: What tells cursors of this list from those of others.
+_LIST = "docs"
 
 
 def list_docs(cursor: str | None, limit: int) -> Page[DocEntry]:
     """A page of the list of pages, in the order to read them. Raises ValidationError."""
     entries = [entry for entry, _ in _pages().values()]
-    first = 0
-    if cursor is not None:
-        first = next((k for k, entry in enumerate(entries, 1) if entry.slug == cursor), 0)
-        if not first:
-            raise ValidationError("cursor must be the next_cursor of an earlier page.")
+    first = 0 if cursor is None else int(unseal(cursor, _LIST))
     items = entries[first : first + limit]
-    return Page(items=items, next_cursor=items[-1].slug if first + limit < len(entries) else None)
+    more = first + limit < len(entries)
+    return Page(items=items, next_cursor=seal(str(first + limit), _LIST) if more else None)
 
 
 def get_doc(slug: str) -> Doc:

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from api.requests import DEFAULT_STEP_TIMEOUT_S
 from api.service import Service
 from shared import envelopes
 from shared.domain.errors import NotFound, ValidationError
@@ -53,7 +52,7 @@ def list_participants(
             name: find(connection, workspace_id, SCOPE_KINDS[name], ref, name) for name, ref in given.items()
         }
         if round_number is not None:
-            check_round(connection, found["ask_id"], round_number)
+            check_round(found["ask_id"], round_number)
         scope = Scope(**{name: row.id for name, row in found.items()}, round=round_number)
         rows, following = participants.page_of_participants(
             connection, workspace_id, scope, status=status, cursor=cursor, limit=limit
@@ -62,11 +61,10 @@ def list_participants(
     return envelopes.Page(items=[describe(row, around) for row in rows], next_cursor=following)
 
 
-def check_round(connection: Connection, ask: AnyRow, number: int) -> None:
+def check_round(ask: AnyRow, number: int) -> None:
     """Raises NotFound, naming how many rounds there are, unless the ask has this one."""
-    rounds = participants.round_count(connection, ask.id)
-    if number > rounds:
-        raise NotFound(f"There is no round {number}: {ask.alias} has {rounds}.")
+    if number > ask.round_count:
+        raise NotFound(f"There is no round {number}: {ask.alias} has {ask.round_count}.")
 
 
 def get_interactions(
@@ -151,7 +149,7 @@ def describe(row: AnyRow, around: Around) -> envelopes.Participant:
     standing = Standing(
         status=Status(row.status),
         quiet_s=_seconds(around.now, row.moved_at or row.created_at),
-        step_timeout_s=row.step_timeout_s or DEFAULT_STEP_TIMEOUT_S,
+        step_timeout_s=row.step_timeout_s,
         sent=row.dispatched_at is not None,
     )
     reason = why_stuck(standing, around.live_workers, around.patience)

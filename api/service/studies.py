@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from itertools import accumulate
 from string import ascii_uppercase
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from api.requests import DEFAULT_PAGE, IterationRequest, StudyRequest
+from api.requests import DEFAULT_PAGE, IterationRequest, StudyRequest, StudyView
 from api.service import Service
 from api.service.participants import describe, look_around, transcript_of
 from shared import envelopes, faults
@@ -21,7 +21,7 @@ from shared.store.aliases import find
 from shared.store.engine import AnyRow
 from shared.store.participants import Scope
 
-StudyView: TypeAlias = (
+StudyAnswer: TypeAlias = (
     envelopes.StudyPerParticipant | envelopes.StudyTranscripts | envelopes.StudySummary | envelopes.StudyFull
 )
 
@@ -83,8 +83,13 @@ def check_iteration(modality: str, request: IterationRequest) -> None:
         _check_web(content)
     if environment == "text":
         _check_text(content)
-    if request.mind not in minds():
-        raise ValidationError(f"There is no mind {request.mind!r}; there is {', '.join(sorted(minds()))}.")
+    check_mind(request.mind)
+
+
+def check_mind(name: str) -> None:
+    """Is there such a mind here? Raises ValidationError."""
+    if name not in minds():
+        raise ValidationError(f"There is no mind {name!r}; there is {', '.join(sorted(minds()))}.")
 
 
 def _check_web(content: dict[str, Any]) -> None:
@@ -155,10 +160,10 @@ def get_study(
     service: Service,
     workspace_id: UUID,
     ref: str,
-    view: Literal["summary", "full", "per_participant", "transcripts"],
+    view: StudyView,
     cursor: str | None = None,
     limit: int | None = None,
-) -> StudyView:
+) -> StudyAnswer:
     """A study in one of its views. Raises NotFound, ValidationError."""
     if view == "per_participant":
         return get_per_participant(service, workspace_id, ref, cursor, limit or DEFAULT_PAGE)
@@ -180,7 +185,7 @@ def get_full(service: Service, workspace_id: UUID, ref: str) -> envelopes.StudyF
 def get_summary(service: Service, workspace_id: UUID, ref: str) -> envelopes.StudySummary:
     """view=summary: how many stand where, and how they felt. Raises NotFound."""
     with service.store.read() as connection:
-        return _summary(connection, workspace_id, ref)
+        return _summary(connection, find(connection, workspace_id, Kind.STUDY, ref, "study_id"))
 
 
 def get_per_participant(
@@ -188,8 +193,9 @@ def get_per_participant(
 ) -> envelopes.StudyPerParticipant:
     """view=per_participant: the summary of all, and a page of rows. Raises NotFound, ValidationError."""
     with service.store.read() as connection:
-        summary = _summary(connection, workspace_id, ref)
-        rows, following = _participants(connection, workspace_id, summary.study_id, cursor, limit)
+        study = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
+        summary = _summary(connection, study)
+        rows, following = _participants(connection, study, cursor, limit)
         strongest = lineage.strongest(connection, [row.id for row in rows])
         around = look_around(service, connection)
     described = []
@@ -216,12 +222,12 @@ def get_transcripts(
     A page of long ones has fewer than `limit`; at least one.
     """
     with service.store.read() as connection:
-        summary = _summary(connection, workspace_id, ref)
-        task = find(connection, workspace_id, Kind.STUDY, ref, "study_id").assignment["task"]
-        rows, following = _participants(connection, workspace_id, summary.study_id, cursor, limit)
+        study = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
+        summary = _summary(connection, study)
+        rows, following = _participants(connection, study, cursor, limit)
         few = _few_enough(rows)
         if few < len(rows):
-            rows, following = _participants(connection, workspace_id, summary.study_id, cursor, few)
+            rows, following = _participants(connection, study, cursor, few)
         transcripts = [
             envelopes.ParticipantTranscript(
                 participant_id=row.id,
@@ -229,7 +235,7 @@ def get_transcripts(
                 person_name=row.person_name,
                 status=row.status,
                 outcome=row.outcome,
-                items=transcript_of(connection, row, task),
+                items=transcript_of(connection, row, study.assignment["task"]),
             )
             for row in rows
         ]
@@ -243,10 +249,10 @@ def _few_enough(rows: list[AnyRow]) -> int:
 
 
 def _participants(
-    connection: Connection, workspace_id: UUID, study_id: UUID, cursor: str | None, limit: int
+    connection: Connection, study: AnyRow, cursor: str | None, limit: int
 ) -> tuple[list[AnyRow], str | None]:
     return participants.page_of_participants(
-        connection, workspace_id, Scope(study_id=study_id), status=None, cursor=cursor, limit=limit
+        connection, study.workspace_id, Scope(study_id=study.id), status=None, cursor=cursor, limit=limit
     )
 
 
@@ -257,18 +263,17 @@ def _full(connection: Connection, workspace_id: UUID, ref: str) -> envelopes.Stu
     return envelopes.StudyFull(**study.model_dump(), iterations=iterations)
 
 
-def _summary(connection: Connection, workspace_id: UUID, ref: str) -> envelopes.StudySummary:
-    row = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
-    counts = studies.status_counts(connection, workspace_id, row.id)
+def _summary(connection: Connection, study: AnyRow) -> envelopes.StudySummary:
+    counts = studies.status_counts(connection, study.workspace_id, study.id)
     open_or_failed = sum(counts[status] for status in Status if status not in _SETTLED)
     return envelopes.StudySummary(
-        study_id=row.id,
-        alias=row.alias,
-        name=row.name,
+        study_id=study.id,
+        alias=study.alias,
+        name=study.name,
         participant_count=sum(counts.values()),
         **{f"{status}_count": count for status, count in counts.items()},
-        outcomes=studies.outcome_counts(connection, workspace_id, row.id),
-        sentiment=studies.sentiment_counts(connection, workspace_id, row.id),
+        outcomes=studies.outcome_counts(connection, study.workspace_id, study.id),
+        sentiment=studies.sentiment_counts(connection, study.workspace_id, study.id),
         partial=open_or_failed > 0,
     )
 

@@ -6,16 +6,18 @@ from pydantic import Field, model_validator
 
 from api.requests import (
     DEFAULT_PAGE,
+    MAX_KEY_LENGTH,
     MAX_PAGE,
     AskRoundRequest,
     AskRunRequest,
+    AskView,
     ExtendRequest,
     Id,
     IterationRequest,
     Request,
     StudyRunRequest,
+    StudyView,
 )
-from api.rest.inputs import View
 from api.service.dispatching import Once
 from shared.envelopes import Status
 
@@ -34,9 +36,10 @@ IdempotencyKey = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=255,
-        description="A text of your own choice, at most 255 characters. The same call sent again with the "
-        "same key within 24 hours dispatches nothing new and answers with what the first one made.",
+        max_length=MAX_KEY_LENGTH,
+        description=f"A text of your own choice, at most {MAX_KEY_LENGTH} characters. The same call sent "
+        "again with the same key within 24 hours dispatches nothing new and answers with what the first one "
+        "made.",
     ),
 ]
 
@@ -82,7 +85,7 @@ class StudyGetArguments(Listing):
     study_id: StudyId | None = Field(
         default=None, description="The study: UUID or alias, such as s-b2c. Leave it out for a list of all."
     )
-    view: View = Field(
+    view: StudyView = Field(
         default="summary",
         description="summary: how many stand where, outcomes, feelings. full: the study as it was set up, "
         "with its iterations. per_participant: the summary, and a page of rows, one for each participant. "
@@ -109,7 +112,7 @@ class AskGetArguments(Listing):
     ask_id: AskId | None = Field(
         default=None, description="The ask: UUID or alias, such as a-77e. Leave it out for a list of all."
     )
-    view: Literal["summary", "full", "per_participant"] = Field(
+    view: AskView = Field(
         default="summary",
         description="summary: by round, and what changed between rounds. per_participant: the same with a "
         "page of people and their answers. full: with the whole texts too.",

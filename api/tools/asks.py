@@ -3,7 +3,7 @@
 from starlette.concurrency import run_in_threadpool
 
 from api.requests import AskRoundRequest, AskRunRequest
-from api.service.ask_results import AskView, get_ask, list_asks
+from api.service.ask_results import AskAnswer, get_ask, list_asks
 from api.service.asks import run_ask, run_round
 from api.service.response import timeout_of
 from api.tools.arguments import AskGetArguments, AskRoundArguments, AskRunArguments, body_of, once
@@ -50,7 +50,7 @@ async def ask_round(call: Call, request: AskRoundArguments) -> RunStudyResponse:
 
 
 @tool("Look at asks", Tier.READ_ONLY, "ask", "read")
-def ask_get(call: Call, request: AskGetArguments) -> AskView | Page[Ask]:
+def ask_get(call: Call, request: AskGetArguments) -> AskAnswer | Page[Ask]:
     """Look at what came of one ask, or without `ask_id` at the list of all.
 
     `view` "summary" (the default): by round the picks, the winner or tie, the ratings and who failed, and

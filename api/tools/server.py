@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from api.problems import MAX_NAME
 from api.service import Service
 from api.service.response import failure
 from api.tools import resources
@@ -29,8 +30,6 @@ log = logging.getLogger(__name__)
 
 #: So long a client may take what is listed for unchanged; only another version of this program changes it.
 _LISTS_STAY_MS = 300_000
-#: Characters of a name somebody sent that are repeated to them.
-_MAX_NAME = 100
 
 Context: TypeAlias = ServerRequestContext[Any, Request]
 
@@ -49,7 +48,7 @@ def create_server(service: Service) -> Server[Any]:
         if tool is None:
             there_is = ", ".join(tools)
             raise MCPError(
-                types.INVALID_PARAMS, f"There is no tool {params.name[:_MAX_NAME]!r}; there is {there_is}."
+                types.INVALID_PARAMS, f"There is no tool {params.name[:MAX_NAME]!r}; there is {there_is}."
             )
         return await _result(service, tool, context, params.arguments or {})
 

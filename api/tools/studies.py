@@ -63,7 +63,9 @@ async def study_run(call: Call, request: StudyRunArguments) -> envelopes.RunStud
 
 
 @tool("Look at studies", Tier.READ_ONLY, "study", "read")
-def study_get(call: Call, request: StudyGetArguments) -> studies.StudyView | envelopes.Page[envelopes.Study]:
+def study_get(
+    call: Call, request: StudyGetArguments
+) -> studies.StudyAnswer | envelopes.Page[envelopes.Study]:
     """Look at one study, or without `study_id` at the list of all.
 
     `view` "summary" (the default) tells how many participants stand where, their outcomes and how they

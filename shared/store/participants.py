@@ -46,12 +46,6 @@ def candidates(connection: Connection, workspace_id: UUID, scope: Scope) -> list
     return [Candidate(row.id, Status(row.status)) for row in rows]
 
 
-def round_count(connection: Connection, ask_id: UUID) -> int:
-    """How many rounds an ask has."""
-    rounds = select(func.count()).select_from(Tables.round).where(Tables.round.c.ask_id == ask_id)
-    return connection.scalar(rounds) or 0
-
-
 _STATE = tuple(
     _p.c[name]
     for name in (
@@ -113,19 +107,20 @@ def find_participants(connection: Connection, workspace_id: UUID, refs: Sequence
 
 def described(workspace_id: UUID) -> Select[Any]:
     """Participants with what a reader wants to know beside: `person_name`, when anything happened to them
-    last (`moved_at`), and how long one of their steps may take (null where no iteration says it)."""
-    person, iteration, event = Tables.person, Tables.iteration, Tables.event
+    last (`moved_at`), and how long one of their steps may take."""
+    person, iteration, ask, event = Tables.person, Tables.iteration, Tables.ask, Tables.event
     latest = (event.c.participant_id == _p.c.id) & (event.c.seq == _p.c.seq)
     return (
         select(
             _p,
             person.c.name.label("person_name"),
             event.c.at.label("moved_at"),
-            iteration.c.step_timeout_s,
+            func.coalesce(iteration.c.step_timeout_s, ask.c.step_timeout_s).label("step_timeout_s"),
         )
         .join(person, person.c.id == _p.c.person_id)
         .outerjoin(event, latest)
         .outerjoin(iteration, iteration.c.id == _p.c.iteration_id)
+        .outerjoin(ask, ask.c.id == _p.c.ask_id)
         .where(_p.c.workspace_id == workspace_id)
     )
 

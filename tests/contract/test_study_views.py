@@ -14,7 +14,7 @@ from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.contract.byhand import claim, commit, end, walk, walk_to_end
-from tests.factories import make_lease, make_participants, make_study
+from tests.factories import make_ask, make_lease, make_participants, make_study
 
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
@@ -208,6 +208,15 @@ def test_a_run_that_is_silent_for_longer_than_a_step_and_a_recovery_is_likely_st
     set_back(store, id_, 1_000)
     end(store, held, "completed")
     assert hint(acme, id_) == (False, None)
+
+
+def test_a_step_of_an_ask_may_take_as_long_as_the_ask_says(store: Store, acme: Caller) -> None:
+    _, ((id_,),) = make_ask(store, acme.workspace_id, rounds=1, each=1, step_timeout_s=100)
+    walk(store, id_, 1)
+    set_back(store, id_, 100)
+    assert hint(acme, id_) == (False, None)
+    set_back(store, id_, 120)
+    assert "a step may take 100 s" in str(hint(acme, id_)[1])
 
 
 def test_who_waits_while_no_worker_lives_is_likely_stuck(store: Store, acme: Caller) -> None:
