@@ -145,7 +145,7 @@ class Sweeper:
         overdue_s = self._settings.republish_after_s
         if queue is Queue.RECOVERED:
             # Taken first by whoever is free: one that is not claimed soon went to a worker that died, too.
-            overdue_s /= 3
+            overdue_s /= 6
         with self._store.read() as connection:
             overdue_before = store_time(connection, -overdue_s)
             if not dispatch.sent_before_ids(connection, queue, overdue_before, 1):

@@ -109,7 +109,7 @@ class Chaos:
         self, minutes: float, tell: Callable[[str], None] = lambda _: None, logs: Path | None = None
     ) -> Verdict:
         """`tell` gets a line every 10 s. Interrupted, it judges what is there. Processes' logs are kept in
-        `logs` when something is wrong."""
+        `logs`."""
         with tempfile.TemporaryDirectory(prefix="understudy-chaos-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             # PostgreSQL runs as somebody else when we are root.
@@ -128,7 +128,7 @@ class Chaos:
                         max_attempts=town.settings.max_attempts,
                         at_peace=not self.interrupted,
                     )
-                if verdict.problems and logs is not None:
+                if logs is not None:
                     logs.mkdir(parents=True, exist_ok=True)
                     for log in (folder / "data").glob("*.log"):
                         shutil.copy(log, logs)
@@ -346,7 +346,7 @@ def main() -> int:
     logs = Path("build") / f"chaos-{options.store}-{options.seed}"
     verdict = chaos.go(options.minutes, tell, logs)
     print(report(chaos, verdict), flush=True)  # noqa: T201
-    if verdict.problems:
+    if verdict.problems or any(_slowest(chaos, verdict.recoveries)):
         print(f"logs of all processes: {logs}", flush=True)  # noqa: T201
     print(f"seed {options.seed}; again: {replay}", flush=True)  # noqa: T201
     return 1 if verdict.problems or chaos.villain.failures else 0

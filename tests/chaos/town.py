@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import redis
-from sqlalchemy import func, select
+from sqlalchemy import create_engine, func, select
+from sqlalchemy.exc import OperationalError
 
 from deploy.broker import BrokerServer
 from deploy.migrate import migrate
@@ -28,6 +29,9 @@ from worker.heartbeat import LATE_S
 
 #: How often it is looked who has ended: so long, at most, until a process is started again.
 LOOK_EVERY_S = 0.1
+
+#: So many looks in a row that found SQLite's lock taken: nobody writes for so long in good health.
+MISSED = 5
 
 #: One worker alone has room for all that clients let run at once: there is always a free slot.
 CONCURRENCY = 120
@@ -106,6 +110,7 @@ class Town:
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._writer = threading.Thread(target=self._try_to_write, name="writer", daemon=True)
 
     # -- processes -----------------------------------------------------------------------------------------
 
@@ -130,6 +135,7 @@ class Town:
                 self.processes[name].wait_ready()
         if not self._keeper.is_alive():
             self._keeper.start()
+            self._writer.start()
 
     def alive(self, name: str) -> bool:
         return self.processes[name].popen.poll() is None
@@ -231,8 +237,9 @@ class Town:
     def stop(self) -> None:
         """End all processes but the broker, and look at the store in peace. May be repeated."""
         self._closing.set()
-        if self._keeper.is_alive():
-            self._keeper.join()
+        for thread in (self._keeper, self._writer):
+            if thread.is_alive():
+                thread.join()
         for line in self.lines.values():
             line.mend()
         for process in self.processes.values():
@@ -296,6 +303,25 @@ class Town:
             self._look_who_lives()
             self._told("run worker", here=any(self.in_touch(name) for name in self.workers))
             self._told("sweeper", here=any(self.works(name) for name in self.sweepers))
+
+    def _try_to_write(self) -> None:
+        """Note when nobody can write: on SQLite, a process frozen in mid-write keeps all others from it."""
+        if self.store.url.get_backend_name() != "sqlite":
+            return
+        engine = create_engine(self.store.url, isolation_level="AUTOCOMMIT", connect_args={"timeout": 0})
+        missed = 0
+        while not self._closing.wait(LOOK_EVERY_S):
+            with engine.connect() as connection:
+                try:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                except OperationalError:
+                    # Others write all the time, each for milliseconds.
+                    missed += 1
+                else:
+                    connection.exec_driver_sql("ROLLBACK")
+                    missed = 0
+            self._told("store's lock", here=missed < MISSED)
+        engine.dispose()
 
     # -- who held what, and when something was away ---------------------------------------------------------
 

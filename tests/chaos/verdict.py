@@ -24,6 +24,8 @@ MOST = 20
 JUST_NOW = timedelta(seconds=5)
 
 
+#: What it takes to notice a loss; the rest is needed to make it good.
+TO_NOTICE = {"store", "store's lock", "sweeper"}
 #: A recovery that waited for its turn in the worker for suspects.
 ALONE = "run alone"
 
@@ -332,7 +334,7 @@ def _because(back: Any, lost_at: float, claimed_at: float, outages: Sequence[Out
     away = {
         one.what
         for one in outages
-        if one.begin < claimed_at and one.end > (lost_at if one.what in {"store", "sweeper"} else pending_at)
+        if one.begin < claimed_at and one.end > (lost_at if one.what in TO_NOTICE else pending_at)
     }
     if back.data.get("attempt", 0) > 1:
         # The worker for suspects runs one at a time: it is no free slot for the next.
