@@ -15,7 +15,7 @@ from shared.queue.celery import create_celery
 from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
-from shared.store.engine import Store
+from shared.store.engine import WORKER_IDLE_TIMEOUT_S, Store
 from worker import channel, tasks
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
@@ -53,7 +53,7 @@ def run_worker(
     faults.arm(settings.faults)
     name = f"{name}@{socket.gethostname()}"
     app = create_celery(settings.broker_url)
-    store = Store(settings.store_url)
+    store = Store(settings.store_url, idle_timeout_s=WORKER_IDLE_TIMEOUT_S)
     if ready_file is not None:
         worker_ready.connect(lambda **_: ready_file.touch(), weak=False)
     try:

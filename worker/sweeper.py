@@ -94,12 +94,14 @@ class Sweeper:
     def _forget_old(self) -> None:
         """Remove what is kept for a while only: the first write of a sweep, which shows how the store is.
 
-        Right after it was away, all leases have lapsed. The living give back what they held, at no attempt,
-        if they are given the time of a heartbeat before anything is recovered.
+        Right after it was away, or kept everybody waiting, leases have lapsed. The living give back what they
+        held, at no attempt, if they are given the time of a heartbeat before anything is recovered.
         """
+        asked_at = time.monotonic()
         with faults.around("forget.commit"):
             self._store.write(_forget_old)
-        if self._store_was_away:
+        slow = time.monotonic() - asked_at > self._settings.sweep_interval_s
+        if slow or self._store_was_away:
             self._store_was_away = False
             self._recover_from = time.monotonic() + self._settings.heartbeat_interval_s
 

@@ -32,9 +32,11 @@ STATEMENT_TIMEOUT_S = 15
 #: How long a new connection may take: whoever was cut off is back soon after its heartbeat asks again.
 CONNECT_TIMEOUT_S = 3
 SILENCE_TIMEOUT_S = 6
-#: How long a transaction may do nothing: its process was frozen, or cut off, and holds locks that keep others
-#: from taking up what it ran.
+#: How long a transaction may do nothing, on PostgreSQL: its process was frozen, or cut off, and holds locks
+#: that keep others from taking up what it ran. Some prepare thousands of rows in one; the small ones of a
+#: worker are never idle for so long.
 IDLE_TIMEOUT_S = 5
+WORKER_IDLE_TIMEOUT_S = 2
 #: Transactions that lost a race against another are begun anew this often.
 MAX_TRIES = 10
 
@@ -93,10 +95,11 @@ def _postgresql_clock(element: store_clock, compiler: Any, **options: Any) -> st
 class Store:
     """SQLite or PostgreSQL, by URL. Thread-safe; made once per process, after any fork."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, idle_timeout_s: float = IDLE_TIMEOUT_S) -> None:
+        """A transaction that does nothing for `idle_timeout_s` is given up by PostgreSQL."""
         self.url = make_url(url)
         sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _create_sqlite_engine(url) if sqlite else _create_postgresql_engine(url)
+        self.engine = _create_sqlite_engine(url) if sqlite else _create_postgresql_engine(url, idle_timeout_s)
         self._writer = self.engine.execution_options(write=True)
         # On PostgreSQL, by default, each statement sees what was committed before it, and two may disagree.
         snapshot = {} if sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -195,7 +198,7 @@ def _create_sqlite_engine(url: str) -> Engine:
     return engine
 
 
-def _create_postgresql_engine(url: str) -> Engine:
+def _create_postgresql_engine(url: str, idle_timeout_s: float) -> Engine:
     engine = create_engine(
         url,
         pool_size=POOL_SIZE,
@@ -218,7 +221,7 @@ def _create_postgresql_engine(url: str) -> Engine:
         connection.autocommit = True
         connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
         connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
-        connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'")
+        connection.execute(f"SET idle_in_transaction_session_timeout = {round(idle_timeout_s * 1000)}")
         connection.autocommit = False
 
     return engine

@@ -30,8 +30,8 @@ from worker.heartbeat import LATE_S
 #: How often it is looked who has ended: so long, at most, until a process is started again.
 LOOK_EVERY_S = 0.1
 
-#: So many looks in a row that found SQLite's lock taken: nobody writes for so long in good health.
-MISSED = 5
+#: In good health, SQLite's lock is not taken for so long.
+LOCKED_S = 2
 
 #: One worker alone has room for all that clients let run at once: there is always a free slot.
 CONCURRENCY = 120
@@ -308,19 +308,19 @@ class Town:
         """Note when nobody can write: on SQLite, a process frozen in mid-write keeps all others from it."""
         if self.store.url.get_backend_name() != "sqlite":
             return
-        engine = create_engine(self.store.url, isolation_level="AUTOCOMMIT", connect_args={"timeout": 0})
-        missed = 0
+        engine = create_engine(
+            self.store.url, isolation_level="AUTOCOMMIT", connect_args={"timeout": LOCKED_S}
+        )
         while not self._closing.wait(LOOK_EVERY_S):
+            asked_at = time.time()
             with engine.connect() as connection:
                 try:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 except OperationalError:
-                    # Others write all the time, each for milliseconds.
-                    missed += 1
+                    self._told("store's lock", here=False, since=asked_at)
                 else:
                     connection.exec_driver_sql("ROLLBACK")
-                    missed = 0
-            self._told("store's lock", here=missed < MISSED)
+                    self._told("store's lock", here=True)
         engine.dispose()
 
     # -- who held what, and when something was away ---------------------------------------------------------
@@ -382,13 +382,13 @@ class Town:
                 if any(data.get("reason") == "lost" for data in connection.scalars(recent)):
                     return
 
-    def _told(self, what: str, *, here: bool) -> None:
+    def _told(self, what: str, *, here: bool, since: float | None = None) -> None:
         with self._lock:
             now = time.time()
             if not here:
-                self._away.setdefault(what, now)
-            elif (since := self._away.pop(what, None)) is not None:
-                self.outages.append(Outage(what, since, now))
+                self._away.setdefault(what, now if since is None else since)
+            elif (begin := self._away.pop(what, None)) is not None:
+                self.outages.append(Outage(what, begin, now))
 
     @contextlib.contextmanager
     def without(self, what: str) -> Iterator[None]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -225,14 +226,33 @@ def test_what_is_consumed_first_is_sent_first(post: Post) -> None:
 def test_after_an_outage_of_the_store_the_living_go_first(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All leases lapsed meanwhile; who lives gives back what it held, and that costs no attempt."""
-    worker_id = make_lease(post.store)
-    post.store.write(lambda connection: lifecycle.claim(connection, post.ids[0], worker_id))
-    post.store.write(lambda connection: leases.end_lease(connection, worker_id))
     monkeypatch.setattr(post.store, "write", away)
     with pytest.raises(ServiceUnavailable):
         post.sweep()
     monkeypatch.undo()
+    check_that_the_living_go_first(post)
+
+
+def test_after_the_store_was_slow_the_living_go_first(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others waited as long, and could not renew their leases."""
+    write = post.store.write
+
+    def write_slowly(work: Any) -> Any:
+        time.sleep(post.settings.sweep_interval_s + 0.1)
+        monkeypatch.undo()
+        return write(work)
+
+    monkeypatch.setattr(post.store, "write", write_slowly)
+    check_that_the_living_go_first(post)
+
+
+def check_that_the_living_go_first(post: Post) -> None:
+    """All leases lapsed meanwhile; who lives gives back what it held, and that costs no attempt."""
+    worker_id = uuid4()
+    with post.store.engine.begin() as connection:
+        leases.open_lease(connection, worker_id, "test", 60)
+        lifecycle.claim(connection, post.ids[0], worker_id)
+        leases.end_lease(connection, worker_id)
     post.sweep()
     post.sweep()
     assert {row.status: row.attempt for row in post.rows()} == {"pending": 0, "running": 0}

@@ -437,13 +437,10 @@ def at_once(count: int, work: Callable[[], Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
-def test_a_lock_of_one_that_was_cut_off_keeps_nobody_from_recovering(
-    world: World, store_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_of_one_that_was_cut_off_keeps_nobody_from_recovering(world: World, store_url: str) -> None:
     """In mid-transaction: the server would wait for it for hours."""
     claim = world.must_claim()
-    monkeypatch.setattr("shared.store.engine.IDLE_TIMEOUT_S", 1)
-    cut_off = Store(store_url)
+    cut_off = Store(store_url, idle_timeout_s=1)
     with cut_off.engine.connect() as connection:
         connection.execute(select(_p.c.id).where(_p.c.id == claim.participant_id).with_for_update())
         world.lose_worker()
