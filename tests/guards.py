@@ -123,7 +123,7 @@ GUARDS = [
     Guard(
         "a dispatch is done once per key",
         "api/service/dispatching.py",
-        "        if answered is not None:\n            return Dispatch.model_validate(answered)\n",
+        "            if answered is not None:\n                return Dispatch.model_validate(answered)\n",
         "",
         "tests/contract/test_idempotency.py",
     ),

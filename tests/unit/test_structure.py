@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.guards import GUARDS
+
 ROOT = Path(__file__).parents[2]
 OURS = ("api", "deploy", "shared", "worker")
 
@@ -70,3 +72,8 @@ def test_every_module_says_what_it_is_for() -> None:
         if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert not silent
+
+
+def test_every_guard_is_where_its_removal_looks_for_it() -> None:
+    gone = [guard.name for guard in GUARDS if (ROOT / guard.file).read_text().count(guard.text) != 1]
+    assert not gone
