@@ -36,7 +36,7 @@ SILENCE_TIMEOUT_S = 6
 #: that keep others from taking up what it ran. Some prepare thousands of rows in one; the small ones of a
 #: worker are never idle for so long.
 IDLE_TIMEOUT_S = 5
-WORKER_IDLE_TIMEOUT_S = 2
+WORKER_IDLE_TIMEOUT_S = 1
 #: Transactions that lost a race against another are begun anew this often.
 MAX_TRIES = 10
 
