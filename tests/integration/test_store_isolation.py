@@ -19,7 +19,7 @@ from tests.integration.test_store_lifecycle import make_step
 
 
 class Theirs(NamedTuple):
-    """Another workspace's rows: a study with one completed participant."""
+    """Another workspace's rows: a study with one completed participant, and an ask with one that waits."""
 
     stranger: UUID
     owner: UUID
@@ -28,6 +28,7 @@ class Theirs(NamedTuple):
     participant: UUID
     person: UUID
     ask: UUID
+    waiting: UUID
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def theirs(store: Store) -> Theirs:
     stranger = store.write(_empty_workspace)
     study, (iteration,) = make_study(store, owner)
     (participant,) = make_participants(store, owner, study, iteration)
-    ask, _ = make_ask(store, owner)
+    ask, ((waiting, *_), *_) = make_ask(store, owner)
     worker_id = make_lease(store)
 
     def finish(connection: Connection) -> UUID:
@@ -48,7 +49,7 @@ def theirs(store: Store) -> Theirs:
         person: UUID = row.person_id
         return person
 
-    return Theirs(stranger, owner, study, iteration, participant, store.write(finish), ask)
+    return Theirs(stranger, owner, study, iteration, participant, store.write(finish), ask, waiting)
 
 
 def _empty_workspace(connection: Connection) -> UUID:
@@ -60,6 +61,7 @@ def _empty_workspace(connection: Connection) -> UUID:
 READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
     "candidates": lambda c, w, t: participants.candidates(c, w, Scope(study_id=t.study)),
     "states": lambda c, w, t: participants.states(c, w, [t.participant]),
+    "unfinished": lambda c, w, t: participants.unfinished(c, w, [t.waiting]),
     "described": lambda c, w, t: c.execute(participants.described(w)).all(),
     "page_of_participants": lambda c, w, t: participants.page_of_participants(
         c, w, Scope(), status=None, cursor=None, limit=9
