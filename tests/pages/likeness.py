@@ -13,7 +13,7 @@ _ID = re.compile(rf"(?<![\w-])(?:{_UUID}|(?:tp|[siat])-[0-9a-f]{{3,32}})(?![\w-]
 #: An id of zeros is nobody's.
 _NOBODY = re.compile(r"[a-z]{0,2}[0-]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
-_SPECIAL = re.compile(rf"{_ID.pattern}|{_TIME.pattern}|…|\\b(?:{'|'.join(ACTIVE)})\\b")
+_SPECIAL = re.compile(rf"{_ID.pattern}|{_TIME.pattern}|…|\b(?:{'|'.join(ACTIVE)})\b")
 
 #: Never the same twice.
 _MEASURED = {"age_seconds", "duration_ms"}
