@@ -14,10 +14,11 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.routing import Route
 
-from api.rest import asks, docs, events, health, objects, simulations
+from api.rest import asks, docs, events, health, metrics, objects, simulations
 from api.rest.errors import install_error_handlers
 from api.rest.gate import Gate
-from api.rest.inputs import check_query
+from api.rest.inputs import PREFIX, check_query
+from api.rest.meter import Meter
 from api.rest.published import publish
 from api.service import Service
 from api.service.events import EventHub
@@ -90,12 +91,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.door = door
     install_error_handlers(app)
     app.include_router(health.router, responses={503: errors[503]})
+    app.include_router(metrics.router)
     # The gate checks the token; this tells readers of the API docs that there is one.
     checks = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
     for router in (objects.router, asks.router, simulations.router, docs.router, events.router):
-        app.include_router(router, prefix="/v1", responses=errors, dependencies=checks)
+        app.include_router(router, prefix=PREFIX, responses=errors, dependencies=checks)
     app.router.routes.append(Route(MCP_PATH, door, methods=["GET", "POST", "DELETE"]))
     app.add_middleware(Gate, service=service, messages={MCP_PATH: look_at})
+    app.add_middleware(Meter)
     publish(app, settings)
     return app
 

@@ -35,6 +35,15 @@ Concurrency = Annotated[
 Workers = Annotated[
     int, typer.Option(min=0, max=64, help="Worker processes; 0 runs nothing on this machine.")
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port of its /metrics; 0 takes a free one. Else $UNDERSTUDY_METRICS_PORT, else none.",
+        show_default=False,
+    ),
+]
 ReadyFile = Annotated[Path | None, typer.Option(help="File to make once it does its work.")]
 
 
@@ -108,6 +117,7 @@ def worker_command(
         bool,
         typer.Option("--alone", help="Run, one at a time, those whose worker was lost without progress."),
     ] = False,
+    metrics_port: MetricsPort = None,
     ready_file: ReadyFile = None,
 ) -> None:
     """Run simulations. A complete fleet also has one worker --control and one --alone."""
@@ -117,16 +127,22 @@ def worker_command(
 
     kind: Literal["run", "control", "alone"] = "control" if control else "alone" if alone else "run"
     run_worker(
-        _settings(data_dir), name=name or kind, concurrency=concurrency, kind=kind, ready_file=ready_file
+        _settings(data_dir, metrics_port),
+        name=name or kind,
+        concurrency=concurrency,
+        kind=kind,
+        ready_file=ready_file,
     )
 
 
 @app.command("sweeper", rich_help_panel=_PARTS)
-def sweeper_command(data_dir: DataDir = None, ready_file: ReadyFile = None) -> None:
+def sweeper_command(
+    data_dir: DataDir = None, metrics_port: MetricsPort = None, ready_file: ReadyFile = None
+) -> None:
     """Take care of what workers left: lost runs, lost messages, stops nobody recorded. Any number may run."""
     from worker.sweeper import run_sweeper  # noqa: PLC0415
 
-    run_sweeper(_settings(data_dir), ready_file)
+    run_sweeper(_settings(data_dir, metrics_port), ready_file)
 
 
 @app.command("migrate", rich_help_panel=_PARTS)
@@ -158,8 +174,9 @@ def main() -> None:
     app(prog_name="understudy")
 
 
-def _settings(data_dir: Path | None) -> "Settings":
-    return read_settings({"data_dir": data_dir} if data_dir else {})
+def _settings(data_dir: Path | None, metrics_port: int | None = None) -> "Settings":
+    given = {"data_dir": data_dir, "metrics_port": metrics_port}
+    return read_settings({name: value for name, value in given.items() if value is not None})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Everything that makes up Understudy on one machine, started together."""
 
 import contextlib
+import itertools
 import os
 import secrets
 import sys
@@ -70,6 +71,8 @@ class Stack:
         self._own_broker = "broker_url" not in given or not settings.broker_url
         self._port = plan.port
         self._flower_port = plan.flower_port
+        #: Parts but the API show their metrics at ports of their own, from this one on.
+        self._metrics_ports = itertools.count(settings.metrics_port or 0)
 
     @property
     def url(self) -> str:
@@ -129,7 +132,7 @@ class Stack:
             # -P: the folder `up` is called from may hold an `api` or a `worker` of its own.
             [
                 *(sys.executable, "-P", "-m", "deploy.main", *command),
-                *(("--ready-file", str(ready_file)) if ready_file else ()),
+                *(("--ready-file", str(ready_file), *self._metrics_port()) if ready_file else ()),
             ],
             log=self.logs / f"{name}.log",
             run_dir=self._run_dir,
@@ -137,6 +140,12 @@ class Stack:
             ready=ready,
             ready_file=ready_file,
         )
+
+    def _metrics_port(self) -> Sequence[str]:
+        wanted = self.settings.metrics_port
+        if wanted is None:
+            return ()
+        return ("--metrics-port", str(next(self._metrics_ports) if wanted else 0))
 
     def _api(self) -> Child:
         host, port = self._plan.host, self._port
@@ -205,7 +214,10 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         """The caller's environment with the settings in it, whether they came from there or from code."""
         given = self.settings.model_dump(mode="json", exclude_unset=True)
-        return dict(os.environ) | {f"UNDERSTUDY_{name.upper()}": str(value) for name, value in given.items()}
+        named = {
+            f"UNDERSTUDY_{name.upper()}": str(value) for name, value in given.items() if value is not None
+        }
+        return dict(os.environ) | named
 
 
 @contextlib.contextmanager

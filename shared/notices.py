@@ -13,7 +13,7 @@ import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
 
-from shared import faults
+from shared import faults, metrics
 from shared.queue.names import NOTICE_CHANNEL
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Notifier:
             names = [str(id_) for id_ in batch if id_ is not None]
             try:
                 if names:
-                    with faults.around("notice.send"):
+                    with metrics.asking_broker("notice"), faults.around("notice.send"):
                         self._redis.publish(NOTICE_CHANNEL, json.dumps(names))
             except (redis.RedisError, OSError) as error:
                 log.debug("a notice was lost, waiters will poll: %s", error)

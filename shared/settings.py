@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     max_event_streams: int = Field(250, ge=1)
     #: Origins of web pages that may talk to `/mcp` besides those of this machine, with commas between them.
     allowed_origins: str = ""
+    #: Where a worker or sweeper shows its metrics; 0: a free port, told in its log. The API shows its own at
+    #: `/metrics`. Several processes of one machine need a port each.
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    metrics_host: str = "127.0.0.1"
     #: For tests of mishaps: see `shared/faults.py`.
     faults: str = ""
     #: May participants visit loopback and private addresses?
@@ -59,6 +63,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """`database_url`, or the SQLite file of `data_dir`."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'understudy.db'}"
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, port: object) -> object:
+        return None if port == "" else port
 
     @field_validator("faults")
     @classmethod

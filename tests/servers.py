@@ -63,7 +63,7 @@ class Process:
         environment = os.environ | {
             f"UNDERSTUDY_{field.upper()}": str(getattr(settings, field))
             for field in type(settings).model_fields
-            if field not in {"token", "server"}
+            if field not in {"token", "server"} and getattr(settings, field) is not None
         }
         if "--ready" in command:
             command = (*command[:-1], "--ready-file", str(self._ready_file))

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from shared import faults
+from shared import faults, metrics
 from shared.domain.errors import ServiceUnavailable
 from shared.store.engine import Store
 
@@ -79,6 +79,7 @@ class Committer:
             # From here on nobody can withdraw a write: its outcome is told even if nobody listens.
             writes = [write for write in batch if write and write.done.set_running_or_notify_cancel()]
             if writes:
+                metrics.transaction_writes.observe(len(writes))
                 # In id order, like whatever touches several rows: it waits for others, but never deadlocks.
                 self._commit(sorted(writes, key=lambda write: write.participant_id))
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from shared import faults
+from shared import faults, metrics
 from shared.domain.errors import ServiceUnavailable
 from shared.store import leases, lifecycle
 from shared.store.engine import AnyRow, Store
@@ -102,6 +102,7 @@ class LeaseKeeper:
         asked_at = time.monotonic()
         rows = self._renew()
         if rows is None:
+            metrics.leases_lost.inc()
             log.warning("the lease ran out: all steps are aborted, a new one is taken")
             self._runner.abort_all()
             self._open()

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from celery import Celery
 from celery.signals import worker_ready
 
-from shared import faults
+from shared import faults, metrics
+from shared.exposition import Exposition, show
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
 from shared.queue.names import URGENCY, Queue
@@ -51,6 +52,7 @@ def run_worker(
     `ready_file` is made once messages are consumed.
     """
     faults.arm(settings.faults)
+    exposition = show(settings, "worker")
     name = f"{name}@{socket.gethostname()}"
     app = create_celery(settings.broker_url)
     store = Store(settings.store_url, idle_timeout_s=WORKER_IDLE_TIMEOUT_S)
@@ -65,13 +67,20 @@ def run_worker(
             _consume(app, leaving, name, kind, CONTROL_CONCURRENCY, "threads")
         else:
             concurrency = 1 if kind == "alone" else concurrency
-            _run_participants(settings, app, store, name=name, kind=kind, concurrency=concurrency)
+            _run_participants(settings, app, store, exposition, name=name, kind=kind, concurrency=concurrency)
     finally:
         store.dispose()
 
 
 def _run_participants(
-    settings: Settings, app: Celery, store: Store, *, name: str, kind: Kind, concurrency: int
+    settings: Settings,
+    app: Celery,
+    store: Store,
+    exposition: Exposition,
+    *,
+    name: str,
+    kind: Kind,
+    concurrency: int,
 ) -> None:
     committer = Committer(store)
     publisher = Publisher(app, store)
@@ -91,6 +100,9 @@ def _run_participants(
         suspects=kind == "alone",
     )
     runner = Runner(house, publisher, notifier)
+    exposition.figures = lambda: metrics.worker_figures(
+        concurrency, len(runner.claims()), keeper.alive_until - time.monotonic()
+    )
     keeper.start(runner)
     watch = Watch(
         store,

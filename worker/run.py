@@ -13,8 +13,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import StatementError
 
+from shared import metrics
 from shared.domain.errors import ServiceUnavailable
-from shared.domain.lifecycle import FailureKind, Outcome
+from shared.domain.lifecycle import FailureKind, Outcome, Status
 from shared.domain.text import clean
 from shared.store import leases, lifecycle, lineage
 from shared.store.lifecycle import Claim, Step
@@ -144,7 +145,7 @@ class Run:
         except Failed as failure:
             message = clean(str(failure))[:MAX_ERROR_LENGTH]
             end = partial(lifecycle.fail, claim=claim, kind=failure.kind, message=message)
-            return await self._end(end, claim)
+            return await self._end(end, claim, Status.FAILED, failure.kind)
 
     async def _write(self, work: Callable[[Connection], Result], place: str) -> Result:
         return await self._house.committer.write(self.participant_id, work, place)
@@ -169,15 +170,17 @@ class Run:
             walk = Walk(claimed, allow_private_hosts=self._house.allow_private_hosts)
         except Exception as error:
             raise self._broken("cannot start", error) from error
-        limits = Limits.of(claimed)
+        around, limits = claimed.surroundings, Limits.of(claimed)
         try:
             while walk.remaining > 0:
                 if self._aborted or self._house.leaving():
                     raise Abandoned
                 step = await self._take_step(walk, limits)
-                if not await self._commit(claim, step):
+                metrics.stepped(around.content["environment"], around.mind, step.duration_ms / 1000)
+                if not metrics.committed(await self._commit(claim, step)):
                     raise Abandoned
                 if step.ends:
+                    metrics.end(Status.COMPLETED, step.outcome)
                     return Ending.ENDED
                 walk.remember(step)
                 if self._house.suspects:
@@ -185,7 +188,8 @@ class Run:
         finally:
             await self._close(walk)
         # Taken up again right at its cap.
-        return await self._end(partial(lifecycle.complete, claim=claim, outcome=Outcome.CAP_REACHED), claim)
+        end = partial(lifecycle.complete, claim=claim, outcome=Outcome.CAP_REACHED)
+        return await self._end(end, claim, Status.COMPLETED, Outcome.CAP_REACHED)
 
     async def _take_step(self, walk: Walk, limits: "Limits") -> Step:
         """One step, within its limits. Raises Abandoned or Failed."""
@@ -236,26 +240,34 @@ class Run:
         log.warning("participant %s %s", self.participant_id, what, exc_info=error)
         return Failed(FailureKind.SIMULATOR_ERROR, f"{type(error).__name__}: {error}")
 
-    async def _end(self, end: Callable[..., bool], claim: Claim) -> Ending:
+    async def _end(self, end: Callable[..., bool], claim: Claim, status: Status, reason: str) -> Ending:
         end = partial(end, claimed_ms=self._held_ms())
-        ended = await self._write(end, "end.commit")
-        return Ending.ENDED if ended else await self._let_go(claim)
+        if not await self._write(end, "end.commit"):
+            return await self._let_go(claim)
+        metrics.end(status, reason)
+        return Ending.ENDED
 
     async def _let_go(self, claim: Claim) -> Ending:
         """Give back what still runs, record the stop of what was cancelled; anything else is another's."""
         held_ms = self._held_ms()
+        stopped: list[lifecycle.Stopped] = []
+        cancelled = False
 
         def give_back(connection: Connection) -> Ending:
-            if self._cancel_requested:
-                lifecycle.cancel_held(connection, claim)
+            nonlocal cancelled
+            cancelled = self._cancel_requested and lifecycle.cancel_held(connection, claim)
             if lifecycle.release(connection, claim, held_ms):
                 return Ending.RELEASED
             # Of a step that does not end nobody knows that it has stopped: the sweeper assumes it one day.
             if self._step is None:
-                lifecycle.mark_stopped(connection, claim.participant_id, held=claim)
+                stopped[:] = lifecycle.mark_stopped(connection, claim.participant_id, held=claim)
             return Ending.STOPPED
 
-        return await self._write(give_back, "give_back.commit")
+        ending = await self._write(give_back, "give_back.commit")
+        metrics.stopped("run", (stop.after_s for stop in stopped))
+        if cancelled:
+            metrics.end(Status.CANCELLED)
+        return ending
 
     def _held_ms(self) -> int:
         """Milliseconds since this was last asked: how long the row was held since its last write."""

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from shared import faults
+from shared import faults, metrics
 from shared.domain.errors import ServiceUnavailable
+from shared.exposition import show
 from shared.notices import Notifier
 from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
 from shared.queue.names import URGENCY, Queue
@@ -113,8 +114,9 @@ class Sweeper:
                 some = self._store.write(
                     lambda connection: lifecycle.recover_lost(connection, max_attempts, LIMIT)
                 )
-            lost += some
-            if len(some) < LIMIT:
+            metrics.recovery(len(some.resumed), len(some.failed))
+            lost += (*some.resumed, *some.failed)
+            if len(some.resumed) + len(some.failed) < LIMIT:
                 return lost
 
     def _record_stops(self) -> None:
@@ -125,6 +127,7 @@ class Sweeper:
                 some = self._store.write(
                     lambda connection: lifecycle.record_stops(connection, after_s, LIMIT)
                 )
+            metrics.stopped("sweeper", (stop.after_s for stop in some))
             if len(some) < LIMIT:
                 return
 
@@ -167,6 +170,7 @@ class Sweeper:
         if not ids:
             return False
         again = self._publisher.dispatch(ids, republish_before=before).sent
+        metrics.republished.labels(queue).inc(again)
         log.info("sent %d run messages again to %s", again, queue)
         return again > 0 and len(ids) == LIMIT
 
@@ -180,6 +184,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     """Sweep every `sweep_interval_s` until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     faults.arm(settings.faults)
+    show(settings, "sweeper").figures = metrics.sweeper_figures
     leaving = Leaving()
     leaving.install()
     leaving.then(most_s=MOST_S)
@@ -194,7 +199,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
 
     def publish_on() -> None:
         while not leaving.now:
-            more = _done(sweeper.publish)
+            more = _done("publish", sweeper.publish)
             publish_now.wait(0 if more else settings.sweep_interval_s)
             publish_now.clear()
 
@@ -203,9 +208,9 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     pause_s = 0.0
     while not leaving.wait(pause_s):
         pause_s = settings.sweep_interval_s
-        if _done(sweeper.recover):
+        if _done("recover", sweeper.recover):
             publish_now.set()
-        if _done(sweeper.give_positions):
+        if _done("positions", sweeper.give_positions):
             pause_s = 0
     publish_now.set()
     publishing.join()
@@ -214,12 +219,15 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     store.dispose()
 
 
-def _done(work: Callable[[], bool]) -> bool:
+def _done(name: str, work: Callable[[], bool]) -> bool:
     """What `work` says; False when it failed. The next time may do better, and better than no sweeper."""
     try:
-        return work()
+        more = work()
+        metrics.swept(name)
+        return more  # noqa: TRY300 - what went wrong has no answer
     except ServiceUnavailable:
         log.warning("the store is away; the next sweep will look again")
     except Exception:
         log.exception("a sweep failed")
+    metrics.sweeps.labels(name, "failed").inc()
     return False

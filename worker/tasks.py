@@ -10,7 +10,7 @@ from celery.app.task import Task
 from celery.exceptions import Ignore, Reject
 from celery.worker.control import control_command
 
-from shared import faults
+from shared import faults, metrics
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 from shared.queue.publisher import BROKER_ERRORS
 from shared.store import lifecycle
@@ -37,6 +37,7 @@ def register_run(
             raise Reject(requeue=True)
         # A process out of touch with the store would keep the message until it is back.
         ending = runner.run(UUID(participant_id), current_job()) if in_touch() else Ending.REFUSED
+        metrics.taken(ending.value)
         if ending is Ending.REFUSED:
             # Without the pause, a process without a lease would turn the queue over and over.
             time.sleep(REFUSAL_PAUSE_S)
@@ -72,7 +73,8 @@ def register_stop(app: Celery, store: Store) -> None:
         app.control.revoke(run_task_id)
         id_ = UUID(participant_id)
         with faults.around("stop.commit"):
-            store.write(lambda connection: lifecycle.mark_stopped(connection, id_))
+            stopped = store.write(lambda connection: lifecycle.mark_stopped(connection, id_))
+        metrics.stopped("stop_task", (stop.after_s for stop in stopped))
 
 
 def quiet_revokes() -> None:

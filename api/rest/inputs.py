@@ -11,6 +11,8 @@ from api.service import Service
 from shared.domain.errors import ValidationError
 
 MAX_ID_LENGTH = 100
+#: Of all paths that are checked here.
+PREFIX = "/v1"
 
 
 async def _service(request: Request) -> Service:
@@ -42,6 +44,7 @@ def _flag(value: object) -> object:
 
 async def check_query(request: Request) -> None:
     """Raises ValidationError for a query parameter that is not this endpoint's, or that is given twice."""
+    request.state.route = PREFIX + request.scope["route"].path
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     given: set[str] = set()
     for name, _ in request.query_params.multi_items():

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from api.service import Service
 from api.service.participants import check_round
-from shared import faults
+from shared import faults, metrics
 from shared.domain.cancellation import ALREADY_TERMINAL, CancelPlan, GivenScope, Skip, plan_cancellation
 from shared.domain.errors import ServiceUnavailable, UnderstudyError
 from shared.domain.ids import Kind
@@ -33,6 +33,7 @@ _KINDS = {
 }
 
 
+@metrics.cancel_seconds.time()
 def cancel(service: Service, workspace_id: UUID, given: GivenScope) -> CancelEnvelope:
     """Cancel every active participant in scope; the answer is final for each of them.
 
@@ -51,6 +52,7 @@ def cancel(service: Service, workspace_id: UUID, given: GivenScope) -> CancelEnv
         plan = plan_cancellation(participants.candidates(connection, workspace_id, scope))
     tally = _cancel_all(service, workspace_id, plan.cancel)
     _settle(service, workspace_id, tally)
+    metrics.end(Status.CANCELLED, count=len(tally.cancelled))
     to_tell = [*tally.cancelled, *tally.in_doubt]
     service.publisher.abort_soon(to_tell)
     service.notifier.publish_soon(to_tell)

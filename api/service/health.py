@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
+from shared.queue.names import Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.store import leases, participants
 from shared.store.engine import Store
@@ -15,24 +16,29 @@ from shared.store.engine import Store
 DEADLINE_S = 3
 
 
-class Figures(NamedTuple):
+class StoreFigures(NamedTuple):
     """Of all workspaces together."""
 
     workers: int
     pending: int
     running: int
+    owed: int
+    oldest_pending_s: float
 
 
 class Readiness:
     """Looks at store and broker for all who ask, once at a time. Belongs to one event loop.
 
-    On a thread of its own: it holds up nobody, however long they take to answer, and nobody holds it up.
+    On threads of its own: it holds up nobody, however long they take to answer, and nobody holds it up.
     """
 
     def __init__(self, store: Store, publisher: Publisher) -> None:
         self._store = store
         self._publisher = publisher
-        self._thread = ThreadPoolExecutor(1, "readiness")
+        # One for each kind of look: a broker that hangs must not hide what the store knows.
+        self._threads = {
+            name: ThreadPoolExecutor(1, f"readiness-{name}") for name in ("workers", "store", "queues")
+        }
         self._looks: dict[str, asyncio.Future[Any]] = {}
 
     async def workers(self) -> int:
@@ -44,15 +50,20 @@ class Readiness:
         workers: int = await self._look("workers", self._count)
         return workers
 
-    async def figures(self) -> Figures:
+    async def store_figures(self) -> StoreFigures:
         """How much there is to do, and who does it. Raises ServiceUnavailable as `workers` does."""
-        figures: Figures = await self._look("figures", self._figure)
+        figures: StoreFigures = await self._look("store", self._figure)
         return figures
+
+    async def queue_depths(self) -> dict[Queue, int]:
+        """Messages that wait in each queue. Raises ServiceUnavailable as `workers` does."""
+        depths: dict[Queue, int] = await self._look("queues", self._measure_queues)
+        return depths
 
     async def _look(self, name: str, work: Callable[[], Any]) -> Any:
         look = self._looks.get(name)
         if look is None or look.done():
-            look = self._looks[name] = asyncio.get_running_loop().run_in_executor(self._thread, work)
+            look = self._looks[name] = asyncio.get_running_loop().run_in_executor(self._threads[name], work)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 # Shielded: the others go on waiting for it, and the next one must not begin before it ends.
@@ -62,7 +73,7 @@ class Readiness:
 
     async def close(self) -> None:
         """Look no more."""
-        await end_threads(self._thread)
+        await end_threads(*self._threads.values())
 
     def _count(self) -> int:
         with self._store.read() as connection:
@@ -75,6 +86,16 @@ class Readiness:
             ) from error
         return workers
 
-    def _figure(self) -> Figures:
+    def _figure(self) -> StoreFigures:
         with self._store.read() as connection:
-            return Figures(leases.live_count(connection), *participants.active_counts(connection))
+            return StoreFigures(
+                leases.live_count(connection),
+                *participants.active_counts(connection),
+                *participants.pending_figures(connection),
+            )
+
+    def _measure_queues(self) -> dict[Queue, int]:
+        try:
+            return {queue: self._publisher.queue_depth(queue) for queue in Queue}
+        except BROKER_ERRORS as error:
+            raise ServiceUnavailable("The broker does not answer.") from error

@@ -12,7 +12,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
-from shared import faults
+from shared import faults, metrics
 from shared.domain.errors import ServiceUnavailable
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK, Queue
 from shared.store import dispatch
@@ -98,7 +98,7 @@ class Publisher:
 
     def queue_depth(self, queue: Queue) -> int:
         """Messages waiting in `queue`. Raises one of BROKER_ERRORS."""
-        with self._celery.connection_or_acquire() as connection:
+        with metrics.asking_broker("look"), self._celery.connection_or_acquire() as connection:
             declared = connection.default_channel.queue_declare(str(queue), passive=False)
             return int(declared.message_count)
 
@@ -138,7 +138,7 @@ class Publisher:
     def _abort_turn(self, ids: Sequence[UUID]) -> bool:
         try:
             names = [str(id_) for id_ in ids]
-            with faults.around("abort.send"):
+            with metrics.asking_broker("abort"), faults.around("abort.send"):
                 self._celery.control.broadcast(ABORT_COMMAND, arguments={"participant_ids": names})
         except BROKER_ERRORS as error:
             log.warning("the broker does not take aborts (%s); heartbeats will carry them", error)
@@ -161,12 +161,12 @@ class Publisher:
         return True
 
     def _send_run(self, message: RunMessage, producer: Any) -> None:
-        with faults.around("run_message.send"):
+        with metrics.asking_broker("run_message"), faults.around("run_message.send"):
             self._send(RUN_TASK, message, message.task_id, message.queue, producer)
 
     def _send_stop(self, message: RunMessage, producer: Any) -> None:
         id_ = f"{message.task_id}.stop"
-        with faults.around("stop_task.send"):
+        with metrics.asking_broker("stop_task"), faults.around("stop_task.send"):
             self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
 
     def _send(self, task: str, message: RunMessage, id_: str, queue: str, producer: Any, *more: str) -> None:

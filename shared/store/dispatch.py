@@ -92,7 +92,8 @@ def insert_participants(
         "branched_at": 0,
         "instruction_is_own": False,
         # As a value: what is inserted together is of one age.
-        "created_at": store_time(connection),
+        "created_at": (now := store_time(connection)),
+        "pending_since": now,
     }
     if rows:
         connection.execute(insert(_p), [row | same_for_all for row in rows])
@@ -138,6 +139,7 @@ def branch(
         _p.c.instruction: _p.c.instruction if instruction is None else literal(instruction),
         _p.c.instruction_is_own: literal(instruction is not None),
         _p.c.created_at: store_clock(),
+        _p.c.pending_since: store_clock(),
     }
     source = select(*child.values()).where(
         _p.c.id == source_id,

@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from shared import metrics
 from shared.domain.errors import ServiceUnavailable
 from shared.store.schema import UtcTime
 
@@ -49,6 +50,8 @@ _READ_ONLY = "25006"
 CHUNK = 5_000
 
 Result = TypeVar("Result")
+_read_seconds = metrics.store_seconds.labels("read")
+_write_seconds = metrics.store_seconds.labels("write")
 #: A row of any shape, read by column name.
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -111,7 +114,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent look. Raises ServiceUnavailable when the store does not answer."""
-        with _translated(), self._reader.connect() as connection:
+        with _read_seconds.time(), _translated(), self._reader.connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -122,11 +125,12 @@ class Store:
         """
         for tries_left in reversed(range(MAX_TRIES)):
             try:
-                with _translated(), self._turn, self._writer.begin() as connection:
+                with _write_seconds.time(), _translated(), self._turn, self._writer.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
                 if not tries_left or not _lost_race(error):
                     raise
+                metrics.store_errors.labels("race").inc()
             time.sleep(random.uniform(0, 0.01) * (MAX_TRIES - tries_left))  # noqa: S311
         raise AssertionError("unreachable")
 
@@ -158,6 +162,7 @@ def _translated() -> Iterator[None]:
             raise
         if isinstance(error, InternalError) and _sqlstate(error) != _READ_ONLY:
             raise
+        metrics.store_errors.labels("away").inc()
         log.warning("the store does not answer: %s", error)
         raise ServiceUnavailable(
             "The store does not answer just now. Send the same request again in a moment."

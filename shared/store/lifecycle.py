@@ -42,6 +42,21 @@ class Claim(NamedTuple):
     epoch: int
 
 
+class Stopped(NamedTuple):
+    """A cancelled participant whose run is now known to have stopped, and how long after its cancel."""
+
+    participant_id: UUID
+    after_s: float
+
+
+class Recovered(NamedTuple):
+    """Participants that were taken from lost workers."""
+
+    resumed: list[UUID]
+    #: It was their last attempt.
+    failed: list[UUID]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One interaction, ready to be committed, with the state to go on from."""
@@ -220,7 +235,12 @@ def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
 
 
 def _waiting_again() -> dict[str, Any]:
-    return {"worker_id": null(), "dispatched_at": null(), "queue": str(Queue.RECOVERED)}
+    return {
+        "worker_id": null(),
+        "dispatched_at": null(),
+        "queue": str(Queue.RECOVERED),
+        "pending_since": store_clock(),
+    }
 
 
 # -- what a caller does ------------------------------------------------------------------------------------
@@ -245,7 +265,7 @@ def cancel_held(connection: Connection, claim: Claim) -> bool:
     return _end(connection, Move.CANCEL, claim, 0)
 
 
-def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None) -> list[UUID]:
+def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None) -> list[Stopped]:
     """Record that the run of a cancelled participant has stopped, once; returns it if it is now recorded.
 
     It is known of one that no living worker holds; with `held`, a run tells it of itself.
@@ -254,22 +274,22 @@ def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None
     return _record_stops(connection, and_(_p.c.id == id_, known))
 
 
-def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[UUID]:
+def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[Stopped]:
     statement = (
         update(_p)
         .where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), which)
         .values(stopped_at=store_clock(), seq=_p.c.seq + 1)
-        .returning(_p.c.id, _p.c.seq)
+        .returning(_p.c.id, _p.c.seq, _p.c.finished_at, _p.c.stopped_at)
     )
     rows = connection.execute(statement).all()
     record(connection, [NewEvent(row.id, row.seq, "stopped", {}) for row in rows])
-    return [row.id for row in rows]
+    return [Stopped(row.id, (row.stopped_at - row.finished_at).total_seconds()) for row in rows]
 
 
 # -- what the sweeper does ---------------------------------------------------------------------------------
 
 
-def record_stops(connection: Connection, after_s: float, limit: int) -> list[UUID]:
+def record_stops(connection: Connection, after_s: float, limit: int) -> list[Stopped]:
     """Record the stop of cancelled participants whose worker or stop task was lost; returns them.
 
     It is known of those that no living worker holds, and assumed of all others `after_s` after the cancel.
@@ -280,7 +300,7 @@ def record_stops(connection: Connection, after_s: float, limit: int) -> list[UUI
     return _record_stops(connection, and_(_p.c.id.in_(ids), known))
 
 
-def recover_lost(connection: Connection, max_attempts: int, limit: int) -> list[UUID]:
+def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recovered:
     """Take running participants from workers whose lease ran out; returns those that moved.
 
     Each loss without an interaction in between counts. At the second the row is a suspect and runs alone, so
@@ -321,4 +341,4 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> list[
         connection,
         [_status_event(r.id, r.seq, Status.PENDING, reason="lost", attempt=r.attempt) for r in resumed],
     )
-    return [row.id for row in (*failed, *resumed)]
+    return Recovered([row.id for row in resumed], [row.id for row in failed])

@@ -10,7 +10,7 @@ from shared.domain.cancellation import Candidate
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import TERMINAL, Status
 from shared.store.aliases import find_many
-from shared.store.engine import AnyRow, chunks
+from shared.store.engine import AnyRow, chunks, store_time
 from shared.store.paging import page
 from shared.store.schema import Tables
 
@@ -154,3 +154,13 @@ def active_counts(connection: Connection) -> tuple[int, int]:
         for status in (Status.PENDING, Status.RUNNING)
     )
     return pending or 0, running or 0
+
+
+def pending_figures(connection: Connection) -> tuple[int, float]:
+    """How many pending participants' run messages were never sent; and for how many seconds the one that has
+    been pending longest has been, 0 when none is. Neither reads more than an index."""
+    pending = _p.c.status == literal_column(f"'{Status.PENDING}'")
+    owed = connection.scalar(select(func.count()).where(pending, _p.c.dispatched_at.is_(None)))
+    since = connection.scalar(select(func.min(_p.c.pending_since)).where(pending))
+    waited_s = (store_time(connection) - since).total_seconds() if since else 0.0
+    return owed or 0, max(waited_s, 0.0)

@@ -190,6 +190,7 @@ class Participant(SQLModel, table=True):
         Index("ix_participant_ask", "ask_id", "round", "created_at", "id"),
         # What the sweeper looks for is always a small part of the table.
         _partial("ix_participant_pending", "dispatched_at", where="status = 'pending'"),
+        _partial("ix_participant_waiting", "pending_since", where="status = 'pending'"),
         _partial("ix_participant_running", "worker_id", where="status = 'running'"),
         _partial(
             "ix_participant_stopping", "finished_at", where="status = 'cancelled' AND stopped_at IS NULL"
@@ -219,6 +220,8 @@ class Participant(SQLModel, table=True):
     #: Milliseconds that runs of this row have held it, up to the last write.
     claimed_ms: int = 0
 
+    #: When it last became pending.
+    pending_since: datetime | None = _maybe_moment()
     #: Which queue its next run message belongs to, when one was last sent, and how many were.
     queue: str
     dispatched_at: datetime | None = _maybe_moment()

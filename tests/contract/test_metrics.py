@@ -1,34 +1,214 @@
 """/metrics: what Prometheus reads. Source: contract section 6."""
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event, text
+
+from api.app import create_app
+from shared import metrics
+from shared.exposition import DECLARED, MOST_VALUES, OTHER, Exposition, Part, bounded, show
+from shared.queue.names import Queue
+from shared.settings import Settings
+from shared.store import participants
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.factories import make_participants, make_study
+from tests.servers import serve_in_thread
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def figures(api: str) -> dict[tuple[str, str], float]:
-    answer = httpx.get(f"{api}/metrics", trust_env=False)
+def read(url: str) -> Series:
+    """Every series that is told there."""
+    answer = httpx.get(url, trust_env=False)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
+    return series_of(answer.text)
+
+
+def series_of(text: str) -> Series:
     return {
-        (sample.name.removeprefix("understudy_"), sample.labels.get("status", "")): sample.value
-        for family in text_string_to_metric_families(answer.text)
+        (sample.name.removeprefix("understudy_"), frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
 
 
-def test_metrics_count_all_workspaces_together_and_name_none(
+def at(series: Series, name: str, **labels: str) -> float:
+    return series[name, frozenset(labels.items())]
+
+
+# -- what is declared --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["api", "worker", "sweeper"])
+def test_every_series_is_declared_with_its_labels(part: Part) -> None:
+    metrics.stepped("web", "heuristic", 0.1)
+    metrics.llm_called("m", "answered", 1)
+    metrics.llm_used("m", input_tokens=1, output_tokens=2)
+    told = {
+        family.name + ("_total" if family.type == "counter" else ""): family
+        for family in Exposition(part).collect()
+        if not family.name.startswith("process_")
+    }
+    declared = {name: metric for name, metric in DECLARED.items() if part in metric.parts}
+    assert set(told) == {name for name, metric in declared.items() if metric.kind != "gauge"}
+    for name, family in told.items():
+        assert family.type == declared[name].kind
+        assert family.documentation == declared[name].help
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(declared[name].labels)
+            for label, values in declared[name].labels.items():
+                assert not values or sample.labels[label] in values
+
+
+def test_names_say_what_is_counted_in_which_unit() -> None:
+    for name, metric in DECLARED.items():
+        assert name.startswith("understudy_")
+        assert name.endswith("_total") == (metric.kind == "counter")
+        if metric.kind == "histogram":
+            assert name.endswith("_seconds") or name == "understudy_transaction_writes"
+        assert not {"workspace", "study", "participant", "token", "person"} & set(metric.labels)
+
+
+def test_a_label_that_others_choose_takes_few_values() -> None:
+    taken = Counter(bounded("made_up", f"value {k}") for k in range(MOST_VALUES + 30))
+    assert len(taken) == MOST_VALUES + 1
+    assert taken[OTHER] == 30
+    assert bounded("made_up", "value 0") == "value 0"
+
+
+# -- of the API --------------------------------------------------------------------------------------------
+
+
+def test_figures_count_all_workspaces_together_and_name_none(
     api: str, store: Store, acme: Caller, rival: Caller
 ) -> None:
     for who, many in ((acme, 3), (rival, 2)):
         study, (iteration,) = make_study(store, who.workspace_id)
         make_participants(store, who.workspace_id, study, iteration, many)
-    assert figures(api) == {
-        ("participants", "pending"): 5,
-        ("participants", "running"): 0,
-        ("workers", ""): 0,
-        ("waited_for", ""): 0,
-        ("event_streams", ""): 0,
+    told = read(f"{api}/metrics")
+    assert at(told, "participants", status="pending") == 5
+    assert at(told, "participants", status="running") == 0
+    assert at(told, "owed_messages") == 5
+    assert 0 < at(told, "oldest_pending_seconds") < 600
+    for name in ("workers", "waited_for", "event_streams"):
+        assert at(told, name) == 0
+    for queue in Queue:
+        assert at(told, "queue_messages", queue=queue) == 0
+    assert at(told, "store_up") == at(told, "broker_up") == 1
+    figures = {name for name, metric in DECLARED.items() if metric.kind == "gauge" and "api" in metric.parts}
+    assert figures <= {f"understudy_{name}" for name, _ in told}
+
+
+def test_nobody_pending_is_no_age(api: str) -> None:
+    assert at(read(f"{api}/metrics"), "oldest_pending_seconds") == 0
+
+
+def test_a_store_and_a_broker_that_are_away_take_their_figures_along_and_nothing_else(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
+    away = Settings(
+        database_url=f"postgresql://x@{nowhere}/x", broker_url=f"redis://{nowhere}", data_dir=tmp_path
+    )
+    with serve_in_thread(create_app(away)) as url:
+        told = read(f"{url}/metrics")
+    assert at(told, "store_up") == at(told, "broker_up") == 0
+    assert ("waited_for", frozenset()) in told
+    assert not {"participants", "workers", "oldest_pending_seconds", "queue_messages"} & {
+        name for name, _ in told
     }
+
+
+def test_requests_are_counted_by_their_route_whatever_is_asked_for(acme: Caller) -> None:
+    before = read(f"{acme.api}/metrics")
+
+    def more(name: str, **labels: str) -> float:
+        key = name, frozenset(labels.items())
+        return read(f"{acme.api}/metrics")[key] - before.get(key, 0)
+
+    for id_ in ("t-000", "t-111"):
+        assert acme.get(f"/v1/participants/{id_}").status_code == 404
+    assert acme.post("/v1/people", {"generate": 1}).status_code == 201
+    httpx.get(f"{acme.api}/v1/studies", trust_env=False)
+    for path in ("/nowhere", "/v1/nowhere", "/favicon.ico"):
+        acme.get(path)
+    assert more("http_requests_total", route="/v1/participants/{participant_id}", status="404") == 2
+    assert more("http_requests_total", route="/v1/people", status="201") == 1
+    assert more("http_requests_total", route=OTHER, status="401") == 1
+    assert more("http_requests_total", route=OTHER, status="404") == 3
+    assert more("http_request_seconds_count", route="/v1/people") == 1
+
+
+def test_what_breaks_is_counted_as_broken(acme: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("api.service.docs.list_docs", broken)
+    assert acme.get("/v1/docs").status_code == 500
+    told = read(f"{acme.api}/metrics")
+    assert at(told, "http_requests_total", route="/v1/docs", status="500") >= 1
+
+
+def test_a_cancel_is_timed_and_counted(acme: Caller, store: Store) -> None:
+    before = read(f"{acme.api}/metrics")
+    study, (iteration,) = make_study(store, acme.workspace_id)
+    make_participants(store, acme.workspace_id, study, iteration, 3)
+    acme.post("/v1/simulations/cancel", {"study_id": str(study)})
+    after = read(f"{acme.api}/metrics")
+    assert at(after, "cancel_seconds_count") - at(before, "cancel_seconds_count") == 1
+    ended = "participants_ended_total"
+    cancelled = {"status": "cancelled", "reason": ""}
+    assert at(after, ended, **cancelled) - at(before, ended, **cancelled) == 3
+
+
+# -- of a port of one's own --------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken_ends_the_process_with_a_word() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as told:
+        show(Settings(metrics_port=taken.getsockname()[1]), "sweeper")
+    assert "choose another --metrics-port" in str(told.value)
+
+
+def test_without_a_port_nothing_is_shown() -> None:
+    assert Settings().metrics_port is None
+    show(Settings(), "worker")
+
+
+def test_a_port_of_ones_own_is_told_and_answers(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "shared.exposition"):
+        show(Settings(metrics_port=0), "worker").figures = lambda: metrics.worker_figures(7, 3, -1.5)
+    url = caplog.messages[-1].removeprefix("metrics at ")
+    told = read(url)
+    assert (at(told, "run_slots"), at(told, "runs"), at(told, "lease_seconds")) == (7, 3, -1.5)
+    assert httpx.get(url.replace("/metrics", "/healthz"), trust_env=False).text == "ok\n"
+    assert httpx.get(url.replace("/metrics", "/nowhere"), trust_env=False).status_code == 404
+
+
+def test_what_is_read_at_each_look_reads_indexes_only(store: Store) -> None:
+    seen: list[str] = []
+    with store.read() as connection:
+        if connection.dialect.name == "postgresql":
+            # A table this small would be read as it is.
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+        explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+
+        @event.listens_for(connection, "before_cursor_execute", retval=True)
+        def _(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> Any:
+            seen.append(statement)
+            return statement, parameters
+
+        participants.active_counts(connection)
+        participants.pending_figures(connection)
+        asked = [statement for statement in seen if "participant" in statement]
+        assert len(asked) == 4
+        for statement in asked:
+            plan = " ".join(str(row) for row in connection.exec_driver_sql(explain + statement))
+            assert "ix_participant_" in plan, plan

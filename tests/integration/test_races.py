@@ -55,8 +55,8 @@ class Rivals(NamedTuple):
         return self.write(dispatch.branch, self.workspace_id, id_, 5, None)
 
     def recover(self) -> list[UUID]:
-        moved: list[UUID] = self.write(lifecycle.recover_lost, 3, 100)
-        return moved
+        lost = self.write(lifecycle.recover_lost, 3, 100)
+        return [*lost.resumed, *lost.failed]
 
 
 @pytest.fixture

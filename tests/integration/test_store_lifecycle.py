@@ -61,7 +61,8 @@ class World(NamedTuple):
         )
 
     def recover(self, max_attempts: int = 3) -> list[UUID]:
-        return self.store.write(lambda connection: lifecycle.recover_lost(connection, max_attempts, 100))
+        lost = self.store.write(lambda connection: lifecycle.recover_lost(connection, max_attempts, 100))
+        return [*lost.resumed, *lost.failed]
 
     def events(self) -> list[tuple[str, Any]]:
         with self.store.read() as connection:
@@ -300,13 +301,16 @@ def test_a_draft_is_not_cancelled(world: World) -> None:
 
 
 def mark_stopped(world: World, held: Claim | None = None) -> list[UUID]:
-    return world.store.write(
+    stops = world.store.write(
         lambda connection: lifecycle.mark_stopped(connection, world.participant_id, held=held)
     )
+    assert all(0 <= stop.after_s < 600 for stop in stops)
+    return [stop.participant_id for stop in stops]
 
 
 def record_stops(world: World, after_s: float) -> list[UUID]:
-    return world.store.write(lambda connection: lifecycle.record_stops(connection, after_s, 10))
+    stops = world.store.write(lambda connection: lifecycle.record_stops(connection, after_s, 10))
+    return [stop.participant_id for stop in stops]
 
 
 def test_the_stop_of_a_queued_one_is_known_at_once(world: World) -> None:

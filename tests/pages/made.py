@@ -10,10 +10,11 @@ from pathlib import Path
 from api.service.docs import FOLDER, SLUGS, list_docs
 from tests.pages.cli_tables import commands, common_options
 from tests.pages.mcp_tables import tools
+from tests.pages.metric_tables import metrics
 from tests.pages.rest_tables import endpoints, objects
 from tests.pages.tables import table
 
-PAGES = (FOLDER / "README.md", *(FOLDER / f"{slug}.md" for slug in SLUGS))
+PAGES = (FOLDER / "README.md", FOLDER / "metrics.md", *(FOLDER / f"{slug}.md" for slug in SLUGS))
 
 
 def _index() -> str:
@@ -31,6 +32,7 @@ _MAKERS: dict[str, Callable[[], str]] = {
     "tools": tools,
     "commands": commands,
     "common_options": common_options,
+    "metrics": metrics,
 }
 _PART = re.compile(r"(?<=<!-- made: )(\w+)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
 

@@ -1,0 +1,60 @@
+"""What Prometheus reads of an API process; no token, no workspaces. Source: contract section 6."""
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from typing import TypeVar
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from api.rest.inputs import TheService
+from api.service import Service
+from api.service.health import StoreFigures
+from shared import metrics
+from shared.domain.errors import ServiceUnavailable
+from shared.domain.lifecycle import Status
+from shared.exposition import Exposition, Family
+from shared.queue.names import Queue
+
+router = APIRouter(tags=["health"])
+
+Answer = TypeVar("Answer")
+
+
+@router.get("/metrics", include_in_schema=False)
+async def tell_metrics(service: TheService) -> Response:
+    """What was counted here, and what store and broker hold for all workspaces together.
+
+    Of a store or broker that does not answer it says just that, within a few seconds.
+    """
+    readiness = service.readiness
+    stored, queued = await asyncio.gather(
+        _if_there(readiness.store_figures()), _if_there(readiness.queue_depths())
+    )
+    exposition = Exposition("api", lambda: _figures(service, stored, queued))
+    return Response(exposition.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _if_there(look: Awaitable[Answer]) -> Answer | None:
+    try:
+        return await look
+    except ServiceUnavailable:
+        return None
+
+
+def _figures(
+    service: Service, stored: StoreFigures | None, queued: dict[Queue, int] | None
+) -> Iterator[Family]:
+    yield metrics.store_up.of(stored is not None)
+    yield metrics.broker_up.of(queued is not None)
+    if stored is not None:
+        active = {Status.PENDING: stored.pending, Status.RUNNING: stored.running}
+        yield metrics.participants.by({(status,): count for status, count in active.items()})
+        yield metrics.oldest_pending.of(stored.oldest_pending_s)
+        yield metrics.owed_messages.of(stored.owed)
+        yield metrics.workers.of(stored.workers)
+    if queued is not None:
+        yield metrics.queue_messages.by({(queue,): depth for queue, depth in queued.items()})
+    yield metrics.waited_for.of(service.waiting.waited_for)
+    yield metrics.event_streams.of(service.events.readers)

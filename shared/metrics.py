@@ -1,0 +1,309 @@
+"""Every metric there is: its name, meaning, labels and buckets, and which processes tell it.
+
+Counters and histograms are counted here by whoever does the thing; figures are read when somebody looks.
+Names carry their unit. Labels take few values, and never a workspace, study or participant.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from shared.domain.lifecycle import FailureKind, Outcome, Status
+from shared.exposition import Family, Figure, Part, bounded, counter, histogram
+from shared.queue.names import Queue
+
+#: Seconds, for what should be over at once and may take a minute.
+_QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
+_SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+_EVERYWHERE: tuple[Part, ...] = ("api", "worker", "sweeper")
+
+# -- what there is to do, and who does it: out of the store and the broker ---------------------------------
+
+participants = Figure(
+    "understudy_participants",
+    "Participants that are not terminal.",
+    "api",
+    status=(Status.PENDING, Status.RUNNING),
+)
+oldest_pending = Figure(
+    "understudy_oldest_pending_seconds",
+    "For how long the participant that has been pending longest has been; 0 when none is.",
+    "api",
+)
+owed_messages = Figure(
+    "understudy_owed_messages", "Pending participants whose run message was not sent yet.", "api"
+)
+workers = Figure("understudy_workers", "Worker processes whose lease lives.", "api")
+queue_messages = Figure(
+    "understudy_queue_messages", "Messages that wait in a queue of the broker.", "api", queue=tuple(Queue)
+)
+store_up = Figure("understudy_store_up", "1 if the store answered this look, else 0.", "api")
+broker_up = Figure("understudy_broker_up", "1 if the broker answered this look, else 0.", "api")
+
+# -- requests ----------------------------------------------------------------------------------------------
+
+waited_for = Figure("understudy_waited_for", "Participants that calls wait for here.", "api")
+event_streams = Figure("understudy_event_streams", "Streams of events that are open here.", "api")
+requests = counter(
+    "understudy_http_requests_total",
+    "Requests that were answered, by route and status; 499 if nobody waited for the answer any more.",
+    "api",
+    route=(),
+    status=(),
+)
+request_seconds = histogram(
+    "understudy_http_request_seconds",
+    "From a request to the beginning of its answer; includes what was waited for.",
+    _QUICK_S,
+    "api",
+    route=(),
+)
+cancel_seconds = histogram(
+    "understudy_cancel_seconds",
+    "From a simulation_cancel to its answer, however many it stops.",
+    _QUICK_S,
+    "api",
+)
+
+# -- runs --------------------------------------------------------------------------------------------------
+
+run_slots = Figure("understudy_run_slots", "Participants that this process runs at a time at most.", "worker")
+runs_here = Figure("understudy_runs", "Participants that run in this process.", "worker")
+lease_seconds = Figure(
+    "understudy_lease_seconds",
+    "For how long this process's lease lives if it is not renewed; below 0 it has run out.",
+    "worker",
+)
+claims = counter(
+    "understudy_claims_total",
+    "Run messages that were taken: claimed; dropped, as there was nothing to claim; refused, as there is no "
+    "lease.",
+    "worker",
+    result=("claimed", "dropped", "refused"),
+)
+commits = counter(
+    "understudy_commits_total",
+    "Interactions that were stored, and such that came too late: cancelled or taken over meanwhile.",
+    "worker",
+    result=("stored", "refused"),
+)
+transaction_writes = histogram(
+    "understudy_transaction_writes",
+    "Writes of runs that shared a transaction.",
+    (1, 2, 4, 8, 16, 32, 64),
+    "worker",
+)
+step_seconds = histogram(
+    "understudy_step_seconds",
+    "A step that ended in time: observe, decide, act.",
+    _SLOW_S,
+    "worker",
+    environment=(),
+    mind=(),
+)
+runs = counter(
+    "understudy_runs_total",
+    "Runs by how they left this process: ended; released, to go on elsewhere; stopped by a cancel, or taken "
+    "over by another; unknown, as the store was away.",
+    "worker",
+    ending=("ended", "released", "stopped", "unknown"),
+)
+ended = counter(
+    "understudy_participants_ended_total",
+    "Participants that came to their end here; the reason is the outcome of a completed one, the error_kind "
+    "of a failed one.",
+    *_EVERYWHERE,
+    status=(),
+    reason=(),
+)
+for _status, _reasons in {
+    Status.COMPLETED: ("", *Outcome),
+    Status.FAILED: tuple(FailureKind),
+    Status.CANCELLED: ("",),
+}.items():
+    for _reason in _reasons:
+        ended.labels(str(_status), str(_reason))
+stop_seconds = histogram(
+    "understudy_stop_seconds",
+    "From the commit of a cancel to the record that the run has stopped, by who recorded it: the run, when "
+    "its step was cut; the stop task, when nobody ran it; the sweeper, when messages or workers were lost.",
+    _QUICK_S,
+    "worker",
+    "sweeper",
+    by=("run", "stop_task", "sweeper"),
+)
+leases_lost = counter(
+    "understudy_leases_lost_total",
+    "Leases that ran out under a living process: it aborted its steps.",
+    "worker",
+)
+
+# -- making good -------------------------------------------------------------------------------------------
+
+recovered = counter(
+    "understudy_recovered_total",
+    "Participants that were taken from lost workers: resumed elsewhere, or failed at the last attempt.",
+    "sweeper",
+    result=("resumed", "failed"),
+)
+republished = counter(
+    "understudy_republished_total",
+    "Run messages that were lost and sent again, by queue.",
+    "sweeper",
+    queue=tuple(queue for queue in Queue if queue is not Queue.CONTROL),
+)
+_SWEEPS = ("recover", "positions", "publish")
+sweeps = counter(
+    "understudy_sweeps_total",
+    "Sweeps by what they do, and whether they came to their end.",
+    "sweeper",
+    work=_SWEEPS,
+    result=("done", "failed"),
+)
+last_sweep = Figure(
+    "understudy_last_sweep_timestamp_seconds",
+    "When a sweep last came to its end, in Unix time; 0: never yet.",
+    "sweeper",
+    work=_SWEEPS,
+)
+_last_sweep = dict.fromkeys(_SWEEPS, 0.0)
+
+# -- store and broker --------------------------------------------------------------------------------------
+
+store_seconds = histogram(
+    "understudy_store_seconds",
+    "A transaction of the store, with the wait for a connection and for a lock.",
+    _QUICK_S,
+    *_EVERYWHERE,
+    kind=("read", "write"),
+)
+store_errors = counter(
+    "understudy_store_errors_total",
+    "Transactions that failed, as the store did not answer, and such that lost a race and were begun anew.",
+    *_EVERYWHERE,
+    kind=("away", "race"),
+)
+_BROKER_WORK = ("run_message", "stop_task", "abort", "notice", "look")
+broker_seconds = histogram(
+    "understudy_broker_seconds", "What was asked of the broker.", _QUICK_S, *_EVERYWHERE, work=_BROKER_WORK
+)
+broker_errors = counter(
+    "understudy_broker_errors_total",
+    "What the broker did not do. Nothing is lost by it: it is done later, or found out by looking.",
+    *_EVERYWHERE,
+    work=_BROKER_WORK,
+)
+
+# -- language models ---------------------------------------------------------------------------------------
+
+llm_calls = counter(
+    "understudy_llm_calls_total",
+    "Calls of a language model, by how they ended.",
+    "worker",
+    model=(),
+    result=(),
+)
+llm_seconds = histogram(
+    "understudy_llm_seconds",
+    "A call of a language model that was answered.",
+    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80),
+    "worker",
+    model=(),
+)
+llm_tokens = counter(
+    "understudy_llm_tokens_total",
+    "Tokens that models read and wrote.",
+    "worker",
+    model=(),
+    kind=("input", "output"),
+)
+
+LlmResult = Literal["answered", "rate_limited", "failed", "timeout", "aborted"]
+
+
+def llm_called(model: str, result: LlmResult, seconds: float) -> None:
+    """A call of a language model ended, after so long; a repeated try is a call of its own."""
+    model = bounded("model", model)
+    llm_calls.labels(model, result).inc()
+    if result == "answered":
+        llm_seconds.labels(model).observe(seconds)
+
+
+def llm_used(model: str, *, input_tokens: int, output_tokens: int) -> None:
+    """An answered call cost so many tokens."""
+    model = bounded("model", model)
+    llm_tokens.labels(model, "input").inc(input_tokens)
+    llm_tokens.labels(model, "output").inc(output_tokens)
+
+
+# -- counting ----------------------------------------------------------------------------------------------
+
+
+def taken(ending: str) -> None:
+    """Count a run message by how the run left this process, one of worker.run's endings."""
+    if ending in {"dropped", "refused"}:
+        claims.labels(ending).inc()
+    else:
+        claims.labels("claimed").inc()
+        runs.labels(ending).inc()
+
+
+def stepped(environment: str, mind: str, seconds: float) -> None:
+    """Count a step that ended in time."""
+    step_seconds.labels(bounded("environment", environment), bounded("mind", mind)).observe(seconds)
+
+
+def end(status: Status, reason: str | None = None, count: int = 1) -> None:
+    """Count participants that came to their end."""
+    ended.labels(status, reason or "").inc(count)
+
+
+def stopped(by: str, after_s: Iterable[float]) -> None:
+    """Count cancelled runs that are known to have stopped so long after their cancels."""
+    for seconds in after_s:
+        stop_seconds.labels(by).observe(seconds)
+
+
+def recovery(resumed: int, failed: int) -> None:
+    """Count participants that were taken from lost workers."""
+    recovered.labels("resumed").inc(resumed)
+    recovered.labels("failed").inc(failed)
+    end(Status.FAILED, FailureKind.STALE_WORKER, failed)
+
+
+def swept(work: str) -> None:
+    """Count a sweep that came to its end just now."""
+    sweeps.labels(work, "done").inc()
+    _last_sweep[work] = time.time()
+
+
+def worker_figures(slots: int, running: int, lease_s: float) -> Iterator[Family]:
+    """What a worker that runs participants is asked for."""
+    yield run_slots.of(slots)
+    yield runs_here.of(running)
+    yield lease_seconds.of(lease_s)
+
+
+def sweeper_figures() -> Iterator[Family]:
+    """What a sweeper is asked for."""
+    yield last_sweep.by({(work,): at for work, at in _last_sweep.items()})
+
+
+def committed(stored: bool) -> bool:
+    """Count an interaction that was handed in; `stored`, as it was given."""
+    commits.labels("stored" if stored else "refused").inc()
+    return stored
+
+
+@contextlib.contextmanager
+def asking_broker(work: str) -> Iterator[None]:
+    """Count and time what the broker is asked for in this block."""
+    began = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        broker_errors.labels(work).inc()
+        raise
+    broker_seconds.labels(work).observe(time.perf_counter() - began)

@@ -1,0 +1,27 @@
+"""Metrics as Markdown, from their declarations."""
+
+import shared.metrics  # noqa: F401 - declares them
+from shared.exposition import DECLARED
+from tests.pages.tables import table
+
+
+def metrics() -> str:
+    """A row for each metric."""
+    return table(
+        ("metric", "kind", "labels", "told by", "what it tells"),
+        [
+            (
+                f"`{metric.name}`",
+                metric.kind,
+                ", ".join(_label(*label) for label in metric.labels.items()),
+                ", ".join(metric.parts),
+                metric.help,
+            )
+            for metric in DECLARED.values()
+        ],
+    )
+
+
+def _label(name: str, values: object) -> str:
+    known = ", ".join(map(str, values)) if isinstance(values, tuple) else ""
+    return f"`{name}`" + (f" ({known})" if known else "")
