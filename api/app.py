@@ -1,7 +1,6 @@
 """The API process: the service behind its two doors, REST and MCP."""
 
 import contextlib
-import logging
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -19,14 +18,16 @@ from api.rest.errors import install_error_handlers
 from api.rest.gate import Gate
 from api.rest.inputs import PREFIX, check_query
 from api.rest.meter import Meter
+from api.rest.naming import Naming
 from api.rest.published import publish
+from api.rest.tracing import Tracing
 from api.service import Service
 from api.service.events import EventHub
 from api.service.health import Readiness
 from api.service.waiting import WaitRoom
 from api.tools.door import Door
 from api.tools.message import look_at
-from shared import faults
+from shared import faults, logs, traces
 from shared.envelopes import ErrorBody
 from shared.notices import Notifier
 from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
@@ -99,6 +100,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes.append(Route(MCP_PATH, door, methods=["GET", "POST", "DELETE"]))
     app.add_middleware(Gate, service=service, messages={MCP_PATH: look_at})
     app.add_middleware(Meter)
+    app.add_middleware(Tracing)
+    app.add_middleware(Naming)
     publish(app, settings)
     return app
 
@@ -106,9 +109,8 @@ def create_app(settings: Settings) -> FastAPI:
 def serve(settings: Settings, host: str, port: int) -> None:
     """Answer requests until SIGTERM or SIGINT."""
     faults.arm(settings.faults)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # It tells of every session that comes and goes.
-    logging.getLogger("mcp").setLevel(logging.WARNING)
+    logs.configure(settings, part="api")
+    traces.configure(settings, "api")
     server = _Server(
         create_app(settings),
         host=host,
@@ -138,3 +140,5 @@ class _Server(uvicorn.Server):
         self._service.events.end_all()
         self._door.end_streams()
         await super().shutdown(sockets)
+        # Here, as uvicorn ends the process by the signal it was told to go with.
+        traces.close()

@@ -66,6 +66,8 @@ class Stack:
                 "data_dir": self.data_dir,
                 # One's own machine is what people point a simulation at first.
                 "allow_private_hosts": "allow_private_hosts" not in given or settings.allow_private_hosts,
+                # And its logs are read by people.
+                "log_format": settings.log_format if "log_format" in given else "text",
             }
         )
         self._own_broker = "broker_url" not in given or not settings.broker_url

@@ -1,7 +1,7 @@
 """Every setting, in one place: built in entry points, passed down, read from `UNDERSTUDY_…` variables."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     #: `/metrics`. Several processes of one machine need a port each.
     metrics_port: int | None = Field(None, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
+    #: Lines of JSON, or readable ones; `auto`: readable on a terminal only.
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    #: Where traces are sent, by OTLP over HTTP: `http://collector:4318`. Empty: what the variables of
+    #: OpenTelemetry say (`OTEL_EXPORTER_OTLP_ENDPOINT`), else nowhere. Needs `understudy[traces]`.
+    traces_endpoint: str = ""
     #: For tests of mishaps: see `shared/faults.py`.
     faults: str = ""
     #: May participants visit loopback and private addresses?

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import setup_logging, worker_ready
 
-from shared import faults, metrics
+from shared import faults, logs, metrics, traces
 from shared.exposition import Exposition, show
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
@@ -52,8 +52,12 @@ def run_worker(
     `ready_file` is made once messages are consumed.
     """
     faults.arm(settings.faults)
-    exposition = show(settings, "worker")
     name = f"{name}@{socket.gethostname()}"
+    logs.configure(settings, part="worker", name=name)
+    # Celery leaves logging alone when somebody else sets it up.
+    setup_logging.connect(lambda **_: None, weak=False)
+    traces.configure(settings, "worker")
+    exposition = show(settings, "worker")
     app = create_celery(settings.broker_url)
     store = Store(settings.store_url, idle_timeout_s=WORKER_IDLE_TIMEOUT_S)
     if ready_file is not None:
@@ -70,6 +74,7 @@ def run_worker(
             _run_participants(settings, app, store, exposition, name=name, kind=kind, concurrency=concurrency)
     finally:
         store.dispose()
+        traces.close()
 
 
 def _run_participants(
@@ -142,14 +147,11 @@ def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: 
         pool=pool,
         concurrency=concurrency,
         queues=[str(queue) for queue in QUEUES[kind]],
-        loglevel="WARNING",
         task_events=True,
         without_gossip=True,
         without_mingle=True,
         redirect_stdouts=False,
         quiet=True,
     )
-    for package in ("worker", "shared"):
-        logging.getLogger(package).setLevel(logging.INFO)
     worker.start()
     log.info("worker %s has stopped", name)

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import StatementError
 
-from shared import metrics
+from shared import logs, metrics, traces
 from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import FailureKind, Outcome, Status
 from shared.domain.text import clean
@@ -110,7 +110,9 @@ class Run:
         claimed = await self._claim()
         if isinstance(claimed, Ending):
             return claimed
-        self.claim = claim = Claim(claimed.row.id, claimed.row.epoch)
+        row = claimed.row
+        self.claim = claim = Claim(row.id, row.epoch)
+        logs.bind(study=row.study_id, ask=row.ask_id, epoch=row.epoch, attempt=row.attempt)
         self._written_at = time.monotonic()
         try:
             return await self._hold(claimed, claim)
@@ -148,7 +150,8 @@ class Run:
             return await self._end(end, claim, Status.FAILED, failure.kind)
 
     async def _write(self, work: Callable[[Connection], Result], place: str) -> Result:
-        return await self._house.committer.write(self.participant_id, work, place)
+        with traces.span(place):
+            return await self._house.committer.write(self.participant_id, work, place)
 
     def _take(self, connection: Connection) -> Claimed | Ending:
         if self._claim_given_up:
@@ -175,7 +178,8 @@ class Run:
             while walk.remaining > 0:
                 if self._aborted or self._house.leaving():
                     raise Abandoned
-                step = await self._take_step(walk, limits)
+                with traces.span("step"):
+                    step = await self._take_step(walk, limits)
                 metrics.stepped(around.content["environment"], around.mind, step.duration_ms / 1000)
                 if not metrics.committed(await self._commit(claim, step)):
                     raise Abandoned

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from shared import faults, metrics
+from shared import faults, logs, metrics
 from shared.domain.errors import ServiceUnavailable
 from shared.exposition import show
 from shared.notices import Notifier
@@ -182,7 +182,7 @@ def _forget_old(connection: Connection) -> None:
 
 def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     """Sweep every `sweep_interval_s` until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings, part="sweeper")
     faults.arm(settings.faults)
     show(settings, "sweeper").figures = metrics.sweeper_figures
     leaving = Leaving()

@@ -10,7 +10,7 @@ from celery.app.task import Task
 from celery.exceptions import Ignore, Reject
 from celery.worker.control import control_command
 
-from shared import faults, metrics
+from shared import faults, logs, metrics, traces
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 from shared.queue.publisher import BROKER_ERRORS
 from shared.store import lifecycle
@@ -36,7 +36,10 @@ def register_run(
             # Not started here any more; somebody else takes it.
             raise Reject(requeue=True)
         # A process out of touch with the store would keep the message until it is back.
-        ending = runner.run(UUID(participant_id), current_job()) if in_touch() else Ending.REFUSED
+        told = logs.about(participant=participant_id, task=self.request.id)
+        with told, traces.span(RUN_TASK, "consumer", _carrier(self), participant=participant_id) as tell:
+            ending = runner.run(UUID(participant_id), current_job()) if in_touch() else Ending.REFUSED
+            tell({"understudy.ending": ending.value})
         metrics.taken(ending.value)
         if ending is Ending.REFUSED:
             # Without the pause, a process without a lease would turn the queue over and over.
@@ -48,6 +51,12 @@ def register_run(
             raise Ignore
 
     _register_abort(runner.abort)
+
+
+def _carrier(task: Task) -> dict[str, str]:
+    """What the task's message tells of the trace it belongs to."""
+    given = {name: task.request.get(name) for name in ("traceparent", "tracestate")}
+    return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
 def _register_abort(abort_these: Callable[[list[UUID]], None]) -> None:
@@ -68,11 +77,16 @@ def register_stop(app: Celery, store: Store) -> None:
     # A broadcast reaches this worker too, which runs nobody.
     _register_abort(lambda _: None)
 
-    @app.task(name=STOP_TASK)  # type: ignore[untyped-decorator]
-    def stop(participant_id: str, run_task_id: str) -> None:
+    @app.task(name=STOP_TASK, bind=True)  # type: ignore[untyped-decorator]
+    def stop(self: Task, participant_id: str, run_task_id: str) -> None:
         app.control.revoke(run_task_id)
         id_ = UUID(participant_id)
-        with faults.around("stop.commit"):
+        told = logs.about(participant=participant_id, task=self.request.id)
+        with (
+            told,
+            traces.span(STOP_TASK, "consumer", _carrier(self), participant=participant_id),
+            faults.around("stop.commit"),
+        ):
             stopped = store.write(lambda connection: lifecycle.mark_stopped(connection, id_))
         metrics.stopped("stop_task", (stop.after_s for stop in stopped))
 

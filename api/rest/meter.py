@@ -25,14 +25,14 @@ class Meter:
             await self._app(scope, receive, send)
             return
         # Shared by all who copy the scope on the way: the check of the query leaves the route here.
-        state = scope.setdefault("state", {})
+        scope.setdefault("state", {})
         began, status = time.perf_counter(), _CLIENT_GONE
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                metrics.request_seconds.labels(_route(scope, state)).observe(time.perf_counter() - began)
+                metrics.request_seconds.labels(route_of(scope)).observe(time.perf_counter() - began)
             await send(message)
 
         try:
@@ -42,10 +42,13 @@ class Meter:
             status = status if status != _CLIENT_GONE else _BROKEN
             raise
         finally:
-            metrics.requests.labels(_route(scope, state), status).inc()
+            metrics.requests.labels(route_of(scope), status).inc()
 
 
-def _route(scope: Scope, state: dict[str, str]) -> str:
-    """The path as it is declared: as many values as there are routes, whatever is asked for."""
-    path = scope["path"]
-    return state.get("route") or (path if path in _PATHS else OTHER)
+def route_of(scope: Scope) -> str:
+    """The path as it is declared: as many values as there are routes, whatever is asked for.
+
+    Known once the request was answered.
+    """
+    path: str = scope["path"]
+    return scope.get("state", {}).get("route") or (path if path in _PATHS else OTHER)

@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,7 +13,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
-from shared import faults, metrics
+from shared import faults, metrics, traces
 from shared.domain.errors import ServiceUnavailable
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK, Queue
 from shared.store import dispatch
@@ -123,7 +124,8 @@ class Publisher:
 
     def _submit(self, lane: ThreadPoolExecutor, work: Callable[[], None]) -> None:
         try:
-            lane.submit(work).add_done_callback(_log_failure)
+            # With the context of who asked for it: lines name its request.
+            lane.submit(copy_context().run, work).add_done_callback(_log_failure)
         except RuntimeError:
             log.info("not sent any more, the process is ending; the sweeper makes it good")
 
@@ -179,6 +181,7 @@ class Publisher:
             argsrepr=message.description,
             kwargsrepr="",
             ignore_result=True,
+            headers=traces.carrier(),
             retry=False,
             producer=producer,
         )

@@ -1,0 +1,154 @@
+"""Logs: lines of JSON for machines, readable lines on a terminal, and never a secret in either.
+
+All code logs by the standard library; what is bound by `bind` or `about` goes with each line of that context.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import structlog
+from pydantic import SecretStr
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+from structlog.contextvars import bind_contextvars, bound_contextvars, merge_contextvars
+from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from shared.settings import Settings
+
+#: Whose lines are shown from `log_level` on; of everybody else warnings and worse.
+OURS = ("api", "deploy", "shared", "worker", "uvicorn")
+HIDDEN = "***"
+
+#: Words that say that what follows, or what is kept under them, is nobody's business.
+_WORDS = r"authorization|api[-_]?key|access[-_]?key|password|passwd|secret|token|cookie|credentials?"
+_NAME = re.compile(rf"(?i)(?:^|[-_])(?:{_WORDS})s?$")
+_PATTERNS = (
+    # user:password@ of a URL
+    (re.compile(r"(://[^\s/:@'\"]*:)[^\s/?#'\"]+(@)"), rf"\1{HIDDEN}\2"),
+    (re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{6,}"), rf"\1\2{HIDDEN}"),
+    (
+        re.compile(
+            rf"(?i)\b((?:\w+[-_])?(?:{_WORDS})[\"']?\s*[=:]\s*)"
+            r"(?!bearer|basic)(?:\"[^\"]*\"|'[^']*'|[^\s\"',;&)]+)"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    # Our own tokens, and keys as makers of language models give them out.
+    (re.compile(r"\b(us_|sk-)[\w-]{8,}"), rf"\1{HIDDEN}"),
+)
+
+
+def about(**what: object) -> AbstractContextManager[Any]:
+    """Lines of this block name these: participant, task …"""
+    return bound_contextvars(**{name: str(value) for name, value in what.items()})
+
+
+def bind(**what: object) -> None:
+    """Lines of this task or request name these from now on. What is None is not known."""
+    bind_contextvars(**{name: str(value) for name, value in what.items() if value is not None})
+
+
+def configure(settings: Settings, **what: str) -> None:
+    """Have everything that this process logs written to stderr, in the form that `log_format` says.
+
+    `what` goes with each line: which part it is, and its name. May be repeated; the last one counts.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(settings, on_terminal=sys.stderr.isatty(), what=what))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel(settings.log_level)
+
+
+def formatter(settings: Settings, *, on_terminal: bool, what: dict[str, str]) -> logging.Formatter:
+    """What makes a line of a record."""
+    as_text = settings.log_format == "text" or (settings.log_format == "auto" and on_terminal)
+    before: list[Processor] = [
+        merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        TimeStamper(fmt="iso", utc=True),
+        ExceptionRenderer(),
+    ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=before,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            Hider(secrets_of(settings)),
+            *(_text(colors=on_terminal) if as_text else _json(what)),
+        ],
+    )
+
+
+def _text(*, colors: bool) -> list[Processor]:
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain, pad_event_to=0)]
+
+
+def _json(what: dict[str, str]) -> list[Processor]:
+    def order(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        first = {"timestamp": line.pop("timestamp"), "level": line.pop("level"), **what}
+        return {**first, "logger": line.pop("logger"), "message": line.pop("event"), **line}
+
+    return [order, JSONRenderer()]
+
+
+class Hider:
+    """Puts stars in place of what only its owner may see: given secrets, and what looks like one."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # The longest first: one may be a part of another.
+        known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def __call__(self, _: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        return {
+            name: HIDDEN if _names_secret(name, value) else self.hide(value) for name, value in line.items()
+        }
+
+    def hide(self, value: Any) -> Any:
+        """`value` without secrets; whatever it is, as text unless it is a number or a truth."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        text = value if isinstance(value, str) else repr(value)
+        if self._known is not None:
+            text = self._known.sub(HIDDEN, text)
+        for pattern, shown in _PATTERNS:
+            text = pattern.sub(shown, text)
+        return text
+
+
+def _names_secret(name: str, value: object) -> bool:
+    # How many tokens a model read is none.
+    return _NAME.search(name) is not None and not isinstance(value, int | float | None)
+
+
+def secrets_of(settings: Settings) -> set[str]:
+    """What must not be told of these settings: passwords in URLs, tokens, keys."""
+    found = set()
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            found.add(value.get_secret_value())
+        elif isinstance(value, str) and _NAME.search(name):
+            found.add(value)
+        elif isinstance(value, str) and "://" in value:
+            for url in value.split(";"):
+                found |= _password(url)
+    # Shorter ones would turn every log into stars.
+    return {secret for secret in found if len(secret) >= 4}
+
+
+def _password(url: str) -> set[str]:
+    try:
+        password = make_url(url).password
+    except (ArgumentError, ValueError):
+        return set()
+    # As it is, and as it stands in the URL.
+    return {str(password), *re.findall(r"://[^/:@]*:([^@]*)@", url)} if password else set()

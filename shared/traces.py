@@ -1,0 +1,129 @@
+"""Traces by OpenTelemetry: one from a request over its run messages to the steps. Off unless told where to.
+
+A run message carries the trace of the request that asked for it, in its headers. One that a sweeper sends
+carries none: its run begins a trace of its own, since what came before may be hours ago.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from shared import logs
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+Kind = Literal["server", "consumer", "internal"]
+
+
+class Tell(Protocol):
+    """Takes what is only known while a span is on its way."""
+
+    def __call__(self, attributes: Mapping[str, str | int], name: str | None = None) -> None:
+        """Add attributes, and rename it."""
+
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+#: How long a process that ends waits for a collector to take what it has.
+_FLUSH_MS = 2_000
+
+_provider: "TracerProvider | None" = None
+
+
+def configure(settings: Settings, part: str) -> None:
+    """Send spans to `traces_endpoint`, else to what the variables of OpenTelemetry name, from now on.
+
+    Without either nothing is traced, and nothing of OpenTelemetry is loaded. Ends the process when spans are
+    asked for and the extra `traces` is not installed.
+    """
+    if not settings.traces_endpoint and not any(map(os.environ.get, _ENDPOINTS)):
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    except ImportError:
+        sys.exit("Traces are asked for, and not installed: pip install 'understudy[traces]'.")
+    endpoint = settings.traces_endpoint.rstrip("/")
+    send(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces") if endpoint else OTLPSpanExporter(), part)
+
+
+def send(exporter: "SpanExporter", part: str) -> None:
+    """Give spans to `exporter` from now on."""
+    global _provider  # noqa: PLW0603 - one for the process, as OpenTelemetry has it
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    name = os.environ.get("OTEL_SERVICE_NAME") or f"understudy-{part}"
+    resource = Resource.create({"service.name": name})
+    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    _provider.add_span_processor(BatchSpanProcessor(exporter))
+
+
+def close() -> None:
+    """Send what is there; trace no more. Does not wait long for a collector that is away."""
+    global _provider
+    provider, _provider = _provider, None
+    if provider is not None:
+        provider.force_flush(_FLUSH_MS)
+
+
+def on() -> bool:
+    """Is anything traced here?"""
+    return _provider is not None
+
+
+@contextmanager
+def span(
+    name: str, kind: Kind = "internal", carrier: Mapping[str, str] | None = None, **attributes: str | int
+) -> Iterator[Tell]:
+    """Time what is done in this block, as a part of what is being traced here.
+
+    With a `carrier` (headers of a request or a message) it is a part of what that one names, if it names
+    anything. What is yielded takes more attributes, and a better name. Costs next to nothing while tracing is
+    off.
+    """
+    if _provider is None:
+        yield _tell_nobody
+        return
+    from opentelemetry import propagate, trace  # noqa: PLC0415
+
+    parent = None if carrier is None else propagate.extract(carrier)
+    with _provider.get_tracer("understudy").start_as_current_span(
+        name,
+        context=parent,
+        kind=trace.SpanKind[kind.upper()],
+        attributes={f"understudy.{key}": value for key, value in attributes.items()},
+        # What went wrong may quote what nobody is to see; the log tells it, with that hidden.
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as current:
+
+        def tell(attributes: Mapping[str, str | int], name: str | None = None) -> None:
+            current.set_attributes(attributes)
+            if name is not None:
+                current.update_name(name)
+
+        try:
+            with logs.about(trace_id=trace.format_trace_id(current.get_span_context().trace_id)):
+                yield tell
+        except Exception as error:
+            current.set_status(trace.StatusCode.ERROR, type(error).__name__)
+            raise
+
+
+def carrier() -> dict[str, str]:
+    """Headers that name what is being traced here; none while nothing is."""
+    headers: dict[str, str] = {}
+    if _provider is not None:
+        from opentelemetry import propagate  # noqa: PLC0415
+
+        propagate.inject(headers)
+    return headers
+
+
+def _tell_nobody(attributes: Mapping[str, str | int], name: str | None = None) -> None:
+    """While tracing is off."""

@@ -1,0 +1,140 @@
+"""Lines of logs: their form, what they name, and what they never tell."""
+
+import contextvars
+import json
+import logging
+import sys
+from typing import Any
+
+import pytest
+
+from shared import logs
+from shared.logs import HIDDEN, Hider, formatter, secrets_of
+from shared.settings import Settings
+
+
+def line(message: str, *args: object, **settings: Any) -> str:
+    """What a warning of `worker.run` looks like."""
+    record = logging.LogRecord("worker.run", logging.WARNING, "run.py", 1, message, args, None)
+    return formatter(Settings(**settings), on_terminal=False, what={"part": "worker"}).format(record)
+
+
+def test_a_line_is_json_with_the_words_as_they_were() -> None:
+    told = json.loads(line('participant %s said "%s"', "t-1f3", "hm\nhm"))
+    assert told.pop("timestamp").endswith("Z")
+    assert told == {
+        "level": "warning",
+        "part": "worker",
+        "logger": "worker.run",
+        "message": 'participant t-1f3 said "hm\nhm"',
+    }
+
+
+@pytest.mark.parametrize(
+    ("form", "on_terminal", "is_json"),
+    [("auto", False, True), ("auto", True, False), ("json", True, True), ("text", False, False)],
+)
+def test_lines_are_readable_on_a_terminal_unless_somebody_says_otherwise(
+    form: str, on_terminal: bool, is_json: bool
+) -> None:
+    record = logging.LogRecord("api", logging.INFO, "x.py", 1, "it works", (), None)
+    settings = Settings(log_format=form)  # type: ignore[arg-type]
+    told = formatter(settings, on_terminal=on_terminal, what={}).format(record)
+    assert told.startswith("{") == is_json
+    assert "it works" in told
+    assert "\x1b[" not in told or on_terminal
+
+
+def test_what_is_bound_goes_with_each_line_of_its_context_and_no_other() -> None:
+    def inside() -> None:
+        logs.bind(request_id="r1", study=None)
+        with logs.about(participant="p1", task="p1.1"):
+            assert json.loads(line("x"))["participant"] == "p1"
+        told = json.loads(line("x"))
+        assert told["request_id"] == "r1"
+        assert not {"participant", "task", "study"} & set(told)
+
+    contextvars.copy_context().run(inside)
+    assert "request_id" not in json.loads(line("x"))
+
+
+def test_a_traceback_is_part_of_its_line() -> None:
+    try:
+        int("postgresql://me:hunter22@host/db")
+    except ValueError:
+        record = logging.LogRecord("api", logging.ERROR, "x.py", 1, "it broke", (), sys.exc_info())
+    for form in ("json", "text"):
+        told = formatter(Settings(log_format=form), on_terminal=False, what={}).format(record)  # type: ignore[arg-type]
+        assert told.count("'postgresql://me:***@host/db'") == 1
+        assert "hunter22" not in told
+        assert ("\n" in told) == (form == "text")
+
+
+# -- secrets -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "redis://:hunter22@127.0.0.1:6379/0 does not answer",
+        "postgresql+psycopg://me:hunter22@host/db?sslmode=require",
+        "connection to host=x user=y password=hunter22 failed",
+        "connection to host=x password='hunter22 and more' failed",
+        "Authorization: Bearer hunter22.hunter22",
+        "{'authorization': 'Basic hunter22=='}",
+        '{"api_key": "hunter22", "model": "m"}',
+        "X-Api-Key: hunter22",
+        "OPENAI_API_KEY=hunter22",
+        "us_hunter22hunter22 is not known",
+        "sk-proj-hunter22hunter22",
+        "Set-Cookie: hunter22; Path=/",
+    ],
+)
+def test_what_looks_like_a_secret_is_hidden_wherever_it_stands(told: str) -> None:
+    for shown in (line("%s", told), line(told), line("x %s", [told])):
+        assert "hunter22" not in shown
+        assert HIDDEN in shown
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "metrics at http://127.0.0.1:9100/metrics",
+        "http://shop:9000/users/@bob and https://example.org/a?b=c",
+        "no token is needed; the basic plan has 12 output_tokens=12",
+        "participant 0d6a52f4-6f6e-4c8b-9e3d-2b1c4c8f9a10 runs here",
+    ],
+)
+def test_what_is_no_secret_stays(told: str) -> None:
+    assert json.loads(line("%s", told))["message"] == told
+
+
+def test_passwords_and_tokens_of_the_settings_are_known_whatever_they_look_like() -> None:
+    settings = Settings(
+        broker_url="sentinel://:wonder%21land@a:1;sentinel://:wonder%21land@b:2",
+        database_url="postgresql://me:chess-board@host/db",
+        token="plain words",
+    )
+    assert secrets_of(settings) == {"wonder!land", "wonder%21land", "chess-board", "plain words"}
+    hider = Hider(secrets_of(settings))
+    for secret in secrets_of(settings):
+        assert hider.hide(f"so it is: {secret}!") == f"so it is: {HIDDEN}!"
+
+
+def test_fields_are_hidden_by_their_names_and_numbers_are_none() -> None:
+    hide = Hider()
+    given = {
+        "authorization": "x",
+        "llm_api_key": "y",
+        "input_tokens": 12,
+        "study": "s-1f3",
+        "more": {"token": "zz"},
+    }
+    told = hide(None, "", given)
+    assert told == {
+        "authorization": HIDDEN,
+        "llm_api_key": HIDDEN,
+        "input_tokens": 12,
+        "study": "s-1f3",
+        "more": f"{{'token': {HIDDEN}}}",
+    }
