@@ -54,6 +54,16 @@ guards: $(VENV)/.installed-test ## remove each guard in turn, in a copy, and sho
 pages: $(VENV)/.installed-test ## write anew what reference pages have from the program itself
 	$(BIN)/python -m tests.pages.made
 
+.PHONY: promtool
+promtool: build/prometheus/usr/bin/promtool ## fetch what tries the alert rules, out of Debian's package, into build
+
+build/prometheus/usr/bin/promtool:
+	@command -v apt-get dpkg-deb >/dev/null || { echo "promtool is fetched from Debian only" >&2; exit 1; }
+	@mkdir -p build/prometheus
+	@test "$$(id -u)" != 0 || apt-get -qq update
+	@cd build && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb prometheus
+	@rm -f build/prometheus_*.deb
+
 .PHONY: lint
 lint: $(VENV)/.installed-test ## check style and formatting
 	$(BIN)/ruff check
