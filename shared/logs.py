@@ -81,6 +81,7 @@ def formatter(settings: Settings, *, on_terminal: bool, what: dict[str, str]) ->
         foreign_pre_chain=before,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _drop_colors,
             Hider(secrets_of(settings)),
             *(_text(colors=on_terminal) if as_text else _json(what)),
         ],
@@ -90,6 +91,12 @@ def formatter(settings: Settings, *, on_terminal: bool, what: dict[str, str]) ->
 def _text(*, colors: bool) -> list[Processor]:
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain, pad_event_to=0)]
+
+
+def _drop_colors(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    # Uvicorn's message once more, for terminals.
+    line.pop("color_message", None)
+    return line
 
 
 def _json(what: dict[str, str]) -> list[Processor]:

@@ -69,8 +69,16 @@ cancel_seconds = histogram(
 
 # -- runs --------------------------------------------------------------------------------------------------
 
-run_slots = Figure("understudy_run_slots", "Participants that this process runs at a time at most.", "worker")
-runs_here = Figure("understudy_runs", "Participants that run in this process.", "worker")
+_KINDS = ("run", "alone")
+run_slots = Figure(
+    "understudy_run_slots",
+    "Participants that this process runs at a time at most, by the worker's kind.",
+    "worker",
+    kind=_KINDS,
+)
+runs_here = Figure(
+    "understudy_runs", "Participants that run in this process, by the worker's kind.", "worker", kind=_KINDS
+)
 lease_seconds = Figure(
     "understudy_lease_seconds",
     "For how long this process's lease lives if it is not renewed; below 0 it has run out.",
@@ -279,10 +287,10 @@ def swept(work: str) -> None:
     _last_sweep[work] = time.time()
 
 
-def worker_figures(slots: int, running: int, lease_s: float) -> Iterator[Family]:
+def worker_figures(kind: str, slots: int, running: int, lease_s: float) -> Iterator[Family]:
     """What a worker that runs participants is asked for."""
-    yield run_slots.of(slots)
-    yield runs_here.of(running)
+    yield run_slots.by({(kind,): slots})
+    yield runs_here.by({(kind,): running})
     yield lease_seconds.of(lease_s)
 
 

@@ -106,7 +106,7 @@ def _run_participants(
     )
     runner = Runner(house, publisher, notifier)
     exposition.figures = lambda: metrics.worker_figures(
-        concurrency, len(runner.claims()), keeper.alive_until - time.monotonic()
+        kind, concurrency, len(runner.claims()), keeper.alive_until - time.monotonic()
     )
     keeper.start(runner)
     watch = Watch(

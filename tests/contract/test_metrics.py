@@ -184,10 +184,12 @@ def test_without_a_port_nothing_is_shown() -> None:
 
 def test_a_port_of_ones_own_is_told_and_answers(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "shared.exposition"):
-        show(Settings(metrics_port=0), "worker").figures = lambda: metrics.worker_figures(7, 3, -1.5)
+        show(Settings(metrics_port=0), "worker").figures = lambda: metrics.worker_figures("run", 7, 3, -1.5)
     url = caplog.messages[-1].removeprefix("metrics at ")
     told = read(url)
-    assert (at(told, "run_slots"), at(told, "runs"), at(told, "lease_seconds")) == (7, 3, -1.5)
+    assert at(told, "run_slots", kind="run") == 7
+    assert at(told, "runs", kind="run") == 3
+    assert at(told, "lease_seconds") == -1.5
     assert httpx.get(url.replace("/metrics", "/healthz"), trust_env=False).text == "ok\n"
     assert httpx.get(url.replace("/metrics", "/nowhere"), trust_env=False).status_code == 404
 

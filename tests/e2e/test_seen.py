@@ -41,7 +41,7 @@ def test_a_fleet_tells_what_it_does(
     port = {"UNDERSTUDY_METRICS_PORT": "0"}
     one, other, control, sweeper = fleet.start("run-1", "run-2", "control", "sweeper", concurrency=3, **port)
     workers = [one, other]
-    assert total(workers, "run_slots") == 6
+    assert total(workers, "run_slots", kind="run") == 6
     assert all(at(metrics_of(worker), "lease_seconds") > 0 for worker in workers)
 
     # Who ends, and who fails.
@@ -70,13 +70,13 @@ def test_a_fleet_tells_what_it_does(
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
     run(acme, study, 6)
     wait_until(lambda: counts(store).get("running") == 6)
-    assert total(workers, "runs") == 6
+    assert total(workers, "runs", kind="run") == 6
     told = read(f"{acme.api}/metrics")
     assert at(told, "participants", status="running") == 6
     assert at(told, "workers") == 2
     one.popen.send_signal(signal.SIGKILL)
     one.popen.wait()
-    lost = 6 - at(metrics_of(other), "runs")
+    lost = 6 - at(metrics_of(other), "runs", kind="run")
     wait_until(lambda: at(metrics_of(sweeper), "recovered_total", result="resumed") == lost)
     acme.post("/v1/simulations/cancel", {"study_id": str(study)})
     wait_until(lambda: at(metrics_of(other), "stop_seconds_count", by="run") == 6 - lost)

@@ -125,6 +125,25 @@ def test_a_panel_shows_metrics_that_exist(panel: dict[str, Any]) -> None:
         assert told == {"type": "prometheus", "uid": "${datasource}"}
 
 
+def test_prometheus_understands_every_panel_and_every_question_of_the_runbook(tmp_path: Path) -> None:
+    asked = [
+        target["expr"].replace("$__rate_interval", "5m") for panel in panels() for target in panel["targets"]
+    ]
+    page = (ROOT / "docs" / "alerts.md").read_text()
+    asked += re.findall(r"`([^`]*understudy_[^`]*)`", page)
+    group = {
+        "name": "asked",
+        "rules": [{"record": f"asked:{k}", "expr": expr} for k, expr in enumerate(asked)],
+    }
+    file = tmp_path / "asked.yml"
+    file.write_text(yaml.safe_dump({"groups": [group]}))
+    told = subprocess.run(
+        [promtool(), "check", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert f"{len(asked)} rules found" in told.stdout
+
+
 def test_panels_stand_beside_each_other() -> None:
     taken: set[tuple[int, int]] = set()
     ids = set()
