@@ -38,6 +38,12 @@ chaos: $(VENV)/.installed-test ## cross every fault point, then mischief: MINUTE
 	$(BIN)/python -m pytest -n auto --dist worksteal -m chaos $(ARGS)
 	PYTHONPATH=tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
+ROW ?=
+
+.PHONY: bench
+bench: $(VENV)/.installed-test build/bench/.installed ## measure beside others: ROW=4, ARGS="--store sqlite --pairs 3"
+	$(BIN)/python -W ignore -m tests.bench --json build/bench-figures.json $(addprefix --row ,$(ROW)) $(ARGS)
+
 .PHONY: schemathesis
 schemathesis: $(VENV)/.installed-test ## hold the API against its description, at least 5,000 requests: ARGS="--seed 7"
 	$(BIN)/python -m tests.fuzz --max-examples 300 $(ARGS)
@@ -113,3 +119,10 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing, with what tests need" >&2
 	@$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed
+
+# What we are measured against, with dependencies that are not ours.
+build/bench/.installed: tests/bench/requirements.txt
+	@echo "installing what we are measured against" >&2
+	@$(PYTHON) -m venv build/bench
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore build/bench/bin/python -m pip install -qq -r tests/bench/requirements.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""What Understudy does beside what others do, measured in one run: `make bench`."""

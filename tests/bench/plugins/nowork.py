@@ -1,0 +1,41 @@
+"""An environment and a mind that do nothing, so that what is measured is everything else.
+
+Content: `wait_s`, how long each act waits; 0 for not at all.
+"""
+
+import asyncio
+from typing import Any
+
+from shared.domain.simulation import Action, Decision, Observation, Turn
+
+_SEEN = Observation(url="nowork://page", title="A page", text="There is nothing to do here.")
+_ON = Decision("On I go.", Action("follow", 1, "Next"), 0.5)
+
+
+class NoWorkEnvironment:
+    def __init__(self, content: dict[str, Any], *, allow_private_hosts: bool) -> None:
+        self._wait_s = content.get("wait_s", 0)
+
+    async def open(self) -> None:
+        pass
+
+    async def restore(self, snapshot: dict[str, Any]) -> None:
+        pass
+
+    def observe(self) -> Observation:
+        return _SEEN
+
+    async def act(self, action: Action) -> None:
+        if self._wait_s:
+            await asyncio.sleep(self._wait_s)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"page": 1}
+
+    async def close(self) -> None:
+        pass
+
+
+class NoWorkMind:
+    async def decide(self, turn: Turn) -> Decision:
+        return _ON

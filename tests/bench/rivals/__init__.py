@@ -1,0 +1,1 @@
+"""Programs around other libraries, run in an environment of their own (build/bench); each prints JSON."""

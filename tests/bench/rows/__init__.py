@@ -1,0 +1,1 @@
+"""The rows of the table, one file each; several files may belong to one row."""
