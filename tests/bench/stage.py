@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,12 +23,13 @@ from deploy.broker import BrokerServer
 from deploy.migrate import migrate
 from shared.domain.lifecycle import TERMINAL
 from shared.queue.celery import create_celery
+from shared.queue.names import Queue
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
 from shared.store.engine import Store
 from shared.store.schema import Tables
 from tests.factories import make_participants, make_study, make_workspace
-from tests.servers import ROOT, Fleet, PostgresServer, wait_until
+from tests.servers import ROOT, Fleet, PostgresServer, Process, wait_until
 
 PLUGINS = Path(__file__).parent / "plugins"
 #: Where `make bench` installs the rivals.
@@ -93,6 +95,31 @@ class Stage:
                 select(func.min(_p.c.started_at), func.max(_p.c.finished_at))
             ).one()
         return float((last - first).total_seconds())
+
+    def queued(self) -> int:
+        """Run messages of new participants that wait in the broker."""
+        with contextlib.closing(redis.Redis.from_url(self.settings.broker_url)) as client:
+            return int(client.llen(str(Queue.RUNS)))  # type: ignore[arg-type]
+
+    def api(self) -> str:
+        """The address of an API process that answers."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        process = Process(self.settings, "api", "--port", str(port), name="api")
+        self._held.callback(process.stop)
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return True
+            return False
+
+        wait_until(answers, what="the API answers")
+        return f"http://127.0.0.1:{port}"
+
+    def close(self) -> None:
+        """End all processes."""
+        self._held.close()
+        self.fleet.stop()
 
     def flush_broker(self) -> None:
         """Forget all messages."""
@@ -165,7 +192,7 @@ class Bench:
         try:
             yield stage
         finally:
-            stage.fleet.stop()
+            stage.close()
             store.dispose()
             self.drop_store(made.store_url)
 

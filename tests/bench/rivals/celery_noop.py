@@ -34,6 +34,4 @@ def wait() -> None:
 for _ in range(asked["count"]):
     nothing.delay()
 threading.Thread(target=wait, daemon=True).start()
-app.worker_main(
-    ["worker", "--pool=threads", f"--concurrency={asked['concurrency']}", "--loglevel=ERROR", "--quiet"]
-)
+app.worker_main(["worker", "--pool=threads", f"--concurrency={asked['concurrency']}", "--loglevel=ERROR"])

@@ -1,0 +1,52 @@
+"""Participants with a past, written at once: nobody walks ten thousand interactions to be measured."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import insert, update
+
+from shared.store.engine import chunks, store_clock
+from shared.store.schema import Tables
+from tests.bench.stage import Stage
+
+_p = Tables.participant
+
+
+def completed_journey(stage: Stage, length: int) -> UUID:
+    """A participant that is completed after so many interactions, with the state to go on from."""
+    (id_,) = stage.participants(1, max_interactions=length)
+    seen = {"url": "nowork://page", "title": "A page", "status": None, "problem": ""}
+    same = {
+        "participant_id": id_,
+        "epoch": 1,
+        "observation": seen | {"headings": [], "text": "There is nothing to do here."},
+        "thought": "On I go.",
+        "action": {"kind": "follow", "element": 1, "target": "Next"},
+        "sentiment": 0.5,
+        "result": seen,
+        "started_at": datetime.now(UTC),
+        "duration_ms": 0,
+    }
+    for chunk in chunks(range(length), 1_000):
+        stage.store.write(
+            lambda connection, chunk=chunk: connection.execute(
+                insert(Tables.interaction), [same | {"ordinal": ordinal} for ordinal in chunk]
+            )
+        )
+    state = {"environment": {"page": 1}, "memory": {}}
+    ended = {
+        "status": "completed",
+        "outcome": "cap_reached",
+        "epoch": 1,
+        "interaction_count": length,
+        "started_at": store_clock(),
+        "finished_at": store_clock(),
+        "dispatched_at": store_clock(),
+    }
+    stage.store.write(
+        lambda connection: (
+            connection.execute(insert(Tables.checkpoint).values(participant_id=id_, state=state)),
+            connection.execute(update(_p).where(_p.c.id == id_).values(ended)),
+        )
+    )
+    return id_
