@@ -1,7 +1,7 @@
 """saq: jobs that wait, queued, then run by one worker process, all at once.
 
-Takes `{"broker_url", "count", "wait_s"}`; prints `{"took_s", "peak_memory_mb"}`, from the first job's start to
-the last one's end.
+Takes `{"broker_url", "count", "wait_s"}`; prints `{"took_s", "peak_memory_mb"}`: the time is from the first
+job's start to the last one's end.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from saq import Queue, Worker
 asked = json.loads(sys.argv[1])
 started: list[float] = []
 ended: list[float] = []
+all_ended = asyncio.Event()
 
 
 async def wait(_: Any) -> None:
@@ -25,6 +26,8 @@ async def wait(_: Any) -> None:
 
 async def note_end(_: Any) -> None:
     ended.append(time.monotonic())
+    if len(ended) == asked["count"]:
+        all_ended.set()
 
 
 async def main() -> None:
@@ -36,8 +39,7 @@ async def main() -> None:
     # After a job is finished in the broker, not when its function returns: so it is with ours.
     worker = Worker(queue, [wait], concurrency=asked["count"], after_process=note_end)
     working = asyncio.create_task(worker.start())
-    while len(ended) < asked["count"]:
-        await asyncio.sleep(0.05)
+    await all_ended.wait()
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     told = {"took_s": max(ended) - min(started), "peak_memory_mb": peak_mb}
     print(json.dumps(told), flush=True)  # noqa: T201
