@@ -151,10 +151,9 @@ def own_aliases(caller: Caller, world: World) -> set[str]:
 
 
 def without(answer: httpx.Response, id_: str) -> tuple[int, str, list[tuple[str, str]]]:
-    """All of an answer but for the id that was asked for."""
-    headers = [
-        (name, value) for name, value in answer.headers.items() if name not in {"date", "content-length"}
-    ]
+    """All of an answer but for the id that was asked for, and what each answer has for itself."""
+    own = {"date", "content-length", "x-request-id"}
+    headers = [(name, value) for name, value in answer.headers.items() if name not in own]
     return answer.status_code, answer.text.replace(id_, "ID"), headers
 
 

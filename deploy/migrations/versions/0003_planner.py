@@ -6,10 +6,8 @@ workspace to find a thousand of its ids. PostgreSQL gathers such figures by itse
 
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
-branch_labels = None
-depends_on = None
+revision = "0003"
+down_revision = "0002"
 
 #: Table, index, and how many rows it has; then how many of them have the same first column, the same first two…
 EXPECTED = (
@@ -32,6 +30,7 @@ EXPECTED = (
     ("participant", "ix_participant_ask", "100000 1000 100 1 1"),
     ("participant", "ix_participant_extended_from", "100000 1"),
     ("participant", "ix_participant_pending", "1000 10"),
+    ("participant", "ix_participant_waiting", "1000 1"),
     ("participant", "ix_participant_running", "1000 100"),
     ("participant", "ix_participant_stopping", "1000 10"),
     ("person", "sqlite_autoindex_person_1", "10000 1"),
