@@ -55,18 +55,25 @@ GUARDS = [
     Guard(
         "status of a commit (P2)",
         LIFECYCLE,
-        ".where(_held_by(claim), _p.c.status == str(Status.RUNNING))",
-        ".where(_held_by(claim))",
+        "update(_p).where(_p.c.status == str(Status.RUNNING)).values",
+        "update(_p).values",
+        LIFECYCLE_TESTS,
+    ),
+    Guard(
+        "epoch of a commit (P3)",
+        LIFECYCLE,
+        ", _p.c.epoch == given.c.epoch)",
+        ")",
         LIFECYCLE_TESTS,
     ),
     Guard(
         "index of a commit (P3)",
         LIFECYCLE,
-        ".where(_p.c.interaction_count == step.index)",
+        ".where(_p.c.interaction_count == given.c.interaction_count)",
         "",
         LIFECYCLE_TESTS,
     ),
-    Guard("lease of a claim (P7)", LIFECYCLE, ", _lives(worker_id))", ")", LIFECYCLE_TESTS),
+    Guard("lease of a claim (P7)", LIFECYCLE, ', _lives(bindparam("worker")))', ")", LIFECYCLE_TESTS),
     Guard(
         "lease of a recovery (P7)",
         LIFECYCLE,
@@ -161,6 +168,13 @@ GUARDS = [
         "if self._publisher.queue_depth(queue) == 0:",
         "if True:",
         PUBLISHER_TESTS,
+    ),
+    Guard(
+        "rows are locked in id order, whatever is done with them",
+        "worker/committer.py",
+        "        lifecycle.lock(connection, [write.participant_id for write in writes])\n",
+        "        pass\n",
+        WORKER_TESTS,
     ),
     Guard(
         "rows are locked in id order",

@@ -6,39 +6,56 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from shared import faults, metrics
 from shared.domain.errors import ServiceUnavailable
+from shared.store import lifecycle
 from shared.store.engine import Store
 
 log = logging.getLogger(__name__)
 
 #: Writes that share one transaction at most.
-MAX_BATCH = 64
+MAX_BATCH = 128
 #: Pause before a store that did not answer is asked again.
 STORE_RETRY_S = 0.5
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+#: What is done for several items in one go; one result for each, in their order.
+Work: TypeAlias = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 
 
 class _Write(NamedTuple):
     participant_id: UUID
-    work: Callable[[Connection], Any]
-    done: Future[Any]
+    work: Work[Any, Any]
+    item: Any
+    done: asyncio.Future[Any]
     place: str
+
+
+class _Outcome(NamedTuple):
+    done: asyncio.Future[Any]
+    result: Any
+    error: Exception | None = None
+
+
+def _each(connection: Connection, works: Sequence[Callable[[Connection], Result]]) -> list[Result]:
+    return [work(connection) for work in works]
 
 
 class Committer:
     """Groups waiting writes into one transaction; each keeps its own outcome.
 
-    A commit costs the same for one write or for sixty, so a process with hundreds of runs would otherwise
-    spend its time on commits. While the store is away, writes wait and are then done.
+    A transaction, and each statement in it, costs almost the same for one write as for a hundred, so a
+    process with hundreds of runs would otherwise spend its time on them. While the store is away, writes wait
+    and are then done.
     """
 
     def __init__(self, store: Store) -> None:
@@ -55,9 +72,13 @@ class Committer:
         `place` is the fault point around it, one of `faults.PLACES`.
         Raises ServiceUnavailable only after `give_up`: then nobody knows whether it is committed.
         """
-        done: Future[Result] = Future()
-        self._waiting.put(_Write(participant_id, work, done, place))
-        return await asyncio.wrap_future(done)
+        return await self.share(participant_id, _each, work, place)
+
+    async def share(self, participant_id: UUID, work: Work[Item, Result], item: Item, place: str) -> Result:
+        """`write`, for work that does all of its kind that wait in one go: the result for `item`."""
+        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.put(_Write(participant_id, work, item, done, place))
+        return await done
 
     def give_up(self) -> None:
         """From now on, do not wait for a store that is away."""
@@ -76,29 +97,25 @@ class Committer:
             while not self._waiting.empty() and len(batch) < MAX_BATCH:
                 batch.append(self._waiting.get())
             going = None not in batch
-            # From here on nobody can withdraw a write: its outcome is told even if nobody listens.
-            writes = [write for write in batch if write and write.done.set_running_or_notify_cancel()]
+            # Whoever withdraws a write later than this gets it all the same.
+            writes = [write for write in batch if write and not write.done.cancelled()]
             if writes:
                 metrics.transaction_writes.observe(len(writes))
                 # In id order, like whatever touches several rows: it waits for others, but never deadlocks.
-                self._commit(sorted(writes, key=lambda write: write.participant_id))
+                _tell(self._commit(sorted(writes, key=lambda write: write.participant_id)))
 
-    def _commit(self, writes: list[_Write]) -> None:
+    def _commit(self, writes: list[_Write]) -> list[_Outcome]:
         try:
             with contextlib.ExitStack() as points:
                 for write in writes:
                     points.enter_context(faults.around(write.place))
-                results = self._when_there(lambda connection: [write.work(connection) for write in writes])
+                results = self._when_there(lambda connection: _do(connection, writes))
         except Exception as error:  # noqa: BLE001 - it belongs to whoever handed in the write
             if len(writes) == 1:
-                writes[0].done.set_exception(error)
-                return
+                return [_Outcome(writes[0].done, None, error)]
             # One of them is at fault; each gets a transaction of its own, and its own answer.
-            for write in writes:
-                self._commit([write])
-            return
-        for write, result in zip(writes, results, strict=True):
-            write.done.set_result(result)
+            return [outcome for write in writes for outcome in self._commit([write])]
+        return [_Outcome(write.done, result) for write, result in zip(writes, results, strict=True)]
 
     def _when_there(self, work: Callable[[Connection], Result]) -> Result:
         while True:
@@ -109,3 +126,39 @@ class Committer:
                     raise
                 log.warning("the store is away; waiting for it")
                 time.sleep(STORE_RETRY_S)
+
+
+def _do(connection: Connection, writes: list[_Write]) -> list[Any]:
+    """All of them, those of one kind in one go; the results in the order of `writes`."""
+    if len(writes) > 1:
+        lifecycle.lock(connection, [write.participant_id for write in writes])
+    kinds: dict[Work[Any, Any], list[int]] = defaultdict(list)
+    for place, write in enumerate(writes):
+        kinds[write.work].append(place)
+    results: list[Any] = [None] * len(writes)
+    for work, places in kinds.items():
+        done = work(connection, [writes[place].item for place in places])
+        for place, result in zip(places, done, strict=True):
+            results[place] = result
+    return results
+
+
+def _tell(outcomes: list[_Outcome]) -> None:
+    """Wake those who wait, with one call per loop: each call is a system call, and a change of threads."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        loops[outcome.done.get_loop()].append(outcome)
+    for loop, some in loops.items():
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_wake, some)
+
+
+def _wake(outcomes: list[_Outcome]) -> None:
+    for done, result, error in outcomes:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)

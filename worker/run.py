@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -18,13 +18,16 @@ from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import FailureKind, Outcome, Status
 from shared.domain.text import clean
 from shared.store import leases, lifecycle, lineage
-from shared.store.lifecycle import Claim, Step
-from worker.committer import Committer
+from shared.store.engine import AnyRow
+from shared.store.interactions import Step
+from shared.store.lifecycle import Claim, Commit
+from worker.committer import Committer, Work
 from worker.environments import EnvironmentUnreachable
 from worker.walk import HISTORY_LENGTH, Claimed, Walk
 
 log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_ERROR_LENGTH = 500
@@ -83,13 +86,14 @@ class Run:
 
     def __init__(self, participant_id: UUID, house: House) -> None:
         self.participant_id = participant_id
+        #: Nobody waits for the claim any more.
+        self.claim_given_up = False
         #: Set while it holds the participant.
         self.claim: Claim | None = None
-        self._house = house
+        self.house = house
         self._step: asyncio.Task[Step] | None = None
         self._aborted = False
-        self._claim_given_up = False
-        self._waited_long_enough = asyncio.Event()
+        self._waited_long_enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cancel_requested = False
         self._written_at = time.monotonic()
 
@@ -103,7 +107,11 @@ class Run:
         self._cancel_requested |= cancel
         if self._step is not None:
             self._step.cancel()
-            asyncio.get_running_loop().call_later(CLEAN_UP_S, self._waited_long_enough.set)
+            asyncio.get_running_loop().call_later(CLEAN_UP_S, self._wait_no_longer)
+
+    def _wait_no_longer(self) -> None:
+        if not self._waited_long_enough.done():
+            self._waited_long_enough.set_result(None)
 
     async def go(self) -> Ending:
         """Claim and run to the end."""
@@ -128,10 +136,10 @@ class Run:
         A claim that is given up is not made any more. One whose commit is under way just then may be; the
         heartbeat finds that nobody runs it, and gives it back.
         """
-        claiming = asyncio.create_task(self._write(self._take, "claim.commit"))
+        claiming = asyncio.create_task(self._share(_take, self, "claim.commit"))
         await asyncio.wait({claiming}, timeout=CLAIM_TIMEOUT_S)
         if not claiming.done():
-            self._claim_given_up = True
+            self.claim_given_up = True
             claiming.cancel()
             return Ending.REFUSED
         try:
@@ -151,32 +159,22 @@ class Run:
 
     async def _write(self, work: Callable[[Connection], Result], place: str) -> Result:
         with traces.span(place):
-            return await self._house.committer.write(self.participant_id, work, place)
+            return await self.house.committer.write(self.participant_id, work, place)
 
-    def _take(self, connection: Connection) -> Claimed | Ending:
-        if self._claim_given_up:
-            return Ending.REFUSED
-        worker_id = self._house.worker_id()
-        row = lifecycle.claim(connection, self.participant_id, worker_id)
-        if row is None:
-            return Ending.DROPPED if leases.is_live(connection, worker_id) else Ending.REFUSED
-        return Claimed(
-            row,
-            lineage.load_run(connection, row.id),
-            lineage.checkpoint(connection, row.id),
-            lineage.latest_interactions(connection, row.id, HISTORY_LENGTH),
-        )
+    async def _share(self, work: Work[Item, Result], item: Item, place: str) -> Result:
+        with traces.span(place):
+            return await self.house.committer.share(self.participant_id, work, item, place)
 
     async def _simulate(self, claimed: Claimed, claim: Claim) -> Ending:
         """Step and commit until a step ends the run. Raises Abandoned or Failed."""
         try:
-            walk = Walk(claimed, allow_private_hosts=self._house.allow_private_hosts)
+            walk = Walk(claimed, allow_private_hosts=self.house.allow_private_hosts)
         except Exception as error:
             raise self._broken("cannot start", error) from error
         around, limits = claimed.surroundings, Limits.of(claimed)
         try:
             while walk.remaining > 0:
-                if self._aborted or self._house.leaving():
+                if self._aborted or self.house.leaving():
                     raise Abandoned
                 with traces.span("step"):
                     step = await self._take_step(walk, limits)
@@ -187,7 +185,7 @@ class Run:
                     metrics.end(Status.COMPLETED, step.outcome)
                     return Ending.ENDED
                 walk.remember(step)
-                if self._house.suspects:
+                if self.house.suspects:
                     raise Abandoned
         finally:
             await self._close(walk)
@@ -220,9 +218,8 @@ class Run:
 
     async def _ended(self, step: asyncio.Task[Step], timeout_s: float) -> bool:
         """Wait for a step to end, but no longer than `timeout_s`, nor much longer than its abort."""
-        enough = asyncio.create_task(self._waited_long_enough.wait())
-        await asyncio.wait({step, enough}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        enough.cancel()
+        either: set[asyncio.Future[Any]] = {step, self._waited_long_enough}
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         return step.done()
 
     async def _close(self, walk: Walk) -> None:
@@ -234,9 +231,9 @@ class Run:
             log.warning("participant %s: closing broke", self.participant_id, exc_info=error)
 
     async def _commit(self, claim: Claim, step: Step) -> bool:
-        commit = partial(lifecycle.commit_step, claim=claim, step=step, claimed_ms=self._held_ms())
+        commit = Commit(claim, step, self._held_ms())
         try:
-            return await self._write(commit, "step.commit")
+            return await self._share(lifecycle.commit_steps, commit, "step.commit")
         except (ValueError, TypeError, StatementError) as error:
             raise self._broken("made an interaction that cannot be stored", error) from error
 
@@ -283,6 +280,38 @@ class Run:
 def _ignored(step: asyncio.Task[Step]) -> None:
     """Look at what a step nobody waits for came to, so that nobody warns of it: it does not matter."""
     step.cancelled() or step.exception()
+
+
+def _take(connection: Connection, runs: Sequence[Run]) -> list[Claimed | Ending]:
+    """Claim for all of these runs, which share a house: what each yields, or why there is none."""
+    worker_id = runs[0].house.worker_id()
+    wanted = list(dict.fromkeys(run.participant_id for run in runs if not run.claim_given_up))
+    rows = lifecycle.claim_all(connection, wanted, worker_id)
+    surroundings = lineage.load_runs(connection, list(rows))
+    lost = None
+    taken: list[Claimed | Ending] = []
+    for run in runs:
+        # Of two runs of one participant, the first has it.
+        row = None if run.claim_given_up else rows.pop(run.participant_id, None)
+        if row is not None:
+            taken.append(_claimed(connection, row, surroundings[row.id]))
+            continue
+        if lost is None:
+            lost = Ending.DROPPED if leases.is_live(connection, worker_id) else Ending.REFUSED
+        taken.append(Ending.REFUSED if run.claim_given_up else lost)
+    return taken
+
+
+def _claimed(connection: Connection, row: AnyRow, surroundings: lineage.Surroundings) -> Claimed:
+    if row.interaction_count == 0:
+        # There is nothing yet to go on from.
+        return Claimed(row, surroundings, None, ())
+    return Claimed(
+        row,
+        surroundings,
+        lineage.checkpoint(connection, row.id),
+        lineage.latest_interactions(connection, row.id, HISTORY_LENGTH),
+    )
 
 
 class Limits(NamedTuple):

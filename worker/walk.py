@@ -22,7 +22,7 @@ from shared.domain.simulation import (
 from shared.domain.text import clean
 from shared.plugins import environments, minds
 from shared.store.engine import AnyRow
-from shared.store.lifecycle import Step
+from shared.store.interactions import Step
 from shared.store.lineage import Surroundings
 from worker.environments import Environment
 from worker.minds import Mind

@@ -18,6 +18,8 @@ from shared.store.schema import Tables
 _event = Tables.event
 _p = Tables.participant
 
+_INSERT = insert(_event).values(at=store_clock())
+
 #: Positions that one transaction gives.
 CHUNK = 1_000
 #: Any number that nothing else in the database locks.
@@ -39,8 +41,7 @@ def record(connection: Connection, events: Sequence[NewEvent]) -> None:
     """Write `events`; each `seq` was taken by the guarded update it belongs to."""
     if not events:
         return
-    statement = insert(_event).values(at=store_clock())
-    connection.execute(statement, [event._asdict() for event in events])
+    connection.execute(_INSERT, [event._asdict() for event in events])
 
 
 # -- giving positions --------------------------------------------------------------------------------------

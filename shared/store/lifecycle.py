@@ -4,9 +4,8 @@ The status guard comes from `TRANSITIONS`; what a run writes is guarded by its e
 what moved; an empty answer means the race was lost, and nothing was written.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,20 +14,21 @@ from sqlalchemy import (
     Connection,
     Update,
     and_,
+    bindparam,
     case,
     exists,
-    insert,
     null,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.domain.lifecycle import TRANSITIONS, FailureKind, Move, Outcome, Status
 from shared.queue.names import Queue
+from shared.store import batch
 from shared.store.engine import AnyRow, chunks, store_clock
 from shared.store.events import NewEvent, record
+from shared.store.interactions import Step, is_stored, store_steps
 from shared.store.schema import Tables
 
 _p = Tables.participant
@@ -57,22 +57,24 @@ class Recovered(NamedTuple):
     failed: list[UUID]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One interaction, ready to be committed, with the state to go on from."""
+class Commit(NamedTuple):
+    """A step that a run has taken and wants stored."""
 
-    index: int
-    observation: Mapping[str, Any]
-    thought: str
-    action: Mapping[str, Any]
-    sentiment: float
-    result: Mapping[str, Any]
-    started_at: datetime
-    duration_ms: int
-    state: Mapping[str, Any]
-    #: Set on the last one: the participant completes together with it.
-    ends: bool = False
-    outcome: Outcome | None = None
+    claim: Claim
+    step: Step
+    #: How long the run has held its row since its last write.
+    claimed_ms: int
+
+    def as_row(self) -> dict[str, Any]:
+        """What decides whether it may be stored, and what it changes in its participant's row."""
+        outcome = self.step.outcome
+        return {
+            "id": self.claim.participant_id.hex,
+            "epoch": self.claim.epoch,
+            "interaction_count": self.step.index,
+            "claimed_ms": self.claimed_ms,
+            "outcome": None if outcome is None else str(outcome),
+        }
 
 
 def _move(move: Move) -> Update:
@@ -98,97 +100,98 @@ def _status_event(participant_id: UUID, seq: int, status: Status, **more: Any) -
     return NewEvent(participant_id, seq, "status", {"status": str(status), **more})
 
 
+def lock(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Lock these in id order, before statements that touch them in any other."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LOCK, {"ids": ids})
+
+
+_LOCK = (
+    select(_p.c.id)
+    .where(_p.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_p.c.id)
+    # Keys do not change: who inserts rows that point here need not wait.
+    .with_for_update(key_share=True)
+)
+
+
 # -- what a worker does ------------------------------------------------------------------------------------
 
 
 def claim(connection: Connection, participant_id: UUID, worker_id: UUID) -> AnyRow | None:
-    """Take a pending participant: its row as it is now, or None when it is not to be had.
+    """`claim_all` of one: its row as it is now, or None when it is not to be had."""
+    return claim_all(connection, [participant_id], worker_id).get(participant_id)
 
-    None answers a duplicate, stale or void message: somebody else has it, it was cancelled, or this worker's
-    lease has run out.
+
+def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> dict[UUID, AnyRow]:
+    """Take those of `ids` that are pending: their rows as they are now.
+
+    Who is not in the answer had a duplicate, stale or void message: somebody else has it, it was cancelled,
+    or this worker's lease has run out.
     """
-    statement = (
-        _move(Move.CLAIM)
-        .where(_p.c.id == participant_id, _lives(worker_id))
-        .values(
-            epoch=_p.c.epoch + 1,
-            worker_id=worker_id,
-            started_at=case((_p.c.started_at.is_(None), store_clock()), else_=_p.c.started_at),
-        )
-        .returning(_p)
+    rows = connection.execute(_CLAIM, {"ids": ids, "worker": worker_id}).all()
+    record(connection, [_status_event(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
+    return {row.id: row for row in rows}
+
+
+_CLAIM = (
+    _move(Move.CLAIM)
+    .where(_p.c.id.in_(bindparam("ids", expanding=True)), _lives(bindparam("worker")))
+    .values(
+        epoch=_p.c.epoch + 1,
+        worker_id=bindparam("worker", type_=_p.c.worker_id.type),
+        started_at=case((_p.c.started_at.is_(None), store_clock()), else_=_p.c.started_at),
     )
-    row = connection.execute(statement).one_or_none()
-    if row is not None:
-        record(connection, [_status_event(row.id, row.seq, Status.RUNNING, attempt=row.attempt)])
-    return row
+    .returning(_p)
+)
 
 
 def commit_step(connection: Connection, claim: Claim, step: Step, claimed_ms: int) -> bool:
-    """Store an interaction, its checkpoint and its event; with `step.ends`, complete the participant too.
+    """`commit_steps` of one."""
+    return commit_steps(connection, [Commit(claim, step, claimed_ms)])[0]
 
-    `claimed_ms`: how long this run has held the row since its last write. False: the run lost its claim.
+
+def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool]:
+    """Store interactions, their checkpoints and events; where `step.ends`, complete the participant too.
+
+    Each has its own answer. False: that run lost its claim, and nothing of it was written.
     May be repeated when nobody knows whether it was committed: it then tells so, and writes nothing.
     """
-    statement = update(_p).where(_held_by(claim), _p.c.status == str(Status.RUNNING)).values(seq=_p.c.seq + 1)
-    if step.ends:
-        statement = (
-            _move(Move.COMPLETE)
-            .where(_held_by(claim))
-            .values(
-                seq=_p.c.seq + 2,
-                outcome=None if step.outcome is None else str(step.outcome),
-                finished_at=store_clock(),
-            )
-        )
-    statement = statement.where(_p.c.interaction_count == step.index).values(
-        interaction_count=step.index + 1, attempt=0, claimed_ms=_p.c.claimed_ms + claimed_ms
-    )
-    seq = connection.scalar(statement.returning(_p.c.seq))
-    if seq is None:
-        return _was_committed(connection, claim, step.index)
-    connection.execute(
-        insert(Tables.interaction).values(
-            participant_id=claim.participant_id,
-            ordinal=step.index,
-            epoch=claim.epoch,
-            observation=step.observation,
-            thought=step.thought,
-            action=step.action,
-            sentiment=step.sentiment,
-            result=step.result,
-            started_at=step.started_at,
-            duration_ms=step.duration_ms,
-        )
-    )
-    _save_checkpoint(connection, claim.participant_id, step.state)
-    events = [NewEvent(claim.participant_id, seq, "interaction", {"index": step.index})]
-    if step.ends:
-        events = [
-            events[0]._replace(seq=seq - 1),
-            _status_event(claim.participant_id, seq, Status.COMPLETED, outcome=step.outcome),
-        ]
+    seqs: dict[Claim, int] = {}
+    for ends in (False, True):
+        rows = [one.as_row() for one in commits if one.step.ends is ends]
+        if rows:
+            moved = connection.execute(_advance(connection.dialect.name, ends=ends), batch.parameter(rows))
+            seqs |= {Claim(id_, epoch): seq for id_, epoch, seq in moved}
+    landed = [one for one in commits if one.claim in seqs]
+    store_steps(connection, [(*one.claim, one.step) for one in landed])
+    events: list[NewEvent] = []
+    for claim, step, _ in landed:
+        id_, seq = claim.participant_id, seqs[claim]
+        events.append(NewEvent(id_, seq - step.ends, "interaction", {"index": step.index}))
+        if step.ends:
+            events.append(_status_event(id_, seq, Status.COMPLETED, outcome=step.outcome))
     record(connection, events)
-    return True
+    return [one.claim in seqs or is_stored(connection, *one.claim, one.step.index) for one in commits]
 
 
-def _was_committed(connection: Connection, claim: Claim, index: int) -> bool:
-    """Is this very step there already? Nobody else writes under this claim's epoch."""
-    interaction = Tables.interaction
-    mine = select(interaction.c.ordinal).where(
-        interaction.c.participant_id == claim.participant_id,
-        interaction.c.ordinal == index,
-        interaction.c.epoch == claim.epoch,
-    )
-    return connection.scalar(mine) is not None
-
-
-def _save_checkpoint(connection: Connection, participant_id: UUID, state: Mapping[str, Any]) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(Tables.checkpoint).values(participant_id=participant_id, state=state)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["participant_id"], set_={"state": statement.excluded.state}
+@cache
+def _advance(dialect: str, *, ends: bool) -> Update:
+    """Count one more interaction of each given run that still holds its row, and complete those that end."""
+    given = batch.rows_of(dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome)
+    statement = update(_p).where(_p.c.status == str(Status.RUNNING)).values(seq=_p.c.seq + 1)
+    if ends:
+        more = {"seq": _p.c.seq + 2, "outcome": given.c.outcome, "finished_at": store_clock()}
+        statement = _move(Move.COMPLETE).values(more)
+    return (
+        statement.where(_p.c.id == given.c.id, _p.c.epoch == given.c.epoch)
+        .where(_p.c.interaction_count == given.c.interaction_count)
+        .values(
+            interaction_count=_p.c.interaction_count + 1,
+            attempt=0,
+            claimed_ms=_p.c.claimed_ms + given.c.claimed_ms,
         )
+        .returning(_p.c.id, _p.c.epoch, _p.c.seq)
     )
 
 

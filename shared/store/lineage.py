@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, func, literal, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, literal, select
 
 from shared.store.engine import AnyRow
 from shared.store.paging import seal, unseal
@@ -137,37 +137,54 @@ class Surroundings(NamedTuple):
 
 
 def load_run(connection: Connection, participant_id: UUID) -> Surroundings:
-    """The surroundings of a participant: from its study and iteration, or from its ask and round."""
-    person, study, iteration, ask = Tables.person, Tables.study, Tables.iteration, Tables.ask
-    statement = (
-        select(
-            person.c.name,
-            person.c.age,
-            person.c.country,
-            person.c.language,
-            person.c.traits,
-            person.c.bio,
-            study.c.assignment,
-            study.c.modality,
-            iteration.c.content,
-            Tables.round.c.question,
-            Tables.round.c.variants,
-            func.coalesce(iteration.c.mind, ask.c.mind).label("mind"),
-            func.coalesce(iteration.c.step_timeout_s, ask.c.step_timeout_s).label("step_timeout_s"),
-            func.coalesce(iteration.c.run_timeout_s, ask.c.run_timeout_s).label("run_timeout_s"),
-        )
-        .select_from(_p)
-        .join(person, person.c.id == _p.c.person_id)
-        .outerjoin(study, study.c.id == _p.c.study_id)
-        .outerjoin(iteration, iteration.c.id == _p.c.iteration_id)
-        .outerjoin(ask, ask.c.id == _p.c.ask_id)
-        .outerjoin(
-            Tables.round, and_(Tables.round.c.ask_id == _p.c.ask_id, Tables.round.c.number == _p.c.round)
-        )
-        .where(_p.c.id == participant_id)
+    """The surroundings of a participant."""
+    return load_runs(connection, [participant_id])[participant_id]
+
+
+def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Surroundings]:
+    """The surroundings of participants: from their study and iteration, or from their ask and round."""
+    return {row.id: _surroundings(row) for row in connection.execute(_LOAD_RUNS, {"ids": ids})}
+
+
+_person, _study, _iteration, _ask, _round = (
+    Tables.person,
+    Tables.study,
+    Tables.iteration,
+    Tables.ask,
+    Tables.round,
+)
+_LOAD_RUNS = (
+    select(
+        _p.c.id,
+        _person.c.name,
+        _person.c.age,
+        _person.c.country,
+        _person.c.language,
+        _person.c.traits,
+        _person.c.bio,
+        _study.c.assignment,
+        _study.c.modality,
+        _iteration.c.content,
+        _round.c.question,
+        _round.c.variants,
+        func.coalesce(_iteration.c.mind, _ask.c.mind).label("mind"),
+        func.coalesce(_iteration.c.step_timeout_s, _ask.c.step_timeout_s).label("step_timeout_s"),
+        func.coalesce(_iteration.c.run_timeout_s, _ask.c.run_timeout_s).label("run_timeout_s"),
     )
-    found = connection.execute(statement).one()._asdict()
+    .select_from(_p)
+    .join(_person, _person.c.id == _p.c.person_id)
+    .outerjoin(_study, _study.c.id == _p.c.study_id)
+    .outerjoin(_iteration, _iteration.c.id == _p.c.iteration_id)
+    .outerjoin(_ask, _ask.c.id == _p.c.ask_id)
+    .outerjoin(_round, and_(_round.c.ask_id == _p.c.ask_id, _round.c.number == _p.c.round))
+    .where(_p.c.id.in_(bindparam("ids", expanding=True)))
+)
+
+
+def _surroundings(row: AnyRow) -> Surroundings:
+    found = row._asdict()
     question, variants = found.pop("question"), found.pop("variants")
+    del found["id"]
     if question is not None:
         found["assignment"] = {"task": question}
         found["content"] = {"environment": "text", "variants": variants}

@@ -9,7 +9,8 @@ from sqlalchemy import Table, func, select
 from shared.domain.lifecycle import FailureKind, Outcome
 from shared.store import lifecycle
 from shared.store.engine import Store
-from shared.store.lifecycle import Claim, Step
+from shared.store.interactions import Step
+from shared.store.lifecycle import Claim
 from shared.store.schema import Tables
 from tests.factories import make_lease
 from tests.servers import wait_until

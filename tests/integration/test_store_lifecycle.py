@@ -12,7 +12,8 @@ from sqlalchemy import Connection, select, update
 from shared.domain.lifecycle import FailureKind, Outcome, Status
 from shared.store import leases, lifecycle
 from shared.store.engine import Store, store_clock
-from shared.store.lifecycle import Claim, Step
+from shared.store.interactions import Step
+from shared.store.lifecycle import Claim
 from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until

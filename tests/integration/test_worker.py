@@ -6,14 +6,14 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import redis
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, text, update
 
 from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import Status
@@ -32,7 +32,7 @@ from tests.servers import wait_until
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
 from worker.pulse import Pulse
-from worker.run import Ending, House
+from worker.run import Claimed, Ending, House, Run, _take
 from worker.runner import Runner
 from worker.watch import Watch
 
@@ -362,6 +362,76 @@ def test_writes_that_share_a_transaction_are_made_in_id_order(shop: Workshop) ->
 
     asyncio.run(write_many())
     assert order == sorted(order)
+
+
+def test_writes_of_several_kinds_lock_their_rows_in_id_order(shop: Workshop) -> None:
+    """Those of one kind are made in one go, so the second kind's come after all of the first."""
+    if shop.store.url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite lets in one writer at a time")
+    first, second, third = sorted(shop.participant() for _ in range(3))
+    begun, busy = threading.Event(), threading.Event()
+
+    def hold_the_committer(_: Connection) -> None:
+        begun.set()
+        busy.wait(10)
+
+    def touch(connection: Connection, ids: Sequence[UUID]) -> list[None]:
+        return [
+            connection.execute(update(_p).where(_p.c.id == id_).values(seq=_p.c.seq)) and None for id_ in ids
+        ]
+
+    def touch_too(connection: Connection, ids: Sequence[UUID]) -> list[None]:
+        return touch(connection, ids)
+
+    async def write_all() -> None:
+        held = asyncio.create_task(shop.committer.write(uuid4(), hold_the_committer, "step.commit"))
+        assert await asyncio.to_thread(begun.wait, 10)
+        kinds = [(first, touch), (third, touch), (second, touch_too)]
+        tasks = [
+            asyncio.create_task(shop.committer.share(id_, work, id_, "step.commit")) for id_, work in kinds
+        ]
+        await asyncio.sleep(0)  # each of them has handed in its write
+        busy.set()
+        await asyncio.gather(held, *tasks)
+
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    locked = select(_p.c.id).with_for_update(nowait=True)
+    with shop.store.engine.begin() as other:
+        other.execute(locked.where(_p.c.id == second))
+        writing = threading.Thread(target=asyncio.run, args=(write_all(),), daemon=True)
+        writing.start()
+        wait_until(lambda: other.scalar(waits))
+        # It waits for the second; the third is still anybody's.
+        other.execute(locked.where(_p.c.id == third))
+    writing.join(20)
+    assert not writing.is_alive()
+
+
+def test_runs_that_are_claimed_in_one_go_each_have_their_own_answer(shop: Workshop) -> None:
+    """Forty messages at once: of one participant twice, of one that was cancelled, of others for the first
+    time, and of one with a past."""
+    past = shop.participant(2)
+    shop.runner.run(past)
+    child = shop.store.write(lambda connection: dispatch.branch(connection, shop.workspace_id, past, 1, None))
+    assert child is not None
+    cancelled = shop.participant()
+    shop.cancel(cancelled)
+    fresh = [shop.participant(2) for _ in range(30)]
+    ids = [*fresh, fresh[0], cancelled, child.id, past]
+
+    async def take_all() -> list[Claimed | Ending]:
+        runs = [Run(id_, shop.runner._house) for id_ in ids]
+        runs[-5].claim_given_up = True
+        return shop.store.write(lambda connection: _take(connection, runs))
+
+    *taken, twice, of_cancelled, of_child, of_past = asyncio.run(take_all())
+    given_up = taken.pop()
+    assert [claimed.row.id for claimed in taken if isinstance(claimed, Claimed)] == fresh[:-1]
+    assert {claimed.row.epoch for claimed in taken if isinstance(claimed, Claimed)} == {1}
+    assert (given_up, twice, of_cancelled, of_past) == (Ending.REFUSED, *[Ending.DROPPED] * 3)
+    assert isinstance(of_child, Claimed)
+    assert of_child.state is not None
+    assert [row.ordinal for row in of_child.history] == [0, 1]
 
 
 def test_a_claim_that_takes_too_long_is_not_made_later(

@@ -1,0 +1,78 @@
+"""Interactions as they are written: by the run that holds the participant, once its guarded update let it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Insert, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shared.domain.lifecycle import Outcome
+from shared.store.schema import Tables
+
+_interaction = Tables.interaction
+_INSERT = insert(_interaction)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One interaction, ready to be committed, with the state to go on from."""
+
+    index: int
+    observation: Mapping[str, Any]
+    thought: str
+    action: Mapping[str, Any]
+    sentiment: float
+    result: Mapping[str, Any]
+    started_at: datetime
+    duration_ms: int
+    state: Mapping[str, Any]
+    #: Set on the last one: the participant completes together with it.
+    ends: bool = False
+    outcome: Outcome | None = None
+
+
+def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]]) -> None:
+    """Insert interactions and replace the checkpoints of their participants: `(participant, epoch, step)`."""
+    if not steps:
+        return
+    rows = [
+        {
+            "participant_id": id_,
+            "ordinal": step.index,
+            "epoch": epoch,
+            "observation": step.observation,
+            "thought": step.thought,
+            "action": step.action,
+            "sentiment": step.sentiment,
+            "result": step.result,
+            "started_at": step.started_at,
+            "duration_ms": step.duration_ms,
+        }
+        for id_, epoch, step in steps
+    ]
+    connection.execute(_INSERT, rows)
+    states = [{"participant_id": id_, "state": step.state} for id_, _, step in steps]
+    connection.execute(_save(connection.dialect.name), states)
+
+
+@cache
+def _save(dialect: str) -> Insert:
+    insert_or = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert_or(Tables.checkpoint)
+    return statement.on_conflict_do_update(
+        index_elements=["participant_id"], set_={"state": statement.excluded.state}
+    )
+
+
+def is_stored(connection: Connection, participant_id: UUID, epoch: int, index: int) -> bool:
+    """Is this very step there already? Nobody else writes under its run's epoch."""
+    mine = select(_interaction.c.ordinal).where(
+        _interaction.c.participant_id == participant_id,
+        _interaction.c.ordinal == index,
+        _interaction.c.epoch == epoch,
+    )
+    return connection.scalar(mine) is not None
