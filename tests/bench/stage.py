@@ -223,7 +223,9 @@ class Bench:
         )
         if ran.returncode != 0:
             raise RuntimeError(f"the rival {name} failed:\n{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}")
-        answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+        # Some of them say other things too.
+        (told,) = (line for line in ran.stdout.splitlines() if line.startswith("{"))
+        answer: dict[str, Any] = json.loads(told)
         return answer
 
 

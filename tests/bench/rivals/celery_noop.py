@@ -15,7 +15,7 @@ from celery import Celery
 asked = json.loads(sys.argv[1])
 redis.Redis.from_url(asked["broker_url"]).flushall()
 app = Celery("bare", broker=asked["broker_url"])
-app.conf.task_ignore_result = True
+app.conf.update(task_ignore_result=True, worker_redirect_stdouts=False)
 ran: list[float] = []
 
 
