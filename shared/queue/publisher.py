@@ -1,12 +1,12 @@
 """Telling workers: run messages, aborts, stop tasks. All may be lost: rows and sweeper make it good."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from celery import Celery
@@ -73,17 +73,19 @@ class Publisher:
                 self._store.write(lambda connection: dispatch.disown_messages(connection, unsent))
         return Sent(len(messages) - len(unsent), len(unsent))
 
-    def _send_runs(self, messages: Sequence[RunMessage]) -> list[RunMessage]:
-        """Send them in order; those that the broker did not take."""
-        unsent = deque(messages)
+    def _send_runs(self, messages: Sequence[RunMessage]) -> Sequence[RunMessage]:
+        """Send them in order; those that the broker did not take, as far as anybody knows."""
+        unsent = messages
         try:
             with self._celery.producer_pool.acquire(block=True) as producer:
-                while unsent:
-                    self._send_run(unsent[0], producer)
-                    unsent.popleft()
+                for some in chunks(messages, TURN):
+                    with self._one_way(producer, "run_message"):
+                        for message in some:
+                            self._send(RUN_TASK, message, message.task_id, message.queue, producer)
+                    unsent = unsent[len(some) :]
         except BROKER_ERRORS as error:
             log.warning("the broker does not take run messages (%s); they stay owed", error)
-        return list(unsent)
+        return unsent
 
     def dispatch_soon(self, ids: Sequence[UUID]) -> None:
         """`dispatch`, behind the caller's answer."""
@@ -151,9 +153,13 @@ class Publisher:
         try:
             with self._store.read() as connection:
                 messages = dispatch.messages_of(connection, ids)
-            with self._celery.producer_pool.acquire(block=True) as producer:
+            with (
+                self._celery.producer_pool.acquire(block=True) as producer,
+                self._one_way(producer, "stop_task"),
+            ):
                 for message in messages:
-                    self._send_stop(message, producer)
+                    id_ = f"{message.task_id}.stop"
+                    self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
         except ServiceUnavailable:
             log.warning("stop tasks are not sent: the store is away; the sweeper makes it good")
             return False
@@ -162,14 +168,11 @@ class Publisher:
             return False
         return True
 
-    def _send_run(self, message: RunMessage, producer: Any) -> None:
-        with metrics.asking_broker("run_message"), faults.around("run_message.send"):
-            self._send(RUN_TASK, message, message.task_id, message.queue, producer)
-
-    def _send_stop(self, message: RunMessage, producer: Any) -> None:
-        id_ = f"{message.task_id}.stop"
-        with metrics.asking_broker("stop_task"), faults.around("stop_task.send"):
-            self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
+    @contextmanager
+    def _one_way(self, producer: Any, work: Literal["run_message", "stop_task"]) -> Iterator[None]:
+        """What is sent in this block, TURN messages at most, goes to the broker at its end, all in one go."""
+        with metrics.asking_broker(work), faults.around(f"{work}.send"), producer.batch(max_size=TURN):
+            yield
 
     def _send(self, task: str, message: RunMessage, id_: str, queue: str, producer: Any, *more: str) -> None:
         self._celery.send_task(
