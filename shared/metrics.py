@@ -100,7 +100,7 @@ commits = counter(
 transaction_writes = histogram(
     "understudy_transaction_writes",
     "Writes of runs that shared a transaction.",
-    (1, 2, 4, 8, 16, 32, 64),
+    (1, 2, 4, 8, 16, 32, 64, 128),
     "worker",
 )
 step_seconds = histogram(
