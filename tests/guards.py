@@ -28,6 +28,7 @@ class Guard(NamedTuple):
 
 
 LIFECYCLE = "shared/store/lifecycle.py"
+STOPS = "shared/store/stops.py"
 DISPATCH = "shared/store/dispatch.py"
 LIFECYCLE_TESTS = "tests/integration/test_store_lifecycle.py"
 DISPATCH_TESTS = "tests/integration/test_store_dispatch.py"
@@ -73,11 +74,11 @@ GUARDS = [
         "",
         LIFECYCLE_TESTS,
     ),
-    Guard("lease of a claim (P7)", LIFECYCLE, ', _lives(bindparam("worker")))', ")", LIFECYCLE_TESTS),
+    Guard("lease of a claim (P7)", LIFECYCLE, ', lives(bindparam("worker")))', ")", LIFECYCLE_TESTS),
     Guard(
         "lease of a recovery (P7)",
         LIFECYCLE,
-        "    dead = ~_lives(_p.c.worker_id)\n",
+        "    dead = ~lives(_p.c.worker_id)\n",
         "    dead = _p.c.id.is_not(None)\n",
         LIFECYCLE_TESTS,
     ),
@@ -89,21 +90,19 @@ GUARDS = [
         "        .where(_lease.c.id == worker_id)\n        .values(expires_at=store_clock(ttl_s))",
         LIFECYCLE_TESTS,
     ),
-    Guard(
-        "stop recorded once (P1)", LIFECYCLE, "_p.c.stopped_at.is_(None), which)", "which)", LIFECYCLE_TESTS
-    ),
+    Guard("stop recorded once (P1)", STOPS, "_p.c.stopped_at.is_(None), which)", "which)", LIFECYCLE_TESTS),
     Guard(
         "stop of cancelled ones only (P1)",
-        LIFECYCLE,
+        STOPS,
         ".where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), which)",
         ".where(_p.c.stopped_at.is_(None), which)",
         LIFECYCLE_TESTS,
     ),
     Guard(
         "stop of what a living worker holds (P1)",
-        LIFECYCLE,
-        "    known = ~_lives(_p.c.worker_id) if held is None else _held_by(held)\n",
-        "    known = _p.c.id.is_not(None) if held is None else _held_by(held)\n",
+        STOPS,
+        "    known = ~lives(_p.c.worker_id) if held is None else held_by(held)\n",
+        "    known = _p.c.id.is_not(None) if held is None else held_by(held)\n",
         LIFECYCLE_TESTS,
     ),
     Guard(

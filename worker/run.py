@@ -17,7 +17,7 @@ from shared import logs, metrics, traces
 from shared.domain.errors import ServiceUnavailable
 from shared.domain.lifecycle import FailureKind, Outcome, Status
 from shared.domain.text import clean
-from shared.store import leases, lifecycle, lineage
+from shared.store import leases, lifecycle, lineage, stops
 from shared.store.engine import AnyRow
 from shared.store.interactions import Step
 from shared.store.lifecycle import Claim, Commit
@@ -251,7 +251,7 @@ class Run:
     async def _let_go(self, claim: Claim) -> Ending:
         """Give back what still runs, record the stop of what was cancelled; anything else is another's."""
         held_ms = self._held_ms()
-        stopped: list[lifecycle.Stopped] = []
+        stopped: list[stops.Stopped] = []
         cancelled = False
 
         def give_back(connection: Connection) -> Ending:
@@ -261,7 +261,7 @@ class Run:
                 return Ending.RELEASED
             # Of a step that does not end nobody knows that it has stopped: the sweeper assumes it one day.
             if self._step is None:
-                stopped[:] = lifecycle.mark_stopped(connection, claim.participant_id, held=claim)
+                stopped[:] = stops.mark_stopped(connection, claim.participant_id, held=claim)
             return Ending.STOPPED
 
         ending = await self._write(give_back, "give_back.commit")

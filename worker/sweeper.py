@@ -17,7 +17,7 @@ from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.sequencer import give_positions
 from shared.settings import Settings
-from shared.store import Connection, dispatch, idempotency, leases, lifecycle
+from shared.store import Connection, dispatch, idempotency, leases, lifecycle, stops
 from shared.store.engine import Store, store_time
 from worker.leaving import Leaving
 
@@ -124,9 +124,7 @@ class Sweeper:
         after_s = self._settings.stop_grace_s
         while True:
             with faults.around("record_stops.commit"):
-                some = self._store.write(
-                    lambda connection: lifecycle.record_stops(connection, after_s, LIMIT)
-                )
+                some = self._store.write(lambda connection: stops.record_stops(connection, after_s, LIMIT))
             metrics.stopped("sweeper", (stop.after_s for stop in some))
             if len(some) < LIMIT:
                 return

@@ -13,7 +13,7 @@ from celery.worker.control import control_command
 from shared import faults, logs, metrics, traces
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 from shared.queue.publisher import BROKER_ERRORS
-from shared.store import lifecycle
+from shared.store import stops
 from shared.store.engine import Store
 from worker.pool import current_job
 from worker.run import Ending
@@ -87,7 +87,7 @@ def register_stop(app: Celery, store: Store) -> None:
             traces.span(STOP_TASK, "consumer", _carrier(self), participant=participant_id),
             faults.around("stop.commit"),
         ):
-            stopped = store.write(lambda connection: lifecycle.mark_stopped(connection, id_))
+            stopped = store.write(lambda connection: stops.mark_stopped(connection, id_))
         metrics.stopped("stop_task", (stop.after_s for stop in stopped))
 
 

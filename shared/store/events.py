@@ -6,12 +6,14 @@ late. There is not one count for all: its gaps would tell what other workspaces 
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Insert, bindparam, func, insert, select, text, update
 
 from shared.domain.ids import Kind
+from shared.store import batch
 from shared.store.engine import AnyRow, store_clock
 from shared.store.schema import Tables
 
@@ -42,6 +44,25 @@ def record(connection: Connection, events: Sequence[NewEvent]) -> None:
     if not events:
         return
     connection.execute(_INSERT, [event._asdict() for event in events])
+
+
+def record_alike(connection: Connection, ids: Sequence[UUID], kind: str, data: dict[str, Any]) -> None:
+    """Write the same event for each of these participants, in one statement however many they are.
+
+    Their `seq` is that of their rows: the guarded update that moved all of them has just raised it, in this
+    transaction.
+    """
+    if not ids:
+        return
+    statement = _insert_alike(connection.dialect.name)
+    connection.execute(statement, {"kind": kind, "data": data, "ids": ids})
+
+
+@cache
+def _insert_alike(dialect: str) -> Insert:
+    alike = (bindparam(name, type_=_event.c[name].type) for name in ("kind", "data"))
+    moved = select(_p.c.id, _p.c.seq, *alike, store_clock()).where(batch.among_ids(dialect, _p.c.id))
+    return insert(_event).from_select(["participant_id", "seq", "kind", "data", "at"], moved)
 
 
 # -- giving positions --------------------------------------------------------------------------------------

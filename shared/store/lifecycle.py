@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
+    Executable,
     Update,
     and_,
     bindparam,
     case,
     exists,
     null,
-    or_,
     select,
     update,
 )
@@ -26,8 +25,8 @@ from sqlalchemy import (
 from shared.domain.lifecycle import TRANSITIONS, FailureKind, Move, Outcome, Status
 from shared.queue.names import Queue
 from shared.store import batch
-from shared.store.engine import AnyRow, chunks, store_clock
-from shared.store.events import NewEvent, record
+from shared.store.engine import AnyRow, store_clock
+from shared.store.events import NewEvent, record, record_alike
 from shared.store.interactions import Step, is_stored, store_steps
 from shared.store.schema import Tables
 
@@ -40,13 +39,6 @@ class Claim(NamedTuple):
 
     participant_id: UUID
     epoch: int
-
-
-class Stopped(NamedTuple):
-    """A cancelled participant whose run is now known to have stopped, and how long after its cancel."""
-
-    participant_id: UUID
-    after_s: float
 
 
 class Recovered(NamedTuple):
@@ -87,12 +79,13 @@ def _move(move: Move) -> Update:
     )
 
 
-def _held_by(claim: Claim) -> Any:
+def held_by(claim: Claim) -> Any:
     """The fence of everything a run writes. The status is guarded by the move itself."""
     return and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)
 
 
-def _lives(worker_id: Any) -> Any:
+def lives(worker_id: Any) -> Any:
+    """Is this worker's lease still good?"""
     return exists(select(1).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock()))
 
 
@@ -108,7 +101,7 @@ def lock(connection: Connection, ids: Sequence[UUID]) -> None:
 
 _LOCK = (
     select(_p.c.id)
-    .where(_p.c.id.in_(bindparam("ids", expanding=True)))
+    .where(batch.among_ids("postgresql", _p.c.id))
     .order_by(_p.c.id)
     # Keys do not change: who inserts rows that point here need not wait.
     .with_for_update(key_share=True)
@@ -136,7 +129,7 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
 
 _CLAIM = (
     _move(Move.CLAIM)
-    .where(_p.c.id.in_(bindparam("ids", expanding=True)), _lives(bindparam("worker")))
+    .where(_p.c.id.in_(bindparam("ids", expanding=True)), lives(bindparam("worker")))
     .values(
         epoch=_p.c.epoch + 1,
         worker_id=bindparam("worker", type_=_p.c.worker_id.type),
@@ -210,7 +203,7 @@ def fail(connection: Connection, claim: Claim, kind: FailureKind, message: str, 
 def _end(connection: Connection, move: Move, claim: Claim, claimed_ms: int, **values: Any) -> bool:
     statement = (
         _move(move)
-        .where(_held_by(claim))
+        .where(held_by(claim))
         .values(finished_at=store_clock(), claimed_ms=_p.c.claimed_ms + claimed_ms, **values)
         .returning(_p.c.seq)
     )
@@ -226,7 +219,7 @@ def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
     """Give a running participant back, to go on elsewhere from its last interaction. Costs no attempt."""
     statement = (
         _move(Move.RELEASE)
-        .where(_held_by(claim))
+        .where(held_by(claim))
         .values(claimed_ms=_p.c.claimed_ms + claimed_ms, **_waiting_again())
         .returning(_p.c.seq)
     )
@@ -251,16 +244,22 @@ def _waiting_again() -> dict[str, Any]:
 
 def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
     """Cancel those of `ids` that are active; returns them. Who is not in the answer was not active."""
-    moved: list[UUID] = []
-    for chunk in chunks(sorted(ids)):
-        here = and_(_p.c.id.in_(chunk), _p.c.workspace_id == workspace_id)
-        # In id order, like everything that touches several rows: two cancels then wait, but never deadlock.
-        connection.execute(select(_p.c.id).where(here).order_by(_p.c.id).with_for_update())
-        statement = _move(Move.CANCEL).where(here).values(finished_at=store_clock())
-        rows = connection.execute(statement.returning(_p.c.id, _p.c.seq)).all()
-        record(connection, [_status_event(row.id, row.seq, Status.CANCELLED) for row in rows])
-        moved += [row.id for row in rows]
-    return moved
+    # In id order, like everything that touches several rows: two cancels then wait, but never deadlock.
+    lock(connection, ids)
+    statement = _cancel(connection.dialect.name)
+    cancelled = connection.scalars(statement, {"workspace": workspace_id, "ids": ids}).all()
+    record_alike(connection, cancelled, "status", {"status": str(Status.CANCELLED)})
+    return list(cancelled)
+
+
+@cache
+def _cancel(dialect: str) -> Executable:
+    return (
+        _move(Move.CANCEL)
+        .where(batch.among_ids(dialect, _p.c.id), _p.c.workspace_id == bindparam("workspace"))
+        .values(finished_at=store_clock())
+        .returning(_p.c.id)
+    )
 
 
 def cancel_held(connection: Connection, claim: Claim) -> bool:
@@ -268,39 +267,7 @@ def cancel_held(connection: Connection, claim: Claim) -> bool:
     return _end(connection, Move.CANCEL, claim, 0)
 
 
-def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None) -> list[Stopped]:
-    """Record that the run of a cancelled participant has stopped, once; returns it if it is now recorded.
-
-    It is known of one that no living worker holds; with `held`, a run tells it of itself.
-    """
-    known = ~_lives(_p.c.worker_id) if held is None else _held_by(held)
-    return _record_stops(connection, and_(_p.c.id == id_, known))
-
-
-def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[Stopped]:
-    statement = (
-        update(_p)
-        .where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), which)
-        .values(stopped_at=store_clock(), seq=_p.c.seq + 1)
-        .returning(_p.c.id, _p.c.seq, _p.c.finished_at, _p.c.stopped_at)
-    )
-    rows = connection.execute(statement).all()
-    record(connection, [NewEvent(row.id, row.seq, "stopped", {}) for row in rows])
-    return [Stopped(row.id, (row.stopped_at - row.finished_at).total_seconds()) for row in rows]
-
-
 # -- what the sweeper does ---------------------------------------------------------------------------------
-
-
-def record_stops(connection: Connection, after_s: float, limit: int) -> list[Stopped]:
-    """Record the stop of cancelled participants whose worker or stop task was lost; returns them.
-
-    It is known of those that no living worker holds, and assumed of all others `after_s` after the cancel.
-    """
-    known = or_(~_lives(_p.c.worker_id), _p.c.finished_at < store_clock(-after_s))
-    stopping = select(_p.c.id).where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), known)
-    ids = connection.scalars(stopping.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
-    return _record_stops(connection, and_(_p.c.id.in_(ids), known))
 
 
 def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recovered:
@@ -309,7 +276,7 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
     Each loss without an interaction in between counts. At the second the row is a suspect and runs alone, so
     that what kills its worker kills nobody else's; at `max_attempts` it fails with `stale_worker`.
     """
-    dead = ~_lives(_p.c.worker_id)
+    dead = ~lives(_p.c.worker_id)
     lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), dead)
     ids = connection.scalars(lost.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
     here = and_(_p.c.id.in_(ids), dead)

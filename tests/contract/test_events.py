@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from api.service import events
-from shared.store import lifecycle, workspaces
+from shared.store import lifecycle, stops, workspaces
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import claim, commit, contents, end, walk, walk_to_end
@@ -66,7 +66,7 @@ def test_a_cancelled_ones_stop_is_told_and_who_is_through_keeps_silent(
     held = walk(store, waiting, 1)
     store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [waiting]))
     assert not commit(store, held, 1)
-    store.write(lambda connection: lifecycle.mark_stopped(connection, waiting, held=held))
+    store.write(lambda connection: stops.mark_stopped(connection, waiting, held=held))
     assert told_of(all_events(acme, participant_id=waiting), waiting) == [
         *WHOLE_RUN[:3],
         (4, "status", "cancelled"),

@@ -19,7 +19,7 @@ from api.service.readers import MOST_KEPT, Event, Reader, Scope
 from shared.domain.errors import ServiceUnavailable
 from shared.domain.ids import Kind
 from shared.settings import Settings
-from shared.store import events, lifecycle
+from shared.store import events, lifecycle, stops
 from shared.store.engine import Store
 from shared.store.schema import Tables
 from tests.callers import Caller
@@ -51,7 +51,7 @@ def live(store: Store, workspace_id: UUID, ids: Sequence[UUID], seed: int) -> No
         held = walk(store, id_, chance.randint(0, 8))
         if chance.random() < 0.3:
             store.write(lambda connection, id_=id_: lifecycle.cancel(connection, workspace_id, [id_]))
-            store.write(lambda c, id_=id_, held=held: lifecycle.mark_stopped(c, id_, held=held))
+            store.write(lambda c, id_=id_, held=held: stops.mark_stopped(c, id_, held=held))
         else:
             end(store, held, chance.choice(["completed", "failed"]))
 

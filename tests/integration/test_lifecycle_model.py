@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from shared.domain.lifecycle import FailureKind, Outcome
-from shared.store import dispatch, leases, lifecycle
+from shared.store import dispatch, leases, lifecycle, stops
 from shared.store.engine import Store
 from shared.store.lifecycle import Claim
 from shared.store.schema import Tables
@@ -169,7 +169,7 @@ class Lifecycle(RuleBasedStateMachine):
         model = self.models[claim.participant_id]
         may = model.status == "cancelled" and not model.stopped and model.epoch == claim.epoch
         told = self.store.write(
-            lambda connection: lifecycle.mark_stopped(connection, claim.participant_id, held=claim)
+            lambda connection: stops.mark_stopped(connection, claim.participant_id, held=claim)
         )
         assert bool(told) == may
         self.models[claim.participant_id].stopped |= may
@@ -178,7 +178,7 @@ class Lifecycle(RuleBasedStateMachine):
     def stop_task(self, id_: UUID) -> None:
         model = self.models[id_]
         may = model.status == "cancelled" and not model.stopped and model.worker not in self.alive
-        assert bool(self.write(lifecycle.mark_stopped, id_)) == may
+        assert bool(self.write(stops.mark_stopped, id_)) == may
         self.models[id_].stopped |= may
 
     @invariant()

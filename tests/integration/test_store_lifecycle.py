@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from shared.domain.lifecycle import FailureKind, Outcome, Status
-from shared.store import leases, lifecycle
+from shared.store import leases, lifecycle, stops
 from shared.store.engine import Store, store_clock
 from shared.store.interactions import Step
 from shared.store.lifecycle import Claim
@@ -302,16 +302,16 @@ def test_a_draft_is_not_cancelled(world: World) -> None:
 
 
 def mark_stopped(world: World, held: Claim | None = None) -> list[UUID]:
-    stops = world.store.write(
-        lambda connection: lifecycle.mark_stopped(connection, world.participant_id, held=held)
+    told = world.store.write(
+        lambda connection: stops.mark_stopped(connection, world.participant_id, held=held)
     )
-    assert all(0 <= stop.after_s < 600 for stop in stops)
-    return [stop.participant_id for stop in stops]
+    assert all(0 <= stop.after_s < 600 for stop in told)
+    return [stop.participant_id for stop in told]
 
 
 def record_stops(world: World, after_s: float) -> list[UUID]:
-    stops = world.store.write(lambda connection: lifecycle.record_stops(connection, after_s, 10))
-    return [stop.participant_id for stop in stops]
+    told = world.store.write(lambda connection: stops.record_stops(connection, after_s, 10))
+    return [stop.participant_id for stop in told]
 
 
 def test_the_stop_of_a_queued_one_is_known_at_once(world: World) -> None:

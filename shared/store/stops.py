@@ -1,0 +1,53 @@
+"""When the run of a cancelled participant has really stopped, as a run, a stop task or the sweeper tells."""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
+
+from shared.domain.lifecycle import Status
+from shared.store.engine import store_clock
+from shared.store.events import record_alike
+from shared.store.lifecycle import Claim, held_by, lives
+from shared.store.schema import Tables
+
+_p = Tables.participant
+
+
+class Stopped(NamedTuple):
+    """A cancelled participant whose run is now known to have stopped, and how long after its cancel."""
+
+    participant_id: UUID
+    after_s: float
+
+
+def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None) -> list[Stopped]:
+    """Record that the run of a cancelled participant has stopped, once; returns it if it is now recorded.
+
+    It is known of one that no living worker holds; with `held`, a run tells it of itself.
+    """
+    known = ~lives(_p.c.worker_id) if held is None else held_by(held)
+    return _record_stops(connection, and_(_p.c.id == id_, known))
+
+
+def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[Stopped]:
+    statement = (
+        update(_p)
+        .where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), which)
+        .values(stopped_at=store_clock(), seq=_p.c.seq + 1)
+        .returning(_p.c.id, _p.c.finished_at, _p.c.stopped_at)
+    )
+    rows = connection.execute(statement).all()
+    record_alike(connection, [row.id for row in rows], "stopped", {})
+    return [Stopped(row.id, (row.stopped_at - row.finished_at).total_seconds()) for row in rows]
+
+
+def record_stops(connection: Connection, after_s: float, limit: int) -> list[Stopped]:
+    """Record the stop of cancelled participants whose worker or stop task was lost; returns them.
+
+    It is known of those that no living worker holds, and assumed of all others `after_s` after the cancel.
+    """
+    known = or_(~lives(_p.c.worker_id), _p.c.finished_at < store_clock(-after_s))
+    stopping = select(_p.c.id).where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), known)
+    ids = connection.scalars(stopping.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
+    return _record_stops(connection, and_(_p.c.id.in_(ids), known))
