@@ -1,6 +1,7 @@
 """The API process: the service behind its two doors, REST and MCP."""
 
 import contextlib
+import gc
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -120,6 +121,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
+    # What is there by now stays. Large answers make the collector look through everything again and again.
+    gc.collect()
+    gc.freeze()
     # Ctrl-C is how it is ended.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

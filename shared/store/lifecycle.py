@@ -242,14 +242,19 @@ def _waiting_again() -> dict[str, Any]:
 # -- what a caller does ------------------------------------------------------------------------------------
 
 
-def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
-    """Cancel those of `ids` that are active; returns them. Who is not in the answer was not active."""
+def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
+    """Cancel those of `ids` that are active. Who is not in the answer was not.
+
+    True of those that a worker runs: it has a step to abort. Nobody can claim the others any more.
+    """
     # In id order, like everything that touches several rows: two cancels then wait, but never deadlock.
     lock(connection, ids)
     statement = _cancel(connection.dialect.name)
-    cancelled = connection.scalars(statement, {"workspace": workspace_id, "ids": ids}).all()
-    record_alike(connection, cancelled, "status", {"status": str(Status.CANCELLED)})
-    return list(cancelled)
+    rows = connection.execute(statement, {"workspace": workspace_id, "ids": ids}).all()
+    # Asked here: in RETURNING, SQLite 3.40 takes `worker_id IS NOT NULL` for true of all.
+    cancelled = {id_: worker_id is not None for id_, worker_id in rows}
+    record_alike(connection, list(cancelled), "status", {"status": str(Status.CANCELLED)})
+    return cancelled
 
 
 @cache
@@ -258,7 +263,7 @@ def _cancel(dialect: str) -> Executable:
         _move(Move.CANCEL)
         .where(batch.among_ids(dialect, _p.c.id), _p.c.workspace_id == bindparam("workspace"))
         .values(finished_at=store_clock())
-        .returning(_p.c.id)
+        .returning(_p.c.id, _p.c.worker_id)
     )
 
 

@@ -42,8 +42,8 @@ class Scope(NamedTuple):
 def candidates(connection: Connection, workspace_id: UUID, scope: Scope) -> list[Candidate]:
     """Id and status of all participants in scope, in order of creation."""
     statement = select(_p.c.id, _p.c.status).where(scope.where(workspace_id))
-    rows = connection.execute(statement.order_by(_p.c.created_at, _p.c.id))
-    return [Candidate(row.id, Status(row.status)) for row in rows]
+    rows = connection.execute(statement.order_by(_p.c.created_at, _p.c.id)).all()
+    return [Candidate(id_, Status(status)) for id_, status in rows]
 
 
 _STATE = tuple(

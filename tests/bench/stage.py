@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import redis
 import sqlalchemy
 from sqlalchemy import func, select
@@ -96,10 +97,10 @@ class Stage:
             ).one()
         return float((last - first).total_seconds())
 
-    def queued(self) -> int:
-        """Run messages of new participants that wait in the broker."""
+    def queued(self, queue: Queue = Queue.RUNS) -> int:
+        """Messages that wait there; first of all, run messages of new participants."""
         with contextlib.closing(redis.Redis.from_url(self.settings.broker_url)) as client:
-            return int(client.llen(str(Queue.RUNS)))  # type: ignore[arg-type]
+            return int(client.llen(str(queue)))  # type: ignore[arg-type]
 
     def api(self) -> str:
         """The address of an API process that answers."""
@@ -115,6 +116,14 @@ class Stage:
 
         wait_until(answers, what="the API answers")
         return f"http://127.0.0.1:{port}"
+
+    def client(self) -> httpx.Client:
+        """A caller of an API process of its own, connected and with a token."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        client = httpx.Client(base_url=self.api(), headers=headers, timeout=60, trust_env=False)
+        self._held.callback(client.close)
+        client.get("/healthz").raise_for_status()
+        return client
 
     def close(self) -> None:
         """End all processes."""

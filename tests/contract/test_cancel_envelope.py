@@ -301,7 +301,7 @@ def fail_for(
     """Have the store's cancel raise `error` whenever `fails` says so of the ids it is asked for."""
     real = lifecycle.cancel
 
-    def cancel_or_fail(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
+    def cancel_or_fail(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
         if fails(ids):
             raise error
         return real(connection, workspace_id, ids)
@@ -411,9 +411,10 @@ class Shaky:
         self.app.state.service = dataclasses.replace(service, notifier=notifier)
 
     def told_of(self) -> set[UUID]:
-        """Who was told of, to each of the three once."""
-        (once,) = {tuple(sorted(ids)) for ids in self.told.values()}
+        """Who was told of, once to each who listens; nobody else is aborted."""
+        (once,) = {tuple(sorted(self.told[way])) for way in ("stop", "notice")}
         assert len(set(once)) == len(once)
+        assert set(self.told["abort"]) <= set(once)
         return set(once)
 
 
@@ -443,9 +444,9 @@ def test_who_ended_otherwise_when_the_store_was_lost_is_skipped(
     quick, slow = make_some(store, acme, 2)
     real = lifecycle.cancel
 
-    def nothing_happens(_: Connection, __: UUID, ids: Sequence[UUID]) -> list[UUID]:
+    def nothing_happens(_: Connection, __: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
         monkeypatch.setattr(lifecycle, "cancel", real)
-        return list(ids)
+        return dict.fromkeys(ids, True)
 
     monkeypatch.setattr(lifecycle, "cancel", nothing_happens)
     held = walk(store, quick, 1)
@@ -458,6 +459,17 @@ def test_who_ended_otherwise_when_the_store_was_lost_is_skipped(
     assert shaky.told_of() == {slow}
 
 
+def test_only_those_that_run_have_a_step_to_abort(store: Store, acme: Caller, shaky: Shaky) -> None:
+    ids = make_some(store, acme, 4)
+    walk(store, ids[2], 1)
+    shaky.lost_answers = 0
+    with serve_in_thread(shaky.app) as here:
+        answer = acme.post(f"{here}{CANCEL}", {"study_id": study_of(store, ids[0])})
+    assert answer.json()["summary"]["cancelled_count"] == 4
+    assert shaky.told["abort"] == [ids[2]]
+    assert set(shaky.told["stop"]) == set(shaky.told["notice"]) == set(ids)
+
+
 def test_when_nobody_can_tell_whether_they_are_cancelled_they_are_told_all_the_same(
     store: Store, acme: Caller, shaky: Shaky
 ) -> None:
@@ -467,7 +479,7 @@ def test_when_nobody_can_tell_whether_they_are_cancelled_they_are_told_all_the_s
     with serve_in_thread(shaky.app) as here:
         answer = acme.post(f"{here}{CANCEL}", {"study_id": study})
     assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
-    assert shaky.told_of() == set(ids)
+    assert shaky.told_of() == set(shaky.told["abort"]) == set(ids)
     assert cancel(acme, study_id=study)["summary"]["skipped_count"] == 5
 
 

@@ -49,7 +49,7 @@ class Rivals(NamedTuple):
             return connection.execute(select(_p).where(_p.c.id == id_)).one()
 
     def cancel(self, id_: UUID) -> bool:
-        return self.write(lifecycle.cancel, self.workspace_id, [id_]) == [id_]
+        return self.write(lifecycle.cancel, self.workspace_id, [id_]).keys() == {id_}
 
     def extend(self, id_: UUID) -> Any:
         return self.write(dispatch.branch, self.workspace_id, id_, 5, None)

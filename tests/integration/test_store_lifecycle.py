@@ -47,9 +47,8 @@ class World(NamedTuple):
         return self.store.write(lambda connection: lifecycle.commit_step(connection, claim, step, 5))
 
     def cancel(self) -> list[UUID]:
-        return self.store.write(
-            lambda connection: lifecycle.cancel(connection, self.workspace_id, [self.participant_id])
-        )
+        ids = [self.participant_id]
+        return list(self.store.write(lambda connection: lifecycle.cancel(connection, self.workspace_id, ids)))
 
     def lose_worker(self) -> None:
         """Its lease runs out, by the store's clock."""
@@ -284,7 +283,7 @@ def test_of_many_cancels_at_once_one_wins(world: World) -> None:
 def test_cancel_keeps_to_its_workspace(world: World) -> None:
     other = make_workspace(world.store, "other").workspace_id
     moved = world.store.write(lambda connection: lifecycle.cancel(connection, other, [world.participant_id]))
-    assert moved == []
+    assert moved == {}
     assert world.row().status == "pending"
 
 
@@ -294,7 +293,7 @@ def test_a_draft_is_not_cancelled(world: World) -> None:
         world.store, world.workspace_id, row.study_id, row.iteration_id, status=Status.DRAFT
     )
     moved = world.store.write(lambda connection: lifecycle.cancel(connection, world.workspace_id, [draft]))
-    assert moved == []
+    assert moved == {}
     assert world.row(draft).status == "draft"
 
 
