@@ -6,23 +6,29 @@ All code logs by the standard library; what is bound by `bind` or `about` goes w
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any
 
 import structlog
 from pydantic import SecretStr
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
-from structlog.contextvars import bind_contextvars, bound_contextvars, merge_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars, merge_contextvars
 from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from shared.settings import Settings
 
+log = logging.getLogger(__name__)
+
 #: Whose lines are shown from `log_level` on; of everybody else warnings and worse.
 OURS = ("api", "deploy", "shared", "worker", "uvicorn")
 HIDDEN = "***"
+#: Goes with a request, and with the messages that are sent for it.
+REQUEST_ID = "request_id"
 
 #: Words that say that what follows, or what is kept under them, is nobody's business.
 _WORDS = r"authorization|api[-_]?key|access[-_]?key|password|passwd|secret|token|cookie|credentials?"
@@ -53,6 +59,12 @@ def bind(**what: object) -> None:
     bind_contextvars(**{name: str(value) for name, value in what.items() if value is not None})
 
 
+def carried() -> dict[str, str]:
+    """What a message says of the request that it is sent for, in its headers."""
+    name = get_contextvars().get(REQUEST_ID)
+    return {} if name is None else {REQUEST_ID: name}
+
+
 def configure(settings: Settings, **what: str) -> None:
     """Have everything that this process logs written to stderr, in the form that `log_format` says.
 
@@ -64,6 +76,28 @@ def configure(settings: Settings, **what: str) -> None:
     logging.captureWarnings(capture=True)
     for name in OURS:
         logging.getLogger(name).setLevel(settings.log_level)
+    # What nobody catches is a line like any other: the interpreter would write it out as it is.
+    sys.excepthook = _tell_end
+    threading.excepthook = _tell_end_of_thread
+    sys.unraisablehook = _tell_unraisable
+
+
+def _tell_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        log.critical("the process ends by an error", exc_info=(kind, error, trace))
+
+
+def _tell_end_of_thread(end: threading.ExceptHookArgs) -> None:
+    name = end.thread.name if end.thread is not None else "?"
+    error = end.exc_value or end.exc_type()
+    log.error("the thread %s ended by an error", name, exc_info=(end.exc_type, error, end.exc_traceback))
+
+
+def _tell_unraisable(told: "sys.UnraisableHookArgs") -> None:
+    error = told.exc_value or told.exc_type()
+    log.error("%s", told.err_msg or "ignored", exc_info=(told.exc_type, error, told.exc_traceback))
 
 
 def formatter(settings: Settings, *, on_terminal: bool, what: dict[str, str]) -> logging.Formatter:

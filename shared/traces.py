@@ -6,6 +6,7 @@ carries none: its run begins a trace of its own, since what came before may be h
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -28,8 +29,10 @@ class Tell(Protocol):
 
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+#: Headers that name a trace.
+CARRIED = ("traceparent", "tracestate")
 #: How long a process that ends waits for a collector to take what it has.
-_FLUSH_MS = 2_000
+_FLUSH_S = 2
 
 _provider: "TracerProvider | None" = None
 
@@ -68,7 +71,10 @@ def close() -> None:
     global _provider
     provider, _provider = _provider, None
     if provider is not None:
-        provider.force_flush(_FLUSH_MS)
+        # Its own time limit is not kept.
+        flush = threading.Thread(target=provider.force_flush, name="traces", daemon=True)
+        flush.start()
+        flush.join(_FLUSH_S)
 
 
 def on() -> bool:

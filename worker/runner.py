@@ -1,6 +1,7 @@
 """The runner: all runs of a process on one asyncio loop, in a thread of its own."""
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
 import logging
@@ -53,8 +54,9 @@ class Runner:
         self._loop.call_soon_threadsafe(self._abort, ids)
 
     def abort_all(self) -> None:
-        """Cut all steps in flight; returns at once."""
-        self._loop.call_soon_threadsafe(self._abort, None)
+        """Cut all steps in flight; returns at once, also when this is closed and nothing is."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._abort, None)
 
     def terminate(self, job: int) -> None:
         """Cancel the participant that runs as `job`: an operator asked for it. Returns at once."""

@@ -36,8 +36,13 @@ def register_run(
             # Not started here any more; somebody else takes it.
             raise Reject(requeue=True)
         # A process out of touch with the store would keep the message until it is back.
-        told = logs.about(participant=participant_id, task=self.request.id)
-        with told, traces.span(RUN_TASK, "consumer", _carrier(self), participant=participant_id) as tell:
+        told = logs.about(participant=participant_id, task=self.request.id, **_given(self, logs.REQUEST_ID))
+        with (
+            told,
+            traces.span(
+                RUN_TASK, "consumer", _given(self, *traces.CARRIED), participant=participant_id
+            ) as tell,
+        ):
             ending = runner.run(UUID(participant_id), current_job()) if in_touch() else Ending.REFUSED
             tell({"understudy.ending": ending.value})
         metrics.taken(ending.value)
@@ -53,9 +58,9 @@ def register_run(
     _register_abort(runner.abort)
 
 
-def _carrier(task: Task) -> dict[str, str]:
-    """What the task's message tells of the trace it belongs to."""
-    given = {name: task.request.get(name) for name in ("traceparent", "tracestate")}
+def _given(task: Task, *names: str) -> dict[str, str]:
+    """What the headers of the task's message tell under these names."""
+    given = {name: task.request.get(name) for name in names}
     return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
@@ -81,10 +86,10 @@ def register_stop(app: Celery, store: Store) -> None:
     def stop(self: Task, participant_id: str, run_task_id: str) -> None:
         app.control.revoke(run_task_id)
         id_ = UUID(participant_id)
-        told = logs.about(participant=participant_id, task=self.request.id)
+        told = logs.about(participant=participant_id, task=self.request.id, **_given(self, logs.REQUEST_ID))
         with (
             told,
-            traces.span(STOP_TASK, "consumer", _carrier(self), participant=participant_id),
+            traces.span(STOP_TASK, "consumer", _given(self, *traces.CARRIED), participant=participant_id),
             faults.around("stop.commit"),
         ):
             stopped = store.write(lambda connection: stops.mark_stopped(connection, id_))

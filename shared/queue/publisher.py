@@ -13,7 +13,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
-from shared import faults, metrics, traces
+from shared import faults, logs, metrics, traces
 from shared.domain.errors import ServiceUnavailable
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK, Queue
 from shared.store import dispatch
@@ -184,7 +184,7 @@ class Publisher:
             argsrepr=message.description,
             kwargsrepr="",
             ignore_result=True,
-            headers=traces.carrier(),
+            headers=logs.carried() | traces.carrier(),
             retry=False,
             producer=producer,
         )

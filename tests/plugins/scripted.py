@@ -1,10 +1,10 @@
 """An environment and a mind that do what the iteration's content says. Found by entry points, as any plug-in.
 
-Content: `delay_s` each act takes (waiting, abortable), `log` a file to which each act's fate is appended, and
-`at`: page number -> what happens there: "give_up", "finish", "raise", "garbage", "unreachable", "swallow",
-"unstorable", "hang" (an await that never ends), "stubborn" (one that no cancellation ends); "block" keeps the
-loop, "hold" the interpreter, "leak" the memory, "die" kills the process; and in the mind: "mind raises",
-"mind babbles", "mind hangs".
+Content: `delay_s` each act takes (waiting, abortable), `log` a file to which each act's fate is appended,
+`words` of what "raise" raises, and `at`: page number -> what happens there: "give_up", "finish", "raise",
+"garbage", "unreachable", "swallow", "unstorable", "hang" (an await that never ends), "stubborn" (one that no
+cancellation ends); "block" keeps the loop, "hold" the interpreter, "leak" the memory, "die" kills the
+process; and in the mind: "mind raises", "mind babbles", "mind hangs".
 """
 
 import asyncio
@@ -29,6 +29,7 @@ class ScriptedEnvironment:
         self._delay_s = content.get("delay_s", 0)
         self._log = content.get("log")
         self._at = content.get("at", {})
+        self._words = content.get("words", "the environment broke\x00")
         self._page = 0
         self._visited: list[int] = []
 
@@ -57,7 +58,7 @@ class ScriptedEnvironment:
 
     async def act(self, action: Action) -> None:
         if self._happening() == "raise":
-            raise RuntimeError("the environment broke\x00")
+            raise RuntimeError(self._words)
         self._note("act")
         self._misbehave(self._happening())
         try:

@@ -3,7 +3,9 @@
 import contextvars
 import json
 import logging
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from shared import logs
 from shared.logs import HIDDEN, Hider, formatter, secrets_of
 from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 def line(message: str, *args: object, **settings: Any) -> str:
@@ -68,6 +72,38 @@ def test_a_traceback_is_part_of_its_line() -> None:
         assert told.count("'postgresql://me:***@host/db'") == 1
         assert "hunter22" not in told
         assert ("\n" in told) == (form == "text")
+
+
+_UNCAUGHT = """
+import threading
+from shared import logs
+from shared.settings import Settings
+
+class Left:
+    def __del__(self):
+        raise ValueError("redis://:hunter22@host")
+
+logs.configure(Settings(log_format="json"), part="worker")
+thread = threading.Thread(target=int, args=("redis://:hunter22@host",), name="some-thread")
+thread.start()
+thread.join()
+Left()
+raise ValueError("redis://:hunter22@host")
+"""
+
+
+def test_what_nobody_catches_is_a_line_too_without_its_secrets() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _UNCAUGHT], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert ended.returncode == 1
+    told = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [line["level"] for line in told] == ["error", "error", "critical"]
+    assert "some-thread" in told[0]["message"]
+    for line in told:
+        assert line["exception"].startswith("Traceback")
+        assert f"redis://:{HIDDEN}@host" in line["exception"]
+    assert "hunter22" not in ended.stderr
 
 
 # -- secrets -----------------------------------------------------------------------------------------------
