@@ -23,9 +23,9 @@ _EVERYWHERE: tuple[Part, ...] = ("api", "worker", "sweeper")
 
 participants = Figure(
     "understudy_participants",
-    "Participants that are not terminal.",
+    "Participants by status: those pending and running as of now, all others as they were counted last.",
     "api",
-    status=(Status.PENDING, Status.RUNNING),
+    status=tuple(Status),
 )
 oldest_pending = Figure(
     "understudy_oldest_pending_seconds",
@@ -44,6 +44,7 @@ broker_up = Figure("understudy_broker_up", "1 if the broker answered this look, 
 
 # -- requests ----------------------------------------------------------------------------------------------
 
+waiters = Figure("understudy_waiters", "Calls that wait for participants here.", "api")
 waited_for = Figure("understudy_waited_for", "Participants that calls wait for here.", "api")
 event_streams = Figure("understudy_event_streams", "Streams of events that are open here.", "api")
 requests = counter(
@@ -62,7 +63,7 @@ request_seconds = histogram(
 )
 cancel_seconds = histogram(
     "understudy_cancel_seconds",
-    "From a simulation_cancel to its answer, however many it stops.",
+    "From a simulation_cancel to its envelope, however many it stops.",
     _QUICK_S,
     "api",
 )
@@ -133,10 +134,16 @@ for _status, _reasons in {
 }.items():
     for _reason in _reasons:
         ended.labels(str(_status), str(_reason))
+abort_seconds = histogram(
+    "understudy_abort_seconds",
+    "From the commit of a cancel to the cut of the step that was in flight.",
+    _QUICK_S,
+    "worker",
+)
 stop_seconds = histogram(
     "understudy_stop_seconds",
     "From the commit of a cancel to the record that the run has stopped, by who recorded it: the run, when "
-    "its step was cut; the stop task, when nobody ran it; the sweeper, when messages or workers were lost.",
+    "its step was cut; the stop task or the sweeper, whichever came first, when nobody ran it.",
     _QUICK_S,
     "worker",
     "sweeper",
@@ -195,7 +202,11 @@ store_errors = counter(
 )
 _BROKER_WORK = ("run_message", "stop_task", "abort", "notice", "look")
 broker_seconds = histogram(
-    "understudy_broker_seconds", "What was asked of the broker.", _QUICK_S, *_EVERYWHERE, work=_BROKER_WORK
+    "understudy_broker_seconds",
+    "What was asked of the broker; run messages and stop tasks go up to 200 at a time.",
+    _QUICK_S,
+    *_EVERYWHERE,
+    work=_BROKER_WORK,
 )
 broker_errors = counter(
     "understudy_broker_errors_total",
@@ -266,6 +277,14 @@ def stepped(environment: str, mind: str, seconds: float) -> None:
 def end(status: Status, reason: str | None = None, count: int = 1) -> None:
     """Count participants that came to their end."""
     ended.labels(status, reason or "").inc(count)
+
+
+@contextlib.contextmanager
+def answering_cancel() -> Iterator[None]:
+    """Time a cancel that is done in this block; one that is refused is none."""
+    began = time.perf_counter()
+    yield
+    cancel_seconds.observe(time.perf_counter() - began)
 
 
 def stopped(by: str, after_s: Iterable[float]) -> None:

@@ -95,6 +95,8 @@ class Run:
         self._aborted = False
         self._waited_long_enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cancel_requested = False
+        #: Monotonic time at which an abort had cut the step in flight.
+        self._cut_at: float | None = None
         self._written_at = time.monotonic()
 
     def abort(self, *, cancel: bool = False) -> None:
@@ -203,6 +205,7 @@ class Run:
             await self._ended(step, CLEAN_UP_S)
         if step.done():
             self._step = None
+            self._cut_at = time.monotonic() if self._aborted else None
         else:
             log.warning("participant %s: a step does not end when told to", self.participant_id)
         if self._aborted or not in_time:
@@ -252,20 +255,25 @@ class Run:
         """Give back what still runs, record the stop of what was cancelled; anything else is another's."""
         held_ms = self._held_ms()
         stopped: list[stops.Stopped] = []
+        cut_ago_s = 0.0
         cancelled = False
 
         def give_back(connection: Connection) -> Ending:
-            nonlocal cancelled
+            nonlocal cancelled, cut_ago_s
             cancelled = self._cancel_requested and lifecycle.cancel_held(connection, claim)
             if lifecycle.release(connection, claim, held_ms):
                 return Ending.RELEASED
             # Of a step that does not end nobody knows that it has stopped: the sweeper assumes it one day.
             if self._step is None:
+                cut_ago_s = time.monotonic() - (self._cut_at or 0)
                 stopped[:] = stops.mark_stopped(connection, claim.participant_id, held=claim)
             return Ending.STOPPED
 
         ending = await self._write(give_back, "give_back.commit")
-        metrics.stopped("run", (stop.after_s for stop in stopped))
+        for stop in stopped:
+            metrics.stopped("run", [stop.after_s])
+            if self._cut_at is not None:
+                metrics.abort_seconds.observe(max(stop.after_s - cut_ago_s, 0))
         if cancelled:
             metrics.end(Status.CANCELLED)
         return ending

@@ -1,7 +1,7 @@
 """What Prometheus reads of an API process; no token, no workspaces. Source: contract section 6."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import TypeVar
 
 from fastapi import APIRouter
@@ -29,10 +29,12 @@ async def tell_metrics(service: TheService) -> Response:
     Of a store or broker that does not answer it says just that, within a few seconds.
     """
     readiness = service.readiness
-    stored, queued = await asyncio.gather(
-        _if_there(readiness.store_figures()), _if_there(readiness.queue_depths())
+    stored, queued, resting = await asyncio.gather(
+        _if_there(readiness.store_figures()),
+        _if_there(readiness.queue_depths()),
+        readiness.resting_counts(),
     )
-    exposition = Exposition("api", lambda: _figures(service, stored, queued))
+    exposition = Exposition("api", lambda: _figures(service, stored, queued, resting))
     return Response(exposition.text(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -44,17 +46,22 @@ async def _if_there(look: Awaitable[Answer]) -> Answer | None:
 
 
 def _figures(
-    service: Service, stored: StoreFigures | None, queued: dict[Queue, int] | None
+    service: Service,
+    stored: StoreFigures | None,
+    queued: dict[Queue, int] | None,
+    resting: Mapping[Status, int],
 ) -> Iterator[Family]:
     yield metrics.store_up.of(stored is not None)
     yield metrics.broker_up.of(queued is not None)
     if stored is not None:
         active = {Status.PENDING: stored.pending, Status.RUNNING: stored.running}
-        yield metrics.participants.by({(status,): count for status, count in active.items()})
+        counts = active | dict(resting)
+        yield metrics.participants.by({(status,): count for status, count in counts.items()})
         yield metrics.oldest_pending.of(stored.oldest_pending_s)
         yield metrics.owed_messages.of(stored.owed)
         yield metrics.workers.of(stored.workers)
     if queued is not None:
         yield metrics.queue_messages.by({(queue,): depth for queue, depth in queued.items()})
+    yield metrics.waiters.of(service.waiting.waiters)
     yield metrics.waited_for.of(service.waiting.waited_for)
     yield metrics.event_streams.of(service.events.readers)

@@ -33,7 +33,7 @@ _KINDS = {
 }
 
 
-@metrics.cancel_seconds.time()
+@metrics.answering_cancel()
 def cancel(service: Service, workspace_id: UUID, given: GivenScope) -> CancelEnvelope:
     """Cancel every active participant in scope; the answer is final for each of them.
 

@@ -1,12 +1,15 @@
 """Are the parts there that requests need, and how much is there to do?"""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
+from shared.domain.lifecycle import Status
 from shared.queue.names import Queue
 from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.store import leases, participants
@@ -14,6 +17,11 @@ from shared.store.engine import Store
 
 #: Whoever asks whether all is well is answered by then.
 DEADLINE_S = 3
+#: Seconds from one count of those that rest to the next, and how much of the time counting takes at most.
+CENSUS_INTERVAL_S = 30
+CENSUS_SHARE = 0.01
+#: So long a look waits for such a count; it is told what was counted before.
+CENSUS_PATIENCE_S = 0.5
 
 
 class StoreFigures(NamedTuple):
@@ -37,9 +45,12 @@ class Readiness:
         self._publisher = publisher
         # One for each kind of look: a broker that hangs must not hide what the store knows.
         self._threads = {
-            name: ThreadPoolExecutor(1, f"readiness-{name}") for name in ("workers", "store", "queues")
+            name: ThreadPoolExecutor(1, f"readiness-{name}")
+            for name in ("workers", "store", "queues", "census")
         }
         self._looks: dict[str, asyncio.Future[Any]] = {}
+        self._resting: Mapping[Status, int] = {}
+        self._count_again_at = 0.0
 
     async def workers(self) -> int:
         """How many worker processes live, if the broker answers too.
@@ -55,21 +66,31 @@ class Readiness:
         figures: StoreFigures = await self._look("store", self._figure)
         return figures
 
+    async def resting_counts(self) -> Mapping[Status, int]:
+        """How many participants are neither pending nor running, by status, as of a while ago.
+
+        Counting them reads every row, so it is done seldom: see CENSUS_INTERVAL_S. Empty as long as it never
+        was, or not within CENSUS_PATIENCE_S.
+        """
+        with contextlib.suppress(ServiceUnavailable):
+            await self._look("census", self._count_resting, CENSUS_PATIENCE_S)
+        return self._resting
+
     async def queue_depths(self) -> dict[Queue, int]:
         """Messages that wait in each queue. Raises ServiceUnavailable as `workers` does."""
         depths: dict[Queue, int] = await self._look("queues", self._measure_queues)
         return depths
 
-    async def _look(self, name: str, work: Callable[[], Any]) -> Any:
+    async def _look(self, name: str, work: Callable[[], Any], patience_s: float = DEADLINE_S) -> Any:
         look = self._looks.get(name)
         if look is None or look.done():
             look = self._looks[name] = asyncio.get_running_loop().run_in_executor(self._threads[name], work)
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(patience_s):
                 # Shielded: the others go on waiting for it, and the next one must not begin before it ends.
                 return await asyncio.shield(look)
         except TimeoutError:
-            raise ServiceUnavailable(f"Store or broker did not answer within {DEADLINE_S} s.") from None
+            raise ServiceUnavailable(f"Store or broker did not answer within {patience_s} s.") from None
 
     async def close(self) -> None:
         """Look no more."""
@@ -93,6 +114,17 @@ class Readiness:
                 *participants.active_counts(connection),
                 *participants.pending_figures(connection),
             )
+
+    def _count_resting(self) -> None:
+        began = time.monotonic()
+        if began < self._count_again_at:
+            return
+        try:
+            with self._store.read() as connection:
+                self._resting = participants.resting_counts(connection)
+        finally:
+            took_s = time.monotonic() - began
+            self._count_again_at = began + max(CENSUS_INTERVAL_S, took_s / CENSUS_SHARE)
 
     def _measure_queues(self) -> dict[Queue, int]:
         try:

@@ -43,6 +43,8 @@ class WaitRoom:
         self._listening: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(LOOKS_AT_A_TIME, "waiting")
         self._ending = False
+        #: How many calls wait just now.
+        self.waiters = 0
 
     @property
     def waited_for(self) -> int:
@@ -87,6 +89,7 @@ class WaitRoom:
         time does not lengthen the wait. Cancelling the caller ends the wait and nothing else.
         """
         bell = asyncio.Event()
+        self.waiters += 1
         for id_ in ids:
             self._bells[id_].add(bell)
         try:
@@ -95,6 +98,7 @@ class WaitRoom:
         except TimeoutError:
             return False
         finally:
+            self.waiters -= 1
             for id_ in ids:
                 self._bells[id_].discard(bell)
                 if not self._bells[id_]:

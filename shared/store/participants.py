@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_co
 
 from shared.domain.cancellation import Candidate
 from shared.domain.ids import Kind
-from shared.domain.lifecycle import TERMINAL, Status
+from shared.domain.lifecycle import ACTIVE, TERMINAL, Status
 from shared.store.aliases import find_many
 from shared.store.engine import AnyRow, chunks, store_time
 from shared.store.paging import page
@@ -154,6 +154,17 @@ def active_counts(connection: Connection) -> tuple[int, int]:
         for status in (Status.PENDING, Status.RUNNING)
     )
     return pending or 0, running or 0
+
+
+def resting_counts(connection: Connection) -> dict[Status, int]:
+    """How many participants of all workspaces are neither pending nor running, by status. Reads every row."""
+    rows = connection.execute(
+        select(_p.c.status, func.count())
+        .where(_p.c.status.not_in([str(status) for status in ACTIVE]))
+        .group_by(_p.c.status)
+    )
+    counted = {Status(row.status): row[1] for row in rows}
+    return {status: counted.get(status, 0) for status in Status if status not in ACTIVE}
 
 
 def pending_figures(connection: Connection) -> tuple[int, float]:

@@ -1,17 +1,21 @@
 """/metrics: what Prometheus reads. Source: contract section 6."""
 
+import itertools
 import socket
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 
 from api.app import create_app
 from shared import metrics
+from shared.domain.lifecycle import Status
 from shared.exposition import DECLARED, MOST_VALUES, OTHER, Exposition, Part, bounded, show
 from shared.queue.names import Queue
 from shared.settings import Settings
@@ -19,7 +23,7 @@ from shared.store import participants
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.factories import make_participants, make_study
-from tests.servers import serve_in_thread
+from tests.servers import serve_in_thread, wait_until
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -44,6 +48,47 @@ def at(series: Series, name: str, **labels: str) -> float:
     return series[name, frozenset(labels.items())]
 
 
+#: What dashboards and alerts of others are made of: name, kind, who tells it, and its labels.
+NAMES = """
+understudy_abort_seconds                histogram worker
+understudy_broker_errors_total          counter   api,worker,sweeper work
+understudy_broker_seconds               histogram api,worker,sweeper work
+understudy_broker_up                    gauge     api
+understudy_cancel_seconds               histogram api
+understudy_claims_total                 counter   worker             result
+understudy_commits_total                counter   worker             result
+understudy_event_streams                gauge     api
+understudy_http_request_seconds         histogram api                route
+understudy_http_requests_total          counter   api                route,status
+understudy_last_sweep_timestamp_seconds gauge     sweeper            work
+understudy_lease_seconds                gauge     worker
+understudy_leases_lost_total            counter   worker
+understudy_llm_calls_total              counter   worker             model,result
+understudy_llm_seconds                  histogram worker             model
+understudy_llm_tokens_total             counter   worker             model,kind
+understudy_oldest_pending_seconds       gauge     api
+understudy_owed_messages                gauge     api
+understudy_participants                 gauge     api                status
+understudy_participants_ended_total     counter   api,worker,sweeper status,reason
+understudy_queue_messages               gauge     api                queue
+understudy_recovered_total              counter   sweeper            result
+understudy_republished_total            counter   sweeper            queue
+understudy_run_slots                    gauge     worker             kind
+understudy_runs                         gauge     worker             kind
+understudy_runs_total                   counter   worker             ending
+understudy_step_seconds                 histogram worker             environment,mind
+understudy_stop_seconds                 histogram worker,sweeper     by
+understudy_store_errors_total           counter   api,worker,sweeper kind
+understudy_store_seconds                histogram api,worker,sweeper kind
+understudy_store_up                     gauge     api
+understudy_sweeps_total                 counter   sweeper            work,result
+understudy_transaction_writes           histogram worker
+understudy_waited_for                   gauge     api
+understudy_waiters                      gauge     api
+understudy_workers                      gauge     api
+"""
+
+
 # -- what is declared --------------------------------------------------------------------------------------
 
 
@@ -66,6 +111,14 @@ def test_every_series_is_declared_with_its_labels(part: Part) -> None:
             assert set(sample.labels) - {"le"} == set(declared[name].labels)
             for label, values in declared[name].labels.items():
                 assert not values or sample.labels[label] in values
+
+
+def test_names_and_labels_are_those_that_others_know() -> None:
+    known = [line.split() for line in NAMES.strip().splitlines()]
+    assert known == [
+        [name, metric.kind, ",".join(metric.parts), *filter(None, [",".join(metric.labels)])]
+        for name, metric in sorted(DECLARED.items())
+    ]
 
 
 def test_names_say_what_is_counted_in_which_unit() -> None:
@@ -98,13 +151,73 @@ def test_figures_count_all_workspaces_together_and_name_none(
     assert at(told, "participants", status="running") == 0
     assert at(told, "owed_messages") == 5
     assert 0 < at(told, "oldest_pending_seconds") < 600
-    for name in ("workers", "waited_for", "event_streams"):
+    for name in ("workers", "waiters", "waited_for", "event_streams"):
         assert at(told, name) == 0
     for queue in Queue:
         assert at(told, "queue_messages", queue=queue) == 0
     assert at(told, "store_up") == at(told, "broker_up") == 1
     figures = {name for name, metric in DECLARED.items() if metric.kind == "gauge" and "api" in metric.parts}
     assert figures <= {f"understudy_{name}" for name, _ in told}
+    for name in figures:
+        for label, values in DECLARED[name].labels.items():
+            told_of = {dict(labels)[label] for series, labels in told if f"understudy_{series}" == name}
+            assert told_of == set(values)
+
+
+def test_those_who_rest_are_counted_now_and_then(api: str, store: Store, acme: Caller) -> None:
+    study, (iteration,) = make_study(store, acme.workspace_id)
+
+    def counted(status: Status) -> float:
+        return at(read(f"{api}/metrics"), "participants", status=status)
+
+    make_participants(store, acme.workspace_id, study, iteration, 3)
+    acme.post("/v1/simulations/cancel", {"study_id": str(study)})
+    make_participants(store, acme.workspace_id, study, iteration, 2, status=Status.DRAFT)
+    # The first count may take longer than a look waits.
+    wait_until(lambda: ("participants", frozenset({("status", "draft")})) in read(f"{api}/metrics"))
+    assert [counted(status) for status in (Status.DRAFT, Status.CANCELLED, Status.FAILED)] == [2, 3, 0]
+    # Whoever looks again soon is told what was counted before; those who are active are counted each time.
+    make_participants(store, acme.workspace_id, study, iteration, 4, status=Status.DRAFT)
+    make_participants(store, acme.workspace_id, study, iteration, 1)
+    assert (counted(Status.DRAFT), counted(Status.PENDING)) == (2, 1)
+
+
+def test_a_count_that_takes_long_is_seldom_and_holds_nobody_up(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on, counts = threading.Event(), threading.Event(), itertools.count()
+
+    def count(_: Connection) -> dict[Status, int]:
+        began.set()
+        assert go_on.wait(60)
+        return {Status.DRAFT: next(counts)}
+
+    monkeypatch.setattr("api.service.health.participants.resting_counts", count)
+    with serve_in_thread(create_app(settings)) as url:
+        told = read(f"{url}/metrics")
+        assert began.is_set()
+        assert at(told, "participants", status="pending") == 0
+        assert ("participants", frozenset({("status", "draft")})) not in told
+        go_on.set()
+        wait_until(lambda: ("participants", frozenset({("status", "draft")})) in read(f"{url}/metrics"))
+        assert at(read(f"{url}/metrics"), "participants", status="draft") == 0
+    assert next(counts) == 1
+
+
+def test_calls_that_wait_are_counted(api: str, store: Store, acme: Caller) -> None:
+    study, (iteration,) = make_study(store, acme.workspace_id)
+    ids = [str(id_) for id_ in make_participants(store, acme.workspace_id, study, iteration, 3)]
+    with ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(acme.post, "/v1/simulations/wait", {"participant_ids": some})
+            for some in (ids, ids[:1])
+        ]
+        wait_until(lambda: at(read(f"{api}/metrics"), "waiters") == 2)
+        assert at(read(f"{api}/metrics"), "waited_for") == 3
+        acme.post("/v1/simulations/cancel", {"study_id": str(study)})
+        assert all(call.result().json()["ok"] for call in calls)
+    told = read(f"{api}/metrics")
+    assert at(told, "waiters") == at(told, "waited_for") == 0
 
 
 def test_nobody_pending_is_no_age(api: str) -> None:
@@ -161,6 +274,8 @@ def test_a_cancel_is_timed_and_counted(acme: Caller, store: Store) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     make_participants(store, acme.workspace_id, study, iteration, 3)
     acme.post("/v1/simulations/cancel", {"study_id": str(study)})
+    # What is refused stops nobody, and is over sooner.
+    assert acme.post("/v1/simulations/cancel", {"study_id": "s-fff"}).status_code == 404
     after = read(f"{acme.api}/metrics")
     assert at(after, "cancel_seconds_count") - at(before, "cancel_seconds_count") == 1
     ended = "participants_ended_total"

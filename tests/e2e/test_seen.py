@@ -48,7 +48,9 @@ def test_a_fleet_tells_what_it_does(
     study, _ = make_study(store, acme.workspace_id)
     ids = run(acme, study, 8)
     broken, _ = make_study(store, acme.workspace_id, content={"at": {"1": "raise"}})
+    acme.http.headers["X-Request-ID"] = "who-asked"
     ids += run(acme, broken, 2)
+    del acme.http.headers["X-Request-ID"]
     assert acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 60}).json()["ok"]
     assert counts(store) == {"completed": 8, "failed": 2}
     stored = sum(row.interaction_count for row in rows(store))
@@ -80,6 +82,9 @@ def test_a_fleet_tells_what_it_does(
     wait_until(lambda: at(metrics_of(sweeper), "recovered_total", result="resumed") == lost)
     acme.post("/v1/simulations/cancel", {"study_id": str(study)})
     wait_until(lambda: at(metrics_of(other), "stop_seconds_count", by="run") == 6 - lost)
+    assert at(metrics_of(other), "abort_seconds_count") == 6 - lost
+    stopped_s = at(metrics_of(other), "stop_seconds_sum", by="run")
+    assert 0 < at(metrics_of(other), "abort_seconds_sum") <= stopped_s
     wait_until(lambda: all(row.stopped_at for row in rows(store) if row.status == "cancelled"))
     assert at(metrics_of(control), "stop_seconds_count", by="stop_task") <= lost
     assert at(metrics_of(sweeper), "last_sweep_timestamp_seconds", work="recover") > 0
@@ -93,6 +98,7 @@ def test_a_fleet_tells_what_it_does(
         assert (line["study"], line["epoch"], line["attempt"]) == (str(broken), "1", "0")
         assert line["task"] == f"{line['participant']}.1"
         assert line["part"] == "worker"
+        assert line["request_id"] == "who-asked"
         assert "RuntimeError: the environment broke" in line["exception"]
     password = make_url(settings.broker_url).password
     assert password
