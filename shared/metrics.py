@@ -293,6 +293,16 @@ def stopped(by: str, after_s: Iterable[float]) -> None:
         stop_seconds.labels(by).observe(seconds)
 
 
+def run_stopped(after_s: float, cut_ago_s: float | None) -> None:
+    """Count a cancelled run that recorded its own stop so long after its cancel.
+
+    `cut_ago_s`: how long before that its step was cut; None if there was nothing to cut.
+    """
+    stopped("run", [after_s])
+    if cut_ago_s is not None:
+        abort_seconds.observe(max(after_s - cut_ago_s, 0))
+
+
 def recovery(resumed: int, failed: int) -> None:
     """Count participants that were taken from lost workers."""
     recovered.labels("resumed").inc(resumed)

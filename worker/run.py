@@ -255,7 +255,7 @@ class Run:
         """Give back what still runs, record the stop of what was cancelled; anything else is another's."""
         held_ms = self._held_ms()
         stopped: list[stops.Stopped] = []
-        cut_ago_s = 0.0
+        cut_ago_s: float | None = None
         cancelled = False
 
         def give_back(connection: Connection) -> Ending:
@@ -265,15 +265,13 @@ class Run:
                 return Ending.RELEASED
             # Of a step that does not end nobody knows that it has stopped: the sweeper assumes it one day.
             if self._step is None:
-                cut_ago_s = time.monotonic() - (self._cut_at or 0)
+                cut_ago_s = self._cut_at and time.monotonic() - self._cut_at
                 stopped[:] = stops.mark_stopped(connection, claim.participant_id, held=claim)
             return Ending.STOPPED
 
         ending = await self._write(give_back, "give_back.commit")
         for stop in stopped:
-            metrics.stopped("run", [stop.after_s])
-            if self._cut_at is not None:
-                metrics.abort_seconds.observe(max(stop.after_s - cut_ago_s, 0))
+            metrics.run_stopped(stop.after_s, cut_ago_s)
         if cancelled:
             metrics.end(Status.CANCELLED)
         return ending
