@@ -70,6 +70,17 @@ build/prometheus/usr/bin/promtool:
 	@cd build && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb prometheus
 	@rm -f build/prometheus_*.deb
 
+.PHONY: dashboard
+dashboard: build/grafana/node_modules/.installed ## hold the dashboard against Grafana's own types, out of npm
+	@python3 -m tests.grafana >build/grafana/dashboard.ts
+	@cd build/grafana && npx --no-install tsc --noEmit --strict --skipLibCheck --target es2022 --module esnext --moduleResolution bundler dashboard.ts
+	@echo "the dashboard is what Grafana's types say"
+
+build/grafana/node_modules/.installed:
+	@mkdir -p build/grafana
+	@npm install --silent --no-audit --no-fund --prefix build/grafana @grafana/schema@13.2.3 typescript@5
+	@touch $@
+
 .PHONY: lint
 lint: $(VENV)/.installed-test ## check style and formatting
 	$(BIN)/ruff check

@@ -7,10 +7,13 @@ Names carry their unit. Labels take few values, and never a workspace, study or 
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Literal
 
+from prometheus_client import Histogram
+
 from shared.domain.lifecycle import FailureKind, Outcome, Status
-from shared.exposition import Family, Figure, Part, bounded, counter, histogram
+from shared.exposition import MOST_VALUES, Family, Figure, Part, bounded, counter, histogram
 from shared.queue.names import Queue
 
 #: Seconds, for what should be over at once and may take a minute.
@@ -28,9 +31,7 @@ participants = Figure(
     status=tuple(Status),
 )
 oldest_pending = Figure(
-    "understudy_oldest_pending_seconds",
-    "For how long the participant that has been pending longest has been; 0 when none is.",
-    "api",
+    "understudy_oldest_pending_seconds", "For how long the longest pending one has been; 0: nobody is.", "api"
 )
 owed_messages = Figure(
     "understudy_owed_messages", "Pending participants whose run message was not sent yet.", "api"
@@ -82,7 +83,7 @@ runs_here = Figure(
 )
 lease_seconds = Figure(
     "understudy_lease_seconds",
-    "For how long this process's lease lives if it is not renewed; below 0 it has run out.",
+    "So long this process's lease lives unless renewed; below 0: it ended.",
     "worker",
 )
 claims = counter(
@@ -98,6 +99,7 @@ commits = counter(
     "worker",
     result=("stored", "refused"),
 )
+_stored, _refused = commits.labels("stored"), commits.labels("refused")
 transaction_writes = histogram(
     "understudy_transaction_writes",
     "Writes of runs that shared a transaction.",
@@ -224,12 +226,9 @@ llm_calls = counter(
     model=(),
     result=(),
 )
+_LLM_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 llm_seconds = histogram(
-    "understudy_llm_seconds",
-    "A call of a language model that was answered.",
-    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80),
-    "worker",
-    model=(),
+    "understudy_llm_seconds", "A call of a language model that was answered.", _LLM_S, "worker", model=()
 )
 llm_tokens = counter(
     "understudy_llm_tokens_total",
@@ -271,7 +270,13 @@ def taken(ending: str) -> None:
 
 def stepped(environment: str, mind: str, seconds: float) -> None:
     """Count a step that ended in time."""
-    step_seconds.labels(bounded("environment", environment), bounded("mind", mind)).observe(seconds)
+    _steps_of(environment, mind).observe(seconds)
+
+
+@lru_cache(MOST_VALUES**2)
+def _steps_of(environment: str, mind: str) -> Histogram:
+    # Looking the series up takes longer than counting.
+    return step_seconds.labels(bounded("environment", environment), bounded("mind", mind))
 
 
 def end(status: Status, reason: str | None = None, count: int = 1) -> None:
@@ -294,10 +299,7 @@ def stopped(by: str, after_s: Iterable[float]) -> None:
 
 
 def run_stopped(after_s: float, cut_ago_s: float | None) -> None:
-    """Count a cancelled run that recorded its own stop so long after its cancel.
-
-    `cut_ago_s`: how long before that its step was cut; None if there was nothing to cut.
-    """
+    """Count a run that recorded its own stop: after its cancel, and since its step was cut, if any."""
     stopped("run", [after_s])
     if cut_ago_s is not None:
         abort_seconds.observe(max(after_s - cut_ago_s, 0))
@@ -330,7 +332,7 @@ def sweeper_figures() -> Iterator[Family]:
 
 def committed(stored: bool) -> bool:
     """Count an interaction that was handed in; `stored`, as it was given."""
-    commits.labels("stored" if stored else "refused").inc()
+    (_stored if stored else _refused).inc()
     return stored
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared import logs
@@ -82,23 +82,30 @@ def on() -> bool:
     return _provider is not None
 
 
-@contextmanager
 def span(
     name: str, kind: Kind = "internal", carrier: Mapping[str, str] | None = None, **attributes: str | int
-) -> Iterator[Tell]:
+) -> AbstractContextManager[Tell]:
     """Time what is done in this block, as a part of what is being traced here.
 
     With a `carrier` (headers of a request or a message) it is a part of what that one names, if it names
     anything. What is yielded takes more attributes, and a better name. Costs next to nothing while tracing is
     off.
     """
-    if _provider is None:
-        yield _tell_nobody
-        return
+    return _OFF if _provider is None else _span(_provider, name, kind, carrier, attributes)
+
+
+@contextmanager
+def _span(
+    provider: "TracerProvider",
+    name: str,
+    kind: Kind,
+    carrier: Mapping[str, str] | None,
+    attributes: Mapping[str, str | int],
+) -> Iterator[Tell]:
     from opentelemetry import propagate, trace  # noqa: PLC0415
 
     parent = None if carrier is None else propagate.extract(carrier)
-    with _provider.get_tracer("understudy").start_as_current_span(
+    with provider.get_tracer("understudy").start_as_current_span(
         name,
         context=parent,
         kind=trace.SpanKind[kind.upper()],
@@ -133,3 +140,7 @@ def carrier() -> dict[str, str]:
 
 def _tell_nobody(attributes: Mapping[str, str | int], name: str | None = None) -> None:
     """While tracing is off."""
+
+
+#: Entered by many at a time: it holds nothing.
+_OFF: AbstractContextManager[Tell] = nullcontext(_tell_nobody)
