@@ -87,7 +87,12 @@ class IterationRequest(Request):
     """One version of what people act on."""
 
     content: dict[str, Any] = Field(
-        description='What to act on: {"environment": "web", "url": "https://…"}.',
+        description='What to act on: {"environment": "web", "url": "https://…"}, or a chatbot: '
+        '{"environment": "chat", "url": "https://…", "protocol": "openai", "model": "…"}, or with protocol '
+        '"json" its own "request" (such as {"text": "{message}", "id": "{conversation_id}"}, or "{history}") '
+        'and "response_path" (such as reply.text; "conversation_path", where the bot gives the id). '
+        "Secret headers name a secret of the workers: "
+        '"headers": {"Authorization": {"secret": "NAME"}}.',
         examples=[{"environment": "web", "url": "https://shop.example/"}],
     )
     max_interactions: Steps | None = None

@@ -169,6 +169,23 @@ def shop_command(
     uvicorn.run(create_shop(delay_s=delay_s), host="127.0.0.1", port=port, access_log=False)
 
 
+@app.command("chatbot", rich_help_panel=_MACHINE)
+def chatbot_command(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")],
+    delay_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds each reply takes.")] = 0,
+    key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Wants `Bearer` and what this file holds.")
+    ] = None,
+) -> None:
+    """Serve the demo chatbot on this machine, for people to talk to. Ctrl-C stops it."""
+    import uvicorn  # noqa: PLC0415
+
+    from deploy.chatbot.app import create_chatbot  # noqa: PLC0415
+
+    key = key_file.read_text(encoding="utf-8").strip() if key_file else ""
+    uvicorn.run(create_chatbot(delay_s=delay_s, key=key), host="127.0.0.1", port=port, access_log=False)
+
+
 def main() -> None:
     """Entry point of the command `understudy`."""
     app(prog_name="understudy")

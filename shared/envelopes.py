@@ -314,7 +314,7 @@ class Interaction(Envelope):
         description="What was done: kind, and where they apply element, target, value."
     )
     sentiment: float = Field(description="How it felt, from -1 to 1.")
-    result: dict[str, Any] = Field(description="Where the action led: url, title, status, problem.")
+    result: dict[str, Any] = Field(description="Where it led: url, title, status, problem; in a chat text.")
     started_at: Time = Field(description="When it began.")
     duration_ms: int = Field(description="Milliseconds it took.")
 
@@ -324,6 +324,7 @@ class TranscriptItem(Envelope):
         description="user: an instruction; person; environment: what was seen; system: the task."
     )
     content: str = Field(description="What was said, seen or done, in words.")
+    thought: str | None = if_any("In a chat: what the person thought when it said that.")
     index: int | None = if_any("Of which interaction; absent where it is of none.")
 
 

@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     traces_endpoint: str = ""
     #: For tests of mishaps: see `shared/faults.py`.
     faults: str = ""
+    #: File of what workers may send to chatbots, by name (see docs/guides/chatbots.md); empty: nothing.
+    secrets_file: str = ""
     #: May participants visit loopback and private addresses?
     allow_private_hosts: bool = False
 

@@ -24,6 +24,7 @@ from worker.leaving import Leaving
 from worker.pool import create_pool
 from worker.run import House
 from worker.runner import Runner
+from worker.secrets import BadSecrets, Secrets
 from worker.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ def run_worker(
         else:
             concurrency = 1 if kind == "alone" else concurrency
             _run_participants(settings, app, store, exposition, name=name, kind=kind, concurrency=concurrency)
+    except BadSecrets as error:
+        raise SystemExit(f"understudy worker: {error}") from None
     finally:
         store.dispose()
         traces.close()
@@ -87,6 +90,7 @@ def _run_participants(
     kind: Kind,
     concurrency: int,
 ) -> None:
+    secrets = Secrets.load(settings.secrets_file)
     committer = Committer(store)
     publisher = Publisher(app, store)
     notifier = Notifier(settings.broker_url)
@@ -103,6 +107,7 @@ def _run_participants(
         lambda: leaving.now,
         settings.allow_private_hosts,
         suspects=kind == "alone",
+        secrets=secrets,
     )
     runner = Runner(house, publisher, notifier)
     exposition.figures = lambda: metrics.worker_figures(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -23,6 +23,7 @@ from shared.store.interactions import Step
 from shared.store.lifecycle import Claim, Commit
 from worker.committer import Committer, Work
 from worker.environments import EnvironmentUnreachable
+from worker.secrets import Secrets
 from worker.walk import HISTORY_LENGTH, Claimed, Walk
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ class House:
     #: Runs that lost their workers: each is given back after one interaction, since it got past what killed
     #: them, and others wait for its place.
     suspects: bool = False
+    #: What environments may send where.
+    secrets: Secrets = field(default_factory=Secrets)
 
 
 class Run:
@@ -170,7 +173,8 @@ class Run:
     async def _simulate(self, claimed: Claimed, claim: Claim) -> Ending:
         """Step and commit until a step ends the run. Raises Abandoned or Failed."""
         try:
-            walk = Walk(claimed, allow_private_hosts=self.house.allow_private_hosts)
+            house = self.house
+            walk = Walk(claimed, allow_private_hosts=house.allow_private_hosts, secrets=house.secrets)
         except Exception as error:
             raise self._broken("cannot start", error) from error
         around, limits = claimed.surroundings, Limits.of(claimed)

@@ -26,11 +26,14 @@ from shared.store.interactions import Step
 from shared.store.lineage import Surroundings
 from worker.environments import Environment
 from worker.minds import Mind
+from worker.secrets import Secrets
 
 #: Interactions of the past that a mind is shown.
 HISTORY_LENGTH = 20
 #: Characters of a page's text that are kept with an interaction.
 STORED_TEXT_LENGTH = 1_000
+#: And of what was said in a chat: it is told whole in transcripts.
+STORED_NEWS_LENGTH = 8_000
 
 #: Actions that end a walk, and what they make of it.
 _LAST_ACTIONS = {"finish": None, "give_up": Outcome.GAVE_UP}
@@ -50,7 +53,9 @@ class Claimed(NamedTuple):
 class Walk:
     """Takes one step after the other. Not safe to step twice at once; may be cancelled at any await."""
 
-    def __init__(self, claimed: Claimed, *, allow_private_hosts: bool) -> None:
+    def __init__(
+        self, claimed: Claimed, *, allow_private_hosts: bool, secrets: Secrets | None = None
+    ) -> None:
         row, around = claimed.row, claimed.surroundings
         self._person = Person(
             name=around.name,
@@ -71,7 +76,11 @@ class Walk:
         )
         self._mind: Mind = minds()[around.mind].load()()
         factory = environments(around.modality)[around.content["environment"]].load()
-        self._environment: Environment = factory(around.content, allow_private_hosts=allow_private_hosts)
+        # Only what asks for secrets is handed them.
+        more = {"secrets": secrets} if getattr(factory, "takes_secrets", False) else {}
+        self._environment: Environment = factory(
+            around.content, allow_private_hosts=allow_private_hosts, **more
+        )
         self._entered = False
 
     @property
@@ -103,7 +112,7 @@ class Walk:
             thought=clean(decision.thought),
             action=clean(_stored_action(decision.action)),
             sentiment=min(max(float(decision.sentiment), -1.0), 1.0),
-            result=clean(_headline(now_seen)),
+            result=clean(_result(now_seen)),
             started_at=started_at,
             duration_ms=round((time.monotonic() - began) * 1000),
             state=clean({"environment": self._environment.snapshot(), "memory": decision.memory}),
@@ -157,7 +166,14 @@ def _headline(seen: Observation) -> dict[str, Any]:
 
 def _stored(seen: Observation) -> dict[str, Any]:
     """What is kept of an observation: enough to read the journey, not the whole page."""
-    return _headline(seen) | {"headings": list(seen.headings), "text": seen.text[:STORED_TEXT_LENGTH]}
+    text = seen.text[:STORED_TEXT_LENGTH] if seen.news is None else seen.news[:STORED_NEWS_LENGTH]
+    return _headline(seen) | {"headings": list(seen.headings), "text": text}
+
+
+def _result(seen: Observation) -> dict[str, Any]:
+    """Where an action led; in a chat what was replied too, as there may be no next observation."""
+    said = {} if seen.news is None else {"text": seen.news[:STORED_NEWS_LENGTH]}
+    return _headline(seen) | said
 
 
 def _stored_action(action: Action) -> dict[str, Any]:

@@ -75,7 +75,10 @@ def transcript_view(transcript: "Transcript") -> RenderableType:
     table = columns("#", "", "", show_header=False, apart=1)
     for item in transcript.items:
         index = "" if item.index is None else str(item.index)
-        table.add_row(plain(index, "dim"), plain(item.role, _ROLE_STYLES[item.role]), plain(item.content))
+        said = plain(item.content)
+        if item.thought:
+            said.append_text(Text.assemble("\n", plain(f"({item.thought})", "dim")))
+        table.add_row(plain(index, "dim"), plain(item.role, _ROLE_STYLES[item.role]), said)
     return table
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from api.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, ChatUrl, place_of
 from api.cli.console import Session
 from api.cli.numbers import positive_number, seconds, whole_number
 from api.cli.render import cancel_view, plain, run_view
@@ -32,8 +33,16 @@ _KEEPS_ON = "Ctrl-C ends the wait, not the run."
 def run(
     session: Session,
     *,
-    url: Annotated[str, typer.Option(metavar="URL", help="The page where everybody starts.")],
     task: Annotated[str, typer.Option(metavar="TEXT", help="What they are asked to do there.")],
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The page where everybody starts. Or --chat.", show_default=False),
+    ] = None,
+    chat: ChatUrl = None,
+    chat_model: ChatModel = None,
+    chat_request: ChatRequest = None,
+    chat_reply: ChatReply = None,
+    chat_secret: ChatSecret = None,
     number: Annotated[
         int, typer.Option("--people", parser=positive_number, metavar="N", help="How many of your people.")
     ] = 5,
@@ -51,7 +60,7 @@ def run(
         str | None, typer.Option(metavar="X", help="Done when the page's address contains X.")
     ] = None,
     success_text: Annotated[
-        str | None, typer.Option(metavar="X", help="Done when the page's text contains X.")
+        str | None, typer.Option(metavar="X", help="Done when the page, or the chatbot, says X.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until all are through.")] = False,
     watch: Annotated[
@@ -73,7 +82,7 @@ def run(
         str | None, typer.Option(metavar="NAME", help="Who decides for them.", show_default="heuristic")
     ] = None,
 ) -> None:
-    """Send people to a website: makes a study and runs it.
+    """Send people to a website, or have them talk to a chatbot: makes a study and runs it.
 
     Without a success condition people stop when they think they are done, or
     at their cap; of two conditions both must hold. Ctrl-C while waiting or
@@ -85,10 +94,12 @@ def run(
         raise ValidationError("--watch is for people: with --json use --wait")
     conditions = {"url_contains": success_url, "text_contains": success_text}
     success = {condition: text for condition, text in conditions.items() if text is not None}
+    place = place_of(url, chat, chat_model, chat_request, chat_reply, chat_secret)
     study = session.client.study_create(
         name or " ".join(task.split())[:80] or "Run",
         assignment={"task": task, **({"success": success} if success else {})},
-        iteration={"content": {"environment": "web", "url": url}, **({"mind": mind} if mind else {})},
+        modality=place.modality,
+        iteration={"content": place.content, **({"mind": mind} if mind else {})},
     )
     session.go_on = f"understudy watch {study.alias}"
     with session.waiting(f"Waiting until all {number} are through. {_KEEPS_ON}", shown=wait):

@@ -102,12 +102,31 @@ def _entries(rows: Sequence[AnyRow], given: list[tuple[int, str]]) -> Iterator[e
     for row in rows:
         while waiting and waiting[0][0] <= row.ordinal:
             yield envelopes.TranscriptItem(role="user", content=waiting.pop(0)[1])
-        yield envelopes.TranscriptItem(role="environment", content=_seen(row.observation), index=row.ordinal)
-        yield envelopes.TranscriptItem(
-            role="person", content=f"{row.thought}\n→ {_done(row.action)}", index=row.ordinal
-        )
+        yield from _exchange(row) if "text" in row.result else _step(row)
     for _, instruction in waiting:
         yield envelopes.TranscriptItem(role="user", content=instruction)
+
+
+def _step(row: AnyRow) -> Iterator[envelopes.TranscriptItem]:
+    """What was seen, then what was made of it."""
+    yield envelopes.TranscriptItem(role="environment", content=_seen(row.observation), index=row.ordinal)
+    content = f"{row.thought}\n→ {_done(row.action)}"
+    yield envelopes.TranscriptItem(role="person", content=content, index=row.ordinal)
+
+
+def _exchange(row: AnyRow) -> Iterator[envelopes.TranscriptItem]:
+    """In a chat: what was said, then what was replied. What was seen before stands above."""
+    said = row.action.get("value") if row.action["kind"] == "say" else None
+    if isinstance(said, str):
+        yield envelopes.TranscriptItem(role="person", content=said, thought=row.thought, index=row.ordinal)
+    else:
+        content = f"{row.thought}\n→ {_done(row.action)}"
+        yield envelopes.TranscriptItem(role="person", content=content, index=row.ordinal)
+        if row.action["kind"] in {"finish", "give_up"}:
+            # Nothing was said to be answered.
+            return
+    if reply := "\n".join(filter(None, (row.result.get("problem"), row.result["text"]))):
+        yield envelopes.TranscriptItem(role="environment", content=reply, index=row.ordinal)
 
 
 def _seen(observation: dict[str, Any]) -> str:

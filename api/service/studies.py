@@ -11,6 +11,7 @@ from api.requests import DEFAULT_PAGE, IterationRequest, StudyRequest, StudyView
 from api.service import Service
 from api.service.participants import describe, look_around, transcript_of
 from shared import envelopes, faults
+from shared.domain.chat import check_chat
 from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
@@ -81,6 +82,8 @@ def check_iteration(modality: str, request: IterationRequest) -> None:
         )
     if environment == "web":
         _check_web(content)
+    if environment == "chat":
+        _check_chatbot(content)
     if environment == "text":
         _check_text(content)
     check_mind(request.mind)
@@ -103,6 +106,16 @@ def _check_web(content: dict[str, Any]) -> None:
             f"content.url must be an http or https address of at most {MAX_URL_LENGTH:,} characters, "
             "like https://shop.example/."
         )
+
+
+def _check_chatbot(content: dict[str, Any]) -> None:
+    url = content.get("url")
+    if not isinstance(url, str) or not _is_web_address(url) or "@" in urlsplit(url).netloc:
+        raise ValidationError(
+            f"content.url must be the chatbot's http or https address of at most {MAX_URL_LENGTH:,} "
+            "characters, without a name and password in it."
+        )
+    check_chat(content)
 
 
 def _check_text(content: dict[str, Any]) -> None:

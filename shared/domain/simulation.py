@@ -72,6 +72,8 @@ class Observation:
     actions: tuple[str, ...] = ()
     #: With the last action all was done that can be done here: the run ends.
     over: bool = False
+    #: What the last action brought, where `text` grows by it: a chat's latest reply. None: all is new.
+    news: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Action:
 
     Kinds on web pages: follow, fill, choose, check, press, back, wait. In texts: read (on to the next piece),
     follow, and answer, whose value is `{"pick": "A" or null, "ratings": {"A": 4, …}, "comment": "…"}`.
-    Anywhere: finish, give_up.
+    In chats: say, whose value is the message. Anywhere: finish, give_up.
     """
 
     kind: str
@@ -127,7 +129,9 @@ def succeeded(success: Success | None, observation: Observation) -> bool:
     """Does the success condition hold on what is seen now? Both given = both must hold; none given = no."""
     if success is None or (success.url_contains is None and success.text_contains is None):
         return False
+    # In a chat the bot has to say it: what the person said counts for nothing.
+    told = observation.text if observation.news is None else observation.news
     return (success.url_contains is None or success.url_contains in observation.url) and (
         # Case is a matter of style sheets as much as of authors.
-        success.text_contains is None or success.text_contains.casefold() in observation.text.casefold()
+        success.text_contains is None or success.text_contains.casefold() in told.casefold()
     )

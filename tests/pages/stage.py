@@ -15,7 +15,11 @@ from tests.servers import wait_until
 
 #: Where pages say that things are -> what runs there.
 API = "http://127.0.0.1:8000"
-_SITES = {"9000": ["understudy", "shop"], "7464": ["python", "-m", "pydoc"]}
+_SITES = {
+    "9000": ["understudy", "shop"],
+    "9100": ["understudy", "chatbot"],
+    "7464": ["python", "-m", "pydoc"],
+}
 
 
 class Stage:

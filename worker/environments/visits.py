@@ -136,7 +136,7 @@ class Visitor:
                 f"The site answers with an error: {status} {clean(response.reason_phrase)[:80]}".rstrip()
                 + "."
             )
-        body = await _read(response)
+        body = await read_body(response)
         if body is None:
             return Arrival(visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted)
         text = _decode(body, parameters)
@@ -162,7 +162,7 @@ def _redirect(visit: Visit, response: httpx.Response) -> Visit | None:
     return Visit(url)
 
 
-async def _read(response: httpx.Response) -> bytes | None:
+async def read_body(response: httpx.Response) -> bytes | None:
     """The body, unpacked, up to MAX_BYTES of it. None if it can't be unpacked."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):

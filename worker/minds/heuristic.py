@@ -9,6 +9,7 @@ from worker.minds.choices import Choice, Choices, picking
 from worker.minds.memory import Memory, key_of
 from worker.minds.opinions import opine
 from worker.minds.reading import concepts
+from worker.minds.talk import converse
 from worker.minds.thoughts import thought
 from worker.minds.view import View
 
@@ -30,6 +31,8 @@ class HeuristicMind:
         """The next action; a matter of milliseconds, whatever the page and the length of the run."""
         if "answer" in turn.observation.actions:
             return opine(turn)
+        if "say" in turn.observation.actions:
+            return converse(turn)
         return _Deliberation(turn).decide()
 
 

@@ -1,0 +1,1 @@
+"""The demo chatbot: the help desk of the demo shop."""

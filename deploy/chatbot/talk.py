@@ -1,0 +1,73 @@
+"""What the help desk says. It goes by words, and remembers what it was told."""
+
+import re
+from dataclasses import dataclass, field
+
+_NUMBER = re.compile(r"\b\d{4,6}\b")
+_NAME = re.compile(r"\bmy name is (\w[\w' -]{0,40}\w)", re.IGNORECASE)
+_RECALL = re.compile(r"\bremember|so far|before|talk(?:ed|ing) about|summar|recap", re.IGNORECASE)
+_MAX_TOPICS = 20
+
+#: What a message is about -> what is said to it.
+_TOPICS = (
+    ("returns", r"return|send (?:it )?back|refund|exchange|broken|wrong item", ""),
+    (
+        "shipping",
+        r"ship|deliver|post|switzerland|abroad|arriv",
+        "Shipping takes three days and costs 4.90 euros; to Switzerland 9 euros and five days.",
+    ),
+    ("payment", r"\bpay|invoice|card|paypal", "You can pay by card, by bank transfer or on account."),
+    ("gift wrapping", r"gift|wrap|present", "We wrap presents for 2 euros; say so in the order's comment."),
+    ("opening hours", r"open|hours|phone|call you", "We are here from Monday to Friday, 9 to 17 o'clock."),
+    ("people", r"human|agent|real person|colleague", "A colleague will write to you within a day."),
+)
+_LOST = "Sorry, I did not understand that. I can help with returns, shipping, payment and gift wrapping."
+
+
+@dataclass
+class Conversation:
+    """One visitor's conversation, as far as the desk remembers it."""
+
+    turns: int = 0
+    name: str = ""
+    topics: list[str] = field(default_factory=list)
+    order: str = ""
+    #: What a return waits for: number, reason, or nothing.
+    waits_for: str = ""
+
+    def hear(self, message: str) -> str:
+        """What the desk says to that."""
+        self.turns += 1
+        if name := _NAME.search(message):
+            self.name = name[1]
+        if number := _NUMBER.search(message):
+            self.order = number[0]
+        if self.waits_for == "reason":
+            self.waits_for = ""
+            return f"Thank you. Your return number is RET-{self.order}. Send it back within 30 days."
+        if self.waits_for == "number" and self.order:
+            return self._return()
+        if _RECALL.search(message):
+            return self._recall()
+        for topic, words, said in _TOPICS:
+            if re.search(words, message, re.IGNORECASE):
+                self._note(topic)
+                return said or self._return()
+        return _LOST
+
+    def _return(self) -> str:
+        if not self.order:
+            self.waits_for = "number"
+            return "I am happy to help with your return. What is your order number?"
+        self.waits_for = "reason"
+        return f"I have found order {self.order}. Why do you want to return it?"
+
+    def _recall(self) -> str:
+        about = ", ".join(self.topics) or "nothing yet"
+        order = f", about order {self.order}" if self.order else ""
+        of = f" of {self.name}" if self.name else ""
+        return f"This is message {self.turns}{of}. We talked about: {about}{order}."
+
+    def _note(self, topic: str) -> None:
+        if topic not in self.topics:
+            self.topics = [*self.topics, topic][-_MAX_TOPICS:]

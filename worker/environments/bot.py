@@ -1,0 +1,155 @@
+"""A participant's line to a chatbot: one request, one answer, over the guarded transport."""
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+
+from shared.domain.chat import Bot
+from worker.environments import EnvironmentUnreachable
+from worker.environments.page import tidy
+from worker.environments.transport import AddressRefused, GuardedTransport, HostUnknown, Resolver, resolve
+from worker.environments.visits import MAX_BYTES, MAX_REDIRECTS, read_body
+from worker.secrets import SecretRefused, Secrets
+
+#: Times that one message is sent to a bot that says it is too busy to take it, and seconds in between
+#: where it does not say how long.
+_TRIES = 4
+_PAUSE_S = 1.0
+_MOST_PAUSE_S = 30.0
+_BUSY = frozenset((429, 503))
+_MOVED = frozenset((301, 302, 303, 307, 308))
+_TIMEOUTS = {"connect": 15.0, "read": None, "write": 30.0, "pool": 15.0}
+_EXCERPT_CHARS = 200
+_HEADERS = {
+    "User-Agent": "Mozilla/5.0 (compatible; Understudy/0.1; simulated participant)",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "Content-Type": "application/json",
+    # A connection that idled between two messages may be dead, and a message is not sent twice on a guess.
+    "Connection": "close",
+}
+
+
+class Line:
+    """Asks a bot. No cookies are kept: what a bot remembers it remembers by what it is told."""
+
+    def __init__(
+        self, bot: Bot, secrets: Secrets, *, allow_private_hosts: bool, resolver: Resolver = resolve
+    ) -> None:
+        self._bot = bot
+        self._secrets = secrets
+        self._transport = GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver)
+
+    def check(self) -> None:
+        """Raises EnvironmentUnreachable when a secret is missing: sooner than with the first message."""
+        self._headers(self._bot.url)
+
+    async def ask(self, body: Any) -> tuple[Any, int]:
+        """The bot's answer, as JSON, and its status. Raises EnvironmentUnreachable for everything else.
+
+        The message is sent again only where the bot says that it did not take it.
+        """
+        try:
+            async with asyncio.timeout(self._bot.reply_timeout_s):
+                return await self._ask(json.dumps(body).encode())
+        except TimeoutError:
+            raise self._failed(f"did not reply within {self._bot.reply_timeout_s:g} s") from None
+        except (httpx.HTTPError, OSError) as error:
+            raise self._failed(_told(error)) from error
+        except (httpx.InvalidURL, ValueError) as error:
+            raise self._failed("has an address that makes no sense") from error
+
+    async def close(self) -> None:
+        await self._transport.aclose()
+
+    async def _ask(self, body: bytes) -> tuple[Any, int]:
+        url, tries, hops = self._bot.url, 1, 0
+        while True:
+            response = await self._send(url, body)
+            try:
+                if response.status_code in _MOVED and "location" in response.headers:
+                    url, hops = self._following(url, response), hops + 1
+                    if hops > MAX_REDIRECTS:
+                        raise self._failed("sends me round in circles: too many redirects")
+                    continue
+                if response.status_code not in _BUSY or tries == _TRIES:
+                    return await self._answer(response)
+                pause_s = _pause_s(response, tries)
+            finally:
+                await response.aclose()
+            tries += 1
+            await asyncio.sleep(pause_s)
+
+    async def _send(self, url: str, body: bytes) -> httpx.Response:
+        request = httpx.Request(
+            "POST", url, headers=self._headers(url), content=body, extensions={"timeout": _TIMEOUTS}
+        )
+        if request.url.scheme not in ("http", "https") or not request.url.host:
+            raise self._failed("has an address that is not one of the web")
+        return await self._transport.handle_async_request(request)
+
+    def _headers(self, url: str) -> dict[str, str]:
+        try:
+            secret = {name: self._secrets.value(called, url) for name, called in self._bot.secrets.items()}
+        except SecretRefused as refused:
+            raise self._failed(f"cannot be asked: {refused}") from None
+        return _HEADERS | dict(self._bot.headers) | secret
+
+    def _following(self, url: str, response: httpx.Response) -> str:
+        target = urljoin(url, response.headers["location"])
+        if response.status_code not in (307, 308):
+            raise self._failed(
+                f"answers {response.status_code} and sends me to {tidy(target, 200)}, where the message "
+                "would be lost; give that address instead, if it is the bot's"
+            )
+        return target
+
+    async def _answer(self, response: httpx.Response) -> tuple[Any, int]:
+        body = await read_body(response)
+        if body is None:
+            raise self._failed("answers with what can't be unpacked")
+        if not response.is_success:
+            raise self._failed(f"answers with an error: {response.status_code}{self._excerpt(body)}")
+        if len(body) >= MAX_BYTES:
+            raise self._failed(f"answers with more than {MAX_BYTES:,} bytes")
+        try:
+            return json.loads(body), response.status_code
+        except (ValueError, RecursionError):
+            raise self._failed(f"answers with what is not JSON{self._excerpt(body)}") from None
+
+    def _excerpt(self, body: bytes) -> str:
+        # Redacted before it is cut: half a secret is not found any more.
+        said = tidy(self._secrets.redacted(body.decode("utf-8", "replace")), _EXCERPT_CHARS)
+        return f" ({said})" if said else ""
+
+    def _failed(self, what: str) -> EnvironmentUnreachable:
+        where = tidy(self._bot.url.partition("?")[0], 200)
+        return EnvironmentUnreachable(self._secrets.redacted(f"The chatbot at {where} {what}."))
+
+
+def _pause_s(response: httpx.Response, tries: int) -> float:
+    """Seconds until the next try: what the bot asks for, within bounds, else ever longer."""
+    asked = response.headers.get("retry-after", "")
+    pause_s = (
+        float(asked)
+        if asked.isascii() and asked.isdigit() and len(asked) < 6
+        else _PAUSE_S * 2 ** (tries - 1)
+    )
+    return min(pause_s, _MOST_PAUSE_S)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, AddressRefused):
+        return f"must not be visited: {error}"
+    if isinstance(error, HostUnknown):
+        return f"is not there: {error}"
+    if isinstance(error, httpx.TimeoutException):
+        return "took too long to answer"
+    if isinstance(error, httpx.ConnectError):
+        if "SSL" in str(error) or "ertificate" in str(error):
+            return f"is not securely connected: {tidy(str(error), 200)}"
+        return "could not be reached"
+    return "broke off in the middle of its answer"
