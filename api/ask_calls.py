@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, overload
 
-from api.arguments import Cursor, Id, Limit, in_path, text, waiting
+from api.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
 from api.requests import AskView
 from api.transport import Transport
 from shared.ask_envelopes import Ask, AskFull, AskPerParticipant, AskSummary
@@ -23,6 +23,7 @@ class AskCalls:
         *,
         person_ids: Sequence[Id] | None = None,
         sample: int | None = None,
+        where: Json | None = None,
         max_interactions: int | None = None,
         mind: str | None = None,
         step_timeout: float | None = None,
@@ -42,6 +43,7 @@ class AskCalls:
             "variants": list(variants),
             "person_ids": None if person_ids is None else [text(id_) for id_ in person_ids],
             "sample": sample,
+            "where": where,
             "max_interactions": max_interactions,
             "mind": mind,
             "step_timeout": step_timeout,

@@ -22,6 +22,7 @@ from api.ask_calls import AskCalls
 from api.docs_calls import DocsCalls
 from api.endpoint import Endpoint, find_endpoint
 from api.event_calls import EventCalls
+from api.person_calls import PersonCalls
 from api.requests import StudyView
 from api.transport import Answer, Transport
 from shared.domain.ids import Kind
@@ -31,8 +32,6 @@ from shared.envelopes import (
     Iteration,
     Page,
     Participant,
-    People,
-    Person,
     RunFailure,
     RunSuccess,
     Study,
@@ -45,7 +44,7 @@ from shared.envelopes import (
 from shared.settings import Settings
 
 
-class Understudy(AskCalls, DocsCalls, EventCalls):
+class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
     """A workspace on a server. Synchronous; may be shared by threads; close it or use it in a `with`.
 
     Without `server` or `token` the settings count: `UNDERSTUDY_SERVER`, `UNDERSTUDY_TOKEN`, then the files
@@ -158,6 +157,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls):
         iteration_id: Id | None = None,
         person_ids: Sequence[Id] | None = None,
         sample: int | None = None,
+        where: Json | None = None,
         max_interactions: int | None = None,
         seed: int | None = None,
         wait: bool = False,
@@ -172,6 +172,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls):
             "iteration_id": text(iteration_id),
             "person_ids": None if person_ids is None else [str(id_) for id_ in person_ids],
             "sample": sample,
+            "where": where,
             "max_interactions": max_interactions,
             "seed": seed,
             **waiting(wait, timeout),
@@ -211,35 +212,6 @@ class Understudy(AskCalls, DocsCalls, EventCalls):
             f"/v1/studies/{in_path(Kind.STUDY, study_id)}",
             {"view": view, "limit": limit, "cursor": cursor},
         )
-
-    # -- people --------------------------------------------------------------------------------------------
-
-    @overload
-    def person_create(self, person: Json) -> Person: ...
-    @overload
-    def person_create(self, *, people: Sequence[Json]) -> People: ...
-    @overload
-    def person_create(self, *, generate: int, seed: int | None = None) -> People: ...
-    def person_create(
-        self,
-        person: Json | None = None,
-        *,
-        people: Sequence[Json] | None = None,
-        generate: int | None = None,
-        seed: int | None = None,
-    ) -> Person | People:
-        """One person, several, or `generate` made-up ones (the same for the same `seed`)."""
-        if person is not None:
-            return self._transport.post(Person, "/v1/people", person)
-        return self._transport.post(
-            People, "/v1/people", {"people": people, "generate": generate, "seed": seed}
-        )
-
-    def person_list(self, *, limit: Limit = None, cursor: Cursor = None) -> Page[Person]:
-        return self._transport.get(Page[Person], "/v1/people", {"limit": limit, "cursor": cursor})
-
-    def person_get(self, person_id: Id) -> Person:
-        return self._transport.get(Person, f"/v1/people/{in_path(Kind.PERSON, person_id)}")
 
     # -- participants --------------------------------------------------------------------------------------
 

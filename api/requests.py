@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
+from shared.domain.filters import MAX_TERM_LENGTH, MAX_TERMS, PeopleFilter
 from shared.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH
 from shared.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
 
@@ -113,6 +114,35 @@ class StudyRequest(Request):
     )
 
 
+Term = Annotated[str, Field(min_length=1, max_length=MAX_TERM_LENGTH)]
+Terms = Annotated[list[Term], Field(min_length=1, max_length=MAX_TERMS)]
+
+
+class WhereRequest(Request):
+    """Which people are meant: those for whom all of it holds."""
+
+    age_min: Annotated[int, Field(ge=0, le=MAX_AGE)] | None = Field(
+        default=None, description="This old or older."
+    )
+    age_max: Annotated[int, Field(ge=0, le=MAX_AGE)] | None = Field(
+        default=None, description="This old or younger."
+    )
+    country: Terms | None = Field(default=None, description='One of these, such as ["DE", "AT"].')
+    language: Terms | None = Field(default=None, description='One of these, such as ["de"].')
+    trait: Terms | None = Field(
+        default=None,
+        description='All of these, such as ["patience<0.3", "accessibility=no_pointer", "income"]: a number '
+        "compared (<, <=, >, >=, =), a text that it is or has, or that it is there.",
+    )
+    search: Annotated[str, Field(min_length=1, max_length=MAX_TERM_LENGTH)] | None = Field(
+        default=None, description="Each of these words is somewhere in name, bio, country or language."
+    )
+
+    def filter(self) -> PeopleFilter:
+        """Raises ValidationError."""
+        return PeopleFilter.of(**self.model_dump())
+
+
 class PanelRequest(Request):
     """Says who takes part, in one of two ways."""
 
@@ -124,11 +154,16 @@ class PanelRequest(Request):
         description="So many different people of the workspace, chosen by `seed`. Give either this or "
         "`person_ids`.",
     )
+    where: WhereRequest | None = Field(
+        default=None, description="With `sample`: only people for whom this holds."
+    )
 
     @model_validator(mode="after")
     def _says_who(self) -> Self:
         if (self.person_ids is None) == (self.sample is None):
             raise ValueError("give exactly one of person_ids and sample")
+        if self.where is not None and self.sample is None:
+            raise ValueError("where goes with sample only")
         return self
 
 
@@ -210,21 +245,37 @@ class PeopleRequest(Request):
     )
 
 
+class CsvRequest(Request):
+    csv: Annotated[str, Field(min_length=1)] = Field(
+        description="People as CSV, their columns named in its first line: name, age, country, language, and "
+        "maybe bio, accessibility (with semicolons between several) and trait.NAME for traits, such as "
+        f"trait.patience; at most {MAX_PEOPLE:,} people. A wrong line is named, and nobody is made."
+    )
+
+
+class ReadyPanelRequest(Request):
+    panel: Literal["varied-50"] = Field(
+        description="A panel that comes along: 50 people of many countries, ages, habits and devices."
+    )
+
+
 class GenerateRequest(Request):
     generate: Annotated[int, Field(ge=1, le=MAX_PEOPLE)] = Field(description="Make up so many people.")
     seed: Seed | None = None
 
 
 def _person_form(body: Any) -> str:
-    """Which of the three forms a body means, so that its problems are told for that one only."""
+    """Which of the forms a body means, so that its problems are told for that one only."""
     fields = body if isinstance(body, dict) else {}
-    return next((form for form in ("people", "generate") if form in fields), "person")
+    return next((form for form in ("people", "generate", "csv", "panel") if form in fields), "person")
 
 
 PersonCreateRequest = Annotated[
     Annotated[PersonRequest, Tag("person")]
     | Annotated[PeopleRequest, Tag("people")]
-    | Annotated[GenerateRequest, Tag("generate")],
+    | Annotated[GenerateRequest, Tag("generate")]
+    | Annotated[CsvRequest, Tag("csv")]
+    | Annotated[ReadyPanelRequest, Tag("panel")],
     Discriminator(_person_form),
 ]
 

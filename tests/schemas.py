@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from api.app import create_app
 from api.tools.schemas import input_schema, output_schema
 from api.tools.table import TOOLS
-from shared import ask_envelopes, doc_envelopes, envelopes
+from shared import ask_envelopes, doc_envelopes, envelopes, panel_envelopes
 from shared.event import EventData
 from shared.settings import Settings
 from tests.contract.promises import WORDS, Schema, broken_answer, broken_api, broken_request
@@ -43,6 +43,7 @@ ANSWERS: dict[str, Any] = {
     "Person": envelopes.Person,
     "People": envelopes.People,
     "PersonPage": envelopes.Page[envelopes.Person],
+    "Panel": panel_envelopes.Panel,
     "Participant": envelopes.Participant,
     "ParticipantPage": envelopes.Page[envelopes.Participant],
     "Interaction": envelopes.Interaction,

@@ -6,6 +6,7 @@ import typer
 
 from api.cli.answers import ask_table, ask_view
 from api.cli.console import Session
+from api.cli.filters import Age, Country, Language, Search, Trait, where_of
 from api.cli.numbers import positive_number, seconds, whole_number
 from api.cli.render import plain, run_view
 from shared.domain.errors import ValidationError
@@ -40,6 +41,11 @@ def ask(
             show_default=str(_DEFAULT_PEOPLE),
         ),
     ] = None,
+    age: Age = None,
+    country: Country = None,
+    language: Language = None,
+    trait: Trait = None,
+    search: Search = None,
     seed: Annotated[
         int | None,
         typer.Option(parser=whole_number, metavar="S", help="Same seed: same people, same answers."),
@@ -60,15 +66,16 @@ def ask(
     A next round asks the same people again: what is not given is as it was in the round before.
     """
     texts = variant or None
+    where = where_of(age, country, language, trait, search)
     if next_ is None and question is None and texts is None:
-        if (number, seed, mind, wait) != (None, None, None, False):
+        if where or (number, seed, mind, wait) != (None, None, None, False):
             raise ValidationError("to ask something give --question and --variant; to ask again, --next")
         _list(session)
         return
     waiting = "Waiting until all have answered. Ctrl-C ends the wait, not the run."
     if next_ is not None:
-        if number is not None or mind is not None:
-            raise ValidationError("--people and --mind are those of round 1: leave them out with --next")
+        if where or number is not None or mind is not None:
+            raise ValidationError("the people and --mind are those of round 1: leave them out with --next")
         session.go_on = f"understudy get {next_}"
         with session.waiting(waiting, shown=wait):
             response = session.client.ask_round(
@@ -82,6 +89,7 @@ def ask(
                 question,
                 texts,
                 sample=number or _DEFAULT_PEOPLE,
+                where=where or None,
                 seed=seed,
                 mind=mind,
                 wait=wait,

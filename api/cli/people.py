@@ -1,6 +1,7 @@
 """The commands for the people of a workspace."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli.console import Session, talks_to_server
+from api.cli.filters import Age, Country, Language, Search, Trait, where_of
 from api.cli.numbers import positive_number, whole_number
 from api.cli.render import columns, facts, plain
 from shared.domain.errors import ValidationError
@@ -34,6 +36,12 @@ def people() -> None:
 @talks_to_server
 def list_people(
     session: Session,
+    *,
+    age: Age = None,
+    country: Country = None,
+    language: Language = None,
+    trait: Trait = None,
+    search: Search = None,
     limit: Annotated[
         int | None,
         typer.Option(parser=positive_number, metavar="N", help="At most this many.", show_default="50"),
@@ -42,12 +50,15 @@ def list_people(
         str | None, typer.Option(metavar="C", help="Where the list goes on: its next_cursor.")
     ] = None,
 ) -> None:
-    """List your people."""
-    page = session.client.person_list(limit=limit, cursor=cursor)
+    """List your people, or those of them for whom all conditions hold."""
+    where = where_of(age, country, language, trait, search)
+    page = session.client.person_list(**where, limit=limit, cursor=cursor)
     if not page.items:
-        session.show(plain("No people. understudy people generate N makes some.", "dim"))
+        none = "Nobody is like that." if where else "No people. understudy people generate N makes some."
+        session.show(plain(none, "dim"))
         return
-    session.show(people_table(page.items), *session.more(page.next_cursor, "people list"))
+    command = " ".join(["people list", *_again(age, country, language, trait, search)])
+    session.show(people_table(page.items), *session.more(page.next_cursor, command))
 
 
 @app.command("generate")
@@ -64,6 +75,79 @@ def generate(
     made = session.client.person_create(generate=number, seed=seed).items
     rest = [plain(f"… and {len(made) - _FIRST} more", "dim")] if len(made) > _FIRST else []
     session.show(people_table(made[:_FIRST]), *rest)
+
+
+@app.command("import")
+@talks_to_server
+def import_people(
+    session: Session,
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE", help="CSV with a line of column names, or JSON. - reads standard input."
+        ),
+    ] = None,
+    *,
+    panel: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A panel that comes along instead: varied-50.")
+    ] = None,
+) -> None:
+    """Add a panel out of a file, or one that comes along: everybody in it, or nobody."""
+    if (file is None) == (panel is None):
+        raise ValidationError("give exactly one of a file and --panel")
+    if panel is not None:
+        made = session.client.person_create(panel=panel).items
+    else:
+        made = _import(session, _text(str(file)), str(file))
+    rest = [plain(f"… and {len(made) - _FIRST} more", "dim")] if len(made) > _FIRST else []
+    session.show(people_table(made[:_FIRST]), *rest)
+
+
+def _import(session: Session, text: str, file: str) -> "list[Person]":
+    if not text.lstrip("\ufeff \r\n\t").startswith(("{", "[")):
+        return session.client.person_create(csv=text).items
+    content = _parsed(text.removeprefix("\ufeff"), file)
+    people = content if isinstance(content, list) else content.get("people", [content])
+    return session.client.person_create(people=people).items
+
+
+@app.command("export")
+@talks_to_server
+def export_people(
+    session: Session,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="Where to: JSON if it ends in .json, else CSV. Else it is printed."
+        ),
+    ] = None,
+    *,
+    age: Age = None,
+    country: Country = None,
+    language: Language = None,
+    trait: Trait = None,
+    search: Search = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="csv|json", help="Whatever the file is called.")
+    ] = None,
+) -> None:
+    """Write your people, or those for whom all conditions hold, to a file that can be imported."""
+    if format_ not in (None, "csv", "json"):
+        raise ValidationError(f"--format must be csv or json, not {format_!r}")
+    by_name = "json" if session.as_json or (file is not None and file.suffix == ".json") else "csv"
+    where = where_of(age, country, language, trait, search)
+    if (format_ or by_name) == "csv":
+        text = session.client.person_export(where, "csv")
+    else:
+        text = session.client.person_export(where).model_dump_json(indent=2) + "\n"
+    if file is None:
+        session.show_line(text)
+        return
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValidationError(f"{file} cannot be written: {error.strerror}") from error
+    session.show_data({"file": str(file)}, plain(f"Written to {file}"))
 
 
 @app.command("show")
@@ -164,14 +248,40 @@ def _trait(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _read(file: str) -> Any:
+def _again(
+    age: str | None,
+    country: list[str] | None,
+    language: list[str] | None,
+    trait: list[str] | None,
+    search: str | None,
+) -> list[str]:
+    """The options of a list once more, for a shell."""
+    options = {"age": age, "country": country, "language": language, "trait": trait, "search": search}
+    return [
+        f"--{name} {shlex.quote(one)}"
+        for name, value in options.items()
+        for one in ([value] if isinstance(value, str) else value or ())
+    ]
+
+
+def _text(file: str) -> str:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        content = json.loads(text)
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise ValidationError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValidationError(f"{file} is not UTF-8 text; save it as such") from error
+
+
+def _parsed(text: str, file: str) -> Any:
+    try:
+        return json.loads(text)
     except ValueError as error:
         raise ValidationError(f"{file} is not JSON: {error}") from error
+
+
+def _read(file: str) -> Any:
+    content = _parsed(_text(file), file)
     if not isinstance(content, dict | list):
         raise ValidationError(f"{file} must hold a person, or a list of them")
     return content

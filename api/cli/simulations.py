@@ -8,6 +8,7 @@ import typer
 
 from api.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, ChatUrl, place_of
 from api.cli.console import Session
+from api.cli.filters import Age, Country, Language, Search, Trait, where_of
 from api.cli.numbers import positive_number, seconds, whole_number
 from api.cli.render import cancel_view, plain, run_view
 from api.cli.watch import watch_study
@@ -46,6 +47,11 @@ def run(
     number: Annotated[
         int, typer.Option("--people", parser=positive_number, metavar="N", help="How many of your people.")
     ] = 5,
+    age: Age = None,
+    country: Country = None,
+    language: Language = None,
+    trait: Trait = None,
+    search: Search = None,
     max_interactions: Annotated[
         int | None,
         typer.Option(
@@ -94,6 +100,7 @@ def run(
         raise ValidationError("--watch is for people: with --json use --wait")
     conditions = {"url_contains": success_url, "text_contains": success_text}
     success = {condition: text for condition, text in conditions.items() if text is not None}
+    where = where_of(age, country, language, trait, search)
     place = place_of(url, chat, chat_model, chat_request, chat_reply, chat_secret)
     study = session.client.study_create(
         name or " ".join(task.split())[:80] or "Run",
@@ -107,6 +114,7 @@ def run(
             study.id,
             iteration_id=study.iterations[0].id,
             sample=number,
+            where=where or None,
             max_interactions=max_interactions,
             seed=seed,
             wait=wait,

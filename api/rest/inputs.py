@@ -1,6 +1,6 @@
 """What endpoints are handed: the service, the caller's workspace, and strict query parameters."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Query, Request
@@ -9,6 +9,8 @@ from pydantic import BeforeValidator
 from api.requests import MAX_KEY_LENGTH, MAX_PAGE
 from api.service import Service
 from shared.domain.errors import ValidationError
+from shared.domain.filters import MAX_TERM_LENGTH, PeopleFilter
+from shared.domain.people import MAX_AGE
 
 MAX_ID_LENGTH = 100
 #: Of all paths that are checked here.
@@ -45,7 +47,10 @@ def _flag(value: object) -> object:
 async def check_query(request: Request) -> None:
     """Raises ValidationError for a query parameter that is not this endpoint's, or that is given twice."""
     request.state.route = PREFIX + request.scope["route"].path
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    dependant = request.scope["route"].dependant
+    known = {
+        parameter.alias for part in (dependant, *dependant.dependencies) for parameter in part.query_params
+    }
     given: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in known:
@@ -73,6 +78,51 @@ Round = Annotated[
     BeforeValidator(_whole_number),
 ]
 Flag = Annotated[bool, BeforeValidator(_flag), Query()]
+_ONE_OF = Query(min_length=1, max_length=2_000, description="One of these, with commas between them.")
+
+
+async def _where(
+    age_min: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_AGE, description="This old or older."),
+        BeforeValidator(_whole_number),
+    ] = None,
+    age_max: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_AGE, description="This old or younger."),
+        BeforeValidator(_whole_number),
+    ] = None,
+    country: Annotated[str | None, _ONE_OF] = None,
+    language: Annotated[str | None, _ONE_OF] = None,
+    trait: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=2_000,
+            description="All of these, with commas between them: patience<0.3,accessibility=no_pointer.",
+        ),
+    ] = None,
+    search: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=MAX_TERM_LENGTH,
+            description="Each of these words is somewhere in name, bio, country or language.",
+        ),
+    ] = None,
+) -> PeopleFilter:
+    return PeopleFilter.of(
+        age_min=age_min,
+        age_max=age_max,
+        country=country and country.split(","),
+        language=language and language.split(","),
+        trait=trait and trait.split(","),
+        search=search,
+    )
+
+
+Where = Annotated[PeopleFilter, Depends(_where)]
+ExportFormat = Annotated[Literal["json", "csv"], Query(description="json, or csv for spreadsheets.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(

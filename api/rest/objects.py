@@ -1,18 +1,19 @@
 """Studies, people and participants over REST."""
 
-from fastapi import APIRouter
+from typing import Any
+
+from fastapi import APIRouter, Response
 
 from api.requests import (
     DEFAULT_PAGE,
     IterationRequest,
-    PeopleRequest,
     PersonCreateRequest,
-    PersonRequest,
     StudyRequest,
     StudyView,
 )
 from api.rest.inputs import (
     Cursor,
+    ExportFormat,
     Flag,
     IdInPath,
     IdInQuery,
@@ -20,12 +21,15 @@ from api.rest.inputs import (
     LimitIfAny,
     Round,
     TheService,
+    Where,
     Workspace,
 )
 from api.service import participants, people, studies
+from api.service.panels import write_csv
 from api.service.studies import StudyAnswer
 from shared import envelopes
 from shared.domain.lifecycle import Status
+from shared.panel_envelopes import Panel
 
 router = APIRouter()
 
@@ -75,20 +79,40 @@ def study_get(
 def person_create(
     request: PersonCreateRequest, service: TheService, workspace: Workspace
 ) -> envelopes.Person | envelopes.People:
-    """Create one person, several (`people`), or a made-up panel (`generate`)."""
-    if isinstance(request, PersonRequest):
-        return people.create_people(service, workspace, [request])[0]
-    if isinstance(request, PeopleRequest):
-        return envelopes.People(items=people.create_people(service, workspace, request.people))
-    return envelopes.People(items=people.generate(service, workspace, request))
+    """Create one person, several (`people` or `csv`), or a panel: made up (`generate`) or ready (`panel`)."""
+    return people.create(service, workspace, request)
 
 
 @router.get("/people", tags=["people"], summary="person_get (list)")
 def person_list(
-    service: TheService, workspace: Workspace, cursor: Cursor = None, limit: Limit = DEFAULT_PAGE
+    service: TheService,
+    workspace: Workspace,
+    where: Where,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_PAGE,
 ) -> envelopes.Page[envelopes.Person]:
-    """People in order of creation."""
-    return people.list_people(service, workspace, cursor, limit)
+    """People in order of creation; with conditions those for whom all hold."""
+    return people.list_people(service, workspace, cursor, limit, where)
+
+
+@router.get(
+    "/people/export",
+    tags=["people"],
+    response_model=Panel,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def person_export(
+    service: TheService,
+    workspace: Workspace,
+    where: Where,
+    format: ExportFormat = "json",  # noqa: A002
+) -> Any:
+    """All people for whom the conditions hold, at most 10,000, as JSON or CSV: both can be imported."""
+    panel = people.export_people(service, workspace, where)
+    if format == "json":
+        return panel
+    headers = {"Content-Disposition": 'attachment; filename="people.csv"'}
+    return Response(write_csv(panel.people), media_type="text/csv", headers=headers)
 
 
 @router.get("/people/{person_id}", tags=["people"], summary="person_get")

@@ -16,6 +16,7 @@ from api.service import Service
 from shared import faults
 from shared.domain.errors import NotFound, ServiceUnavailable, ValidationError
 from shared.domain.extension import plan_extension, source_not_terminal
+from shared.domain.filters import EVERYBODY
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.envelopes import Dispatch
@@ -37,7 +38,10 @@ class Once(NamedTuple):
 
     @classmethod
     def of(cls, path: str, key: str, request: Request) -> Self:
-        return cls(path, key, hashlib.sha256(request.model_dump_json().encode()).hexdigest())
+        # What an earlier version did not know is left out: its keys are good for a day, too.
+        later = {name for name in ("where",) if getattr(request, name, None) is None}
+        asked = request.model_dump_json(exclude=later)
+        return cls(path, key, hashlib.sha256(asked.encode()).hexdigest())
 
 
 def run_study(
@@ -153,7 +157,8 @@ def chosen_people(
     if count > most:
         raise ValidationError(f"One run takes at most {most:,} participants; {count:,} were asked for.")
     if refs is None:
-        return people.sample_people(connection, workspace_id, count, seed)
+        where = EVERYBODY if request.where is None else request.where.filter()
+        return people.sample_people(connection, workspace_id, count, seed, where)
     ids = people.resolve_people(connection, workspace_id, refs)
     if len(set(ids)) < len(ids):
         raise ValidationError("person_ids names a person twice; one person takes part once in a run.")

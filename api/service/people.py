@@ -4,15 +4,45 @@ import secrets
 from collections.abc import Sequence
 from uuid import UUID
 
-from api.requests import GenerateRequest, PersonRequest
+from api.requests import (
+    MAX_PEOPLE,
+    CsvRequest,
+    GenerateRequest,
+    PeopleRequest,
+    PersonCreateRequest,
+    PersonRequest,
+    ReadyPanelRequest,
+)
 from api.service import Service
+from api.service.panels import read_csv, ready_panel
 from shared import envelopes, faults
+from shared.domain.errors import ValidationError
+from shared.domain.filters import EVERYBODY, PeopleFilter
 from shared.domain.ids import Kind
 from shared.domain.people import generate_people
 from shared.domain.simulation import Person
+from shared.panel_envelopes import Panel, Profile
 from shared.store import people
 from shared.store.aliases import find
 from shared.store.engine import AnyRow
+
+
+def create(
+    service: Service, workspace_id: UUID, request: PersonCreateRequest
+) -> envelopes.Person | envelopes.People:
+    """One person or several, in whichever form they are told: all or none. Raises ValidationError."""
+    match request:
+        case PersonRequest():
+            return create_people(service, workspace_id, [request])[0]
+        case PeopleRequest():
+            made = create_people(service, workspace_id, request.people)
+        case CsvRequest():
+            made = create_people(service, workspace_id, read_csv(request.csv))
+        case ReadyPanelRequest():
+            made = create_people(service, workspace_id, ready_panel(request.panel))
+        case _:
+            made = generate(service, workspace_id, request)
+    return envelopes.People(items=made)
 
 
 def create_people(
@@ -42,12 +72,24 @@ def get_person(service: Service, workspace_id: UUID, ref: str) -> envelopes.Pers
 
 
 def list_people(
-    service: Service, workspace_id: UUID, cursor: str | None, limit: int
+    service: Service, workspace_id: UUID, cursor: str | None, limit: int, where: PeopleFilter = EVERYBODY
 ) -> envelopes.Page[envelopes.Person]:
-    """A page of profiles, in order of creation."""
+    """A page of the profiles that are meant, in order of creation."""
     with service.store.read() as connection:
-        rows, following = people.page_of_people(connection, workspace_id, cursor, limit)
+        rows, following = people.page_of_people(connection, workspace_id, cursor, limit, where)
     return envelopes.Page(items=[_person(row) for row in rows], next_cursor=following)
+
+
+def export_people(service: Service, workspace_id: UUID, where: PeopleFilter = EVERYBODY) -> Panel:
+    """All profiles that are meant, as `create` takes them. Raises ValidationError for more than it takes."""
+    with service.store.read() as connection:
+        count, rows = people.matching(connection, workspace_id, where, MAX_PEOPLE)
+    if count > MAX_PEOPLE:
+        raise ValidationError(
+            f"An export has at most {MAX_PEOPLE:,} people; these are {count:,}.",
+            suggestions=("Narrow it down by age, country, trait or search, or read the list page by page.",),
+        )
+    return Panel(people=[Profile.model_validate(row, from_attributes=True) for row in rows])
 
 
 def _person(row: AnyRow) -> envelopes.Person:

@@ -17,8 +17,10 @@ from api.requests import (
     Request,
     StudyRunRequest,
     StudyView,
+    WhereRequest,
 )
 from api.service.dispatching import Once
+from shared.domain.filters import PeopleFilter
 from shared.envelopes import Status
 
 Body = TypeVar("Body", bound=Request)
@@ -125,7 +127,7 @@ class AskGetArguments(Listing):
         return self
 
 
-class PersonGetArguments(Listing):
+class PersonGetArguments(Listing, WhereRequest):
     person_id: PersonId | None = Field(
         default=None, description="The person: UUID or alias, such as tp-9ab. Leave it out for a list of all."
     )
@@ -133,8 +135,13 @@ class PersonGetArguments(Listing):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.person_id is not None:
-            self._refuse("only for the list, without person_id", "cursor", "limit")
+            conditions = WhereRequest.model_fields
+            self._refuse("only for the list, without person_id", "cursor", "limit", *conditions)
         return self
+
+    def filter(self) -> PeopleFilter:
+        """Raises ValidationError."""
+        return PeopleFilter.of(**self.model_dump(include=set(WhereRequest.model_fields)))
 
 
 class ParticipantGetArguments(Listing):

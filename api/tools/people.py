@@ -1,6 +1,6 @@
 """The tools of people, and of people in runs: participants."""
 
-from api.requests import PeopleRequest, PersonCreateRequest, PersonRequest
+from api.requests import PersonCreateRequest
 from api.service import participants, people
 from api.tools.arguments import ParticipantGetArguments, PersonGetArguments
 from api.tools.call import Call
@@ -13,18 +13,13 @@ from shared.domain.lifecycle import Status
 def person_create(call: Call, request: PersonCreateRequest) -> envelopes.Person | envelopes.People:
     """Create people: profiles that can take part in any number of studies and asks.
 
-    Use exactly one of three forms. A made-up panel, the simple way: `generate` (how many) and maybe `seed`,
-    the same people for the same seed. Several of your own: `people`, each with the fields of one. One of
-    your own: `name`, `age`, `country`, `language`, and maybe `traits` (such as {"patience": 0.2}) and
-    `bio`. Returns the person, or `items` with all of them. study_run and ask_run take them by `sample` or
-    by id.
+    Use exactly one form. A made-up panel, the simple way: `generate` (how many) and maybe `seed`, the same
+    people for the same seed. A panel that comes along: `panel`. Several of your own: `people`, each with the
+    fields of one, or `csv`. One of your own: `name`, `age`, `country`, `language`, and maybe `traits` (such
+    as {"patience": 0.2}) and `bio`. Returns the person, or `items` with all of them. study_run and ask_run
+    take them by `sample` or by id.
     """
-    if isinstance(request, PersonRequest):
-        return people.create_people(call.service, call.workspace_id, [request])[0]
-    if isinstance(request, PeopleRequest):
-        made = people.create_people(call.service, call.workspace_id, request.people)
-        return envelopes.People(items=made)
-    return envelopes.People(items=people.generate(call.service, call.workspace_id, request))
+    return people.create(call.service, call.workspace_id, request)
 
 
 @tool("Look at people", Tier.READ_ONLY, "person", "read")
@@ -33,10 +28,12 @@ def person_get(
 ) -> envelopes.Person | envelopes.Page[envelopes.Person]:
     """Look at one person's profile, or without `person_id` at the list of all.
 
-    A list has `next_cursor` while there is more.
+    A list can be narrowed down by age, country, language, trait and search. It has `next_cursor` while
+    there is more.
     """
     if request.person_id is None:
-        return people.list_people(call.service, call.workspace_id, request.cursor, request.limit)
+        where = request.filter()
+        return people.list_people(call.service, call.workspace_id, request.cursor, request.limit, where)
     return people.get_person(call.service, call.workspace_id, request.person_id)
 
 

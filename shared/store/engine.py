@@ -178,6 +178,10 @@ def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
+
+
 def _create_sqlite_engine(url: str) -> Engine:
     engine = create_engine(
         url,
@@ -193,6 +197,8 @@ def _create_sqlite_engine(url: str) -> Engine:
         connection.isolation_level = None
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
+        # Its own knows the capitals of English only.
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

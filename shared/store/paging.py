@@ -48,18 +48,28 @@ def _foreign() -> ValidationError:
 
 
 def page(
-    connection: Connection, statement: Select[Any], table: Table, cursor: str | None, limit: int
+    connection: Connection,
+    statement: Select[Any],
+    table: Table,
+    cursor: str | None,
+    limit: int,
+    *,
+    of: str = "",
 ) -> tuple[list[AnyRow], str | None]:
-    """One page of `statement` in order of creation, and the cursor of the next; None on the last."""
+    """One page of `statement` in order of creation, and the cursor of the next; None on the last.
+
+    `of`: what it is selected by besides values, such as the sign of a comparison.
+    """
     # What a list is selected by are the values in its statement: no condition can be forgotten.
     given = statement.compile(dialect=connection.dialect).params
-    of = (table.name, *(f"{name}={value}" for name, value in sorted(given.items())))
+    given |= {"of": of} if of else {}
+    seals = (table.name, *(f"{name}={value}" for name, value in sorted(given.items())))
     if cursor is not None:
-        moment, _, id_ = unseal(cursor, *of).partition(" ")
+        moment, _, id_ = unseal(cursor, *seals).partition(" ")
         after = (datetime.fromisoformat(moment), UUID(id_))
         statement = statement.where(tuple_(table.c.created_at, table.c.id) > tuple_(*after))
     rows = connection.execute(statement.order_by(table.c.created_at, table.c.id).limit(limit + 1)).all()
     if len(rows) <= limit:
         return list(rows), None
     last = rows[limit - 1]
-    return list(rows[:limit]), seal(f"{last.created_at.isoformat()} {last.id}", *of)
+    return list(rows[:limit]), seal(f"{last.created_at.isoformat()} {last.id}", *seals)

@@ -2,17 +2,20 @@
 
 import random
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select
 
 from shared.domain.errors import ValidationError
+from shared.domain.filters import EVERYBODY, PeopleFilter
 from shared.domain.ids import Kind
 from shared.domain.simulation import Person
 from shared.store.aliases import assign_aliases, find_many
-from shared.store.engine import AnyRow, store_clock
+from shared.store.engine import AnyRow, store_time
 from shared.store.paging import page
 from shared.store.schema import Tables
+from shared.store.traits import holds
 
 _person = Tables.person
 
@@ -21,7 +24,7 @@ def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[P
     """Store profiles; their ids, in order."""
     ids = [uuid4() for _ in people]
     aliases = assign_aliases(connection, workspace_id, Kind.PERSON, ids)
-    now = connection.scalar(select(store_clock()))
+    now = store_time(connection)
     rows = [
         {
             "id": id_,
@@ -33,9 +36,10 @@ def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[P
             "language": person.language,
             "traits": dict(person.traits),
             "bio": person.bio,
-            "created_at": now,
+            # One after the other: the same panel lies in the same order everywhere, for the same samples.
+            "created_at": now + timedelta(microseconds=place),
         }
-        for id_, person in zip(ids, people, strict=True)
+        for place, (id_, person) in enumerate(zip(ids, people, strict=True))
     ]
     if rows:
         connection.execute(insert(_person), rows)
@@ -49,11 +53,45 @@ def count_people(connection: Connection, workspace_id: UUID) -> int:
 
 
 def page_of_people(
-    connection: Connection, workspace_id: UUID, cursor: str | None, limit: int
+    connection: Connection,
+    workspace_id: UUID,
+    cursor: str | None,
+    limit: int,
+    where: PeopleFilter = EVERYBODY,
 ) -> tuple[list[AnyRow], str | None]:
-    """One page of the workspace's people."""
-    everyone = select(_person).where(_person.c.workspace_id == workspace_id)
-    return page(connection, everyone, _person, cursor, limit)
+    """One page of the workspace's people that are meant."""
+    statement = select(_person).where(*_meant(workspace_id, where))
+    return page(connection, statement, _person, cursor, limit, of=where.key)
+
+
+def matching(
+    connection: Connection, workspace_id: UUID, where: PeopleFilter, limit: int
+) -> tuple[int, list[AnyRow]]:
+    """How many people are meant, and the first `limit` of them, in order of creation."""
+    meant = _meant(workspace_id, where)
+    count = connection.scalar(select(func.count()).select_from(_person).where(*meant)) or 0
+    rows = connection.execute(
+        select(_person).where(*meant).order_by(_person.c.created_at, _person.c.id).limit(limit)
+    )
+    return count, list(rows.all())
+
+
+def _meant(workspace_id: UUID, where: PeopleFilter) -> list[ColumnElement[bool]]:
+    conditions = [_person.c.workspace_id == workspace_id]
+    if where.age_min is not None:
+        conditions.append(_person.c.age >= where.age_min)
+    if where.age_max is not None:
+        conditions.append(_person.c.age <= where.age_max)
+    for column, wanted in ((_person.c.country, where.country), (_person.c.language, where.language)):
+        if wanted:
+            conditions.append(func.lower(column).in_([term.lower() for term in wanted]))
+    conditions += [holds(_person.c.traits, test) for test in where.traits]
+    said = _person.c.name + " " + _person.c.bio + " " + _person.c.country + " " + _person.c.language
+    for word in where.words:
+        # Not every store knows the small letter of every capital; as it was written it is found everywhere.
+        small = func.lower(said).contains(word.lower(), autoescape=True)
+        conditions.append(or_(small, said.contains(word, autoescape=True)))
+    return conditions
 
 
 def people_of(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
@@ -70,13 +108,19 @@ def resolve_people(connection: Connection, workspace_id: UUID, refs: Sequence[st
     return [row.id for row in find_many(connection, workspace_id, Kind.PERSON, refs, "person_ids")]
 
 
-def sample_people(connection: Connection, workspace_id: UUID, count: int, seed: int) -> list[UUID]:
-    """`count` different people, the same for the same seed and panel."""
+def sample_people(
+    connection: Connection, workspace_id: UUID, count: int, seed: int, where: PeopleFilter = EVERYBODY
+) -> list[UUID]:
+    """`count` different people of those meant, the same for the same seed and panel."""
     everyone = connection.scalars(
-        select(_person.c.id)
-        .where(_person.c.workspace_id == workspace_id)
-        .order_by(_person.c.created_at, _person.c.id)
+        select(_person.c.id).where(*_meant(workspace_id, where)).order_by(_person.c.created_at, _person.c.id)
     ).all()
+    if count > len(everyone) and not where.is_empty:
+        raise ValidationError(
+            f"sample is {count}, but `where` holds for {len(everyone)} of the workspace's "
+            f"{count_people(connection, workspace_id)} people.",
+            suggestions=("Ask for fewer, or leave out a condition of `where`.",),
+        )
     if count > len(everyone):
         raise ValidationError(
             f"sample is {count}, but the workspace has {len(everyone)} people.",

@@ -116,6 +116,8 @@ def _wire() -> httpx.HTTPTransport:
 
 
 def _in_query(value: Any) -> Any:
+    if isinstance(value, list):
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else value
 
 

@@ -53,6 +53,10 @@ def check_answer(api: str, response: httpx.Response) -> None:
     template, operation = found
     answer = operation["responses"].get(str(response.status_code))
     assert answer is not None, f"{here} is not documented"
+    kind = response.headers["content-type"].partition(";")[0]
+    if kind != "application/json":
+        assert kind in answer["content"], f"{here} answers {kind}"
+        return
     schema = answer["content"]["application/json"]["schema"]
     validator = _validator(f"{method} {template} {response.status_code}", schema, spec(api))
     problems = [f"{error.instance_path}: {error.message}" for error in validator.iter_errors(response.json())]

@@ -110,6 +110,35 @@ GOOD = [
         {"generate": 2, "seed": 5},
         ("people", "generate", "2", "--seed", "5"),
     ),
+    Row("a table of people", "person_create", {"csv": "name,age,country,language\nBea,61,DE,de"}),
+    Row(
+        "a panel that comes along",
+        "person_create",
+        {"panel": "varied-50"},
+        ("people", "import", "--panel", "varied-50"),
+    ),
+    Row(
+        "people for whom all of it holds",
+        "person_get",
+        {
+            "age_min": 20,
+            "age_max": 90,
+            "country": ["GB", "DE", "SE", "MA"],
+            "trait": ["patience>0.1", "curiosity"],
+            "search": "a",
+            "limit": 3,
+        },
+        (
+            *("people", "list", "--age", "20..90", "--country", "GB", "--country", "DE", "--country", "SE"),
+            *("--country", "MA", "--trait", "patience>0.1", "--trait", "curiosity", "--search", "a"),
+            *("--limit", "3"),
+        ),
+    ),
+    Row(
+        "a run of some for whom it holds",
+        "study_run",
+        {"study_id": "<study>", "sample": 1, "seed": 7, "where": {"age_min": 1, "trait": ["patience"]}},
+    ),
     Row("one person", "person_get", {"person_id": "<ada>"}, ("people", "show", "<ada>")),
     Row("some people", "person_get", {"limit": 3}, ("people", "list", "--limit", "3")),
     *(
@@ -321,6 +350,26 @@ WRONG = [
         "a panel too large", "person_create", {"generate": 10_001}, ("people", "generate", "10001"), code=BAD
     ),
     Row("somebody wrong among the right", "person_create", {"people": [ADA, ADA | {"age": "36"}]}, code=BAD),
+    Row(
+        "a table with a wrong line",
+        "person_create",
+        {"csv": "name,age,country,language\nBea,61,DE,de\nCem,x,TR,tr"},
+        code=BAD,
+    ),
+    Row("a panel that is none", "person_create", {"panel": "varied"}, code=BAD),
+    Row(
+        "a condition that is none",
+        "person_get",
+        {"trait": ["patience<low"]},
+        ("people", "list", "--trait", "patience<low"),
+        code=BAD,
+    ),
+    Row(
+        "more than it holds for",
+        "study_run",
+        {"study_id": "<study>", "sample": 1, "where": {"country": ["Atlantis"]}},
+        code=BAD,
+    ),
     Row("nobody's person", "person_get", {"person_id": NOBODY}, ("people", "show", NOBODY), code=GONE),
     Row(
         "a person by a study's alias",

@@ -116,6 +116,7 @@ WITHOUT_ID = {
     "GET /v1/studies",
     "POST /v1/people",
     "GET /v1/people",
+    "GET /v1/people/export",
     "GET /v1/asks",
     "GET /v1/docs",
     "GET /v1/docs/{slug}",

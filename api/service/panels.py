@@ -1,0 +1,188 @@
+"""Panels: people as CSV, there and back, and the one that comes along.
+
+A table has a column for each field, `accessibility` with semicolons between several, and `trait.NAME` for
+each other trait. A cell of a trait that reads as JSON (a number, true, a list, a text in quotes) is that; an
+empty one is none.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from api.problems import told
+from api.requests import MAX_PEOPLE, PersonRequest
+from shared.domain.errors import ValidationError
+from shared.panel_envelopes import Profile
+
+FOLDER = Path(__file__).parents[2] / "shared" / "panels"
+FIELDS = ("name", "age", "country", "language", "bio")
+_NEEDED = ("name", "age", "country", "language")
+_ACCESSIBILITY = "accessibility"
+_TRAIT = "trait."
+_MAX_COLUMNS = 200
+_MAX_TRAIT_NAME = 64
+#: Wrong lines that are named.
+_MAX_NAMED = 5
+_MAX_DEPTH = 8
+_MAX_INTEGER = 2**63 - 1
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_WHOLE_NUMBER = re.compile(r"\d{1,4}")
+#: How a cell begins that may be JSON.
+_JSON = re.compile(r'[-\d"\[{]|true$|false$|null$')
+
+
+def ready_panel(name: str) -> list[PersonRequest]:
+    """The panel of that name, which is one of `ReadyPanelRequest`."""
+    return read_csv((FOLDER / f"{name}.csv").read_text(encoding="utf-8"))
+
+
+def read_csv(text: str) -> list[PersonRequest]:
+    """The people of a table. Raises ValidationError naming the lines that are wrong."""
+    rows = _rows(text.removeprefix("\ufeff"))
+    line, header = next(rows, (1, []))
+    columns = [name.strip() for name in header]
+    _check_columns(columns, line)
+    people: list[PersonRequest] = []
+    wrong: list[str] = []
+    for line, cells in rows:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(people) == MAX_PEOPLE:
+            raise ValidationError(
+                f"line {line}: one import takes at most {MAX_PEOPLE:,} people. Nobody was imported."
+            )
+        try:
+            people.append(_person(columns, cells))
+        except pydantic.ValidationError as problem:
+            wrong.append(f"line {line}: {told(problem.errors())}")
+        except ValueError as problem:
+            wrong.append(f"line {line}: {problem}")
+    if wrong:
+        more = f"; and {len(wrong) - _MAX_NAMED:,} more lines" if len(wrong) > _MAX_NAMED else ""
+        raise ValidationError(f"{'; '.join(wrong[:_MAX_NAMED])}{more}. Nobody was imported.")
+    if not people:
+        raise ValidationError("The table has no people: there is nothing below its first line.")
+    return people
+
+
+def write_csv(people: Sequence[Profile]) -> str:
+    """A table of them, as `read_csv` takes it."""
+    traits = sorted({name for person in people for name in person.traits if name != _ACCESSIBILITY})
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*FIELDS, _ACCESSIBILITY, *(_TRAIT + name for name in traits)])
+    for person in people:
+        fields = [getattr(person, field) for field in FIELDS]
+        needs = _written_needs(person.traits.get(_ACCESSIBILITY))
+        writer.writerow([*fields, needs, *(_written(person.traits.get(name)) for name in traits)])
+    return out.getvalue()
+
+
+def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row with the line where it begins. Raises ValidationError for what is no table."""
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            yield line, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise ValidationError(
+                    f"line {line}: a quote is opened and never closed. Nobody was imported."
+                ) from error
+            raise ValidationError(f"line {line}: {error}. Nobody was imported.") from error
+
+
+def _check_columns(columns: Sequence[str], line: int) -> None:
+    where = f"line {line}, the names of the columns:"
+    if missing := [name for name in _NEEDED if name not in columns]:
+        raise ValidationError(f"{where} {', '.join(missing)} missing. Nobody was imported.")
+    if len(columns) > _MAX_COLUMNS:
+        raise ValidationError(f"{where} at most {_MAX_COLUMNS}, not {len(columns):,}.")
+    for name in columns:
+        trait = name.removeprefix(_TRAIT)
+        known = name in (*FIELDS, _ACCESSIBILITY) or (
+            name.startswith(_TRAIT) and 0 < len(trait) <= _MAX_TRAIT_NAME and trait != _ACCESSIBILITY
+        )
+        if not known or columns.count(name) > 1:
+            raise ValidationError(
+                f"{where} {name[:_MAX_TRAIT_NAME]!r} is {'given twice' if known else 'none'}; there is "
+                f"{', '.join((*FIELDS, _ACCESSIBILITY))}, and {_TRAIT}NAME for a trait. Nobody was imported."
+            )
+
+
+def _person(columns: Sequence[str], cells: Sequence[str]) -> PersonRequest:
+    if len(cells) != len(columns):
+        raise ValueError(f"it has {len(cells)} cells, and there are {len(columns)} columns")
+    fields: dict[str, Any] = {}
+    traits: dict[str, Any] = {}
+    for column, cell in zip(columns, map(str.strip, cells), strict=True):
+        if column == "age":
+            fields[column] = int(cell) if cell.isascii() and _WHOLE_NUMBER.fullmatch(cell) else cell
+        elif column in FIELDS:
+            fields[column] = cell
+        elif cell and (value := _value(column, cell)) is not None:
+            traits[column.removeprefix(_TRAIT)] = value
+    return PersonRequest(**fields, traits=traits)
+
+
+def _value(column: str, cell: str) -> Any:
+    value: Any = cell
+    if _JSON.match(cell):
+        try:
+            value = json.loads(cell, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            value = cell
+    _check_value(column, value, 1)
+    if column == _ACCESSIBILITY and isinstance(value, str) and not cell.startswith('"'):
+        return [need.strip() for need in cell.split(";") if need.strip()]
+    return value
+
+
+def _check_value(column: str, value: Any, depth: int) -> None:
+    """Raises ValueError for what no store could keep."""
+    if isinstance(value, dict | list):
+        if depth == _MAX_DEPTH:
+            raise ValueError(f"{column}: more than {_MAX_DEPTH} levels deep")
+        parts = (*value, *value.values()) if isinstance(value, dict) else value
+        for part in parts:
+            _check_value(column, part, depth + 1)
+    elif isinstance(value, str) and _UNSTORABLE.search(value):
+        raise ValueError(f"{column}: the text has a NUL or a lone surrogate; leave it out")
+    elif (isinstance(value, float) and not math.isfinite(value)) or (
+        isinstance(value, int) and abs(value) > _MAX_INTEGER
+    ):
+        raise ValueError(f"{column}: the number is too large")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _written(value: Any) -> str:
+    """A trait as a cell that is read as the same."""
+    if value is None:
+        return ""
+    plain = isinstance(value, str) and value == value.strip() != "" and not _JSON.match(value)
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _written_needs(value: Any) -> str:
+    plain = isinstance(value, list) and all(
+        isinstance(need, str) and need == need.strip() != "" and ";" not in need and not _JSON.match(need)
+        for need in value
+    )
+    if plain and value:
+        return "; ".join(value)
+    return "" if value is None else json.dumps(value, ensure_ascii=False)

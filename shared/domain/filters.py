@@ -1,0 +1,109 @@
+"""Filters: which people of a workspace are meant."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from shared.domain.errors import ValidationError
+
+MAX_TERMS = 20
+MAX_TERM_LENGTH = 200
+#: Words of a search; each must be found.
+MAX_WORDS = 10
+
+_TRAIT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,63})\s*(?:(<=|>=|<|>|=)\s*(\S(?:.*\S)?))?")
+_NUMBER = re.compile(r"-?\d{1,12}(?:\.\d{1,12})?")
+
+
+class TraitTest(NamedTuple):
+    """One condition on a trait: there is one of that name, or its value compares like this."""
+
+    name: str
+    #: <, <=, >, >= or =; empty: it is there.
+    sign: str = ""
+    #: What is compared with, as it was written.
+    text: str = ""
+
+    @property
+    def number(self) -> float | None:
+        """The same as a number, if it is one."""
+        return float(self.text) if _NUMBER.fullmatch(self.text) else None
+
+    @classmethod
+    def parse(cls, written: str) -> Self:
+        """A condition such as `patience<0.3`. Raises ValidationError."""
+        match = _TRAIT.fullmatch(written.strip()) if len(written) <= MAX_TERM_LENGTH else None
+        if match is None:
+            raise ValidationError(
+                "trait must look like patience<0.3, accessibility=no_pointer, or accessibility: "
+                f"a name, and maybe <, <=, >, >= or = and a value, at most {MAX_TERM_LENGTH} characters."
+            )
+        test = cls(match[1], match[2] or "", match[3] or "")
+        if test.sign not in ("", "=") and test.number is None:
+            raise ValidationError(f"trait: {test.name}{test.sign} needs a plain number, such as 0.3.")
+        return test
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleFilter:
+    """Who is meant: those for whom all that is given holds; nothing given: everybody."""
+
+    age_min: int | None = None
+    age_max: int | None = None
+    #: One of these, in capitals or not.
+    country: tuple[str, ...] = ()
+    language: tuple[str, ...] = ()
+    traits: tuple[TraitTest, ...] = ()
+    #: Each of these is somewhere in name, bio, country or language.
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        age_min: int | None = None,
+        age_max: int | None = None,
+        country: Sequence[str] | None = None,
+        language: Sequence[str] | None = None,
+        trait: Sequence[str] | None = None,
+        search: str | None = None,
+    ) -> Self:
+        """As callers write it. Raises ValidationError."""
+        if age_min is not None and age_max is not None and age_min > age_max:
+            raise ValidationError(f"age_min is {age_min}, which is above age_max, {age_max}.")
+        for name, terms in (("country", country), ("language", language), ("trait", trait)):
+            if len(terms or ()) > MAX_TERMS:
+                raise ValidationError(f"{name} takes at most {MAX_TERMS} values.")
+            if any(not term.strip() or len(term) > MAX_TERM_LENGTH for term in terms or ()):
+                raise ValidationError(
+                    f"{name}: each value must be a text of 1 to {MAX_TERM_LENGTH} characters."
+                )
+        words = (search or "").split()
+        if len(words) > MAX_WORDS or len(search or "") > MAX_TERM_LENGTH:
+            raise ValidationError(
+                f"search takes at most {MAX_WORDS} words, {MAX_TERM_LENGTH} characters together."
+            )
+        return cls(
+            age_min,
+            age_max,
+            tuple(term.strip() for term in country or ()),
+            tuple(term.strip() for term in language or ()),
+            tuple(map(TraitTest.parse, trait or ())),
+            tuple(words),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return self == PeopleFilter()
+
+    @property
+    def key(self) -> str:
+        """What tells this filter from others; nothing for everybody."""
+        if self.is_empty:
+            return ""
+        return json.dumps([self.age_min, self.age_max, self.country, self.language, self.traits, self.words])
+
+
+EVERYBODY = PeopleFilter()

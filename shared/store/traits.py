@@ -1,0 +1,115 @@
+"""What can be asked of a trait in SQL: its number, and whether it is or has a text.
+
+A trait's name comes from `TraitTest`, so it has no characters that mean anything in a path.
+"""
+# ruff: noqa: S608 - the SQL here is put together of parts that were compiled
+
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, Float, Text, and_, cast, literal, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from shared.domain.filters import TraitTest
+
+
+def holds(traits: ColumnElement[Any], test: TraitTest) -> ColumnElement[bool]:
+    """Is it so? What is no number is neither above nor below one."""
+    name = cast(literal(test.name), Text)
+    number: ColumnElement[Any] = trait_number(traits, name)
+    match test.sign:
+        case "":
+            return trait_is_given(traits, name)
+        case "=":
+            said: ColumnElement[bool] = trait_says(traits, name, cast(literal(test.text), Text))
+            return (
+                said if test.number is None else or_(said, and_(number.is_not(None), number == test.number))
+            )
+        case "<":
+            return number < test.number
+        case "<=":
+            return number <= test.number
+        case ">":
+            return number > test.number
+        case _:
+            return number >= test.number
+
+
+class trait_number(FunctionElement[Any]):  # noqa: N801 - an SQL function
+    """The trait of that name as a number; null if it is none."""
+
+    type = Float()
+    inherit_cache = True
+
+
+class trait_says(FunctionElement[Any]):  # noqa: N801
+    """Is the trait of that name this text, true or false, or a list with this in it?"""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+class trait_is_given(FunctionElement[Any]):  # noqa: N801
+    """Is there a trait of that name that is more than null?"""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+def _parts(element: FunctionElement[Any], compiler: Any, **options: Any) -> list[str]:
+    return [compiler.process(part, **options) for part in element.clauses]
+
+
+@compiles(trait_number, "sqlite")
+def _sqlite_number(element: trait_number, compiler: Any, **options: Any) -> str:
+    traits, name = _parts(element, compiler, **options)
+    path = f"'$.\"' || {name} || '\"'"
+    return (
+        f"(CASE WHEN json_type({traits}, {path}) IN ('integer', 'real') "
+        f"THEN json_extract({traits}, {path}) END)"
+    )
+
+
+@compiles(trait_number, "postgresql")
+def _postgresql_number(element: trait_number, compiler: Any, **options: Any) -> str:
+    traits, name = _parts(element, compiler, **options)
+    return (
+        f"(CASE WHEN json_typeof({traits} -> {name}) = 'number' "
+        f"THEN CAST({traits} ->> {name} AS double precision) END)"
+    )
+
+
+@compiles(trait_says, "sqlite")
+def _sqlite_says(element: trait_says, compiler: Any, **options: Any) -> str:
+    traits, name, value = _parts(element, compiler, **options)
+    path = f"'$.\"' || {name} || '\"'"
+    return (
+        f"(json_type({traits}, {path}) IN ('text', 'true', 'false', 'array') AND EXISTS "
+        f"(SELECT 1 FROM json_each({traits}, {path}) AS one WHERE "
+        f"CASE one.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' WHEN 'text' THEN one.value END "
+        f"= {value}))"
+    )
+
+
+@compiles(trait_says, "postgresql")
+def _postgresql_says(element: trait_says, compiler: Any, **options: Any) -> str:
+    traits, name, value = _parts(element, compiler, **options)
+    return (
+        f"(CASE json_typeof({traits} -> {name}) WHEN 'array' THEN EXISTS "
+        f"(SELECT 1 FROM json_array_elements({traits} -> {name}) AS one(item) WHERE "
+        f"json_typeof(item) IN ('string', 'boolean') AND item #>> '{{}}' = {value}) "
+        f"WHEN 'string' THEN {traits} ->> {name} = {value} "
+        f"WHEN 'boolean' THEN {traits} ->> {name} = {value} ELSE false END)"
+    )
+
+
+@compiles(trait_is_given, "sqlite")
+def _sqlite_given(element: trait_is_given, compiler: Any, **options: Any) -> str:
+    traits, name = _parts(element, compiler, **options)
+    return f"(coalesce(json_type({traits}, '$.\"' || {name} || '\"'), 'null') <> 'null')"
+
+
+@compiles(trait_is_given, "postgresql")
+def _postgresql_given(element: trait_is_given, compiler: Any, **options: Any) -> str:
+    traits, name = _parts(element, compiler, **options)
+    return f"(coalesce(json_typeof({traits} -> {name}), 'null') <> 'null')"
