@@ -41,6 +41,7 @@ from shared.envelopes import (
     StudyTranscripts,
     Transcript,
 )
+from shared.journey_envelopes import Journey
 from shared.settings import Settings
 
 
@@ -259,6 +260,11 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         return self._transport.get(
             Transcript, f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}/transcript"
         )
+
+    def participant_journey(self, participant_id: Id) -> Journey:
+        """Thoughts, the curve of feelings, points of friction, and where it gave up; over the lineage."""
+        path = f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}/journey"
+        return self._transport.get(Journey, path)
 
     # -- simulations ---------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ def journey_view(participant: "Participant", interactions: "Iterable[Interaction
             _place(step.observation, style),
             _deed(step.action, step.result, style),
             plain(step.thought, style),
-            _mood(step.sentiment),
+            mood(step.sentiment),
         )
         arrived = step.result
     if arrived.get("url"):
@@ -108,6 +108,6 @@ def _deed(action: Mapping[str, Any], result: Mapping[str, Any], style: str) -> T
     return deed
 
 
-def _mood(sentiment: float) -> Text:
+def mood(sentiment: float) -> Text:
     style = "green" if sentiment > 0.25 else "red" if sentiment < -0.25 else "dim"
     return Text(f"{sentiment:+.1f}", style)

@@ -7,6 +7,7 @@ import typer
 
 from api.cli.answers import ask_view, people_table, settings_view
 from api.cli.console import Session
+from api.cli.curves import whole_journey_view
 from api.cli.journeys import journey_view, participant_view, transcript_view, transcripts_view
 from api.cli.numbers import positive_number
 from api.cli.people import person_view
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from shared.ask_envelopes import AskPerParticipant
     from shared.envelopes import Interaction, Participant
 
-View = Literal["summary", "full", "per_participant", "transcripts", "interactions", "transcript"]
+View = Literal["summary", "full", "per_participant", "transcripts", "interactions", "transcript", "journey"]
 _VIEWS_OF = {
     Kind.STUDY: {"summary", "full", "per_participant", "transcripts"},
     Kind.ASK: {"summary", "full", "per_participant"},
-    Kind.PARTICIPANT: {"interactions", "transcript"},
+    Kind.PARTICIPANT: {"interactions", "transcript", "journey"},
 }
 #: What has participants, to be listed by their status.
 _WITH_PARTICIPANTS = {Kind.STUDY, Kind.ITERATION, Kind.ASK}
@@ -56,7 +57,7 @@ def get(
         typer.Option(
             metavar="VIEW",
             help="Of a study or ask: summary, full, per_participant; of a study also transcripts. "
-            "Of a participant: interactions, transcript.",
+            "Of a participant: interactions, transcript, journey.",
             show_default=False,
         ),
     ] = None,
@@ -153,6 +154,9 @@ def _show_study(session: Session, wanted: _Wanted) -> None:
 def _show_participant(session: Session, wanted: _Wanted) -> None:
     if wanted.view == "transcript":
         session.show(transcript_view(session.client.participant_transcript(wanted.id_)))
+        return
+    if wanted.view == "journey":
+        session.show(whole_journey_view(session.client.participant_journey(wanted.id_)))
         return
     if session.as_json:
         if wanted.view == "interactions":

@@ -24,11 +24,12 @@ from api.rest.inputs import (
     Where,
     Workspace,
 )
-from api.service import participants, people, studies
+from api.service import journeys, participants, people, studies
 from api.service.panels import write_csv
 from api.service.studies import StudyAnswer
 from shared import envelopes
 from shared.domain.lifecycle import Status
+from shared.journey_envelopes import Journey
 from shared.panel_envelopes import Panel
 
 router = APIRouter()
@@ -176,3 +177,9 @@ def participant_transcript(
 ) -> envelopes.Transcript:
     """The whole run in words, over the lineage."""
     return participants.get_transcript(service, workspace, participant_id)
+
+
+@router.get("/participants/{participant_id}/journey", tags=["participants"])
+def participant_journey(participant_id: IdInPath, service: TheService, workspace: Workspace) -> Journey:
+    """Thoughts, the curve of feelings, points of friction, and where it gave up, over the lineage."""
+    return journeys.get_journey(service, workspace, participant_id)

@@ -110,7 +110,7 @@ def _entries(rows: Sequence[AnyRow], given: list[tuple[int, str]]) -> Iterator[e
 def _step(row: AnyRow) -> Iterator[envelopes.TranscriptItem]:
     """What was seen, then what was made of it."""
     yield envelopes.TranscriptItem(role="environment", content=_seen(row.observation), index=row.ordinal)
-    content = f"{row.thought}\n→ {_done(row.action)}"
+    content = f"{row.thought}\n→ {done_in_words(row.action)}"
     yield envelopes.TranscriptItem(role="person", content=content, index=row.ordinal)
 
 
@@ -120,7 +120,7 @@ def _exchange(row: AnyRow) -> Iterator[envelopes.TranscriptItem]:
     if isinstance(said, str):
         yield envelopes.TranscriptItem(role="person", content=said, thought=row.thought, index=row.ordinal)
     else:
-        content = f"{row.thought}\n→ {_done(row.action)}"
+        content = f"{row.thought}\n→ {done_in_words(row.action)}"
         yield envelopes.TranscriptItem(role="person", content=content, index=row.ordinal)
         if row.action["kind"] in {"finish", "give_up"}:
             # Nothing was said to be answered.
@@ -134,7 +134,8 @@ def _seen(observation: dict[str, Any]) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _done(action: dict[str, Any]) -> str:
+def done_in_words(action: dict[str, Any]) -> str:
+    """An action as somebody would tell it."""
     value = action.get("value")
     said = "" if value is None else spelled(value)
     words = (action["kind"].replace("_", " "), action.get("target"), said)

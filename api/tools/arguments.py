@@ -149,10 +149,10 @@ class ParticipantGetArguments(Listing):
         default=None,
         description="The participant: UUID or alias, such as t-1f3. Leave it out for a list.",
     )
-    view: Literal["participant", "interactions", "transcript"] = Field(
+    view: Literal["participant", "interactions", "transcript", "journey"] = Field(
         default="participant",
         description="Of one participant. participant: where it stands. interactions: each step with what was "
-        "seen, thought, done and felt. transcript: the whole run in words.",
+        "seen, thought, done and felt. transcript: the whole run in words. journey: where it was hard.",
     )
     own: bool = Field(
         default=False,

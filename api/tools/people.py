@@ -1,12 +1,13 @@
 """The tools of people, and of people in runs: participants."""
 
 from api.requests import PersonCreateRequest
-from api.service import participants, people
+from api.service import journeys, participants, people
 from api.tools.arguments import ParticipantGetArguments, PersonGetArguments
 from api.tools.call import Call
 from api.tools.tool import Tier, tool
 from shared import envelopes
 from shared.domain.lifecycle import Status
+from shared.journey_envelopes import Journey
 
 
 @tool("Create people", Tier.WRITE, "person", "write")
@@ -43,6 +44,7 @@ def participant_get(
 ) -> (
     envelopes.Participant
     | envelopes.Transcript
+    | Journey
     | envelopes.Page[envelopes.Participant]
     | envelopes.Page[envelopes.Interaction]
 ):
@@ -50,9 +52,10 @@ def participant_get(
 
     A participant is one person in one run. `view` "participant" (the default) tells its status, outcome and
     how far it came; "interactions" is its journey step by step; "transcript" the same in words, good to
-    read and to quote. Both go back to the beginning where it extends another one. Without `participant_id`:
-    participants of a study, iteration, ask or its round, or with a status, in order of creation;
-    `next_cursor` while there is more.
+    read and to quote; "journey" tells where it was hard: thoughts, the curve of feelings, points of friction,
+    and where it gave up. They go back to the beginning where it extends another one. Without
+    `participant_id`: participants of a study, iteration, ask or its round, or with a status, in order of
+    creation; `next_cursor` while there is more.
     """
     service, workspace_id, id_ = call.service, call.workspace_id, request.participant_id
     if id_ is None:
@@ -73,4 +76,6 @@ def participant_get(
         )
     if request.view == "transcript":
         return participants.get_transcript(service, workspace_id, id_)
+    if request.view == "journey":
+        return journeys.get_journey(service, workspace_id, id_)
     return participants.get_participant(service, workspace_id, id_)

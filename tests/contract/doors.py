@@ -53,7 +53,7 @@ def through_rest(caller: Caller, tool: str, arguments: Json) -> Told:
     route = next(one for one in reversed(ROUTES[tool]) if set(re.findall(r"\{(\w+)\}", one)) <= fields.keys())
     method, _, path = route.partition(" ")
     path = re.sub(r"\{(\w+)\}", lambda match: str(fields.pop(match[1])), path)
-    if tool == "participant_get" and fields.get("view") in {"interactions", "transcript"}:
+    if tool == "participant_get" and fields.get("view") in {"interactions", "transcript", "journey"}:
         path += f"/{fields['view']}"
     if tool == "participant_get":
         fields.pop("view", None)

@@ -174,6 +174,12 @@ GOOD = [
         {"participant_id": "<child>", "view": "transcript"},
         ("get", "<child>", "--view", "transcript"),
     ),
+    Row(
+        "where a journey was hard",
+        "participant_get",
+        {"participant_id": "<child>", "view": "journey"},
+        ("get", "<child>", "--view", "journey"),
+    ),
     Row("some participants", "participant_get", {"limit": 5}),
     Row(
         "participants of a study by status",

@@ -61,9 +61,9 @@ class _Side(NamedTuple):
         return [form for one in choice for form in self.part(one).forms()]
 
 
-def broken_answer(promised: Schema, now: Schema) -> list[str]:
-    """What a reader of `promised` would trip over in `now`."""
-    return _broken(_whole(promised), _whole(now), "answer", taken=False)
+def broken_answer(promised: Schema, now: Schema, *, has_views: bool = False) -> list[str]:
+    """What a reader of `promised` would trip over in `now`. `has_views`: callers say which form they want."""
+    return _broken(_whole(promised), _whole(now), "answer", taken=False, may_be_more=has_views)
 
 
 def broken_request(promised: Schema, now: Schema) -> list[str]:

@@ -94,6 +94,7 @@ PLACES = [
     Place("GET /v1/participants/{participant_id}", "participant"),
     Place("GET /v1/participants/{participant_id}/interactions", "participant"),
     Place("GET /v1/participants/{participant_id}/transcript", "participant"),
+    Place("GET /v1/participants/{participant_id}/journey", "participant"),
     Place(CANCEL, "study", "", {"study_id": "<id>"}),
     Place(CANCEL, "iteration", "", {"iteration_id": "<id>"}),
     Place(CANCEL, "ask", "", {"ask_id": "<id>"}),

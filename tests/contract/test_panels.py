@@ -114,9 +114,13 @@ def test_a_condition_that_is_none_is_told_with_what_would_be_right(
 def test_a_cursor_goes_with_its_conditions(crowded: Caller) -> None:
     crowded.post("/v1/people", {"people": CROWD})
     below = crowded.get("/v1/people", search="Byron", trait="patience<0.5", limit=1).json()
-    following = crowded.get("/v1/people", search="Byron", trait="patience<0.5", limit=1, cursor=below["next_cursor"])
+    following = crowded.get(
+        "/v1/people", search="Byron", trait="patience<0.5", limit=1, cursor=below["next_cursor"]
+    )
     assert following.json()["items"][0]["name"] == "Ada Byron"
-    above = crowded.get("/v1/people", search="Byron", trait="patience>0.5", limit=1, cursor=below["next_cursor"])
+    above = crowded.get(
+        "/v1/people", search="Byron", trait="patience>0.5", limit=1, cursor=below["next_cursor"]
+    )
     assert above.status_code == 422
 
 

@@ -215,3 +215,33 @@ def test_a_setting_that_is_wrong_is_named(
     result = understudy("people", "list")
     assert result.exit_code == 2
     assert "lease_ttl_s" in result.stderr.lower()
+
+
+def test_where_a_journey_was_hard_is_shown_with_its_curve(fake: FakeApi, understudy: Cli) -> None:
+    moods = [0.9, 0.1, -1.0]
+    place = {"url": "https://shop.example/cart", "title": "Cart"}
+    steps = [
+        {"index": index, "participant_id": T1, "thought": "Hm [2J.", "did": "press · Buy", "sentiment": mood}
+        | place
+        for index, mood in enumerate(moods)
+    ]
+    point = {"index": 2, "kind": "mood_drop", "what": "The mood fell from +0.1 to -1.0.", "thought": "No."}
+    journey = {
+        "participant_id": T1,
+        "alias": "t-1f3",
+        "person_name": "Ana Ruiz",
+        "status": "completed",
+        "outcome": "gave_up",
+        "task": "Buy a lamp",
+        "steps": steps,
+        "told": [{"before_index": 2, "instruction": "Switch to German."}],
+        "sentiment_curve": moods,
+        "friction_points": [point | {"url": place["url"]}],
+        "gave_up_at": place | {"index": 2, "thought": "No."},
+    }
+    fake.give("/v1/participants/t-1f3/journey", journey, journey, journey | {"steps": []})
+    shown = understudy("get", "t-1f3", "--view", "journey").stdout
+    for part in ("Ana Ruiz", "█▅▁", "Hm [2J.", "Switch to German.", "mood_drop", "Gave up at Cart"):
+        assert part in shown
+    assert json.loads(understudy("get", "t-1f3", "--view", "journey", "--json").stdout) == journey
+    assert "No interactions yet" in understudy("get", "t-1f3", "--view", "journey").stdout

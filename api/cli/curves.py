@@ -1,0 +1,69 @@
+"""How a whole journey looks to a person: steps, the curve of feelings, and where it was hard."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from api.cli.journeys import mood
+from api.cli.render import columns, plain, status_text
+
+if TYPE_CHECKING:
+    from shared.journey_envelopes import Journey
+
+#: From -1 to 1.
+_BARS = "▁▂▃▄▅▆▇█"
+#: Interactions of one line of the curve.
+_WIDTH = 80
+
+
+def whole_journey_view(journey: "Journey") -> RenderableType:
+    title = Text.assemble(
+        ("Journey of ", "bold"),
+        plain(journey.alias, "bold"),
+        "  ",
+        plain(journey.person_name),
+        "  ",
+        status_text(journey.status),
+        plain(f"  {journey.outcome}" if journey.outcome else "", "dim"),
+    )
+    if not journey.steps:
+        return Group(title, plain("  No interactions yet.", "dim"))
+    curve = [Text.assemble(("mood  ", "dim"), line) for line in curve_lines(journey.sentiment_curve)]
+    hard = columns("#", "kind", "what", "where", apart=1)
+    for point in journey.friction_points:
+        hard.add_row(
+            str(point.index), plain(point.kind, "yellow"), plain(point.what), plain(point.url, "dim")
+        )
+    friction: list[RenderableType] = [Text(), hard] if journey.friction_points else []
+    return Group(title, *curve, Text(), _steps(journey), *friction, *_gave_up(journey))
+
+
+def curve_lines(curve: Sequence[float]) -> list[str]:
+    """The curve as bars: the lowest is -1, the highest 1."""
+    bars = "".join(_BARS[min(int((value + 1) / 2 * len(_BARS)), len(_BARS) - 1)] for value in curve)
+    return [bars[start : start + _WIDTH] for start in range(0, len(bars), _WIDTH)]
+
+
+def _steps(journey: "Journey") -> RenderableType:
+    table = columns("#", "where", "thought", "did", "mood", apart=1)
+    told = {one.before_index: one.instruction for one in journey.told}
+    for step in journey.steps:
+        if instruction := told.pop(step.index, None):
+            table.add_row("", plain("is told", "magenta"), plain(instruction, "magenta"), "", "")
+        table.add_row(
+            str(step.index),
+            plain(step.title or step.url),
+            plain(step.thought),
+            plain(step.did, "bold"),
+            mood(step.sentiment),
+        )
+    return table
+
+
+def _gave_up(journey: "Journey") -> list[RenderableType]:
+    end = journey.gave_up_at
+    if end is None:
+        return []
+    return [Text(), Text.assemble(("Gave up at ", "bold red"), plain(f"{end.title} {end.url}".strip()))]

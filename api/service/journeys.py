@@ -1,0 +1,65 @@
+"""A participant's journey: thoughts, the curve of feelings, points of friction, and where it gave up."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from api.service import Service
+from api.service.participants import done_in_words
+from shared.domain.ids import Kind
+from shared.domain.journey import Step, frictions
+from shared.domain.lifecycle import Outcome
+from shared.journey_envelopes import Ending, FrictionPoint, Journey, JourneyStep, Told
+from shared.store import lineage, participants
+from shared.store.aliases import find
+from shared.store.engine import AnyRow
+
+
+def get_journey(service: Service, workspace_id: UUID, ref: str) -> Journey:
+    """The journey over the lineage. Raises NotFound."""
+    with service.store.read() as connection:
+        id_ = find(connection, workspace_id, Kind.PARTICIPANT, ref, "participant_id").id
+        one = participants.describe_one(connection, workspace_id, id_)
+        task = lineage.load_run(connection, id_).assignment["task"]
+        told = lineage.instructions(connection, id_)
+        rows = lineage.interactions(connection, id_, limit=one.interaction_count)
+    return Journey(
+        participant_id=one.id,
+        alias=one.alias,
+        person_name=one.person_name,
+        status=one.status,
+        outcome=one.outcome,
+        task=task,
+        steps=[JourneyStep(**_place(row), participant_id=row.participant_id, **_felt(row)) for row in rows],
+        told=[Told(before_index=index, instruction=text) for index, text in told],
+        sentiment_curve=[row.sentiment for row in rows],
+        friction_points=_points(rows),
+        gave_up_at=_ending(rows[-1]) if rows and one.outcome == Outcome.GAVE_UP else None,
+    )
+
+
+def _points(rows: Sequence[AnyRow]) -> list[FrictionPoint]:
+    by_index = {row.ordinal: row for row in rows}
+    steps = (Step(row.ordinal, row.action, row.sentiment, row.result) for row in rows)
+    return [
+        FrictionPoint(
+            index=found.index,
+            kind=found.kind,
+            what=found.what,
+            url=by_index[found.index].observation["url"],
+            thought=by_index[found.index].thought,
+        )
+        for found in frictions(steps)
+    ]
+
+
+def _place(row: AnyRow) -> dict[str, Any]:
+    return {"index": row.ordinal, "url": row.observation["url"], "title": row.observation["title"]}
+
+
+def _felt(row: AnyRow) -> dict[str, Any]:
+    return {"thought": row.thought, "did": done_in_words(row.action), "sentiment": row.sentiment}
+
+
+def _ending(row: AnyRow) -> Ending:
+    return Ending(**_place(row), thought=row.thought)
