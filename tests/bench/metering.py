@@ -30,7 +30,7 @@ from tests.bench.stage import Bench, Stage, opened
 from tests.servers import Process
 
 UNCOUNTED = Path(__file__).parent / "uncounted"
-CONCURRENCY, PARTICIPANTS, STEPS = 100, 400, 50
+CONCURRENCY, PARTICIPANTS, STEPS = 100, 400, 25
 PENDING, ENDED, EACH = 100_000, 50_000, 20
 #: Participants that one transaction makes.
 CHUNK = 2_500
