@@ -1,11 +1,12 @@
 """The broker's channel, as consumers of doorbells need it."""
 
 from collections.abc import Callable
+from typing import Any
 
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 
 
-class _QoS(redis.QoS):  # type: ignore[misc]
+class _QoS(virtual.QoS):  # type: ignore[misc]
     """Takes messages while this process may act on them, and leaves them to others else."""
 
     may_consume: Callable[[], bool] = staticmethod(lambda: True)
@@ -17,19 +18,19 @@ class _QoS(redis.QoS):  # type: ignore[misc]
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
-    """A channel that survives the loss of its connection.
+    """A channel that takes messages for good, and survives the loss of its connection.
 
-    Kombu's puts back what was not acknowledged when it is closed: a second message for each run that goes on.
-    And it acknowledges later what came by a connection that is gone. Without a broker, both end the worker
-    with an AttributeError. What was not acknowledged belongs to rows, and the sweeper looks after those.
+    Redis knows no acknowledging. Kombu acts it with two more transactions for each message, puts back what
+    was not acknowledged when the channel is closed (a second message for each run that goes on), and what a
+    killed worker had an hour later. Here, what was taken belongs to rows, and the sweeper looks after those.
     """
 
-    QoS = _QoS
+    ack_emulation = False
     do_restore = False
 
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        if not self.closed:
-            super().basic_ack(delivery_tag, multiple=multiple)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.QoS = _QoS
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if not self.closed:
