@@ -17,7 +17,7 @@ from shared.queue.names import URGENCY, Queue
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
 from shared.store.engine import WORKER_IDLE_TIMEOUT_S, Store
-from worker import channel, tasks
+from worker import channel, flower, tasks
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
 from worker.leaving import Leaving
@@ -147,6 +147,7 @@ def _run_participants(
 
 def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
     tasks.quiet_revokes()
+    flower.use(app)
     worker = leaving.worker_class(app)(
         hostname=name,
         pool=pool,
