@@ -1,6 +1,7 @@
 """Row 1: interactions that one worker process commits per second when nothing else is to be done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from sqlalchemy import func, select
@@ -33,13 +34,19 @@ def measure(bench: Bench) -> Iterator[Comparison]:
         yield Comparison(NAME, "1/s", mine, name, theirs, at_least(goal))
 
 
-def ours(bench: Bench, count: int = 400, each: int = 50) -> float:
-    """Interactions per second of so many participants with so many each."""
+def ours(
+    bench: Bench,
+    count: int = 400,
+    each: int = 50,
+    watch: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> float:
+    """Interactions per second of so many participants with so many each; `watch` sees the process do it."""
     with bench.stage() as stage:
         ids = stage.participants(bench.size(count, 4), bench.size(each, 3))
         stage.publish(ids)
-        stage.fleet.start("run-1", concurrency=CONCURRENCY)
-        stage.finish(ids)
+        (worker,) = stage.fleet.start("run-1", concurrency=CONCURRENCY)
+        with watch(worker.popen.pid):
+            stage.finish(ids)
         with stage.store.read() as connection:
             committed = connection.scalar(select(func.count()).select_from(Tables.interaction)) or 0
         assert committed == len(ids) * bench.size(each, 3)
