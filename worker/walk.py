@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from shared.domain.access import Access
 from shared.domain.lifecycle import Outcome
 from shared.domain.simulation import (
     Action,
@@ -76,8 +77,12 @@ class Walk:
         )
         self._mind: Mind = minds()[around.mind].load()()
         factory = environments(around.modality)[around.content["environment"]].load()
-        # Only what asks for secrets is handed them.
-        more = {"secrets": secrets} if getattr(factory, "takes_secrets", False) else {}
+        # Environments are handed what they ask for.
+        more: dict[str, Any] = {}
+        if getattr(factory, "takes_secrets", False):
+            more["secrets"] = secrets
+        if getattr(factory, "takes_access", False):
+            more["access"] = Access.of(around.traits)
         self._environment: Environment = factory(
             around.content, allow_private_hosts=allow_private_hosts, **more
         )

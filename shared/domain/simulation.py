@@ -74,13 +74,16 @@ class Observation:
     over: bool = False
     #: What the last action brought, where `text` grows by it: a chat's latest reply. None: all is new.
     news: str | None = None
+    #: All of the page's text where `text` is the part in view: success is looked for in all of it.
+    whole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """One thing a person does.
 
-    Kinds on web pages: follow, fill, choose, check, press, back, wait. In texts: read (on to the next piece),
+    Kinds on web pages: follow, fill, choose, check, press, back, wait; where not all of a page is in view
+    also scroll: on to the next part, from the last to the first. In texts: read (on to the next piece),
     follow, and answer, whose value is `{"pick": "A" or null, "ratings": {"A": 4, …}, "comment": "…"}`.
     In chats: say, whose value is the message. Anywhere: finish, give_up.
     """
@@ -130,7 +133,8 @@ def succeeded(success: Success | None, observation: Observation) -> bool:
     if success is None or (success.url_contains is None and success.text_contains is None):
         return False
     # In a chat the bot has to say it: what the person said counts for nothing.
-    told = observation.text if observation.news is None else observation.news
+    seen = observation.text if observation.whole is None else observation.whole
+    told = seen if observation.news is None else observation.news
     return (success.url_contains is None or success.url_contains in observation.url) and (
         # Case is a matter of style sheets as much as of authors.
         success.text_contains is None or success.text_contains.casefold() in told.casefold()

@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from shared.domain.access import Access
 from shared.domain.chat import MAX_MESSAGE_LENGTH, Bot, NoReply
 from shared.domain.errors import ValidationError
 from shared.domain.simulation import Action, Element, Json, Observation
@@ -32,6 +33,7 @@ class ChatEnvironment:
     """
 
     takes_secrets = True
+    takes_access = True
 
     def __init__(
         self,
@@ -39,11 +41,14 @@ class ChatEnvironment:
         *,
         allow_private_hosts: bool,
         secrets: Secrets | None = None,
+        access: Access | None = None,
         resolver: Resolver = resolve,
     ) -> None:
         # A bad one is refused when it is made; what got past that is told as any place that cannot be opened.
         self._content = content
         self._secrets = secrets or Secrets()
+        # On a small or enlarged screen the end of the conversation is in view.
+        self._view_chars = (access or Access()).window or VIEW_CHARS
         self._allow_private_hosts = allow_private_hosts
         self._resolver = resolver
         self._bot: Bot | None = None
@@ -153,7 +158,7 @@ class ChatEnvironment:
 
     def _view(self) -> str:
         lines = (f"{_SPEAKERS[said['role']]}: {said['content']}" for said in _kept(self._said, VIEW_CHARS))
-        return "\n\n".join(lines)
+        return "\n\n".join(lines)[-self._view_chars :]
 
 
 def _kept(said: tuple[dict[str, str], ...], room: int) -> tuple[dict[str, str], ...]:

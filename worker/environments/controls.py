@@ -45,7 +45,9 @@ class ControlReader:
         attributes = node.attributes
         href = absolute(attributes.get("href") or "", self.base) if "href" in attributes else ""
         label = attributes.get("aria-label") or attributes.get("title") or attributes.get("alt") or ""
-        return Control("link", tidy(label, LABEL_CHARS), href=href) if href else None
+        if not href:
+            return None
+        return Control("link", tidy(label, LABEL_CHARS), href=href, pointer_only=_is_pointer_only(node))
 
     def input(self, node: LexborNode, form: int | None) -> Control:
         """Whatever an `<input>` is. A radio is a group of one, for the caller to put with its group."""
@@ -114,6 +116,7 @@ class ControlReader:
             value=value,
             form=self._owner(node, form),
             role=kind if kind in ("reset", "button") else "submit",
+            pointer_only=_is_pointer_only(node),
             action=absolute(action, self.base) if action else "",
             method=(attributes.get("formmethod") or "").lower(),
         )
@@ -141,6 +144,7 @@ class ControlReader:
             value=value,
             form=form,
             required="required" in attributes,
+            pointer_only=_is_pointer_only(node),
         )
 
     def _owner(self, node: LexborNode, form: int | None) -> int | None:
@@ -172,6 +176,11 @@ def absolute(href: str, base: str) -> str:
         # Kept as it is written: somebody may follow it and see that it leads nowhere.
         return href[:_HREF_CHARS]
     return url if scheme in ("http", "https") and len(url) <= _HREF_CHARS else ""
+
+
+def _is_pointer_only(node: LexborNode) -> bool:
+    """Taken out of the order in which the Tab key goes."""
+    return (node.attributes.get("tabindex") or "").strip().startswith("-")
 
 
 def _spoken(name: str) -> str:

@@ -53,6 +53,8 @@ class Control:
     role: str = ""
     #: Choosing here sends the form at once.
     sends_form: bool = False
+    #: Out of reach of a keyboard.
+    pointer_only: bool = False
     #: What a submit button says instead of its form.
     action: str = ""
     method: str = ""
@@ -92,6 +94,8 @@ class Page:
     headings: tuple[str, ...] = ()
     controls: tuple[Control, ...] = ()
     forms: tuple[Form, ...] = ()
+    #: Where in `text` each control stands, for who sees a part at a time; of a page for others: nothing.
+    places: tuple[int, ...] = ()
     #: Where the page sends its visitors on by itself, if it does. Acted upon at arrival, not stored.
     refresh: str = field(default="", compare=False)
 
@@ -108,6 +112,7 @@ class Page:
             "headings": list(self.headings),
             "controls": [control.to_json() for control in self.controls],
             "forms": [_sparse(form) for form in self.forms],
+            **({"places": list(self.places)} if self.places else {}),
         }
 
     @classmethod
@@ -118,6 +123,7 @@ class Page:
             headings=tuple(data["headings"]),
             controls=tuple(Control.from_json(control) for control in data["controls"]),
             forms=tuple(Form(**form) for form in data["forms"]),
+            places=tuple(data.get("places", ())),
         )
 
 

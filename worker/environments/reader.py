@@ -1,6 +1,7 @@
 """Reading: from HTML, as a site sent it, to the Page a person sees."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -40,9 +41,9 @@ def read_text(text: str) -> Page:
     return Page(text=tidy(text, TEXT_CHARS))
 
 
-def read_html(html: str, url: str) -> Page:
+def read_html(html: str, url: str, *, with_places: bool = False) -> Page:
     """The page that `html`, found at `url`, makes. What makes no sense in it is left out."""
-    return _Reader(LexborHTMLParser(tame(clean(html))), url).page()
+    return _Reader(LexborHTMLParser(tame(clean(html))), url).page(with_places=with_places)
 
 
 class _Capture:
@@ -66,6 +67,8 @@ class _Reader:
         self._reader = ControlReader(tree, url)
         self._hidden = {node.mem_id for node in tree.css(_HIDDEN)}
         self._controls: list[Control] = []
+        #: How much had been said when each of them came.
+        self._said_before: list[int] = []
         self._control_chars = 0
         self._links = 0
         self._radios: dict[tuple[int | None, str], int] = {}
@@ -89,7 +92,7 @@ class _Reader:
             **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), self._heading),
         }
 
-    def page(self) -> Page:
+    def page(self, *, with_places: bool) -> Page:
         title = self._tree.css_first("title")
         if self._tree.body is not None:
             self._walk(self._tree.body)
@@ -101,6 +104,7 @@ class _Reader:
             headings=tuple(self._headings),
             controls=tuple(self._controls),
             forms=self._reader.forms,
+            places=self._places() if with_places else (),
             refresh=self._refresh(),
         )
 
@@ -241,6 +245,19 @@ class _Reader:
         if control.kind not in ("link", "hidden", "button"):
             self._hold(len(self._controls))
         self._controls.append(control)
+        # Links and buttons come when their words are over.
+        words = len(control.label) if control.kind in ("link", "button") else 0
+        self._said_before.append(max(self._text_chars - words, 0))
+
+    def _places(self) -> tuple[int, ...]:
+        """Where each control stands in the page's text, in which whitespace is normalised."""
+        starts, places, place = [], [], 0
+        for word in re.finditer(r"\S+", "".join(self._text)):
+            starts.append(word.start())
+            places.append(place)
+            place += len(word[0]) + 1
+        places.append(place)
+        return tuple(places[bisect_left(starts, said)] for said in self._said_before)
 
     def _hold(self, position: int) -> None:
         """Let the label around the control at `position`, if any, know of it."""

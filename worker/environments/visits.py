@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from shared.domain.access import Access
 from worker.environments import cookies
 from worker.environments.forms import Visit
 from worker.environments.markup import is_short
@@ -31,6 +32,12 @@ _HEADERS = {
     # Only what can be unpacked in bounded pieces.
     "Accept-Encoding": "gzip",
     "Accept-Language": "en;q=0.9,*;q=0.5",
+}
+#: By which a site that has other pages for phones tells one.
+_ON_PHONE = {
+    "User-Agent": "Mozilla/5.0 (Linux; Android 14; Mobile; Understudy/0.1; simulated participant)",
+    "Sec-CH-UA-Mobile": "?1",
+    "Sec-CH-Viewport-Width": "390",
 }
 _HTML_TYPES = frozenset(("text/html", "application/xhtml+xml", ""))
 _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)$")
@@ -60,13 +67,17 @@ class Arrival:
 class Visitor:
     """One participant's way to the net: connections and cookies of their own."""
 
-    def __init__(self, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
+    def __init__(
+        self, *, allow_private_hosts: bool, resolver: Resolver = resolve, access: Access | None = None
+    ) -> None:
+        access = access or Access()
+        self._with_places = access.window is not None
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver),
             trust_env=False,
             follow_redirects=False,
             timeout=_TIMEOUT,
-            headers=_HEADERS,
+            headers=_HEADERS | (_ON_PHONE if access.small_viewport else {}),
         )
         self.jar = self._client.cookies.jar
 
@@ -143,10 +154,10 @@ class Visitor:
         if not is_html:
             page = read_text(text)
         elif is_short(text):
-            page = read_html(text, visit.url)
+            page = read_html(text, visit.url, with_places=self._with_places)
         else:
             # Long pages take a while; others have their turn meanwhile.
-            page = await asyncio.to_thread(read_html, text, visit.url)
+            page = await asyncio.to_thread(read_html, text, visit.url, with_places=self._with_places)
         return Arrival(visit.url, page, status, problem, posted)
 
 

@@ -1,13 +1,19 @@
 """The web: real pages over real HTTP, without a browser. Scripts do not run here."""
 
-from shared.domain.simulation import Action, Json, Observation
+from dataclasses import replace
+
+from shared.domain.access import Access
+from shared.domain.simulation import Action, Element, Json, Observation
 from worker.environments import EnvironmentUnreachable, cookies
 from worker.environments.forms import Forms, Misfit, Visit
 from worker.environments.page import Page, clean
 from worker.environments.transport import Resolver, resolve
 from worker.environments.visits import Arrival, Visitor
+from worker.environments.window import Window, windows
 
 _MAX_BACK = 20
+#: What can be done where not all of a page is in view.
+WINDOWED = ("follow", "fill", "choose", "check", "press", "scroll", "back", "wait")
 _PROBLEM_CHARS = 1_000
 
 
@@ -15,12 +21,27 @@ class WebEnvironment:
     """One person's browsing: a page, what is typed into it, cookies, and the way back.
 
     `content` is `{"environment": "web", "url": "https://…"}`. Private and loopback addresses can be visited
-    only with `allow_private_hosts`. An aborted request leaves everything here as it was before.
+    only with `allow_private_hosts`. `access` says what of a page is in view and in reach. An aborted request
+    leaves everything here as it was before.
     """
 
-    def __init__(self, content: Json, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
+    takes_access = True
+
+    def __init__(
+        self,
+        content: Json,
+        *,
+        allow_private_hosts: bool,
+        access: Access | None = None,
+        resolver: Resolver = resolve,
+    ) -> None:
         self._start = content.get("url")
-        self._visitor = Visitor(allow_private_hosts=allow_private_hosts, resolver=resolver)
+        self._access = access or Access()
+        self._visitor = Visitor(
+            allow_private_hosts=allow_private_hosts,
+            resolver=resolver,
+            access=self._access,
+        )
         self._url = ""
         self._status: int | None = None
         self._problem = ""
@@ -29,6 +50,8 @@ class WebEnvironment:
         #: Pages to go back to, latest last: only such as can be asked for again.
         self._back: list[str] = []
         self._answers_post = False
+        #: How many parts of the page are above the one in view, where not all fits.
+        self._above = 0
 
     async def open(self) -> None:
         """Go to the first page. An error page (404, 500) is one; no answer raises EnvironmentUnreachable."""
@@ -48,19 +71,48 @@ class WebEnvironment:
         self._forms = Forms(self._page, snapshot["filled"])
         self._back = list(snapshot["back"])
         self._answers_post = snapshot["answers_post"]
+        # Older snapshots are of people who saw whole pages.
+        self._above = snapshot.get("above", 0)
         self._visitor.jar.clear()
         cookies.load(self._visitor.jar, snapshot["cookies"])
 
     def observe(self) -> Observation:
+        page, windows = self._page, self._windows()
+        elements, headings = self._reachable(), page.headings
+        if len(windows) == 1:
+            return self._seen(page.text, elements, headings)
+        window = windows[min(self._above, len(windows) - 1)]
+        number_at = zip((control.number for control in page.controls), page.places, strict=False)
+        shown = {number for number, place in number_at if window.shows(place)}
+        text = page.text[window.start : window.end]
+        seen = self._seen(
+            text,
+            tuple(element for element in elements if element.number in shown),
+            tuple(heading for heading in headings if heading in text),
+        )
+        return replace(seen, actions=WINDOWED, whole=page.text)
+
+    def _seen(self, text: str, elements: tuple[Element, ...], headings: tuple[str, ...]) -> Observation:
         return Observation(
             url=self._url,
             title=self._page.title,
-            text=self._page.text,
-            headings=self._page.headings,
-            elements=self._forms.elements(),
+            text=text,
+            headings=headings,
+            elements=elements,
             status=self._status,
             problem=self._problem,
         )
+
+    def _windows(self) -> list[Window]:
+        text, size = self._page.text, self._access.window
+        return [Window(0, len(text))] if size is None else windows(text, size)
+
+    def _reachable(self) -> tuple[Element, ...]:
+        elements = self._forms.elements()
+        if not self._access.no_pointer:
+            return elements
+        by_number = self._page.by_number
+        return tuple(one for one in elements if not by_number[one.number].pointer_only)
 
     async def act(self, action: Action) -> None:
         """Do it; `wait`, `finish` and `give_up` do nothing here."""
@@ -80,6 +132,7 @@ class WebEnvironment:
             "filled": self._forms.as_json(),
             "back": list(self._back),
             "answers_post": self._answers_post,
+            **({"above": self._above} if self._above else {}),
             "cookies": cookies.dump(self._visitor.jar),
         }
 
@@ -88,6 +141,8 @@ class WebEnvironment:
 
     async def _do(self, action: Action) -> None:
         value = action.value if isinstance(action.value, str) else None
+        if action.element is not None and self._access != Access():
+            self._reach(action.element)
         match action.kind:
             case "follow":
                 await self._follow(self._forms.control(action.element, "link").href)
@@ -103,10 +158,27 @@ class WebEnvironment:
                 await self._go(self._forms.press(action.element))
             case "back":
                 await self._go_back()
+            case "scroll":
+                self._scroll()
             case "wait" | "finish" | "give_up":
                 pass
             case _:
                 raise Misfit(f'Nobody knows how to "{action.kind[:50]}" here.')
+
+    def _reach(self, number: int) -> None:
+        """Raises Misfit for what this person cannot get at now."""
+        control = self._page.by_number.get(number)
+        if control is None or any(element.number == number for element in self.observe().elements):
+            return
+        if self._access.no_pointer and control.pointer_only:
+            raise Misfit(f'"{control.label}" cannot be reached with the keyboard.')
+        raise Misfit(f'"{control.label}" is not in view.')
+
+    def _scroll(self) -> None:
+        parts = len(self._windows())
+        if parts == 1:
+            raise Misfit("All of the page is in view.")
+        self._above = (self._above + 1) % parts
 
     async def _follow(self, url: str) -> None:
         page, _, place = url.partition("#")
@@ -142,5 +214,6 @@ class WebEnvironment:
         self._status = arrival.status
         self._problem = clean(arrival.problem)[:_PROBLEM_CHARS]
         self._page = arrival.page or Page()
+        self._above = 0
         self._forms = Forms(self._page)
         self._answers_post = arrival.answers_post

@@ -13,6 +13,8 @@ from worker.minds.talk import converse
 from worker.minds.thoughts import thought
 from worker.minds.view import View
 
+#: Reasons for want of a better one.
+_VAGUE = frozenset(("explore", "back"))
 _MOVES = frozenset(("follow", "press", "back"))
 #: Weights of the words of an instruction and of the task while it is to be carried out, and after.
 _OVERRIDING = (2.0, 0.3)
@@ -168,7 +170,15 @@ class _Deliberation:
             picked = picking(self._view, self._aim.language, self._memory)
             if picked is not None:
                 return picked
-        return Choices(self._view, self._aim, self._turn.person, self._character, self._memory).best()
+        best = Choices(self._view, self._aim, self._turn.person, self._character, self._memory).best()
+        return self._scrolling(best) or best
+
+    def _scrolling(self, best: Choice | None) -> Choice | None:
+        """Further down may be what is not here; but each part of a page is left that way only once."""
+        if "scroll" not in self._seen.actions or (best and best.reason not in _VAGUE):
+            return None
+        key = key_of(self._view.place, self._view.look, "scroll")
+        return None if key in self._memory.tried else Choice(0.5, "scroll", "scroll", key=key)
 
     def _do(self, choice: Choice) -> Decision:
         memory, view = self._memory, self._view

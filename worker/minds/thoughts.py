@@ -29,6 +29,7 @@ _SAID = {
     "send": ("Everything is filled in, so I press “{label}”.", "Done with the form: “{label}”."),
     "back": ("This leads nowhere; I go back.", "Not what I was looking for. Back to where I was."),
     "language": ("I want this in {language}: “{label}”.",),
+    "scroll": ("There is more further down.", "Not this part. Let me read on.", "I scroll on."),
     "wait": ("There is nothing I can do here; I wait a moment.",),
 }
 
