@@ -22,6 +22,7 @@ SLUGS = (
     "concepts/extending-a-simulation",
     "concepts/asks",
     "guides/first-study",
+    "guides/people",
     "guides/chatbots",
     "guides/from-a-web-app",
     "guides/coding-agents",
