@@ -12,7 +12,6 @@ from sqlalchemy import (
     Dialect,
     FromClause,
     TypeDecorator,
-    Uuid,
     any_,
     bindparam,
     column,
@@ -23,6 +22,8 @@ from sqlalchemy.types import TypeEngine
 
 #: What the statement's parameter is called; its value is a list of objects, as JSON.
 NAME = "batch"
+#: And that of `is_among`, a list.
+AMONG = "among"
 
 
 def rows_of(dialect: str, *columns: Column[Any]) -> FromClause:
@@ -44,28 +45,32 @@ def parameter(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {NAME: rows}
 
 
-class _Ids(TypeDecorator[Sequence[UUID]]):
-    """A list of ids as one value."""
+class _Several(TypeDecorator[Sequence[Any]]):
+    """Several values of one type, as one value."""
 
     impl = JSON
     cache_ok = True
 
+    def __init__(self, of: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.of = of
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(ARRAY(Uuid()) if dialect.name == "postgresql" else JSON())
+        return dialect.type_descriptor(ARRAY(self.of) if dialect.name == "postgresql" else JSON())
 
-    def process_bind_param(self, value: Sequence[UUID] | None, dialect: Dialect) -> list[Any] | None:
-        if value is None:
-            return None
-        return list(value) if dialect.name == "postgresql" else [id_.hex for id_ in value]
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> list[Any]:
+        if dialect.name == "postgresql":
+            return list(value or ())
+        return [one.hex if isinstance(one, UUID) else one for one in value or ()]
 
 
-def among_ids(dialect: str, column: ColumnElement[UUID]) -> ColumnElement[bool]:
-    """Is `column` one of those that the statement is given as `ids`, however many?
+def is_among(dialect: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Is `column`, of ids or words, one of those that the statement is given as `AMONG`, however many?
 
     The text of the statement does not depend on how many, and a planner that knows nothing of the table takes
     the index for it, which it does not for a join with `rows_of`.
     """
-    ids = bindparam("ids", type_=_Ids)
+    several = bindparam(AMONG, type_=_Several(column.type))
     if dialect == "postgresql":
-        return column == any_(ids)
-    return column.in_(select(func.json_each(ids).table_valued("value").c.value))
+        return column == any_(several)
+    return column.in_(select(func.json_each(several).table_valued("value").c.value))

@@ -10,14 +10,28 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, literal, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import TERMINAL, Status
 from shared.queue.names import URGENCY, Queue, task_id
+from shared.store import batch
 from shared.store.aliases import assign_aliases
 from shared.store.engine import AnyRow, chunks, store_clock, store_time
-from shared.store.events import NewEvent, record
+from shared.store.events import NewEvent, record, record_alike
 from shared.store.schema import Tables
 
 _p = Tables.participant
@@ -66,12 +80,7 @@ def insert_participants(
         chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
         seed = [chance.getrandbits(31) for _ in ids]
     rows = [
-        {
-            "id": id_,
-            "alias": aliases[id_],
-            "person_id": person_id,
-            "seed": own_seed,
-        }
+        {"id": id_.hex, "alias": aliases[id_], "person_id": person_id.hex, "seed": own_seed}
         for id_, person_id, own_seed in zip(ids, person_ids, seed, strict=True)
     ]
     same_for_all = {
@@ -96,8 +105,11 @@ def insert_participants(
         "pending_since": now,
     }
     if rows:
-        connection.execute(insert(_p), [row | same_for_all for row in rows])
-    record(connection, [NewEvent(id_, 1, "status", {"status": str(status)}) for id_ in ids])
+        given = batch.rows_of(connection.dialect.name, _p.c.id, _p.c.alias, _p.c.person_id, _p.c.seed)
+        same = [bindparam(name, type_=_p.c[name].type) for name in same_for_all]
+        statement = insert(_p).from_select([*given.c.keys(), *same_for_all], select(*given.c, *same))
+        connection.execute(statement, {**batch.parameter(rows), **same_for_all})
+        record_alike(connection, ids, "status", {"status": str(status)})
     return aliases
 
 

@@ -55,13 +55,13 @@ def record_alike(connection: Connection, ids: Sequence[UUID], kind: str, data: d
     if not ids:
         return
     statement = _insert_alike(connection.dialect.name)
-    connection.execute(statement, {"kind": kind, "data": data, "ids": ids})
+    connection.execute(statement, {"kind": kind, "data": data, batch.AMONG: ids})
 
 
 @cache
 def _insert_alike(dialect: str) -> Insert:
     alike = (bindparam(name, type_=_event.c[name].type) for name in ("kind", "data"))
-    moved = select(_p.c.id, _p.c.seq, *alike, store_clock()).where(batch.among_ids(dialect, _p.c.id))
+    moved = select(_p.c.id, _p.c.seq, *alike, store_clock()).where(batch.is_among(dialect, _p.c.id))
     return insert(_event).from_select(["participant_id", "seq", "kind", "data", "at"], moved)
 
 

@@ -96,12 +96,12 @@ def _status_event(participant_id: UUID, seq: int, status: Status, **more: Any) -
 def lock(connection: Connection, ids: Sequence[UUID]) -> None:
     """Lock these in id order, before statements that touch them in any other."""
     if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK, {"ids": ids})
+        connection.execute(_LOCK, {batch.AMONG: ids})
 
 
 _LOCK = (
     select(_p.c.id)
-    .where(batch.among_ids("postgresql", _p.c.id))
+    .where(batch.is_among("postgresql", _p.c.id))
     .order_by(_p.c.id)
     # Keys do not change: who inserts rows that point here need not wait.
     .with_for_update(key_share=True)
@@ -250,7 +250,7 @@ def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> d
     # In id order, like everything that touches several rows: two cancels then wait, but never deadlock.
     lock(connection, ids)
     statement = _cancel(connection.dialect.name)
-    rows = connection.execute(statement, {"workspace": workspace_id, "ids": ids}).all()
+    rows = connection.execute(statement, {"workspace": workspace_id, batch.AMONG: ids}).all()
     # Asked here: in RETURNING, SQLite 3.40 takes `worker_id IS NOT NULL` for true of all.
     cancelled = {id_: worker_id is not None for id_, worker_id in rows}
     record_alike(connection, list(cancelled), "status", {"status": str(Status.CANCELLED)})
@@ -261,7 +261,7 @@ def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> d
 def _cancel(dialect: str) -> Executable:
     return (
         _move(Move.CANCEL)
-        .where(batch.among_ids(dialect, _p.c.id), _p.c.workspace_id == bindparam("workspace"))
+        .where(batch.is_among(dialect, _p.c.id), _p.c.workspace_id == bindparam("workspace"))
         .values(finished_at=store_clock())
         .returning(_p.c.id, _p.c.worker_id)
     )

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal_column, select
 
 from shared.domain.cancellation import Candidate
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import ACTIVE, TERMINAL, Status
+from shared.store import batch
 from shared.store.aliases import find_many
 from shared.store.engine import AnyRow, chunks, store_time
 from shared.store.paging import page
@@ -63,10 +64,10 @@ _STATE = tuple(
 
 def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
     """The state of those of `ids` that are this workspace's, in the order given."""
-    found: dict[UUID, AnyRow] = {}
-    for chunk in chunks(ids):
-        statement = select(*_STATE).where(_p.c.workspace_id == workspace_id, _p.c.id.in_(chunk))
-        found |= {row.id: row for row in connection.execute(statement)}
+    here = _p.c.workspace_id == bindparam("workspace")
+    statement = select(*_STATE).where(here, batch.is_among(connection.dialect.name, _p.c.id))
+    rows = connection.execute(statement, {"workspace": workspace_id, batch.AMONG: ids}).all()
+    found = {row[0]: row for row in rows}
     return [found[id_] for id_ in ids if id_ in found]
 
 
