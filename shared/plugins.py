@@ -4,10 +4,16 @@ An environment's entry-point group names the study modality it serves, so that t
 without importing worker code.
 """
 
+import re
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 MIND_GROUP = "understudy.minds"
+#: Minds that come in several profiles: `name` is the default one, `name:profile` another.
+PROFILED_MIND_GROUP = "understudy.profiled_minds"
+
+_PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 
 @cache
@@ -20,6 +26,37 @@ def environments(modality: str) -> dict[str, EntryPoint]:
 def minds() -> dict[str, EntryPoint]:
     """The minds, by name."""
     return _installed(MIND_GROUP)
+
+
+@cache
+def profiled_minds() -> dict[str, EntryPoint]:
+    """The minds that come in profiles, by name."""
+    return _installed(PROFILED_MIND_GROUP)
+
+
+def problem_with_mind(name: str) -> str:
+    """Why nobody could decide as `name`, and what would be right; empty if somebody can.
+
+    Which profiles there are is known to the workers only.
+    """
+    kind, colon, profile = name.partition(":")
+    if colon and kind in profiled_minds():
+        if _PROFILE.fullmatch(profile):
+            return ""
+        return (
+            f"After {kind}: comes the name of a profile, in lower case, like {kind}:cheap, not {profile!r}."
+        )
+    if name in minds() or name in profiled_minds():
+        return ""
+    return f"There is no mind {name!r}; there is {', '.join(sorted({*minds(), *profiled_minds()}))}."
+
+
+def make_mind(name: str) -> Any:
+    """The mind of that name. Raises LookupError when it is not installed here."""
+    kind, _, profile = name.partition(":")
+    if problem := problem_with_mind(name):
+        raise LookupError(problem)
+    return profiled_minds()[kind].load()(profile) if kind in profiled_minds() else minds()[kind].load()()
 
 
 def _installed(group: str) -> dict[str, EntryPoint]:

@@ -21,6 +21,7 @@ from shared.store import leases, lifecycle, lineage, stops
 from shared.store.engine import AnyRow
 from shared.store.interactions import Step
 from shared.store.lifecycle import Claim, Commit
+from worker import patience
 from worker.committer import Committer, Work
 from worker.environments import EnvironmentUnreachable
 from worker.secrets import Secrets
@@ -202,8 +203,15 @@ class Run:
     async def _take_step(self, walk: Walk, limits: "Limits") -> Step:
         """One step, within its limits. Raises Abandoned or Failed."""
         limit_s, too_long = limits.now()
+        time_left = patience.begin(limit_s)
         self._step = step = asyncio.create_task(walk.step())
         in_time = await self._ended(step, limit_s)
+        while not in_time and not self._aborted and time_left.left_s() > 0:
+            # It waited for its turn at something, which does not count; what the run may take still does.
+            limit_s, too_long = limits.now()
+            if limit_s <= 0:
+                break
+            in_time = await self._ended(step, min(limit_s, time_left.left_s()))
         if not in_time and not self._aborted:
             step.cancel()
             await self._ended(step, CLEAN_UP_S)
@@ -315,12 +323,14 @@ def _take(connection: Connection, runs: Sequence[Run]) -> list[Claimed | Ending]
 def _claimed(connection: Connection, row: AnyRow, surroundings: lineage.Surroundings) -> Claimed:
     if row.interaction_count == 0:
         # There is nothing yet to go on from.
-        return Claimed(row, surroundings, None, ())
+        told = lineage.instructions(connection, row.id) if row.instruction else ()
+        return Claimed(row, surroundings, None, (), told)
     return Claimed(
         row,
         surroundings,
         lineage.checkpoint(connection, row.id),
         lineage.latest_interactions(connection, row.id, HISTORY_LENGTH),
+        lineage.instructions(connection, row.id) if row.instruction else (),
     )
 
 

@@ -21,7 +21,7 @@ from shared.domain.simulation import (
     succeeded,
 )
 from shared.domain.text import clean
-from shared.plugins import environments, minds
+from shared.plugins import environments, make_mind
 from shared.store.engine import AnyRow
 from shared.store.interactions import Step
 from shared.store.lineage import Surroundings
@@ -49,6 +49,8 @@ class Claimed(NamedTuple):
     state: Mapping[str, Any] | None
     #: The latest interactions over the lineage, oldest first.
     history: Sequence[AnyRow]
+    #: Instructions of the lineage and where they were given; read only for those who were given one.
+    instructions: Sequence[tuple[int, str]] = ()
 
 
 class Walk:
@@ -75,7 +77,8 @@ class Walk:
         self._history = deque(
             (_remembered(past, past.ordinal) for past in claimed.history), maxlen=HISTORY_LENGTH
         )
-        self._mind: Mind = minds()[around.mind].load()()
+        self._instructions = claimed.instructions
+        self._mind: Mind = make_mind(around.mind)
         factory = environments(around.modality)[around.content["environment"]].load()
         # Environments are handed what they ask for.
         more: dict[str, Any] = {}
@@ -123,6 +126,7 @@ class Walk:
             state=clean({"environment": self._environment.snapshot(), "memory": decision.memory}),
             ends=ends,
             outcome=outcome,
+            usage=None if decision.usage is None else asdict(decision.usage),
         )
 
     def remember(self, step: Step) -> None:
@@ -155,6 +159,10 @@ class Walk:
             memory=self._memory,
             seed=self._row.seed,
             remaining=self.remaining,
+            index=self._count,
+            instructions=self._instructions,
+            workspace=str(self._row.workspace_id),
+            study=str(self._row.study_id or self._row.ask_id),
         )
 
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from api.requests import DEFAULT_WAIT_S, Modality
 from shared.domain.cancellation import SCOPES
-from shared.plugins import environments, minds
+from shared.plugins import environments, minds, profiled_minds
 from shared.settings import Settings
 
 Schema = dict[str, Any]
@@ -84,7 +84,7 @@ def _complete_rules(schemas: dict[str, Schema]) -> None:
     for run in (schemas["StudyRunRequest"], schemas["AskRunRequest"]):
         run["oneOf"] = [_only(given, ("person_ids", "sample")) for given in ("person_ids", "sample")]
     success["anyOf"] = [_given(name) for name in success["properties"]]
-    schemas["AskRunRequest"]["properties"]["mind"]["enum"] = sorted(minds())
+    schemas["AskRunRequest"]["properties"]["mind"] |= _mind()
     complete_iteration(schemas["IterationRequest"])
 
 
@@ -107,7 +107,14 @@ def complete_iteration(schema: Schema) -> None:
             },
         },
     }
-    schema["properties"]["mind"]["enum"] = sorted(minds())
+    schema["properties"]["mind"] |= _mind()
+
+
+def _mind() -> Schema:
+    """One of the minds, or a profile of one that comes in profiles."""
+    profiled = sorted(profiled_minds())
+    names = {"enum": sorted({*minds(), *profiled})}
+    return {"anyOf": [names, *({"pattern": f"^{name}:[a-z0-9][a-z0-9_-]{{0,49}}$"} for name in profiled)]}
 
 
 def _given(name: str) -> Schema:

@@ -16,7 +16,7 @@ from shared.domain.errors import ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.domain.variants import check_variants
-from shared.plugins import environments, minds
+from shared.plugins import environments, problem_with_mind
 from shared.store import Connection, lineage, participants, studies
 from shared.store.aliases import find
 from shared.store.engine import AnyRow
@@ -91,8 +91,8 @@ def check_iteration(modality: str, request: IterationRequest) -> None:
 
 def check_mind(name: str) -> None:
     """Is there such a mind here? Raises ValidationError."""
-    if name not in minds():
-        raise ValidationError(f"There is no mind {name!r}; there is {', '.join(sorted(minds()))}.")
+    if problem := problem_with_mind(name):
+        raise ValidationError(problem)
 
 
 def _check_web(content: dict[str, Any]) -> None:

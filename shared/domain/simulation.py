@@ -98,6 +98,21 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What asking a language model took."""
+
+    #: Answers asked for, those that failed included.
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    #: From the first question to the last answer, waiting for a turn not counted.
+    seconds: float
+    #: By the prices that are set for the model, in their currency; None without prices.
+    cost: float | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a mind made of an observation."""
 
@@ -107,6 +122,8 @@ class Decision:
     sentiment: float
     #: What the mind wants to remember; handed back with the next turn, kept with the interaction.
     memory: Json = field(default_factory=dict)
+    #: Of a mind that asked a language model.
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +143,14 @@ class Turn:
     seed: int = 0
     #: Interactions left, this one included.
     remaining: int = 1
+    #: Index of the interaction to be decided on.
+    index: int = 0
+    #: Every instruction of the lineage with the index at which it was given, oldest first; `instruction` is
+    #: the last of them.
+    instructions: Sequence[tuple[int, str]] = ()
+    #: Whose it is: what is shared within a workspace, and within its study or ask, goes by these.
+    workspace: str = ""
+    study: str = ""
 
 
 def succeeded(success: Success | None, observation: Observation) -> bool:

@@ -1,0 +1,392 @@
+"""Endpoints: asking a model behind an OpenAI-compatible API, with patience and within limits."""
+
+import asyncio
+import contextlib
+import email.utils
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+
+from shared.domain.simulation import Usage
+from worker import patience
+from worker.models import ModelFailed
+from worker.models.profiles import Profile
+from worker.models.prompt import Message, estimate_tokens, plainly
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+#: Bytes of an answer; who sends more is not a model.
+MAX_ANSWER_BYTES = 4_000_000
+#: Pauses between tries: the first, and the longest that we choose ourselves.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
+#: Characters of a server's own words that are told on.
+_MAX_TOLD = 200
+#: How a decision is asked for, the most certain first; what a server refuses is not asked for again.
+_FORMATS = ("json_schema", "json_object", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model wrote."""
+
+    text: str
+    usage: Usage
+    #: It had more to say, but not more tokens.
+    cut: bool = False
+    #: Why it does not say anything, if it said so.
+    refusal: str = ""
+
+
+class Gate(Protocol):
+    """Who may ask now. `worker.models.caps` has the one for a fleet."""
+
+    def place(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Wait for a place among those who ask at a time. Raises ModelFailed when the tokens are used up."""
+
+    async def spent(self, tokens: int) -> None:
+        """So many tokens were used."""
+
+
+class _Unfit(Exception):
+    """The server does not take the form of a request; `said` is why, in its words."""
+
+    def __init__(self, status: int, said: str) -> None:
+        self.status = status
+        self.said = said
+
+
+class _TryAgain(Exception):
+    """It did not work this time."""
+
+    def __init__(self, what: str, after_s: float | None = None) -> None:
+        self.what = what
+        #: The pause that the server asked for.
+        self.after_s = after_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How to ask this server; learned from what it refuses."""
+
+    format: int = 0
+    #: Neither system messages nor two of one role in a row.
+    plain: bool = False
+    tokens_field: str = "max_tokens"
+
+    def after(self, said: str) -> "_Form | None":
+        """How to ask one that refused this with these words; None when there is nothing left to try."""
+        told = said.casefold()
+        if "max_completion_tokens" in told and self.tokens_field == "max_tokens":
+            return replace(self, tokens_field="max_completion_tokens")
+        if not self.plain and ("alternat" in told or "system role" in told):
+            return replace(self, plain=True)
+        if self.format + 1 < len(_FORMATS):
+            return replace(self, format=self.format + 1)
+        return None
+
+
+class Endpoint:
+    """One profile's model, for all runs of a process. All methods belong to the loop's thread."""
+
+    def __init__(self, name: str, profile: Profile) -> None:
+        self._name = name
+        self._profile = profile
+        self._key = profile.key()
+        self._client: AsyncOpenAI | None = None
+        self._making = asyncio.Lock()
+        self._form = _Form()
+
+    async def ask(self, messages: Sequence[Message], schema: Mapping[str, Any], gate: Gate) -> Reply:
+        """What the model says to `messages`. Raises ModelFailed.
+
+        Cancelling closes the connection at once. What is refused for its form is asked in a simpler one; what
+        fails is tried again while the step has time.
+        """
+        client = await self._ready()
+        form, began, calls, refused = self._form, time.monotonic(), 0, ""
+        waited = _Waited(gate)
+        for retry in range(self._profile.retries + 1):
+            try:
+                while True:
+                    calls += 1
+                    try:
+                        async with waited.place():
+                            reply = await self._call(client, messages, schema, form)
+                            await gate.spent(reply.usage.input_tokens + reply.usage.output_tokens)
+                        break
+                    except _Unfit as unfit:
+                        refused = refused or f"{unfit.status}: {unfit.said}"
+                        simpler = form.after(unfit.said)
+                        if simpler is None:
+                            raise ModelFailed(self._refused(refused)) from None
+                        form = simpler
+            except _TryAgain as failure:
+                await self._pause(failure, retry)
+                continue
+            self._form = form
+            seconds = round(time.monotonic() - began - waited.total_s, 3)
+            return replace(reply, usage=replace(reply.usage, calls=calls, seconds=seconds))
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _ready(self) -> "AsyncOpenAI":
+        # Importing and reading certificates takes a second: not on the loop.
+        if self._client is None:
+            async with self._making:
+                if self._client is None:
+                    self._client = await asyncio.to_thread(self._make_client)
+        return self._client
+
+    def _make_client(self) -> "AsyncOpenAI":
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient  # noqa: PLC0415 - see _ready
+
+        client = AsyncOpenAI(
+            base_url=self._profile.base_url,
+            api_key=self._key,
+            max_retries=0,
+            timeout=self._profile.timeout_s,
+            # Not what the variables OPENAI_… of somebody else's shell say.
+            organization="",
+            project="",
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=DefaultAsyncHttpxClient(event_hooks={"response": [_bounded]}),
+        )
+        _ = client.chat.completions
+        return client
+
+    async def _call(
+        self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], form: _Form
+    ) -> Reply:
+        """One request. Raises _Unfit, _TryAgain, ModelFailed."""
+        import openai  # noqa: PLC0415 - see _ready
+
+        profile = self._profile
+        given = list(plainly(messages) if form.plain else messages)
+        body: dict[str, Any] = {"model": profile.model, "messages": given}
+        body[form.tokens_field] = profile.max_output_tokens
+        if profile.temperature is not None:
+            body["temperature"] = profile.temperature
+        if _FORMATS[form.format] == "json_schema":
+            decision = {"name": "decision", "schema": dict(schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": decision}
+        elif _FORMATS[form.format] == "json_object":
+            body["response_format"] = {"type": "json_object"}
+        try:
+            async with asyncio.timeout(profile.timeout_s):
+                return await (self._streamed if profile.stream else self._whole)(client, body)
+        except TimeoutError:
+            raise _TryAgain(f"gave no answer within {profile.timeout_s:g} s") from None
+        except openai.APIStatusError as error:
+            self._sort(error.status_code, _said(error.response), error.response.headers)
+            raise AssertionError("unreachable") from None
+        except openai.APITimeoutError:
+            raise _TryAgain(f"gave no answer within {profile.timeout_s:g} s") from None
+        except (openai.APIConnectionError, httpx.TransportError) as error:
+            if isinstance(error.__cause__, _TooMuch):
+                raise ModelFailed(self._failed("sends answers without end")) from None
+            raise _TryAgain(f"cannot be reached ({type(error.__cause__ or error).__name__})") from None
+        except _TooMuch:
+            raise ModelFailed(self._failed("sends answers without end")) from None
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
+            raise _TryAgain(
+                f"answered with something that is no chat completion ({type(error).__name__})"
+            ) from None
+
+    async def _whole(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
+        answer = await client.chat.completions.with_raw_response.create(**body)
+        found = json.loads(answer.http_response.content)
+        choice = found["choices"][0] if isinstance(found, dict) and found.get("choices") else None
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(message, dict):
+            raise TypeError("no message")
+        text, refusal = message.get("content") or "", message.get("refusal") or ""
+        return self._reply(_flat(text), _flat(refusal), choice.get("finish_reason"), found.get("usage"), body)
+
+    async def _streamed(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
+        text, refusal, finish, usage = "", "", None, None
+        pieces = await client.chat.completions.create(
+            **body, stream=True, stream_options={"include_usage": True}
+        )
+        async with pieces:
+            async for piece in pieces:
+                usage = piece.usage.model_dump() if piece.usage else usage
+                for choice in piece.choices or ():
+                    text += choice.delta.content or ""
+                    refusal += choice.delta.refusal or ""
+                    finish = choice.finish_reason or finish
+        if finish is None:
+            raise TypeError("the stream broke off")
+        return self._reply(text, refusal, finish, usage, body)
+
+    def _reply(self, text: str, refusal: str, finish: Any, used: Any, body: dict[str, Any]) -> Reply:
+        given = _count(used, "prompt_tokens")
+        written = _count(used, "completion_tokens")
+        if given is None or written is None:
+            # A server that does not count: the estimate that the budget goes by.
+            given, written = estimate_tokens(body["messages"]), estimate_tokens([{"content": text}])
+        profile = self._profile
+        usage = Usage(1, given, written, 0.0, profile.cost(given, written), profile.model)
+        if finish == "content_filter" and not refusal:
+            refusal = "its content filter stopped it"
+        return Reply(text, usage, cut=finish == "length", refusal=refusal)
+
+    def _sort(self, status: int, said: str, headers: httpx.Headers) -> None:
+        """Raise what an answer with an error status means."""
+        said = self._safe(said)
+        profile = self._profile
+        if status in (401, 403):
+            raise ModelFailed(
+                self._failed(f"does not accept the key of profile {self._name!r} ({status}): {said}")
+                + " Set a key that it accepts (UNDERSTUDY_LLM_API_KEY, or api_key in the profile) "
+                "where the workers are started."
+            )
+        if status == 404:
+            raise ModelFailed(
+                self._failed(
+                    f"does not know the model {profile.model!r}, or is not at this address (404): {said}"
+                )
+                + " Set UNDERSTUDY_LLM_MODEL to a model that it has, and UNDERSTUDY_LLM_BASE_URL to the address "
+                "of its API, mostly ending in /v1 (or model and base_url in the profile)."
+            )
+        if status in (408, 409, 425, 429) or status >= 500:
+            if "insufficient_quota" in said:
+                raise ModelFailed(self._failed(f"says that the account is used up ({status}): {said}"))
+            raise _TryAgain(f"answered {status}: {said}", _asked_pause(headers))
+        if status in (400, 415, 422):
+            raise _Unfit(status, said)
+        raise ModelFailed(self._failed(f"answered {status}: {said}"))
+
+    async def _pause(self, failure: _TryAgain, retry: int) -> None:
+        """Wait before the next try. Raises ModelFailed when there is none, or no time for it."""
+        times = f" {retry + 1} times" if retry else ""
+        if retry >= self._profile.retries:
+            raise ModelFailed(self._failed(f"{failure.what}{times and f' (tried{times})'}.")) from None
+        pause_s = min(_FIRST_PAUSE_S * 2**retry, _LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
+        if failure.after_s is not None:
+            # Never before it asked for; a little later, so that not all come back at once.
+            pause_s = failure.after_s + random.uniform(0, 0.25)  # noqa: S311
+        if pause_s >= patience.current().left_s():
+            raise ModelFailed(
+                self._failed(f"{failure.what}; the next try would be in {pause_s:.0f} s,")
+                + " which is more than the step has left. A longer step_timeout, or fewer participants at a "
+                "time, would help."
+            ) from None
+        await asyncio.sleep(pause_s)
+
+    def _failed(self, what: str) -> str:
+        return f"The language model at {self._profile.place} {what}"
+
+    def _refused(self, said: str) -> str:
+        return self._failed(f"does not take our requests ({said}).")
+
+    def _safe(self, said: str) -> str:
+        """A server's own words, short, on one line, and without the key."""
+        if self._key and len(self._key) >= 4:
+            said = said.replace(self._key, "***")
+        words = " ".join(said.split())
+        return words if len(words) <= _MAX_TOLD else words[:_MAX_TOLD] + "…"
+
+
+class _Waited:
+    """A gate, and how long one waited there."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.total_s = 0.0
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        began = time.monotonic()
+        with contextlib.ExitStack() as waiting:
+            waiting.enter_context(patience.current().standing_still())
+            async with self._gate.place():
+                self.total_s += time.monotonic() - began
+                waiting.close()
+                yield
+
+
+class _TooMuch(Exception):
+    """An answer beyond all measure."""
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """A body that is given up when it gets too long."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_ANSWER_BYTES
+        async for part in self._inner:
+            left -= len(part)
+            if left < 0:
+                raise _TooMuch
+            yield part
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def _bounded(response: httpx.Response) -> None:
+    response.stream = _Bounded(response.stream)
+
+
+def _said(response: httpx.Response) -> str:
+    """What a server says is wrong, in whatever form."""
+    try:
+        found = response.json()
+    except (ValueError, httpx.StreamError):
+        found = None
+    if isinstance(found, dict):
+        error = found.get("error", found)
+        if isinstance(error, dict):
+            parts = (error.get("message") or error.get("detail"), error.get("code"))
+            return " ".join(part if isinstance(part, str) else json.dumps(part) for part in parts if part)
+        return str(error)
+    with contextlib.suppress(httpx.StreamError):
+        return response.text
+    return ""
+
+
+def _asked_pause(headers: httpx.Headers) -> float | None:
+    """Seconds that `Retry-After` asks for, as a number or a date."""
+    with contextlib.suppress(ValueError):
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return max(float(milliseconds) / 1000, 0.0)
+    asked = headers.get("retry-after")
+    if asked is None:
+        return None
+    try:
+        seconds = float(asked)
+    except ValueError:
+        try:
+            then = email.utils.parsedate_to_datetime(asked)
+        except ValueError:
+            return None
+        then = then if then.tzinfo else then.replace(tzinfo=UTC)
+        seconds = (then - datetime.now(UTC)).total_seconds()
+    # Not a number is no wish.
+    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124
+
+
+def _count(used: Any, name: str) -> int | None:
+    value = used.get(name) if isinstance(used, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else None
+
+
+def _flat(text: Any) -> str:
+    """A text, or the texts in a list of parts."""
+    if isinstance(text, list):
+        return "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
+    return text if isinstance(text, str) else json.dumps(text)

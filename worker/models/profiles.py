@@ -1,0 +1,174 @@
+"""Profiles: which models this process may ask, and on what terms. Read from `UNDERSTUDY_LLM_…` variables.
+
+A study names a profile and nothing else: addresses, keys and prices are the operator's. The API does not read
+any of this.
+"""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.models import ModelFailed
+
+DEFAULT = "default"
+#: Local servers want no key, but the protocol has a place for one.
+NO_KEY = "none"
+
+
+class Profile(BaseModel):
+    """One model behind one endpoint. Durations are in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Of an OpenAI-compatible API, up to and with `/v1`.
+    base_url: str = Field(min_length=1, pattern=r"^https?://[^\s]+$")
+    model: str = Field(min_length=1, max_length=200)
+    #: The key, or the file that holds it and nothing else. Neither: none is needed.
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+
+    #: Longest wait for one answer; a step ends sooner if its own time is up.
+    timeout_s: float = Field(120, gt=0)
+    #: Calls of one decision that may fail and be tried again: 429, 5xx, no connection.
+    retries: int = Field(4, ge=0, le=20)
+    #: Estimated tokens of all that is sent with one call; older turns are summarised to fit.
+    context_tokens: int = Field(12_000, ge=1_000)
+    #: Tokens of one answer, thinking included.
+    max_output_tokens: int = Field(2_000, ge=50)
+    #: Not sent unless set: some models refuse it.
+    temperature: float | None = Field(None, ge=0, le=2)
+    #: Ask for the answer piece by piece: for gateways that cut what is silent for long.
+    stream: bool = False
+    #: Per million tokens, in whatever currency you count. Both or neither.
+    input_price: float | None = Field(None, ge=0)
+    output_price: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.input_price is None) != (self.output_price is None):
+            raise ValueError("input_price and output_price go together; set both or neither")
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("api_key and api_key_file exclude each other; set one of them")
+        return self
+
+    @property
+    def place(self) -> str:
+        """The address as it may be told: without name, password and query."""
+        parts = urlsplit(self.base_url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+
+    def key(self) -> str:
+        """What authorises us there. Raises ModelFailed when its file cannot be read."""
+        if self.api_key_file is not None:
+            try:
+                return self.api_key_file.read_text().strip() or NO_KEY
+            except OSError as error:
+                raise ModelFailed(
+                    f"The file with the key of {self.place} cannot be read ({error.strerror}); "
+                    "api_key_file must name one that the worker may read."
+                ) from None
+        return (self.api_key.get_secret_value() if self.api_key else "") or NO_KEY
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float | None:
+        """What so many tokens cost; None without prices."""
+        if self.input_price is None or self.output_price is None:
+            return None
+        return (input_tokens * self.input_price + output_tokens * self.output_price) / 1_000_000
+
+
+class ModelSettings(BaseSettings):
+    """Settings of minds that ask a model: `UNDERSTUDY_LLM_` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_LLM_", extra="forbid", frozen=True)
+
+    #: The profile `default`.
+    base_url: str = ""
+    model: str = ""
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    timeout_s: float | None = None
+    retries: int | None = None
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    stream: bool | None = None
+    input_price: float | None = None
+    output_price: float | None = None
+    #: A TOML file with more profiles, one table each: [cheap] base_url = "…" model = "…".
+    profiles_file: Path | None = None
+
+    #: Caps, shared by all workers; 0: none. Tokens of one study (or ask) altogether, and of one workspace in a
+    #: day (UTC); calls at a time.
+    study_tokens: int = Field(0, ge=0)
+    workspace_tokens_per_day: int = Field(0, ge=0)
+    study_calls: int = Field(0, ge=0)
+    workspace_calls: int = Field(0, ge=0)
+
+
+@cache
+def model_settings() -> ModelSettings:
+    """What this process was started with. Raises ModelFailed."""
+    try:
+        return ModelSettings()
+    except ValidationError as error:
+        raise ModelFailed(
+            f"The language model is set up wrongly: {_problems(error, 'UNDERSTUDY_LLM_')}."
+        ) from None
+
+
+@cache
+def find_profile(name: str) -> Profile:
+    """The profile of that name, `default` for an empty one. Raises ModelFailed saying what there is."""
+    settings = model_settings()
+    tables = _tables(settings)
+    name = name or DEFAULT
+    if name not in tables:
+        if name == DEFAULT:
+            raise ModelFailed(
+                "No language model is set up: the workers need UNDERSTUDY_LLM_BASE_URL, such as "
+                "http://127.0.0.1:11434/v1, and UNDERSTUDY_LLM_MODEL."
+            )
+        raise ModelFailed(
+            f"The workers have no language model profile {name!r}; there is {', '.join(sorted(tables)) or 'none'}. "
+            "UNDERSTUDY_LLM_PROFILES_FILE names the file that profiles are in."
+        )
+    try:
+        return Profile.model_validate(tables[name])
+    except ValidationError as error:
+        prefix = "UNDERSTUDY_LLM_" if name == DEFAULT else ""
+        raise ModelFailed(
+            f"The language model profile {name!r} is set up wrongly: {_problems(error, prefix)}."
+        ) from None
+
+
+def _tables(settings: ModelSettings) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    if settings.profiles_file is not None:
+        try:
+            tables = tomllib.loads(settings.profiles_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            # What is wrong in a file of keys is told by its kind alone: the text might quote a line.
+            raise ModelFailed(
+                f"The file of language model profiles cannot be used ({type(error).__name__}): "
+                "UNDERSTUDY_LLM_PROFILES_FILE must name a TOML file that the worker may read."
+            ) from None
+    given = {name: getattr(settings, name) for name in Profile.model_fields}
+    given = {name: value for name, value in given.items() if value not in (None, "")}
+    return tables | ({DEFAULT: given} if given else {})
+
+
+def _problems(error: ValidationError, prefix: str) -> str:
+    """What is wrong where; never what was given, which may be a key."""
+    told = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        where = ".".join(map(str, problem["loc"]))
+        told.append(
+            f"{prefix}{where.upper() if prefix else where}: {problem['msg']}" if where else problem["msg"]
+        )
+    return "; ".join(told)
