@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.envelopes import Envelope, Outcome, Status, Time
+from shared.envelopes import Envelope, Outcome, Status, Time, Usage, if_any
 
 Label = Annotated[str, Field(description="A variant: A, B, C…")]
 
@@ -113,6 +113,7 @@ class AskSummary(Envelope):
     rounds: list[RoundResult] = Field(description="In order.")
     changes: list[RoundChange] = Field(description="From each round to the next.")
     partial: bool = Field(description="Of any round.")
+    usage: Usage | None = if_any("What asking language models took; absent where none was asked.")
 
 
 class Answer(Envelope):

@@ -3,65 +3,18 @@
 Ids are UUIDs as strings, times RFC 3339 in UTC with `Z`. Fields may be added, never taken away or retyped.
 """
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    PlainSerializer,
-    WithJsonSchema,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, field_validator
 
+from shared.envelope import Envelope, Time, if_any, rfc3339
 
-def rfc3339(moment: datetime) -> str:
-    """UTC with `Z`, to the microsecond."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+__all__ = ["Envelope", "Time", "if_any", "rfc3339"]
 
-
-Time = Annotated[
-    datetime,
-    PlainSerializer(rfc3339, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"}, mode="serialization"),
-]
+Item = TypeVar("Item")
 Status = Literal["draft", "pending", "running", "completed", "failed", "cancelled"]
 Outcome = Literal["succeeded", "gave_up", "cap_reached"]
-Item = TypeVar("Item")
-
-
-class Envelope(BaseModel):
-    """Base of all answers. Unknown fields are kept out of the way of older readers."""
-
-    # What is always there is documented as always there.
-    model_config = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """A field that is left out where it does not apply may be absent, and is never null."""
-        schema = handler(core_schema)
-        described = handler.resolve_ref_schema(schema)
-        if handler.mode == "serialization":
-            for name in [name for name, field in cls.model_fields.items() if field.exclude_if]:
-                field = described["properties"][name]
-                field.pop("default", None)
-                if len(values := [one for one in field.get("anyOf", ()) if one != {"type": "null"}]) == 1:
-                    del field["anyOf"]
-                    field |= values[0]
-                if name in described.get("required", ()):
-                    described["required"].remove(name)
-        return schema
-
-
-def if_any(description: str) -> Any:
-    """A field that is absent where it does not apply."""
-    return Field(default=None, exclude_if=lambda value: value is None, description=description)
 
 
 # -- errors (section 7) ------------------------------------------------------------------------------------
@@ -237,6 +190,26 @@ class StudyFull(Study):
     iterations: list[Iteration] = Field(description="In order: A, B, C…")
 
 
+class Usage(Envelope):
+    """What asking language models took."""
+
+    calls: int = Field(description="Answers asked for, tries that failed included.")
+    input_tokens: int = Field(description="Tokens that models read.")
+    output_tokens: int = Field(description="Tokens that they wrote.")
+    seconds: float = Field(description="From question to answer, waits for a free place not counted.")
+    cost: float | None = if_any("By the prices that are set for the model; absent without.")
+    model: str | None = if_any("Of one interaction: who was asked.")
+
+    @field_validator("seconds", "cost")
+    @classmethod
+    def _round(cls, value: float | None) -> float | None:
+        # Sums of what was rounded before.
+        return value if value is None else round(value, 9)
+
+
+_USED = "What asking language models took; absent where none was asked."
+
+
 class StudySummary(Envelope):
     """view=summary"""
 
@@ -255,6 +228,7 @@ class StudySummary(Envelope):
         description="How completed participants felt at their last interaction."
     )
     partial: bool = Field(description="Something is not terminal, or failed.")
+    usage: Usage | None = if_any(f"{_USED} Inherited interactions count where they were made.")
 
 
 class Participant(Envelope):
@@ -283,6 +257,7 @@ class Participant(Envelope):
     age_seconds: float = Field(description="Since it was created, by the store's clock.")
     likely_stuck: bool = Field(description="A hint: it waits for something that somebody has to look at.")
     stuck_reason: str | None = Field(description="Why it is likely stuck.")
+    usage: Usage | None = if_any(f"{_USED} Without what it inherited.")
 
 
 class ParticipantHighlight(Participant):
@@ -317,6 +292,7 @@ class Interaction(Envelope):
     result: dict[str, Any] = Field(description="Where it led: url, title, status, problem; in a chat text.")
     started_at: Time = Field(description="When it began.")
     duration_ms: int = Field(description="Milliseconds it took.")
+    usage: Usage | None = if_any(_USED)
 
 
 class TranscriptItem(Envelope):

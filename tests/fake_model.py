@@ -6,8 +6,8 @@ JSON with `error.message`. What it answers is decided by the model that is asked
 - `walker`: walks the demo shop to its end, as recorded, by what the last message shows;
 - `walker:<seconds>`: the same, but each answer takes that long;
 - `lingerer`: the same, but on a product's page it thinks for ever, unless somebody told it something;
-- `script:<name>`: what a test put into `POST /script/<name>`: a list of answers, one per request, the last one
-  repeated. Each is `{"status", "headers", "json" | "text" | "content", "delay_s", "drip_s", "hang", …}`.
+- `script:<name>`: what a test put into `POST /script/<name>`: a list of answers, one per request, the last
+  one repeated. Each is `{"status", "headers", "json" | "text" | "content", "delay_s", "drip_s", "hang", …}`.
 
 `GET /seen` gives every request with its body and what became of it: `answered`, or `closed` by the caller,
 when, and how many were being answered at the time. Times are of `time.monotonic`, which processes of one
@@ -25,7 +25,7 @@ from typing import Any
 #: Longest request that is read.
 _MAX_BYTES = 4_000_000
 
-_BUTTON = re.compile(r"^\[(\d+)\] (\w+) \"([^\"]*)\"(?: -> (\S+))?(?: = \"([^\"]*)\")?", re.MULTILINE)
+_THING = re.compile(r"^\[(\d+)\] (\w+) \"([^\"]*)\"(?: -> (\S+))?(?: = \"([^\"]*)\")?", re.MULTILINE)
 
 
 #: What somebody is told who walks no further.
@@ -142,13 +142,15 @@ async def _perform(writer: asyncio.StreamWriter, given: dict[str, Any], act: dic
     if act.get("hang_up"):
         return False
     if act.get("endless"):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n")
+        writer.write(_head(200, {"Content-Length": "999999999"}))
         while True:
             writer.write(b" " * 65_536)
             await writer.drain()
     if "status" in act:
-        body = act["json"] if "json" in act else _error(act.get("text", "it went wrong"))
-        await _send(writer, act["status"], body, act.get("headers", {}), raw="json" not in act and "text" in act)
+        raw = "json" not in act and "text" in act
+        error = act.get("json", _error(act.get("because", "it went wrong")))
+        body = act["text"] if raw else error
+        await _send(writer, act["status"], body, act.get("headers", {}), raw=raw)
         return True
     if "text" in act:
         await _send(writer, 200, act["text"], act.get("headers", {}), raw=True)
@@ -242,11 +244,11 @@ async def _stream(
     writer.write(b"0\r\n\r\n")
 
 
-def walk(messages: list[dict[str, str]]) -> dict[str, Any]:
+def walk(messages: list[dict[str, str]]) -> dict[str, Any]:  # noqa: PLR0912
     """What somebody decided who bought a blue mug at the demo shop, by what the last message shows."""
     shown = messages[-1]["content"]
     page = shown.partition("\n")[0]
-    things = [(int(n), kind, label, href or "", value or "") for n, kind, label, href, value in _BUTTON.findall(shown)]
+    things = [(int(found[0]), *found[1:]) for found in _THING.findall(shown)]
     told = " ".join(message["content"] for message in messages if message["role"] == "user")
 
     def decide(kind: str, number: int | None, thought: str, value: str | None = None) -> dict[str, Any]:
@@ -254,16 +256,19 @@ def walk(messages: list[dict[str, str]]) -> dict[str, Any]:
         return {"thought": thought, "action": action, "sentiment": 0.4, "note": "A blue mug it is."}
 
     if DIRECTION in told:
-        if '"kind": "back"' in next((m["content"] for m in reversed(messages) if m["role"] == "assistant"), ""):
+        if '"kind": "back"' in next(
+            (m["content"] for m in reversed(messages) if m["role"] == "assistant"), ""
+        ):
             return decide("finish", None, "Told to stop, so I stop.")
         return decide("back", None, "Told to go back, so I do.")
     if "/order/confirmed" in page:
         return decide("finish", None, "It is ordered.")
     for number, kind, label, _, value in things:
-        if kind == "text" and not value and label.lower().strip(" *") in _CUSTOMER:
-            return decide("fill", number, f"My {label}.", _CUSTOMER[label.lower().strip(" *")])
-        if kind == "select" and "ountry" in label and not value.strip(" …-").replace("Please choose", ""):
-            return decide("choose", number, "My country.", "Germany")
+        name = label.partition("*")[0].strip().lower()
+        if kind == "text" and not value and name in _CUSTOMER:
+            return decide("fill", number, f"My {name}.", _CUSTOMER[name])
+        if kind == "select" and name == "country" and value == "Please choose":
+            return decide("choose", number, "My country.", "Deutschland")
         if kind == "checkbox" and value != "on":
             return decide("check", number, "Yes, yes.", "on")
     for wanted in ("place order", "order now", "buy now", "add to cart", "add to basket"):
@@ -278,24 +283,16 @@ def walk(messages: list[dict[str, str]]) -> dict[str, Any]:
 
 
 _CUSTOMER = {
-    "name": "Kim Example",
     "full name": "Kim Example",
-    "email": "kim@mail.example",
-    "e-mail": "kim@mail.example",
-    "street": "Main Street 1",
-    "address": "Main Street 1",
-    "city": "Springfield",
-    "town": "Springfield",
-    "postcode": "12345",
-    "postal code": "12345",
-    "zip": "12345",
+    "e-mail address": "kim@mail.example",
     "phone": "+49 30 123456",
+    "street and number": "Main Street 1",
+    "postal code": "12345",
+    "city": "Springfield",
 }
 
 
-async def _read(
-    reader: asyncio.StreamReader, begun: bytes
-) -> tuple[str, str, dict[str, str], bytes] | None:
+async def _read(reader: asyncio.StreamReader, begun: bytes) -> tuple[str, str, dict[str, str], bytes] | None:
     head = begun + await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
     if not head:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -24,6 +24,8 @@ from shared.store.lifecycle import Claim, Commit
 from worker import patience
 from worker.committer import Committer, Work
 from worker.environments import EnvironmentUnreachable
+from worker.limits import Failed, Limits
+from worker.models import ModelFailed
 from worker.secrets import Secrets
 from worker.walk import HISTORY_LENGTH, Claimed, Walk
 
@@ -54,14 +56,6 @@ class Ending(Enum):
     STOPPED = "stopped"
     #: The store was away for too long to tell it anything; the lease runs out.
     UNKNOWN = "unknown"
-
-
-class Failed(Exception):
-    """The run cannot go on."""
-
-    def __init__(self, kind: FailureKind, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class Abandoned(Exception):
@@ -160,7 +154,7 @@ class Run:
             return await self._let_go(claim)
         except Failed as failure:
             message = clean(str(failure))[:MAX_ERROR_LENGTH]
-            end = partial(lifecycle.fail, claim=claim, kind=failure.kind, message=message)
+            end = partial(lifecycle.fail, claim=claim, kind=failure.kind, message=message, used=failure.used)
             return await self._end(end, claim, Status.FAILED, failure.kind)
 
     async def _write(self, work: Callable[[Connection], Result], place: str) -> Result:
@@ -200,7 +194,7 @@ class Run:
         end = partial(lifecycle.complete, claim=claim, outcome=Outcome.CAP_REACHED)
         return await self._end(end, claim, Status.COMPLETED, Outcome.CAP_REACHED)
 
-    async def _take_step(self, walk: Walk, limits: "Limits") -> Step:
+    async def _take_step(self, walk: Walk, limits: Limits) -> Step:
         """One step, within its limits. Raises Abandoned or Failed."""
         limit_s, too_long = limits.now()
         time_left = patience.begin(limit_s)
@@ -254,6 +248,8 @@ class Run:
 
     def _broken(self, what: str, error: BaseException) -> Failed:
         log.warning("participant %s %s", self.participant_id, what, exc_info=error)
+        if isinstance(error, ModelFailed):
+            return Failed(FailureKind.SIMULATOR_ERROR, str(error), error.usage)
         return Failed(FailureKind.SIMULATOR_ERROR, f"{type(error).__name__}: {error}")
 
     async def _end(self, end: Callable[..., bool], claim: Claim, status: Status, reason: str) -> Ending:
@@ -332,27 +328,3 @@ def _claimed(connection: Connection, row: AnyRow, surroundings: lineage.Surround
         lineage.latest_interactions(connection, row.id, HISTORY_LENGTH),
         lineage.instructions(connection, row.id) if row.instruction else (),
     )
-
-
-class Limits(NamedTuple):
-    """How long a run's steps may take."""
-
-    step_timeout_s: float
-    run_timeout_s: float
-    #: Monotonic time at which the run has held its row for `run_timeout_s`, earlier claims included.
-    deadline: float
-
-    @classmethod
-    def of(cls, claimed: Claimed) -> "Limits":
-        around = claimed.surroundings
-        left_s = around.run_timeout_s - claimed.row.claimed_ms / 1000
-        return cls(around.step_timeout_s, around.run_timeout_s, time.monotonic() + left_s)
-
-    def now(self) -> tuple[float, Failed]:
-        """Seconds the next step may take, and the failure if it takes longer."""
-        left_s = max(self.deadline - time.monotonic(), 0)
-        if left_s < self.step_timeout_s:
-            message = f"The run took longer than the {self.run_timeout_s:g} s allowed."
-            return left_s, Failed(FailureKind.RUN_TIMEOUT, message)
-        message = f"A step took longer than the {self.step_timeout_s:g} s allowed."
-        return self.step_timeout_s, Failed(FailureKind.STEP_TIMEOUT, message)

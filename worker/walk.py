@@ -126,7 +126,7 @@ class Walk:
             state=clean({"environment": self._environment.snapshot(), "memory": decision.memory}),
             ends=ends,
             outcome=outcome,
-            usage=None if decision.usage is None else asdict(decision.usage),
+            usage=decision.usage,
         )
 
     def remember(self, step: Step) -> None:

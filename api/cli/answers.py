@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text
+from api.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text, usage_text
 
 if TYPE_CHECKING:
     from shared.ask_envelopes import (
@@ -39,6 +39,8 @@ def ask_view(ask: "AskSummary") -> RenderableType:
         views += [Text(), _round_view(one, ask.question)]
         if one.round in changes:
             views.append(_change_view(changes[one.round]))
+    if ask.usage is not None:
+        views += [Text(), facts(model=usage_text(ask.usage))]
     return Group(*views)
 
 

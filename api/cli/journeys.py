@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from api.cli.render import columns, facts, plain, status_text
+from api.cli.render import columns, facts, plain, status_text, usage_text
 from shared.domain.text import spelled
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def participant_view(participant: "Participant") -> RenderableType:
             interactions=f"{one.interaction_count} of at most {one.max_interactions}",
             goes_on_from="" if one.extended_from is None else f"{one.extended_from}, at {one.branched_at}",
             instruction=one.instruction or "",
+            model=usage_text(one.usage),
             likely_stuck="" if one.stuck_reason is None else plain(one.stuck_reason, "yellow"),
         ),
     )

@@ -13,7 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from shared.domain.errors import UnderstudyError
-    from shared.envelopes import CancelEnvelope, NextAction, RunFailure, RunSuccess
+    from shared.envelopes import CancelEnvelope, NextAction, RunFailure, RunSuccess, Usage
 
 #: Statuses in the order of a life.
 STATUS_STYLES = {
@@ -70,6 +70,14 @@ def facts(**values: object) -> Table:
 
 def tally(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+
+
+def usage_text(usage: "Usage | None") -> str:
+    """`12 calls, 34,000 tokens read, 2,100 written, 41.2 s, cost 0.0424`; empty where no model was asked."""
+    if usage is None:
+        return ""
+    told = f"{usage.calls:,} calls, {usage.input_tokens:,} tokens read, {usage.output_tokens:,} written"
+    return f"{told}, {usage.seconds:.1f} s" + (f", cost {usage.cost:.4f}" if usage.cost is not None else "")
 
 
 def status_text(status: str) -> Text:

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text, tally
+from api.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text, tally, usage_text
 
 if TYPE_CHECKING:
     from shared.envelopes import Page, Participant, Study, StudyFull, StudySummary
@@ -96,4 +96,5 @@ def _counts(summary: "StudySummary") -> dict[str, object]:
         "participants": counts_text(summary_counts(summary)),
         "outcomes": tally(summary.outcomes),
         "mood": tally(summary.sentiment),
+        "model": usage_text(summary.usage),
     }

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from api.requests import DEFAULT_PAGE, AskView
 from api.service import Service
+from api.service.participants import describe_usage
 from shared.ask_envelopes import (
     Answer,
     Ask,
@@ -33,7 +34,7 @@ from shared.domain.ids import Kind
 from shared.domain.lifecycle import TERMINAL, Status
 from shared.domain.variants import RATINGS, labels
 from shared.envelopes import Page
-from shared.store import Connection, asks
+from shared.store import Connection, asks, usage
 from shared.store.aliases import find
 from shared.store.asks import Standing
 from shared.store.engine import AnyRow
@@ -155,6 +156,7 @@ def _summary(connection: Connection, ask: AnyRow, rows: Sequence[AnyRow], *, who
         rounds=rounds,
         changes=[_change(before, after) for before, after in pairwise(tallies.values())],
         partial=any(one.partial for one in rounds),
+        usage=describe_usage(usage.of_ask(connection, ask.id)),
     )
 
 

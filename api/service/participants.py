@@ -1,6 +1,6 @@
 """Reading participants, their interactions and transcripts. Source: contract section 6."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,7 +12,7 @@ from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.domain.stuck import Patience, Standing, why_stuck
 from shared.domain.text import spelled
-from shared.store import Connection, leases, lineage, participants
+from shared.store import Connection, leases, lineage, participants, usage
 from shared.store.aliases import find
 from shared.store.engine import AnyRow, store_time
 from shared.store.participants import Scope
@@ -25,7 +25,7 @@ def get_participant(service: Service, workspace_id: UUID, ref: str) -> envelopes
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
         row = participants.describe_one(connection, workspace_id, id_)
-        return describe(row, look_around(service, connection))
+        return describe(row, look_around(service, connection, [id_]))
 
 
 def list_participants(
@@ -57,7 +57,7 @@ def list_participants(
         rows, following = participants.page_of_participants(
             connection, workspace_id, scope, status=status, cursor=cursor, limit=limit
         )
-        around = look_around(service, connection)
+        around = look_around(service, connection, [row.id for row in rows])
     return envelopes.Page(items=[describe(row, around) for row in rows], next_cursor=following)
 
 
@@ -76,7 +76,17 @@ def get_interactions(
         rows, following = lineage.page_of_interactions(
             connection, workspace_id, id_, own=own, cursor=cursor, limit=limit
         )
-    items = [envelopes.Interaction.model_validate({**row._mapping, "index": row.ordinal}) for row in rows]
+        used = usage.of_interactions(connection, rows)
+    items = [
+        envelopes.Interaction.model_validate(
+            {
+                **row._mapping,
+                "index": row.ordinal,
+                "usage": describe_usage(used.get((row.participant_id, row.ordinal))),
+            }
+        )
+        for row in rows
+    ]
     return envelopes.Page(items=items, next_cursor=following)
 
 
@@ -147,20 +157,22 @@ def _find(connection: Connection, workspace_id: UUID, ref: str) -> AnyRow:
 
 
 class Around(NamedTuple):
-    """What the participants of one answer are judged by: the store's time, and the fleet."""
+    """What the participants of one answer are judged by: the store's time and the fleet; what each used."""
 
     now: datetime
     live_workers: int
     patience: Patience
+    used: Mapping[UUID, AnyRow]
 
 
-def look_around(service: Service, connection: Connection) -> Around:
-    """How things are now."""
+def look_around(service: Service, connection: Connection, ids: Sequence[UUID]) -> Around:
+    """How things are now, with these participants."""
     settings = service.settings
     return Around(
         store_time(connection),
         leases.live_count(connection),
         Patience(settings.lease_ttl_s, settings.sweep_interval_s),
+        usage.of_participants(connection, ids),
     )
 
 
@@ -177,8 +189,14 @@ def describe(row: AnyRow, around: Around) -> envelopes.Participant:
         "age_seconds": _seconds(around.now, row.created_at),
         "likely_stuck": reason is not None,
         "stuck_reason": reason,
+        "usage": describe_usage(around.used.get(row.id)),
     }
     return envelopes.Participant.model_validate({**row._mapping, **told})
+
+
+def describe_usage(row: AnyRow | None) -> envelopes.Usage | None:
+    """Sums of usage, or one interaction's, as callers see them."""
+    return None if row is None else envelopes.Usage.model_validate(row, from_attributes=True)
 
 
 def _seconds(now: datetime, since: datetime) -> float:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from api.requests import DEFAULT_PAGE, IterationRequest, StudyRequest, StudyView
 from api.service import Service
-from api.service.participants import describe, look_around, transcript_of
+from api.service.participants import describe, describe_usage, look_around, transcript_of
 from shared import envelopes, faults
 from shared.domain.chat import check_chat
 from shared.domain.errors import ValidationError
@@ -17,7 +17,7 @@ from shared.domain.ids import Kind
 from shared.domain.lifecycle import Status
 from shared.domain.variants import check_variants
 from shared.plugins import environments, problem_with_mind
-from shared.store import Connection, lineage, participants, studies
+from shared.store import Connection, lineage, participants, studies, usage
 from shared.store.aliases import find
 from shared.store.engine import AnyRow
 from shared.store.participants import Scope
@@ -210,7 +210,7 @@ def get_per_participant(
         summary = _summary(connection, study)
         rows, following = _participants(connection, study, cursor, limit)
         strongest = lineage.strongest(connection, [row.id for row in rows])
-        around = look_around(service, connection)
+        around = look_around(service, connection, [row.id for row in rows])
     described = []
     for row in rows:
         felt = strongest.get(row.id)
@@ -288,6 +288,7 @@ def _summary(connection: Connection, study: AnyRow) -> envelopes.StudySummary:
         outcomes=studies.outcome_counts(connection, study.workspace_id, study.id),
         sentiment=studies.sentiment_counts(connection, study.workspace_id, study.id),
         partial=open_or_failed > 0,
+        usage=describe_usage(usage.of_study(connection, study.id)),
     )
 
 

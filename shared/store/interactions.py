@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Insert, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.domain.lifecycle import Outcome
+from shared.domain.simulation import Usage
+from shared.store import usage
 from shared.store.schema import Tables
 
 _interaction = Tables.interaction
@@ -33,6 +35,8 @@ class Step:
     #: Set on the last one: the participant completes together with it.
     ends: bool = False
     outcome: Outcome | None = None
+    #: What asking a language model took; None when none was asked.
+    usage: Usage | None = None
 
 
 def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]]) -> None:
@@ -57,6 +61,7 @@ def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]])
     connection.execute(_INSERT, rows)
     states = [{"participant_id": id_, "state": step.state} for id_, _, step in steps]
     connection.execute(_save(connection.dialect.name), states)
+    usage.store(connection, [(id_, step.index, step.usage) for id_, _, step in steps if step.usage])
 
 
 @cache

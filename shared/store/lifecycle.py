@@ -23,8 +23,9 @@ from sqlalchemy import (
 )
 
 from shared.domain.lifecycle import TRANSITIONS, FailureKind, Move, Outcome, Status
+from shared.domain.simulation import Usage
 from shared.queue.names import Queue
-from shared.store import batch
+from shared.store import batch, usage
 from shared.store.engine import AnyRow, store_clock
 from shared.store.events import NewEvent, record, record_alike
 from shared.store.interactions import Step, is_stored, store_steps
@@ -195,9 +196,19 @@ def complete(connection: Connection, claim: Claim, outcome: Outcome | None, clai
     )
 
 
-def fail(connection: Connection, claim: Claim, kind: FailureKind, message: str, claimed_ms: int) -> bool:
-    """End a run that cannot go on. False: the run lost its claim."""
-    return _end(connection, Move.FAIL, claim, claimed_ms, error_kind=str(kind), error_message=message)
+def fail(
+    connection: Connection,
+    claim: Claim,
+    kind: FailureKind,
+    message: str,
+    claimed_ms: int,
+    used: Usage | None = None,
+) -> bool:
+    """End a run that cannot go on; `used`: what its last step took all the same. False: it lost its claim."""
+    failed = _end(connection, Move.FAIL, claim, claimed_ms, error_kind=str(kind), error_message=message)
+    if failed and used is not None:
+        usage.store(connection, [(claim.participant_id, None, used)])
+    return failed
 
 
 def _end(connection: Connection, move: Move, claim: Claim, claimed_ms: int, **values: Any) -> bool:

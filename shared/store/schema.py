@@ -260,6 +260,27 @@ class Interaction(SQLModel, table=True):
     duration_ms: int
 
 
+class Usage(SQLModel, table=True):
+    """What a step took that asked a language model: with its interaction, or with the failure it came to."""
+
+    __table_args__ = (
+        _partial("ix_usage_study", "study_id", where="study_id IS NOT NULL"),
+        _partial("ix_usage_ask", "ask_id", where="ask_id IS NOT NULL"),
+    )
+    participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
+    #: The interaction's; of a step that failed, the one that it would have had.
+    ordinal: int = Field(primary_key=True)
+    #: The participant's, to be summed by.
+    study_id: UUID | None = None
+    ask_id: UUID | None = None
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    cost: float | None = None
+
+
 class Checkpoint(SQLModel, table=True):
     """The state to go on from, as of a participant's last own interaction; replaced by each commit."""
 
@@ -316,6 +337,7 @@ class Tables:
     lease: ClassVar[Table]
     participant: ClassVar[Table]
     interaction: ClassVar[Table]
+    usage: ClassVar[Table]
     checkpoint: ClassVar[Table]
     event: ClassVar[Table]
     idempotency: ClassVar[Table]

@@ -38,7 +38,10 @@ async def decide(turn: Turn, endpoint: Endpoint, gate: Gate, budget: int) -> Dec
     try:
         answer = _read(reply, turn)
     except Misread as misread:
-        reply = await _again(endpoint, messages, schema, gate, reply, misread)
+        try:
+            reply = await _again(endpoint, messages, schema, gate, reply, misread)
+        except ModelFailed as failure:
+            raise ModelFailed(str(failure), _sum(spent, failure.usage)) from None
         spent = _sum(spent, reply.usage)
         try:
             answer = _read(reply, turn)
@@ -72,7 +75,9 @@ async def _again(
     return await endpoint.ask([*messages, wrote, {"role": "user", "content": told}], schema, gate)
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
+def _sum(one: Usage, other: Usage | None) -> Usage:
+    if other is None:
+        return one
     cost = None if one.cost is None or other.cost is None else one.cost + other.cost
     return replace(
         one,

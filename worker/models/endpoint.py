@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import email.utils
 import json
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -18,12 +16,11 @@ from worker import patience
 from worker.models import ModelFailed
 from worker.models.profiles import Profile
 from worker.models.prompt import Message, estimate_tokens, plainly
+from worker.models.wire import TooMuch, asked_pause, bounded, count, flat, said_by
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-#: Bytes of an answer; who sends more is not a model.
-MAX_ANSWER_BYTES = 4_000_000
 #: Pauses between tries: the first, and the longest that we choose ourselves.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 #: Characters of a server's own words that are told on.
@@ -160,7 +157,7 @@ class Endpoint:
             organization="",
             project="",
             default_headers={"Accept-Encoding": "identity"},
-            http_client=DefaultAsyncHttpxClient(event_hooks={"response": [_bounded]}),
+            http_client=DefaultAsyncHttpxClient(event_hooks={"response": [bounded]}),
         )
         _ = client.chat.completions
         return client
@@ -188,15 +185,15 @@ class Endpoint:
         except TimeoutError:
             raise _TryAgain(f"gave no answer within {profile.timeout_s:g} s") from None
         except openai.APIStatusError as error:
-            self._sort(error.status_code, _said(error.response), error.response.headers)
+            self._sort(error.status_code, said_by(error.response), error.response.headers)
             raise AssertionError("unreachable") from None
         except openai.APITimeoutError:
             raise _TryAgain(f"gave no answer within {profile.timeout_s:g} s") from None
         except (openai.APIConnectionError, httpx.TransportError) as error:
-            if isinstance(error.__cause__, _TooMuch):
+            if isinstance(error.__cause__, TooMuch):
                 raise ModelFailed(self._failed("sends answers without end")) from None
             raise _TryAgain(f"cannot be reached ({type(error.__cause__ or error).__name__})") from None
-        except _TooMuch:
+        except TooMuch:
             raise ModelFailed(self._failed("sends answers without end")) from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
             raise _TryAgain(
@@ -211,7 +208,7 @@ class Endpoint:
         if not isinstance(choice, dict) or not isinstance(message, dict):
             raise TypeError("no message")
         text, refusal = message.get("content") or "", message.get("refusal") or ""
-        return self._reply(_flat(text), _flat(refusal), choice.get("finish_reason"), found.get("usage"), body)
+        return self._reply(flat(text), flat(refusal), choice.get("finish_reason"), found.get("usage"), body)
 
     async def _streamed(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
         text, refusal, finish, usage = "", "", None, None
@@ -230,8 +227,8 @@ class Endpoint:
         return self._reply(text, refusal, finish, usage, body)
 
     def _reply(self, text: str, refusal: str, finish: Any, used: Any, body: dict[str, Any]) -> Reply:
-        given = _count(used, "prompt_tokens")
-        written = _count(used, "completion_tokens")
+        given = count(used, "prompt_tokens")
+        written = count(used, "completion_tokens")
         if given is None or written is None:
             # A server that does not count: the estimate that the budget goes by.
             given, written = estimate_tokens(body["messages"]), estimate_tokens([{"content": text}])
@@ -256,13 +253,13 @@ class Endpoint:
                 self._failed(
                     f"does not know the model {profile.model!r}, or is not at this address (404): {said}"
                 )
-                + " Set UNDERSTUDY_LLM_MODEL to a model that it has, and UNDERSTUDY_LLM_BASE_URL to the address "
-                "of its API, mostly ending in /v1 (or model and base_url in the profile)."
+                + " Set UNDERSTUDY_LLM_MODEL to a model that it has, and UNDERSTUDY_LLM_BASE_URL to the "
+                "address of its API, mostly ending in /v1 (or model and base_url in the profile)."
             )
         if status in (408, 409, 425, 429) or status >= 500:
             if "insufficient_quota" in said:
                 raise ModelFailed(self._failed(f"says that the account is used up ({status}): {said}"))
-            raise _TryAgain(f"answered {status}: {said}", _asked_pause(headers))
+            raise _TryAgain(f"answered {status}: {said}", asked_pause(headers))
         if status in (400, 415, 422):
             raise _Unfit(status, said)
         raise ModelFailed(self._failed(f"answered {status}: {said}"))
@@ -314,79 +311,3 @@ class _Waited:
                 self.total_s += time.monotonic() - began
                 waiting.close()
                 yield
-
-
-class _TooMuch(Exception):
-    """An answer beyond all measure."""
-
-
-class _Bounded(httpx.AsyncByteStream):
-    """A body that is given up when it gets too long."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = MAX_ANSWER_BYTES
-        async for part in self._inner:
-            left -= len(part)
-            if left < 0:
-                raise _TooMuch
-            yield part
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-async def _bounded(response: httpx.Response) -> None:
-    response.stream = _Bounded(response.stream)
-
-
-def _said(response: httpx.Response) -> str:
-    """What a server says is wrong, in whatever form."""
-    try:
-        found = response.json()
-    except (ValueError, httpx.StreamError):
-        found = None
-    if isinstance(found, dict):
-        error = found.get("error", found)
-        if isinstance(error, dict):
-            parts = (error.get("message") or error.get("detail"), error.get("code"))
-            return " ".join(part if isinstance(part, str) else json.dumps(part) for part in parts if part)
-        return str(error)
-    with contextlib.suppress(httpx.StreamError):
-        return response.text
-    return ""
-
-
-def _asked_pause(headers: httpx.Headers) -> float | None:
-    """Seconds that `Retry-After` asks for, as a number or a date."""
-    with contextlib.suppress(ValueError):
-        if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return max(float(milliseconds) / 1000, 0.0)
-    asked = headers.get("retry-after")
-    if asked is None:
-        return None
-    try:
-        seconds = float(asked)
-    except ValueError:
-        try:
-            then = email.utils.parsedate_to_datetime(asked)
-        except ValueError:
-            return None
-        then = then if then.tzinfo else then.replace(tzinfo=UTC)
-        seconds = (then - datetime.now(UTC)).total_seconds()
-    # Not a number is no wish.
-    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124
-
-
-def _count(used: Any, name: str) -> int | None:
-    value = used.get(name) if isinstance(used, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else None
-
-
-def _flat(text: Any) -> str:
-    """A text, or the texts in a list of parts."""
-    if isinstance(text, list):
-        return "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
-    return text if isinstance(text, str) else json.dumps(text)

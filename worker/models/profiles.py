@@ -103,8 +103,8 @@ class ModelSettings(BaseSettings):
     #: A TOML file with more profiles, one table each: [cheap] base_url = "…" model = "…".
     profiles_file: Path | None = None
 
-    #: Caps, shared by all workers; 0: none. Tokens of one study (or ask) altogether, and of one workspace in a
-    #: day (UTC); calls at a time.
+    #: Caps, shared by all workers; 0: none. Tokens of one study (or ask) altogether, and of one workspace in
+    #: a day (UTC); calls at a time.
     study_tokens: int = Field(0, ge=0)
     workspace_tokens_per_day: int = Field(0, ge=0)
     study_calls: int = Field(0, ge=0)
@@ -135,8 +135,9 @@ def find_profile(name: str) -> Profile:
                 "http://127.0.0.1:11434/v1, and UNDERSTUDY_LLM_MODEL."
             )
         raise ModelFailed(
-            f"The workers have no language model profile {name!r}; there is {', '.join(sorted(tables)) or 'none'}. "
-            "UNDERSTUDY_LLM_PROFILES_FILE names the file that profiles are in."
+            f"The workers have no language model profile {name!r}; "
+            f"there is {', '.join(sorted(tables)) or 'none'}. UNDERSTUDY_LLM_PROFILES_FILE names the file "
+            "that profiles are in."
         )
     try:
         return Profile.model_validate(tables[name])

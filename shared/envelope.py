@@ -1,0 +1,57 @@
+"""What all answers are made of: their base, times, and fields that may be absent."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+
+def rfc3339(moment: datetime) -> str:
+    """UTC with `Z`, to the microsecond."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"}, mode="serialization"),
+]
+
+
+class Envelope(BaseModel):
+    """Base of all answers. Unknown fields are kept out of the way of older readers."""
+
+    # What is always there is documented as always there.
+    model_config = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """A field that is left out where it does not apply may be absent, and is never null."""
+        schema = handler(core_schema)
+        described = handler.resolve_ref_schema(schema)
+        if handler.mode == "serialization":
+            for name in [name for name, field in cls.model_fields.items() if field.exclude_if]:
+                field = described["properties"][name]
+                field.pop("default", None)
+                if len(values := [one for one in field.get("anyOf", ()) if one != {"type": "null"}]) == 1:
+                    del field["anyOf"]
+                    field |= values[0]
+                if name in described.get("required", ()):
+                    described["required"].remove(name)
+        return schema
+
+
+def if_any(description: str) -> Any:
+    """A field that is absent where it does not apply."""
+    return Field(default=None, exclude_if=lambda value: value is None, description=description)

@@ -1,0 +1,79 @@
+"""What asking language models took: stored with each step that asked, summed for whoever wants to know."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Integer, Select, Uuid, bindparam, case, func, insert, select
+
+from shared.domain.simulation import Usage
+from shared.store.engine import AnyRow, chunks
+from shared.store.schema import Tables
+
+_p = Tables.participant
+_usage = Tables.usage
+
+_FIGURES = ("model", "calls", "input_tokens", "output_tokens", "seconds", "cost")
+#: Where it belongs comes from the participant's row, which the caller has just written.
+_STORE = insert(_usage).from_select(
+    ["participant_id", "ordinal", "study_id", "ask_id", *_FIGURES],
+    select(
+        _p.c.id,
+        func.coalesce(bindparam("index", type_=Integer), _p.c.interaction_count),
+        _p.c.study_id,
+        _p.c.ask_id,
+        *(bindparam(name, type_=_usage.c[name].type) for name in _FIGURES),
+    ).where(_p.c.id == bindparam("participant", type_=Uuid)),
+)
+
+
+def store(connection: Connection, used: Sequence[tuple[UUID, int | None, Usage]]) -> None:
+    """Store what steps took, `(participant, index, usage)`, in the transaction that stores what became of
+    them. Without an index: of the step in which the participant has failed."""
+    if used:
+        rows = [{"participant": id_, "index": index, **asdict(usage)} for id_, index, usage in used]
+        connection.execute(_STORE, rows)
+
+
+def _sums() -> Select[Any]:
+    total = [func.sum(_usage.c[name]).label(name) for name in _FIGURES[1:-1]]
+    # A sum of some that had a price and some that had none would be no sum.
+    cost = case((func.count(_usage.c.cost) == func.count(), func.sum(_usage.c.cost)))
+    return select(*total, cost.label("cost"))
+
+
+def of_study(connection: Connection, study_id: UUID) -> AnyRow | None:
+    """What all participants of a study took; None when none asked a model."""
+    return _one(connection, _sums().where(_usage.c.study_id == study_id))
+
+
+def of_ask(connection: Connection, ask_id: UUID) -> AnyRow | None:
+    """What all participants of an ask took; None when none asked a model."""
+    return _one(connection, _sums().where(_usage.c.ask_id == ask_id))
+
+
+def _one(connection: Connection, sums: Select[Any]) -> AnyRow | None:
+    row = connection.execute(sums).one()
+    return None if row.calls is None else row
+
+
+def of_participants(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
+    """What each of `ids` took itself, without what it inherited. Who asked no model is left out."""
+    found: dict[UUID, AnyRow] = {}
+    for chunk in chunks(ids):
+        each = _sums().add_columns(_usage.c.participant_id).where(_usage.c.participant_id.in_(chunk))
+        rows = connection.execute(each.group_by(_usage.c.participant_id))
+        found |= {row.participant_id: row for row in rows}
+    return found
+
+
+def of_interactions(connection: Connection, rows: Sequence[AnyRow]) -> dict[tuple[UUID, int], AnyRow]:
+    """What each of these interactions took, by participant and index. Who asked no model is left out."""
+    if not rows:
+        return {}
+    statement = select(_usage).where(
+        _usage.c.participant_id.in_({row.participant_id for row in rows}),
+        _usage.c.ordinal.between(rows[0].ordinal, rows[-1].ordinal),
+    )
+    return {(row.participant_id, row.ordinal): row for row in connection.execute(statement)}

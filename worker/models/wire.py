@@ -1,0 +1,89 @@
+"""Wire: what comes from a model's server, read without trust."""
+
+import contextlib
+import email.utils
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+#: Bytes of an answer; who sends more is not a model.
+MAX_ANSWER_BYTES = 4_000_000
+
+
+class TooMuch(Exception):
+    """An answer beyond all measure."""
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """A body that is given up when it gets too long."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_ANSWER_BYTES
+        async for part in self._inner:
+            left -= len(part)
+            if left < 0:
+                raise TooMuch
+            yield part
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def bounded(response: httpx.Response) -> None:
+    response.stream = _Bounded(response.stream)
+
+
+def said_by(response: httpx.Response) -> str:
+    """What a server says is wrong, in whatever form."""
+    try:
+        found = response.json()
+    except (ValueError, httpx.StreamError):
+        found = None
+    if isinstance(found, dict):
+        error = found.get("error", found)
+        if isinstance(error, dict):
+            parts = (error.get("message") or error.get("detail"), error.get("code"))
+            return " ".join(part if isinstance(part, str) else json.dumps(part) for part in parts if part)
+        return str(error)
+    with contextlib.suppress(httpx.StreamError):
+        return response.text
+    return ""
+
+
+def asked_pause(headers: httpx.Headers) -> float | None:
+    """Seconds that `Retry-After` asks for, as a number or a date."""
+    with contextlib.suppress(ValueError):
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return max(float(milliseconds) / 1000, 0.0)
+    asked = headers.get("retry-after")
+    if asked is None:
+        return None
+    try:
+        seconds = float(asked)
+    except ValueError:
+        try:
+            then = email.utils.parsedate_to_datetime(asked)
+        except ValueError:
+            return None
+        then = then if then.tzinfo else then.replace(tzinfo=UTC)
+        seconds = (then - datetime.now(UTC)).total_seconds()
+    # Not a number is no wish.
+    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124
+
+
+def count(used: Any, name: str) -> int | None:
+    value = used.get(name) if isinstance(used, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else None
+
+
+def flat(text: Any) -> str:
+    """A text, or the texts in a list of parts."""
+    if isinstance(text, list):
+        return "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
+    return text if isinstance(text, str) else json.dumps(text)
