@@ -21,6 +21,7 @@ from worker import channel, flower, tasks
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
 from worker.leaving import Leaving
+from worker.models import caps
 from worker.pool import create_pool
 from worker.run import House
 from worker.runner import Runner
@@ -91,6 +92,7 @@ def _run_participants(
     concurrency: int,
 ) -> None:
     secrets = Secrets.load(settings.secrets_file)
+    caps.keep(settings.broker_url, store)
     committer = Committer(store)
     publisher = Publisher(app, store)
     notifier = Notifier(settings.broker_url)

@@ -161,8 +161,8 @@ class Walk:
             remaining=self.remaining,
             index=self._count,
             instructions=self._instructions,
-            workspace=str(self._row.workspace_id),
-            study=str(self._row.study_id or self._row.ask_id),
+            workspace=self._row.workspace_id,
+            study=self._row.study_id or self._row.ask_id,
         )
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from uuid import UUID
 
 #: A JSON object; what is in it is the affair of the part that wrote it.
 Json: TypeAlias = Mapping[str, Any]
+
+_NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +151,9 @@ class Turn:
     #: Every instruction of the lineage with the index at which it was given, oldest first; `instruction` is
     #: the last of them.
     instructions: Sequence[tuple[int, str]] = ()
-    #: Whose it is: what is shared within a workspace, and within its study or ask, goes by these.
-    workspace: str = ""
-    study: str = ""
+    #: Whose it is: what is shared within a workspace, and within its study or ask, goes by their ids.
+    workspace: UUID = _NOBODY
+    study: UUID = _NOBODY
 
 
 def succeeded(success: Success | None, observation: Observation) -> bool:

@@ -264,13 +264,16 @@ class Usage(SQLModel, table=True):
     """What a step took that asked a language model: with its interaction, or with the failure it came to."""
 
     __table_args__ = (
+        Index("ix_usage_workspace", "workspace_id", "at"),
         _partial("ix_usage_study", "study_id", where="study_id IS NOT NULL"),
         _partial("ix_usage_ask", "ask_id", where="ask_id IS NOT NULL"),
     )
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     #: The interaction's; of a step that failed, the one that it would have had.
     ordinal: int = Field(primary_key=True)
+    at: datetime = _moment()
     #: The participant's, to be summed by.
+    workspace_id: UUID
     study_id: UUID | None = None
     ask_id: UUID | None = None
     model: str

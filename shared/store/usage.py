@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, Select, Uuid, bindparam, case, func, insert, select
+from sqlalchemy import Connection, Integer, Select, Uuid, bindparam, case, func, insert, or_, select
 
 from shared.domain.simulation import Usage
-from shared.store.engine import AnyRow, chunks
+from shared.store.engine import AnyRow, chunks, store_clock
 from shared.store.schema import Tables
 
 _p = Tables.participant
@@ -17,10 +18,12 @@ _usage = Tables.usage
 _FIGURES = ("model", "calls", "input_tokens", "output_tokens", "seconds", "cost")
 #: Where it belongs comes from the participant's row, which the caller has just written.
 _STORE = insert(_usage).from_select(
-    ["participant_id", "ordinal", "study_id", "ask_id", *_FIGURES],
+    ["participant_id", "ordinal", "at", "workspace_id", "study_id", "ask_id", *_FIGURES],
     select(
         _p.c.id,
         func.coalesce(bindparam("index", type_=Integer), _p.c.interaction_count),
+        store_clock(),
+        _p.c.workspace_id,
         _p.c.study_id,
         _p.c.ask_id,
         *(bindparam(name, type_=_usage.c[name].type) for name in _FIGURES),
@@ -56,6 +59,21 @@ def of_ask(connection: Connection, ask_id: UUID) -> AnyRow | None:
 def _one(connection: Connection, sums: Select[Any]) -> AnyRow | None:
     row = connection.execute(sums).one()
     return None if row.calls is None else row
+
+
+def tokens_of_study(connection: Connection, id_: UUID) -> int:
+    """All tokens that were used for a study or ask of this id."""
+    here = or_(_usage.c.study_id == id_, _usage.c.ask_id == id_)
+    return connection.scalar(select(_TOKENS).where(here)) or 0
+
+
+def tokens_of_workspace(connection: Connection, workspace_id: UUID, since: datetime) -> int:
+    """All tokens that a workspace has used since then."""
+    here = (_usage.c.workspace_id == workspace_id, _usage.c.at >= since)
+    return connection.scalar(select(_TOKENS).where(*here)) or 0
+
+
+_TOKENS = func.sum(_usage.c.input_tokens + _usage.c.output_tokens)
 
 
 def of_participants(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:

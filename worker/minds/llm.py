@@ -7,8 +7,9 @@ from typing import Any
 from shared.domain.simulation import Decision, Turn, Usage
 from worker.models import ModelFailed, caps, desk
 from worker.models.answer import Answer, Misread, read_answer, schema_of
-from worker.models.endpoint import Endpoint, Gate, Reply
+from worker.models.endpoint import Endpoint, Reply
 from worker.models.prompt import Message, compose
+from worker.models.tally import Gate
 
 #: Characters of a wrong answer that are shown to the model again.
 _MAX_SHOWN = 2_000

@@ -1,21 +1,259 @@
-"""Caps: how many may ask a model at a time, and how many tokens they may use."""
+"""Caps: how many may ask a model at a time, and how many tokens may be used, by all workers together.
 
+Who asks now, and what was used, is kept in the broker's server. While that is away, each process lets in its
+share of the calls and goes by what the store knows to be used.
+"""
+
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+import random
+import time
+import weakref
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from shared.domain.errors import ServiceUnavailable
+from shared.store import leases, usage
+from shared.store.engine import Store
+from worker.models import ModelFailed
+from worker.models.profiles import ModelSettings, model_settings
+from worker.models.scope import ENTER, KEPT_S, RENEW, SPEND, Scope, today
+
+log = logging.getLogger(__name__)
+
+#: A place lasts so long; whoever asks for longer renews it. The places of a lost process are free after that.
+PLACE_TTL_S = 15
+_RENEW_S = 5
+#: Longest wait for the broker's server, and for how long it is not asked again when it was away.
+_SILENCE_S = 2
+AWAY_S = 5
+#: Between two looks for a free place, unless one gets free in this process.
+_LOOK_S = 0.1
 
 
-class Open:
-    """A gate without caps."""
+class Caps:
+    """The caps of a fleet, as one process keeps them. All methods belong to the loop's thread."""
+
+    def __init__(self, settings: ModelSettings, broker_url: str, store: Store) -> None:
+        self._settings = settings
+        self._broker_url = broker_url
+        self._store = store
+        self._redis: Any = None
+        self._away_until = 0.0
+        #: Who waits for a place in the same scopes waits in line: only the first one asks the server.
+        self._lines: weakref.WeakValueDictionary[tuple[UUID, UUID], asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
+        self._left = asyncio.Event()
+        #: Who asks now from this process.
+        self._here: Counter[Scope] = Counter()
+        #: Tokens that the server was away for.
+        self._owed: Counter[str] = Counter()
+        self._known: dict[object, tuple[float, int]] = {}
+        self._at_work: set[asyncio.Task[None]] = set()
+
+    def gate(self, workspace: UUID, study: UUID) -> "FleetGate":
+        """The gate of those who work for this workspace and study."""
+        given = self._settings
+        scopes = (
+            Scope("study", study, given.study_calls, given.study_tokens),
+            Scope("workspace", workspace, given.workspace_calls, given.workspace_tokens_per_day),
+        )
+        return FleetGate(self, [scope for scope in scopes if scope.calls or scope.tokens], (workspace, study))
 
     @contextlib.asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Nobody waits."""
-        yield
+    async def place(self, scopes: list[Scope], line: tuple[UUID, UUID]) -> AsyncIterator[None]:
+        """A place in all of these scopes. Raises ModelFailed when tokens are used up."""
+        holder = uuid4().hex
+        renewing: asyncio.Task[None] | None = None
+        entered = False
+        try:
+            async with self._lines.setdefault(line, asyncio.Lock()):
+                await self._enter(scopes, holder)
+                entered = True
+                self._here.update(scopes)
+            renewing = asyncio.create_task(self._renew(scopes, holder))
+            yield
+        finally:
+            if entered:
+                self._here -= Counter(scopes)
+            if renewing is not None:
+                renewing.cancel()
+            # Whoever is cancelled does not wait for it.
+            self._start(self._leave(scopes, holder))
+
+    async def spent(self, scopes: list[Scope], tokens: int) -> None:
+        """Count tokens; what cannot be counted now is counted later."""
+        self._owed.update({scope.tokens_key: tokens for scope in scopes if scope.tokens})
+        await asyncio.shield(self._start(self._pay()))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have it done, whoever is cancelled."""
+        task = asyncio.create_task(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        return task
+
+    async def _pay(self) -> None:
+        owed, self._owed = self._owed, Counter()
+        if not owed:
+            return
+        if await self._ask(lambda server: server.eval(SPEND, len(owed), *owed, *owed.values())) is _AWAY:
+            self._owed += owed
+
+    async def _enter(self, scopes: list[Scope], holder: str) -> None:
+        keys = [key for scope in scopes for key in (scope.calls_key, scope.tokens_key)]
+        caps = [cap for scope in scopes for cap in (scope.calls, scope.tokens)]
+        while True:
+            self._left.clear()
+            answer = await self._ask(
+                lambda server: server.eval(ENTER, len(keys), *keys, holder, PLACE_TTL_S * 1000, *caps)
+            )
+            try:
+                if await self._lets_in(answer, scopes):
+                    return
+            except ServiceUnavailable:
+                # Nobody knows what is used; nothing could be stored either. Look again.
+                log.debug("caps on language models: neither broker nor store answer")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S * random.uniform(0.75, 1.25)):  # noqa: S311
+                    await self._left.wait()
+
+    async def _lets_in(self, answer: Any, scopes: list[Scope]) -> bool:
+        """May we ask, now that the server has given this answer? Raises ModelFailed, ServiceUnavailable."""
+        if answer is _AWAY:
+            return await self._may_enter_alone(scopes)
+        code, number = map(int, answer)
+        if code == -1:
+            raise ModelFailed(scopes[number].used_up)
+        if code == -2:
+            await self._count(scopes[number])
+            self._left.set()
+        return code == 1
+
+    async def _count(self, scope: Scope) -> None:
+        """Have the server go on from what the store knows."""
+        used, key = await self._used(scope), scope.tokens_key
+        await self._ask(lambda server: server.set(key, used, nx=True, ex=KEPT_S[scope.kind]))
+
+    async def _may_enter_alone(self, scopes: list[Scope]) -> bool:
+        """While the server is away: is there room in this process's share? Raises ModelFailed."""
+        for scope in scopes:
+            if scope.tokens and await self._lately(scope, partial(self._used, scope)) >= scope.tokens:
+                raise ModelFailed(scope.used_up)
+        workers = await self._lately("workers", self._live_workers)
+        return all(
+            self._here[scope] < max(scope.calls // max(workers, 1), 1) for scope in scopes if scope.calls
+        )
+
+    async def _lately(self, what: object, look: Callable[[], Awaitable[int]]) -> int:
+        """What `look` gave, not long ago."""
+        at, value = self._known.get(what, (0.0, 0))
+        if time.monotonic() - at > AWAY_S or what not in self._known:
+            value = await look()
+            self._known[what] = (time.monotonic(), value)
+        return value
+
+    async def _live_workers(self) -> int:
+        return await asyncio.to_thread(self._read, leases.live_count)
+
+    async def _used(self, scope: Scope) -> int:
+        if scope.kind == "workspace":
+            return await asyncio.to_thread(self._read, usage.tokens_of_workspace, scope.id, today())
+        return await asyncio.to_thread(self._read, usage.tokens_of_study, scope.id)
+
+    def _read(self, look: Callable[..., int], *given: object) -> int:
+        with self._store.read() as connection:
+            return look(connection, *given)
+
+    async def _renew(self, scopes: list[Scope], holder: str) -> None:
+        keys = [scope.calls_key for scope in scopes if scope.calls]
+        while keys:
+            await asyncio.sleep(_RENEW_S)
+            await self._ask(lambda server: server.eval(RENEW, len(keys), *keys, holder, PLACE_TTL_S * 1000))
+
+    async def _leave(self, scopes: list[Scope], holder: str) -> None:
+        async def leave(server: Any) -> None:
+            for scope in scopes:
+                if scope.calls:
+                    await server.zrem(scope.calls_key, holder)
+
+        await self._ask(leave)
+        self._left.set()
+
+    async def _ask(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        """The server's answer, or `_AWAY`."""
+        if time.monotonic() < self._away_until:
+            return _AWAY
+        try:
+            if self._redis is None:
+                self._redis = redis.asyncio.Redis.from_url(
+                    self._broker_url,
+                    socket_connect_timeout=_SILENCE_S,
+                    socket_timeout=_SILENCE_S,
+                    # Once more: a connection that was kept may have gone.
+                    retry=Retry(NoBackoff(), 1),
+                )
+            answer = await question(self._redis)
+        except (redis.RedisError, OSError, ValueError) as error:
+            log.warning(
+                "caps on language models: each worker keeps its share, the broker is away (%s)",
+                type(error).__name__,
+            )
+            self._away_until = time.monotonic() + AWAY_S
+            return _AWAY
+        self._known.clear()
+        return answer
+
+
+_AWAY = object()
+
+
+class FleetGate:
+    """A gate with the caps of a fleet."""
+
+    def __init__(self, caps: Caps, scopes: list[Scope], line: tuple[UUID, UUID]) -> None:
+        self._caps = caps
+        self._scopes = scopes
+        self._line = line
+
+    def place(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """See `Gate`."""
+        if not self._scopes:
+            return contextlib.nullcontext()
+        return self._caps.place(self._scopes, self._line)
 
     async def spent(self, tokens: int) -> None:
-        """Nobody counts."""
+        """So many tokens were used."""
+        if self._scopes:
+            await self._caps.spent(self._scopes, tokens)
 
 
-def gate(workspace: str, study: str) -> Open:  # noqa: ARG001
-    """The gate of those who work for this workspace and study."""
-    return Open()
+class _Kept:
+    """The caps of this process."""
+
+    make: Callable[[], Caps] | None = None
+    caps: Caps | None = None
+
+
+def keep(broker_url: str, store: Store) -> None:
+    """From now on this process keeps the caps of its settings, together with all others at that broker."""
+    _Kept.make = lambda: Caps(model_settings(), broker_url, store)
+    _Kept.caps = None
+
+
+def gate(workspace: UUID, study: UUID) -> FleetGate:
+    """The gate of those who work for this workspace and study. Raises ModelFailed for wrong settings."""
+    if _Kept.make is None:
+        raise ModelFailed("Nobody keeps the caps here: call worker.models.caps.keep first.")
+    if _Kept.caps is None:
+        _Kept.caps = _Kept.make()
+    return _Kept.caps.gate(workspace, study)

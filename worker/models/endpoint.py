@@ -1,21 +1,22 @@
 """Endpoints: asking a model behind an OpenAI-compatible API, with patience and within limits."""
 
 import asyncio
-import contextlib
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from shared import metrics
 from shared.domain.simulation import Usage
 from worker import patience
 from worker.models import ModelFailed
 from worker.models.profiles import Profile
 from worker.models.prompt import Message, estimate_tokens, plainly
+from worker.models.tally import Gate, Tally
 from worker.models.wire import TooMuch, asked_pause, bounded, count, flat, said_by
 
 if TYPE_CHECKING:
@@ -41,16 +42,6 @@ class Reply:
     refusal: str = ""
 
 
-class Gate(Protocol):
-    """Who may ask now. `worker.models.caps` has the one for a fleet."""
-
-    def place(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Wait for a place among those who ask at a time. Raises ModelFailed when the tokens are used up."""
-
-    async def spent(self, tokens: int) -> None:
-        """So many tokens were used."""
-
-
 class _Unfit(Exception):
     """The server does not take the form of a request; `said` is why, in its words."""
 
@@ -62,8 +53,9 @@ class _Unfit(Exception):
 class _TryAgain(Exception):
     """It did not work this time."""
 
-    def __init__(self, what: str, after_s: float | None = None) -> None:
+    def __init__(self, what: str, after_s: float | None = None, result: metrics.LlmResult = "failed") -> None:
         self.what = what
+        self.result = result
         #: The pause that the server asked for.
         self.after_s = after_s
 
@@ -107,16 +99,25 @@ class Endpoint:
         fails is tried again while the step has time.
         """
         client = await self._ready()
-        form, began, calls, refused = self._form, time.monotonic(), 0, ""
-        waited = _Waited(gate)
+        tally = Tally(gate)
+        try:
+            reply = await self._answer(client, messages, schema, tally)
+        except ModelFailed as failure:
+            wasted = Usage(tally.calls, 0, 0, tally.seconds(), self._profile.cost(0, 0), self._profile.model)
+            raise ModelFailed(str(failure), wasted if tally.calls else None) from None
+        return replace(reply, usage=replace(reply.usage, calls=tally.calls, seconds=tally.seconds()))
+
+    async def _answer(
+        self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], tally: Tally
+    ) -> Reply:
+        form, refused = self._form, ""
         for retry in range(self._profile.retries + 1):
             try:
                 while True:
-                    calls += 1
                     try:
-                        async with waited.place():
-                            reply = await self._call(client, messages, schema, form)
-                            await gate.spent(reply.usage.input_tokens + reply.usage.output_tokens)
+                        async with tally.place():
+                            reply = await self._counted(client, messages, schema, form)
+                            await tally.gate.spent(reply.usage.input_tokens + reply.usage.output_tokens)
                         break
                     except _Unfit as unfit:
                         refused = refused or f"{unfit.status}: {unfit.said}"
@@ -128,8 +129,7 @@ class Endpoint:
                 await self._pause(failure, retry)
                 continue
             self._form = form
-            seconds = round(time.monotonic() - began - waited.total_s, 3)
-            return replace(reply, usage=replace(reply.usage, calls=calls, seconds=seconds))
+            return reply
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
@@ -162,6 +162,24 @@ class Endpoint:
         _ = client.chat.completions
         return client
 
+    async def _counted(
+        self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], form: _Form
+    ) -> Reply:
+        """One request, and a word of it to the metrics."""
+        model, began = self._profile.model, time.monotonic()
+        result: metrics.LlmResult = "aborted"
+        try:
+            reply = await self._call(client, messages, schema, form)
+            result = "answered"
+        except (_Unfit, _TryAgain, ModelFailed) as failure:
+            result = failure.result if isinstance(failure, _TryAgain) else "failed"
+            raise
+        finally:
+            metrics.llm_called(model, result, time.monotonic() - began)
+        used = reply.usage
+        metrics.llm_used(model, input_tokens=used.input_tokens, output_tokens=used.output_tokens)
+        return reply
+
     async def _call(
         self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], form: _Form
     ) -> Reply:
@@ -183,12 +201,12 @@ class Endpoint:
             async with asyncio.timeout(profile.timeout_s):
                 return await (self._streamed if profile.stream else self._whole)(client, body)
         except TimeoutError:
-            raise _TryAgain(f"gave no answer within {profile.timeout_s:g} s") from None
+            raise self._too_late() from None
         except openai.APIStatusError as error:
             self._sort(error.status_code, said_by(error.response), error.response.headers)
             raise AssertionError("unreachable") from None
         except openai.APITimeoutError:
-            raise _TryAgain(f"gave no answer within {profile.timeout_s:g} s") from None
+            raise self._too_late() from None
         except (openai.APIConnectionError, httpx.TransportError) as error:
             if isinstance(error.__cause__, TooMuch):
                 raise ModelFailed(self._failed("sends answers without end")) from None
@@ -259,7 +277,8 @@ class Endpoint:
         if status in (408, 409, 425, 429) or status >= 500:
             if "insufficient_quota" in said:
                 raise ModelFailed(self._failed(f"says that the account is used up ({status}): {said}"))
-            raise _TryAgain(f"answered {status}: {said}", asked_pause(headers))
+            result: metrics.LlmResult = "rate_limited" if status == 429 else "failed"
+            raise _TryAgain(f"answered {status}: {said}", asked_pause(headers), result)
         if status in (400, 415, 422):
             raise _Unfit(status, said)
         raise ModelFailed(self._failed(f"answered {status}: {said}"))
@@ -281,6 +300,9 @@ class Endpoint:
             ) from None
         await asyncio.sleep(pause_s)
 
+    def _too_late(self) -> _TryAgain:
+        return _TryAgain(f"gave no answer within {self._profile.timeout_s:g} s", result="timeout")
+
     def _failed(self, what: str) -> str:
         return f"The language model at {self._profile.place} {what}"
 
@@ -293,21 +315,3 @@ class Endpoint:
             said = said.replace(self._key, "***")
         words = " ".join(said.split())
         return words if len(words) <= _MAX_TOLD else words[:_MAX_TOLD] + "…"
-
-
-class _Waited:
-    """A gate, and how long one waited there."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self.total_s = 0.0
-
-    @contextlib.asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        began = time.monotonic()
-        with contextlib.ExitStack() as waiting:
-            waiting.enter_context(patience.current().standing_still())
-            async with self._gate.place():
-                self.total_s += time.monotonic() - began
-                waiting.close()
-                yield

@@ -79,7 +79,7 @@ def asked_pause(headers: httpx.Headers) -> float | None:
 
 def count(used: Any, name: str) -> int | None:
     value = used.get(name) if isinstance(used, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**30 else None
 
 
 def flat(text: Any) -> str:

@@ -9,6 +9,7 @@ down_revision = "0003"
 #: As in 0003: what SQLite's planner is to expect.
 EXPECTED = (
     ("usage", "sqlite_autoindex_usage_1", "100000 10 1"),
+    ("usage", "ix_usage_workspace", "100000 100000 1"),
     ("usage", "ix_usage_study", "100000 1000"),
     ("usage", "ix_usage_ask", "100000 1000"),
 )
@@ -19,6 +20,8 @@ def upgrade() -> None:
         "usage",
         sa.Column("participant_id", sa.Uuid(), sa.ForeignKey("participant.id"), nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("workspace_id", sa.Uuid(), nullable=False),
         sa.Column("study_id", sa.Uuid(), nullable=True),
         sa.Column("ask_id", sa.Uuid(), nullable=True),
         sa.Column("model", sa.String(), nullable=False),
@@ -29,6 +32,7 @@ def upgrade() -> None:
         sa.Column("cost", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("participant_id", "ordinal"),
     )
+    op.create_index("ix_usage_workspace", "usage", ["workspace_id", "at"])
     for name in ("study", "ask"):
         given = sa.text(f"{name}_id IS NOT NULL")
         op.create_index(
