@@ -1,6 +1,7 @@
 """The fake model server, started and asked what it saw."""
 
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ class FakeModel:
 
     def key(self, key: str | None) -> None:
         """From now on, only whoever has this key is answered."""
-        self._http.post("/key", json=key)
+        self._http.post("/key", content=json.dumps(key))
 
     def seen(self, model: str | None = None) -> list[dict[str, Any]]:
         """Requests so far, those for `model`."""

@@ -200,6 +200,6 @@ def _remembered(past: Any, index: int) -> dict[str, Any]:
         "thought": past.thought,
         "action": past.action,
         "sentiment": past.sentiment,
-        "observation": {name: past.observation.get(name) for name in ("url", "title", "problem")},
+        "observation": {name: past.observation.get(name) for name in ("url", "title", "problem", "text")},
         "result": past.result,
     }

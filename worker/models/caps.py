@@ -13,7 +13,7 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import redis.asyncio
@@ -28,6 +28,8 @@ from worker.models.profiles import ModelSettings, model_settings
 from worker.models.scope import ENTER, KEPT_S, RENEW, SPEND, Scope, today
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 #: A place lasts so long; whoever asks for longer renews it. The places of a lost process are free after that.
 PLACE_TTL_S = 15
@@ -58,7 +60,9 @@ class Caps:
         #: Tokens that the server was away for.
         self._owed: Counter[str] = Counter()
         self._known: dict[object, tuple[float, int]] = {}
-        self._at_work: set[asyncio.Task[None]] = set()
+        self._at_work: set[asyncio.Task[Any]] = set()
+        #: By holder: what the server was asked in its name and has not answered.
+        self._asking: dict[str, asyncio.Task[Any]] = {}
 
     def gate(self, workspace: UUID, study: UUID) -> "FleetGate":
         """The gate of those who work for this workspace and study."""
@@ -68,6 +72,13 @@ class Caps:
             Scope("workspace", workspace, given.workspace_calls, given.workspace_tokens_per_day),
         )
         return FleetGate(self, [scope for scope in scopes if scope.calls or scope.tokens], (workspace, study))
+
+    async def close(self) -> None:
+        """End what is under way for those who have left, and the connections."""
+        while self._at_work:
+            await asyncio.wait(tuple(self._at_work))
+        if self._redis is not None:
+            await self._redis.aclose()
 
     @contextlib.asynccontextmanager
     async def place(self, scopes: list[Scope], line: tuple[UUID, UUID]) -> AsyncIterator[None]:
@@ -87,15 +98,15 @@ class Caps:
                 self._here -= Counter(scopes)
             if renewing is not None:
                 renewing.cancel()
-            # Whoever is cancelled does not wait for it.
-            self._start(self._leave(scopes, holder))
+            # Whoever is cancelled does not wait for it. What was asked of the server in its name comes first.
+            self._start(self._leave(scopes, holder, self._asking.get(holder)))
 
     async def spent(self, scopes: list[Scope], tokens: int) -> None:
         """Count tokens; what cannot be counted now is counted later."""
         self._owed.update({scope.tokens_key: tokens for scope in scopes if scope.tokens})
         await asyncio.shield(self._start(self._pay()))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Have it done, whoever is cancelled."""
         task = asyncio.create_task(work)
         self._at_work.add(task)
@@ -114,8 +125,8 @@ class Caps:
         caps = [cap for scope in scopes for cap in (scope.calls, scope.tokens)]
         while True:
             self._left.clear()
-            answer = await self._ask(
-                lambda server: server.eval(ENTER, len(keys), *keys, holder, PLACE_TTL_S * 1000, *caps)
+            answer = await self._ask_for(
+                holder, lambda server: server.eval(ENTER, len(keys), *keys, holder, PLACE_TTL_S * 1000, *caps)
             )
             try:
                 if await self._lets_in(answer, scopes):
@@ -142,7 +153,8 @@ class Caps:
     async def _count(self, scope: Scope) -> None:
         """Have the server go on from what the store knows."""
         used, key = await self._used(scope), scope.tokens_key
-        await self._ask(lambda server: server.set(key, used, nx=True, ex=KEPT_S[scope.kind]))
+        counting = self._ask(lambda server: server.set(key, used, nx=True, ex=KEPT_S[scope.kind]))
+        await asyncio.shield(self._start(counting))
 
     async def _may_enter_alone(self, scopes: list[Scope]) -> bool:
         """While the server is away: is there room in this process's share? Raises ModelFailed."""
@@ -178,9 +190,14 @@ class Caps:
         keys = [scope.calls_key for scope in scopes if scope.calls]
         while keys:
             await asyncio.sleep(_RENEW_S)
-            await self._ask(lambda server: server.eval(RENEW, len(keys), *keys, holder, PLACE_TTL_S * 1000))
+            await self._ask_for(
+                holder, lambda server: server.eval(RENEW, len(keys), *keys, holder, PLACE_TTL_S * 1000)
+            )
 
-    async def _leave(self, scopes: list[Scope], holder: str) -> None:
+    async def _leave(self, scopes: list[Scope], holder: str, asking: asyncio.Task[Any] | None) -> None:
+        if asking is not None:
+            await asyncio.wait({asking})
+
         async def leave(server: Any) -> None:
             for scope in scopes:
                 if scope.calls:
@@ -188,6 +205,12 @@ class Caps:
 
         await self._ask(leave)
         self._left.set()
+
+    async def _ask_for(self, holder: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        """`_ask`, to be cancelled at any time: redis-py loses a cancel now and then, when it has timeouts."""
+        asking = self._asking[holder] = self._start(self._ask(question))
+        asking.add_done_callback(lambda _: self._asking.pop(holder, None))
+        return await asyncio.shield(asking)
 
     async def _ask(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
         """The server's answer, or `_AWAY`."""
