@@ -26,6 +26,7 @@ SLUGS = (
     "guides/chatbots",
     "guides/from-a-web-app",
     "guides/coding-agents",
+    "guides/language-models",
     "reference/long-running-jobs",
     "reference/errors",
     "reference/rest",
