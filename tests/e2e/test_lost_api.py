@@ -107,7 +107,7 @@ def test_a_dispatch_is_there_or_not_and_repeated_it_is_there_once(
 def test_a_cancel_that_was_committed_holds_and_its_stop_is_recorded(
     store: Store, acme: Caller, mortal: ApiProcess, fleet: Fleet, side: str
 ) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id, content={"delay_s": 600})
+    study, (iteration,) = make_study(store, acme.workspace_id, content={"delay_s": 600}, step_timeout_s=3600)
     make_participants(store, acme.workspace_id, study, iteration, 4)
     fleet.start("run-1", "sweeper")
     mortal.start(f"cancel.commit.{side}=kill@1")
