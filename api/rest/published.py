@@ -114,12 +114,8 @@ def _mind() -> Schema:
     """One of the minds, or a profile of one that comes in profiles."""
     profiled = sorted(profiled_minds())
     names = {"enum": sorted({*minds(), *profiled})}
-    return {
-        "anyOf": [
-            names,
-            *({"type": "string", "pattern": f"^{name}:[a-z0-9][a-z0-9_-]{{0,49}}$"} for name in profiled),
-        ]
-    }
+    profiles = ({"type": "string", "pattern": f"^{name}:[a-z0-9][a-z0-9_-]{{0,49}}$"} for name in profiled)
+    return {"anyOf": [names, *profiles]}
 
 
 def _given(name: str) -> Schema:

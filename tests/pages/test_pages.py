@@ -21,6 +21,7 @@ from shared.domain.lifecycle import ACTIVE, TERMINAL, FailureKind, Outcome, Stat
 from shared.domain.people import DEFAULT_PANEL_SIZE
 from shared.settings import Settings
 from tests.pages.made import PAGES, make, parts_of
+from worker.models.profiles import ModelSettings, Profile
 
 ROOT = FOLDER.parent
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)#:]+\.md)\)")
@@ -177,7 +178,19 @@ def test_bounds_and_defaults_are_those_of_the_program(slug: str, said: str) -> N
 def test_the_settings_that_pages_name_exist() -> None:
     named = set(re.findall(r"UNDERSTUDY_([A-Z_]+)", "".join(page(slug) for slug in SLUGS)))
     named |= {row[2].strip("`") for row in rows("reference/rest", "what", "bound", "setting")}
-    assert named <= {field.upper() for field in Settings.model_fields}
+    known = {field.upper() for field in Settings.model_fields}
+    assert named <= known | {f"LLM_{field.upper()}" for field in ModelSettings.model_fields}
+
+
+def test_all_settings_of_language_models_are_told_with_their_defaults() -> None:
+    settings = rows("guides/language-models", "setting", "default", "")
+    told = {name: default for names_, default, _ in settings for name in re.findall(r"LLM_([A-Z_]+)", names_)}
+    capped = rows("guides/language-models", "setting", "caps")
+    assert {name.lower() for name in told} | {
+        row[0].strip("`").removeprefix("UNDERSTUDY_LLM_").lower() for row in capped
+    } == set(ModelSettings.model_fields)
+    for name in ("timeout_s", "retries", "context_tokens", "max_output_tokens"):
+        assert told[name.upper()] == f"{Profile.model_fields[name].default:g}"
 
 
 def test_pages_are_found_beside_the_packages() -> None:
