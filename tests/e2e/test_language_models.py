@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
+from sqlmodel import SQLModel
 
 from deploy.shop.app import create_shop
 from shared.store.engine import Store
@@ -105,4 +107,15 @@ def test_twenty_think_five_are_cancelled_in_mid_call_and_one_goes_on_as_told(
     assert second[: len(first) - 1] == first[:-1]
     assert [message["role"] for message in second[len(first) - 1 :]] == ["user", "assistant", "user"]
     assert [message for message in second if message == told] == [told]
+    # Each answered call of a step that was stored is paid for.
+    answered = [entry for entry in fake.seen() if entry["end"] == "answered"]
+    used = acme.get(f"/v1/studies/{study}").json()["usage"]
+    assert used["calls"] == len(answered)
+    assert used["output_tokens"] > 0
+    one = acme.get(f"/v1/participants/{walkers[0]}").json()["usage"]
+    assert one["cost"] == pytest.approx((one["input_tokens"] + 4 * one["output_tokens"]) / 1e6)
+    # Nobody's key is anywhere but where it is needed.
     assert KEY not in (fleet.settings.data_dir / "run-1.log").read_text()
+    with store.read() as connection:
+        for table in SQLModel.metadata.sorted_tables:
+            assert KEY not in str(connection.execute(select(table)).all()), table.name
