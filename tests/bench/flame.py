@@ -107,9 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, opened([options.store], pairs=1, smoke=False) as (bench,):
         file = Path(folder) / "folded"
-        per_s = row01_interactions.ours(bench, watch=lambda pid: sampled(pid, file, options.seconds))
+        row01_interactions.ours(bench, watch=lambda pid: sampled(pid, file, options.seconds))
         root = stacked(file.read_text().splitlines())
-    options.out.write_text(drawn(root, f"Row 1, {options.store}: {root.samples} samples, {per_s:,.0f}/s"))
+    options.out.write_text(drawn(root, f"Row 1, {options.store}: {root.samples} samples"))
     return 0
 
 
