@@ -41,8 +41,9 @@ WORKER_IDLE_TIMEOUT_S = 1
 #: Transactions that lost a race against another are begun anew this often.
 MAX_TRIES = 10
 
-#: serialization_failure, deadlock_detected
-_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
+#: serialization_failure, deadlock_detected; and idle_in_transaction_session_timeout, of a process that was
+#: frozen or starved for a while: nothing of its transaction was committed.
+_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "25P03"})
 #: read_only_sql_transaction: a standby that is not yet the primary
 _READ_ONLY = "25006"
 

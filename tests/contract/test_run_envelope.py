@@ -230,15 +230,15 @@ def test_max_interactions_are_the_calls_else_the_iterations_else_20(store: Store
 def test_all_participants_are_made_or_none(
     store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = dispatch.record
+    real = dispatch.record_alike
 
-    def record_most(connection: Any, events: Sequence[Any]) -> None:
-        real(connection, events[:-1])
+    def record_most(connection: Any, ids: Sequence[UUID], *event: Any) -> None:
+        real(connection, ids[:-1], *event)
         raise Conflict("The last one did not get in.")
 
     before = contents(store)
     with monkeypatch.context() as patched:
-        patched.setattr(dispatch, "record", record_most)
+        patched.setattr(dispatch, "record_alike", record_most)
         answer = acme.post(f"/v1/studies/{study}/run", {"sample": 4})
     assert (answer.status_code, answer.json()["error_kind"]) == (409, "conflict")
     assert contents(store) == before

@@ -1,6 +1,7 @@
 """Two at once on one row, again and again: one wins, both are told the truth, and the rows agree."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -303,3 +304,24 @@ def test_a_claim_against_the_end_of_its_lease(rivals: Rivals) -> None:
         )
         assert rivals.recover() == ([id_] if claimed else [])
         assert rivals.row(id_).status == "pending"
+
+
+def test_a_write_whose_process_was_frozen_for_too_long_is_begun_anew(store: Store) -> None:
+    """Its locks were taken from it, so that others could go on; nobody is told of an error."""
+    tries: list[int] = []
+
+    def work(connection: Connection) -> int:
+        tries.append(len(tries))
+        connection.execute(select(1))
+        if len(tries) == 1:
+            time.sleep(1.5)
+        return connection.execute(select(7)).scalar_one()
+
+    url = store.url.render_as_string(hide_password=False)
+    impatient = Store(url, idle_timeout_s=0.2)
+    try:
+        assert impatient.write(work) == 7
+    finally:
+        impatient.dispose()
+    # SQLite takes nothing from anybody.
+    assert len(tries) == (2 if store.url.get_backend_name() == "postgresql" else 1)
