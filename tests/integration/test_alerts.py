@@ -88,7 +88,14 @@ def promtool() -> str:
     return found
 
 
-@pytest.mark.parametrize("command", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "rules", "alerts.yml"),
+        ("test", "rules", "alerts_test.yml"),
+        ("check", "config", "prometheus.yml"),
+    ],
+)
 def test_promtool_accepts_the_rules_and_each_fires_when_it_should(command: tuple[str, ...]) -> None:
     told = subprocess.run([promtool(), *command], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
