@@ -229,6 +229,9 @@ class StudySummary(Envelope):
     )
     partial: bool = Field(description="Something is not terminal, or failed.")
     usage: Usage | None = if_any(f"{_USED} Inherited interactions count where they were made.")
+    workspace_usage_today: Usage | None = if_any(
+        "What the whole workspace took since midnight (UTC); absent where this study took nothing."
+    )
 
 
 class Participant(Envelope):

@@ -97,4 +97,5 @@ def _counts(summary: "StudySummary") -> dict[str, object]:
         "outcomes": tally(summary.outcomes),
         "mood": tally(summary.sentiment),
         "model": usage_text(summary.usage),
+        "all today": usage_text(summary.workspace_usage_today),
     }

@@ -279,6 +279,8 @@ def _full(connection: Connection, workspace_id: UUID, ref: str) -> envelopes.Stu
 def _summary(connection: Connection, study: AnyRow) -> envelopes.StudySummary:
     counts = studies.status_counts(connection, study.workspace_id, study.id)
     open_or_failed = sum(counts[status] for status in Status if status not in _SETTLED)
+    used = usage.of_study(connection, study.id)
+    today = usage.of_workspace_today(connection, study.workspace_id) if used else None
     return envelopes.StudySummary(
         study_id=study.id,
         alias=study.alias,
@@ -288,7 +290,8 @@ def _summary(connection: Connection, study: AnyRow) -> envelopes.StudySummary:
         outcomes=studies.outcome_counts(connection, study.workspace_id, study.id),
         sentiment=studies.sentiment_counts(connection, study.workspace_id, study.id),
         partial=open_or_failed > 0,
-        usage=describe_usage(usage.of_study(connection, study.id)),
+        usage=describe_usage(used),
+        workspace_usage_today=describe_usage(today),
     )
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Integer, Select, Uuid, bindparam, case, func, insert, or_, select
 
 from shared.domain.simulation import Usage
-from shared.store.engine import AnyRow, chunks, store_clock
+from shared.store.engine import AnyRow, chunks, store_clock, store_time
 from shared.store.schema import Tables
 
 _p = Tables.participant
@@ -54,6 +54,13 @@ def of_study(connection: Connection, study_id: UUID) -> AnyRow | None:
 def of_ask(connection: Connection, ask_id: UUID) -> AnyRow | None:
     """What all participants of an ask took; None when none asked a model."""
     return _one(connection, _sums().where(_usage.c.ask_id == ask_id))
+
+
+def of_workspace_today(connection: Connection, workspace_id: UUID) -> AnyRow | None:
+    """What a workspace took since midnight (UTC), as its daily cap counts; None when nobody asked a model."""
+    midnight = store_time(connection).replace(hour=0, minute=0, second=0, microsecond=0)
+    here = (_usage.c.workspace_id == workspace_id, _usage.c.at >= midnight)
+    return _one(connection, _sums().where(*here))
 
 
 def _one(connection: Connection, sums: Select[Any]) -> AnyRow | None:

@@ -3,14 +3,19 @@
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import update
+
 from shared.domain.lifecycle import FailureKind
 from shared.domain.simulation import Usage
 from shared.store import lifecycle
-from shared.store.engine import Store
+from shared.store.engine import Store, store_clock
 from shared.store.lifecycle import Claim
+from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.factories import make_ask, make_lease, make_participants, make_study
 from tests.integration.test_store_lifecycle import make_step
+
+_usage = Tables.usage
 
 ASKED = Usage(calls=2, input_tokens=1_000, output_tokens=100, seconds=1.5, cost=0.25, model="m")
 FIGURES = {"calls": 2, "input_tokens": 1_000, "output_tokens": 100, "seconds": 1.5, "cost": 0.25}
@@ -65,6 +70,8 @@ def test_each_interaction_tells_what_it_took_and_sums_are_right(store: Store, ac
             "seconds": 4.5,
             "cost": 0.75,
         }
+        # Nobody else in the workspace asked a model.
+        assert get(acme, f"/v1/studies/{study}", view=view)["workspace_usage_today"] == total
     rows = get(acme, f"/v1/studies/{study}", view="per_participant")["participants"]
     assert {row["id"]: row.get("usage") for row in rows} == listed
 
@@ -120,6 +127,24 @@ def test_an_ask_is_summed_as_a_study_is(store: Store, acme: Caller) -> None:
     assert get(acme, f"/v1/asks/{ask}")["usage"] == FIGURES
     other, _ = make_ask(store, acme.workspace_id)
     assert "usage" not in get(acme, f"/v1/asks/{other}")
+
+
+def test_a_workspace_is_summed_for_today(store: Store, acme: Caller, rival: Caller) -> None:
+    studies = []
+    for caller in (acme, acme, rival):
+        study, (iteration,) = make_study(store, caller.workspace_id)
+        (one,) = make_participants(store, caller.workspace_id, study, iteration)
+        walk(store, claimed(store, one), ASKED, ASKED)
+        studies.append(study)
+    _, ((one, _), _) = make_ask(store, acme.workspace_id)
+    walk(store, claimed(store, one), ASKED)
+    # What was yesterday counts for its study, but not for today.
+    before = update(_usage).where(_usage.c.study_id == studies[1]).values(at=store_clock(-86_400))
+    store.write(lambda connection: connection.execute(before))
+    first, second = (get(acme, f"/v1/studies/{study}") for study in studies[:2])
+    assert first["workspace_usage_today"] == second["workspace_usage_today"]
+    assert (first["workspace_usage_today"]["calls"], second["usage"]["calls"]) == (6, 4)
+    assert get(rival, f"/v1/studies/{studies[2]}")["workspace_usage_today"]["calls"] == 4
 
 
 def test_profiles_of_a_mind_are_named_after_a_colon(acme: Caller) -> None:
