@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import insert, update
 
+from shared.store import dispatch
 from shared.store.engine import chunks, store_clock
 from shared.store.schema import Tables
 from tests.bench.stage import Stage
@@ -12,9 +13,20 @@ from tests.bench.stage import Stage
 _p = Tables.participant
 
 
-def completed_journey(stage: Stage, length: int) -> UUID:
-    """A participant that is completed after so many interactions, with the state to go on from."""
-    (id_,) = stage.participants(1, max_interactions=length)
+def completed_journey(stage: Stage, length: int, source: UUID | None = None) -> UUID:
+    """A participant that is completed after so many interactions of its own, with the state to go on from.
+
+    With `source`, which is such a one, it goes on where that one ended.
+    """
+    start = 0
+    if source is None:
+        (id_,) = stage.participants(1, max_interactions=length)
+    else:
+        child = stage.store.write(
+            lambda connection: dispatch.branch(connection, stage.workspace_id, source, length, None)
+        )
+        assert child is not None
+        id_, start = child.id, child.branched_at
     seen = {"url": "nowork://page", "title": "A page", "status": None, "problem": ""}
     same = {
         "participant_id": id_,
@@ -27,7 +39,7 @@ def completed_journey(stage: Stage, length: int) -> UUID:
         "started_at": datetime.now(UTC),
         "duration_ms": 0,
     }
-    for chunk in chunks(range(length), 1_000):
+    for chunk in chunks(range(start, start + length), 1_000):
         stage.store.write(
             lambda connection, chunk=chunk: connection.execute(
                 insert(Tables.interaction), [same | {"ordinal": ordinal} for ordinal in chunk]
@@ -38,7 +50,7 @@ def completed_journey(stage: Stage, length: int) -> UUID:
         "status": "completed",
         "outcome": "cap_reached",
         "epoch": 1,
-        "interaction_count": length,
+        "interaction_count": start + length,
         "started_at": store_clock(),
         "finished_at": store_clock(),
         "dispatched_at": store_clock(),
