@@ -1,6 +1,7 @@
 """Real HTTP servers and real processes for tests; all on loopback, all ended when their block is left."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -31,6 +32,18 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 60, what: str = 
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what or condition}"
         time.sleep(0.02)
     return value
+
+
+#: Below what systems give out, and a range for each process that runs tests.
+_PORTS = itertools.count(10_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+
+
+def own_port() -> int:
+    """A port of 127.0.0.1 for a process that is to be started: nobody is given it in the meantime."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("unreachable")
 
 
 @contextlib.contextmanager

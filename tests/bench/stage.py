@@ -30,7 +30,7 @@ from shared.settings import Settings
 from shared.store.engine import Store
 from shared.store.schema import Tables
 from tests.factories import make_participants, make_study, make_workspace
-from tests.servers import ROOT, Fleet, PostgresServer, Process, wait_until
+from tests.servers import ROOT, Fleet, PostgresServer, Process, own_port, wait_until
 
 PLUGINS = Path(__file__).parent / "plugins"
 #: Where `make bench` installs the rivals.
@@ -104,8 +104,7 @@ class Stage:
 
     def api(self) -> str:
         """The address of an API process that answers."""
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+        port = own_port()
         process = Process(self.settings, "api", "--port", str(port), name="api")
         self._held.callback(process.stop)
 

@@ -14,7 +14,7 @@ import pytest
 from mcp import Client
 from sqlalchemy import func, select
 
-from deploy.ports import answers_ok, free_port
+from deploy.ports import answers_ok
 from shared.settings import Settings
 from shared.store import lifecycle
 from shared.store.engine import Store
@@ -24,7 +24,7 @@ from tests.callers import Caller
 from tests.contract.byhand import walk_to_end
 from tests.factories import make_participants, make_study
 from tests.listening import listening
-from tests.servers import Process, wait_until
+from tests.servers import Process, own_port, wait_until
 
 
 class ApiProcess(NamedTuple):
@@ -38,7 +38,7 @@ def api_process(settings: Settings) -> Iterator[Callable[[str], ApiProcess]]:
     with ExitStack() as started:
 
         def start(name: str) -> ApiProcess:
-            port = free_port("127.0.0.1")
+            port = own_port()
             process = Process(settings, "api", "--port", str(port), name=name)
             started.callback(process.stop)
             wait_until(lambda: answers_ok("127.0.0.1", port, "/readyz"))

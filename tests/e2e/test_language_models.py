@@ -95,7 +95,7 @@ def test_twenty_think_five_are_cancelled_in_mid_call_and_one_goes_on_as_told(
     assert {row.outcome for row in rows(store) if str(row.id) in walkers} == {"succeeded"}
 
     before = len(fake.seen("lingerer"))
-    body = {"participant_id": lingerers[0], "instruction": DIRECTION, "wait": True, "timeout": 30}
+    body = {"participant_id": lingerers[0], "instruction": DIRECTION, "wait": True, "timeout": 100}
     extended = acme.post("/v1/simulations/extend", body).json()
     assert extended["participants"][0]["status"] == "completed", extended
     first, second = (entry["body"]["messages"] for entry in fake.seen("lingerer")[before:])

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -15,7 +14,7 @@ from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows
 from tests.factories import make_participants, make_study
-from tests.servers import Fleet, Process, wait_until
+from tests.servers import Fleet, Process, own_port, wait_until
 
 
 @pytest.fixture
@@ -29,8 +28,7 @@ class ApiProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self._port = taken.getsockname()[1]
+        self._port = own_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: Process | None = None
 

@@ -6,14 +6,14 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from deploy.ports import answers_ok, free_port
+from deploy.ports import answers_ok
 from shared.faults import FIRED
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import done, run
 from tests.factories import make_study
-from tests.servers import Fleet, Process, wait_until
+from tests.servers import Fleet, Process, own_port, wait_until
 
 #: Of the store's URL, of a stranger's guesses, and of a proxy in front of us.
 PASSWORD = "chess/board 64"
@@ -30,15 +30,15 @@ def test_no_process_tells_a_secret_whatever_happens(store: Store, settings: Sett
     settings = fleet.settings = settings.model_copy(update={"database_url": open_url})
     loud = {
         "UNDERSTUDY_LOG_LEVEL": "DEBUG",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port('127.0.0.1')}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{own_port()}",
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {COLLECTOR_KEY}",
     }
-    nowhere = make_url(open_url).set(host="127.0.0.1", port=free_port("127.0.0.1"), query={})
+    nowhere = make_url(open_url).set(host="127.0.0.1", port=own_port(), query={})
     away = {"UNDERSTUDY_DATABASE_URL": nowhere.render_as_string(hide_password=False)}
     # One breaks in the middle of a commit, one cannot reach its store, one cannot reach its collector.
     processes = fleet.start("run-1", "control", **loud, UNDERSTUDY_FAULTS="step.commit.before=raise@2")
     processes += fleet.start("sweeper", **loud, **away)
-    ports = [free_port("127.0.0.1"), free_port("127.0.0.1")]
+    ports = [own_port(), own_port()]
     for port, more in zip(ports, ({}, away), strict=True):
         processes.append(Process(settings, "api", "--port", str(port), name=f"api-{port}", **loud, **more))
     try:

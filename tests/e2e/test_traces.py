@@ -11,13 +11,13 @@ import pytest
 import redis
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from deploy.ports import answers_ok, free_port
+from deploy.ports import answers_ok
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import run
 from tests.factories import make_participants, make_study
-from tests.servers import Fleet, Process, wait_until
+from tests.servers import Fleet, Process, own_port, wait_until
 
 
 class Collector:
@@ -71,7 +71,7 @@ def collector() -> Iterator[Collector]:
 
 @contextmanager
 def api_process(settings: Settings, **variables: str) -> Iterator[str]:
-    port = free_port("127.0.0.1")
+    port = own_port()
     process = Process(settings, "api", "--port", str(port), name="api", **variables)
     try:
         wait_until(lambda: answers_ok("127.0.0.1", port, "/readyz"))
@@ -139,7 +139,7 @@ def test_without_a_collector_messages_carry_nothing_of_traces(
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_collector_that_is_away_holds_nobody_up(store: Store, settings: Settings, fleet: Fleet) -> None:
-    nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port('127.0.0.1')}"}
+    nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{own_port()}"}
     (worker,) = fleet.start("run-1", **nowhere)
     with api_process(settings, **nowhere) as url, Caller(store, url, "acme") as acme:
         study, _ = make_study(store, acme.workspace_id)

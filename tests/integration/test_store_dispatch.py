@@ -42,7 +42,8 @@ def test_aliases_are_per_workspace(store: Store) -> None:
                     select(Tables.person.c.alias).where(Tables.person.c.workspace_id == workspace_id)
                 )
             )
-    assert all(len(alias) == len("tp-abc") for aliases in everyone.values() for alias in aliases)
+    # Of four, two may begin alike by chance, but not all of them in both.
+    assert all(min(map(len, aliases)) == len("tp-abc") for aliases in everyone.values())
 
 
 def test_another_workspaces_aliases_make_nobodys_grow(store: Store) -> None:

@@ -10,8 +10,7 @@ from typing import Self
 
 import httpx
 
-from deploy.ports import free_port
-from tests.servers import wait_until
+from tests.servers import own_port, wait_until
 
 #: Where pages say that things are -> what runs there.
 API = "http://127.0.0.1:8000"
@@ -75,7 +74,7 @@ class Stage:
         return False
 
     def _open(self, port: str, words: list[str], name: str) -> None:
-        real = str(free_port())
+        real = str(own_port())
         self._launch([real if word == port else word for word in words], name)
         wait_until(lambda: _answers(f"http://127.0.0.1:{real}/"), 30, name)
         self._ports[port] = real
