@@ -40,6 +40,13 @@ ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 
 GUARDS = [
     Guard(
+        "who is about to run here is not given back",
+        "worker/heartbeat.py",
+        " if claim.participant_id not in claiming",
+        "",
+        WORKER_TESTS,
+    ),
+    Guard(
         "epoch of a run's writes (P3)",
         LIFECYCLE,
         "and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)",

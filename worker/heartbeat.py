@@ -123,8 +123,14 @@ class LeaseKeeper:
             return leases.held_by(connection, self._worker_id)
 
     def _give_back_unknown(self, running: set[Claim]) -> None:
-        """What nobody here runs for two beats in a row is released: its claim was written, its run is not."""
-        unknown = running - set(self._runner.claims().values())
+        """What nobody here runs for two beats in a row is released: its claim was written, its run is not.
+
+        A loop that is busy may take longer than that to hear of a claim: its run is there to hear of it.
+        """
+        # In this order: whoever gets its claim in between is in both.
+        claiming = self._runner.claiming()
+        ours = set(self._runner.claims().values())
+        unknown = {claim for claim in running - ours if claim.participant_id not in claiming}
         for claim in unknown & self._unknown:
             log.warning("participant %s runs here, but nobody runs it: released", claim.participant_id)
             with faults.around("give_back.commit"):

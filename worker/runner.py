@@ -66,6 +66,10 @@ class Runner:
         """What runs here now."""
         return {run.claim.participant_id: run.claim for run in tuple(self._runs.values()) if run.claim}
 
+    def claiming(self) -> set[UUID]:
+        """Who is about to run here: claimed perhaps, but the loop has not come to it yet."""
+        return {run.participant_id for run in tuple(self._runs.values()) if run.claim is None}
+
     def stuck(self) -> Claim | None:
         """What the task that keeps the loop works for; None when nobody knows."""
         task = self.pulse.task

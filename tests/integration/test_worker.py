@@ -29,6 +29,7 @@ from shared.store.schema import Tables
 from tests.factories import make_participants, make_study, make_workspace
 from tests.plugins.scripted import ScriptedEnvironment
 from tests.servers import wait_until
+from worker import committer
 from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
 from worker.pulse import Pulse
@@ -302,6 +303,22 @@ def test_what_runs_here_but_nobody_runs_is_given_back(shop: Workshop) -> None:
     shop.store.write(lambda connection: lifecycle.claim(connection, id_, shop.keeper.worker_id))
     wait_until(lambda: shop.row(id_).status == Status.PENDING)
     assert shop.row(id_).attempt == 0
+
+
+def test_a_claim_that_a_busy_loop_has_not_heard_of_is_not_given_back(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many that start at once, or a slow import, keep a loop for longer than two beats."""
+    id_ = shop.participant(1)
+    tell = committer._tell
+
+    def tell_late(outcomes: list[Any]) -> None:
+        time.sleep(1)
+        tell(outcomes)
+
+    monkeypatch.setattr(committer, "_tell", tell_late)
+    assert shop.runner.run(id_) is Ending.ENDED
+    assert (shop.row(id_).status, shop.row(id_).epoch, shop.row(id_).attempt) == ("completed", 1, 0)
 
 
 def test_who_goes_gives_back_also_what_nobody_here_runs(shop: Workshop) -> None:
