@@ -4,6 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+
+#: Messages that are taken in one turn of the loop, besides the one that was waited for.
+MOST_AT_ONCE = 16
 
 
 class _QoS(virtual.QoS):  # type: ignore[misc]
@@ -31,6 +36,18 @@ class Channel(redis.Channel):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.QoS = _QoS
+
+    def _brpop_read(self, **options: Any) -> Any:
+        # One message was waited for; more of them that are there come along, instead of one a turn.
+        read = super()._brpop_read(**options)
+        room = min(self.qos.can_consume_max_estimate() or 0, MOST_AT_ONCE)
+        for queue in self.active_queues if room and self.qos.may_consume() else ():
+            for message in self.client.rpop(self._q_for_pri(queue, 0), room) or ():
+                self.connection._deliver(loads(bytes_to_str(message)), queue)
+                room -= 1
+            if not room:
+                break
+        return read
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if not self.closed:

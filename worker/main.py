@@ -124,7 +124,7 @@ def _run_participants(
         loop_stall_s=settings.loop_stall_s,
         max_memory_mb=settings.max_memory_mb,
     )
-    tasks.register_run(app, runner, lambda: leaving.now, lambda: keeper.in_touch)
+    work = tasks.register_run(app, runner, lambda: leaving.now, lambda: keeper.in_touch)
 
     def drain() -> None:
         # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
@@ -136,7 +136,7 @@ def _run_participants(
     leaving.then(drain, most_s=MOST_S)
     channel.use(lambda: keeper.in_touch)
     try:
-        _consume(app, leaving, name, kind, concurrency, create_pool(runner.terminate))
+        _consume(app, leaving, name, kind, concurrency, create_pool(work, runner.submit, runner.terminate))
     finally:
         leaving.now = True
         watch.close()

@@ -1,59 +1,133 @@
-"""The pool: Celery's threads, each job under a number by which it can be terminated."""
+"""The pool: Celery hands over a message, a loop works on it, and no thread waits for that."""
 
 import itertools
+import logging
 import threading
-from collections.abc import Callable
-from typing import Any
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeAlias
 
-from celery.concurrency.base import apply_target
-from celery.concurrency.thread import ApplyResult, TaskPool
+from billiard.einfo import ExceptionInfo
+from celery.concurrency.base import BasePool
+from celery.exceptions import Reject
+from kombu.asynchronous.hub import Hub
+from kombu.exceptions import OperationalError
+from kombu.serialization import loads
 
-_current = threading.local()
-
-
-def current_job() -> int | None:
-    """The number of the job that this thread works on; None outside the pool."""
-    number: int | None = getattr(_current, "job", None)
-    return number
+log = logging.getLogger(__name__)
 
 
-def create_pool(terminate: Callable[[int], None]) -> type[TaskPool]:
-    """A pool class whose `terminate_job` calls `terminate` with the job's number.
+class Job(NamedTuple):
+    """What a message asks for."""
 
-    Celery takes for a "pid" what the pool reports when a job starts. A thread's ident would name whatever
-    that thread does by the time the order arrives; a number of its own names the job and nothing else.
+    #: By which the job can be terminated; each has its own.
+    number: int
+    task_id: str
+    headers: Mapping[str, Any]
+    args: Sequence[Any]
+
+
+#: Works on a job, on the loop. What it raises is what becomes of the message: `Reject(requeue=True)` gives it
+#: back, `Terminated` is shown as revoked, anything else as failed.
+Work: TypeAlias = Callable[[Job], Coroutine[Any, Any, None]]
+
+
+class _Over(NamedTuple):
+    tell: Callable[[tuple[int, Any, float]], None]
+    done: Future[None]
+    runtime_s: float
+
+
+def create_pool(
+    work: Work,
+    submit: Callable[[Coroutine[Any, Any, None]], Future[None]],
+    terminate: Callable[[int], None],
+) -> type[BasePool]:
+    """A pool class whose jobs are submitted to a loop; `terminate` cuts the one of that number.
+
+    Celery lets in as many as the worker's concurrency says, by what it asks of the broker. What becomes of a
+    job is told to Celery in Celery's own thread, like everything else about its connection.
     """
 
-    class JobPool(TaskPool):  # type: ignore[misc]
-        """Threads that know the number of their job."""
+    class LoopPool(BasePool):  # type: ignore[misc]
+        """Jobs on a loop."""
+
+        # Stopping it waits for jobs.
+        signal_safe = False
+        body_can_be_buffer = True
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._numbers = itertools.count(1)
+            self._hub: Hub | None = None
+            self._over: deque[_Over] = deque()
+            self._under_way = 0
+            self._changed = threading.Condition()
+
+        def register_with_event_loop(self, loop: Hub) -> None:
+            self._hub = loop
 
         def on_apply(
             self,
-            target: Callable[..., Any],
-            args: Any = None,
-            kwargs: Any = None,
-            callback: Any = None,
-            accept_callback: Any = None,
+            target: Any,  # noqa: ARG002 - Celery's way of calling a task in a thread
+            args: Sequence[Any],
+            kwargs: Any = None,  # noqa: ARG002
+            *,
+            callback: Callable[..., None],
+            accept_callback: Callable[[int, float], None],
             **_: Any,
-        ) -> ApplyResult:
-            number = next(self._numbers)
-            return ApplyResult(
-                self.executor.submit(_work, number, target, args, kwargs, callback, accept_callback)
+        ) -> None:
+            number, began = next(self._numbers), time.monotonic()
+            with self._changed:
+                self._under_way += 1
+            submit(_do(work, number, *args)).add_done_callback(
+                lambda done: self._end(_Over(callback, done, time.monotonic() - began))
             )
+            accept_callback(number, began)
 
-        def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 - threads take none
+        def _end(self, over: _Over) -> None:
+            self._over.append(over)
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify()
+            if self._hub is not None:
+                # Wakes it, too: there is room for another message.
+                self._hub.call_soon(self._tell)
+
+        def _tell(self) -> None:
+            while self._over:
+                tell, done, runtime_s = self._over.popleft()
+                try:
+                    tell(_told(done, runtime_s))
+                except OperationalError as error:
+                    log.info("the broker was not told of the end of a job: %s", error)
+
+        def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 - there are none here
             terminate(pid)
 
-    return JobPool
+        def on_stop(self) -> None:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._under_way)
+            self._tell()
+
+    return LoopPool
 
 
-def _work(number: int, target: Callable[..., Any], *details: Any) -> None:
-    _current.job = number
+async def _do(
+    work: Work, number: int, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str
+) -> None:
+    # Here, where a body that nobody can read fails its own job and nothing else.
+    args, *_rest = loads(body, *kind)
+    await work(Job(number, task_id, headers, args))
+
+
+def _told(done: Future[None], runtime_s: float) -> tuple[int, Any, float]:
+    """What Celery is told of a job that is over: whether it failed, and how."""
     try:
-        apply_target(target, *details, pid=number)
-    finally:
-        _current.job = None
+        return 0, done.result(), runtime_s
+    except Reject:
+        return 1, ExceptionInfo(internal=True), runtime_s
+    except Exception:  # noqa: BLE001 - whatever it is, Celery is told
+        return 1, ExceptionInfo(), runtime_s

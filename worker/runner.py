@@ -7,8 +7,9 @@ import itertools
 import logging
 import threading
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import Future
+from typing import Any, TypeVar
 from uuid import UUID
 
 from shared.notices import Notifier
@@ -19,15 +20,16 @@ from worker.run import Ending, House, Run
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 #: The run that the code at hand works for.
 _current_run: contextvars.ContextVar[Run] = contextvars.ContextVar("current_run")
 
 
 class Runner:
-    """Runs participants for the threads of a pool, and aborts them when told. Thread-safe.
+    """Runs participants for the pool, and aborts them when told. Thread-safe.
 
-    Steps wait on networks for seconds, so hundreds share the loop; each thread of the pool only waits for
-    its one participant.
+    Steps wait on networks for seconds, so hundreds share the loop.
     """
 
     def __init__(self, house: House, publisher: Publisher, notifier: Notifier) -> None:
@@ -44,9 +46,28 @@ class Runner:
         self._thread = threading.Thread(target=self._loop.run_forever, name="steps", daemon=True)
         self._thread.start()
 
-    def run(self, participant_id: UUID, job: int | None = None) -> Ending:
-        """Run a participant to its end and tell who waits. Blocks; `job` is a name for `terminate`."""
-        return asyncio.run_coroutine_threadsafe(self._run(participant_id, job), self._loop).result()
+    def submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Have it done on the loop of all runs; returns at once."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def run(self, participant_id: UUID, job: int | None = None) -> Ending:
+        """Run a participant to its end and tell who waits; on the runner's loop. `job` is a name for
+        `terminate`."""
+        run = Run(participant_id, self._house)
+        _current_run.set(run)
+        # Pool jobs count from 1; without one, any other number will do.
+        number = job if job is not None else -next(self._numbers)
+        self._runs[number] = run
+        try:
+            # A task of its own, and so one that is known to work for this run.
+            ending = await asyncio.create_task(run.go())
+        finally:
+            del self._runs[number]
+        if ending is Ending.RELEASED:
+            self._publisher.dispatch_soon([participant_id])
+        elif ending in {Ending.ENDED, Ending.STOPPED}:
+            self._notifier.publish_soon([participant_id])
+        return ending
 
     def abort(self, participant_ids: Iterable[UUID]) -> None:
         """Cut the steps in flight of these, if they run here; returns at once."""
@@ -60,7 +81,8 @@ class Runner:
 
     def terminate(self, job: int) -> None:
         """Cancel the participant that runs as `job`: an operator asked for it. Returns at once."""
-        self._loop.call_soon_threadsafe(self._terminate, job)
+        # One turn later: a job that was submitted just before has begun by then.
+        self._loop.call_soon_threadsafe(self._loop.call_soon, self._terminate, job)
 
     def claims(self) -> dict[UUID, Claim]:
         """What runs here now."""
@@ -81,23 +103,6 @@ class Runner:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-    async def _run(self, participant_id: UUID, job: int | None) -> Ending:
-        run = Run(participant_id, self._house)
-        _current_run.set(run)
-        # Pool jobs count from 1; without one, any other number will do.
-        number = job if job is not None else -next(self._numbers)
-        self._runs[number] = run
-        try:
-            # A task of its own, and so one that is known to work for this run.
-            ending = await asyncio.create_task(run.go())
-        finally:
-            del self._runs[number]
-        if ending is Ending.RELEASED:
-            self._publisher.dispatch_soon([participant_id])
-        elif ending in {Ending.ENDED, Ending.STOPPED}:
-            self._notifier.publish_soon([participant_id])
-        return ending
 
     def _create_task(
         self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any

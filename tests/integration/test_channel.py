@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from kombu import Connection, Exchange, Queue
+from kombu import Connection, Exchange, Message, Queue
 from kombu.transport import redis
 
 from worker import channel
@@ -72,3 +72,40 @@ def test_who_may_not_act_on_messages_leaves_them_in_the_queue_and_still_hears_br
     assert ear.listen(1.5) == ["stop"]
     ear.may = True
     assert ear.listen(1.5) == ["two"]
+
+
+def test_what_waits_comes_along_the_most_urgent_first_while_there_is_room(ear: Ear, broker_url: str) -> None:
+    heard: list[tuple[str, Message]] = []
+    with Connection(broker_url, transport_options={"queue_order_strategy": "priority"}) as connection:
+        soon, later = Queue("soon"), Queue("later")
+        for queue in (later, soon):
+            for number in range(4):
+                connection.Producer().publish(f"{queue.name} {number}", routing_key=queue.name)
+        consumer = connection.Consumer(
+            [soon, later],
+            channel=connection.channel(),
+            callbacks=[lambda body, message: heard.append((body, message))],
+        )
+        consumer.qos(prefetch_count=3)
+        consumer.consume()
+
+        def turn() -> list[str]:
+            before = len(heard)
+            connection.drain_events(timeout=5)
+            return [body for body, _ in heard[before:]]
+
+        assert turn() == ["soon 0", "soon 1", "soon 2"]
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.5)
+        for _, message in heard[:3]:
+            message.ack()
+        assert turn() == ["soon 3", "later 0", "later 1"]
+        heard[3][1].ack()
+        assert turn() == ["later 2"]
+        # Whoever may not act on them any more takes what was asked for, and nothing else.
+        for _, message in heard[4:]:
+            message.ack()
+        connection.Producer().publish("later 4", routing_key=later.name)
+        ear.may = False
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.5)

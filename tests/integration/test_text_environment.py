@@ -265,7 +265,7 @@ def actions(shop: Workshop, id_: UUID) -> list[dict[str, Any]]:
 
 def test_a_participant_of_an_ask_reads_and_answers(shop: Workshop) -> None:
     _, ((id_, _), _) = make_ask(shop.store, shop.workspace_id)
-    shop.runner.run(id_)
+    shop.run(id_)
     row = shop.row(id_)
     assert (row.status, row.outcome, row.interaction_count) == ("completed", None, 3)
     done = actions(shop, id_)
@@ -276,13 +276,13 @@ def test_a_participant_of_an_ask_reads_and_answers(shop: Workshop) -> None:
 
 def test_one_that_answered_is_extended_and_answers_anew(shop: Workshop) -> None:
     _, ((source, _), _) = make_ask(shop.store, shop.workspace_id)
-    shop.runner.run(source)
+    shop.run(source)
     for told in ("Choose variant A.", "Choose variant B."):
         child = shop.store.write(
             lambda connection, told=told: dispatch.branch(connection, shop.workspace_id, source, 10, told)
         )
         assert child is not None
-        shop.runner.run(child.id)
+        shop.run(child.id)
         row = shop.row(child.id)
         assert (row.status, row.outcome, row.branched_at, row.round) == ("completed", None, 3, 1)
         assert actions(shop, child.id)[-1]["value"]["pick"] == told[-2]
@@ -293,12 +293,12 @@ def test_one_that_was_stopped_in_mid_reading_goes_on_there(shop: Workshop) -> No
     # A draining process gives it back after nothing; so it is stopped by its cap instead.
     capped = Tables.participant.update().where(Tables.participant.c.id == source).values(max_interactions=1)
     shop.store.write(lambda connection: connection.execute(capped))
-    shop.runner.run(source)
+    shop.run(source)
     child = shop.store.write(
         lambda connection: dispatch.branch(connection, shop.workspace_id, source, 10, None)
     )
     assert child is not None
-    shop.runner.run(child.id)
+    shop.run(child.id)
     assert actions(shop, child.id)[-1]["kind"] == "answer"
     with shop.store.read() as connection:
         states = connection.scalars(select(Tables.checkpoint.c.state)).all()
@@ -312,7 +312,7 @@ def test_one_that_waited_and_was_cancelled_reads_from_the_start_when_extended(sh
         lambda connection: dispatch.branch(connection, shop.workspace_id, source, 10, None)
     )
     assert child is not None
-    shop.runner.run(child.id)
+    shop.run(child.id)
     assert [action["kind"] for action in actions(shop, child.id)] == ["read", "read", "answer"]
 
 
@@ -340,7 +340,7 @@ def test_a_study_of_texts_has_success_like_any_other(shop: Workshop) -> None:
 
     made = shop.store.write(make)
     (id_,) = make_participants(shop.store, shop.workspace_id, *made, max_interactions=20)
-    shop.runner.run(id_)
+    shop.run(id_)
     row = shop.row(id_)
     assert (row.status, row.outcome) == ("completed", "succeeded")
     assert actions(shop, id_)[-1]["kind"] == "answer"

@@ -78,6 +78,9 @@ class Workshop:
         )
         return id_
 
+    def run(self, id_: UUID, job: int | None = None) -> Ending:
+        return self.runner.submit(self.runner.run(id_, job)).result()
+
     def start(self, id_: UUID) -> "Started":
         return Started(self, id_)
 
@@ -102,7 +105,7 @@ class Started:
         self._thread.start()
 
     def _run(self, shop: Workshop, id_: UUID, job: int | None) -> None:
-        self.ending = shop.runner.run(id_, job)
+        self.ending = shop.run(id_, job)
 
     def ended(self) -> Ending:
         self._thread.join(20)
@@ -122,14 +125,14 @@ def shop(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Workshop]
 
 def test_a_run_goes_to_its_cap(shop: Workshop) -> None:
     id_ = shop.participant(3)
-    assert shop.runner.run(id_) is Ending.ENDED
+    assert shop.run(id_) is Ending.ENDED
     row = shop.row(id_)
     assert (row.status, row.outcome, row.interaction_count) == ("completed", "cap_reached", 3)
 
 
 def test_success_is_checked_after_each_own_interaction_never_before_the_first(shop: Workshop) -> None:
     id_ = shop.participant(5, success={"url_contains": "scripted://page/"})
-    shop.runner.run(id_)
+    shop.run(id_)
     row = shop.row(id_)
     assert (row.status, row.outcome, row.interaction_count) == ("completed", "succeeded", 1)
 
@@ -137,7 +140,7 @@ def test_success_is_checked_after_each_own_interaction_never_before_the_first(sh
 @pytest.mark.parametrize(("kind", "outcome"), [("give_up", "gave_up"), ("finish", None)])
 def test_a_mind_may_end_a_run(shop: Workshop, kind: str, outcome: str | None) -> None:
     id_ = shop.participant(9, at={"2": kind})
-    shop.runner.run(id_)
+    shop.run(id_)
     row = shop.row(id_)
     assert (row.status, row.outcome, row.interaction_count) == ("completed", outcome, 3)
 
@@ -158,7 +161,7 @@ def test_what_cannot_go_on_fails_and_says_why(
     shop: Workshop, details: dict[str, Any], kind: str, message: str
 ) -> None:
     id_ = shop.participant(9, **details)
-    assert shop.runner.run(id_) is Ending.ENDED
+    assert shop.run(id_) is Ending.ENDED
     row = shop.row(id_)
     assert (row.status, row.error_kind) == ("failed", kind)
     assert message in row.error_message
@@ -173,12 +176,12 @@ def test_a_duplicate_message_runs_nothing(shop: Workshop) -> None:
 
 def test_a_run_that_was_extended_goes_on_from_the_stored_state(shop: Workshop) -> None:
     id_ = shop.participant(2)
-    shop.runner.run(id_)
+    shop.run(id_)
     child = shop.store.write(
         lambda connection: dispatch.branch(connection, shop.workspace_id, id_, 2, "Turn left")
     )
     assert child is not None
-    shop.runner.run(child.id)
+    shop.run(child.id)
     assert shop.steps() == [
         *("open 0", "act 0", "acted 0", "act 1", "acted 1"),
         *("restore 2", "act 2", "acted 2", "act 3", "acted 3"),
@@ -197,7 +200,7 @@ def test_one_that_is_taken_up_at_its_cap_is_done(shop: Workshop) -> None:
     shop.store.write(
         lambda connection: connection.execute(update(_p).values(interaction_count=0, max_interactions=0))
     )
-    assert shop.runner.run(id_) is Ending.ENDED
+    assert shop.run(id_) is Ending.ENDED
     assert shop.row(id_).outcome == "cap_reached"
 
 
@@ -252,11 +255,11 @@ def test_a_suspect_gives_its_place_back_after_one_interaction(shop: Workshop) ->
     """It got past what killed its worker, and others wait to run alone."""
     shop.runner._house = dataclasses.replace(shop.runner._house, suspects=True)
     id_, short = shop.participant(9), shop.participant(1)
-    assert shop.runner.run(id_) is Ending.RELEASED
+    assert shop.run(id_) is Ending.RELEASED
     row = shop.row(id_)
     assert (row.status, row.interaction_count, row.attempt) == ("pending", 1, 0)
     assert row.queue == "simulations.recovered"
-    assert shop.runner.run(short) is Ending.ENDED
+    assert shop.run(short) is Ending.ENDED
 
 
 def test_a_step_that_swallows_its_abort_still_stores_nothing(shop: Workshop) -> None:
@@ -295,7 +298,7 @@ def test_a_process_whose_lease_ran_out_aborts_and_takes_a_new_one(shop: Workshop
     wait_until(lambda: shop.keeper.worker_id != lost)
     assert shop.row(id_).status == "pending"
     quick = shop.participant(1)
-    assert shop.runner.run(quick) is Ending.ENDED
+    assert shop.run(quick) is Ending.ENDED
 
 
 def test_what_runs_here_but_nobody_runs_is_given_back(shop: Workshop) -> None:
@@ -317,7 +320,7 @@ def test_a_claim_that_a_busy_loop_has_not_heard_of_is_not_given_back(
         tell(outcomes)
 
     monkeypatch.setattr(committer, "_tell", tell_late)
-    assert shop.runner.run(id_) is Ending.ENDED
+    assert shop.run(id_) is Ending.ENDED
     assert (shop.row(id_).status, shop.row(id_).epoch, shop.row(id_).attempt) == ("completed", 1, 0)
 
 
@@ -335,7 +338,7 @@ def test_whoever_waits_is_told(shop: Workshop) -> None:
     listener = redis.Redis.from_url(shop.settings.broker_url).pubsub()
     listener.subscribe("understudy.notices")
     id_ = shop.participant(1)
-    shop.runner.run(id_)
+    shop.run(id_)
     told = wait_until(
         lambda: (message := listener.get_message(timeout=1)) and message["type"] == "message" and message
     )
@@ -428,7 +431,7 @@ def test_runs_that_are_claimed_in_one_go_each_have_their_own_answer(shop: Worksh
     """Forty messages at once: of one participant twice, of one that was cancelled, of others for the first
     time, and of one with a past."""
     past = shop.participant(2)
-    shop.runner.run(past)
+    shop.run(past)
     child = shop.store.write(lambda connection: dispatch.branch(connection, shop.workspace_id, past, 1, None))
     assert child is not None
     cancelled = shop.participant()
@@ -463,9 +466,9 @@ def test_a_claim_that_takes_too_long_is_not_made_later(
     with monkeypatch.context() as patch:
         patch.setattr("worker.run.CLAIM_TIMEOUT_S", 0.3)
         patch.setattr(shop.store, "write", away)
-        assert shop.runner.run(id_) is Ending.REFUSED
+        assert shop.run(id_) is Ending.REFUSED
     # The committer goes through what waited, in order.
-    assert shop.runner.run(shop.participant(1)) is Ending.ENDED
+    assert shop.run(shop.participant(1)) is Ending.ENDED
     assert (shop.row(id_).status, shop.row(id_).epoch) == ("pending", 0)
 
 
@@ -550,7 +553,7 @@ def test_a_loop_that_stays_in_one_task_is_stuck_and_one_knows_whose_it_is(
 def test_a_process_without_a_lease_leaves_messages_to_others(shop: Workshop) -> None:
     shop.keeper.close()
     id_ = shop.participant()
-    assert shop.runner.run(id_) is Ending.REFUSED
+    assert shop.run(id_) is Ending.REFUSED
     assert shop.row(id_).status == "pending"
 
 

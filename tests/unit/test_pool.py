@@ -1,0 +1,134 @@
+"""The pool: jobs on a loop, and what Celery is told of them."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from celery.concurrency.base import BasePool
+from celery.exceptions import Reject
+from kombu.asynchronous.hub import Hub
+
+from tests.servers import wait_until
+from worker.pool import Job, create_pool
+
+
+class Bench:
+    """A pool between a loop and a hub, each in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.may_end = asyncio.Event()
+        self.jobs: list[Job] = []
+        self.accepted: list[int] = []
+        #: What Celery was told, and in which thread.
+        self.told: list[tuple[Any, int]] = []
+        self.terminated: list[int] = []
+        self.hub = Hub()
+        # It sleeps on a connection that says nothing, and nothing but the pool wakes it.
+        self.silence = socket.socketpair()
+        self.hub.add_reader(self.silence[0], lambda: None)
+        self.pool: BasePool = create_pool(self.work, self.submit, self.terminated.append)(4)
+        self.pool.start()
+        self.pool.register_with_event_loop(self.hub)
+        self.hub_thread = threading.Thread(target=self.hub.run_forever, daemon=True)
+        self.hub_thread.start()
+        self.loop_thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.loop_thread.start()
+
+    async def work(self, job: Job) -> None:
+        self.jobs.append(job)
+        await self.may_end.wait()
+        if job.args[0] == "reject":
+            raise Reject(requeue=True)
+        if job.args[0] == "break":
+            raise ValueError("broken")
+
+    def submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def apply(self, body: str) -> None:
+        self.pool.apply_async(
+            None,
+            args=("simulation.run", "a-task", {"id": "a-task"}, body, "application/json", "utf-8"),
+            callback=lambda told: self.told.append((told, threading.get_ident())),
+            accept_callback=lambda number, _: self.accepted.append(number),
+        )
+
+    def let_end(self) -> None:
+        self.loop.call_soon_threadsafe(self.may_end.set)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.hub.stop()
+    bench.hub_thread.join(10)
+    bench.hub.close()
+    for end in bench.silence:
+        end.close()
+    bench.loop.call_soon_threadsafe(bench.loop.stop)
+    bench.loop_thread.join(10)
+    bench.loop.close()
+
+
+def carrying(*args: str) -> str:
+    return json.dumps([args, {}, {}])
+
+
+def test_many_are_under_way_at_once_and_celery_is_told_in_its_own_thread(bench: Bench) -> None:
+    for number in range(50):
+        bench.apply(carrying(f"participant {number}"))
+    assert bench.accepted == list(range(1, 51))
+    wait_until(lambda: len(bench.jobs) == 50)
+    assert bench.jobs[0] == Job(1, "a-task", {"id": "a-task"}, ["participant 0"])
+    assert bench.told == []
+    bench.let_end()
+    wait_until(lambda: len(bench.told) == 50)
+    assert {thread for _, thread in bench.told} == {bench.hub_thread.ident}
+    assert {told[:2] for told, _ in bench.told} == {(0, None)}
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (carrying("reject"), Reject),
+        (carrying("break"), ValueError),
+        ("null", TypeError),
+        ("{not json", Exception),
+    ],
+)
+def test_what_a_job_raises_is_what_celery_is_told(bench: Bench, body: str, error: type[Exception]) -> None:
+    bench.let_end()
+    bench.apply(body)
+    wait_until(lambda: len(bench.told) == 1)
+    ((failed, how, _), _), *_ = bench.told
+    assert failed == 1
+    assert isinstance(how.exception.exc, error)
+    bench.apply(carrying("one that is fine"))
+    wait_until(lambda: len(bench.told) == 2)
+
+
+def test_a_pool_that_is_stopped_waits_for_its_jobs_and_tells_of_them(bench: Bench) -> None:
+    bench.apply(carrying("one"))
+    wait_until(lambda: len(bench.jobs) == 1)
+    stopping = threading.Thread(target=bench.pool.stop)
+    stopping.start()
+    stopping.join(0.3)
+    assert stopping.is_alive()
+    bench.let_end()
+    stopping.join(10)
+    assert not stopping.is_alive()
+    wait_until(lambda: len(bench.told) == 1)
+
+
+def test_a_job_is_terminated_by_its_number(bench: Bench) -> None:
+    bench.apply(carrying("one"))
+    bench.pool.terminate_job(bench.accepted[0], None)
+    assert bench.terminated == [1]
+    bench.let_end()
