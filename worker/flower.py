@@ -7,6 +7,8 @@ from celery.bootsteps import StartStopStep
 
 #: How often; a full buffer is sent at once.
 FLUSH_S = 0.25
+#: Events that fill it; Celery's 24 would be full many times a second.
+MOST_EVENTS = 1_000
 
 
 class EventFlush(StartStopStep):  # type: ignore[misc]
@@ -17,6 +19,7 @@ class EventFlush(StartStopStep):  # type: ignore[misc]
     def start(self, c: Any) -> None:
         """With each connection there is a new dispatcher."""
         c.event_dispatcher.on_send_buffered = None
+        c.event_dispatcher.buffer_limit = MOST_EVENTS
         self._timer = c.timer.call_repeatedly(FLUSH_S, c.event_dispatcher.flush)
 
     def stop(self, c: Any) -> None:
