@@ -23,12 +23,13 @@ def migrate(settings: Settings) -> None:
     """
     store = Store(settings.store_url)
     try:
-        store.write(_upgrade)
+        store.write(upgrade)
     finally:
         store.dispose()
 
 
-def _upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
+    """Apply what `migrations` has and the store has not, within the transaction at hand."""
     if connection.dialect.name == "postgresql":
         # Another one's migration, and our own, may take their time.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -37,6 +38,6 @@ def _upgrade(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
     config = Config()
     # Alembic interpolates: a percent sign in the path must not be taken for a name.
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

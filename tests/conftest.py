@@ -119,6 +119,18 @@ def settings(store_url: str, broker_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def bare_settings(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """The same, but its store has nothing in it, not even tables."""
+    if settings.database_url.startswith("sqlite"):
+        yield settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'bare.db'}"})
+        return
+    name = f"bare_{uuid4().hex}"
+    _administer(f"CREATE DATABASE {name}")
+    yield settings.model_copy(update={"database_url": _postgres_url(name)})
+    _administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
 def api(settings: Settings) -> Iterator[str]:
     """The address of a real API server on loopback."""
 

@@ -68,7 +68,9 @@ def serve_in_thread(app: Any) -> Iterator[str]:
 class Process:
     """A part of Understudy as a process of its own."""
 
-    def __init__(self, settings: Settings, *command: str, name: str, **variables: str) -> None:
+    def __init__(
+        self, settings: Settings, *command: str, name: str, source: Path = ROOT, **variables: str
+    ) -> None:
         self.name = name
         self._ready_file = settings.data_dir / f"{name}.ready"
         self._ready_file.unlink(missing_ok=True)
@@ -86,7 +88,8 @@ class Process:
                 env=environment | variables,
                 stdout=log,
                 stderr=log,
-                cwd=ROOT,
+                # Before what is installed: a version is a folder.
+                cwd=source,
             )
 
     @property
@@ -113,15 +116,16 @@ class Process:
 class Fleet:
     """Workers and sweepers of one installation, as processes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, source: Path = ROOT) -> None:
         self.settings = settings
+        self._source = source
         self._processes: list[Process] = []
 
     @classmethod
     @contextlib.contextmanager
-    def of(cls, settings: Settings) -> Iterator[Self]:
+    def of(cls, settings: Settings, source: Path = ROOT) -> Iterator[Self]:
         """A fleet for the time of the block."""
-        fleet = cls(settings)
+        fleet = cls(settings, source)
         try:
             yield fleet
         finally:
@@ -141,7 +145,7 @@ class Fleet:
             command = ("sweeper", "--ready")
         elif kind == "run":
             command = ("worker", "--name", name, "--concurrency", str(concurrency), "--ready")
-        process = Process(self.settings, *command, name=name, **variables)
+        process = Process(self.settings, *command, name=name, source=self._source, **variables)
         self._processes.append(process)
         return process
 

@@ -1,12 +1,18 @@
 """The migrations make exactly the tables that the code expects, on both stores, also at once."""
 
+import shutil
 import warnings
+from functools import partial
+from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
 from sqlmodel import SQLModel
 
-from deploy.migrate import migrate
+from deploy.migrate import MIGRATIONS, migrate, upgrade
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.integration.test_store_lifecycle import at_once
@@ -24,7 +30,33 @@ def test_migrating_again_changes_nothing(store: Store, settings: Settings) -> No
     migrate(settings)
 
 
-def test_several_may_migrate_an_empty_store_at_once(settings: Settings, tmp_path: object) -> None:
-    empty = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path}/new.db"})
-    at_once(3, lambda: migrate(empty))
-    test_migrations_and_code_agree(Store(empty.database_url))
+def test_several_may_migrate_an_empty_store_at_once(bare_settings: Settings) -> None:
+    at_once(3, lambda: migrate(bare_settings))
+    store = Store(bare_settings.store_url)
+    test_migrations_and_code_agree(store)
+    store.dispose()
+
+
+def test_a_migration_that_fails_leaves_everything_as_it_was(store: Store, tmp_path: Path) -> None:
+    migrations = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, migrations)
+    before = inspect(store.engine).get_table_names()
+    (newest,) = ScriptDirectory(str(migrations)).get_heads()
+    (migrations / "versions/broken.py").write_text(BROKEN.format(newest=newest))
+    with pytest.raises(LookupError, match="half way"):
+        store.write(partial(upgrade, migrations=migrations))
+    assert inspect(store.engine).get_table_names() == before
+    test_migrations_and_code_agree(store)
+
+
+BROKEN = """
+from alembic import op
+import sqlalchemy as sa
+
+revision = "broken"
+down_revision = "{newest}"
+
+def upgrade():
+    op.create_table("half", sa.Column("id", sa.Integer(), primary_key=True))
+    raise LookupError("half way")
+"""

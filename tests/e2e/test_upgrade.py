@@ -1,0 +1,131 @@
+"""Two versions side by side on one store and one broker: the previous one, out of git, and this one."""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+
+from api.app import create_app
+from deploy.migrate import migrate, upgrade
+from shared.settings import Settings
+from shared.store.engine import Store
+from tests.callers import Caller
+from tests.e2e.crowd import rows, run
+from tests.e2e.earlier import unpack_previous
+from tests.e2e.test_leaving import lost
+from tests.factories import make_study
+from tests.invariants import check_invariants
+from tests.servers import Fleet, Process, own_port, serve_in_thread, wait_until
+
+
+@pytest.fixture(scope="session")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the source of the previous version."""
+    folder = tmp_path_factory.mktemp("previous")
+    unpack_previous(folder)
+    return folder
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Leases long enough for a slow machine: nobody is to be taken for lost who is not."""
+    return settings.model_copy(update={"heartbeat_interval_s": 1, "lease_ttl_s": 8})
+
+
+@contextlib.contextmanager
+def api_of(settings: Settings, source: Path) -> Iterator[str]:
+    """The API of the version at `source`, as a process; its address."""
+    port = own_port()
+    process = Process(settings, "api", "--port", str(port), name=f"api-{port}", source=source)
+    try:
+        wait_until(lambda: process.popen.poll() is not None or _answers(port), what="the API answers")
+        assert process.popen.poll() is None, process.log.read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.stop()
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", verify=False, trust_env=False).is_success
+    return False
+
+
+def test_in_an_upgrade_both_versions_work_together_and_no_attempt_is_lost(
+    bare_settings: Settings, previous: Path
+) -> None:
+    """As docs/operations.md has it: migrate, then workers and sweepers, the API last."""
+    with contextlib.ExitStack() as running:
+        store = Store(bare_settings.store_url)
+        running.callback(store.dispose)
+        store.write(partial(upgrade, migrations=previous / "deploy/migrations"))
+        old_ones = running.enter_context(Fleet.of(bare_settings, previous)).start("run-1", "sweeper")
+        before = running.enter_context(api_of(bare_settings, previous))
+        old = running.enter_context(Caller(store, before, "acme"))
+        study, _ = make_study(store, old.workspace_id, content={"delay_s": 0.2})
+        run(old, study, 8, max_interactions=900)
+        wait_until(lambda: all(count > 0 for count in _interactions(old, study)))
+
+        migrate(bare_settings)
+        now = running.enter_context(serve_in_thread(create_app(bare_settings)))
+        new = running.enter_context(Caller(store, now, "other"))
+        # The new API with the old workers.
+        _run_cancel_extend(store, new)
+
+        new_ones = running.enter_context(Fleet.of(bare_settings))
+        new_ones.start("control", "run-2", "sweeper-2")
+        for process in old_ones:
+            assert process.stop() == 0
+        # The old API with the new workers.
+        _run_cancel_extend(store, old)
+
+        # Nobody of those who were under way all the time is back at the beginning, nor has come to an end.
+        given_back = {row.id: row.interaction_count for row in rows(store, study)}
+        wait_until(lambda: all(row.interaction_count > given_back[row.id] for row in rows(store, study)))
+        assert {(row.status, row.epoch) for row in rows(store, study)} == {("running", 2)}
+        assert {row.attempt for row in rows(store)} == {0}
+        assert lost(store) == 0
+        answer = old.post("/v1/simulations/cancel", {"study_id": str(study)}).json()
+        assert answer["summary"]["cancelled_count"] == 8
+        check_invariants(store)
+
+
+def _interactions(caller: Caller, study: UUID) -> list[int]:
+    """How far each participant is, as the API tells it."""
+    answer = caller.get("/v1/participants", study_id=str(study)).json()
+    return [one["interaction_count"] for one in answer["items"]]
+
+
+def _run_cancel_extend(store: Store, acme: Caller) -> None:
+    """The main job: run, wait, cancel in mid-run, extend."""
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.1})
+    short = run(acme, study, 2)
+    long = run(acme, study, 4, max_interactions=900)
+    wait_until(lambda: all(row.interaction_count > 0 for row in rows(store, study)))
+    answer = acme.post("/v1/simulations/wait", {"participant_ids": short, "timeout": 60}).json()
+    assert [one["status"] for one in answer["participants"]] == ["completed"] * 2, answer
+    answer = acme.post("/v1/simulations/cancel", {"study_id": str(study)}).json()
+    assert answer["summary"] == {"total": 6, "cancelled_count": 4, "skipped_count": 2}
+    stored = {str(row.id): row.interaction_count for row in rows(store, study)}
+    wait_until(lambda: all(row.stopped_at for row in rows(store, study) if row.status == "cancelled"))
+
+    def extend(source: str, **more: object) -> str:
+        body = {"participant_id": source, "additional_steps": 2, "instruction": "Left"}
+        (id_,) = acme.post("/v1/simulations/extend", body | more).json()["dispatch"]["participant_ids"]
+        return str(id_)
+
+    child = extend(short[0], wait=True, timeout=60)
+    assert acme.get(f"/v1/participants/{child}").json()["interaction_count"] == 7
+    transcript = acme.get(f"/v1/participants/{child}/transcript").json()["items"]
+    assert ("user", "Left") in [(item["role"], item["content"]) for item in transcript]
+    # Taken up again where its source was cut; its own end is far away.
+    child = extend(long[0])
+    wait_until(lambda: acme.get(f"/v1/participants/{child}").json()["interaction_count"] > stored[long[0]])
+    acme.post(f"/v1/participants/{child}/cancel")
+    wait_until(lambda: all(row.stopped_at for row in rows(store, study) if row.status == "cancelled"))
+    assert acme.get(f"/v1/studies/{study}", view="summary").json()["completed_count"] == 3
+    assert {str(row.id): row.interaction_count for row in rows(store, study)}.items() >= stored.items()
