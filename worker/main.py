@@ -23,6 +23,7 @@ from worker.committer import Committer
 from worker.heartbeat import LeaseKeeper
 from worker.leaving import Leaving
 from worker.models import caps
+from worker.orders import Orders, obey
 from worker.pool import create_pool
 from worker.run import House
 from worker.runner import Runner
@@ -69,11 +70,7 @@ def run_worker(
         worker_ready.connect(lambda **_: ready_file.touch(), weak=False)
     try:
         if kind == "control":
-            tasks.register_stop(app, store)
-            leaving = Leaving()
-            leaving.then(most_s=MOST_S)
-            channel.use()
-            _consume(app, leaving, name, kind, CONTROL_CONCURRENCY, "threads")
+            _stop_participants(settings, app, store, name)
         else:
             concurrency = 1 if kind == "alone" else concurrency
             _run_participants(settings, app, store, exposition, name=name, kind=kind, concurrency=concurrency)
@@ -82,6 +79,21 @@ def run_worker(
     finally:
         store.dispose()
         traces.close()
+
+
+def _stop_participants(settings: Settings, app: Celery, store: Store, name: str) -> None:
+    notifier = Notifier(settings.broker_url)
+    tasks.register_stop(app, store)
+    leaving = Leaving()
+    leaving.then(most_s=MOST_S)
+    orders = Orders(store, notifier, lambda _: None)
+    obey(orders, leaving.tell)
+    channel.use()
+    try:
+        _consume(app, leaving, name, "control", CONTROL_CONCURRENCY, "threads")
+    finally:
+        orders.close()
+        notifier.close()
 
 
 def _run_participants(
@@ -128,6 +140,8 @@ def _run_participants(
         max_memory_mb=settings.max_memory_mb,
     )
     work = tasks.register_run(app, runner, lambda: leaving.now, lambda: keeper.in_touch)
+    orders = Orders(store, notifier, runner.abort)
+    obey(orders, leaving.tell)
 
     def drain() -> None:
         # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
@@ -139,9 +153,10 @@ def _run_participants(
     leaving.then(drain, most_s=MOST_S)
     channel.use(lambda: keeper.in_touch)
     try:
-        _consume(app, leaving, name, kind, concurrency, create_pool(work, runner.submit, runner.terminate))
+        _consume(app, leaving, name, kind, concurrency, create_pool(work, runner.submit))
     finally:
         leaving.now = True
+        orders.close()
         watch.close()
         runner.close()
         keeper.close()
@@ -151,7 +166,6 @@ def _run_participants(
 
 
 def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
-    tasks.quiet_revokes()
     flower.use(app)
     worker = leaving.worker_class(app)(
         hostname=name,

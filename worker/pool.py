@@ -1,7 +1,7 @@
 """The pool: Celery hands over a message, a loop works on it, and no thread waits for that."""
 
-import itertools
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -22,30 +22,27 @@ log = logging.getLogger(__name__)
 class Job(NamedTuple):
     """What a message asks for."""
 
-    #: By which the job can be terminated; each has its own.
-    number: int
     task_id: str
     headers: Mapping[str, Any]
     args: Sequence[Any]
 
 
-#: Works on a job, on the loop. What it raises is what becomes of the message: `Reject(requeue=True)` gives it
-#: back, `Terminated` is shown as revoked, anything else as failed.
-Work: TypeAlias = Callable[[Job], Coroutine[Any, Any, None]]
+#: Works on a job, on the loop. What it returns is shown by Flower; what it raises is what becomes of the
+#: message: `Reject(requeue=True)` gives it back, `Terminated` is shown as revoked, anything else as failed.
+Work: TypeAlias = Callable[[Job], Coroutine[Any, Any, object]]
 
 
 class _Over(NamedTuple):
     tell: Callable[[tuple[int, Any, float]], None]
-    done: Future[None]
+    done: Future[object]
     runtime_s: float
 
 
 def create_pool(
     work: Work,
-    submit: Callable[[Coroutine[Any, Any, None]], Future[None]],
-    terminate: Callable[[int], None],
+    submit: Callable[[Coroutine[Any, Any, object]], Future[object]],
 ) -> type[BasePool]:
-    """A pool class whose jobs are submitted to a loop; `terminate` cuts the one of that number.
+    """A pool class whose jobs are submitted to a loop.
 
     Celery lets in as many as the worker's concurrency says, by what it asks of the broker. What becomes of a
     job is told to Celery in Celery's own thread, like everything else about its connection.
@@ -60,7 +57,6 @@ def create_pool(
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self._numbers = itertools.count(1)
             self._hub: Hub | None = None
             self._over: deque[_Over] = deque()
             self._under_way = 0
@@ -79,13 +75,14 @@ def create_pool(
             accept_callback: Callable[[int, float], None],
             **_: Any,
         ) -> None:
-            number, began = next(self._numbers), time.monotonic()
+            began = time.monotonic()
             with self._changed:
                 self._under_way += 1
-            submit(_do(work, number, *args)).add_done_callback(
+            submit(_do(work, *args)).add_done_callback(
                 lambda done: self._end(_Over(callback, done, time.monotonic() - began))
             )
-            accept_callback(number, began)
+            # Jobs have no process of their own to name.
+            accept_callback(os.getpid(), began)
 
         def _end(self, over: _Over) -> None:
             self._over.append(over)
@@ -104,9 +101,6 @@ def create_pool(
                 except OperationalError as error:
                     log.info("the broker was not told of the end of a job: %s", error)
 
-        def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 - there are none here
-            terminate(pid)
-
         def on_stop(self) -> None:
             with self._changed:
                 self._changed.wait_for(lambda: not self._under_way)
@@ -115,15 +109,13 @@ def create_pool(
     return LoopPool
 
 
-async def _do(
-    work: Work, number: int, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str
-) -> None:
+async def _do(work: Work, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str) -> object:
     # Here, where a body that nobody can read fails its own job and nothing else.
     args, *_rest = loads(body, *kind)
-    await work(Job(number, task_id, headers, args))
+    return await work(Job(task_id, headers, args))
 
 
-def _told(done: Future[None], runtime_s: float) -> tuple[int, Any, float]:
+def _told(done: Future[object], runtime_s: float) -> tuple[int, Any, float]:
     """What Celery is told of a job that is over: whether it failed, and how."""
     try:
         return 0, done.result(), runtime_s

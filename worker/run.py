@@ -92,19 +92,17 @@ class Run:
         self._step: asyncio.Task[Step] | None = None
         self._aborted = False
         self._waited_long_enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._cancel_requested = False
         #: Monotonic time at which an abort had cut the step in flight.
         self._cut_at: float | None = None
         self._written_at = time.monotonic()
 
-    def abort(self, *, cancel: bool = False) -> None:
+    def abort(self) -> None:
         """Cut the step in flight at its next await; safe at any time, any number of times.
 
         The run then asks the store what it is: a cancelled participant has stopped, one that still runs is
-        given back. With `cancel` it is cancelled first: somebody at this end, an operator, wants it.
+        given back.
         """
         self._aborted = True
-        self._cancel_requested |= cancel
         if self._step is not None:
             self._step.cancel()
             asyncio.get_running_loop().call_later(CLEAN_UP_S, self._wait_no_longer)
@@ -264,11 +262,9 @@ class Run:
         held_ms = self._held_ms()
         stopped: list[stops.Stopped] = []
         cut_ago_s: float | None = None
-        cancelled = False
 
         def give_back(connection: Connection) -> Ending:
-            nonlocal cancelled, cut_ago_s
-            cancelled = self._cancel_requested and lifecycle.cancel_held(connection, claim)
+            nonlocal cut_ago_s
             if lifecycle.release(connection, claim, held_ms):
                 return Ending.RELEASED
             # Of a step that does not end nobody knows that it has stopped: the sweeper assumes it one day.
@@ -280,8 +276,6 @@ class Run:
         ending = await self._write(give_back, "give_back.commit")
         for stop in stopped:
             metrics.run_stopped(stop.after_s, cut_ago_s)
-        if cancelled:
-            metrics.end(Status.CANCELLED)
         return ending
 
     def _held_ms(self) -> int:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import contextvars
-import itertools
 import logging
 import threading
 import weakref
@@ -36,8 +35,7 @@ class Runner:
         self._house = house
         self._publisher = publisher
         self._notifier = notifier
-        self._runs: dict[int, Run] = {}
-        self._numbers = itertools.count(1)
+        self._runs: set[Run] = set()
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(self._create_task)
         self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], Run] = weakref.WeakKeyDictionary()
@@ -50,19 +48,16 @@ class Runner:
         """Have it done on the loop of all runs; returns at once."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def run(self, participant_id: UUID, job: int | None = None) -> Ending:
-        """Run a participant to its end and tell who waits; on the runner's loop. `job` is a name for
-        `terminate`."""
+    async def run(self, participant_id: UUID) -> Ending:
+        """Run a participant to its end and tell who waits; on the runner's loop."""
         run = Run(participant_id, self._house)
         _current_run.set(run)
-        # Pool jobs count from 1; without one, any other number will do.
-        number = job if job is not None else -next(self._numbers)
-        self._runs[number] = run
+        self._runs.add(run)
         try:
             # A task of its own, and so one that is known to work for this run.
             ending = await asyncio.create_task(run.go())
         finally:
-            del self._runs[number]
+            self._runs.remove(run)
         if ending is Ending.RELEASED:
             self._publisher.dispatch_soon([participant_id])
         elif ending in {Ending.ENDED, Ending.STOPPED}:
@@ -79,18 +74,13 @@ class Runner:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._abort, None)
 
-    def terminate(self, job: int) -> None:
-        """Cancel the participant that runs as `job`: an operator asked for it. Returns at once."""
-        # One turn later: a job that was submitted just before has begun by then.
-        self._loop.call_soon_threadsafe(self._loop.call_soon, self._terminate, job)
-
     def claims(self) -> dict[UUID, Claim]:
         """What runs here now."""
-        return {run.claim.participant_id: run.claim for run in tuple(self._runs.values()) if run.claim}
+        return {run.claim.participant_id: run.claim for run in tuple(self._runs) if run.claim}
 
     def claiming(self) -> set[UUID]:
         """Who is about to run here: claimed perhaps, but the loop has not come to it yet."""
-        return {run.participant_id for run in tuple(self._runs.values()) if run.claim is None}
+        return {run.participant_id for run in tuple(self._runs) if run.claim is None}
 
     def stuck(self) -> Claim | None:
         """What the task that keeps the loop works for; None when nobody knows."""
@@ -115,10 +105,6 @@ class Runner:
         return task
 
     def _abort(self, ids: frozenset[UUID] | None) -> None:
-        for run in tuple(self._runs.values()):
+        for run in tuple(self._runs):
             if ids is None or run.participant_id in ids:
                 run.abort()
-
-    def _terminate(self, job: int) -> None:
-        if (run := self._runs.get(job)) is not None:
-            run.abort(cancel=True)

@@ -12,7 +12,7 @@ from celery.exceptions import Reject, Terminated
 from celery.worker.control import control_command
 
 from shared import faults, logs, metrics, traces
-from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
+from shared.queue.names import ABORT_COMMAND, CANCELLED_ALREADY, REVOKE_COMMAND, RUN_TASK, STOP_TASK
 from shared.store import stops
 from shared.store.engine import Store
 from worker.pool import Job, Work
@@ -38,7 +38,7 @@ def register_run(
         # Its name is what consumers look for; the pool calls the work below.
         raise NotImplementedError(participant_id)
 
-    async def work(job: Job) -> None:
+    async def work(job: Job) -> str:
         if leaving():
             # Not started here any more; somebody else takes it.
             raise Reject(requeue=True)
@@ -53,7 +53,7 @@ def register_run(
             ) as tell,
         ):
             # A process out of touch with the store would keep the message until it is back.
-            ending = await runner.run(UUID(participant_id), job.number) if in_touch() else Ending.REFUSED
+            ending = await runner.run(UUID(participant_id)) if in_touch() else Ending.REFUSED
             tell({"understudy.ending": ending.value})
         metrics.taken(ending.value)
         if ending is Ending.REFUSED:
@@ -63,6 +63,8 @@ def register_run(
         if ending is Ending.STOPPED:
             # Without this, Flower would show a success.
             raise Terminated
+        # Shown by Flower, and kept nowhere else.
+        return str(ending.value)
 
     _register_abort(runner.abort)
     return work
@@ -87,7 +89,9 @@ def register_stop(app: Celery, store: Store) -> None:
 
     @app.task(name=STOP_TASK, bind=True)  # type: ignore[untyped-decorator]
     def stop(self: Task, participant_id: str, run_task_id: str) -> None:
-        app.control.revoke(run_task_id)
+        # The participant is cancelled already; without the word, workers would go and cancel it (`orders`).
+        arguments = {"task_id": run_task_id, CANCELLED_ALREADY: True}
+        app.control.broadcast(REVOKE_COMMAND, arguments=arguments)
         id_ = UUID(participant_id)
         told = logs.about(
             participant=participant_id, task=self.request.id, **_given(self.request, logs.REQUEST_ID)
@@ -101,10 +105,3 @@ def register_stop(app: Celery, store: Store) -> None:
         ):
             stopped = store.write(lambda connection: stops.mark_stopped(connection, id_))
         metrics.stopped("stop_task", (stop.after_s for stop in stopped))
-
-
-def quiet_revokes() -> None:
-    """Each revoke would be logged as not noted by the result backend: there is none, and need not be."""
-    logging.getLogger("celery.worker.control").addFilter(
-        lambda record: "revoked in backend" not in record.getMessage()
-    )

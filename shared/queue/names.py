@@ -1,6 +1,8 @@
 """Names on the broker. Stable strings, never function paths: old and new processes meet on them."""
 
+import re
 from enum import StrEnum
+from uuid import UUID
 
 
 class Queue(StrEnum):
@@ -27,6 +29,11 @@ STOP_TASK = "simulation.stop"
 #: Remote-control command that aborts the steps in flight of some participants.
 ABORT_COMMAND = "abort_participants"
 
+#: Celery's own command, which Flower sends for an operator: workers cancel the participant.
+REVOKE_COMMAND = "revoke"
+#: Argument of that command by which a stop task says that it does so for one who was cancelled.
+CANCELLED_ALREADY = "cancelled_already"
+
 #: Channel on which processes tell that participants became terminal. A hint: the row decides.
 NOTICE_CHANNEL = "understudy.notices"
 
@@ -34,3 +41,12 @@ NOTICE_CHANNEL = "understudy.notices"
 def task_id(participant_id: object, dispatch_no: int) -> str:
     """The Celery id of a run message; each publication has its own."""
     return f"{participant_id}.{dispatch_no}"
+
+
+_RUN_MESSAGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[0-9]+")
+
+
+def participant_of(id_: str) -> UUID | None:
+    """Whose run message has the Celery id `id_`; None when it is not one of a run message."""
+    found = _RUN_MESSAGE.fullmatch(id_)
+    return UUID(found[1]) if found else None

@@ -258,10 +258,21 @@ def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> d
 
     True of those that a worker runs: it has a step to abort. Nobody can claim the others any more.
     """
+    statement = _cancel(connection.dialect.name, anybodys=False)
+    return _cancelled(connection, statement, ids, workspace=workspace_id)
+
+
+def cancel_for_operator(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, bool]:
+    """`cancel` of participants of whatever workspace: of who runs the fleet, never of a caller."""
+    return _cancelled(connection, _cancel(connection.dialect.name, anybodys=True), ids)
+
+
+def _cancelled(
+    connection: Connection, statement: Executable, ids: Sequence[UUID], **more: UUID
+) -> dict[UUID, bool]:
     # In id order, like everything that touches several rows: two cancels then wait, but never deadlock.
     lock(connection, ids)
-    statement = _cancel(connection.dialect.name)
-    rows = connection.execute(statement, {"workspace": workspace_id, batch.AMONG: ids}).all()
+    rows = connection.execute(statement, {batch.AMONG: ids, **more}).all()
     # Asked here: in RETURNING, SQLite 3.40 takes `worker_id IS NOT NULL` for true of all.
     cancelled = {id_: worker_id is not None for id_, worker_id in rows}
     record_alike(connection, list(cancelled), "status", {"status": str(Status.CANCELLED)})
@@ -269,18 +280,14 @@ def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> d
 
 
 @cache
-def _cancel(dialect: str) -> Executable:
+def _cancel(dialect: str, *, anybodys: bool) -> Executable:
+    whose = () if anybodys else (_p.c.workspace_id == bindparam("workspace"),)
     return (
         _move(Move.CANCEL)
-        .where(batch.is_among(dialect, _p.c.id), _p.c.workspace_id == bindparam("workspace"))
+        .where(batch.is_among(dialect, _p.c.id), *whose)
         .values(finished_at=store_clock())
         .returning(_p.c.id, _p.c.worker_id)
     )
-
-
-def cancel_held(connection: Connection, claim: Claim) -> bool:
-    """Cancel a participant from where it runs. False: it does not run under this claim."""
-    return _end(connection, Move.CANCEL, claim, 0)
 
 
 # -- what the sweeper does ---------------------------------------------------------------------------------

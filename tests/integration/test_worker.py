@@ -78,8 +78,8 @@ class Workshop:
         )
         return id_
 
-    def run(self, id_: UUID, job: int | None = None) -> Ending:
-        return self.runner.submit(self.runner.run(id_, job)).result()
+    def run(self, id_: UUID) -> Ending:
+        return self.runner.submit(self.runner.run(id_)).result()
 
     def start(self, id_: UUID) -> "Started":
         return Started(self, id_)
@@ -99,13 +99,13 @@ class Workshop:
 class Started:
     """A run in a thread of its own, as the pool has it."""
 
-    def __init__(self, shop: Workshop, id_: UUID, job: int | None = None) -> None:
+    def __init__(self, shop: Workshop, id_: UUID) -> None:
         self.ending: Ending | None = None
-        self._thread = threading.Thread(target=self._run, args=(shop, id_, job), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(shop, id_), daemon=True)
         self._thread.start()
 
-    def _run(self, shop: Workshop, id_: UUID, job: int | None) -> None:
-        self.ending = shop.run(id_, job)
+    def _run(self, shop: Workshop, id_: UUID) -> None:
+        self.ending = shop.run(id_)
 
     def ended(self) -> Ending:
         self._thread.join(20)
@@ -237,18 +237,6 @@ def test_an_abort_of_what_was_not_cancelled_only_gives_it_back(shop: Workshop) -
     assert run.ended() is Ending.RELEASED
     wait_until(lambda: shop.publisher.queue_depth(Queue.RECOVERED) == 1)
     assert shop.row(id_).attempt == 0
-
-
-def test_an_operators_terminate_is_a_cancel(shop: Workshop) -> None:
-    id_ = shop.participant(9, delay_s=30)
-    run = Started(shop, id_, job=7)
-    wait_until(lambda: "act 0" in shop.steps())
-    shop.runner.terminate(8)
-    shop.runner.terminate(7)
-    assert run.ended() is Ending.STOPPED
-    row = shop.row(id_)
-    assert row.status == "cancelled"
-    assert row.stopped_at is not None
 
 
 def test_a_suspect_gives_its_place_back_after_one_interaction(shop: Workshop) -> None:
