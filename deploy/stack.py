@@ -29,6 +29,19 @@ _LOOPBACK = "127.0.0.1"
 _READY_TIMEOUT_S = 60
 _READY_TIMEOUT_PER_WORKER_S = 5
 
+#: Of Flower wherever it runs.
+FLOWER_OPTIONS = {
+    "persistent": True,
+    # Else it keeps what it has seen only when it is told to end. In ms.
+    "state_save_interval": 60_000,
+    # What it has seen takes 4 kB of memory each, and its page stands still while it is saved.
+    "max_tasks": 20_000,
+    # In s. Where each worker has a name of its own, the list would only grow.
+    "purge_offline_workers": 3600,
+    # Its default does not show the arguments, which name participant and study.
+    "tasks_columns": "name,args,state,received,runtime,worker,uuid",
+}
+
 
 class StackFailed(Exception):
     """The stack can't be started; the text says why and what would help."""
@@ -193,11 +206,8 @@ class Stack:
         options = {
             "address": _LOOPBACK,
             "port": self._flower_port,
-            "persistent": True,
             "db": self.data_dir / "flower.db",
-            # Its default does not show the arguments, which name participant and study.
-            "tasks_columns": "name,args,state,received,started,runtime,worker,uuid",
-        }
+        } | FLOWER_OPTIONS
         return Child(
             "flower",
             [

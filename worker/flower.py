@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import Celery
 from celery.bootsteps import StartStopStep
+from celery.worker.request import Request
 
 #: How often; a full buffer is sent at once.
 FLUSH_S = 0.25
@@ -28,6 +29,22 @@ class EventFlush(StartStopStep):  # type: ignore[misc]
         c.event_dispatcher.flush()
 
 
+class ShownRequest(Request):  # type: ignore[misc]
+    """A message that is shown with its name and whom it is for, also when it was void before it came.
+
+    Celery tells of those that they were revoked and nothing else: nobody would find them.
+    """
+
+    def revoked(self) -> bool:
+        """Is it void? Flower is told then."""
+        told_before = self._already_revoked
+        is_void = bool(super().revoked())
+        if is_void and not told_before:
+            # What comes late is added to what is known, and changes no state.
+            self.send_event("task-received", name=self.name, args=self.argsrepr, kwargs=self.kwargsrepr)
+        return is_void
+
+
 def use(app: Celery) -> None:
-    """From now on, workers of `app` do so."""
+    """From now on, workers of `app` tell it so."""
     app.steps["consumer"].add(EventFlush)

@@ -15,6 +15,7 @@ from shared import faults, logs, metrics, traces
 from shared.queue.names import ABORT_COMMAND, CANCELLED_ALREADY, REVOKE_COMMAND, RUN_TASK, STOP_TASK
 from shared.store import stops
 from shared.store.engine import Store
+from worker.flower import ShownRequest
 from worker.pool import Job, Work
 from worker.run import Ending
 from worker.runner import Runner
@@ -33,7 +34,7 @@ def register_run(
     Returns what the pool does for each message.
     """
 
-    @app.task(name=RUN_TASK)  # type: ignore[untyped-decorator]
+    @app.task(name=RUN_TASK, Request=ShownRequest)  # type: ignore[untyped-decorator]
     def run(participant_id: str) -> None:
         # Its name is what consumers look for; the pool calls the work below.
         raise NotImplementedError(participant_id)

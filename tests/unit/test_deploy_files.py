@@ -12,6 +12,7 @@ import typer.main
 import yaml
 
 from deploy.main import app
+from deploy.stack import FLOWER_OPTIONS
 from shared.exposition import DECLARED
 from shared.queue.names import Queue
 from shared.settings import Settings
@@ -27,7 +28,9 @@ GIVING_BACK_S = 20
 COMMAND: Any = typer.main.get_command(app)
 
 
-FLOWER = r"--app[= ]worker\.app flower .*--persistent=True --db=\S+ --tasks_columns=name,args,"
+FLOWER = r"--app[= ]worker\.app flower .*--db=\S+ " + " ".join(
+    f"--{k}={v}" for k, v in FLOWER_OPTIONS.items()
+)
 
 
 def documents() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,0 +1,157 @@
+"""Flower as a process of its own, spoken to by HTTP: what it shows, keeps, and what its buttons do."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.stack import FLOWER_OPTIONS
+from shared.queue.celery import create_celery
+from shared.settings import Settings
+from shared.store.engine import Store
+from tests.callers import Caller
+from tests.e2e.crowd import counts, rows, run
+from tests.factories import make_study
+from tests.servers import ROOT, Fleet, own_port, wait_until
+
+
+class Flower:
+    """Flower for one broker, with what it keeps in one folder."""
+
+    def __init__(self, settings: Settings, folder: Path, **options: object) -> None:
+        port = own_port()
+        options = (
+            FLOWER_OPTIONS | {"address": "127.0.0.1", "port": port, "db": folder / "flower.db"} | options
+        )
+        given = {"UNDERSTUDY_BROKER_URL": settings.broker_url, "FLOWER_BASIC_AUTH": "me:secret"}
+        command = [sys.executable, "-m", "celery", "--app", "worker.app", "flower"]
+        with (folder / "flower.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *(f"--{name}={value}" for name, value in options.items())],
+                cwd=ROOT,
+                env=os.environ | given,
+                stdout=log,
+                stderr=log,
+            )
+        url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(
+            base_url=url, auth=("me", "secret"), trust_env=False, verify=False, timeout=30
+        )
+        wait_until(self._answers, what="Flower answers")
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None
+        with contextlib.suppress(httpx.HTTPError):
+            return self.http.get("/healthcheck").is_success
+        return False
+
+    def tasks(self, search: str = "") -> dict[str, Any]:
+        """What it shows of messages, by their ids."""
+        answer: dict[str, Any] = self.http.get("/api/tasks", params={"search": search}).json()
+        return answer
+
+    def press(self, what: str, **params: object) -> httpx.Response:
+        """What a button of its page sends."""
+        return self.http.post(f"/api/{what}", params=params)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self.http.close()
+        self.process.send_signal(how)
+        self.process.wait(30)
+
+
+@pytest.fixture
+def flower(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Flower]]:
+    """Starts Flower; whatever still runs in the end is killed."""
+    started: list[Flower] = []
+
+    def begin(**options: object) -> Flower:
+        started.append(Flower(settings, tmp_path, **options))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.end(signal.SIGKILL)
+
+
+def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
+    store: Store, acme: Caller, fleet: Fleet, flower: Callable[..., Flower]
+) -> None:
+    shown = flower()
+    (worker,) = fleet.start("run-1", concurrency=3)
+    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
+    run(acme, study, 6)
+    wait_until(lambda: counts(store) == {"running": 3, "pending": 3})
+    waiting = [str(row.id) for row in rows(store) if row.status == "pending"]
+    running = [str(row.id) for row in rows(store) if row.status == "running"]
+    terminated, revoked, aborted = running
+
+    def status(*ids: str) -> set[str]:
+        return {row.status for row in rows(store) if str(row.id) in ids}
+
+    # Found by the names that people know.
+    alias = next(row.alias for row in rows(store) if str(row.id) == revoked)
+    wait_until(
+        lambda: (
+            [(one["name"], one["state"]) for one in shown.tasks(alias).values()]
+            == [("simulation.run", "STARTED")]
+        )
+    )
+    study_alias = acme.get(f"/v1/studies/{study}").json()["alias"]
+    wait_until(lambda: set(shown.tasks(f"args:{study_alias}")) == {f"{id_}.1" for id_ in running})
+
+    # One that no worker has seen yet.
+    assert shown.press(f"task/revoke/{waiting[0]}.1").is_success
+    wait_until(lambda: status(waiting[0]) == {"cancelled"})
+    assert status(*waiting[1:]) == {"pending"}
+    assert shown.press(f"task/revoke/{terminated}.1", terminate=True).is_success
+    assert shown.press(f"task/revoke/{revoked}.1").is_success
+    assert shown.press(f"task/abort/{aborted}.1").is_success
+    stopped = [*running, waiting[0]]
+    answer = acme.post("/v1/simulations/wait", {"participant_ids": stopped, "timeout": 60}).json()
+    assert [one["status"] for one in answer["participants"]] == ["cancelled"] * 4
+    # The others take their places.
+    wait_until(lambda: counts(store) == {"cancelled": 4, "running": 2})
+    wait_until(lambda: all(row.stopped_at for row in rows(store) if row.status == "cancelled"))
+    gone = {f"{id_}.1" for id_ in stopped}
+    wait_until(lambda: set(shown.tasks(f"args:{study_alias} state:REVOKED")) == gone)
+
+    # Of the buttons of a worker, one makes sense here.
+    refused = shown.press("worker/pool/grow/" + _name(shown), n=2)
+    assert (refused.status_code, "--concurrency" in refused.text) == (403, True)
+    assert shown.press("worker/shutdown/" + _name(shown)).is_success
+    assert worker.popen.wait(30) == 0
+    assert counts(store) == {"cancelled": 4, "pending": 2}
+    assert {row.attempt for row in rows(store)} == {0}
+
+
+def _name(shown: Flower) -> str:
+    """The worker that it shows."""
+    (name,) = shown.http.get("/api/workers", params={"refresh": 1}).json()
+    return str(name)
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_what_it_has_seen_is_kept_also_when_it_is_killed(
+    settings: Settings, flower: Callable[..., Flower]
+) -> None:
+    first = flower(state_save_interval=100)
+    seen = {"uuid": "5b6.1", "name": "simulation.run", "args": "participant=t-5b6 study=s-b94", "kwargs": ""}
+
+    def tell_and_look() -> bool:
+        # Until it listens, nobody does.
+        with create_celery(settings.broker_url) as app, app.events.default_dispatcher() as events:
+            events.send("task-received", **seen)
+        return "5b6.1" in first.tasks("t-5b6")
+
+    wait_until(tell_and_look)
+    wait_until(lambda: any(b"t-5b6" in file.read_bytes() for file in settings.data_dir.glob("flower.db*")))
+    first.end(signal.SIGKILL)
+    assert set(flower().tasks("t-5b6")) == {"5b6.1"}
