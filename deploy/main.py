@@ -153,6 +153,46 @@ def migrate_command(data_dir: DataDir = None) -> None:
     migrate(_settings(data_dir))
 
 
+@app.command("prune", rich_help_panel=_PARTS)
+def prune_command(
+    *,
+    older_than: Annotated[
+        int, typer.Option(min=1, max=36_500, metavar="DAYS", help="Removes who ended longer ago than this.")
+    ],
+    workspace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this workspace.", show_default="all")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=5000, help="Participants that one transaction removes at most.")
+    ] = 200,
+    pause_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds between two transactions.")] = 0.05,
+    data_dir: DataDir = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print JSON, and nothing else.")
+    ] = False,
+) -> None:
+    """Remove participants that ended long ago, with their interactions and events, for good.
+
+    May run beside everything else, in short transactions; may be stopped (Ctrl-C) and repeated. Who stays
+    although old: those that somebody who stays was extended from, the first round of an ask of which
+    something stays, and what is still owed a stop or a position. Studies, asks and people stay.
+    """
+    from deploy.prune import prune  # noqa: PLC0415
+
+    raise typer.Exit(
+        prune(
+            _settings(data_dir),
+            older_than_days=older_than,
+            workspace=workspace,
+            batch_size=batch_size,
+            pause_s=pause_s,
+            dry=dry_run,
+            as_json=as_json,
+        )
+    )
+
+
 app.add_typer(tokens, name="token", rich_help_panel=_MACHINE)
 
 

@@ -78,6 +78,11 @@ def run_round(
         question = request.question or before.question
         asks.fill_round(connection, ask.id, number, question=question, variants=variants)
         panel = asks.panel(connection, ask.id)
+        if not panel:
+            raise ValidationError(
+                f"Ask {ask.alias} has nobody left to ask: its first round ended long ago and was removed.",
+                suggestions=("Begin a new ask with ask_run.",),
+            )
         most = ask.max_interactions or interactions_to_answer(variants)
         aliases = dispatch.insert_participants(
             connection,

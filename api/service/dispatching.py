@@ -183,6 +183,8 @@ def extend(
             connection, workspace_id, source.id, extension.additional_steps, extension.instruction
         )
         if child is None:
+            # Removed since it was found?
+            source = find(connection, workspace_id, Kind.PARTICIPANT, source_ref, "participant_id")
             raise source_not_terminal(source.alias, Status(source.status))
         return Dispatch(
             participant_ids=[child.id],

@@ -120,7 +120,8 @@ def branch(
     additional_steps: int,
     instruction: str | None,
 ) -> AnyRow | None:
-    """Make a pending participant that goes on where `source_id` ended. None unless that one is terminal.
+    """Make a pending participant that goes on where `source_id` ended. None unless that one is there and
+    terminal.
 
     The child points at its source and the index it branched at; nothing of the history is copied, so the cost
     does not depend on it. One statement decides: a source that is not terminal has no child.
@@ -153,10 +154,15 @@ def branch(
         _p.c.created_at: store_clock(),
         _p.c.pending_since: store_clock(),
     }
-    source = select(*child.values()).where(
-        _p.c.id == source_id,
-        _p.c.workspace_id == workspace_id,
-        _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),
+    source = (
+        select(*child.values())
+        .where(
+            _p.c.id == source_id,
+            _p.c.workspace_id == workspace_id,
+            _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),
+        )
+        # As its foreign key will; but one that is being removed is waited for here, and then not found.
+        .with_for_update(read=True, key_share=True)
     )
     statement = insert(_p).from_select([column.name for column in child], source).returning(_p)
     row = connection.execute(statement).one_or_none()

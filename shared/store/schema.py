@@ -244,7 +244,7 @@ class Participant(SQLModel, table=True):
 
 
 class Interaction(SQLModel, table=True):
-    """One committed step. Never changed, never removed."""
+    """One committed step. Never changed; removed only by `understudy prune`, with its participant."""
 
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     #: Its `index`: counts from 0 over the lineage. (A row's `index` would be a method of tuples.)
