@@ -1,0 +1,48 @@
+"""No query that runs all the time reads all of a table that grows, on either store.
+
+`python -m tests.plans` shows the same with a million interactions, and what each takes.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared.store.engine import Store
+from tests.plans.fill import Filled, fill
+from tests.plans.look import look
+from tests.plans.queries import HOT
+
+INTERACTIONS = 20_000
+#: Of all tables, that one statement looks at.
+MOST_ROWS = 2_000
+
+
+@pytest.fixture
+def full(store_url: str) -> Iterator[tuple[Store, Filled]]:
+    # Not the store that invariants are checked of: its rows are made up.
+    store = Store(store_url)
+    yield store, fill(store, INTERACTIONS)
+    store.dispose()
+
+
+def test_no_hot_query_reads_a_whole_table(full: tuple[Store, Filled]) -> None:
+    store, it = full
+    for name, query in HOT.items():
+        for one in look(store, query, it, small=True):
+            assert not one.scans, f"{name}: {one.scans}\n{one.sql}\n{one.plan}"
+            assert one.rows <= MOST_ROWS, f"{name}: {one.rows} rows\n{one.sql}\n{one.plan}"
+    # And one that cannot do without its index is noticed.
+    with store.engine.execution_options(write=True).begin() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_participant_running")
+    looks = look(store, HOT["heartbeat"], it, small=True)
+    assert any(one.scans or one.rows > MOST_ROWS for one in looks)
+
+
+def test_postgresql_looks_after_the_tables_that_change_all_the_time(store: Store) -> None:
+    if store.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no vacuum of its own accord, and needs none")
+    with store.read() as connection:
+        rows = connection.exec_driver_sql("SELECT relname, reloptions FROM pg_class WHERE reloptions <> '{}'")
+        settings = {row.relname: row.reloptions for row in rows}
+    assert set(settings) >= {"participant", "event", "checkpoint", "interaction", "usage"}
+    assert "autovacuum_vacuum_scale_factor=0.02" in settings["event"]

@@ -1,0 +1,115 @@
+"""What a busy fleet asks its store all the time, by the functions that ask it."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from shared.domain.ids import Kind
+from shared.domain.lifecycle import Status
+from shared.queue.names import Queue
+from shared.store import (
+    aliases,
+    dispatch,
+    events,
+    leases,
+    lifecycle,
+    lineage,
+    participants,
+    prune,
+    stops,
+    studies,
+    usage,
+    workspaces,
+)
+from shared.store.engine import store_time
+from shared.store.lifecycle import Claim, Commit
+from shared.store.participants import Scope
+from tests.integration.test_store_lifecycle import make_step
+from tests.plans.fill import STEPS, Filled
+
+Query = Callable[[Connection, Filled], object]
+
+HOT: dict[str, Query] = {
+    # a worker
+    "claim": lambda c, it: lifecycle.claim_all(c, it.by_status["pending"][:20], it.worker_id),
+    "commit": lambda c, it: lifecycle.commit_steps(
+        c, [Commit(Claim(id_, 1), make_step(STEPS), 5) for id_ in it.by_status["running"][:20]]
+    ),
+    "complete": lambda c, it: lifecycle.complete(c, Claim(it.by_status["running"][0], 1), None, 5),
+    "release": lambda c, it: lifecycle.release(c, Claim(it.by_status["running"][0], 1), 5),
+    "what to run": lambda c, it: lineage.load_runs(c, it.by_status["pending"][:20]),
+    "state to go on from": lambda c, it: lineage.checkpoint(c, it.extended[0]),
+    "what was said": lambda c, it: lineage.latest_interactions(c, it.extended[0], 10),
+    "heartbeat": lambda c, it: (leases.renew_lease(c, it.worker_id, 9), leases.held_by(c, it.worker_id)),
+    # a caller
+    "token": lambda c, it: workspaces.authenticate(c, it.secret),
+    "find": lambda c, it: aliases.find(c, it.workspace_id, Kind.PARTICIPANT, str(it.extended[0]), "x"),
+    "find by alias": lambda c, it: aliases.find(c, it.workspace_id, Kind.PARTICIPANT, "t-00000009", "x"),
+    "run": lambda c, it: dispatch.insert_participants(
+        c,
+        it.workspace_id,
+        [it.person_id] * 20,
+        study_id=it.study_id,
+        iteration_id=it.iteration_id,
+        max_interactions=5,
+        seed=1,
+    ),
+    "cancel one": lambda c, it: lifecycle.cancel(c, it.workspace_id, it.by_status["pending"][:1]),
+    "cancel many": lambda c, it: lifecycle.cancel(
+        c, it.workspace_id, [*it.by_status["pending"], *it.by_status["running"]]
+    ),
+    "cancel's scope": lambda c, it: participants.candidates(c, it.workspace_id, Scope(study_id=it.study_id)),
+    "extend": lambda c, it: dispatch.branch(c, it.workspace_id, it.by_status["completed"][7], 10, "Go on."),
+    "wait": lambda c, it: (
+        participants.unfinished(c, it.workspace_id, it.by_status["completed"][:200]),
+        participants.states(c, it.workspace_id, it.by_status["completed"][:200]),
+    ),
+    "journey page": lambda c, it: lineage.page_of_interactions(
+        c, it.workspace_id, it.extended[0], own=False, cursor=None, limit=50
+    ),
+    "list of a study": lambda c, it: participants.page_of_participants(
+        c, it.workspace_id, Scope(study_id=it.study_id), status=None, cursor=None, limit=50
+    ),
+    "list of an iteration": lambda c, it: participants.page_of_participants(
+        c,
+        it.workspace_id,
+        Scope(iteration_id=it.iteration_id),
+        status=Status.COMPLETED,
+        cursor=None,
+        limit=50,
+    ),
+    "list of a workspace": lambda c, it: participants.page_of_participants(
+        c, it.workspace_id, Scope(), status=None, cursor=None, limit=50
+    ),
+    "a study's counts": lambda c, it: (
+        studies.status_counts(c, it.workspace_id, it.study_id),
+        studies.outcome_counts(c, it.workspace_id, it.study_id),
+        studies.sentiment_counts(c, it.workspace_id, it.study_id),
+    ),
+    "a study's usage": lambda c, it: usage.of_study(c, it.study_id),
+    "a workspace's usage": lambda c, it: usage.of_workspace_today(c, it.workspace_id),
+    "events of a workspace": lambda c, it: events.events_after(c, it.workspace_id, 500, 100),
+    "events of a study": lambda c, it: events.events_after(
+        c, it.workspace_id, 500, 100, of=(Kind.STUDY, it.study_id)
+    ),
+    "events of one": lambda c, it: events.events_after(
+        c, it.workspace_id, 500, 100, of=(Kind.PARTICIPANT, it.extended[0])
+    ),
+    # a sweeper
+    "positions": lambda c, it: (events.any_waits(c), events.give_positions(c)),
+    "lost": lambda c, it: lifecycle.recover_lost(c, 3, 1000),
+    "stops": lambda c, it: stops.record_stops(c, 30, 1000),
+    "owed": lambda c, it: dispatch.owed_ids(c, 1000),
+    "own": lambda c, it: dispatch.own_messages(c, it.by_status["pending"]),
+    "overdue": lambda c, it: dispatch.sent_before_ids(c, Queue.RUNS, store_time(c), 1000),
+    "last followed": lambda c, it: dispatch.last_followed(c, Queue.RUNS),
+    "dead leases": lambda c, it: leases.forget_dead(c, 0),
+    # metrics
+    "active": lambda c, it: participants.active_counts(c),
+    "pending": lambda c, it: participants.pending_figures(c),
+    # prune
+    "who is old": lambda c, it: prune.old_ones(c, prune.Old(it.workspace_id, store_time(c)), None, 200),
+    "prune": lambda c, it: prune.prune(
+        c, prune.Old(it.workspace_id, store_time(c)), it.by_status["completed"][:200], (), dry=False
+    ),
+}
