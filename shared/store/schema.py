@@ -168,7 +168,6 @@ class Lease(SQLModel, table=True):
 
     id: UUID = Field(primary_key=True)
     name: str
-    #: Without an index: a renewal then stays within its page, and there are as many as processes.
     expires_at: datetime = _moment()
 
 

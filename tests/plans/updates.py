@@ -49,9 +49,8 @@ def _try(url: str, setting: str) -> None:
     for table in TABLES:
         updates, hot, dead, size, indexes = _told(store, table)
         share = f"{hot / updates:.0%}" if updates else "-"
-        print(
-            f"{setting:30} {table:12} {updates:>8,} {share:>6} {dead:>7,} {size // 1024:>7,} {indexes // 1024:>8,}"
-        )
+        room = f"{size // 1024:>7,} {indexes // 1024:>8,}"
+        print(f"{setting:30} {table:12} {updates:>8,} {share:>6} {dead:>7,} {room}")
     store.dispose()
 
 
