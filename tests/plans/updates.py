@@ -1,6 +1,6 @@
 """`python -m tests.plans.updates`: how many updates of hot tables stay within their page (PostgreSQL).
 
-Such an update (HOT) writes no index and leaves nothing for vacuum: the page is tidied up when it is next read.
+Such an update (HOT) writes no index and leaves nothing for vacuum: the page is tidied when it is next read.
 """
 
 import argparse
