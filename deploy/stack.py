@@ -34,7 +34,7 @@ FLOWER_OPTIONS = {
     "persistent": True,
     # Else it keeps what it has seen only when it is told to end. In ms.
     "state_save_interval": 60_000,
-    # What it has seen takes 4 kB of memory each, and its page stands still while it is saved.
+    # Each takes some kB of memory, and its page stands still while all are saved.
     "max_tasks": 20_000,
     # In s. Where each worker has a name of its own, the list would only grow.
     "purge_offline_workers": 3600,

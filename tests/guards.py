@@ -34,6 +34,7 @@ LIFECYCLE_TESTS = "tests/integration/test_store_lifecycle.py"
 DISPATCH_TESTS = "tests/integration/test_store_dispatch.py"
 PUBLISHER_TESTS = "tests/integration/test_publisher.py"
 WORKER_TESTS = "tests/integration/test_worker.py"
+ORDERS_TESTS = "tests/integration/test_orders.py"
 SWEEPER = "worker/sweeper.py"
 EVENT_TESTS = "tests/integration/test_store_events.py"
 ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
@@ -209,6 +210,27 @@ GUARDS = [
         "        if stalled_s > self._loop_stall_s:\n",
         "        if False:\n",
         "tests/e2e/test_watch.py",
+    ),
+    Guard(
+        "what an operator revokes is cut where it runs",
+        "worker/orders.py",
+        "        self._abort(ids)\n",
+        "",
+        ORDERS_TESTS,
+    ),
+    Guard(
+        "a stop task's revoke cancels nobody",
+        "worker/orders.py",
+        "        if not cancelled_already:\n",
+        "        if True:\n",
+        ORDERS_TESTS,
+    ),
+    Guard(
+        "a cancel is of one workspace (P8)",
+        LIFECYCLE,
+        '() if anybodys else (_p.c.workspace_id == bindparam("workspace"),)',
+        '() if anybodys else (_p.c.id != bindparam("workspace"),)',
+        " ".join((ISOLATION_TESTS, LIFECYCLE_TESTS)),
     ),
     Guard(
         "who hangs when told to go is ended",

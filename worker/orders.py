@@ -110,11 +110,11 @@ def obey(orders: Orders, leave: Callable[[], None]) -> None:
 
     @control_command(name=REVOKE_COMMAND)  # type: ignore[untyped-decorator]
     def revoke(state: Any, task_id: str | list[str], **options: Any) -> Any:
-        for_whom = options.pop(CANCELLED_ALREADY, False)
+        cancelled_already = options.pop(CANCELLED_ALREADY, False)
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
         # Makes messages void that are still to come. What runs is stopped by its cancel, not by Celery.
         answer = control.revoke(state, ids, **options | {"terminate": False})
-        if not for_whom:
+        if not cancelled_already:
             orders.cancel(ids)
         return answer
 
