@@ -30,7 +30,7 @@ CLOSE_S = 2
 REFUSED = {
     "pool_grow": "its size is fixed: start it with another --concurrency, or start one more worker",
     "pool_shrink": "its size is fixed: start it with another --concurrency",
-    "pool_restart": "a pool of threads cannot be restarted: shut the worker down, and it is started anew",
+    "pool_restart": "there is nothing in it to restart: shut the worker down, and it is started anew",
     "autoscale": "its size is fixed: start and stop workers by load",
     "time_limit": "how long a step and a run may take is said by the iteration: step_timeout, run_timeout",
     "rate_limit": "how many run at a time is said by --concurrency, how often models are asked by their caps",
