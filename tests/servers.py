@@ -34,8 +34,9 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 60, what: str = 
     return value
 
 
-#: Below what systems give out, and a range for each process that runs tests.
-_PORTS = itertools.count(10_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+#: Below what systems give out, and a range for each process that runs tests, or measures.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+_PORTS = itertools.count(10_000 + 500 * int(_WORKER[2:]) if _WORKER else 26_000 + os.getpid() % 60 * 100)
 
 
 def own_port() -> int:

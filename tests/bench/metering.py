@@ -71,7 +71,7 @@ def _run(bench: Bench, *, counted: bool) -> Run:
             stage.finish(ids)
             spent_s = sum(map(int, _stat(process)[11:13])) / os.sysconf("SC_CLK_TCK")
         many = PARTICIPANTS * STEPS
-        return Run(many / stage.took_s(), spent_s / many * 1000)
+        return Run(many / stage.took_s(ids), spent_s / many * 1000)
 
 
 def _stat(process: Process) -> list[str]:

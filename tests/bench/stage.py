@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from uuid import UUID, uuid4
 import httpx
 import redis
 import sqlalchemy
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from deploy.broker import BrokerServer
 from deploy.migrate import migrate
@@ -78,8 +79,8 @@ class Stage:
         publisher.close()
 
     def finish(self, ids: Sequence[UUID], timeout_s: float = 300) -> None:
-        """Wait until all of them are terminal, seldom looking: a look takes time from who is measured."""
-        active = select(func.count()).select_from(_p).where(_p.c.status.not_in(TERMINAL))
+        """Wait until all of a study are terminal, seldom looking: a look takes time from who is measured."""
+        active = select(func.count()).where(self.of(ids), _p.c.status.not_in(TERMINAL))
         began = time.monotonic()
 
         def done() -> bool:
@@ -89,13 +90,17 @@ class Stage:
 
         wait_until(done, timeout_s, f"{len(ids)} participants ended")
 
-    def took_s(self) -> float:
-        """Seconds from the first claim to the last end, by the store's clock."""
+    def took_s(self, ids: Sequence[UUID]) -> float:
+        """Seconds from the first claim to the last end of a study, by the store's clock."""
         with self.store.read() as connection:
             first, last = connection.execute(
-                select(func.min(_p.c.started_at), func.max(_p.c.finished_at))
+                select(func.min(_p.c.started_at), func.max(_p.c.finished_at)).where(self.of(ids))
             ).one()
         return float((last - first).total_seconds())
+
+    def of(self, ids: Sequence[UUID]) -> ColumnElement[bool]:
+        """Who is of the study that `participants` made for these."""
+        return _p.c.study_id == select(_p.c.study_id).where(_p.c.id == ids[0]).scalar_subquery()
 
     def queued(self, queue: Queue = Queue.RUNS) -> int:
         """Messages that wait there; first of all, run messages of new participants."""
@@ -145,6 +150,17 @@ class Bench:
     folder: Path
     broker_url: str
     postgres_url: str | None = None
+    #: The URL of the store that others begin as a copy of.
+    template: str | None = None
+
+    def filled(self, fill: Callable[[Store], object]) -> "Bench":
+        """The same, but each store is a copy of one that `fill` wrote into."""
+        url = self.store_url()
+        migrate(Settings(database_url=url))
+        store = Store(url)
+        fill(store)
+        store.dispose()
+        return replace(self, template=url)
 
     def size(self, full: int, smoke: int) -> int:
         """`full`, or `smoke` when it is only to be seen that it works."""
@@ -160,14 +176,18 @@ class Bench:
         return samples
 
     def store_url(self) -> str:
-        """The URL of a store that does not exist yet, of this run's kind."""
+        """The URL of a store of this run's kind that nobody has used yet."""
         name = f"bench_{uuid4().hex}"
+        source = sqlalchemy.make_url(self.template).database if self.template else None
         if self.kind == "sqlite":
-            return f"sqlite:///{self.folder / name}.db"
+            file = self.folder / f"{name}.db"
+            if source is not None:
+                shutil.copy(source, file)
+            return f"sqlite:///{file}"
         assert self.postgres_url is not None
         engine = sqlalchemy.create_engine(self.postgres_url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            connection.exec_driver_sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {source}" if source else ""))
         engine.dispose()
         url = sqlalchemy.make_url(self.postgres_url).set(database=name)
         return url.render_as_string(hide_password=False)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from shared.store.schema import Tables
 from tests.bench.bare import commits_per_s
 from tests.bench.figures import Comparison, Point, at_least
-from tests.bench.stage import Bench
+from tests.bench.stage import Bench, Stage
 
 NUMBER = 1
 NAME = "committed interactions per second, one worker process"
@@ -42,15 +42,27 @@ def ours(
 ) -> float:
     """Interactions per second of so many participants with so many each; `watch` sees the process do it."""
     with bench.stage() as stage:
-        ids = stage.participants(bench.size(count, 4), bench.size(each, 3))
-        stage.publish(ids)
-        (worker,) = stage.fleet.start("run-1", concurrency=CONCURRENCY)
-        with watch(worker.popen.pid):
-            stage.finish(ids)
-        with stage.store.read() as connection:
-            committed = connection.scalar(select(func.count()).select_from(Tables.interaction)) or 0
-        assert committed == len(ids) * bench.size(each, 3)
-        return committed / stage.took_s()
+        return on_stage(stage, bench.size(count, 4), bench.size(each, 3), watch)
+
+
+def on_stage(
+    stage: Stage,
+    count: int,
+    each: int,
+    watch: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> float:
+    """`ours`, on a stage that is there."""
+    ids = stage.participants(count, each)
+    stage.publish(ids)
+    (worker,) = stage.fleet.start("run-1", concurrency=CONCURRENCY)
+    with watch(worker.popen.pid):
+        stage.finish(ids)
+    worker.stop()
+    stored = select(func.count()).select_from(Tables.interaction).join(Tables.participant)
+    with stage.store.read() as connection:
+        committed = connection.scalar(stored.where(stage.of(ids))) or 0
+    assert committed == count * each
+    return committed / stage.took_s(ids)
 
 
 def grow(bench: Bench) -> Iterator[Point]:

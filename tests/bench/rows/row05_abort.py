@@ -10,7 +10,7 @@ from sqlalchemy import select
 from shared.domain.lifecycle import Status
 from shared.store.schema import Tables
 from tests.bench.figures import Comparison, at_most
-from tests.bench.stage import Bench
+from tests.bench.stage import Bench, Stage
 from tests.servers import wait_until
 
 NUMBER = 5
@@ -40,38 +40,45 @@ def measure(bench: Bench) -> Iterator[Comparison]:
 def cancel(bench: Bench, each: int, waiting: int) -> tuple[float, list[float], int]:
     """Milliseconds until the answer, and from it to each abort; how many steps began after it."""
     with bench.stage() as stage:
-        log = Path(stage.settings.data_dir) / "steps.log"
-        log.touch()
+        return on_stage(stage, each, waiting)
 
-        def noted(what: str) -> list[float]:
-            lines = (line.split() for line in log.read_text().splitlines())
-            return [float(at) for name, at in lines if name == what]
 
-        client = stage.client()
-        stage.fleet.start("run-1", "run-2", "control", concurrency=each)
-        # Processes that were just started have things to do that are done once.
-        first = stage.participants(1, wait_s=600, log=str(log))
-        stage.publish(first)
-        wait_until(lambda: len(noted("begun")) == 1)
-        client.post(f"/v1/participants/{first[0]}/cancel")
-        wait_until(lambda: len(noted("cut")) == 1)
-        log.write_text("")
-        ids = stage.participants(2 * each + waiting, wait_s=600, log=str(log))
-        with stage.store.read() as connection:
-            study_id = connection.scalar(select(_p.c.study_id).where(_p.c.id == ids[0]))
-        stage.publish(ids)
-        wait_until(lambda: len(noted("begun")) == 2 * each, 60, "all slots are taken")
-        # What starting them took is over.
-        time.sleep(1)
-        asked_at = time.monotonic()
-        answer = client.post("/v1/simulations/cancel", json={"study_id": str(study_id)})
-        answered_at = time.monotonic()
-        assert answer.json()["summary"]["cancelled_count"] == len(ids), answer.text
-        wait_until(lambda: len(noted("cut")) == 2 * each, 60, "all steps are cut")
-        # The messages of those that waited find nothing, now that there is room for them.
-        wait_until(lambda: stage.queued() == 0, 60, "no message waits")
-        time.sleep(1)
-        with stage.store.read() as connection:
-            assert set(connection.scalars(select(_p.c.status))) == {Status.CANCELLED}
-        begun = sum(at > answered_at for at in noted("begun"))
-        return (answered_at - asked_at) * 1000, [(at - answered_at) * 1000 for at in noted("cut")], begun
+def on_stage(stage: Stage, each: int, waiting: int) -> tuple[float, list[float], int]:
+    """`cancel`, on a stage that is there."""
+    log = Path(stage.settings.data_dir) / "steps.log"
+    log.touch()
+
+    def noted(what: str) -> list[float]:
+        lines = (line.split() for line in log.read_text().splitlines())
+        return [float(at) for name, at in lines if name == what]
+
+    client = stage.client()
+    workers = stage.fleet.start("run-1", "run-2", "control", concurrency=each)
+    # Processes that were just started have things to do that are done once.
+    first = stage.participants(1, wait_s=600, log=str(log))
+    stage.publish(first)
+    wait_until(lambda: len(noted("begun")) == 1)
+    client.post(f"/v1/participants/{first[0]}/cancel")
+    wait_until(lambda: len(noted("cut")) == 1)
+    log.write_text("")
+    ids = stage.participants(2 * each + waiting, wait_s=600, log=str(log))
+    with stage.store.read() as connection:
+        study_id = connection.scalar(select(_p.c.study_id).where(_p.c.id == ids[0]))
+    stage.publish(ids)
+    wait_until(lambda: len(noted("begun")) == 2 * each, 60, "all slots are taken")
+    # What starting them took is over.
+    time.sleep(1)
+    asked_at = time.monotonic()
+    answer = client.post("/v1/simulations/cancel", json={"study_id": str(study_id)})
+    answered_at = time.monotonic()
+    assert answer.json()["summary"]["cancelled_count"] == len(ids), answer.text
+    wait_until(lambda: len(noted("cut")) == 2 * each, 60, "all steps are cut")
+    # The messages of those that waited find nothing, now that there is room for them.
+    wait_until(lambda: stage.queued() == 0, 60, "no message waits")
+    time.sleep(1)
+    with stage.store.read() as connection:
+        assert set(connection.scalars(select(_p.c.status).where(stage.of(ids)))) == {Status.CANCELLED}
+    begun = sum(at > answered_at for at in noted("begun"))
+    for worker in workers:
+        worker.stop()
+    return (answered_at - asked_at) * 1000, [(at - answered_at) * 1000 for at in noted("cut")], begun

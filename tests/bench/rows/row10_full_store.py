@@ -1,0 +1,124 @@
+"""Row 10: what the other rows measure, in a store that is full beside one that is empty."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from uuid import UUID
+
+import httpx
+from sqlalchemy import select, update
+
+from shared.domain.lifecycle import Status
+from shared.store.engine import Store, store_clock
+from shared.store.schema import Tables
+from tests.bench.figures import Comparison, Goal, at_least, at_most
+from tests.bench.journeys import completed_journey
+from tests.bench.rows import (
+    row01_interactions,
+    row02_participants,
+    row03_concurrency,
+    row04_cancel,
+    row05_abort,
+    row06_extend,
+    row07_publishing,
+    row07_run,
+)
+from tests.bench.stage import Bench, Stage
+from tests.plans.fill import EACH, STEPS, fill
+
+NUMBER = 10
+NAME = "beside 100,000 pending participants and 1,000,000 interactions"
+#: As many times as long, at most; or as many times less.
+BOUND = 1.5
+
+_p = Tables.participant
+
+
+class Prepared:
+    """A stage with all that is measured on it."""
+
+    def __init__(self, bench: Bench, stage: Stage) -> None:
+        self.bench = bench
+        self.stage = stage
+        self.client: httpx.Client = stage.client()
+        row07_run.populate(stage, self.size(10_000, 10))
+        self.source: UUID = completed_journey(stage, self.size(1_000, 4))
+        # What processes that were just started do once.
+        row04_cancel.ours(stage, self.client, 10)
+        row06_extend.answer_ms(self.client, self.source)
+        row07_run.ours(stage, self.client, 10)
+
+    def size(self, full: int, smoke: int) -> int:
+        return self.bench.size(full, smoke)
+
+
+Take = Callable[[Prepared], float]
+
+
+def _abort_ms(it: Prepared) -> float:
+    _, cut_ms, _ = row05_abort.on_stage(it.stage, it.size(300, 3), it.size(200, 2))
+    return sorted(cut_ms)[int(len(cut_ms) * 0.99)]
+
+
+#: Number of the row, what is measured, its unit, and how.
+TAKES: tuple[tuple[int, str, str, Take], ...] = (
+    (
+        *(1, "committed interactions per second", "1/s"),
+        lambda it: row01_interactions.on_stage(it.stage, it.size(400, 4), it.size(25, 3)),
+    ),
+    (
+        *(2, "short participants per second", "1/s"),
+        lambda it: row02_participants.on_stage(it.stage, it.size(2_000, 10)),
+    ),
+    (
+        *(3, "500 participants whose steps wait 1 s each", "s"),
+        lambda it: row03_concurrency.on_stage(it.stage, it.size(500, 5), 0.05 if it.bench.smoke else 1)[0],
+    ),
+    (
+        *(4, "cancel of 10,000", "s"),
+        lambda it: row04_cancel.ours(it.stage, it.client, it.size(10_000, 10)),
+    ),
+    (5, "from a cancel's answer to the abort, p99", "ms", _abort_ms),
+    (
+        *(6, "extend, history of 1,000, until the answer", "ms"),
+        lambda it: row06_extend.answer_ms(it.client, it.source),
+    ),
+    (
+        *(7, "study_run of 10,000, until the answer", "s"),
+        lambda it: row07_run.ours(it.stage, it.client, it.size(10_000, 10)),
+    ),
+    (
+        *(7, "run messages published per second", "1/s"),
+        lambda it: row07_publishing.on_stage(it.stage, it.size(10_000, 10)),
+    ),
+)
+
+
+def measure(bench: Bench) -> Iterator[Comparison]:
+    pending, interactions = bench.size(100_000, 100), bench.size(1_000_000, EACH * STEPS)
+    full = bench.filled(lambda store: crowd(store, pending, interactions))
+    with contextlib.ExitStack() as held:
+        there, nothing = (Prepared(one, held.enter_context(one.stage())) for one in (full, bench))
+        # To see that it works, some of them will do.
+        for row, what, unit, take in TAKES[::3] if bench.smoke else TAKES:
+            mine, beside = bench.interleave(partial(take, there), partial(take, nothing))
+            goal: Goal = at_least(1 / BOUND) if unit == "1/s" else at_most(BOUND)
+            yield Comparison(f"row {row} in a full store: {what}", unit, mine, "empty store", beside, goal)
+
+
+def crowd(store: Store, pending: int, interactions: int) -> None:
+    """A store that has been at work, with so many who wait: their messages are published, and unconsumed."""
+    filled = fill(store, interactions)
+    ended = select(_p.c.id).where(_p.c.status == str(Status.COMPLETED)).limit(pending).scalar_subquery()
+    waits = {
+        "status": str(Status.PENDING),
+        "outcome": None,
+        "finished_at": None,
+        "worker_id": None,
+        "pending_since": store_clock(),
+        "dispatched_at": store_clock(),
+    }
+    here = _p.c.workspace_id == filled.workspace_id
+    store.write(
+        lambda connection: connection.execute(update(_p).where(here, _p.c.id.in_(ended)).values(waits))
+    )
