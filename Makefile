@@ -70,6 +70,23 @@ build/prometheus/usr/bin/promtool:
 	@cd build && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb prometheus
 	@rm -f build/prometheus_*.deb
 
+.PHONY: pgbouncer
+pgbouncer: build/pgbouncer/usr/sbin/pgbouncer ## fetch PgBouncer, for tests, out of Debian's package, into build
+
+# With what it is linked to: it is unpacked, not installed.
+build/pgbouncer/usr/sbin/pgbouncer:
+	@command -v apt-get dpkg-deb >/dev/null || { echo "PgBouncer is fetched from Debian only" >&2; exit 1; }
+	@mkdir -p build/pgbouncer/packages
+	@test "$$(id -u)" != 0 || apt-get -qq update
+	@cd build/pgbouncer/packages && apt-get -qq download pgbouncer \
+	  $$(apt-cache depends --important pgbouncer | sed -n 's/^ *Depends: \(libc-\?ares\|libevent\)/\1/p') 2>/dev/null
+	@for package in build/pgbouncer/packages/*.deb; do dpkg-deb -x $$package build/pgbouncer || exit 1; done
+	@rm -r build/pgbouncer/packages
+
+.PHONY: pooled
+pooled: $(VENV)/.installed-test build/pgbouncer/usr/sbin/pgbouncer ## run the tests that have PostgreSQL through PgBouncer
+	UNDERSTUDY_TEST_POOLED=1 $(BIN)/python -m pytest -n auto --dist worksteal -k postgresql tests/integration tests/e2e $(ARGS)
+
 .PHONY: dashboard
 dashboard: build/grafana/node_modules/.installed ## hold the dashboard against Grafana's own types, out of npm
 	@python3 -m tests.grafana >build/grafana/dashboard.ts

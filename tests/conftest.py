@@ -20,12 +20,15 @@ from shared.settings import Settings
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.invariants import check_invariants
+from tests.pgbouncer import PgBouncer
 from tests.servers import Fleet, serve_in_thread
 
 PLUGINS = Path(__file__).parent / "plugins"
 
 _POSTGRES = "UNDERSTUDY_TEST_POSTGRES"
 _FOLDER = "UNDERSTUDY_TEST_FOLDER"
+#: Set it, and whatever has a store on PostgreSQL has it through PgBouncer: `make pooled`.
+_POOLED = "UNDERSTUDY_TEST_POOLED"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,12 +47,19 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[_FOLDER] = str(folder)
     os.environ[_POSTGRES] = server.get_uri()
     config.stash[_server] = server
+    if os.environ.get(_POOLED):
+        config.stash[_pooler] = pooler = PgBouncer(server.get_uri(), connections=30)
+        pooler.__enter__()
+        os.environ[_POOLED] = pooler.url_of(server.get_uri())
 
 
 _server = pytest.StashKey[object]()
+_pooler = pytest.StashKey[PgBouncer]()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if (pooler := config.stash.get(_pooler, None)) is not None:
+        pooler.__exit__()
     if (server := config.stash.get(_server, None)) is not None:
         server.cleanup()
         shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
@@ -84,12 +94,12 @@ def store_url(request: pytest.FixtureRequest, _templates: dict[str, str], tmp_pa
         return
     name = f"test_{uuid4().hex}"
     _administer(f"CREATE DATABASE {name} TEMPLATE {_templates['postgresql']}")
-    yield _postgres_url(name)
+    yield _postgres_url(name, of=_POOLED if os.environ.get(_POOLED) else _POSTGRES)
     _administer(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _postgres_url(database: str) -> str:
-    url = sqlalchemy.make_url(os.environ[_POSTGRES]).set(drivername="postgresql", database=database)
+def _postgres_url(database: str, of: str = _POSTGRES) -> str:
+    url = sqlalchemy.make_url(os.environ[of]).set(drivername="postgresql", database=database)
     return url.render_as_string(hide_password=False)
 
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, create_engine, event, literal, make_url, select
+from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, literal, make_url, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import SQLAlchemyError as StoreError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -17,7 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from shared import metrics
-from shared.domain.errors import ServiceUnavailable
+from shared.domain.errors import ServiceUnavailable, ValidationError
 from shared.store.schema import UtcTime
 
 __all__ = ["AnyRow", "Store", "StoreError", "chunks", "store_clock", "store_time"]
@@ -46,6 +47,10 @@ MAX_TRIES = 10
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "25P03"})
 #: read_only_sql_transaction: a standby that is not yet the primary
 _READ_ONLY = "25006"
+
+#: In the query of a PostgreSQL URL: `transaction` if it is that of a pooler which gives each transaction any
+#: connection, as PgBouncer does in that mode.
+POOLING = "pooling"
 
 #: Parameters of one statement; SQLite takes at most 32,766.
 CHUNK = 5_000
@@ -103,7 +108,8 @@ class Store:
         """A transaction that does nothing for `idle_timeout_s` is given up by PostgreSQL."""
         self.url = make_url(url)
         sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _create_sqlite_engine(url) if sqlite else _create_postgresql_engine(url, idle_timeout_s)
+        make = _create_sqlite_engine if sqlite else partial(_create_postgresql_engine, idle_timeout_s)
+        self.engine = make(self.url)
         self._writer = self.engine.execution_options(write=True)
         # On PostgreSQL, by default, each statement sees what was committed before it, and two may disagree.
         snapshot = {} if sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -183,7 +189,7 @@ def _lower(text: str | None) -> str | None:
     return None if text is None else text.lower()
 
 
-def _create_sqlite_engine(url: str) -> Engine:
+def _create_sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         pool_size=POOL_SIZE,
@@ -210,9 +216,17 @@ def _create_sqlite_engine(url: str) -> Engine:
     return engine
 
 
-def _create_postgresql_engine(url: str, idle_timeout_s: float) -> Engine:
+def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
+    pooling = url.query.get(POOLING)
+    if pooling not in {None, "transaction"}:
+        raise ValidationError(f"{POOLING} in the store's URL must be `transaction`, or left out.")
+    timeouts = {
+        "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
+        "lock_timeout": LOCK_TIMEOUT_S * 1000,
+        "idle_in_transaction_session_timeout": round(idle_timeout_s * 1000),
+    }
     engine = create_engine(
-        url,
+        url.difference_update_query([POOLING]),
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
@@ -224,16 +238,25 @@ def _create_postgresql_engine(url: str, idle_timeout_s: float) -> Engine:
             "keepalives_idle": SILENCE_TIMEOUT_S // 2,
             "keepalives_interval": 1,
             "keepalives_count": SILENCE_TIMEOUT_S // 2,
-        },
+        }
+        # What was prepared on one of the pooler's connections is not there on the next.
+        | ({"prepare_threshold": None} if pooling else {}),
     )
+    if pooling:
+        # What is set for a session stays with the pooler's connection, which is somebody else's next.
+        settings = "; ".join(f"SET LOCAL {name} = {ms}" for name, ms in timeouts.items())
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql(settings)
+
+        return engine
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
-        # By statements: a pooler between us and the server may not take them as startup parameters.
         connection.autocommit = True
-        connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
-        connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
-        connection.execute(f"SET idle_in_transaction_session_timeout = {round(idle_timeout_s * 1000)}")
+        for name, ms in timeouts.items():
+            connection.execute(f"SET {name} = {ms}")
         connection.autocommit = False
 
     return engine
