@@ -15,6 +15,7 @@ from sqlalchemy import func, select, update
 
 from deploy.prune import Pruning, Tally, prune
 from shared.domain.errors import NotFound
+from shared.domain.simulation import Usage
 from shared.sequencer import give_positions
 from shared.settings import Settings
 from shared.store import dispatch, lifecycle, stops
@@ -30,6 +31,7 @@ from tests.servers import wait_until
 
 _p = Tables.participant
 DAY_S = 24 * 3600
+USED = Usage(model="small", calls=1, input_tokens=900, output_tokens=40, seconds=0.5, cost=None)
 
 
 class History(NamedTuple):
@@ -53,7 +55,7 @@ class History(NamedTuple):
             for row in lifecycle.claim_all(connection, ids, self.worker_id).values():
                 claim = Claim(row.id, row.epoch)
                 for index in range(row.interaction_count, row.interaction_count + steps):
-                    assert lifecycle.commit_step(connection, claim, make_step(index), 5)
+                    assert lifecycle.commit_step(connection, claim, make_step(index, usage=USED), 5)
                 assert lifecycle.complete(connection, claim, None, 5)
 
         self.store.write(go)
@@ -128,7 +130,7 @@ def test_who_ended_long_ago_goes_with_all_that_is_its_own(history: History) -> N
         "interactions": 10,
         "events": 5 * 5,
         "checkpoints": 5,
-        "usage": 0,
+        "usage": 10,
     }
     assert not tally.kept
 
