@@ -87,6 +87,39 @@ build/pgbouncer/usr/sbin/pgbouncer:
 pooled: $(VENV)/.installed-test build/pgbouncer/usr/sbin/pgbouncer ## run the tests that have PostgreSQL through PgBouncer
 	UNDERSTUDY_TEST_POOLED=1 $(BIN)/python -m pytest -n auto --dist worksteal -k postgresql tests/integration tests/e2e $(ARGS)
 
+# Erlang's and RabbitMQ's packages, unpacked and not installed: nothing starts by itself, nothing is left behind.
+ERLANG := $(addprefix erlang-,base asn1 crypto eldap inets mnesia os-mon parsetools public-key runtime-tools \
+	ssl syntax-tools tools xmerl)
+
+.PHONY: rabbitmq
+rabbitmq: build/rabbitmq/.unpacked ## fetch RabbitMQ for tests, out of Debian's packages, into build
+
+build/rabbitmq/.unpacked:
+	@command -v apt-get dpkg-deb >/dev/null || { echo "RabbitMQ is fetched from Debian only" >&2; exit 1; }
+	@rm -rf build/rabbitmq build/debs
+	@mkdir -p build/debs build/rabbitmq.part
+	@test "$$(id -u)" != 0 || apt-get -qq update
+	@cd build/debs && apt-get -qq download rabbitmq-server $(ERLANG) 2>/dev/null
+	@for package in build/debs/*.deb; do dpkg-deb -x "$$package" build/rabbitmq.part || exit; done
+	@sed -i 's#ROOTDIR=/usr/lib/erlang#ROOTDIR=$(CURDIR)/build/rabbitmq/usr/lib/erlang#' build/rabbitmq.part/usr/lib/erlang/bin/erl
+	@rm -rf build/debs && mv build/rabbitmq.part build/rabbitmq && touch $@
+
+.PHONY: redis
+redis: build/redis/.unpacked ## fetch a Redis that knows TLS, for tests, out of Debian's packages, into build
+
+build/redis/.unpacked:
+	@command -v apt-get dpkg-deb >/dev/null || { echo "Redis is fetched from Debian only" >&2; exit 1; }
+	@rm -rf build/redis build/debs
+	@mkdir -p build/debs build/redis.part
+	@test "$$(id -u)" != 0 || apt-get -qq update
+	@cd build/debs && apt-get -qq download redis-server redis-tools libatomic1 libjemalloc2 liblzf1 2>/dev/null
+	@for package in build/debs/*.deb; do dpkg-deb -x "$$package" build/redis.part || exit; done
+	@rm -rf build/debs && mv build/redis.part build/redis && touch $@
+
+.PHONY: test-rabbitmq
+test-rabbitmq: $(VENV)/.installed-test build/rabbitmq/.unpacked ## integration and fleet tests, on RabbitMQ: ARGS="-k fleet"
+	$(BIN)/python -m pytest -n 2 --dist worksteal --broker rabbitmq tests/integration tests/e2e $(ARGS)
+
 .PHONY: dashboard
 dashboard: build/grafana/node_modules/.installed ## hold the dashboard against Grafana's own types, out of npm
 	@python3 -m tests.grafana >build/grafana/dashboard.ts

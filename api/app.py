@@ -58,8 +58,8 @@ def create_app(settings: Settings) -> FastAPI:
         settings,
         store,
         publisher,
-        Notifier(settings.broker_url),
-        WaitRoom(settings.broker_url),
+        Notifier(settings.bell_url),
+        WaitRoom(settings.bell_url),
         Readiness(store, publisher),
         EventHub(store, settings.max_event_streams),
     )

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Iterable
 from uuid import UUID
 
 import redis
-import redis.asyncio
 import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
 
 from shared import faults, metrics
+from shared.queue.clients import connect, connect_async
 from shared.queue.names import NOTICE_CHANNEL
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,17 @@ _BATCH = 500
 
 
 class Notifier:
-    """Tells all processes that participants became terminal. Thread-safe, never blocks, never raises."""
+    """Tells all processes that participants became terminal. Thread-safe, never blocks, never raises.
 
-    def __init__(self, broker_url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            broker_url,
+    Without a URL nobody is told: whoever waits looks every few seconds.
+    """
+
+    def __init__(self, notices_url: str) -> None:
+        self._thread: threading.Thread | None = None
+        if not notices_url:
+            return
+        self._redis = connect(
+            notices_url,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
             socket_timeout=_CONNECT_TIMEOUT_S,
             # Once more: a connection that was kept may have gone. Then it is lost, as hints may be.
@@ -42,11 +48,13 @@ class Notifier:
 
     def publish_soon(self, ids: Iterable[UUID]) -> None:
         """Tell of `ids`, in the background."""
-        for id_ in ids:
+        for id_ in ids if self._thread else ():
             self._waiting.put(id_)
 
     def close(self) -> None:
         """Tell what is waiting, then stop."""
+        if self._thread is None:
+            return
         self._waiting.put(None)
         self._thread.join(timeout=2 * _CONNECT_TIMEOUT_S)
         self._redis.close()
@@ -70,14 +78,14 @@ class Notifier:
                 log.exception("a notice was lost, waiters will poll")
 
 
-async def listen(broker_url: str) -> AsyncIterator[list[UUID]]:
+async def listen(notices_url: str) -> AsyncIterator[list[UUID]]:
     """Notices as they come, from now on. Ends with a RedisError or OSError when the broker goes away.
 
     One that vanishes without a word is noticed too: when it is quiet for QUIET_S it is asked for a sign of
     life, and has as long again to give it.
     """
-    client = redis.asyncio.Redis.from_url(
-        broker_url,
+    client = connect_async(
+        notices_url,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
         socket_timeout=_CONNECT_TIMEOUT_S,
         retry=redis.asyncio.retry.Retry(NoBackoff(), 0),

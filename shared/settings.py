@@ -3,23 +3,32 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.faults import parse
+from shared.queue.address import parse_address
 
 
 class Settings(BaseSettings):
     """Settings of all parts. Durations are in seconds, sizes in the unit their name says."""
 
-    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="UNDERSTUDY_",
+        extra="forbid",
+        frozen=True,
+        # URLs hold passwords.
+        hide_input_in_errors=True,
+    )
 
     #: Where `up` keeps the store, the broker's file, tokens and logs; where the CLI looks for its token.
     data_dir: Path = Path(".understudy")
     #: SQLAlchemy URL of the store. Empty: SQLite in `data_dir`.
     database_url: str = ""
-    #: Celery broker.
+    #: Where messages go: Valkey or Redis, with or without Sentinels, or RabbitMQ (see docs/brokers.md).
     broker_url: str = "redis://127.0.0.1:6379/0"
+    #: Valkey or Redis for notices and for the caps on language models. Empty: the broker, if it is one.
+    notices_url: str = ""
 
     #: What the CLI and the Python client talk to, and as whom. Empty token: the one in `data_dir`.
     server: str = "http://127.0.0.1:8000"
@@ -71,6 +80,20 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """`database_url`, or the SQLite file of `data_dir`."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'understudy.db'}"
+
+    @property
+    def bell_url(self) -> str:
+        """Where notices are told and caps are counted; empty: nowhere."""
+        broker = self.notices_url or self.broker_url
+        return broker if broker and parse_address(broker).is_redis else ""
+
+    @field_validator("broker_url", "notices_url")
+    @classmethod
+    def _addresses_name_brokers(cls, url: str, info: ValidationInfo) -> str:
+        # Empty: none of its own.
+        if url and not parse_address(url).is_redis and info.field_name == "notices_url":
+            raise ValueError("notices are told by Valkey or Redis only; leave it empty to go without")
+        return url
 
     @field_validator("metrics_port", mode="before")
     @classmethod

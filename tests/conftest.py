@@ -10,7 +10,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import redis
 import sqlalchemy
 
 from api.app import create_app
@@ -18,9 +17,11 @@ from deploy.broker import BrokerServer
 from deploy.migrate import migrate
 from shared.settings import Settings
 from shared.store.engine import Store
+from tests.brokers import OwnBroker, empty, own_broker
 from tests.callers import Caller
 from tests.invariants import check_invariants
 from tests.pgbouncer import PgBouncer
+from tests.rabbit import WHY_NOT, RabbitServer, can_be_had
 from tests.servers import Fleet, serve_in_thread
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -29,6 +30,19 @@ _POSTGRES = "UNDERSTUDY_TEST_POSTGRES"
 _FOLDER = "UNDERSTUDY_TEST_FOLDER"
 #: Set it, and whatever has a store on PostgreSQL has it through PgBouncer: `make pooled`.
 _POOLED = "UNDERSTUDY_TEST_POOLED"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker", choices=["valkey", "rabbitmq"], default="valkey", help="what messages go through"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("broker") == "rabbitmq":
+        for item in items:
+            if mark := item.get_closest_marker("valkey"):
+                item.add_marker(pytest.mark.skip(reason=f"on RabbitMQ: {mark.args[0]}"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,10 +80,38 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def rabbitmq() -> Iterator[RabbitServer]:
+    """A RabbitMQ that tests share."""
+    if not can_be_had():
+        pytest.skip(WHY_NOT)
+    with RabbitServer() as server:
+        yield server
 
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey that tests share."""
     with BrokerServer(tmp_path_factory.mktemp("broker")) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """The broker that tests share."""
+    if request.config.getoption("broker") == "rabbitmq":
+        url: str = request.getfixturevalue("rabbitmq").url
+        return url
+    return str(request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OwnBroker]:
+    """A broker of this test alone, to be taken away and given back."""
+    kind = request.config.getoption("broker")
+    if kind == "rabbitmq" and not can_be_had():
+        pytest.skip(WHY_NOT)
+    with own_broker(kind, tmp_path / "own") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +166,7 @@ def store(store_url: str) -> Iterator[Store]:
 def settings(store_url: str, broker_url: str, tmp_path: Path) -> Settings:
     """Settings of a test's own installation: its store, and the broker, emptied."""
 
-    redis.Redis.from_url(broker_url).flushall()
+    empty(broker_url)
     return Settings(data_dir=tmp_path, database_url=store_url, broker_url=broker_url)
 
 

@@ -22,7 +22,7 @@ class _QoS(virtual.QoS):  # type: ignore[misc]
         return super().can_consume() and (asked or not self.channel.active_queues or self.may_consume())
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class _Doorbell(virtual.Channel):  # type: ignore[misc]
     """A channel that takes messages for good, and survives the loss of its connection.
 
     Redis knows no acknowledging. Kombu acts it with two more transactions for each message, puts back what
@@ -54,10 +54,20 @@ class Channel(redis.Channel):  # type: ignore[misc]
             super().basic_reject(delivery_tag, requeue=requeue)
 
 
+class Channel(_Doorbell, redis.Channel):  # type: ignore[misc]
+    """Of a server whose address is known."""
+
+
+class SentinelChannel(_Doorbell, redis.SentinelChannel):  # type: ignore[misc]
+    """Of the server that Sentinels name."""
+
+
 def use(may_consume: Callable[[], bool] = lambda: True) -> None:
     """From now on, connections of this process have this channel.
 
-    No message of a queue is asked for while `may_consume` says no; broadcasts come all the same.
+    No message of a queue is asked for while `may_consume` says no; broadcasts come all the same. RabbitMQ
+    asks nobody: what comes at such a time is given back by the task.
     """
     redis.Transport.Channel = Channel
+    redis.SentinelTransport.Channel = SentinelChannel
     _QoS.may_consume = staticmethod(may_consume)

@@ -82,7 +82,7 @@ def run_worker(
 
 
 def _stop_participants(settings: Settings, app: Celery, store: Store, name: str) -> None:
-    notifier = Notifier(settings.broker_url)
+    notifier = Notifier(settings.bell_url)
     tasks.register_stop(app, store)
     leaving = Leaving()
     leaving.then(most_s=MOST_S)
@@ -107,10 +107,10 @@ def _run_participants(
     concurrency: int,
 ) -> None:
     secrets = Secrets.load(settings.secrets_file)
-    caps.keep(settings.broker_url, store)
+    caps.keep(settings.bell_url, store)
     committer = Committer(store)
     publisher = Publisher(app, store)
-    notifier = Notifier(settings.broker_url)
+    notifier = Notifier(settings.bell_url)
     keeper = LeaseKeeper(
         store,
         name,

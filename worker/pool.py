@@ -1,5 +1,7 @@
 """The pool: Celery hands over a message, a loop works on it, and no thread waits for that."""
 
+import heapq
+import itertools
 import logging
 import os
 import threading
@@ -16,7 +18,11 @@ from kombu.asynchronous.hub import Hub
 from kombu.exceptions import OperationalError
 from kombu.serialization import loads
 
+from shared.queue.names import URGENCY
+
 log = logging.getLogger(__name__)
+
+_RANKS = {str(queue): rank for rank, queue in enumerate(URGENCY)}
 
 
 class Job(NamedTuple):
@@ -32,6 +38,15 @@ class Job(NamedTuple):
 Work: TypeAlias = Callable[[Job], Coroutine[Any, Any, object]]
 
 
+class _Waiting(NamedTuple):
+    #: Of two, the one with the lower rank is first, then the one that came first.
+    rank: int
+    number: int
+    args: Sequence[Any]
+    callback: Callable[..., None]
+    accept_callback: Callable[[int, float], None]
+
+
 class _Over(NamedTuple):
     tell: Callable[[tuple[int, Any, float]], None]
     done: Future[object]
@@ -44,8 +59,9 @@ def create_pool(
 ) -> type[BasePool]:
     """A pool class whose jobs are submitted to a loop.
 
-    Celery lets in as many as the worker's concurrency says, by what it asks of the broker. What becomes of a
-    job is told to Celery in Celery's own thread, like everything else about its connection.
+    Valkey is asked for as many as the worker has room for. RabbitMQ gives as many of each queue: what is
+    too much waits here, and the most urgent of it goes first. What becomes of a job is told to Celery in
+    Celery's own thread, like everything else about its connection.
     """
 
     class LoopPool(BasePool):  # type: ignore[misc]
@@ -60,6 +76,9 @@ def create_pool(
             self._hub: Hub | None = None
             self._over: deque[_Over] = deque()
             self._under_way = 0
+            #: What waits, and how many came; these belong to Celery's thread.
+            self._waiting: list[_Waiting] = []
+            self._came = itertools.count()
             self._changed = threading.Condition()
 
         def register_with_event_loop(self, loop: Hub) -> None:
@@ -74,6 +93,23 @@ def create_pool(
             callback: Callable[..., None],
             accept_callback: Callable[[int, float], None],
             **_: Any,
+        ) -> None:
+            queue = (args[2].get("delivery_info") or {}).get("routing_key")
+            rank = _RANKS.get(str(queue), 0)
+            job = _Waiting(rank, next(self._came), args, callback, accept_callback)
+            heapq.heappush(self._waiting, job)
+            self._start_some()
+
+        def _start_some(self) -> None:
+            while self._waiting and self._under_way < self.limit:
+                _, _, args, callback, accept_callback = heapq.heappop(self._waiting)
+                self._start(args, callback, accept_callback)
+
+        def _start(
+            self,
+            args: Sequence[Any],
+            callback: Callable[..., None],
+            accept_callback: Callable[[int, float], None],
         ) -> None:
             began = time.monotonic()
             with self._changed:
@@ -100,10 +136,13 @@ def create_pool(
                     tell(_told(done, runtime_s))
                 except OperationalError as error:
                     log.info("the broker was not told of the end of a job: %s", error)
+            self._start_some()
 
         def on_stop(self) -> None:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._under_way)
+            while self._under_way or self._waiting:
+                self._tell()
+                with self._changed:
+                    self._changed.wait_for(lambda: self._over or not self._under_way)
             self._tell()
 
     return LoopPool

@@ -189,7 +189,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     store = Store(settings.store_url)
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
     publisher = Publisher(app, store)
-    notifier = Notifier(settings.broker_url)
+    notifier = Notifier(settings.bell_url)
     sweeper = Sweeper(settings, store, publisher, notifier)
     if ready_file is not None:
         ready_file.touch()

@@ -37,8 +37,9 @@ Result = TypeVar("Result")
 class WaitRoom:
     """All waiters of a process: one subscription to notices, a few threads. Belongs to one event loop."""
 
-    def __init__(self, broker_url: str) -> None:
-        self._broker_url = broker_url
+    def __init__(self, notices_url: str) -> None:
+        """Without a URL there are no notices: waiters look every POLL_INTERVAL_S."""
+        self._notices_url = notices_url
         self._bells: dict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._listening: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(LOOKS_AT_A_TIME, "waiting")
@@ -53,7 +54,8 @@ class WaitRoom:
 
     def open(self) -> None:
         """Begin to listen; call it on the loop."""
-        self._listening = asyncio.create_task(self._listen())
+        if self._notices_url:
+            self._listening = asyncio.create_task(self._listen())
 
     def end_all(self) -> None:
         """End every wait, those to come too, as if its time were up: this process is told to go."""
@@ -130,7 +132,7 @@ class WaitRoom:
     async def _listen(self) -> None:
         while True:
             try:
-                async for ids in listen(self._broker_url):
+                async for ids in listen(self._notices_url):
                     self.ring(ids)
             except (redis.RedisError, OSError, ValueError) as error:
                 log.info("no notices for now, waiters poll: %s", error)

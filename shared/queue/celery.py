@@ -1,8 +1,11 @@
 """The Celery app: one configuration for everything that publishes or consumes."""
 
+from typing import Any
+
 from celery import Celery
 from kombu import Queue as BrokerQueue
 
+from shared.queue.address import Address, parse_address
 from shared.queue.names import Queue
 
 #: Seconds until a connection attempt to a broker that does not answer is given up. What cannot be published
@@ -10,6 +13,9 @@ from shared.queue.names import Queue
 BROKER_CONNECT_TIMEOUT_S = 2
 #: And until an answer of one that takes connections and then says nothing is.
 BROKER_READ_TIMEOUT_S = 5
+#: How RabbitMQ keeps queues: on most of its nodes, on disk. A worker has a message for as long as its run
+#: takes, but RabbitMQ takes it back after half an hour, unless told so (before 3.12: in its configuration).
+QUORUM = {"x-queue-type": "quorum", "x-consumer-timeout": 7 * 24 * 3600 * 1000}
 
 
 def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Celery:
@@ -18,9 +24,15 @@ def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Ce
     `read_timeout_s`: how long one answer of the broker may take. Who only publishes sets it, so that a broker
     that takes connections and says nothing is away for it too; who consumes waits for messages, and does not.
     """
-    app = Celery("understudy", broker=broker_url, set_as_current=False)
+    address = parse_address(broker_url)
+    app = Celery("understudy", broker=address.celery_url, set_as_current=False)
     app.conf.update(
-        task_queues=[BrokerQueue(str(queue), routing_key=str(queue)) for queue in Queue],
+        task_queues=[
+            BrokerQueue(
+                str(queue), routing_key=str(queue), queue_arguments=None if address.is_redis else QUORUM
+            )
+            for queue in Queue
+        ],
         task_default_queue=str(Queue.RUNS),
         task_create_missing_queues=False,
         task_serializer="json",
@@ -35,12 +47,35 @@ def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Ce
         broker_connection_timeout=BROKER_CONNECT_TIMEOUT_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={
+        broker_use_ssl=address.celery_ssl or False,
+        **(_for_redis(address, read_timeout_s) if address.is_redis else _for_amqp(read_timeout_s)),
+    )
+    return app
+
+
+def _for_redis(address: Address, read_timeout_s: float | None) -> dict[str, Any]:
+    return {
+        "broker_transport_options": {
             # Queues are listed by rank: runs taken up again come before new ones.
             "queue_order_strategy": "priority",
             "socket_connect_timeout": BROKER_CONNECT_TIMEOUT_S,
             "socket_timeout": read_timeout_s,
             "socket_keepalive": True,
-        },
-    )
-    return app
+        }
+        | address.celery_sentinel(
+            socket_connect_timeout=BROKER_CONNECT_TIMEOUT_S, socket_timeout=BROKER_READ_TIMEOUT_S
+        ),
+    }
+
+
+def _for_amqp(read_timeout_s: float | None) -> dict[str, Any]:
+    return {
+        "broker_transport": "shared.queue.amqp:Transport",
+        "broker_transport_options": {"answer_timeout_s": read_timeout_s},
+        # Connections that only publish are kept for long without anybody who would see to their heartbeats;
+        # those that consume have some: see worker/consumer.py.
+        "broker_heartbeat": 0,
+        "worker_consumer": "worker.consumer:Consumer",
+        # What is wrong with a channel is mended by another one.
+        "broker_channel_error_retry": True,
+    }

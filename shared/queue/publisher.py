@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from amqp import AMQPError
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
@@ -23,7 +24,7 @@ from shared.store.engine import Store, chunks
 log = logging.getLogger(__name__)
 
 #: What a broker that is away raises, through kombu or past it.
-BROKER_ERRORS = (OperationalError, KombuError, RedisError, OSError)
+BROKER_ERRORS = (OperationalError, KombuError, RedisError, AMQPError, OSError)
 
 #: Messages that one caller's work may send before another's gets its turn.
 TURN = 200
@@ -102,8 +103,9 @@ class Publisher:
     def queue_depth(self, queue: Queue) -> int:
         """Messages waiting in `queue`. Raises one of BROKER_ERRORS."""
         with metrics.asking_broker("look"), self._celery.connection_or_acquire() as connection:
-            declared = connection.default_channel.queue_declare(str(queue), passive=False)
-            return int(declared.message_count)
+            # Declared whole: RabbitMQ refuses a queue that is declared otherwise than it is.
+            declared = self._celery.amqp.queues[str(queue)](connection.default_channel)
+            return int(declared.queue_declare().message_count)
 
     def ping(self) -> None:
         """Does the broker answer? Raises one of BROKER_ERRORS."""

@@ -403,7 +403,7 @@ def test_an_extend_that_is_waited_for_answers_200_with_the_childs_end_whatever_i
     # Only a notice can end these waits in time.
     monkeypatch.setattr("api.service.waiting.POLL_INTERVAL_S", 20)
     source = make_ended(store, acme)
-    notifier = Notifier(settings.broker_url)
+    notifier = Notifier(settings.bell_url)
     with ThreadPoolExecutor(1) as pool:
         for status in ("completed", "failed", "cancelled"):
             body = {"participant_id": str(source), "wait": True, "timeout": 15}

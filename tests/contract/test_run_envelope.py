@@ -332,7 +332,7 @@ def test_a_wait_that_runs_out_tells_progress_and_its_next_action_gets_the_result
     assert (again.status_code, again.json()["progress"]) == (202, {"done": 1, "total": 3})
     assert again.json()["next_action"]["arguments"]["timeout"] == 600, "never too short a wait again"
 
-    notifier = Notifier(settings.broker_url)
+    notifier = Notifier(settings.bell_url)
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(follow, acme, again.json())
         for id_, status in zip(ids[1:], ("failed", "cancelled"), strict=True):

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
-import redis
 from sqlalchemy import func, select
 
 from shared.settings import Settings
 from shared.store.engine import Store
 from shared.store.schema import Tables
+from tests.brokers import empty
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
@@ -76,7 +76,7 @@ def test_a_cancelled_one_that_waited_never_starts(
     answer = acme.post("/v1/simulations/cancel", {"study_id": str(study)}).json()
     assert answer["summary"]["cancelled_count"] == 2
     if mishap == "broker emptied":
-        redis.Redis.from_url(settings.broker_url).flushall()
+        empty(settings.broker_url)
     if mishap == "workers restarted":
         worker.stop()
     opened = log.read_text().count("open") if log.exists() else 0
@@ -140,7 +140,7 @@ def test_an_emptied_broker_costs_time_only(
     study, _ = make_study(store, acme.workspace_id)
     ids = run(acme, study, 8)
     wait_until(lambda: all(row.dispatched_at for row in rows(store)))
-    redis.Redis.from_url(settings.broker_url).flushall()
+    empty(settings.broker_url)
     fleet.start("run-1", "sweeper")
     answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 30})
     assert answer.json()["ok"], answer.text

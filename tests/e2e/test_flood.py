@@ -1,14 +1,13 @@
 """Thousands waiting: the broker never holds many more messages than there are participants."""
 
-import json
 import time
 
 import pytest
-import redis
 
 from shared.queue.names import URGENCY, Queue
 from shared.settings import Settings
 from shared.store.engine import Store
+from tests.brokers import depth, empty, headers
 from tests.callers import Caller
 from tests.e2e.crowd import counts, rows
 from tests.factories import make_participants, make_study
@@ -29,16 +28,16 @@ class Queues:
     """What the broker holds."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = redis.Redis.from_url(settings.broker_url)
+        self._url = settings.broker_url
 
     def run_messages(self) -> int:
-        return sum(self._client.llen(str(queue)) for queue in RUN_QUEUES)
+        return sum(depth(self._url, queue) for queue in RUN_QUEUES)
 
     def stop_ids(self) -> list[str]:
-        return [json.loads(one)["headers"]["id"] for one in self._client.lrange(str(Queue.CONTROL), 0, -1)]
+        return [one["id"] for one in headers(self._url, Queue.CONTROL)]
 
     def empty(self) -> None:
-        self._client.flushall()
+        empty(self._url)
 
 
 @pytest.fixture

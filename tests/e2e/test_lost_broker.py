@@ -1,15 +1,13 @@
 """A broker that is emptied, dies or stays away: it costs time, and nothing else."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import redis
 
-from deploy.broker import BrokerServer
 from shared.settings import Settings
 from shared.store.engine import Store
+from tests.brokers import OwnBroker, empty
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
@@ -17,78 +15,57 @@ from tests.servers import Fleet, wait_until
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[BrokerServer]:
-    """A broker of this test alone, to be taken away and given back."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    with BrokerServer(folder) as server:
-        yield server
-
-
-@pytest.fixture
-def settings(settings: Settings, broker: BrokerServer) -> Settings:
+def settings(settings: Settings, broker: OwnBroker) -> Settings:
     """Its broker; and leases long enough for a slow machine: nobody is to be taken for lost who is not."""
     calm = {"heartbeat_interval_s": 1, "lease_ttl_s": 8}
     return settings.model_copy(update=calm | {"broker_url": broker.url})
 
 
-def empty(broker: BrokerServer, folder: Path) -> None:
-    with redis.Redis.from_url(broker.url) as client:
-        client.flushall()
+def emptied(broker: OwnBroker) -> None:
+    empty(broker.url)
 
 
-def restart_empty(broker: BrokerServer, folder: Path) -> None:
-    kill(broker)
-    shutil.rmtree(folder / "own" / "broker" / "appendonlydir")
-    start(broker)
+def restarted_empty(broker: OwnBroker) -> None:
+    broker.kill()
+    broker.erase()
+    broker.start()
 
 
-def kill(broker: BrokerServer) -> None:
-    broker.child.kill()
-    wait_until(lambda: not broker.child.running)
-
-
-def start(broker: BrokerServer) -> None:
-    broker.child.start()
-    wait_until(lambda: broker.child.ready)
-
-
-@pytest.mark.parametrize("lose", [empty, restart_empty])
+@pytest.mark.parametrize("lose", [emptied, restarted_empty])
 def test_who_runs_does_not_notice_and_who_waits_starts_once(
     store: Store,
     acme: Caller,
     fleet: Fleet,
-    broker: BrokerServer,
-    tmp_path: Path,
-    lose: Callable[[BrokerServer, Path], None],
+    broker: OwnBroker,
+    lose: Callable[[OwnBroker], None],
 ) -> None:
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
     fleet.start("run-1", "sweeper", concurrency=6)
     run(acme, study, 12, max_interactions=12)
     wait_until(lambda: counts(store) == {"running": 6, "pending": 6})
     wait_until(lambda: all(row.dispatched_at for row in rows(store)))
-    lose(broker, tmp_path)
+    lose(broker)
     wait_until(lambda: done(store))
     assert counts(store) == {"completed": 12}
     assert {(row.epoch, row.attempt) for row in rows(store)} == {(1, 0)}
 
 
 def test_while_it_is_away_who_runs_goes_on(
-    store: Store, acme: Caller, fleet: Fleet, broker: BrokerServer
+    store: Store, acme: Caller, fleet: Fleet, broker: OwnBroker
 ) -> None:
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
     fleet.start("run-1", "sweeper")
     run(acme, study, 6, max_interactions=30)
     wait_until(lambda: all(row.interaction_count >= 1 for row in rows(store)))
-    kill(broker)
+    broker.kill()
     wait_until(lambda: done(store))
     assert counts(store) == {"completed": 6}
     assert {(row.epoch, row.attempt) for row in rows(store)} == {(1, 0)}
-    start(broker)
+    broker.start()
 
 
 def test_while_it_is_away_everything_is_answered_and_what_was_asked_for_starts_later(
-    store: Store, acme: Caller, fleet: Fleet, broker: BrokerServer, tmp_path: Path
+    store: Store, acme: Caller, fleet: Fleet, broker: OwnBroker, tmp_path: Path
 ) -> None:
     log = tmp_path / "steps.log"
     short, _ = make_study(store, acme.workspace_id)
@@ -98,7 +75,7 @@ def test_while_it_is_away_everything_is_answered_and_what_was_asked_for_starts_l
     wait_until(lambda: done(store))
     run(acme, long, 4)
     wait_until(lambda: log.exists() and log.read_text().count("act 0") == 4)
-    kill(broker)
+    broker.kill()
     envelope = acme.post("/v1/simulations/cancel", {"study_id": str(long)})
     assert envelope.status_code == 200
     assert envelope.json()["summary"] == {"total": 4, "cancelled_count": 4, "skipped_count": 0}
@@ -110,7 +87,7 @@ def test_while_it_is_away_everything_is_answered_and_what_was_asked_for_starts_l
     wait_until(lambda: log.read_text().count("aborted 0") == 4, 15)
     wait_until(lambda: all(row.stopped_at for row in rows(store, long)))
     assert counts(store) == {"completed": 1, "cancelled": 4, "pending": 5}
-    start(broker)
+    broker.start()
     wait_until(lambda: done(store), 45)
     assert {str(row.id) for row in rows(store) if row.status == "completed"} == {source, *ids}
     assert {row.epoch for row in rows(store)} == {1}

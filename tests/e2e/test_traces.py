@@ -8,12 +8,13 @@ from typing import Any, Self
 
 import httpx
 import pytest
-import redis
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from deploy.ports import answers_ok
+from shared.queue.names import Queue
 from shared.settings import Settings
 from shared.store.engine import Store
+from tests.brokers import headers
 from tests.callers import Caller
 from tests.e2e.crowd import run
 from tests.factories import make_participants, make_study
@@ -132,9 +133,8 @@ def test_without_a_collector_messages_carry_nothing_of_traces(
 ) -> None:
     study, _ = make_study(store, acme.workspace_id)
     run(acme, study, 1)
-    queue = redis.Redis.from_url(settings.broker_url)
-    wait_until(lambda: queue.llen("simulations"))
-    assert b"traceparent" not in queue.lindex("simulations", 0)
+    (sent,) = wait_until(lambda: headers(settings.broker_url, Queue.RUNS))
+    assert "traceparent" not in sent
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)

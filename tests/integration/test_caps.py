@@ -28,17 +28,17 @@ NOWHERE = "redis://127.0.0.1:9/0"
 _processes: list[Caps] = []
 
 
-def process(store: Store, broker_url: str, **caps: int) -> Caps:
+def process(store: Store, redis_url: str, **caps: int) -> Caps:
     """The caps as one process keeps them."""
-    _processes.append(Caps(ModelSettings(**caps), broker_url, store))
+    _processes.append(Caps(ModelSettings(**caps), redis_url, store))
     return _processes[-1]
 
 
 class Town:
     """Processes that keep the same caps."""
 
-    def __init__(self, store: Store, broker_url: str, **caps: int) -> None:
-        self._caps = [process(store, broker_url, **caps) for _ in range(2)]
+    def __init__(self, store: Store, redis_url: str, **caps: int) -> None:
+        self._caps = [process(store, redis_url, **caps) for _ in range(2)]
         self.inside = 0
         self.most = 0
         self.let_in = 0
@@ -69,9 +69,9 @@ def play(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(whole())
 
 
-def test_so_many_ask_at_a_time_in_all_processes_together(store: Store, broker_url: str) -> None:
+def test_so_many_ask_at_a_time_in_all_processes_together(store: Store, redis_url: str) -> None:
     workspace, study = uuid4(), uuid4()
-    town = Town(store, broker_url, study_calls=3)
+    town = Town(store, redis_url, study_calls=3)
 
     async def scene() -> None:
         await asyncio.gather(*(town.ask(number % 2, workspace, study) for number in range(40)))
@@ -80,9 +80,9 @@ def test_so_many_ask_at_a_time_in_all_processes_together(store: Store, broker_ur
     assert (town.let_in, town.most) == (40, 3)
 
 
-def test_a_workspace_is_full_whatever_its_studies_are(store: Store, broker_url: str) -> None:
+def test_a_workspace_is_full_whatever_its_studies_are(store: Store, redis_url: str) -> None:
     workspace = uuid4()
-    town = Town(store, broker_url, study_calls=3, workspace_calls=4)
+    town = Town(store, redis_url, study_calls=3, workspace_calls=4)
 
     async def scene() -> None:
         await asyncio.gather(*(town.ask(number % 2, workspace, UUID(int=number % 5)) for number in range(30)))
@@ -91,8 +91,8 @@ def test_a_workspace_is_full_whatever_its_studies_are(store: Store, broker_url: 
     assert (town.let_in, town.most) == (30, 4)
 
 
-def test_others_do_not_wait_for_those_who_are_full(store: Store, broker_url: str) -> None:
-    town = Town(store, broker_url, study_calls=1)
+def test_others_do_not_wait_for_those_who_are_full(store: Store, redis_url: str) -> None:
+    town = Town(store, redis_url, study_calls=1)
 
     async def scene() -> None:
         await asyncio.gather(*(town.ask(0, uuid4(), uuid4()) for _ in range(10)))
@@ -102,10 +102,10 @@ def test_others_do_not_wait_for_those_who_are_full(store: Store, broker_url: str
 
 
 def test_who_is_cancelled_leaves_its_place_and_who_waits_leaves_the_line(
-    store: Store, broker_url: str
+    store: Store, redis_url: str
 ) -> None:
     workspace, study = uuid4(), uuid4()
-    caps = process(store, broker_url, study_calls=1)
+    caps = process(store, redis_url, study_calls=1)
     entered = {name: asyncio.Event() for name in ("first", "never", "last")}
 
     async def hold(name: str) -> None:
@@ -130,12 +130,12 @@ def test_who_is_cancelled_leaves_its_place_and_who_waits_leaves_the_line(
 
 
 def test_the_place_of_a_lost_process_is_free_again(
-    store: Store, broker_url: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caps_module, "PLACE_TTL_S", 1)
     workspace, study = uuid4(), uuid4()
-    town = Town(store, broker_url, study_calls=1)
-    lost = process(store, broker_url, study_calls=1)
+    town = Town(store, redis_url, study_calls=1)
+    lost = process(store, redis_url, study_calls=1)
 
     async def scene() -> None:
         # Killed inside: nothing is renewed, nobody leaves.
@@ -150,14 +150,14 @@ def test_the_place_of_a_lost_process_is_free_again(
     assert town.let_in == 1
 
 
-def test_a_long_call_keeps_its_place(store: Store, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_call_keeps_its_place(store: Store, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caps_module, "PLACE_TTL_S", 2)
     monkeypatch.setattr(caps_module, "_RENEW_S", 0.1)
     workspace, study = uuid4(), uuid4()
-    town = Town(store, broker_url, study_calls=1)
+    town = Town(store, redis_url, study_calls=1)
 
     async def scene() -> None:
-        async with process(store, broker_url, study_calls=1).gate(workspace, study).place():
+        async with process(store, redis_url, study_calls=1).gate(workspace, study).place():
             asking = asyncio.create_task(town.ask(0, workspace, study))
             await asyncio.sleep(3)
             assert town.let_in == 0
@@ -166,9 +166,9 @@ def test_a_long_call_keeps_its_place(store: Store, broker_url: str, monkeypatch:
     play(scene)
 
 
-def test_a_study_ends_where_its_tokens_end(store: Store, broker_url: str) -> None:
+def test_a_study_ends_where_its_tokens_end(store: Store, redis_url: str) -> None:
     workspace, study = uuid4(), uuid4()
-    town = Town(store, broker_url, study_tokens=1_000)
+    town = Town(store, redis_url, study_tokens=1_000)
 
     async def scene() -> None:
         await town.ask(0, workspace, study, tokens=600)
@@ -181,9 +181,9 @@ def test_a_study_ends_where_its_tokens_end(store: Store, broker_url: str) -> Non
     play(scene)
 
 
-def test_a_workspace_ends_where_its_tokens_of_the_day_end(store: Store, broker_url: str) -> None:
+def test_a_workspace_ends_where_its_tokens_of_the_day_end(store: Store, redis_url: str) -> None:
     workspace = uuid4()
-    town = Town(store, broker_url, workspace_tokens_per_day=1_000)
+    town = Town(store, redis_url, workspace_tokens_per_day=1_000)
 
     async def scene() -> None:
         await town.ask(0, workspace, uuid4(), tokens=1_000)
@@ -209,11 +209,11 @@ def used_before(store: Store, tokens: int) -> tuple[UUID, UUID]:
 
 @pytest.mark.parametrize("cap", ["study_tokens", "workspace_tokens_per_day"])
 def test_a_broker_that_forgot_learns_from_the_store_what_was_used(
-    store: Store, broker_url: str, cap: str
+    store: Store, redis_url: str, cap: str
 ) -> None:
     workspace, study = used_before(store, 900)
-    redis.Redis.from_url(broker_url).flushall()
-    town = Town(store, broker_url, **{cap: 1_000})
+    redis.Redis.from_url(redis_url).flushall()
+    town = Town(store, redis_url, **{cap: 1_000})
 
     async def scene() -> None:
         await town.ask(0, workspace, study, tokens=100)
@@ -266,7 +266,7 @@ def test_a_broker_that_comes_back_is_told_what_it_missed(
             server.start()
             await caps._redis.aclose()
             caps._redis = None
-            caps._broker_url = server.url
+            caps._notices_url = server.url
             async with gate.place():
                 await gate.spent(500)
             with pytest.raises(ModelFailed, match="used up"):

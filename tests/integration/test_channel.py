@@ -53,10 +53,10 @@ class Ear:
 
 
 @pytest.fixture
-def ear(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
+def ear(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
     monkeypatch.setattr(redis.Transport, "Channel", channel.Channel)
     monkeypatch.setattr(channel._QoS, "may_consume", staticmethod(lambda: True))
-    ear = Ear(broker_url)
+    ear = Ear(redis_url)
     yield ear
     ear.close()
 

@@ -1,17 +1,13 @@
 """Telling workers, with a real broker: who comes first, and what happens while it is away."""
 
-import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import redis
 from sqlalchemy import Connection, select, update
 
-from deploy.broker import BrokerServer
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
@@ -21,6 +17,7 @@ from shared.settings import Settings
 from shared.store import dispatch, leases, lifecycle
 from shared.store.engine import Store, store_clock
 from shared.store.schema import Tables
+from tests.brokers import OwnBroker, empty, headers
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until
 from worker.sweeper import Sweeper
@@ -35,7 +32,7 @@ class Post:
         self.store = store
         self.settings = settings
         self.publisher = Publisher(create_celery(settings.broker_url), store)
-        self.notifier = Notifier(settings.broker_url)
+        self.notifier = Notifier(settings.bell_url)
         self.sweeper = Sweeper(settings, store, self.publisher, self.notifier)
         self.workspace_id = make_workspace(store).workspace_id
         study_id, (iteration_id,) = make_study(store, self.workspace_id)
@@ -55,8 +52,7 @@ class Post:
             return list(connection.execute(select(_p).order_by(_p.c.id)))
 
     def messages(self, queue: Queue) -> list[dict[str, Any]]:
-        raw = redis.Redis.from_url(self.settings.broker_url).lrange(str(queue), 0, -1)
-        return [json.loads(one) for one in raw]
+        return headers(self.settings.broker_url, queue)
 
 
 @pytest.fixture
@@ -66,24 +62,14 @@ def post(settings: Settings, store: Store) -> Iterator[Post]:
     made.close()
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[BrokerServer]:
-    """A broker of this test alone, to be taken away and given back."""
-    server = BrokerServer(tmp_path / "own")
-    (tmp_path / "own").mkdir()
-    server.start()
-    yield server
-    server.stop()
-
-
 def test_one_message_per_participant_with_nothing_secret(post: Post) -> None:
     assert post.publisher.dispatch(post.ids).sent == 3
     messages = post.messages(Queue.RUNS)
-    assert {message["headers"]["id"] for message in messages} == {f"{id_}.1" for id_ in post.ids}
+    assert {message["id"] for message in messages} == {f"{id_}.1" for id_ in post.ids}
     (alias,) = {row.alias for row in post.rows() if row.id == post.ids[0]}
-    (headers,) = [m["headers"] for m in messages if m["headers"]["id"] == f"{post.ids[0]}.1"]
-    assert headers["task"] == "simulation.run"
-    assert headers["argsrepr"].startswith(f"participant={alias} study=s-")
+    (found,) = [m for m in messages if m["id"] == f"{post.ids[0]}.1"]
+    assert found["task"] == "simulation.run"
+    assert found["argsrepr"].startswith(f"participant={alias} study=s-")
     assert post.publisher.dispatch(post.ids) == (0, 0)
 
 
@@ -92,21 +78,21 @@ def test_a_stop_task_for_each_cancelled_one(post: Post) -> None:
     post.store.write(lambda connection: lifecycle.cancel(connection, post.workspace_id, post.ids))
     post.publisher.stop_soon(post.ids)
     wait_until(lambda: post.publisher.queue_depth(Queue.CONTROL) == 3)
-    assert {m["headers"]["id"] for m in post.messages(Queue.CONTROL)} == {f"{i}.1.stop" for i in post.ids}
+    assert {m["id"] for m in post.messages(Queue.CONTROL)} == {f"{i}.1.stop" for i in post.ids}
 
 
 def test_without_a_broker_messages_stay_owed_and_are_sent_later(
-    settings: Settings, store: Store, broker: BrokerServer
+    settings: Settings, store: Store, broker: OwnBroker
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
-    broker.child.stop(5)
+    broker.kill()
     assert post.publisher.dispatch(post.ids) == (0, 3)
     assert {row.dispatched_at for row in post.rows()} == {None}
     with pytest.raises(BROKER_ERRORS):
         post.publisher.ping()
     post.sweep()
     assert {row.dispatch_no for row in post.rows()} == {1}, "an absent broker is not written to"
-    broker.child.start()
+    broker.start()
     wait_until(lambda: _answers(post.publisher))
     post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 3
@@ -122,10 +108,10 @@ def _answers(publisher: Publisher) -> bool:
 
 
 def test_aborts_and_stops_without_a_broker_do_no_harm(
-    settings: Settings, store: Store, broker: BrokerServer
+    settings: Settings, store: Store, broker: OwnBroker
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
-    broker.child.stop(5)
+    broker.kill()
     post.publisher.abort_soon(post.ids)
     post.publisher.stop_soon(post.ids)
     post.notifier.publish_soon(post.ids)
@@ -152,7 +138,7 @@ def test_a_message_is_gone_only_when_its_queue_is_empty(post: Post) -> None:
     age_messages(post)
     post.sweep()
     assert {row.dispatch_no for row in post.rows()} == {1}
-    redis.Redis.from_url(post.settings.broker_url).flushall()
+    empty(post.settings.broker_url)
     post.sweep()
     assert {row.dispatch_no for row in post.rows()} == {2}
     assert post.publisher.queue_depth(Queue.RUNS) == 3
@@ -195,7 +181,7 @@ def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(
     monkeypatch.setattr("worker.sweeper.LIMIT", 2)
     post.publisher.dispatch(post.ids)
     age_messages(post)
-    redis.Redis.from_url(post.settings.broker_url).flushall()
+    empty(post.settings.broker_url)
     assert post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 2
     assert not post.sweep()

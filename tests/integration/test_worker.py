@@ -50,7 +50,7 @@ class Workshop:
         self.leaving = threading.Event()
         self.committer = Committer(store)
         self.publisher = Publisher(create_celery(settings.broker_url), store)
-        self.notifier = Notifier(settings.broker_url)
+        self.notifier = Notifier(settings.bell_url)
         self.keeper = LeaseKeeper(store, "test", ttl_s=5, interval_s=0.2)
         house = House(self.committer, lambda: self.keeper.worker_id, self.leaving.is_set, True)
         self.runner = Runner(house, self.publisher, self.notifier)
@@ -322,8 +322,9 @@ def test_who_goes_gives_back_also_what_nobody_here_runs(shop: Workshop) -> None:
     assert (shop.row(id_).status, shop.row(id_).attempt) == ("pending", 0)
 
 
+@pytest.mark.valkey("nobody is told, waiters look by themselves")
 def test_whoever_waits_is_told(shop: Workshop) -> None:
-    listener = redis.Redis.from_url(shop.settings.broker_url).pubsub()
+    listener = redis.Redis.from_url(shop.settings.bell_url).pubsub()
     listener.subscribe("understudy.notices")
     id_ = shop.participant(1)
     shop.run(id_)

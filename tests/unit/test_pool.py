@@ -13,6 +13,7 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import Reject
 from kombu.asynchronous.hub import Hub
 
+from shared.queue.names import Queue
 from tests.servers import wait_until
 from worker.pool import Job, create_pool
 
@@ -31,7 +32,7 @@ class Bench:
         # It sleeps on a connection that says nothing, and nothing but the pool wakes it.
         self.silence = socket.socketpair()
         self.hub.add_reader(self.silence[0], lambda: None)
-        self.pool: BasePool = create_pool(self.work, self.submit)(4)
+        self.pool: BasePool = create_pool(self.work, self.submit)(50)
         self.pool.start()
         self.pool.register_with_event_loop(self.hub)
         self.hub_thread = threading.Thread(target=self.hub.run_forever, daemon=True)
@@ -51,10 +52,13 @@ class Bench:
     def submit(self, work: Coroutine[Any, Any, object]) -> Future[object]:
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
-    def apply(self, body: str) -> None:
+    def apply(self, body: str, queue: str | None = None) -> None:
+        headers: dict[str, Any] = {"id": "a-task"}
+        if queue is not None:
+            headers["delivery_info"] = {"routing_key": queue}
         self.pool.apply_async(
             None,
-            args=("simulation.run", "a-task", {"id": "a-task"}, body, "application/json", "utf-8"),
+            args=("simulation.run", "a-task", headers, body, "application/json", "utf-8"),
             callback=lambda told: self.told.append((told, threading.get_ident())),
             accept_callback=self.accept,
         )
@@ -128,3 +132,29 @@ def test_a_pool_that_is_stopped_waits_for_its_jobs_and_tells_of_them(bench: Benc
     stopping.join(10)
     assert not stopping.is_alive()
     wait_until(lambda: len(bench.told) == 1)
+
+
+def test_what_is_too_much_waits_and_the_most_urgent_goes_first(bench: Bench) -> None:
+    """RabbitMQ gives as many of each queue as the worker has room for in all."""
+    for number in range(50):
+        bench.apply(carrying(f"participant {number}"), Queue.RUNS)
+    for name, queue in [
+        ("new", Queue.RUNS),
+        ("newer", Queue.RUNS),
+        ("extend", Queue.RESUME),
+        ("recovered", Queue.RECOVERED),
+    ]:
+        bench.apply(carrying(name), queue)
+    assert bench.accepted == 50
+    bench.let_end()
+    wait_until(lambda: len(bench.told) == 54)
+    assert [job.args[0] for job in bench.jobs[50:]] == ["recovered", "extend", "new", "newer"]
+
+
+def test_a_pool_that_is_stopped_also_works_off_what_waits(bench: Bench) -> None:
+    for _ in range(120):
+        bench.apply(carrying("one"))
+    bench.let_end()
+    bench.pool.stop()
+    assert len(bench.jobs) == 120
+    wait_until(lambda: len(bench.told) == 120)

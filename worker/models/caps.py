@@ -16,11 +16,12 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-import redis.asyncio
+import redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from shared.domain.errors import ServiceUnavailable
+from shared.queue.clients import connect_async
 from shared.store import leases, usage
 from shared.store.engine import Store
 from worker.models import ModelFailed
@@ -44,9 +45,10 @@ _LOOK_S = 0.1
 class Caps:
     """The caps of a fleet, as one process keeps them. All methods belong to the loop's thread."""
 
-    def __init__(self, settings: ModelSettings, broker_url: str, store: Store) -> None:
+    def __init__(self, settings: ModelSettings, notices_url: str, store: Store) -> None:
+        """Without a URL there is no server to count: it is as if it were away, and nobody is told so."""
         self._settings = settings
-        self._broker_url = broker_url
+        self._notices_url = notices_url
         self._store = store
         self._redis: Any = None
         self._away_until = 0.0
@@ -102,7 +104,9 @@ class Caps:
             self._start(self._leave(scopes, holder, self._asking.get(holder)))
 
     async def spent(self, scopes: list[Scope], tokens: int) -> None:
-        """Count tokens; what cannot be counted now is counted later."""
+        """Count tokens; what cannot be counted now is counted later. The store counts them in any case."""
+        if not self._notices_url:
+            return
         self._owed.update({scope.tokens_key: tokens for scope in scopes if scope.tokens})
         await asyncio.shield(self._start(self._pay()))
 
@@ -214,12 +218,12 @@ class Caps:
 
     async def _ask(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
         """The server's answer, or `_AWAY`."""
-        if time.monotonic() < self._away_until:
+        if not self._notices_url or time.monotonic() < self._away_until:
             return _AWAY
         try:
             if self._redis is None:
-                self._redis = redis.asyncio.Redis.from_url(
-                    self._broker_url,
+                self._redis = connect_async(
+                    self._notices_url,
                     socket_connect_timeout=_SILENCE_S,
                     socket_timeout=_SILENCE_S,
                     # Once more: a connection that was kept may have gone.
@@ -267,9 +271,9 @@ class _Kept:
     caps: Caps | None = None
 
 
-def keep(broker_url: str, store: Store) -> None:
-    """From now on this process keeps the caps of its settings, together with all others at that broker."""
-    _Kept.make = lambda: Caps(model_settings(), broker_url, store)
+def keep(notices_url: str, store: Store) -> None:
+    """From now on this process keeps the caps of its settings, together with all others at that server."""
+    _Kept.make = lambda: Caps(model_settings(), notices_url, store)
     _Kept.caps = None
 
 
