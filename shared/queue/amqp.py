@@ -94,16 +94,21 @@ class _Batch:
 
 
 class Connection(pyamqp.Connection):  # type: ignore[misc]
-    """A connection that is given up when an answer takes longer than `answer_timeout_s`; None: never."""
+    """A connection that is given up when an answer takes longer than `answer_timeout_s`.
+
+    `only_publishes`: nobody reads it between questions, so that it has to look by itself whether it still is.
+    """
 
     Channel = Channel
 
-    def __init__(self, *args: Any, answer_timeout_s: float | None = None, **options: Any) -> None:
+    def __init__(self, *args: Any, answer_timeout_s: float, only_publishes: bool, **options: Any) -> None:
         super().__init__(*args, **options)
         self.answer_timeout_s = answer_timeout_s
+        self.only_publishes = only_publishes
 
     def blocking_read(self, timeout: float | None = None) -> Any:
-        if timeout is not None or self.answer_timeout_s is None:
+        # Whoever waits for messages says for how long; without a time, an answer is waited for.
+        if timeout is not None:
             return super().blocking_read(timeout)
         try:
             return super().blocking_read(self.answer_timeout_s)
@@ -124,7 +129,7 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
         """Is it still there? One that only publishes reads nothing by itself, its end neither."""
         if not super().verify_connection(connection):
             return False
-        if connection.answer_timeout_s is not None:
+        if connection.only_publishes:
             try:
                 connection.drain_events(timeout=0)
             except TimeoutError:

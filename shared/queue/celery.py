@@ -13,6 +13,8 @@ from shared.queue.names import Queue
 BROKER_CONNECT_TIMEOUT_S = 2
 #: And until an answer of one that takes connections and then says nothing is.
 BROKER_READ_TIMEOUT_S = 5
+#: The same for who consumes, from RabbitMQ: while it comes back, making queues takes it a while.
+CONSUMER_READ_TIMEOUT_S = 20
 #: How RabbitMQ keeps queues: on most of its nodes, on disk. A worker has a message for as long as its run
 #: takes, but RabbitMQ takes it back after half an hour, unless told so (before 3.12: in its configuration).
 QUORUM = {"x-queue-type": "quorum", "x-consumer-timeout": 7 * 24 * 3600 * 1000}
@@ -71,7 +73,10 @@ def _for_redis(address: Address, read_timeout_s: float | None) -> dict[str, Any]
 def _for_amqp(read_timeout_s: float | None) -> dict[str, Any]:
     return {
         "broker_transport": "shared.queue.amqp:Transport",
-        "broker_transport_options": {"answer_timeout_s": read_timeout_s},
+        "broker_transport_options": {
+            "answer_timeout_s": read_timeout_s or CONSUMER_READ_TIMEOUT_S,
+            "only_publishes": read_timeout_s is not None,
+        },
         # Connections that only publish are kept for long without anybody who would see to their heartbeats;
         # those that consume have some: see worker/consumer.py.
         "broker_heartbeat": 0,
