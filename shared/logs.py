@@ -20,6 +20,7 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, get_conte
 from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from shared.queue.address import parse_address
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -179,9 +180,10 @@ def secrets_of(settings: Settings) -> set[str]:
             found.add(value.get_secret_value())
         elif isinstance(value, str) and _NAME.search(name):
             found.add(value)
+        elif name in {"broker_url", "notices_url"} and value:
+            found |= parse_address(value).secrets
         elif isinstance(value, str) and "://" in value:
-            for url in value.split(";"):
-                found |= _password(url)
+            found |= _password(value)
     # Shorter ones would turn every log into stars.
     return {secret for secret in found if len(secret) >= 4}
 

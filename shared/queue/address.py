@@ -38,6 +38,12 @@ class Address(NamedTuple):
         return f"{self.scheme}://{hosts}/{self.path}"
 
     @property
+    def secrets(self) -> set[str]:
+        """Passwords, as they are and as they stand in URLs."""
+        known = {self.password, self.options.get("sentinel_password")}
+        return {form for secret in known if secret for form in (secret, quote(secret, safe=""))}
+
+    @property
     def is_redis(self) -> bool:
         """Valkey or Redis: it can tell notices and count, too."""
         return self.scheme not in _AMQP

@@ -145,12 +145,14 @@ def test_a_failover_while_a_study_runs_loses_nothing(store: Store, settings: Set
 
 
 @pytest.fixture
-def rabbit(rabbitmq: RabbitServer) -> OwnBroker:
-    """Shared, and killed: nobody else uses it meanwhile."""
-    return rabbitmq
+def rabbit() -> Iterator[OwnBroker]:
+    """A server of this test alone: it is killed in the middle."""
+    if not can_be_had():
+        pytest.skip(WHY_NO_RABBITMQ)
+    with RabbitServer() as server:
+        yield server
 
 
-@pytest.mark.skipif(not can_be_had(), reason=WHY_NO_RABBITMQ)
 def test_through_rabbitmq_runs_are_cancelled_extended_recovered_and_found_again(
     store: Store, settings: Settings, rabbit: OwnBroker
 ) -> None:

@@ -1,14 +1,19 @@
 """What only RabbitMQ does. Run by `make test-rabbitmq`: each of these has a server of its own."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
+from shared.queue.publisher import BROKER_ERRORS, Publisher
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
-from tests.factories import make_study
+from tests.factories import make_participants, make_study, make_workspace
 from tests.rabbit import RabbitServer
 from tests.servers import Fleet, wait_until
 
@@ -38,3 +43,24 @@ def test_a_run_longer_than_rabbitmq_waits_for_goes_on(store: Store, acme: Caller
     assert {(row.epoch, row.attempt) for row in rows(store)} == {(1, 0)}
     assert "PRECONDITION_FAILED" in worker.log.read_text()
     assert worker.popen.poll() is None
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_one_that_says_nothing_is_away(store: Store, settings: Settings, impatient: RabbitServer) -> None:
+    """Frozen, it keeps its connections and says nothing: as one does whose machine lost its power."""
+    publisher = Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store)
+    publisher.ping()
+    workspace_id = make_workspace(store).workspace_id
+    study_id, (iteration_id,) = make_study(store, workspace_id)
+    ids = make_participants(store, workspace_id, study_id, iteration_id, 3)
+    os.kill(impatient.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(BROKER_ERRORS):
+            publisher.ping()
+        assert publisher.dispatch(ids) == (0, 3)
+        publisher.abort_soon(ids)
+        publisher.stop_soon(ids)
+    finally:
+        os.kill(impatient.pid, signal.SIGCONT)
+    wait_until(lambda: publisher.dispatch(ids) == (3, 0) or time.sleep(1))
+    publisher.close()

@@ -55,6 +55,7 @@ def _answers(port: int) -> bool:
     return False
 
 
+@pytest.mark.valkey("the previous version does not know it")
 def test_in_an_upgrade_both_versions_work_together_and_no_attempt_is_lost(
     bare_settings: Settings, previous: Path
 ) -> None:

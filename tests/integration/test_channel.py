@@ -74,9 +74,9 @@ def test_who_may_not_act_on_messages_leaves_them_in_the_queue_and_still_hears_br
     assert ear.listen(1.5) == ["two"]
 
 
-def test_what_waits_comes_along_the_most_urgent_first_while_there_is_room(ear: Ear, broker_url: str) -> None:
+def test_what_waits_comes_along_the_most_urgent_first_while_there_is_room(ear: Ear, redis_url: str) -> None:
     heard: list[tuple[str, Message]] = []
-    with Connection(broker_url, transport_options={"queue_order_strategy": "priority"}) as connection:
+    with Connection(redis_url, transport_options={"queue_order_strategy": "priority"}) as connection:
         soon, later = Queue("soon"), Queue("later")
         for queue in (later, soon):
             for number in range(4):

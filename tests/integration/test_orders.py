@@ -31,7 +31,7 @@ class Desk:
         self.store = store
         self.aborted: list[UUID] = []
         self.left = 0
-        self.notifier = Notifier(settings.broker_url)
+        self.notifier = Notifier(settings.bell_url)
         self.orders = Orders(store, self.notifier, self.aborted.extend)
         self.workspace_id = make_workspace(store).workspace_id
 

@@ -147,11 +147,17 @@ def test_what_is_no_secret_stays(told: str) -> None:
 
 def test_passwords_and_tokens_of_the_settings_are_known_whatever_they_look_like() -> None:
     settings = Settings(
-        broker_url="sentinel://:wonder%21land@a:1;sentinel://:wonder%21land@b:2",
+        broker_url="sentinel://:wonder%21land@a:1,b:2/0?master_name=m&sentinel_password=looking-glass",
         database_url="postgresql://me:chess-board@host/db",
         token="plain words",
     )
-    assert secrets_of(settings) == {"wonder!land", "wonder%21land", "chess-board", "plain words"}
+    assert secrets_of(settings) == {
+        "wonder!land",
+        "wonder%21land",
+        "looking-glass",
+        "chess-board",
+        "plain words",
+    }
     hider = Hider(secrets_of(settings))
     for secret in secrets_of(settings):
         assert hider.hide(f"so it is: {secret}!") == f"so it is: {HIDDEN}!"
