@@ -1,0 +1,159 @@
+"""What one of each carries, for docs/scaling.md: `python -m tests.bench.carry [--store sqlite]`.
+
+Interactions per second of one, two and three worker processes on one store, and what processor time an
+interaction costs worker and store; bytes of disk per interaction; what a waiting message takes of the
+broker's memory; requests per second of one API process.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import redis
+import sqlalchemy
+from sqlalchemy import text
+
+from shared.store.engine import Store
+from tests.bench.rows import row07_run
+from tests.bench.stage import Bench, Stage, opened
+
+#: Participants of each worker process, and interactions of each.
+EACH, STEPS, CONCURRENCY = 200, 50, 100
+#: Messages that wait, requests that are asked, and by how many at a time.
+MESSAGES, REQUESTS, CALLERS = 10_000, 2_000, 8
+
+
+def workers(bench: Bench, count: int) -> str:
+    """So many worker processes on one store."""
+    with bench.stage() as stage:
+        ids = stage.participants(EACH * count, STEPS)
+        stage.publish(ids)
+        before, empty = _store_cpu_s(stage.store), _bytes(stage.store)
+        processes = stage.fleet.start(*(f"run-{n}" for n in range(count)), concurrency=CONCURRENCY)
+        started = [_cpu_s(process.popen.pid) for process in processes]
+        stage.finish(ids)
+        many = EACH * STEPS * count
+        spent_s = sum(_cpu_s(process.popen.pid) for process in processes) - sum(started)
+        store_s = _store_cpu_s(stage.store) - before
+        size = _bytes(stage.store) - empty
+        per_s = many / stage.took_s(ids)
+    store = "in the workers" if bench.kind == "sqlite" else f"{store_s / many * 1e3:.2f} ms of the store's"
+    return (
+        f"{count} worker(s): {per_s:,.0f} interactions/s; each {spent_s / many * 1e3:.2f} ms of a worker's "
+        f"processor, {store}; {size / many:,.0f} bytes of disk"
+    )
+
+
+def broker(bench: Bench) -> str:
+    """Memory of messages that wait."""
+    with bench.stage() as stage, contextlib.closing(redis.Redis.from_url(bench.broker_url)) as client:
+        ids = stage.participants(MESSAGES)
+        before = client.info("memory")["used_memory"]  # type: ignore[index]
+        stage.publish(ids)
+        after = client.info("memory")["used_memory"]  # type: ignore[index]
+        stage.flush_broker()
+    return f"broker: {(after - before) / MESSAGES:,.0f} bytes for each run message that waits"
+
+
+def api(bench: Bench) -> Iterator[str]:
+    """Requests per second of one API process, asked by several callers at a time."""
+    with bench.stage() as stage:
+        url = stage.api()
+        (id_, *_) = stage.participants(200)
+        paths = {"a participant": f"/v1/participants/{id_}", "a page of 50 participants": "/v1/participants"}
+        for what, path in paths.items():
+            yield f"api: {_asked(stage, url, 'GET', [path] * REQUESTS):,.0f}/s of {what}"
+        sources = [_cancelled(stage, one) for one in stage.participants(REQUESTS // 4)]
+        extends = [f"/v1/participants/{source}/extend" for source in sources]
+        yield f"api: {_asked(stage, url, 'POST', extends):,.0f}/s extends"
+        row07_run.populate(stage, 10_000)
+        took_s = row07_run.ours(stage, stage.client(), 10_000)
+        yield f"api: {10_000 / took_s:,.0f}/s participants dispatched, by runs of 10,000"
+
+
+def _cancelled(stage: Stage, id_: UUID) -> UUID:
+    with stage.store.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE participant SET status = 'cancelled', finished_at = created_at WHERE id = :id"),
+            {"id": id_.hex if stage.store.engine.dialect.name == "sqlite" else id_},
+        )
+    return id_
+
+
+def _asked(stage: Stage, url: str, method: str, paths: Sequence[str]) -> float:
+    """Requests per second."""
+    headers = {"Authorization": f"Bearer {stage.token}"}
+
+    def ask(some: Iterable[str]) -> None:
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+            for path in some:
+                client.request(method, path).raise_for_status()
+
+    threads = [threading.Thread(target=ask, args=(paths[n::CALLERS],)) for n in range(CALLERS)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(paths) / (time.monotonic() - began)
+
+
+def _stat(pid: int) -> list[int]:
+    """From the parent's pid on; times are in ticks."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [int(field) for field in fields[1:]]
+
+
+def _cpu_s(pid: int) -> float:
+    return sum(_stat(pid)[10:12]) / os.sysconf("SC_CLK_TCK")
+
+
+def _store_cpu_s(store: Store) -> float:
+    """Of all processes of a PostgreSQL server, those included that have ended; 0 for SQLite."""
+    if store.engine.dialect.name == "sqlite":
+        return 0
+    with store.engine.connect() as connection:
+        server = _stat(connection.scalar(text("SELECT pg_backend_pid()")) or 0)[0]
+    # Who has ended is in what its parent has waited for.
+    spent = sum(_stat(server)[10:14])
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and (stat := _stat(int(folder.name)))[0] == server:
+                spent += sum(stat[10:12])
+    return spent / os.sysconf("SC_CLK_TCK")
+
+
+def _bytes(store: Store) -> int:
+    """Of the whole store."""
+    with store.engine.connect() as connection:
+        if store.engine.dialect.name == "sqlite":
+            pages, size = (connection.scalar(text(f"PRAGMA page_{what}")) or 0 for what in ("count", "size"))
+            return int(pages * size)
+        tables = sqlalchemy.inspect(connection).get_table_names()
+        size_of = text("SELECT pg_total_relation_size(:name)")
+        return sum(int(connection.scalar(size_of, {"name": name}) or 0) for name in tables)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.carry", description=__doc__)
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="postgresql")
+    given = parser.parse_args()
+    with opened([given.store], pairs=1, smoke=False) as (bench,):
+        for line in (
+            *(workers(bench, count) for count in (1, 2, 3)),
+            broker(bench),
+            *api(bench),
+        ):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
