@@ -4,9 +4,10 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import uvicorn
 from fastapi import Depends, FastAPI
@@ -34,6 +35,7 @@ from shared.notices import Notifier
 from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
+from shared.store import participants
 from shared.store.engine import Store
 
 DESCRIPTION = """
@@ -54,12 +56,17 @@ def create_app(settings: Settings) -> FastAPI:
     """The ASGI app; its store and broker connections live as long as its lifespan."""
     store = Store(settings.store_url)
     publisher = Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store)
+
+    def finished(ids: Sequence[UUID]) -> Sequence[UUID]:
+        with store.read() as connection:
+            return participants.finished(connection, ids)
+
     service = Service(
         settings,
         store,
         publisher,
         Notifier(settings.bell_url),
-        WaitRoom(settings.bell_url),
+        WaitRoom(settings.bell_url, finished),
         Readiness(store, publisher),
         EventHub(store, settings.max_event_streams),
     )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
@@ -14,35 +14,54 @@ import redis
 from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import listen
+from shared.store.engine import chunks
 
 log = logging.getLogger(__name__)
 
-#: How often a waiter looks by itself: notices are hints and may be lost.
+#: How often everybody who is waited for is looked at: notices are hints and may be lost.
 POLL_INTERVAL_S = 2.0
-#: Looks at a time, of all waiters together: so many store connections they take from dispatch and cancel.
-LOOKS_AT_A_TIME = 4
-#: So long a look may take, with its turn: while the store hangs, those before it take theirs.
+#: Reads at a time, of all waiters together: so many store connections they take from dispatch and cancel.
+READS_AT_A_TIME = 4
+#: Participants that one read looks at.
+AT_A_TIME = 1_000
+#: So long a read may take, with its turn: while the store hangs, those before it take theirs.
 READ_TIMEOUT_S = 15
-#: From one look that a notice caused to the next: a burst of notices costs one look.
-PAUSE_S = 0.05
-#: The same while more than so many are waited for: each of them brings a notice.
-MANY = 500
-PAUSE_FOR_MANY_S = 0.25
 #: Pause before the broker is asked again for notices.
 _RECONNECT_S = 1.0
 
 Result = TypeVar("Result")
 
 
-class WaitRoom:
-    """All waiters of a process: one subscription to notices, a few threads. Belongs to one event loop."""
+class _Wait:
+    """One call that waits."""
 
-    def __init__(self, notices_url: str) -> None:
-        """Without a URL there are no notices: waiters look every POLL_INTERVAL_S."""
+    def __init__(self, ids: Sequence[UUID]) -> None:
+        self.left = set(ids)
+        #: Whether all were done in the end.
+        self.over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def end(self, done: bool) -> None:
+        if not self.over.done():
+            self.over.set_result(done)
+
+
+class WaitRoom:
+    """All waiters of a process: one subscription to notices, one look at the store for all of them at a time.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self, notices_url: str, look: Callable[[Sequence[UUID]], Collection[UUID]]) -> None:
+        """`look` reads the store: which of these participants are terminal. Without a URL there are no
+        notices, and it is asked every POLL_INTERVAL_S."""
         self._notices_url = notices_url
-        self._bells: dict[UUID, set[asyncio.Event]] = defaultdict(set)
-        self._listening: asyncio.Task[None] | None = None
-        self._threads = ThreadPoolExecutor(LOOKS_AT_A_TIME, "waiting")
+        self._look = look
+        self._waits: dict[UUID, set[_Wait]] = defaultdict(set)
+        #: Who is to be looked at next.
+        self._told: set[UUID] = set()
+        self._bell = asyncio.Event()
+        self._at_work: list[asyncio.Task[None]] = []
+        self._threads = ThreadPoolExecutor(READS_AT_A_TIME, "waiting")
         self._ending = False
         #: How many calls wait just now.
         self.waiters = 0
@@ -50,23 +69,25 @@ class WaitRoom:
     @property
     def waited_for(self) -> int:
         """For how many participants somebody waits just now."""
-        return len(self._bells)
+        return len(self._waits)
 
     def open(self) -> None:
-        """Begin to listen; call it on the loop."""
-        if self._notices_url:
-            self._listening = asyncio.create_task(self._listen())
+        """Begin to listen and to look; call it on the loop."""
+        works = [self._look_on(), *([self._listen()] if self._notices_url else [])]
+        self._at_work = [asyncio.create_task(work) for work in works]
 
     def end_all(self) -> None:
         """End every wait, those to come too, as if its time were up: this process is told to go."""
         self._ending = True
-        self.ring(())
+        for waits in self._waits.values():
+            for wait in waits:
+                wait.end(False)
 
     async def close(self) -> None:
         """Stop listening and looking. Nobody may wait any more."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait({self._listening})
+        for task in self._at_work:
+            task.cancel()
+        await asyncio.gather(*self._at_work, return_exceptions=True)
         await end_threads(self._threads)
 
     async def read(self, work: Callable[[], Result]) -> Result:
@@ -80,54 +101,63 @@ class WaitRoom:
         except TimeoutError:
             raise ServiceUnavailable("The store does not answer in time. Wait again in a moment.") from None
 
-    async def until_done(
-        self, ids: Sequence[UUID], look: Callable[[Sequence[UUID]], Sequence[UUID]], timeout_s: float
-    ) -> bool:
+    async def until_done(self, ids: Sequence[UUID], timeout_s: float) -> bool:
         """Return True as soon as all of `ids` are done, False when `timeout_s` passes first.
 
-        `look` reads the store: it is given those not yet known to be done, and returns which of them to ask
-        for next time; none when all are done. It is asked at once, after notices about `ids`, and every
-        POLL_INTERVAL_S; its connection is back in the pool in between. A look that takes longer than there is
-        time does not lengthen the wait. Cancelling the caller ends the wait and nothing else.
+        They are looked at at once, when a notice tells of them, and every POLL_INTERVAL_S. Cancelling the
+        caller ends the wait and nothing else.
         """
-        bell = asyncio.Event()
+        wait = _Wait(ids)
+        if self._ending or not ids:
+            return not ids
         self.waiters += 1
         for id_ in ids:
-            self._bells[id_].add(bell)
+            self._waits[id_].add(wait)
+        self.ring(ids)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._look_until_done(ids, look, bell)
+                return await wait.over
         except TimeoutError:
             return False
         finally:
             self.waiters -= 1
-            for id_ in ids:
-                self._bells[id_].discard(bell)
-                if not self._bells[id_]:
-                    del self._bells[id_]
+            for id_ in wait.left:
+                self._forget(id_, wait)
 
-    async def _look_until_done(
-        self, left: Sequence[UUID], look: Callable[[Sequence[UUID]], Sequence[UUID]], bell: asyncio.Event
-    ) -> bool:
+    def _forget(self, id_: UUID, wait: _Wait) -> None:
+        waits = self._waits[id_]
+        waits.discard(wait)
+        if not waits:
+            del self._waits[id_]
+
+    async def _look_on(self) -> None:
+        """Look at those of whom something was told, and at everybody from time to time, all in one go."""
         clock = asyncio.get_running_loop().time
-        # The first notice is looked at immediately: most waiters wait for one participant, and get one.
-        not_before = clock()
-        while not self._ending:
-            # Cleared before the look: a notice that comes during it is not lost.
-            bell.clear()
-            try:
-                left = await self.read(lambda ids=left: look(ids))  # type: ignore[misc]
-                if not left:
-                    return True
-            except ServiceUnavailable:
-                # Nobody can tell just now; the next look may. What is waited for is there all the same.
-                log.info("the store is away; the wait goes on")
+        all_at = clock() + POLL_INTERVAL_S
+        while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), POLL_INTERVAL_S)
-                if not self._ending:
-                    await asyncio.sleep(not_before - clock())
-                not_before = clock() + (PAUSE_S if len(left) <= MANY else PAUSE_FOR_MANY_S)
-        return False
+                await asyncio.wait_for(self._bell.wait(), max(all_at - clock(), 0))
+            if clock() >= all_at:
+                self._told.update(self._waits)
+                all_at = clock() + POLL_INTERVAL_S
+            # Cleared before the look: who is told of during it is looked at next.
+            self._bell.clear()
+            told, self._told = self._told & self._waits.keys(), set()
+            for some in chunks(list(told), AT_A_TIME):
+                await self._look_at(some)
+
+    async def _look_at(self, ids: Sequence[UUID]) -> None:
+        try:
+            done = await self.read(lambda: self._look(ids))
+        except Exception as error:  # noqa: BLE001 - the next look may tell; what is waited for is there all the same
+            log.info("nobody can tell now who is done, the waits go on: %s", error)
+            return
+        for id_ in done:
+            for wait in list(self._waits.get(id_, ())):
+                wait.left.discard(id_)
+                self._forget(id_, wait)
+                if not wait.left:
+                    wait.end(True)
 
     async def _listen(self) -> None:
         while True:
@@ -138,9 +168,9 @@ class WaitRoom:
                 log.info("no notices for now, waiters poll: %s", error)
             await asyncio.sleep(_RECONNECT_S)
 
-    def ring(self, ids: Sequence[UUID]) -> None:
-        """A notice came: whoever waits for one of `ids` looks again soon."""
-        # A notice about nobody: something may have been missed, so all look.
-        for id_ in ids or list(self._bells):
-            for bell in self._bells.get(id_, ()):
-                bell.set()
+    def ring(self, ids: Collection[UUID]) -> None:
+        """A notice came: these are looked at soon; of nobody: something may have been missed, so all are."""
+        # Notices tell of everybody; here only those count for whom somebody waits.
+        if told := self._waits.keys() & set(ids) if ids else self._waits.keys():
+            self._told.update(told)
+            self._bell.set()

@@ -75,16 +75,11 @@ def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> l
 _LOOK = 500
 
 
-def without_finished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> Sequence[UUID]:
-    """`ids` without terminal ones at its front: none once all are terminal, which is final.
-
-    It looks no further than the first few hundred among which one is not: asking again with what it returned
-    costs little, however many there are.
-    """
-    for start, chunk in zip(range(0, len(ids), _LOOK), chunks(ids, _LOOK), strict=True):
-        if found := unfinished(connection, workspace_id, chunk):
-            return [*found, *ids[start + _LOOK :]]
-    return []
+def finished(connection: Connection, ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Those of `ids`, of whatever workspaces, that are terminal, which is final."""
+    among = batch.is_among(connection.dialect.name, _p.c.id)
+    ended = select(_p.c.id).where(among, _p.c.status.in_([str(status) for status in sorted(TERMINAL)]))
+    return connection.scalars(ended, {batch.AMONG: ids}).all()
 
 
 def unfinished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:

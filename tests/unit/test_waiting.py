@@ -1,4 +1,4 @@
-"""How often, and for whom, those who wait look at the store."""
+"""When, and for whom, the store is looked at for those who wait."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from api.service import waiting
-from api.service.waiting import LOOKS_AT_A_TIME, WaitRoom
+from api.service.waiting import WaitRoom
 from shared.domain.errors import ServiceUnavailable
 from tests.servers import wait_until
 
@@ -19,13 +19,19 @@ class Looks:
     """A store in which nobody is done before `done` says so, and that remembers who was asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[list[UUID]] = []
+        self.asked: list[set[UUID]] = []
         self.done: set[UUID] = set()
+        self.away = False
+        #: Looks hang while this is not set.
+        self.go_on = threading.Event()
+        self.go_on.set()
 
     def __call__(self, ids: Sequence[UUID]) -> Sequence[UUID]:
-        left = [id_ for id_ in ids if id_ not in self.done]
-        self.asked.append(list(ids))
-        return left
+        self.asked.append(set(ids))
+        self.go_on.wait(FOREVER_S)
+        if self.away:
+            raise ServiceUnavailable("away")
+        return [id_ for id_ in ids if id_ in self.done]
 
     async def count(self, number: int) -> None:
         """Wait until there were so many looks."""
@@ -39,109 +45,142 @@ def _only_notices_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_a_room(scene: Callable[[WaitRoom, Looks], Awaitable[None]]) -> None:
     async def play() -> None:
-        room = WaitRoom("redis://127.0.0.1:1/0")
+        looks = Looks()
+        room = WaitRoom("", looks)
+        room.open()
         try:
-            await scene(room, Looks())
+            await scene(room, looks)
         finally:
+            looks.go_on.set()
             await room.close()
 
     asyncio.run(play())
 
 
-def wait_for(room: WaitRoom, ids: Sequence[UUID], looks: Looks) -> "asyncio.Task[bool]":
-    return asyncio.create_task(room.until_done(ids, looks, FOREVER_S))
+async def wait_for(room: WaitRoom, *ids: UUID) -> "asyncio.Task[bool]":
+    """A wait that has begun."""
+    task = asyncio.create_task(room.until_done(ids, FOREVER_S))
+    await asyncio.sleep(0)
+    return task
 
 
-async def ring_and_settle(room: WaitRoom, ids: Sequence[UUID]) -> None:
-    for id_ in ids:
-        room.ring([id_])
-        await asyncio.sleep(0.001)
-
-
-def test_the_first_notice_is_looked_at_at_once_and_a_burst_after_it_costs_no_look(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(waiting, "PAUSE_S", FOREVER_S)
-
+def test_a_wait_looks_at_once_and_when_a_notice_comes() -> None:
     async def scene(room: WaitRoom, looks: Looks) -> None:
         one = uuid4()
-        task = wait_for(room, [one], looks)
+        task = await wait_for(room, one)
         await looks.count(1)
         room.ring([one])
         await looks.count(2)
-        await ring_and_settle(room, [one] * 100)
-        assert len(looks.asked) == 2
-        task.cancel()
-
-    in_a_room(scene)
-
-
-def test_the_end_of_a_burst_is_not_missed() -> None:
-    async def scene(room: WaitRoom, looks: Looks) -> None:
-        one = uuid4()
-        task = wait_for(room, [one], looks)
-        await looks.count(1)
-        await ring_and_settle(room, [one] * 20)
         looks.done.add(one)
         room.ring([one])
         assert await task
+        assert looks.asked == [{one}] * 3
+        assert (room.waiters, room.waited_for) == (0, 0)
 
     in_a_room(scene)
 
 
-@pytest.mark.parametrize(("number", "looked"), [(2, 4), (3, 2)])
-def test_who_waits_for_many_looks_less_often(
-    monkeypatch: pytest.MonkeyPatch, number: int, looked: int
-) -> None:
-    monkeypatch.setattr(waiting, "MANY", 2)
-    monkeypatch.setattr(waiting, "PAUSE_S", 0)
-    monkeypatch.setattr(waiting, "PAUSE_FOR_MANY_S", FOREVER_S)
-
+def test_what_comes_during_a_look_is_looked_at_in_one_go_after_it() -> None:
     async def scene(room: WaitRoom, looks: Looks) -> None:
-        ids = [uuid4() for _ in range(number)]
-        task = wait_for(room, ids, looks)
+        looks.go_on.clear()
+        first = await wait_for(room, uuid4())
         await looks.count(1)
-        for notice in range(3):
-            room.ring(ids[:1])
-            await looks.count(min(notice + 2, looked))
-        await asyncio.sleep(0.02)
-        assert len(looks.asked) == looked
-        task.cancel()
+        ids = [uuid4() for _ in range(100)]
+        tasks = [await wait_for(room, id_) for id_ in ids]
+        for _ in range(5):
+            room.ring(ids)
+        looks.done.update(ids)
+        looks.go_on.set()
+        assert all(await asyncio.gather(*tasks))
+        assert looks.asked[1:] == [set(ids)]
+        first.cancel()
 
     in_a_room(scene)
 
 
-def test_who_is_done_is_not_asked_for_again() -> None:
+def test_who_is_done_is_not_asked_for_again_and_a_wait_ends_with_its_last_one() -> None:
     async def scene(room: WaitRoom, looks: Looks) -> None:
         first, second = uuid4(), uuid4()
-        task = wait_for(room, [first, second], looks)
+        task = await wait_for(room, first, second)
         await looks.count(1)
-        for id_ in (first, second):
-            looks.done.add(id_)
-            room.ring([id_])
-            await looks.count(2)
+        looks.done.add(first)
+        room.ring([first])
+        await asyncio.to_thread(wait_until, lambda: room.waited_for == 1)
+        room.ring([first])
+        await asyncio.sleep(0.02)
+        assert looks.asked == [{first, second}, {first}]
+        assert not task.done()
+        looks.done.add(second)
+        room.ring([second])
         assert await task
-        assert looks.asked[0] == looks.asked[1] == [first, second]
-        assert looks.asked[2:] == [[second]]
 
     in_a_room(scene)
 
 
-def test_a_look_that_hangs_does_not_lengthen_a_wait_and_few_hang_at_a_time() -> None:
+def test_two_who_wait_for_the_same_both_hear_of_it_and_one_that_leaves_does_not_end_the_other() -> None:
     async def scene(room: WaitRoom, looks: Looks) -> None:
-        release, hanging = threading.Event(), []
+        one = uuid4()
+        staying, leaving = await wait_for(room, one), await wait_for(room, one)
+        assert (room.waiters, room.waited_for) == (2, 1)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert (room.waiters, room.waited_for) == (1, 1)
+        looks.done.add(one)
+        room.ring([one])
+        assert await staying
 
-        def hang(ids: Sequence[UUID]) -> Sequence[UUID]:
-            hanging.append(ids)
-            release.wait(FOREVER_S)
-            return ids
+    in_a_room(scene)
 
-        try:
-            answers = await asyncio.gather(*(room.until_done([uuid4()], hang, 0.1) for _ in range(200)))
-            assert not any(answers)
-            assert len(hanging) <= LOOKS_AT_A_TIME
-        finally:
-            release.set()
+
+def test_notices_about_others_cost_no_look_and_one_about_nobody_is_about_all() -> None:
+    async def scene(room: WaitRoom, looks: Looks) -> None:
+        one, two = uuid4(), uuid4()
+        tasks = [await wait_for(room, id_) for id_ in (one, two)]
+        await looks.count(1)
+        room.ring([uuid4() for _ in range(50)])
+        await asyncio.sleep(0.02)
+        assert len(looks.asked) == 1
+        room.ring(())
+        await looks.count(2)
+        assert looks.asked[1] == {one, two}
+        for task in tasks:
+            task.cancel()
+
+    in_a_room(scene)
+
+
+def test_everybody_is_looked_at_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "POLL_INTERVAL_S", 0.02)
+
+    async def scene(room: WaitRoom, looks: Looks) -> None:
+        one, two = uuid4(), uuid4()
+        tasks = [await wait_for(room, id_) for id_ in (one, two)]
+        await looks.count(3)
+        assert looks.asked[-1] == {one, two}
+        looks.done.update((one, two))
+        assert all(await asyncio.gather(*tasks))
+
+    in_a_room(scene)
+
+
+def test_many_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "AT_A_TIME", 10)
+
+    async def scene(room: WaitRoom, looks: Looks) -> None:
+        ids = [uuid4() for _ in range(25)]
+        looks.done.update(ids)
+        assert await (await wait_for(room, *ids))
+        assert [len(asked) for asked in looks.asked] == [10, 10, 5]
+
+    in_a_room(scene)
+
+
+def test_a_look_that_hangs_does_not_lengthen_a_wait_and_one_hangs_at_a_time() -> None:
+    async def scene(room: WaitRoom, looks: Looks) -> None:
+        looks.go_on.clear()
+        answers = await asyncio.gather(*(room.until_done([uuid4()], 0.1) for _ in range(200)))
+        assert not any(answers)
+        assert len(looks.asked) == 1
 
     in_a_room(scene)
 
@@ -164,24 +203,23 @@ def test_while_the_store_is_away_a_wait_goes_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(waiting, "POLL_INTERVAL_S", 0.01)
 
     async def scene(room: WaitRoom, looks: Looks) -> None:
-        answers = iter([ServiceUnavailable("away"), ServiceUnavailable("away"), None])
-
-        def look(ids: Sequence[UUID]) -> Sequence[UUID]:
-            if (error := next(answers)) is not None:
-                raise error
-            return []
-
-        assert await room.until_done([uuid4()], look, FOREVER_S)
+        looks.away = True
+        one = uuid4()
+        task = await wait_for(room, one)
+        await looks.count(3)
+        assert not task.done()
+        looks.away = False
+        looks.done.add(one)
+        assert await task
 
     in_a_room(scene)
 
 
 def test_a_process_told_to_go_ends_its_waits() -> None:
     async def scene(room: WaitRoom, looks: Looks) -> None:
-        task = wait_for(room, [uuid4()], looks)
-        await looks.count(1)
+        task = await wait_for(room, uuid4())
         room.end_all()
         assert await asyncio.wait_for(task, FOREVER_S / 2) is False
-        assert await room.until_done([uuid4()], looks, FOREVER_S) is False
+        assert await room.until_done([uuid4()], FOREVER_S) is False
 
     in_a_room(scene)
