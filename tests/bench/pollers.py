@@ -1,7 +1,7 @@
 """Many callers that wait, each on a connection of its own: `python -m tests.bench.pollers`.
 
 Reads `{"port", "token", "method", "waits": [[id, path, body], ...]}` from standard input; writes `asked` once
-all have asked, then a line for each answer, `id time status`, by the clock that processes of one machine share.
+all have asked, then a line for each answer, `id time status`, by the clock that all processes share.
 """
 
 import asyncio
