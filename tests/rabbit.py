@@ -31,10 +31,11 @@ class RabbitServer:
     Erlang's register of nodes, `epmd`, would stay for ever if the node started it: it is ours, too.
     """
 
-    def __init__(self, **settings: int) -> None:
-        """`settings` of the application `rabbit` in its node."""
+    def __init__(self, *lines: str, **settings: int) -> None:
+        """`lines` of its configuration, and `settings` of the application `rabbit` in its node."""
+        self._lines = lines
         self._settings = [word for name, value in settings.items() for word in (name, str(value))]
-        self._password = secrets.token_hex(12)
+        self.password = secrets.token_hex(12)
         # Three in a row, of which none is given to anybody else here.
         self.port, self._node_port, self._epmd_port = own_port(), own_port(), own_port()
         self._server: subprocess.Popen[bytes] | None = None
@@ -42,7 +43,7 @@ class RabbitServer:
 
     @property
     def url(self) -> str:
-        return f"amqp://understudy:{self._password}@{_HOST}:{self.port}/"
+        return f"amqp://understudy:{self.password}@{_HOST}:{self.port}/"
 
     def __enter__(self) -> Self:
         # A short path: node and folder names end up in names of files.
@@ -50,10 +51,11 @@ class RabbitServer:
         lines = [
             f"listeners.tcp.1 = {_HOST}:{self.port}",
             "default_user = understudy",
-            f"default_pass = {self._password}",
+            f"default_pass = {self.password}",
             "log.console.level = warning",
             # What is full here is none of the tests' business.
             "disk_free_limit.absolute = 1MB",
+            *self._lines,
         ]
         (self._folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         self._epmd = self._launch("epmd", "-port", str(self._epmd_port))
@@ -99,7 +101,7 @@ class RabbitServer:
     def _answers(self) -> bool:
         assert self._server is not None
         assert self._server.poll() is None, f"RabbitMQ ended:\n{self._log()[-4000:]}"
-        login = {"userid": "understudy", "password": self._password}
+        login = {"userid": "understudy", "password": self.password}
         with (
             contextlib.suppress(OSError, amqp.AMQPError),
             amqp.Connection(f"{_HOST}:{self.port}", **login, connect_timeout=5, read_timeout=5),

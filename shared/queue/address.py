@@ -73,8 +73,7 @@ class Address(NamedTuple):
         if self.is_redis:
             return self._redis_ssl()
         named = {name.removeprefix("ssl_"): self.options[name] for name in _FILES if name in self.options}
-        # None: the host of the URL, whose name the certificate must have.
-        return named | {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
+        return named | {"cert_reqs": ssl.CERT_REQUIRED}
 
     def celery_sentinel(self, **timeouts: float) -> dict[str, Any]:
         """What Celery's transport is told of Sentinels; empty without them. `timeouts` as of redis-py."""

@@ -125,6 +125,13 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
 
     Connection = Connection
 
+    def establish_connection(self) -> Any:
+        """Connect to the host whose turn it is. With TLS, it must have a certificate for its very name."""
+        if isinstance(self.client.ssl, dict):
+            # Kombu would keep the first host's name for all hosts of a cluster.
+            self.client.ssl = self.client.ssl | {"server_hostname": self.client.hostname}
+        return super().establish_connection()
+
     def verify_connection(self, connection: Any) -> bool:
         """Is it still there? One that only publishes reads nothing by itself, its end neither."""
         if not super().verify_connection(connection):

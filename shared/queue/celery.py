@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import Celery
 from kombu import Queue as BrokerQueue
+from kombu.transport import TRANSPORT_ALIASES
 
 from shared.queue.address import Address, parse_address
 from shared.queue.names import Queue
@@ -71,8 +72,9 @@ def _for_redis(address: Address, read_timeout_s: float | None) -> dict[str, Any]
 
 
 def _for_amqp(read_timeout_s: float | None) -> dict[str, Any]:
+    # Named like the one of kombu that it is instead of: Celery and Flower show it.
+    TRANSPORT_ALIASES["amqp"] = TRANSPORT_ALIASES["amqps"] = "shared.queue.amqp:Transport"
     return {
-        "broker_transport": "shared.queue.amqp:Transport",
         "broker_transport_options": {
             "answer_timeout_s": read_timeout_s or CONSUMER_READ_TIMEOUT_S,
             "only_publishes": read_timeout_s is not None,

@@ -101,8 +101,6 @@ def test_who_is_not_who_it_says_or_knows_no_password_is_not_talked_to(
         # Its certificate is for the number, not for this name.
         encrypted_url(encrypted.port, authority, host="localhost"),
         encrypted_url(encrypted.port, authority, "wrong"),
-        f"rediss://:{QUOTED}@127.0.0.1:{encrypted.port}/0?{own_ca}",
-        f"redis://:{QUOTED}@127.0.0.1:{encrypted.port}/0",
     ):
         with pytest.raises(BROKER_ERRORS) as refused:
             publisher(wrong, store).ping()

@@ -4,8 +4,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from kombu import pools
 
 from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
 from shared.queue.publisher import BROKER_ERRORS, Publisher
@@ -15,14 +17,19 @@ from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_participants, make_study, make_workspace
 from tests.rabbit import RabbitServer
-from tests.servers import Fleet, wait_until
+from tests.servers import Fleet, own_port, wait_until
+from tests.valkeys import Authority
+
+
+@pytest.fixture(autouse=True)
+def _only_on_rabbitmq(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("broker") != "rabbitmq":
+        pytest.skip("`make test-rabbitmq` runs it")
 
 
 @pytest.fixture
-def impatient(request: pytest.FixtureRequest) -> Iterator[RabbitServer]:
+def impatient(_only_on_rabbitmq: None) -> Iterator[RabbitServer]:
     """One that takes messages back after seconds, not after half an hour."""
-    if request.config.getoption("broker") != "rabbitmq":
-        pytest.skip("`make test-rabbitmq` runs it")
     with RabbitServer(consumer_timeout=3000, channel_tick_interval=1000) as server:
         yield server
 
@@ -64,3 +71,50 @@ def test_one_that_says_nothing_is_away(store: Store, settings: Settings, impatie
         os.kill(impatient.pid, signal.SIGCONT)
     wait_until(lambda: publisher.dispatch(ids) == (3, 0) or time.sleep(1))
     publisher.close()
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_with_tls_each_knows_who_the_other_is(store: Store, tmp_path: Path) -> None:
+    authority, port = Authority(tmp_path), own_port()
+    certificate, key = authority.issue("127.0.0.1")
+    lines = (
+        f"listeners.ssl.1 = 127.0.0.1:{port}",
+        f"ssl_options.cacertfile = {authority.file}",
+        f"ssl_options.certfile = {certificate}",
+        f"ssl_options.keyfile = {key}",
+        "ssl_options.verify = verify_peer",
+        "ssl_options.fail_if_no_peer_cert = true",
+    )
+    own_certificate, own_key = authority.issue("client")
+    own = f"ssl_certfile={own_certificate}&ssl_keyfile={own_key}"
+    with RabbitServer(*lines) as server:
+
+        def ask(ca: Path, own: str, password: str = server.password) -> None:
+            pools.reset()
+            url = f"amqps://understudy:{password}@127.0.0.1:{port}/?ssl_ca_certs={ca}&{own}"
+            Publisher(create_celery(url, read_timeout_s=BROKER_READ_TIMEOUT_S), store).ping()
+
+        ask(authority.file, own)
+        for wrong in (
+            (Authority(tmp_path).file, own),
+            (authority.file, ""),
+            (authority.file, own, "wrong"),
+        ):
+            with pytest.raises(BROKER_ERRORS):
+                ask(*wrong)
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_a_certificate_for_another_name_is_refused(store: Store, tmp_path: Path) -> None:
+    authority, port = Authority(tmp_path), own_port()
+    certificate, key = authority.issue("rabbit.internal")
+    lines = (
+        f"listeners.ssl.1 = 127.0.0.1:{port}",
+        f"ssl_options.certfile = {certificate}",
+        f"ssl_options.keyfile = {key}",
+    )
+    with RabbitServer(*lines) as server:
+        pools.reset()
+        url = f"amqps://understudy:{server.password}@127.0.0.1:{port}/?ssl_ca_certs={authority.file}"
+        with pytest.raises(BROKER_ERRORS, match=r"not valid for '127\.0\.0\.1'"):
+            Publisher(create_celery(url, read_timeout_s=BROKER_READ_TIMEOUT_S), store).ping()

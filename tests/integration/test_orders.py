@@ -115,7 +115,7 @@ def test_commands_are_taken_for_what_they_should_mean_here(
     monkeypatch.setattr(Panel, "data", dict(Panel.data))
     monkeypatch.setattr(Panel, "meta", dict(Panel.meta))
     obey(desk.orders, desk.leave)
-    celery = create_celery("memory://")
+    celery = create_celery("redis://127.0.0.1:9/0")
     state = SimpleNamespace(app=celery, tset=set)
     ids = desk.participants(5)
     one, several, terminated, flagged, waiting = (task_id(id_, 1) for id_ in ids)
