@@ -11,6 +11,7 @@ from typing import Self
 
 import amqp
 
+from shared.queue.celery import create_celery
 from tests.servers import ROOT, own_port, wait_until
 
 UNPACKED = ROOT / "build" / "rabbitmq"
@@ -61,6 +62,7 @@ class RabbitServer:
         self._epmd = self._launch("epmd", "-port", str(self._epmd_port))
         try:
             self.start()
+            self._make_queues()
         except BaseException:
             self.__exit__()
             raise
@@ -97,6 +99,14 @@ class RabbitServer:
     def erase(self) -> None:
         """Remove what it kept, while it is not running."""
         shutil.rmtree(self._folder / "data")
+
+    def _make_queues(self) -> None:
+        """Now, and not when somebody needs them: one that is killed within a second after a queue was made
+        comes back with a queue that takes nothing (see docs/brokers.md)."""
+        app = create_celery(self.url, read_timeout_s=60)
+        with app.connection_for_write() as connection:
+            for queue in app.amqp.queues.values():
+                queue(connection.default_channel).queue_declare()
 
     def _answers(self) -> bool:
         assert self._server is not None
