@@ -14,7 +14,7 @@ import sqlalchemy
 
 from deploy.migrate import migrate
 from shared.settings import Settings
-from shared.store.engine import Store
+from shared.store.engine import POOLING, Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
@@ -50,6 +50,10 @@ class Saved(NamedTuple):
 @pytest.fixture
 def saved(store_url: str, tmp_path: Path) -> Iterator[Saved]:
     url = sqlalchemy.make_url(store_url)
+    if POOLING in url.query:
+        # These programs need a session, and go to the server itself.
+        server = sqlalchemy.make_url(os.environ["UNDERSTUDY_TEST_POSTGRES"])
+        url = server.set(drivername="postgresql", database=url.database)
     commands = SQLITE if url.get_backend_name() == "sqlite" else POSTGRESQL
     folder = tmp_path / "backup"
     folder.mkdir()
@@ -67,7 +71,7 @@ def saved(store_url: str, tmp_path: Path) -> Iterator[Saved]:
         new_url = new.render_as_string(hide_password=False)
         environment |= {
             "PATH": f"{programs}:{environment['PATH']}",
-            "URL": store_url,
+            "URL": url.render_as_string(hide_password=False),
             "NEW_URL": new_url,
         }
         _administer(url, f"CREATE DATABASE {new.database}")
