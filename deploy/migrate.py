@@ -35,6 +35,8 @@ def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        if int((connection.dialect.server_version_info or (0,))[0]) >= 17:
+            connection.execute(text("SET LOCAL transaction_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
     config = Config()
     # Alembic interpolates: a percent sign in the path must not be taken for a name.

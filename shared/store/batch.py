@@ -1,6 +1,11 @@
-"""Many rows as one parameter: what one statement is to do for each of them."""
+"""Many rows as one parameter: what one statement is to do for each of them.
+
+psycopg sends a list of parameters row by row, at nearly twice the cost; and who is frozen or cut off between
+two of them is neither idle nor late to PostgreSQL, which lets it keep its locks.
+"""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +34,8 @@ AMONG = "among"
 def rows_of(dialect: str, *columns: Column[Any]) -> FromClause:
     """The rows that a statement is given as `NAME`, with the names and types of `columns`.
 
-    Ids go in as hex digits without hyphens: so SQLite keeps them, and PostgreSQL reads them.
+    Ids go in as hex digits without hyphens: so SQLite keeps them, and PostgreSQL reads them. Moments go in
+    as `moment` writes them; what is JSON, as objects.
     """
     given = bindparam(NAME, type_=JSON)
     if dialect == "postgresql":
@@ -43,6 +49,14 @@ def rows_of(dialect: str, *columns: Column[Any]) -> FromClause:
 def parameter(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The parameter of such a statement."""
     return {NAME: rows}
+
+
+def moment(dialect: str, at: datetime) -> str:
+    """`at` for such a row; as text it is what SQLite stores."""
+    at = at.astimezone(UTC)
+    return (
+        at.isoformat() if dialect == "postgresql" else at.replace(tzinfo=None).isoformat(" ", "microseconds")
+    )
 
 
 class _Several(TypeDecorator[Sequence[Any]]):

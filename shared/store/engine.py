@@ -1,10 +1,11 @@
 """The store: where transactions begin and end, what is retried, and whose clock counts."""
 
+import json
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
@@ -39,14 +40,20 @@ SILENCE_TIMEOUT_S = 6
 #: worker are never idle for so long.
 IDLE_TIMEOUT_S = 5
 WORKER_IDLE_TIMEOUT_S = 1
+#: How long a transaction may take in all, from PostgreSQL 17 on: who was cut off in the middle of a long
+#: statement is not idle to the server, which waits for the rest of it.
+TRANSACTION_TIMEOUT_S = 30
 #: Transactions that lost a race against another are begun anew this often.
 MAX_TRIES = 10
 
-#: serialization_failure, deadlock_detected; and idle_in_transaction_session_timeout, of a process that was
-#: frozen or starved for a while: nothing of its transaction was committed.
-_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "25P03"})
+#: serialization_failure, deadlock_detected; and idle_in_transaction_session_timeout and transaction_timeout,
+#: of a process that was frozen or starved for a while: nothing of its transaction was committed.
+_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "25P03", "25P04"})
 #: read_only_sql_transaction: a standby that is not yet the primary
 _READ_ONLY = "25006"
+
+#: What is no JSON is the fault of who wants it stored, on both stores, before either sees it.
+_in_json = partial(json.dumps, allow_nan=False)
 
 #: In the query of a PostgreSQL URL: `transaction` if it is that of a pooler which gives each transaction any
 #: connection, as PgBouncer does in that mode.
@@ -192,6 +199,7 @@ def _lower(text: str | None) -> str | None:
 def _create_sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
+        json_serializer=_in_json,
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
@@ -224,9 +232,11 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
         "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
         "lock_timeout": LOCK_TIMEOUT_S * 1000,
         "idle_in_transaction_session_timeout": round(idle_timeout_s * 1000),
+        "transaction_timeout": TRANSACTION_TIMEOUT_S * 1000,
     }
     engine = create_engine(
         url.difference_update_query([POOLING]),
+        json_serializer=_in_json,
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
@@ -244,19 +254,25 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
     )
     if pooling:
         # What is set for a session stays with the pooler's connection, which is somebody else's next.
-        settings = "; ".join(f"SET LOCAL {name} = {ms}" for name, ms in timeouts.items())
-
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql(settings)
+            version = int((connection.dialect.server_version_info or (0,))[0])
+            connection.exec_driver_sql("; ".join(f"SET LOCAL {one}" for one in _known(timeouts, version)))
 
         return engine
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
         connection.autocommit = True
-        for name, ms in timeouts.items():
-            connection.execute(f"SET {name} = {ms}")
+        for one in _known(timeouts, connection.info.server_version // 10_000):
+            connection.execute(f"SET {one}")
         connection.autocommit = False
 
     return engine
+
+
+def _known(timeouts: Mapping[str, int], version: int) -> Iterator[str]:
+    """Those that a server of this version has, in milliseconds."""
+    for name, ms in timeouts.items():
+        if name != "transaction_timeout" or version >= 17:
+            yield f"{name} = {ms}"

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Insert, Update, bindparam, func, insert, select, text, update
 
 from shared.domain.ids import Kind
 from shared.store import batch
@@ -19,8 +19,6 @@ from shared.store.schema import Tables
 
 _event = Tables.event
 _p = Tables.participant
-
-_INSERT = insert(_event).values(at=store_clock())
 
 #: Positions that one transaction gives.
 CHUNK = 1_000
@@ -43,7 +41,14 @@ def record(connection: Connection, events: Sequence[NewEvent]) -> None:
     """Write `events`; each `seq` was taken by the guarded update it belongs to."""
     if not events:
         return
-    connection.execute(_INSERT, [event._asdict() for event in events])
+    rows = [event._asdict() | {"participant_id": event.participant_id.hex} for event in events]
+    connection.execute(_record(connection.dialect.name), batch.parameter(rows))
+
+
+@cache
+def _record(dialect: str) -> Insert:
+    given = batch.rows_of(dialect, *(_event.c[name] for name in NewEvent._fields))
+    return insert(_event).from_select([*given.c.keys(), "at"], select(given, store_clock()))
 
 
 def record_alike(connection: Connection, ids: Sequence[UUID], kind: str, data: dict[str, Any]) -> None:
@@ -94,17 +99,20 @@ def give_positions(connection: Connection, limit: int = CHUNK, *, patient: bool 
         if row.workspace_id not in last:
             last[row.workspace_id] = newest_position(connection, row.workspace_id)
         last[row.workspace_id] += 1
-        given.append({f"new_{name}": value for name, value in row._mapping.items()})
-        given[-1]["new_position"] = last[row.workspace_id]
+        ids = {name: value.hex for name, value in row._mapping.items() if isinstance(value, UUID)}
+        given.append({"seq": row.seq, "position": last[row.workspace_id], **ids})
     if given:
-        names = ("position", "workspace_id", "study_id", "ask_id")
-        statement = (
-            update(_event)
-            .where(*(column == bindparam(f"new_{column.name}") for column in by_seq))
-            .values({name: bindparam(f"new_{name}") for name in names})
-        )
-        connection.execute(statement, given)
+        connection.execute(_give(connection.dialect.name), batch.parameter(given))
     return len(given)
+
+
+@cache
+def _give(dialect: str) -> Update:
+    key = (_event.c.participant_id, _event.c.seq)
+    new = (_event.c.position, _event.c.workspace_id, _event.c.study_id, _event.c.ask_id)
+    given = batch.rows_of(dialect, *key, *new)
+    statement = update(_event).where(*(column == given.c[column.name] for column in key))
+    return statement.values({column.name: given.c[column.name] for column in new})
 
 
 def _is_our_turn(connection: Connection, *, patient: bool) -> bool:

@@ -7,16 +7,16 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert, insert, select
+from sqlalchemy import Connection, Insert, insert, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.domain.lifecycle import Outcome
 from shared.domain.simulation import Usage
-from shared.store import usage
+from shared.store import batch, usage
 from shared.store.schema import Tables
 
 _interaction = Tables.interaction
-_INSERT = insert(_interaction)
+_checkpoint = Tables.checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,10 @@ def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]])
     """Insert interactions and replace the checkpoints of their participants: `(participant, epoch, step)`."""
     if not steps:
         return
+    dialect = connection.dialect.name
     rows = [
         {
-            "participant_id": id_,
+            "participant_id": id_.hex,
             "ordinal": step.index,
             "epoch": epoch,
             "observation": step.observation,
@@ -53,21 +54,29 @@ def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]])
             "action": step.action,
             "sentiment": step.sentiment,
             "result": step.result,
-            "started_at": step.started_at,
+            "started_at": batch.moment(dialect, step.started_at),
             "duration_ms": step.duration_ms,
         }
         for id_, epoch, step in steps
     ]
-    connection.execute(_INSERT, rows)
-    states = [{"participant_id": id_, "state": step.state} for id_, _, step in steps]
-    connection.execute(_save(connection.dialect.name), states)
+    connection.execute(_insert(dialect), batch.parameter(rows))
+    states = [{"participant_id": id_.hex, "state": step.state} for id_, _, step in steps]
+    connection.execute(_save(dialect), batch.parameter(states))
     usage.store(connection, [(id_, step.index, step.usage) for id_, _, step in steps if step.usage])
+
+
+@cache
+def _insert(dialect: str) -> Insert:
+    given = batch.rows_of(dialect, *_interaction.c)
+    return insert(_interaction).from_select([*given.c.keys()], select(given))
 
 
 @cache
 def _save(dialect: str) -> Insert:
     insert_or = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert_or(Tables.checkpoint)
+    given = batch.rows_of(dialect, *_checkpoint.c)
+    # Without a condition SQLite takes ON CONFLICT for the beginning of a join.
+    statement = insert_or(_checkpoint).from_select([*given.c.keys()], select(given).where(true()))
     return statement.on_conflict_do_update(
         index_elements=["participant_id"], set_={"state": statement.excluded.state}
     )

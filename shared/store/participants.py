@@ -11,7 +11,7 @@ from shared.domain.ids import Kind
 from shared.domain.lifecycle import ACTIVE, TERMINAL, Status
 from shared.store import batch
 from shared.store.aliases import find_many
-from shared.store.engine import AnyRow, chunks, store_time
+from shared.store.engine import AnyRow, store_time
 from shared.store.paging import page
 from shared.store.schema import Tables
 
@@ -71,10 +71,6 @@ def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> l
     return [found[id_] for id_ in ids if id_ in found]
 
 
-#: Ids that `without_finished` asks for at a time.
-_LOOK = 500
-
-
 def finished(connection: Connection, ids: Sequence[UUID]) -> Sequence[UUID]:
     """Those of `ids`, of whatever workspaces, that are terminal, which is final."""
     among = batch.is_among(connection.dialect.name, _p.c.id)
@@ -84,14 +80,10 @@ def finished(connection: Connection, ids: Sequence[UUID]) -> Sequence[UUID]:
 
 def unfinished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
     """Those of `ids` that are not terminal, in the order given."""
-    found: set[UUID] = set()
-    for chunk in chunks(ids, _LOOK):
-        statement = select(_p.c.id).where(
-            _p.c.workspace_id == workspace_id,
-            _p.c.id.in_(chunk),
-            _p.c.status.not_in([str(status) for status in sorted(TERMINAL)]),
-        )
-        found |= set(connection.scalars(statement))
+    here = _p.c.workspace_id == workspace_id
+    among = batch.is_among(connection.dialect.name, _p.c.id)
+    not_ended = _p.c.status.not_in([str(status) for status in sorted(TERMINAL)])
+    found = set(connection.scalars(select(_p.c.id).where(here, among, not_ended), {batch.AMONG: ids}))
     return [id_ for id_ in ids if id_ in found]
 
 

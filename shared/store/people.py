@@ -11,6 +11,7 @@ from shared.domain.errors import ValidationError
 from shared.domain.filters import EVERYBODY, PeopleFilter
 from shared.domain.ids import Kind
 from shared.domain.simulation import Person
+from shared.store import batch
 from shared.store.aliases import assign_aliases, find_many
 from shared.store.engine import AnyRow, store_time
 from shared.store.paging import page
@@ -24,11 +25,11 @@ def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[P
     """Store profiles; their ids, in order."""
     ids = [uuid4() for _ in people]
     aliases = assign_aliases(connection, workspace_id, Kind.PERSON, ids)
-    now = store_time(connection)
+    dialect, now = connection.dialect.name, store_time(connection)
     rows = [
         {
-            "id": id_,
-            "workspace_id": workspace_id,
+            "id": id_.hex,
+            "workspace_id": workspace_id.hex,
             "alias": aliases[id_],
             "name": person.name,
             "age": person.age,
@@ -37,12 +38,14 @@ def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[P
             "traits": dict(person.traits),
             "bio": person.bio,
             # One after the other: the same panel lies in the same order everywhere, for the same samples.
-            "created_at": now + timedelta(microseconds=place),
+            "created_at": batch.moment(dialect, now + timedelta(microseconds=place)),
         }
         for place, (id_, person) in enumerate(zip(ids, people, strict=True))
     ]
     if rows:
-        connection.execute(insert(_person), rows)
+        given = batch.rows_of(dialect, *_person.c)
+        statement = insert(_person).from_select([*given.c.keys()], select(given))
+        connection.execute(statement, batch.parameter(rows))
     return ids
 
 

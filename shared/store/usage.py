@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, Select, Uuid, bindparam, case, func, insert, or_, select
+from sqlalchemy import Connection, Insert, Select, case, func, insert, or_, select
 
 from shared.domain.simulation import Usage
+from shared.store import batch
 from shared.store.engine import AnyRow, chunks, store_clock, store_time
 from shared.store.schema import Tables
 
@@ -16,27 +18,32 @@ _p = Tables.participant
 _usage = Tables.usage
 
 _FIGURES = ("model", "calls", "input_tokens", "output_tokens", "seconds", "cost")
-#: Where it belongs comes from the participant's row, which the caller has just written.
-_STORE = insert(_usage).from_select(
-    ["participant_id", "ordinal", "at", "workspace_id", "study_id", "ask_id", *_FIGURES],
-    select(
-        _p.c.id,
-        func.coalesce(bindparam("index", type_=Integer), _p.c.interaction_count),
-        store_clock(),
-        _p.c.workspace_id,
-        _p.c.study_id,
-        _p.c.ask_id,
-        *(bindparam(name, type_=_usage.c[name].type) for name in _FIGURES),
-    ).where(_p.c.id == bindparam("participant", type_=Uuid)),
-)
 
 
 def store(connection: Connection, used: Sequence[tuple[UUID, int | None, Usage]]) -> None:
     """Store what steps took, `(participant, index, usage)`, in the transaction that stores what became of
     them. Without an index: of the step in which the participant has failed."""
     if used:
-        rows = [{"participant": id_, "index": index, **asdict(usage)} for id_, index, usage in used]
-        connection.execute(_STORE, rows)
+        rows = [{"participant_id": id_.hex, "ordinal": index, **asdict(usage)} for id_, index, usage in used]
+        connection.execute(_store(connection.dialect.name), batch.parameter(rows))
+
+
+@cache
+def _store(dialect: str) -> Insert:
+    """Where it belongs comes from the participant's row, which the caller has just written."""
+    figures = (_usage.c[name] for name in _FIGURES)
+    given = batch.rows_of(dialect, _usage.c.participant_id, _usage.c.ordinal, *figures)
+    values = {
+        "participant_id": _p.c.id,
+        "ordinal": func.coalesce(given.c.ordinal, _p.c.interaction_count),
+        "at": store_clock(),
+        "workspace_id": _p.c.workspace_id,
+        "study_id": _p.c.study_id,
+        "ask_id": _p.c.ask_id,
+        **{name: given.c[name] for name in _FIGURES},
+    }
+    rows = select(*values.values()).join_from(given, _p, _p.c.id == given.c.participant_id)
+    return insert(_usage).from_select([*values], rows)
 
 
 def _sums() -> Select[Any]:

@@ -191,14 +191,14 @@ class Here:
     def __init__(self, app: FastAPI, caller: Caller, store: Store) -> None:
         self.caller = caller
         self._store = store
-        self._bells = app.state.service.waiting._bells
+        self._room = app.state.service.waiting
         study, (iteration,) = make_study(store, caller.workspace_id)
         self.ids = make_participants(store, caller.workspace_id, study, iteration, 2)
 
     @property
     def waits(self) -> int:
         """Participants that somebody waits for."""
-        return len(self._bells)
+        return self._room.waited_for
 
     @property
     def arguments(self) -> dict[str, Any]:

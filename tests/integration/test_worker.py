@@ -152,6 +152,7 @@ def test_a_mind_may_end_a_run(shop: Workshop, kind: str, outcome: str | None) ->
         ({"at": {"1": "raise"}}, "simulator_error", "RuntimeError: the environment broke"),
         ({"at": {"1": "garbage"}}, "simulator_error", "expected Observation"),
         ({"at": {"1": "unstorable"}}, "simulator_error", "not JSON serializable"),
+        ({"at": {"1": "infinite"}}, "simulator_error", "not JSON compliant"),
         ({"mind": "no such mind"}, "simulator_error", "no such mind"),
         ({"delay_s": 5, "step_timeout_s": 0.2}, "step_timeout", "longer than the 0.2 s allowed"),
         ({"delay_s": 0.2, "run_timeout_s": 0.5}, "run_timeout", "The run took longer than the 0.5 s allowed"),

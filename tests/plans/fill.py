@@ -170,6 +170,7 @@ def _write(store: Store, table: str, names: tuple[str, ...], rows: Iterable[tupl
     try:
         if store.engine.dialect.name == "postgresql":
             driver.execute("SET LOCAL statement_timeout = 0")
+            driver.execute("SET LOCAL transaction_timeout = 0")
             driver.execute("SET LOCAL TimeZone = 'UTC'")
             # What refers to what is right by the way it is made: no triggers look at it.
             driver.execute("SET LOCAL session_replication_role = replica")

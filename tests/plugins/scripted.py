@@ -2,12 +2,13 @@
 
 Content: `delay_s` each act takes (waiting, abortable), `log` a file to which each act's fate is appended,
 `words` of what "raise" raises, and `at`: page number -> what happens there: "give_up", "finish", "raise",
-"garbage", "unreachable", "swallow", "unstorable", "hang" (an await that never ends), "stubborn" (one that no
-cancellation ends); "block" keeps the loop, "hold" the interpreter, "leak" the memory, "die" kills the
-process; and in the mind: "mind raises", "mind babbles", "mind hangs".
+"garbage", "unreachable", "swallow", "unstorable", "infinite", "hang" (an await that never ends), "stubborn"
+(one that no cancellation ends); "block" keeps the loop, "hold" the interpreter, "leak" the memory, "die"
+kills the process; and in the mind: "mind raises", "mind babbles", "mind hangs".
 """
 
 import asyncio
+import math
 import os
 import re
 import signal
@@ -96,6 +97,8 @@ class ScriptedEnvironment:
     def snapshot(self) -> dict[str, Any]:
         if self._happening() == "unstorable":
             return {"page": object()}
+        if self._happening() == "infinite":
+            return {"page": math.inf}
         return {"page": self._page, "visited": self._visited}
 
     async def close(self) -> None:

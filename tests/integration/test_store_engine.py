@@ -1,0 +1,83 @@
+"""What a store does for whoever falls silent in the middle of a write: nothing, and not for long."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import event, update
+
+from shared.domain.simulation import Person, Usage
+from shared.store import engine, events, leases, lifecycle, people, stops
+from shared.store.engine import Store
+from shared.store.lifecycle import Claim, Commit
+from shared.store.schema import Tables
+from tests.factories import make_lease, make_participants, make_study, make_workspace
+from tests.integration.test_store_lifecycle import make_step
+
+on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+
+
+@on_postgresql
+def test_what_is_written_for_many_is_one_statement_each(store: Store) -> None:
+    """`shared.store.batch` tells why."""
+    several: list[str] = []
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def _note(*told: Any) -> None:
+        _, _, statement, parameters, *_ = told
+        if isinstance(parameters, list):
+            several.append(statement)
+
+    workspace = make_workspace(store).workspace_id
+    study, (iteration,) = make_study(store, workspace)
+    ids = make_participants(store, workspace, study, iteration, 5)
+    worker = make_lease(store)
+    profiles = [Person("Ada", 30, "DE", "de", {}, "") for _ in range(2)]
+    store.write(lambda connection: people.insert_people(connection, workspace, profiles))
+    took = Usage(1, 2, 3, 0.5, model="m")
+    claimed = store.write(lambda connection: lifecycle.claim_all(connection, ids, worker))
+    commits = [Commit(Claim(id_, 1), make_step(0, ends=id_ == ids[0], usage=took), 5) for id_ in claimed]
+    assert store.write(lambda connection: lifecycle.commit_steps(connection, commits)) == [True] * 5
+    assert store.write(lambda connection: lifecycle.release(connection, Claim(ids[1], 1), 5))
+    store.write(lambda connection: lifecycle.cancel(connection, workspace, ids[3:]))
+    store.write(lambda connection: leases.end_lease(connection, worker))
+    assert store.write(lambda connection: lifecycle.recover_lost(connection, 3, 100)).resumed == [ids[2]]
+    assert len(store.write(lambda connection: stops.record_stops(connection, 0, 100))) == 2
+    assert store.write(events.give_positions) > 5
+    assert several == []
+
+
+@on_postgresql
+def test_who_falls_silent_in_the_middle_of_a_write_holds_nothing_for_long(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT_S", 1)
+    make_lease(store)
+    frozen = Store(store.url.render_as_string(hide_password=False))
+    held = threading.Event()
+
+    def rows() -> Iterator[tuple[str]]:
+        yield ("a",)
+        yield ("b",)
+        held.set()
+        time.sleep(3)
+        yield ("c",)
+
+    def freeze() -> None:
+        with frozen.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            with contextlib.suppress(psycopg.OperationalError):
+                driver.cursor().executemany("UPDATE lease SET name = %s", rows())
+            connection.invalidate()
+
+    freezing = threading.Thread(target=freeze)
+    freezing.start()
+    held.wait()
+    store.write(lambda connection: connection.execute(update(Tables.lease).values(name="mine")))
+    assert freezing.is_alive()
+    freezing.join()
+    frozen.dispose()
