@@ -4,7 +4,7 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -36,7 +36,7 @@ from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
 from shared.store import participants
-from shared.store.engine import Store
+from shared.store.engine import AnyRow, Store
 
 DESCRIPTION = """
 Simulated people step through a website, one interaction after another. **Cancel** stops what is queued or
@@ -57,9 +57,9 @@ def create_app(settings: Settings) -> FastAPI:
     store = Store(settings.store_url)
     publisher = Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store)
 
-    def finished(ids: Sequence[UUID]) -> Sequence[UUID]:
+    def finished(ids: Sequence[UUID]) -> Mapping[UUID, AnyRow]:
         with store.read() as connection:
-            return participants.finished(connection, ids)
+            return {row.id: row for row in participants.finished(connection, ids)}
 
     service = Service(
         settings,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
@@ -14,7 +14,7 @@ import redis
 from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import listen
-from shared.store.engine import chunks
+from shared.store.engine import AnyRow, chunks
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ class _Wait:
 
     def __init__(self, ids: Sequence[UUID]) -> None:
         self.left = set(ids)
-        #: Whether all were done in the end.
-        self.over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.done: dict[UUID, AnyRow] = {}
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def end(self, done: bool) -> None:
+    def end(self) -> None:
         if not self.over.done():
-            self.over.set_result(done)
+            self.over.set_result(None)
 
 
 class WaitRoom:
@@ -51,9 +51,9 @@ class WaitRoom:
     Belongs to one event loop.
     """
 
-    def __init__(self, notices_url: str, look: Callable[[Sequence[UUID]], Collection[UUID]]) -> None:
-        """`look` reads the store: which of these participants are terminal. Without a URL there are no
-        notices, and it is asked every POLL_INTERVAL_S."""
+    def __init__(self, notices_url: str, look: Callable[[Sequence[UUID]], Mapping[UUID, AnyRow]]) -> None:
+        """`look` reads the store: those of these participants that are terminal, with their state. Without a
+        URL there are no notices, and it is asked every POLL_INTERVAL_S."""
         self._notices_url = notices_url
         self._look = look
         self._waits: dict[UUID, set[_Wait]] = defaultdict(set)
@@ -81,7 +81,7 @@ class WaitRoom:
         self._ending = True
         for waits in self._waits.values():
             for wait in waits:
-                wait.end(False)
+                wait.end()
 
     async def close(self) -> None:
         """Stop listening and looking. Nobody may wait any more."""
@@ -101,28 +101,29 @@ class WaitRoom:
         except TimeoutError:
             raise ServiceUnavailable("The store does not answer in time. Wait again in a moment.") from None
 
-    async def until_done(self, ids: Sequence[UUID], timeout_s: float) -> bool:
-        """Return True as soon as all of `ids` are done, False when `timeout_s` passes first.
+    async def until_done(self, ids: Sequence[UUID], timeout_s: float) -> Mapping[UUID, AnyRow]:
+        """The states of those that are done: as soon as all of `ids` are, or when `timeout_s` passes first.
 
-        They are looked at at once, when a notice tells of them, and every POLL_INTERVAL_S. Cancelling the
-        caller ends the wait and nothing else.
+        What is terminal stays as it is: nobody need read it again. All are looked at at once, when a notice
+        tells of them, and every POLL_INTERVAL_S. Cancelling the caller ends the wait and nothing else.
         """
         wait = _Wait(ids)
         if self._ending or not ids:
-            return not ids
+            return {}
         self.waiters += 1
         for id_ in ids:
             self._waits[id_].add(wait)
         self.ring(ids)
         try:
             async with asyncio.timeout(timeout_s):
-                return await wait.over
+                await wait.over
         except TimeoutError:
-            return False
+            pass
         finally:
             self.waiters -= 1
             for id_ in wait.left:
                 self._forget(id_, wait)
+        return wait.done
 
     def _forget(self, id_: UUID, wait: _Wait) -> None:
         waits = self._waits[id_]
@@ -152,12 +153,13 @@ class WaitRoom:
         except Exception as error:  # noqa: BLE001 - the next look may tell; what is waited for is there all the same
             log.info("nobody can tell now who is done, the waits go on: %s", error)
             return
-        for id_ in done:
+        for id_, state in done.items():
             for wait in list(self._waits.get(id_, ())):
                 wait.left.discard(id_)
+                wait.done[id_] = state
                 self._forget(id_, wait)
                 if not wait.left:
-                    wait.end(True)
+                    wait.end()
 
     async def _listen(self) -> None:
         while True:

@@ -71,11 +71,11 @@ def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> l
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def finished(connection: Connection, ids: Sequence[UUID]) -> Sequence[UUID]:
-    """Those of `ids`, of whatever workspaces, that are terminal, which is final."""
+def finished(connection: Connection, ids: Sequence[UUID]) -> Sequence[AnyRow]:
+    """The state, which is final, of those of `ids`, of whatever workspaces, that are terminal."""
     among = batch.is_among(connection.dialect.name, _p.c.id)
-    ended = select(_p.c.id).where(among, _p.c.status.in_([str(status) for status in sorted(TERMINAL)]))
-    return connection.scalars(ended, {batch.AMONG: ids}).all()
+    ended = select(*_STATE).where(among, _p.c.status.in_([str(status) for status in sorted(TERMINAL)]))
+    return connection.execute(ended, {batch.AMONG: ids}).all()
 
 
 def unfinished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:

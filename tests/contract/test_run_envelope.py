@@ -484,7 +484,7 @@ def test_a_client_that_goes_away_ends_its_own_wait_and_nothing_else(
     fates: list[str] = []
     real = WaitRoom.until_done
 
-    async def until_done(self: WaitRoom, *waited_for: Any) -> bool:
+    async def until_done(self: WaitRoom, *waited_for: Any) -> Any:
         fates.append("begun")
         try:
             return await real(self, *waited_for)

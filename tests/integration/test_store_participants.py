@@ -12,7 +12,8 @@ def test_who_waits_reads_who_is_done_and_who_is_not(store: Store) -> None:
     done = [ids[5], ids[0]]
     store.write(lambda connection: lifecycle.cancel(connection, acme, done))
     with store.read() as connection:
-        assert set(participants.finished(connection, ids)) == set(done)
+        ended = participants.finished(connection, ids)
+        assert {(row.id, row.status) for row in ended} == {(id_, "cancelled") for id_ in done}
         assert participants.finished(connection, ids[1:5]) == []
         left = list(reversed([*ids[1:5], ids[6]]))
         assert participants.unfinished(connection, acme, list(reversed(ids))) == left

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -26,12 +27,12 @@ class Looks:
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def __call__(self, ids: Sequence[UUID]) -> Sequence[UUID]:
+    def __call__(self, ids: Sequence[UUID]) -> Any:
         self.asked.append(set(ids))
         self.go_on.wait(FOREVER_S)
         if self.away:
             raise ServiceUnavailable("away")
-        return [id_ for id_ in ids if id_ in self.done]
+        return {id_: f"state of {id_}" for id_ in ids if id_ in self.done}
 
     async def count(self, number: int) -> None:
         """Wait until there were so many looks."""
@@ -57,7 +58,7 @@ def in_a_room(scene: Callable[[WaitRoom, Looks], Awaitable[None]]) -> None:
     asyncio.run(play())
 
 
-async def wait_for(room: WaitRoom, *ids: UUID) -> "asyncio.Task[bool]":
+async def wait_for(room: WaitRoom, *ids: UUID) -> "asyncio.Task[Any]":
     """A wait that has begun."""
     task = asyncio.create_task(room.until_done(ids, FOREVER_S))
     await asyncio.sleep(0)
@@ -73,7 +74,7 @@ def test_a_wait_looks_at_once_and_when_a_notice_comes() -> None:
         await looks.count(2)
         looks.done.add(one)
         room.ring([one])
-        assert await task
+        assert await task == {one: f"state of {one}"}
         assert looks.asked == [{one}] * 3
         assert (room.waiters, room.waited_for) == (0, 0)
 
@@ -112,7 +113,7 @@ def test_who_is_done_is_not_asked_for_again_and_a_wait_ends_with_its_last_one() 
         assert not task.done()
         looks.done.add(second)
         room.ring([second])
-        assert await task
+        assert (await task).keys() == {first, second}
 
     in_a_room(scene)
 
@@ -217,9 +218,12 @@ def test_while_the_store_is_away_a_wait_goes_on(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_process_told_to_go_ends_its_waits() -> None:
     async def scene(room: WaitRoom, looks: Looks) -> None:
-        task = await wait_for(room, uuid4())
+        one = uuid4()
+        looks.done.add(one)
+        task = await wait_for(room, one, uuid4())
+        await asyncio.to_thread(wait_until, lambda: room.waited_for == 1)
         room.end_all()
-        assert await asyncio.wait_for(task, FOREVER_S / 2) is False
-        assert await room.until_done([uuid4()], FOREVER_S) is False
+        assert (await asyncio.wait_for(task, FOREVER_S / 2)).keys() == {one}
+        assert await room.until_done([uuid4()], FOREVER_S) == {}
 
     in_a_room(scene)
