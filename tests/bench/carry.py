@@ -2,7 +2,7 @@
 
 Interactions per second of one, two and three worker processes on one store, and what processor time an
 interaction costs worker and store; bytes of disk per interaction; what a waiting message takes of the
-broker's memory; requests per second of one API process.
+broker's memory; requests per second of one API process, and what large bodies take of its memory.
 """
 
 import argparse
@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -20,14 +22,18 @@ import redis
 import sqlalchemy
 from sqlalchemy import text
 
+from shared.domain.people import generate_people
 from shared.store.engine import Store
 from tests.bench.rows import row07_run
-from tests.bench.stage import Bench, Stage, opened
+from tests.bench.stage import Bench, Stage, opened, peak_memory_mb
+from tests.factories import make_study
 
 #: Participants of each worker process, and interactions of each.
 EACH, STEPS, CONCURRENCY = 200, 50, 100
 #: Messages that wait, requests that are asked, and by how many at a time.
 MESSAGES, REQUESTS, CALLERS = 10_000, 2_000, 8
+#: Entries of a body.
+BODY = 10_000
 
 
 def workers(bench: Bench, count: int) -> str:
@@ -76,6 +82,32 @@ def api(bench: Bench) -> Iterator[str]:
         row07_run.populate(stage, 10_000)
         took_s = row07_run.ours(stage, stage.client(), 10_000)
         yield f"api: {10_000 / took_s:,.0f}/s participants dispatched, by runs of 10,000"
+
+
+def bodies(bench: Bench) -> Iterator[str]:
+    """The most memory that an API process held during requests with bodies of few entries and of many."""
+    with bench.stage() as stage:
+        url = stage.api()
+        headers = {"Authorization": f"Bearer {stage.token}"}
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+
+            def ask(what: str, path: str, body: dict[str, Any]) -> tuple[Any, str]:
+                # From now on its peak counts anew.
+                Path(f"/proc/{stage.pids[url]}/clear_refs").write_text("5")
+                answer = client.post(path, json=body).raise_for_status()
+                held = f"{peak_memory_mb(stage.pids[url]):.0f} MB held at most, {len(answer.content):,} bytes"
+                return answer.json(), f"api, {what}: {held} in the answer"
+
+            for count in (10, BODY):
+                profiles = [asdict(person) for person in generate_people(count, 1)]
+                yield ask(f"making {count:,} people", "/v1/people", {"people": profiles})[1]
+                study_id, _ = make_study(stage.store, stage.workspace_id)
+                answer, line = ask(f"a run of {count:,}", f"/v1/studies/{study_id}/run", {"sample": count})
+                yield line
+                ids = [state["participant_id"] for state in answer["participants"]]
+                scope = {"study_id": str(study_id)}
+                yield ask(f"cancelling {count:,}", "/v1/simulations/cancel", scope)[1]
+                yield ask(f"a wait for {count:,}", "/v1/simulations/wait", {"participant_ids": ids})[1]
 
 
 def _cancelled(stage: Stage, id_: UUID) -> UUID:
@@ -150,6 +182,7 @@ def main() -> None:
             *(workers(bench, count) for count in (1, 2, 3)),
             broker(bench),
             *api(bench),
+            *bodies(bench),
         ):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()

@@ -58,6 +58,8 @@ class Stage:
     fleet: Fleet
     token: str
     workspace_id: UUID
+    #: Of API processes, by their address.
+    pids: dict[str, int] = field(default_factory=dict)
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def participants(self, count: int, max_interactions: int = 1, **content: Any) -> list[UUID]:
@@ -119,7 +121,9 @@ class Stage:
             return False
 
         wait_until(answers, what="the API answers")
-        return f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{port}"
+        self.pids[url] = process.popen.pid
+        return url
 
     def client(self) -> httpx.Client:
         """A caller of an API process of its own, connected and with a token."""
