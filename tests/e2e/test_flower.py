@@ -152,6 +152,11 @@ def test_what_it_has_seen_is_kept_also_when_it_is_killed(
         return "5b6.1" in first.tasks("t-5b6")
 
     wait_until(tell_and_look)
-    wait_until(lambda: any(b"t-5b6" in file.read_bytes() for file in settings.data_dir.glob("flower.db*")))
+
+    def saved() -> list[Path]:
+        # What it is writing is called `flower.db.tmp…` until it is through.
+        return [file for file in settings.data_dir.glob("flower.db*") if ".tmp" not in file.name]
+
+    wait_until(lambda: any(b"t-5b6" in file.read_bytes() for file in saved()))
     first.end(signal.SIGKILL)
     assert set(flower().tasks("t-5b6")) == {"5b6.1"}
