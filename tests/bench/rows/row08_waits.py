@@ -62,18 +62,22 @@ def measure(bench: Bench) -> Iterator[Comparison]:
 
 def ours(bench: Bench, count: int, single: int) -> Took:
     with bench.stage() as stage:
-        url = stage.api()
-        ids = stage.participants(count)
-        body = '{"participant_ids": ["%s"], "timeout": %d}'
-        waits = [(str(id_), "/v1/simulations/wait", body % (id_, TIMEOUT_S)) for id_ in ids]
+        return on_stage(stage, stage.api(), count, single)
 
-        def waiting() -> int:
-            told = httpx.get(f"{url}/metrics", trust_env=False, timeout=60).text
-            return int(float(re.findall(r"^understudy_waiters (\S+)", told, re.MULTILINE)[0]))
 
-        with _pollers(url, "POST", stage.token, waits) as answers:
-            wait_until(lambda: waiting() == count, 120, "all wait")
-            return _end(stage, ids, single, answers)
+def on_stage(stage: Stage, url: str, count: int, single: int) -> Took:
+    """`ours`, on a stage that is there, by the API process at `url`."""
+    ids = stage.participants(count)
+    body = '{"participant_ids": ["%s"], "timeout": %d}'
+    waits = [(str(id_), "/v1/simulations/wait", body % (id_, TIMEOUT_S)) for id_ in ids]
+
+    def waiting() -> int:
+        told = httpx.get(f"{url}/metrics", trust_env=False, timeout=60).text
+        return int(float(re.findall(r"^understudy_waiters (\S+)", told, re.MULTILINE)[0]))
+
+    with _pollers(url, "POST", stage.token, waits) as answers:
+        wait_until(lambda: waiting() == count, 120, "all wait")
+        return _end(stage, ids, single, answers)
 
 
 def theirs(bench: Bench, count: int, single: int) -> Took:

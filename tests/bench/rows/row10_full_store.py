@@ -22,6 +22,7 @@ from tests.bench.rows import (
     row06_extend,
     row07_publishing,
     row07_run,
+    row08_waits,
 )
 from tests.bench.stage import Bench, Stage
 from tests.plans.fill import EACH, STEPS, fill
@@ -60,6 +61,11 @@ def _abort_ms(it: Prepared) -> float:
     return sorted(cut_ms)[int(len(cut_ms) * 0.99)]
 
 
+def _waits_s(it: Prepared) -> float:
+    url = str(it.client.base_url).rstrip("/")
+    return row08_waits.on_stage(it.stage, url, it.size(5_000, 12), it.size(200, 4)).all_s
+
+
 #: Number of the row, what is measured, its unit, and how.
 TAKES: tuple[tuple[int, str, str, Take], ...] = (
     (
@@ -91,6 +97,7 @@ TAKES: tuple[tuple[int, str, str, Take], ...] = (
         *(7, "run messages published per second", "1/s"),
         lambda it: row07_publishing.on_stage(it.stage, it.size(10_000, 10)),
     ),
+    (8, "5,000 waits that end at once, until the last answer", "s", _waits_s),
 )
 
 
@@ -100,7 +107,7 @@ def measure(bench: Bench) -> Iterator[Comparison]:
     with contextlib.ExitStack() as held:
         there, nothing = (Prepared(one, held.enter_context(one.stage())) for one in (full, bench))
         # To see that it works, some of them will do.
-        for row, what, unit, take in TAKES[::3] if bench.smoke else TAKES:
+        for row, what, unit, take in TAKES[::8] if bench.smoke else TAKES:
             mine, beside = bench.interleave(partial(take, there), partial(take, nothing))
             goal: Goal = at_least(1 / BOUND) if unit == "1/s" else at_most(BOUND)
             yield Comparison(f"row {row} in a full store: {what}", unit, mine, "empty store", beside, goal)
