@@ -71,12 +71,13 @@ def on_stage(stage: Stage, url: str, count: int, single: int) -> Took:
     body = '{"participant_ids": ["%s"], "timeout": %d}'
     waits = [(str(id_), "/v1/simulations/wait", body % (id_, TIMEOUT_S)) for id_ in ids]
 
-    def waiting() -> int:
+    def waiting(answers: Path) -> int:
+        assert not _answered(answers), "some were answered before anybody ended"
         told = httpx.get(f"{url}/metrics", trust_env=False, timeout=60).text
         return int(float(re.findall(r"^understudy_waiters (\S+)", told, re.MULTILINE)[0]))
 
     with _pollers(url, "POST", stage.token, waits) as answers:
-        wait_until(lambda: waiting() == count, 120, "all wait")
+        wait_until(lambda: waiting(answers) == count, 120, "all wait")
         return _end(stage, ids, single, answers)
 
 
