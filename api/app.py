@@ -26,7 +26,7 @@ from api.rest.tracing import Tracing
 from api.service import Service
 from api.service.events import EventHub
 from api.service.health import Readiness
-from api.service.waiting import WaitRoom
+from api.service.waiting import Named, WaitRoom
 from api.tools.door import Door
 from api.tools.message import look_at
 from shared import faults, logs, traces
@@ -61,12 +61,24 @@ def create_app(settings: Settings) -> FastAPI:
         with store.read() as connection:
             return {row.id: row for row in participants.finished(connection, ids)}
 
+    def find(asked: Sequence[Named]) -> Mapping[Named, Sequence[AnyRow] | Exception]:
+        by_workspace: dict[UUID, list[Named]] = {}
+        for named in asked:
+            by_workspace.setdefault(named.workspace_id, []).append(named)
+        found: dict[Named, Sequence[AnyRow] | Exception] = {}
+        with store.read() as connection:
+            for workspace_id, those in by_workspace.items():
+                lists = [named.refs for named in those]
+                rows = participants.find_participants(connection, workspace_id, lists)
+                found |= zip(those, rows, strict=True)
+        return found
+
     service = Service(
         settings,
         store,
         publisher,
         Notifier(settings.bell_url),
-        WaitRoom(settings.bell_url, finished),
+        WaitRoom(settings.bell_url, finished, find),
         Readiness(store, publisher),
         EventHub(store, settings.max_event_streams),
     )

@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from starlette.types import Message as AsgiMessage
 
 from api.rest.errors import error_response
 from api.service import Service
+from api.service.sharing import SharedReads
 from shared.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from shared.store.workspaces import authenticate
 
@@ -31,6 +32,8 @@ MAX_INTEGER = 2**63 - 1
 
 #: Requests that are looked at at a time.
 THREADS = 8
+#: Different tokens that one read looks up.
+TOKENS_AT_A_TIME = 20
 #: Bodies up to this size are looked at sooner than a thread would be told of them, in bytes.
 SMALL_BODY = 16 * 1024
 #: So long a request waits until its token is known, while the store hangs; nothing of it was done by then.
@@ -60,39 +63,6 @@ class Message(NamedTuple):
 LookAt: TypeAlias = Callable[[bytes], Message]
 
 
-class Tokens:
-    """Which workspaces tokens open, by the store, one read of a token at a time.
-
-    Who asks while that token is being read shares the next read with all others who do: thousands at once are
-    a few reads, and none is older than the request that it lets in. Belongs to one event loop.
-    """
-
-    def __init__(self, look_up: Callable[[str], UUID], threads: ThreadPoolExecutor) -> None:
-        self._look_up = look_up
-        self._threads = threads
-        self._read_now: dict[str, asyncio.Task[UUID]] = {}
-        self._read_next: dict[str, asyncio.Task[UUID]] = {}
-
-    async def workspace(self, secret: str) -> UUID:
-        """The workspace this token opens. Raises AuthFailed. Who gives up takes nothing from the others."""
-        if (shared := self._read_next.get(secret)) is None:
-            shared = asyncio.create_task(self._read(secret, self._read_now.get(secret)))
-            # All may have given up before it failed; then nobody is left to be told.
-            shared.add_done_callback(lambda task: task.cancelled() or task.exception())
-            self._read_next[secret] = shared
-        return await asyncio.shield(shared)
-
-    async def _read(self, secret: str, before: asyncio.Task[UUID] | None) -> UUID:
-        if before is not None:
-            await asyncio.wait([before])
-        self._read_now[secret] = self._read_next.pop(secret)
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, copy_context().run, self._look_up, secret)
-        finally:
-            del self._read_now[secret]
-
-
 class Gate:
     """ASGI middleware. Puts the token's workspace into the request's state as `workspace_id`.
 
@@ -108,7 +78,7 @@ class Gate:
         self._messages = messages
         # Of its own: what waits for its turn here can be given up, and does not wait behind long reads.
         self._threads = ThreadPoolExecutor(THREADS, "gate")
-        self._tokens = Tokens(self._look_up, self._threads)
+        self._tokens = SharedReads(self._look_up, self._threads, most=TOKENS_AT_A_TIME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -165,15 +135,22 @@ class Gate:
 
         try:
             async with asyncio.timeout(TURN_TIMEOUT_S):
-                return await self._tokens.workspace(secret.strip())
+                return await self._tokens.find(secret.strip())
         except TimeoutError:
             raise ServiceUnavailable(
                 "The server has too much to do just now. Send the same request again in a moment."
             ) from None
 
-    def _look_up(self, secret: str) -> UUID:
+    def _look_up(self, secrets: Sequence[str]) -> dict[str, UUID | Exception]:
+        """The workspaces that these tokens open, or why one opens none."""
+        opened: dict[str, UUID | Exception] = {}
         with self._service.store.read() as connection:
-            return authenticate(connection, secret)
+            for secret in secrets:
+                try:
+                    opened[secret] = authenticate(connection, secret)
+                except AuthFailed as error:
+                    opened[secret] = error
+        return opened
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(

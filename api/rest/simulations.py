@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -157,6 +156,5 @@ async def _extend(source: str, options: ExtendOptions, caller: Caller, key: str 
 async def simulation_wait(body: WaitRequest, caller: TheCaller) -> RunStudyResponse:
     """Wait until all of these are terminal, or `timeout` passes; the runs go on either way."""
     timeout_s = timeout_of(caller.service, body)
-    find = partial(find_dispatched, caller.service, caller.workspace_id, body.participant_ids)
-    dispatch = await caller.service.waiting.read(find)
+    dispatch = await find_dispatched(caller.service, caller.workspace_id, body.participant_ids)
     return await caller.answered(dispatch, timeout_s, wait=True)

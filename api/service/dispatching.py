@@ -201,8 +201,7 @@ def extend(
     return dispatch_once(service, workspace_id, create, once, "extend.commit")
 
 
-def find_dispatched(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:
+async def find_dispatched(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:
     """What simulation_wait waits for: each participant once, in the order given. Raises NotFound."""
-    with service.store.read() as connection:
-        rows = participants.find_participants(connection, workspace_id, refs)
+    rows = await service.waiting.find(workspace_id, refs)
     return Dispatch(participant_ids=[row.id for row in rows], aliases=[row.alias for row in rows])

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import redis
 
+from api.service.sharing import SharedReads
 from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import listen
@@ -32,6 +33,22 @@ _RECONNECT_S = 1.0
 Result = TypeVar("Result")
 
 
+class Named(NamedTuple):
+    """Participants as a caller names them, by ids or aliases."""
+
+    workspace_id: UUID
+    refs: tuple[str, ...]
+
+
+@contextlib.asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            yield
+    except TimeoutError:
+        raise ServiceUnavailable("The store does not answer in time. Wait again in a moment.") from None
+
+
 class _Wait:
     """One call that waits."""
 
@@ -51,9 +68,14 @@ class WaitRoom:
     Belongs to one event loop.
     """
 
-    def __init__(self, notices_url: str, look: Callable[[Sequence[UUID]], Mapping[UUID, AnyRow]]) -> None:
+    def __init__(
+        self,
+        notices_url: str,
+        look: Callable[[Sequence[UUID]], Mapping[UUID, AnyRow]],
+        find: Callable[[Sequence[Named]], Mapping[Named, Sequence[AnyRow] | Exception]],
+    ) -> None:
         """`look` reads the store: those of these participants that are terminal, with their state. Without a
-        URL there are no notices, and it is asked every POLL_INTERVAL_S."""
+        URL there are no notices, and it is asked every POLL_INTERVAL_S. `find` reads whom callers name."""
         self._notices_url = notices_url
         self._look = look
         self._waits: dict[UUID, set[_Wait]] = defaultdict(set)
@@ -62,6 +84,7 @@ class WaitRoom:
         self._bell = asyncio.Event()
         self._at_work: list[asyncio.Task[None]] = []
         self._threads = ThreadPoolExecutor(READS_AT_A_TIME, "waiting")
+        self._named = SharedReads(find, self._threads, most=AT_A_TIME, size_of=lambda named: len(named.refs))
         self._ending = False
         #: How many calls wait just now.
         self.waiters = 0
@@ -95,11 +118,16 @@ class WaitRoom:
 
         Raises ServiceUnavailable when it is not done in READ_TIMEOUT_S.
         """
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except TimeoutError:
-            raise ServiceUnavailable("The store does not answer in time. Wait again in a moment.") from None
+        async with _in_time():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def find(self, workspace_id: UUID, refs: Sequence[str]) -> Sequence[AnyRow]:
+        """`(id, alias)` of whom a caller names, each once, in order, by a read shared with others who begin.
+
+        Raises NotFound, ValidationError, and ServiceUnavailable as `read` does.
+        """
+        async with _in_time():
+            return await self._named.find(Named(workspace_id, tuple(refs)))
 
     async def until_done(self, ids: Sequence[UUID], timeout_s: float) -> Mapping[UUID, AnyRow]:
         """The states of those that are done: as soon as all of `ids` are, or when `timeout_s` passes first.

@@ -1,7 +1,5 @@
 """The tools of what runs: cancel, extend, wait."""
 
-from functools import partial
-
 from starlette.concurrency import run_in_threadpool
 
 from api.requests import CancelRequest, ExtendRequest, WaitRequest
@@ -75,6 +73,5 @@ async def simulation_wait(call: Call, request: WaitRequest) -> RunStudyResponse:
     docs_get("reference/long-running-jobs").
     """
     timeout_s = timeout_of(call.service, request)
-    find = partial(find_dispatched, call.service, call.workspace_id, request.participant_ids)
-    dispatch = await call.service.waiting.read(find)
+    dispatch = await find_dispatched(call.service, call.workspace_id, request.participant_ids)
     return await call.answered(dispatch, timeout_s, wait=True)

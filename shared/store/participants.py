@@ -1,12 +1,14 @@
 """Reading participants: one, by scope, in pages. All within a workspace."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal_column, select
 
 from shared.domain.cancellation import Candidate
+from shared.domain.errors import NotFound, UnderstudyError, ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import ACTIVE, TERMINAL, Status
 from shared.store import batch
@@ -87,10 +89,27 @@ def unfinished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) 
     return [id_ for id_ in ids if id_ in found]
 
 
-def find_participants(connection: Connection, workspace_id: UUID, refs: Sequence[str]) -> list[AnyRow]:
-    """`(id, alias)` of what `refs` name, each once, in order. Raises ValidationError or NotFound."""
-    rows = find_many(connection, workspace_id, Kind.PARTICIPANT, refs, "participant_ids")
-    return list({row.id: row for row in rows}.values())
+def find_participants(
+    connection: Connection, workspace_id: UUID, several: Sequence[Sequence[str]]
+) -> list[list[AnyRow] | UnderstudyError]:
+    """`(id, alias)` of whom each of these lists names, each once, in order; or what is wrong with that list:
+    ValidationError, NotFound.
+
+    All lists together are a few statements; those with something wrong in them are found by halves.
+    """
+    refs = [ref for refs in several for ref in refs]
+    try:
+        rows = iter(find_many(connection, workspace_id, Kind.PARTICIPANT, refs, "participant_ids"))
+    except (ValidationError, NotFound) as error:
+        if len(several) == 1:
+            return [error]
+        half = len(several) // 2
+        return [
+            found
+            for lists in (several[:half], several[half:])
+            for found in find_participants(connection, workspace_id, lists)
+        ]
+    return [list({row.id: row for row in islice(rows, len(refs))}.values()) for refs in several]
 
 
 def described(workspace_id: UUID) -> Select[Any]:

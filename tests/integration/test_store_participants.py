@@ -1,5 +1,8 @@
 """Reading participants for those who wait for them."""
 
+from uuid import uuid4
+
+from shared.domain.errors import NotFound, ValidationError
 from shared.store import lifecycle, participants
 from shared.store.engine import Store
 from tests.factories import make_participants, make_study, make_workspace
@@ -19,3 +22,31 @@ def test_who_waits_reads_who_is_done_and_who_is_not(store: Store) -> None:
         assert participants.unfinished(connection, acme, list(reversed(ids))) == left
         assert participants.unfinished(connection, other, ids) == []
         assert participants.unfinished(connection, acme, []) == []
+
+
+def test_whom_many_name_is_found_for_each_of_them(store: Store) -> None:
+    acme, other = (make_workspace(store, name).workspace_id for name in ("acme", "other"))
+    study, (iteration,) = make_study(store, acme)
+    ids = make_participants(store, acme, study, iteration, 4)
+    study, (iteration,) = make_study(store, other)
+    (foreign,) = make_participants(store, other, study, iteration, 1)
+    with store.read() as connection:
+        (rows,) = participants.find_participants(connection, acme, [[str(id_) for id_ in ids]])
+        assert not isinstance(rows, Exception)
+        a, b, c, d = rows
+        assert [row.id for row in rows] == ids
+        # By id, alias, twice; nobody; one who is not there, is another workspace's, or is no name at all.
+        unknown = str(uuid4())
+        asked = [
+            [b.alias, str(a.id), str(b.id)],
+            [],
+            [c.alias, unknown],
+            [str(foreign)],
+            ["p-"],
+            [d.alias] * 2,
+        ]
+        found = participants.find_participants(connection, acme, asked)
+    assert [found[0], found[1], found[5]] == [[b, a], [], [d]]
+    assert [type(error) for error in found[2:5]] == [NotFound, NotFound, ValidationError]
+    assert unknown in str(found[2])
+    assert str(foreign) in str(found[3])

@@ -47,7 +47,7 @@ def _only_notices_count(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_a_room(scene: Callable[[WaitRoom, Looks], Awaitable[None]]) -> None:
     async def play() -> None:
         looks = Looks()
-        room = WaitRoom("", looks)
+        room = WaitRoom("", looks, lambda _: {})
         room.open()
         try:
             await scene(room, looks)

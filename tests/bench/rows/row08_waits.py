@@ -137,7 +137,8 @@ def _end(stage: Stage, ids: Sequence[UUID], single: int, answers: Path) -> Took:
 
 def _answered(answers: Path) -> dict[str, float]:
     lines = [line.split() for line in answers.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    assert {line[2] for line in lines if len(line) == 3} <= {"200"}
+    refused = [line for line in lines if len(line) == 3 and line[2] != "200"]
+    assert not refused, f"{len(refused)} were refused, the first: {refused[0]}"
     return {line[0]: float(line[1]) for line in lines if len(line) == 3}
 
 
