@@ -14,13 +14,7 @@ def broadcast(celery: Celery, command: str, arguments: Mapping[str, Any]) -> Non
     process that is told to go would wait for it.
     """
     mailbox = celery.control.mailbox
-    message = {
-        "method": command,
-        "arguments": arguments,
-        "destination": None,
-        "pattern": None,
-        "matcher": None,
-    }
+    to_all = {"destination": None, "pattern": None, "matcher": None}
     with celery.producer_pool.acquire(block=True) as producer:
         publish = producer.connection.ensure(producer, producer.publish, max_retries=1)
         publish(
