@@ -1,6 +1,7 @@
 """Every function that reads for a caller keeps to the caller's workspace by itself (P8), ids or no ids."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -10,7 +11,8 @@ from sqlalchemy import Connection
 from shared.domain.errors import NotFound, ValidationError
 from shared.domain.ids import Kind
 from shared.domain.lifecycle import Outcome
-from shared.store import aliases, asks, events, idempotency, lifecycle, participants, people, studies
+from shared.domain.simulation import Usage
+from shared.store import aliases, asks, events, idempotency, lifecycle, participants, people, studies, usage
 from shared.store.engine import Store
 from shared.store.lifecycle import Claim
 from shared.store.participants import Scope
@@ -43,7 +45,7 @@ def theirs(store: Store) -> Theirs:
     def finish(connection: Connection) -> UUID:
         row = lifecycle.claim(connection, participant, worker_id)
         assert row is not None
-        step = make_step(0, ends=True, outcome=Outcome.GAVE_UP)
+        step = make_step(0, ends=True, outcome=Outcome.GAVE_UP, usage=Usage(1, 2, 3, 0.5, model="m"))
         assert lifecycle.commit_step(connection, Claim(participant, row.epoch), step, 1)
         events.give_positions(connection)
         person: UUID = row.person_id
@@ -77,6 +79,8 @@ READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
     "newest_position": lambda c, w, t: events.newest_position(c, w),
     "events_after": lambda c, w, t: events.events_after(c, w, 0, 9, of=(Kind.STUDY, t.study)),
     "events_after, of all": lambda c, w, t: events.events_after(c, w, 0, 9),
+    "usage of today": lambda c, w, t: usage.of_workspace_today(c, w),
+    "tokens": lambda c, w, t: usage.tokens_of_workspace(c, w, datetime.min.replace(tzinfo=UTC)),
     "sentiment_counts": lambda c, w, t: sum(studies.sentiment_counts(c, w, t.study).values()),
 }
 
