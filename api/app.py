@@ -4,7 +4,7 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -26,7 +26,7 @@ from api.rest.tracing import Tracing
 from api.service import Service
 from api.service.events import EventHub
 from api.service.health import Readiness
-from api.service.waiting import Named, WaitRoom
+from api.service.waiting import WaitRoom
 from api.tools.door import Door
 from api.tools.message import look_at
 from shared import faults, logs, traces
@@ -35,7 +35,7 @@ from shared.notices import Notifier
 from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
 from shared.queue.publisher import Publisher
 from shared.settings import Settings
-from shared.store import participants
+from shared.store import Connection, participants
 from shared.store.engine import AnyRow, Store
 
 DESCRIPTION = """
@@ -61,24 +61,20 @@ def create_app(settings: Settings) -> FastAPI:
         with store.read() as connection:
             return {row.id: row for row in participants.finished(connection, ids)}
 
-    def find(asked: Sequence[Named]) -> Mapping[Named, Sequence[AnyRow] | Exception]:
-        by_workspace: dict[UUID, list[Named]] = {}
-        for named in asked:
-            by_workspace.setdefault(named.workspace_id, []).append(named)
-        found: dict[Named, Sequence[AnyRow] | Exception] = {}
-        with store.read() as connection:
-            for workspace_id, those in by_workspace.items():
-                lists = [named.refs for named in those]
-                rows = participants.find_participants(connection, workspace_id, lists)
-                found |= zip(those, rows, strict=True)
-        return found
+    def of_each(read: Callable[[Connection, Sequence[Any]], Sequence[Any]]) -> Callable[..., dict[Any, Any]]:
+        def read_each(asked: Sequence[Any]) -> dict[Any, Any]:
+            with store.read() as connection:
+                return dict(zip(asked, read(connection, asked), strict=True))
 
+        return read_each
+
+    find, states = of_each(participants.find_each), of_each(participants.states_of_each)
     service = Service(
         settings,
         store,
         publisher,
         Notifier(settings.bell_url),
-        WaitRoom(settings.bell_url, finished, find),
+        WaitRoom(settings.bell_url, finished, find, states),
         Readiness(store, publisher),
         EventHub(store, settings.max_event_streams),
     )

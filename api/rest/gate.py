@@ -36,8 +36,8 @@ THREADS = 8
 TOKENS_AT_A_TIME = 20
 #: Bodies up to this size are looked at sooner than a thread would be told of them, in bytes.
 SMALL_BODY = 16 * 1024
-#: So long a request waits until its token is known, while the store hangs; nothing of it was done by then.
-TURN_TIMEOUT_S = 10
+#: So long a read of tokens may take; a request waits for two at most, while the store hangs.
+READ_TIMEOUT_S = 5
 
 Result = TypeVar("Result")
 
@@ -78,7 +78,9 @@ class Gate:
         self._messages = messages
         # Of its own: what waits for its turn here can be given up, and does not wait behind long reads.
         self._threads = ThreadPoolExecutor(THREADS, "gate")
-        self._tokens = SharedReads(self._look_up, self._threads, most=TOKENS_AT_A_TIME)
+        self._tokens = SharedReads(
+            self._look_up, self._threads, most=TOKENS_AT_A_TIME, timeout_s=READ_TIMEOUT_S
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -134,8 +136,7 @@ class Gate:
             )
 
         try:
-            async with asyncio.timeout(TURN_TIMEOUT_S):
-                return await self._tokens.find(secret.strip())
+            return await self._tokens.find(secret.strip())
         except TimeoutError:
             raise ServiceUnavailable(
                 "The server has too much to do just now. Send the same request again in a moment."

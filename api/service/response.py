@@ -71,8 +71,9 @@ async def answer_when_done(
     waited_s = min(round(time.monotonic() - began, 1), timeout_s)
     # What is true now counts, not why the wait ended.
     try:
-        result = await service.waiting.read(lambda: answer(service, workspace_id, dispatch, timeout_s))
-    except ServiceUnavailable as error:
+        states = await service.waiting.states(workspace_id, dispatch.participant_ids)
+        result = _answer(service, dispatch, states, timeout_s)
+    except (ServiceUnavailable, StoreError) as error:
         result = _unread_answer(service, dispatch, timeout_s, error)
     return result if result.next_action is None else _wait_timeout(result, waited_s)
 

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import redis
 
-from api.service.sharing import SharedReads
+from api.service.sharing import SharedReads, read_in
 from api.service.threads import end_threads
 from shared.domain.errors import ServiceUnavailable
 from shared.notices import listen
@@ -40,13 +40,11 @@ class Named(NamedTuple):
     refs: tuple[str, ...]
 
 
-@contextlib.asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            yield
-    except TimeoutError:
-        raise ServiceUnavailable("The store does not answer in time. Wait again in a moment.") from None
+class Known(NamedTuple):
+    """Participants that were found in a workspace."""
+
+    workspace_id: UUID
+    ids: tuple[UUID, ...]
 
 
 class _Wait:
@@ -73,9 +71,11 @@ class WaitRoom:
         notices_url: str,
         look: Callable[[Sequence[UUID]], Mapping[UUID, AnyRow]],
         find: Callable[[Sequence[Named]], Mapping[Named, Sequence[AnyRow] | Exception]],
+        states: Callable[[Sequence[Known]], Mapping[Known, Sequence[AnyRow] | Exception]],
     ) -> None:
         """`look` reads the store: those of these participants that are terminal, with their state. Without a
-        URL there are no notices, and it is asked every POLL_INTERVAL_S. `find` reads whom callers name."""
+        URL there are no notices, and it is asked every POLL_INTERVAL_S. `find` reads whom callers name, and
+        `states` how those stand whose wait is over."""
         self._notices_url = notices_url
         self._look = look
         self._waits: dict[UUID, set[_Wait]] = defaultdict(set)
@@ -84,7 +84,9 @@ class WaitRoom:
         self._bell = asyncio.Event()
         self._at_work: list[asyncio.Task[None]] = []
         self._threads = ThreadPoolExecutor(READS_AT_A_TIME, "waiting")
-        self._named = SharedReads(find, self._threads, most=AT_A_TIME, size_of=lambda named: len(named.refs))
+        bounds: Any = {"most": AT_A_TIME, "timeout_s": READ_TIMEOUT_S / 2}
+        self._named = SharedReads(find, self._threads, **bounds, size_of=lambda named: len(named.refs))
+        self._states = SharedReads(states, self._threads, **bounds, size_of=lambda known: len(known.ids))
         self._ending = False
         #: How many calls wait just now.
         self.waiters = 0
@@ -96,7 +98,8 @@ class WaitRoom:
 
     def open(self) -> None:
         """Begin to listen and to look; call it on the loop."""
-        works = [self._look_on(), *([self._listen()] if self._notices_url else [])]
+        works = [self._look_at_those_told_of(), self._look_at_everybody()]
+        works += [self._listen()] if self._notices_url else []
         self._at_work = [asyncio.create_task(work) for work in works]
 
     def end_all(self) -> None:
@@ -118,16 +121,24 @@ class WaitRoom:
 
         Raises ServiceUnavailable when it is not done in READ_TIMEOUT_S.
         """
-        async with _in_time():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        with _in_words():
+            return await read_in(self._threads, READ_TIMEOUT_S, work)
 
     async def find(self, workspace_id: UUID, refs: Sequence[str]) -> Sequence[AnyRow]:
         """`(id, alias)` of whom a caller names, each once, in order, by a read shared with others who begin.
 
-        Raises NotFound, ValidationError, and ServiceUnavailable as `read` does.
+        Raises NotFound, ValidationError, and ServiceUnavailable when the store does not answer in time.
         """
-        async with _in_time():
+        with _in_words():
             return await self._named.find(Named(workspace_id, tuple(refs)))
+
+    async def states(self, workspace_id: UUID, ids: Sequence[UUID]) -> Sequence[AnyRow]:
+        """How those of `ids` stand now that are this workspace's, by a read shared with others who ask.
+
+        Raises ServiceUnavailable when the store does not answer in time.
+        """
+        with _in_words():
+            return await self._states.find(Known(workspace_id, tuple(ids)))
 
     async def until_done(self, ids: Sequence[UUID], timeout_s: float) -> Mapping[UUID, AnyRow]:
         """The states of those that are done: as soon as all of `ids` are, or when `timeout_s` passes first.
@@ -159,20 +170,20 @@ class WaitRoom:
         if not waits:
             del self._waits[id_]
 
-    async def _look_on(self) -> None:
-        """Look at those of whom something was told, and at everybody from time to time, all in one go."""
-        clock = asyncio.get_running_loop().time
-        all_at = clock() + POLL_INTERVAL_S
+    async def _look_at_those_told_of(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.wait(), max(all_at - clock(), 0))
-            if clock() >= all_at:
-                self._told.update(self._waits)
-                all_at = clock() + POLL_INTERVAL_S
+            await self._bell.wait()
             # Cleared before the look: who is told of during it is looked at next.
             self._bell.clear()
             told, self._told = self._told & self._waits.keys(), set()
             for some in chunks(list(told), AT_A_TIME):
+                await self._look_at(some)
+
+    async def _look_at_everybody(self) -> None:
+        """From time to time, beside the looks at those who are told of: these never wait behind thousands."""
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            for some in chunks(list(self._waits), AT_A_TIME):
                 await self._look_at(some)
 
     async def _look_at(self, ids: Sequence[UUID]) -> None:
@@ -204,3 +215,11 @@ class WaitRoom:
         if told := self._waits.keys() & set(ids) if ids else self._waits.keys():
             self._told.update(told)
             self._bell.set()
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise ServiceUnavailable("The store does not answer in time. Wait again in a moment.") from None

@@ -229,9 +229,11 @@ def _create_sqlite_engine(url: URL) -> Engine:
 def _write_ahead(connection: Any) -> None:
     """Switch the file to a log of writes ahead, if it was not yet, so that readers wait for nobody.
 
-    While others open a new file SQLite refuses that at once, whatever the timeout: here it waits.
+    While others open a new file SQLite refuses that at once, whatever the timeout: here it waits as
+    long as this connection waits for any lock.
     """
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    (busy_timeout_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    deadline = time.monotonic() + busy_timeout_ms / 1000
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

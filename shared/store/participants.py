@@ -89,14 +89,39 @@ def unfinished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) 
     return [id_ for id_ in ids if id_ in found]
 
 
-def find_participants(
+def states_of_each(
+    connection: Connection, asked: Sequence[tuple[UUID, Sequence[UUID]]]
+) -> list[list[AnyRow]]:
+    """`states` for each workspace and its ids in `asked`; all of a workspace are read at once."""
+    together: dict[UUID, dict[UUID, None]] = {}
+    for workspace_id, ids in asked:
+        together.setdefault(workspace_id, {}).update(dict.fromkeys(ids))
+    found = {
+        workspace_id: {row.id: row for row in states(connection, workspace_id, list(ids))}
+        for workspace_id, ids in together.items()
+    }
+    return [[found[here][id_] for id_ in ids if id_ in found[here]] for here, ids in asked]
+
+
+def find_each(
+    connection: Connection, asked: Sequence[tuple[UUID, Sequence[str]]]
+) -> list[list[AnyRow] | UnderstudyError]:
+    """`(id, alias)` of whom each workspace and its refs in `asked` name, each once, in order; or what is
+    wrong with these: ValidationError, NotFound. All of a workspace are read at once."""
+    together: dict[UUID, list[Sequence[str]]] = {}
+    for workspace_id, refs in asked:
+        together.setdefault(workspace_id, []).append(refs)
+    found = {
+        workspace_id: iter(_find_lists(connection, workspace_id, lists))
+        for workspace_id, lists in together.items()
+    }
+    return [next(found[workspace_id]) for workspace_id, _ in asked]
+
+
+def _find_lists(
     connection: Connection, workspace_id: UUID, several: Sequence[Sequence[str]]
 ) -> list[list[AnyRow] | UnderstudyError]:
-    """`(id, alias)` of whom each of these lists names, each once, in order; or what is wrong with that list:
-    ValidationError, NotFound.
-
-    All lists together are a few statements; those with something wrong in them are found by halves.
-    """
+    """Of all lists together in a few statements; those with something wrong in them are found by halves."""
     refs = [ref for refs in several for ref in refs]
     try:
         rows = iter(find_many(connection, workspace_id, Kind.PARTICIPANT, refs, "participant_ids"))
@@ -107,7 +132,7 @@ def find_participants(
         return [
             found
             for lists in (several[:half], several[half:])
-            for found in find_participants(connection, workspace_id, lists)
+            for found in _find_lists(connection, workspace_id, lists)
         ]
     return [list({row.id: row for row in islice(rows, len(refs))}.values()) for refs in several]
 

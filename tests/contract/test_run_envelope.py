@@ -454,7 +454,10 @@ def test_dispatch_and_cancel_do_not_wait_behind_those_who_wait(
             assert acme.post("/v1/simulations/extend", {"participant_id": other}).status_code == 202
             assert acme.get("/healthz").status_code == 200
             assert acme.get("/readyz").status_code == 200
-            assert not looks.acquire(blocking=False), "more looks at a time than agreed"
+            begun = 1
+            while looks.acquire(blocking=False):
+                begun += 1
+            assert begun <= 2, "one at those who are told of and one at everybody, no more at a time"
         finally:
             release.set()
         one = waited_for["dispatch"]["participant_ids"][0]

@@ -31,7 +31,7 @@ def test_whom_many_name_is_found_for_each_of_them(store: Store) -> None:
     study, (iteration,) = make_study(store, other)
     (foreign,) = make_participants(store, other, study, iteration, 1)
     with store.read() as connection:
-        (rows,) = participants.find_participants(connection, acme, [[str(id_) for id_ in ids]])
+        (rows,) = participants.find_each(connection, [(acme, [str(id_) for id_ in ids])])
         assert not isinstance(rows, Exception)
         a, b, c, d = rows
         assert [row.id for row in rows] == ids
@@ -45,7 +45,15 @@ def test_whom_many_name_is_found_for_each_of_them(store: Store) -> None:
             ["p-"],
             [d.alias] * 2,
         ]
-        found = participants.find_participants(connection, acme, asked)
+        found = participants.find_each(
+            connection, [*((acme, refs) for refs in asked), (other, [str(foreign)])]
+        )
+        states = participants.states_of_each(
+            connection, [(acme, [ids[2], ids[0], foreign]), (other, [foreign, ids[1]]), (acme, ids)]
+        )
+    assert [[row.id for row in rows] for rows in states] == [[ids[2], ids[0]], [foreign], ids]
+    (theirs,) = found.pop()
+    assert theirs.id == foreign
     assert [found[0], found[1], found[5]] == [[b, a], [], [d]]
     assert [type(error) for error in found[2:5]] == [NotFound, NotFound, ValidationError]
     assert unknown in str(found[2])

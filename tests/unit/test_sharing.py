@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,13 +40,19 @@ class Reads:
 Shared = SharedReads[str, str]
 
 
-def play(scene: Callable[[Shared, Reads], Awaitable[None]]) -> Reads:
+def play(scene: Callable[[Shared, Reads], Awaitable[None]], timeout_s: float = 20) -> Reads:
     """A scene in which as many reads hang as there are at a time."""
     reads = Reads()
 
     async def all_of_it() -> None:
         with ThreadPoolExecutor(8) as threads:
-            shared = Shared(reads, threads, most=MOST, size_of=lambda key: 1_000 if key == "large" else 1)
+            shared = Shared(
+                reads,
+                threads,
+                most=MOST,
+                timeout_s=timeout_s,
+                size_of=lambda key: 1_000 if key == "large" else 1,
+            )
             first = []
             for number in range(READS_AT_A_TIME):
                 first.append(asyncio.create_task(shared.find(f"first {number}")))
@@ -153,3 +160,24 @@ def test_a_read_that_fails_is_told_to_all_and_the_next_one_is_made() -> None:
         assert await shared.find("t") == "here"
 
     play(scene)
+
+
+def test_a_read_that_takes_too_long_is_given_up() -> None:
+    async def scene(shared: Shared, reads: Reads) -> None:
+        for one in await ask(shared, "t", "u"):
+            with pytest.raises(TimeoutError):
+                await one
+
+    play(scene, timeout_s=0.05)
+
+
+def test_what_was_there_in_time_counts_however_late_the_loop_is() -> None:
+    async def scene(shared: Shared, reads: Reads) -> None:
+        reads.there = {"t": "here"}
+        (asked,) = await ask(shared, "t")
+        reads.go_on.set()
+        await reads.count(READS_AT_A_TIME + 1)
+        time.sleep(0.5)  # noqa: ASYNC251 - as if thousands had come at once
+        assert await asked == "here"
+
+    play(scene, timeout_s=0.3)
