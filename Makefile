@@ -25,9 +25,13 @@ demo: $(VENV)/.installed ## install, start everything, run the main job on the d
 up: $(VENV)/.installed ## install, start everything and keep it running; Ctrl-C stops it
 	@$(BIN)/understudy up $(ARGS)
 
+# One more than there are cores: many tests wait, for a lease to run out for instance.
+AT_A_TIME = $$(( $$($(BIN)/python -c 'import os; print(os.cpu_count())') + 1 ))
+PYTEST = $(BIN)/python -m pytest -n $(AT_A_TIME) --dist worksteal
+
 .PHONY: test
 test: $(VENV)/.installed-test ## install what tests need and run all of them
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(PYTEST) $(ARGS)
 
 MINUTES ?= 5
 STORE ?= postgresql
@@ -35,7 +39,7 @@ SEED ?=
 
 .PHONY: chaos
 chaos: $(VENV)/.installed-test ## cross every fault point, then mischief: MINUTES=30 STORE=sqlite SEED=7
-	$(BIN)/python -m pytest -n auto --dist worksteal -m chaos $(ARGS)
+	$(PYTEST) -m chaos $(ARGS)
 	PYTHONPATH=tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 ROW ?=
@@ -85,7 +89,7 @@ build/pgbouncer/usr/sbin/pgbouncer:
 
 .PHONY: pooled
 pooled: $(VENV)/.installed-test build/pgbouncer/usr/sbin/pgbouncer ## run the tests that have PostgreSQL through PgBouncer
-	UNDERSTUDY_TEST_POOLED=1 $(BIN)/python -m pytest -n auto --dist worksteal -k postgresql tests/integration tests/e2e $(ARGS)
+	UNDERSTUDY_TEST_POOLED=1 $(PYTEST) -k postgresql tests/integration tests/e2e $(ARGS)
 
 # Erlang's and RabbitMQ's packages, unpacked and not installed: nothing starts by itself, nothing is left behind.
 ERLANG := $(addprefix erlang-,base asn1 crypto eldap inets mnesia os-mon parsetools public-key runtime-tools \
