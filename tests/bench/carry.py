@@ -1,8 +1,9 @@
 """What one of each carries, for docs/scaling.md: `python -m tests.bench.carry [--store sqlite]`.
 
 Interactions per second of one, two and three worker processes on one store, and what processor time an
-interaction costs worker and store; bytes of disk per interaction; what a waiting message takes of the
-broker's memory; requests per second of one API process, and what large bodies take of its memory.
+interaction costs worker and store; bytes of disk per interaction; events per second that get their
+positions; what a waiting message takes of the broker's memory; requests per second of one API process, and
+what large bodies take of its memory.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from uuid import UUID
 import httpx
 import redis
 import sqlalchemy
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from shared.domain.people import generate_people
+from shared.sequencer import give_positions
 from shared.store.engine import Store
+from shared.store.schema import Tables
 from tests.bench.rows import row07_run
 from tests.bench.stage import Bench, Stage, opened, peak_memory_mb
 from tests.factories import make_study
@@ -36,8 +39,8 @@ MESSAGES, REQUESTS, CALLERS = 10_000, 2_000, 8
 BODY = 10_000
 
 
-def workers(bench: Bench, count: int) -> str:
-    """So many worker processes on one store."""
+def workers(bench: Bench, count: int) -> Iterator[str]:
+    """So many worker processes on one store; then one process that gives positions to what happened."""
     with bench.stage() as stage:
         ids = stage.participants(EACH * count, STEPS)
         stage.publish(ids)
@@ -50,11 +53,18 @@ def workers(bench: Bench, count: int) -> str:
         store_s = _store_cpu_s(stage.store) - before
         size = _bytes(stage.store) - empty
         per_s = many / stage.took_s(ids)
+        stage.fleet.stop()
+        with stage.store.read() as connection:
+            events = connection.scalar(select(func.count()).select_from(Tables.event)) or 0
+        began = time.monotonic()
+        give_positions(stage.store)
+        positions_per_s = events / (time.monotonic() - began)
     store = "in the workers" if bench.kind == "sqlite" else f"{store_s / many * 1e3:.2f} ms of the store's"
-    return (
+    yield (
         f"{count} worker(s): {per_s:,.0f} interactions/s; each {spent_s / many * 1e3:.2f} ms of a worker's "
         f"processor, {store}; {size / many:,.0f} bytes of disk"
     )
+    yield f"one sequencer: {positions_per_s:,.0f} events/s get their positions, of {events:,}"
 
 
 def broker(bench: Bench) -> str:
@@ -179,7 +189,9 @@ def main() -> None:
     given = parser.parse_args()
     with opened([given.store], pairs=1, smoke=False) as (bench,):
         for line in (
-            *(workers(bench, count) for count in (1, 2, 3)),
+            *workers(bench, 1),
+            *workers(bench, 2),
+            *workers(bench, 3),
             broker(bench),
             *api(bench),
             *bodies(bench),

@@ -94,6 +94,7 @@ def promtool() -> str:
         ("check", "rules", "alerts.yml"),
         ("test", "rules", "alerts_test.yml"),
         ("check", "config", "prometheus.yml"),
+        ("check", "config", "servers.yml"),
     ],
 )
 def test_promtool_accepts_the_rules_and_each_fires_when_it_should(command: tuple[str, ...]) -> None:
