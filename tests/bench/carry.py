@@ -1,4 +1,4 @@
-"""What one of each carries, for docs/scaling.md: `python -m tests.bench.carry [--store sqlite]`.
+"""What one of each carries, for docs/scaling.md: `python -m tests.bench.carry`, by `--store sqlite` too.
 
 Interactions per second of one, two and three worker processes on one store, and what processor time an
 interaction costs worker and store; bytes of disk per interaction; events per second that get their
@@ -39,9 +39,11 @@ MESSAGES, REQUESTS, CALLERS = 10_000, 2_000, 8
 BODY = 10_000
 
 
-def workers(bench: Bench, count: int) -> Iterator[str]:
+def workers(bench: Bench, count: int, partitions: int = 0) -> Iterator[str]:
     """So many worker processes on one store; then one process that gives positions to what happened."""
     with bench.stage() as stage:
+        if partitions:
+            _partition(stage.store, partitions)
         ids = stage.participants(EACH * count, STEPS)
         stage.publish(ids)
         before, empty = _store_cpu_s(stage.store), _bytes(stage.store)
@@ -172,6 +174,23 @@ def _store_cpu_s(store: Store) -> float:
     return spent / os.sysconf("SC_CLK_TCK")
 
 
+def _partition(store: Store, count: int) -> None:
+    """Have interactions, of which there are none yet, in so many parts. Only PostgreSQL knows of them."""
+    with store.engine.begin() as connection:
+        for statement in (
+            "ALTER TABLE interaction RENAME TO interaction_whole",
+            "CREATE TABLE interaction (LIKE interaction_whole INCLUDING ALL,"
+            " FOREIGN KEY (participant_id) REFERENCES participant) PARTITION BY HASH (participant_id)",
+            *(
+                f"CREATE TABLE interaction_{k} PARTITION OF interaction"
+                f" FOR VALUES WITH (MODULUS {count}, REMAINDER {k})"
+                for k in range(count)
+            ),
+            "DROP TABLE interaction_whole",
+        ):
+            connection.exec_driver_sql(statement)
+
+
 def _bytes(store: Store) -> int:
     """Of the whole store."""
     with store.engine.connect() as connection:
@@ -183,19 +202,22 @@ def _bytes(store: Store) -> int:
         return sum(int(connection.scalar(size_of, {"name": name}) or 0) for name in tables)
 
 
+def _lines(bench: Bench, partitions: int) -> Iterator[str]:
+    for count in (1, 2, 3):
+        yield from workers(bench, count, partitions)
+    if not partitions:
+        yield broker(bench)
+        yield from api(bench)
+        yield from bodies(bench)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.carry", description=__doc__)
     parser.add_argument("--store", choices=("sqlite", "postgresql"), default="postgresql")
+    parser.add_argument("--partitions", type=int, default=0, help="interactions in so many, workers only")
     given = parser.parse_args()
     with opened([given.store], pairs=1, smoke=False) as (bench,):
-        for line in (
-            *workers(bench, 1),
-            *workers(bench, 2),
-            *workers(bench, 3),
-            broker(bench),
-            *api(bench),
-            *bodies(bench),
-        ):
+        for line in _lines(bench, given.partitions):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 
