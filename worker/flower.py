@@ -28,6 +28,11 @@ class EventFlush(StartStopStep):  # type: ignore[misc]
         self._timer.cancel()
         c.event_dispatcher.flush()
 
+    def shutdown(self, c: Any) -> None:
+        """What ended or was given back while the worker drained, which was after `stop`."""
+        if c.event_dispatcher is not None:
+            c.event_dispatcher.flush()
+
 
 class ShownRequest(Request):  # type: ignore[misc]
     """A message that is shown with its name and whom it is for, also when it was void before it came.

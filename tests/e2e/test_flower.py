@@ -129,7 +129,13 @@ def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
     assert shown.press("worker/shutdown/" + _name(shown)).is_success
     assert worker.popen.wait(30) == 0
     assert counts(store) == {"cancelled": 4, "pending": 2}
+    # What it gave back while it drained is told, too: nothing is shown as if it still ran there.
+    wait_until(lambda: _results(shown, study_alias) == {("REVOKED", None), ("SUCCESS", "released")})
     assert {row.attempt for row in rows(store)} == {0}
+
+
+def _results(shown: Flower, search: str) -> set[tuple[str, str | None]]:
+    return {(one["state"], one["result"]) for one in shown.tasks(f"args:{search}").values()}
 
 
 def _name(shown: Flower) -> str:
