@@ -2,17 +2,17 @@
 
 Interactions per second of one, two and three worker processes on one store, and what processor time an
 interaction costs worker and store; bytes of disk per interaction; events per second that get their
-positions; what a waiting message takes of the broker's memory; requests per second of one API process, and
-what large bodies take of its memory.
+positions; what a waiting message takes of the broker's memory; requests per second of one API process, what
+they cost it, and what large bodies take of its memory.
 """
 
 import argparse
 import contextlib
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,10 @@ def api(bench: Bench) -> Iterator[str]:
         (id_, *_) = stage.participants(200)
         paths = {"a participant": f"/v1/participants/{id_}", "a page of 50 participants": "/v1/participants"}
         for what, path in paths.items():
-            yield f"api: {_asked(stage, url, 'GET', [path] * REQUESTS):,.0f}/s of {what}"
+            yield f"api: {_asked(stage, url, 'GET', [path] * REQUESTS)}, of {what}"
         sources = [_cancelled(stage, one) for one in stage.participants(REQUESTS // 4)]
         extends = [f"/v1/participants/{source}/extend" for source in sources]
-        yield f"api: {_asked(stage, url, 'POST', extends):,.0f}/s extends"
+        yield f"api: {_asked(stage, url, 'POST', extends)}, of extends"
         row07_run.populate(stage, 10_000)
         took_s = row07_run.ours(stage, stage.client(), 10_000)
         yield f"api: {10_000 / took_s:,.0f}/s participants dispatched, by runs of 10,000"
@@ -131,8 +131,8 @@ def _cancelled(stage: Stage, id_: UUID) -> UUID:
     return id_
 
 
-def _asked(stage: Stage, url: str, method: str, paths: Sequence[str]) -> float:
-    """Requests per second."""
+def _asked(stage: Stage, url: str, method: str, paths: Sequence[str]) -> str:
+    """How many per second, and what each takes of the process's time."""
     headers = {"Authorization": f"Bearer {stage.token}"}
 
     def ask(some: Iterable[str]) -> None:
@@ -140,13 +140,13 @@ def _asked(stage: Stage, url: str, method: str, paths: Sequence[str]) -> float:
             for path in some:
                 client.request(method, path).raise_for_status()
 
-    threads = [threading.Thread(target=ask, args=(paths[n::CALLERS],)) for n in range(CALLERS)]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(paths) / (time.monotonic() - began)
+    began, before_s = time.monotonic(), _cpu_s(stage.pids[url])
+    with ThreadPoolExecutor(CALLERS) as callers:
+        # What one of them raises is raised here.
+        list(callers.map(ask, (paths[n::CALLERS] for n in range(CALLERS))))
+    per_s = len(paths) / (time.monotonic() - began)
+    each_ms = (_cpu_s(stage.pids[url]) - before_s) / len(paths) * 1e3
+    return f"{per_s:,.0f}/s, each {each_ms:.1f} ms of its processor"
 
 
 def _stat(pid: int) -> list[int]:
