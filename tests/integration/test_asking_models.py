@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -242,6 +243,16 @@ def test_who_sends_without_end_is_cut(fake: FakeModel, model: str) -> None:
     assert "without end" in str(refused(fake, model, {"endless": True}))
 
 
+def test_who_packs_its_answer_unasked_is_understood_and_cut_when_it_swells(
+    fake: FakeModel, model: str
+) -> None:
+    message = {"role": "assistant", "content": json.dumps(DECISION)}
+    whole = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    assert ask(fake, model, {"packed": whole}).action.kind == "follow"
+    # A hundred megabytes in a hundred kilobytes.
+    assert "without end" in str(refused(fake, model, {"packed": whole, "spaces": 100_000_000}))
+
+
 def test_nobody_there_is_said(fake: FakeModel, model: str) -> None:
     # Port 9 discards, where anybody listens at all.
     failure = refused(fake, model, GOOD, base_url="http://127.0.0.1:9/v1", retries=1)
@@ -259,6 +270,17 @@ def test_a_wrong_key_is_named_by_its_profile_and_never_told(fake: FakeModel, mod
         fake.key(None)
     assert "does not accept the key of profile 'default' (401)" in str(failure)
     assert len(fake.seen(model)) == 1
+
+
+def test_a_key_that_a_model_says_is_not_told_on(fake: FakeModel, model: str) -> None:
+    made = ask(fake, model, {"decision": DECISION | {"thought": f"I was sent {KEY}.", "note": KEY}})
+    assert (made.thought, made.memory) == ("I was sent ***.", {"note": "***"})
+    assert KEY not in str(refused(fake, model, {"content": "", "refusal": f"Not with {KEY}."}))
+
+
+def test_without_a_key_nothing_is_blacked_out(fake: FakeModel, model: str) -> None:
+    failure = refused(fake, model, {"status": 404, "because": "there is none"}, api_key=None)
+    assert "(404): there is none" in str(failure)
 
 
 def test_an_unknown_model_is_said(fake: FakeModel) -> None:

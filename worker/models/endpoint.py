@@ -14,7 +14,7 @@ from shared import metrics
 from shared.domain.simulation import Usage
 from worker import patience
 from worker.models import ModelFailed
-from worker.models.profiles import Profile
+from worker.models.profiles import NO_KEY, Profile
 from worker.models.prompt import Message, estimate_tokens, plainly
 from worker.models.tally import Gate, Tally
 from worker.models.wire import TooMuch, asked_pause, bounded, count, flat, said_by
@@ -254,7 +254,7 @@ class Endpoint:
         usage = Usage(1, given, written, 0.0, profile.cost(given, written), profile.model)
         if finish == "content_filter" and not refusal:
             refusal = "its content filter stopped it"
-        return Reply(text, usage, cut=finish == "length", refusal=refusal)
+        return Reply(self._untold(text), usage, cut=finish == "length", refusal=self._untold(refusal))
 
     def _sort(self, status: int, said: str, headers: httpx.Headers) -> None:
         """Raise what an answer with an error status means."""
@@ -311,7 +311,10 @@ class Endpoint:
 
     def _safe(self, said: str) -> str:
         """A server's own words, short, on one line, and without the key."""
-        if self._key and len(self._key) >= 4:
-            said = said.replace(self._key, "***")
-        words = " ".join(said.split())
+        words = " ".join(self._untold(said).split())
         return words if len(words) <= _MAX_TOLD else words[:_MAX_TOLD] + "…"
+
+    def _untold(self, text: str) -> str:
+        """A text without the key, should somebody have sent it back."""
+        secret = self._key != NO_KEY and len(self._key) >= 4
+        return text.replace(self._key, "***") if secret else text

@@ -4,13 +4,23 @@ A study names a profile and nothing else: addresses, keys and prices are the ope
 any of this.
 """
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+import httpx
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.models import ModelFailed
@@ -19,11 +29,15 @@ DEFAULT = "default"
 #: Local servers want no key, but the protocol has a place for one.
 NO_KEY = "none"
 
+#: What a header can carry.
+_KEY = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")
+_TOML_LINE = re.compile(r"at line \d+")
+
 
 class Profile(BaseModel):
     """One model behind one endpoint. Durations are in seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     #: Of an OpenAI-compatible API, up to and with `/v1`.
     base_url: str = Field(min_length=1, pattern=r"^https?://[^\s]+$")
@@ -48,6 +62,25 @@ class Profile(BaseModel):
     input_price: float | None = Field(None, ge=0)
     output_price: float | None = Field(None, ge=0)
 
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        try:
+            # What the one lets pass the other refuses.
+            there = httpx.URL(value).host and urlsplit(value).port != 0
+        except (httpx.InvalidURL, ValueError):
+            there = False
+        if not there:
+            raise ValueError("it must be an address like http://127.0.0.1:11434/v1")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _can_be_sent(value.get_secret_value()):
+            raise ValueError(_NO_KEY_AT_ALL)
+        return value
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.input_price is None) != (self.output_price is None):
@@ -60,19 +93,23 @@ class Profile(BaseModel):
     def place(self) -> str:
         """The address as it may be told: without name, password and query."""
         parts = urlsplit(self.base_url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def key(self) -> str:
-        """What authorises us there. Raises ModelFailed when its file cannot be read."""
+        """What authorises us there. Raises ModelFailed when its file cannot be read, or has no key in it."""
         if self.api_key_file is not None:
             try:
-                return self.api_key_file.read_text().strip() or NO_KEY
+                key = self.api_key_file.read_text(encoding="utf-8", errors="replace").strip()
             except OSError as error:
                 raise ModelFailed(
                     f"The file with the key of {self.place} cannot be read ({error.strerror}); "
                     "api_key_file must name one that the worker may read."
                 ) from None
+            if not _can_be_sent(key):
+                raise ModelFailed(
+                    f"The file with the key of {self.place} has something else in it; {_NO_KEY_AT_ALL}."
+                )
+            return key or NO_KEY
         return (self.api_key.get_secret_value() if self.api_key else "") or NO_KEY
 
     def cost(self, input_tokens: int, output_tokens: int) -> float | None:
@@ -80,6 +117,13 @@ class Profile(BaseModel):
         if self.input_price is None or self.output_price is None:
             return None
         return (input_tokens * self.input_price + output_tokens * self.output_price) / 1_000_000
+
+
+_NO_KEY_AT_ALL = "a key is one line of plain text (ASCII), at most 4,096 characters"
+
+
+def _can_be_sent(key: str) -> bool:
+    return not key.strip() or _KEY.fullmatch(key) is not None
 
 
 class ModelSettings(BaseSettings):
@@ -153,12 +197,19 @@ def _tables(settings: ModelSettings) -> dict[str, Any]:
     if settings.profiles_file is not None:
         try:
             tables = tomllib.loads(settings.profiles_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            # What is wrong in a file of keys is told by its kind alone: the text might quote a line.
+        except (OSError, ValueError, RecursionError) as error:
+            # What is wrong in a file of keys is told by kind and line alone: the text might quote one.
+            line = _TOML_LINE.search(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else None
             raise ModelFailed(
-                f"The file of language model profiles cannot be used ({type(error).__name__}): "
-                "UNDERSTUDY_LLM_PROFILES_FILE must name a TOML file that the worker may read."
+                f"The file of language model profiles cannot be used ({type(error).__name__}"
+                f"{f' {line[0]}' if line else ''}): UNDERSTUDY_LLM_PROFILES_FILE must name a TOML file that "
+                "the worker may read."
             ) from None
+        if loose := sorted(name for name, table in tables.items() if not isinstance(table, dict)):
+            raise ModelFailed(
+                f"The file of language model profiles has {loose[0][:80]!r} outside of any profile: "
+                "each is a table of its own, which begins with its name, like [cheap]."
+            )
     given = {name: getattr(settings, name) for name in Profile.model_fields}
     given = {name: value for name, value in given.items() if value not in (None, "")}
     return tables | ({DEFAULT: given} if given else {})
@@ -169,7 +220,6 @@ def _problems(error: ValidationError, prefix: str) -> str:
     told = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         where = ".".join(map(str, problem["loc"]))
-        told.append(
-            f"{prefix}{where.upper() if prefix else where}: {problem['msg']}" if where else problem["msg"]
-        )
+        what = problem["msg"].removeprefix("Value error, ")
+        told.append(f"{prefix}{where.upper() if prefix else where}: {what}" if where else what)
     return "; ".join(told)

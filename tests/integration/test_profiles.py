@@ -1,0 +1,115 @@
+"""Profiles of language models: what is set wrongly is told with what would be right, and never a key."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.models import ModelFailed
+from worker.models.profiles import find_profile, model_settings
+
+KEY = "sk-a-key-that-nobody-else-may-see"
+HERE = 'base_url = "http://127.0.0.1:11434/v1"\nmodel = "m"\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file of profiles that this process goes by."""
+    path = tmp_path / "profiles.toml"
+    monkeypatch.setenv("UNDERSTUDY_LLM_PROFILES_FILE", str(path))
+    forget()
+    yield path
+    forget()
+
+
+def forget() -> None:
+    model_settings.cache_clear()
+    find_profile.cache_clear()
+
+
+def refused(name: str = "cheap") -> str:
+    with pytest.raises(ModelFailed) as failure:
+        find_profile(name).key()
+    assert KEY not in str(failure.value)
+    return str(failure.value)
+
+
+def test_profiles_have_their_own_terms_and_the_variables_are_the_default(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file.parent / "key").write_text(f"{KEY}\n")
+    file.write_text(f'[cheap]\n{HERE}api_key_file = "{file.parent / "key"}"\nretries = 1\n[default]\n{HERE}')
+    assert (find_profile("cheap").key(), find_profile("cheap").retries) == (KEY, 1)
+    assert find_profile("").model == "m"
+    forget()
+    monkeypatch.setenv("UNDERSTUDY_LLM_BASE_URL", "http://[::1]:8080/v1")
+    monkeypatch.setenv("UNDERSTUDY_LLM_MODEL", "other")
+    assert (find_profile("").model, find_profile("").place) == ("other", "http://[::1]:8080/v1")
+
+
+def test_nobody_who_is_not_there_is_named_with_those_who_are(file: Path) -> None:
+    file.write_text(f"[cheap]\n{HERE}[best]\n{HERE}")
+    assert "no language model profile 'large'; there is best, cheap" in refused("large")
+    assert "the workers need UNDERSTUDY_LLM_BASE_URL" in refused("")
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (None, "cannot be used (FileNotFoundError)"),
+        (b"[cheap]\nbase_url = \xff", "cannot be used (UnicodeDecodeError)"),
+        (f'[cheap]\nmodel = "m"\napi_key = {KEY}'.encode(), "(TOMLDecodeError at line 3)"),
+        (f'{HERE}api_key = "{KEY}"'.encode(), "'api_key' outside of any profile"),
+        (b"[other]\nx = " + b"[" * 100_000, "cannot be used"),
+        (b"", "no language model profile 'cheap'; there is none"),
+    ],
+    ids=["missing", "no text", "no TOML", "no tables", "too deep", "empty"],
+)
+def test_a_file_that_cannot_be_used_says_why(file: Path, written: bytes | None, told: str) -> None:
+    if written is not None:
+        file.write_bytes(written)
+    assert told in refused()
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ('model = "m"', "base_url: Field required"),
+        ('base_url = "ftp://host/v1"\nmodel = "m"', "base_url: "),
+        ('base_url = "http://host:99999/v1"\nmodel = "m"', "base_url: it must be an address like"),
+        ('base_url = "http://[::1/v1"\nmodel = "m"', "base_url: it must be an address like"),
+        ('base_url = "http:///v1"\nmodel = "m"', "base_url: it must be an address like"),
+        (f"{HERE}temprature = 1", "temprature: Extra inputs are not permitted"),
+        (f"{HERE}input_price = 1", "input_price and output_price go together"),
+        (f"{HERE}input_price = inf\noutput_price = 1", "input_price: Input should be a finite number"),
+        (f"{HERE}timeout_s = nan", "timeout_s: "),
+        (f"{HERE}retries = 1.5", "retries: "),
+        (f'{HERE}api_key = "{KEY}\\n{KEY}"', "api_key: a key is one line of plain text"),
+        (f'{HERE}api_key = "{KEY}ü"', "api_key: a key is one line of plain text"),
+        (f'{HERE}api_key = "{KEY}"\napi_key_file = "x"', "api_key and api_key_file exclude each other"),
+        (f'{HERE}api_key_file = "/nowhere/at/all"', "cannot be read (No such file or directory)"),
+        (f'{HERE}api_key_file = "/"', "cannot be read (Is a directory)"),
+    ],
+)
+def test_what_is_set_wrongly_is_named(file: Path, terms: str, told: str) -> None:
+    file.write_text(f"[cheap]\n{terms}\n")
+    assert told in refused()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", f"{KEY}\n{KEY}".encode(), b"x" * 5_000])
+def test_a_file_without_a_key_in_it_says_so(file: Path, content: bytes) -> None:
+    (file.parent / "key").write_bytes(content)
+    file.write_text(f'[cheap]\n{HERE}api_key_file = "{file.parent / "key"}"\n')
+    told = refused()
+    assert "The file with the key of http://127.0.0.1:11434/v1 has something else in it" in told
+
+
+def test_a_variable_that_is_set_wrongly_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_LLM_STUDY_CALLS", "many")
+    forget()
+    assert "UNDERSTUDY_LLM_STUDY_CALLS: Input should be a valid integer" in refused("")
+    monkeypatch.setenv("UNDERSTUDY_LLM_STUDY_CALLS", "3")
+    monkeypatch.setenv("UNDERSTUDY_LLM_MODEL", "m")
+    forget()
+    assert "UNDERSTUDY_LLM_BASE_URL: Field required" in refused("")
+    forget()
