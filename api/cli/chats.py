@@ -77,7 +77,7 @@ def place_of(
 def _object(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValidationError(f"--chat-request is not JSON: {error}") from error
 
 

@@ -276,7 +276,7 @@ def _text(file: str) -> str:
 def _parsed(text: str, file: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValidationError(f"{file} is not JSON: {error}") from error
 
 

@@ -171,7 +171,7 @@ def test_people_are_added_by_options_or_from_a_file(fake: FakeApi, understudy: C
         assert fake.bodies[-1] == {"people": [ana]}
     assert understudy("people", "add", "-", stdin=json.dumps(ana)).exit_code == 0
     assert fake.bodies[-1] == ana
-    for wrong in ("{", "3", '"Ana"'):
+    for wrong in ("{", "3", '"Ana"', "[" * 100_000):
         assert understudy("people", "add", "-", stdin=wrong).exit_code == 2
 
 
