@@ -105,6 +105,11 @@ def import_people(
 
 def _import(session: Session, text: str, file: str) -> "list[Person]":
     if not text.lstrip("\ufeff \r\n\t").startswith(("{", "[")):
+        # The API refuses such a text before it knows that it has lines.
+        before, nul, _ = text.partition("\0")
+        if nul:
+            line = before.count("\n") + 1
+            raise ValidationError(f"line {line}: the text has a NUL; leave it out. Nobody was imported.")
         return session.client.person_create(csv=text).items
     content = _parsed(text.removeprefix("\ufeff"), file)
     people = content if isinstance(content, list) else content.get("people", [content])

@@ -175,6 +175,43 @@ def test_people_are_added_by_options_or_from_a_file(fake: FakeApi, understudy: C
         assert understudy("people", "add", "-", stdin=wrong).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"name,age\nAda,36\nB\0o,41\n", "line 3: the text has a NUL; leave it out. Nobody was imported."),
+        ("name;age\nZoë;36".encode("latin-1"), "is not UTF-8 text; save it as such"),
+        ("name;age\nZoë;36".encode("utf-16"), "is not UTF-8 text; save it as such"),
+        (b'\xef\xbb\xbf{"people": [', "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+    ids=["NUL", "Latin-1", "UTF-16", "half of it", "too deep", "missing"],
+)
+def test_a_panel_that_cannot_be_read_is_not_sent(
+    fake: FakeApi, understudy: Cli, tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    file = tmp_path / "panel"
+    if content is not None:
+        file.write_bytes(content)
+    result = understudy("people", "import", str(file))
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert fake.asked == []
+
+
+def test_a_panel_is_sent_as_it_is(fake: FakeApi, understudy: Cli, tmp_path: Path) -> None:
+    fake.give("/v1/people", *[{"items": [PERSON]}] * 3, status=201)
+    file = tmp_path / "panel"
+    for content, body in (
+        (b"\xef\xbb\xbfname,age\r\nAda,36\r\n", {"csv": "\ufeffname,age\nAda,36\n"}),
+        (b'{"people": [{"name": "Ada"}]}', {"people": [{"name": "Ada"}]}),
+        (b'\xef\xbb\xbf [{"name": "Ada"}]', {"people": [{"name": "Ada"}]}),
+    ):
+        file.write_bytes(content)
+        assert "Ana" in understudy("people", "import", str(file)).stdout
+        assert fake.bodies[-1] == body
+
+
 def test_plain_text_obeys_nobody() -> None:
     assert plain("a\x1b]0;title\x07b\nc\u202ed\ud800").plain == "a ]0;title b c d?"
 
