@@ -36,7 +36,7 @@ class FakeModel:
 
     def script(self, name: str, *acts: dict[str, Any]) -> str:
         """Have model `script:<name>` answer so, in turn; its name."""
-        self._http.post(f"/script/{name}", json=acts)
+        self._http.post(f"/script/{name}", content=json.dumps(acts))
         return f"script:{name}"
 
     def key(self, key: str | None) -> None:

@@ -1,8 +1,10 @@
 """People that think, with real processes: a fleet, the demo shop, and a faithful fake of a model server."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -33,12 +35,13 @@ def shop() -> Iterator[str]:
         yield url
 
 
-def start(fleet: Fleet, fake: FakeModel, *names: str) -> None:
-    """Workers that know the walker as their default model, and the lingerer as another profile."""
+def start(fleet: Fleet, fake: FakeModel, *names: str, profiles: str = "") -> None:
+    """Workers that know the walker as their default model, the lingerer as a profile, and `profiles`."""
     folder = fleet.settings.data_dir
     (folder / "key").write_text(KEY)
     (folder / "profiles.toml").write_text(
         f'[linger]\nbase_url = "{fake.base_url}"\nmodel = "lingerer"\napi_key_file = "{folder / "key"}"\n'
+        + profiles
     )
     variables = {
         "LLM_BASE_URL": fake.base_url,
@@ -114,8 +117,78 @@ def test_twenty_think_five_are_cancelled_in_mid_call_and_one_goes_on_as_told(
     assert used["output_tokens"] > 0
     one = acme.get(f"/v1/participants/{walkers[0]}").json()["usage"]
     assert one["cost"] == pytest.approx((one["input_tokens"] + 4 * one["output_tokens"]) / 1e6)
-    # Nobody's key is anywhere but where it is needed.
+    check_untold(store, fleet)
+
+
+def check_untold(store: Store, fleet: Fleet) -> None:
+    """Nobody's key is anywhere but where it is needed."""
     assert KEY not in (fleet.settings.data_dir / "run-1.log").read_text()
     with store.read() as connection:
         for table in SQLModel.metadata.sorted_tables:
             assert KEY not in str(connection.execute(select(table)).all()), table.name
+
+
+DECISION = {"thought": "Mugs!", "action": {"kind": "wait"}, "sentiment": 0.5, "note": ""}
+#: What a server may do instead of answering -> what its participant is told.
+ODD: dict[str, tuple[dict[str, Any], str]] = {
+    "garbage": ({"text": "<html>\0 Bad gateway"}, "something that is no chat completion"),
+    "talk": ({"content": "I would love to!"}, "gave no decision, told so once: There is no complete JSON"),
+    "nul": ({"content": '{"action": "\\u0000\\ud800"}'}, '"thought" must be a text.'),
+    "error": ({"status": 500, "because": f"no\0\ud800 {KEY}"}, "answered 500: no"),
+    "hang": ({"hang": True}, "gave no answer within 3 s"),
+    "drip": ({"decision": DECISION, "drip_s": 0.2}, "gave no answer within 3 s"),
+    "gone": ({"hang_up": True}, "cannot be reached"),
+    "endless": ({"endless": True}, "sends answers without end"),
+    "swells": ({"packed": "{", "spaces": 100_000_000}, "sends answers without end"),
+    "echo": (
+        {"content": f"You are {KEY}.", "refusal": f"Not with {KEY}."},
+        "The model refused: Not with ***.",
+    ),
+}
+#: What an operator may have set instead of a profile.
+WRONG = {
+    "portless": ('base_url = "http://127.0.0.1:99999/v1"', "base_url: it must be an address like"),
+    "keyless": ('api_key_file = "/nowhere"', "cannot be read (No such file or directory)"),
+    "twokeys": (f'api_key = "{KEY}\\n{KEY}"', "api_key: a key is one line of plain text"),
+    "dear": ("input_price = inf\noutput_price = 1.0", "input_price: Input should be a finite number"),
+}
+
+
+def test_whatever_a_model_does_is_told_and_nothing_of_it_is_stored(
+    store: Store, acme: Caller, fleet: Fleet, fake: FakeModel, shop: str
+) -> None:
+    fake.key(None)
+    terms = f'base_url = "{fake.base_url}"\nretries = 0\napi_key = "{KEY}"\n'
+    odd = {
+        name: f'[{name}]\nmodel = "{fake.script(name, act)}"\n{terms}'
+        + ("timeout_s = 3\n" if "within 3 s" in text else "")
+        for name, (act, text) in ODD.items()
+    }
+    wrong = {name: f'[{name}]\nmodel = "m"\n{setting}\n' for name, (setting, _) in WRONG.items()}
+    wrong = {
+        name: table if "base_url" in table else f'{table}base_url = "{fake.base_url}"\n'
+        for name, table in wrong.items()
+    }
+    start(fleet, fake, "run-1", "sweeper", profiles="".join((*odd.values(), *wrong.values())))
+    told = {name: text for table in (ODD, WRONG) for name, (_, text) in table.items()}
+    told["nobody"] = "no language model profile 'nobody'; there is"
+    study, iterations = buy_a_mug(acme, shop, *(f"llm:{name}" for name in told))
+    began = {
+        name: run(acme, UUID(study), 1, iteration_id=iteration)[0]
+        for name, iteration in zip(told, iterations, strict=True)
+    }
+    wait_until(lambda: done(store))
+    for name, id_ in began.items():
+        one = acme.get(f"/v1/participants/{id_}").json()
+        assert (one["status"], one["error_kind"]) == ("failed", "simulator_error"), (name, one)
+        assert told[name] in one["error_message"], name
+        assert "Traceback" not in json.dumps(one)
+        assert one["interaction_count"] == 0
+        # What was asked was asked, also in vain.
+        assert one.get("usage", {}).get("calls", 0) == len(fake.seen(f"script:{name}")), name
+    check_untold(store, fleet)
+    # A server that has come to its senses: they go on.
+    fake.script("garbage", {"decision": DECISION})
+    body = {"participant_id": began["garbage"], "additional_steps": 1, "wait": True, "timeout": 60}
+    extended = acme.post("/v1/simulations/extend", body).json()
+    assert extended["participants"][0]["status"] == "completed", extended
