@@ -99,7 +99,9 @@ def test_the_schema_takes_decisions_and_is_strict() -> None:
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
     assert validator.is_valid(written())
+    assert validator.is_valid(written("back", None))
     assert not validator.is_valid(written("fly"))
+    assert not validator.is_valid(written(element=5))
 
     def check(part: dict[str, Any]) -> None:
         # What strict servers ask for.
@@ -110,6 +112,13 @@ def test_the_schema_takes_decisions_and_is_strict() -> None:
                 check(inner)
 
     check(schema)
+
+
+def test_a_page_of_hundreds_of_things_is_not_listed() -> None:
+    links = tuple(Element(number, "link", "Mug") for number in range(1, 1_000))
+    schema = schema_of(Observation(url="", title="Mugs", elements=links, status=200))
+    assert Draft202012Validator(schema).is_valid(written(element=999))
+    assert len(json.dumps(schema)) < 1_000
 
 
 def test_an_answer_to_a_question_is_rated() -> None:

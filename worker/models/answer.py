@@ -26,6 +26,8 @@ _TEXTS = ("fill", "choose", "say")
 MAX_THOUGHT_LENGTH = 4_000
 MAX_VALUE_LENGTH = 8_000
 MAX_NOTE_LENGTH = 1_000
+#: Of a schema; servers that hold a model to one have a bound for what it lists.
+_MAX_LISTED = 250
 #: Of an answer as it is written, and of places in it where an object is looked for.
 _MAX_LENGTH = 200_000
 _MAX_PLACES = 200
@@ -60,7 +62,7 @@ def schema_of(seen: Observation) -> dict[str, Any]:
         value = {"anyOf": [{"type": "string"}, {"type": "null"}, _opinion(seen)]}
     action = {
         "kind": {"type": "string", "enum": list(kinds)},
-        "element": {"type": ["integer", "null"]},
+        "element": _number(seen),
         "value": value,
     }
     return _object(
@@ -71,6 +73,13 @@ def schema_of(seen: Observation) -> dict[str, Any]:
             "note": {"type": "string"},
         }
     )
+
+
+def _number(seen: Observation) -> dict[str, Any]:
+    """A number of the page or null: small models make up others."""
+    numbers = [element.number for element in seen.elements]
+    listed = {} if len(numbers) > _MAX_LISTED else {"enum": [*numbers, None]}
+    return {"type": ["integer", "null"], **listed}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
