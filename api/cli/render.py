@@ -122,6 +122,10 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
                 plain(state.error_kind or "", "red"),
             )
         views += [table, *_others(len(response.participants))]
+        failed = next((one.participant_id for one in response.participants if one.error_kind), None)
+        if failed is not None:
+            ref = aliases.get(failed, str(failed))
+            views.append(plain(f"Why {ref} failed: understudy get {ref}", "dim"))
     if response.next_action:
         views.append(_next(response.next_action))
     return Group(*views)

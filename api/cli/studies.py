@@ -50,6 +50,8 @@ def study_view(
         views += [Text(), table]
     if participants.items:
         views += [Text(), participants_table(participants.items)]
+        if failed := next((one for one in participants.items if one.error_message), None):
+            views.append(plain(f"{failed.alias} failed: {failed.error_message}", "red"))
     if participants.next_cursor:
         views.append(plain(f"… and more: understudy get {study.alias} --view per_participant", "dim"))
     return Group(*views)
@@ -97,5 +99,5 @@ def _counts(summary: "StudySummary") -> dict[str, object]:
         "outcomes": tally(summary.outcomes),
         "mood": tally(summary.sentiment),
         "model": usage_text(summary.usage),
-        "all today": usage_text(summary.workspace_usage_today),
+        "workspace today": usage_text(summary.workspace_usage_today),
     }

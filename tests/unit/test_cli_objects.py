@@ -11,6 +11,7 @@ from typer.testing import Result
 from api.cli.render import plain
 from tests.fake_api import (
     NEXT,
+    OVER,
     PARTICIPANT,
     PERSON,
     STUDY,
@@ -81,6 +82,17 @@ def test_views_of_a_study_come_in_pages(fake: FakeApi, understudy: Cli) -> None:
         "view=per_participant&limit=1",
         "view=transcripts&cursor=c2",
     ]
+
+
+def test_why_somebody_failed_is_told_or_where_it_is(fake: FakeApi, understudy: Cli) -> None:
+    failed = PARTICIPANT | {"status": "failed", "error_kind": "simulator_error", "error_message": "No [b]."}
+    fake.give("/v1/studies/s-b2c", STUDY, summary(failed=1))
+    fake.give("/v1/participants", {"items": [PARTICIPANT, failed], "next_cursor": None})
+    assert "t-1f3 failed: No [b]." in understudy("get", "s-b2c").stdout
+    (state,) = OVER["participants"]
+    ended = state | {"status": "failed", "outcome": None, "error_kind": "simulator_error"}
+    fake.give("/v1/simulations/wait", OVER | {"participants": [ended]})
+    assert "Why t-1f3 failed: understudy get t-1f3" in understudy("wait", "t-1f3").stdout
 
 
 def test_a_study_is_shown_with_counts_and_participants(fake: FakeApi, understudy: Cli) -> None:
