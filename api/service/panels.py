@@ -34,6 +34,8 @@ _MAX_DEPTH = 8
 _MAX_INTEGER = 2**63 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WHOLE_NUMBER = re.compile(r"\d{1,4}")
+#: What spreadsheets of many languages write, with semicolons between the cells.
+_DECIMAL_COMMA = re.compile(r"-?\d{1,12},\d{1,12}")
 #: How a cell begins that may be JSON.
 _JSON = re.compile(r'[-\d"\[{]|true$|false$|null$')
 
@@ -45,7 +47,10 @@ def ready_panel(name: str) -> list[PersonRequest]:
 
 def read_csv(text: str) -> list[PersonRequest]:
     """The people of a table. Raises ValidationError naming the lines that are wrong."""
-    rows = _rows(text.removeprefix("\ufeff"))
+    text = text.removeprefix("\ufeff")
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    rows = _rows(text, delimiter)
     line, header = next(rows, (1, []))
     columns = [name.strip() for name in header]
     _check_columns(columns, line)
@@ -59,7 +64,7 @@ def read_csv(text: str) -> list[PersonRequest]:
                 f"line {line}: one import takes at most {MAX_PEOPLE:,} people. Nobody was imported."
             )
         try:
-            people.append(_person(columns, cells))
+            people.append(_person(columns, cells, decimal_comma=delimiter == ";"))
         except pydantic.ValidationError as problem:
             wrong.append(f"line {line}: {told(problem.errors())}")
         except ValueError as problem:
@@ -85,10 +90,8 @@ def write_csv(people: Sequence[Profile]) -> str:
     return out.getvalue()
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Each row with the line where it begins. Raises ValidationError for what is no table."""
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
@@ -122,7 +125,7 @@ def _check_columns(columns: Sequence[str], line: int) -> None:
             )
 
 
-def _person(columns: Sequence[str], cells: Sequence[str]) -> PersonRequest:
+def _person(columns: Sequence[str], cells: Sequence[str], *, decimal_comma: bool) -> PersonRequest:
     if len(cells) != len(columns):
         raise ValueError(f"it has {len(cells)} cells, and there are {len(columns)} columns")
     fields: dict[str, Any] = {}
@@ -132,6 +135,8 @@ def _person(columns: Sequence[str], cells: Sequence[str]) -> PersonRequest:
             fields[column] = int(cell) if cell.isascii() and _WHOLE_NUMBER.fullmatch(cell) else cell
         elif column in FIELDS:
             fields[column] = cell
+        elif decimal_comma and column != _ACCESSIBILITY and _DECIMAL_COMMA.fullmatch(cell):
+            traits[column.removeprefix(_TRAIT)] = float(cell.replace(",", "."))
         elif cell and (value := _value(column, cell)) is not None:
             traits[column.removeprefix(_TRAIT)] = value
     return PersonRequest(**fields, traits=traits)

@@ -225,8 +225,10 @@ def test_a_table_is_read_as_it_is_meant(acme: Caller) -> None:
         {"patience": "much", "device": "7"},
     ]
     assert made[0]["bio"] == 'A baker, "mostly"'
-    other = acme.post("/v1/people", {"csv": "age;name;country;language\n36;Ada, B.;GB;en"}).json()["items"]
+    csv = "age;name;country;language;trait.patience;trait.size\n36;Ada, B.;GB;en;0,25;1,5 m"
+    other = acme.post("/v1/people", {"csv": csv}).json()["items"]
     assert other[0]["name"] == "Ada, B."
+    assert other[0]["traits"] == {"patience": 0.25, "size": "1,5 m"}
 
 
 def test_of_ten_thousand_with_a_wrong_line_in_the_middle_nobody_is_imported(
