@@ -1,4 +1,7 @@
-"""Where pages are played: a real `understudy up`, and the sites that pages tell their readers to start."""
+"""Where pages are played: a real `understudy up`, and the sites that pages tell their readers to start.
+
+Its language model is the fake one, which walks the demo shop.
+"""
 
 import os
 import subprocess
@@ -10,6 +13,7 @@ from typing import Self
 
 import httpx
 
+from tests.models import FakeModel
 from tests.servers import own_port, wait_until
 
 #: Where pages say that things are -> what runs there.
@@ -27,13 +31,14 @@ class Stage:
     `api` and `secret` are its address and its token.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: FakeModel) -> None:
         self.folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ports: dict[str, str] = {}
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
         self.environment = clean | {"PATH": path, "COLUMNS": "110", "PYTHONUNBUFFERED": "1"}
+        self.environment |= {"UNDERSTUDY_LLM_BASE_URL": model.base_url, "UNDERSTUDY_LLM_MODEL": "walker"}
         # Pages begin where Understudy was cloned.
         (folder / ".venv").symlink_to(sys.prefix)
         self._launch(["understudy", "up", "--port", "0", "--no-flower"], "up")
@@ -45,11 +50,12 @@ class Stage:
     @contextmanager
     def of(cls, folder: Path) -> Iterator[Self]:
         """A stage for the time of the block."""
-        stage = cls(folder)
-        try:
-            yield stage
-        finally:
-            stage.close()
+        with FakeModel.serving() as model:
+            stage = cls(folder, model)
+            try:
+                yield stage
+            finally:
+                stage.close()
 
     def close(self) -> None:
         self._end(self._processes)
