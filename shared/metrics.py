@@ -237,6 +237,7 @@ llm_tokens = counter(
     model=(),
     kind=("input", "output"),
 )
+llm_cost = counter("understudy_llm_cost_total", "What calls cost, where prices are set.", "worker", model=())
 
 LlmResult = Literal["answered", "rate_limited", "failed", "timeout", "aborted"]
 
@@ -249,9 +250,10 @@ def llm_called(model: str, result: LlmResult, seconds: float) -> None:
         llm_seconds.labels(model).observe(seconds)
 
 
-def llm_used(model: str, *, input_tokens: int, output_tokens: int) -> None:
-    """An answered call cost so many tokens."""
+def llm_used(model: str, *, input_tokens: int, output_tokens: int, cost: float | None) -> None:
+    """An answered call took so many tokens, and cost so much where prices are set."""
     model = bounded("model", model)
+    llm_cost.labels(model).inc(cost or 0)
     llm_tokens.labels(model, "input").inc(input_tokens)
     llm_tokens.labels(model, "output").inc(output_tokens)
 

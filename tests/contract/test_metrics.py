@@ -70,6 +70,7 @@ understudy_last_sweep_timestamp_seconds gauge     sweeper            work
 understudy_lease_seconds                gauge     worker
 understudy_leases_lost_total            counter   worker
 understudy_llm_calls_total              counter   worker             model,result
+understudy_llm_cost_total               counter   worker             model
 understudy_llm_seconds                  histogram worker             model
 understudy_llm_tokens_total             counter   worker             model,kind
 understudy_oldest_pending_seconds       gauge     api
@@ -102,7 +103,7 @@ understudy_workers                      gauge     api
 def test_every_series_is_declared_with_its_labels(part: Part) -> None:
     metrics.stepped("web", "heuristic", 0.1)
     metrics.llm_called("m", "answered", 1)
-    metrics.llm_used("m", input_tokens=1, output_tokens=2)
+    metrics.llm_used("m", input_tokens=1, output_tokens=2, cost=0.5)
     told = {
         family.name + ("_total" if family.type == "counter" else ""): family
         for family in Exposition(part).collect()

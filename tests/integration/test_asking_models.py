@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -327,3 +327,24 @@ def test_calls_are_told_to_the_metrics(fake: FakeModel, model: str) -> None:
     before = told()
     ask(fake, model, {"status": 429}, {"status": 500}, {"hang": True}, GOOD, timeout_s=0.5)
     assert told() - before == {"answered": 1, "rate_limited": 1, "failed": 1, "timeout": 1}
+
+
+def test_tokens_and_cost_are_told_to_the_metrics(fake: FakeModel, model: str) -> None:
+    def told() -> dict[str, float]:
+        """Of all models: a process has names for so many."""
+        counted: dict[str, float] = defaultdict(float)
+        for metric in (*metrics.llm_tokens.collect(), *metrics.llm_cost.collect()):
+            for sample in metric.samples:
+                if sample.name.endswith("_total"):
+                    counted[sample.labels.get("kind", "cost")] += sample.value
+        return counted
+
+    before = told()
+    used = ask(fake, model, GOOD, input_price=2, output_price=10).usage
+    after = told()
+    assert used is not None
+    assert after["input"] - before["input"] == used.input_tokens
+    assert after["output"] - before["output"] == used.output_tokens
+    assert after["cost"] - before["cost"] == pytest.approx(used.cost)
+    ask(fake, model, GOOD)
+    assert told()["cost"] == after["cost"], "without prices nothing"

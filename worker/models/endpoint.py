@@ -177,7 +177,9 @@ class Endpoint:
         finally:
             metrics.llm_called(model, result, time.monotonic() - began)
         used = reply.usage
-        metrics.llm_used(model, input_tokens=used.input_tokens, output_tokens=used.output_tokens)
+        metrics.llm_used(
+            model, input_tokens=used.input_tokens, output_tokens=used.output_tokens, cost=used.cost
+        )
         return reply
 
     async def _call(
