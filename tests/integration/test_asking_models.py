@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import email.utils
 import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from shared import metrics
@@ -19,6 +21,7 @@ from worker.minds.llm import decide
 from worker.models import ModelFailed
 from worker.models.endpoint import Endpoint
 from worker.models.profiles import Profile
+from worker.models.wire import asked_pause
 
 KEY = "sk-a-key-that-nobody-else-may-see"
 ADA = Person("Ada Löve", 36, "GB", "en", {"patience": 0.5})
@@ -185,6 +188,40 @@ def test_who_says_when_to_come_back_is_not_asked_before(fake: FakeModel, model: 
     ask(fake, model, {"status": 429, "headers": {"Retry-After": "1"}}, GOOD)
     first, second = fake.seen(model)
     assert second["at"] - first["ended_at"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("told", "least_s", "most_s"),
+    [
+        ({"Retry-After": "2.5"}, 2.5, 2.5),
+        ({"Retry-After": "7", "retry-after-ms": "1500"}, 1.5, 1.5),
+        ({"Retry-After": email.utils.formatdate(time.time() + 60, usegmt=True)}, 50, 61),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0, 0),
+        ({"Retry-After": "-3"}, 0, 0),
+        ({"Retry-After": "soon"}, None, None),
+        ({"Retry-After": "nan"}, None, None),
+        ({}, None, None),
+    ],
+    ids=[
+        "seconds",
+        "milliseconds",
+        "a date",
+        "a date gone by",
+        "below zero",
+        "words",
+        "no number",
+        "nothing",
+    ],
+)
+def test_when_to_come_back_is_told_in_several_ways(
+    told: dict[str, str], least_s: float | None, most_s: float | None
+) -> None:
+    pause_s = asked_pause(httpx.Headers(told))
+    if least_s is None or most_s is None:
+        assert pause_s is None
+    else:
+        assert pause_s is not None
+        assert least_s <= pause_s <= most_s
 
 
 def test_nobody_waits_longer_than_the_step_has(fake: FakeModel, model: str) -> None:
