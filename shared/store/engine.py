@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, literal, make_url, select
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, NotSupportedError, OperationalError
 from sqlalchemy.exc import SQLAlchemyError as StoreError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -50,8 +50,9 @@ MAX_TRIES = 10
 #: serialization_failure, deadlock_detected; and idle_in_transaction_session_timeout and transaction_timeout,
 #: of a process that was frozen or starved for a while: nothing of its transaction was committed.
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "25P03", "25P04"})
-#: read_only_sql_transaction: a standby that is not yet the primary
-_READ_ONLY = "25006"
+#: read_only_sql_transaction, and feature_not_supported, which PostgreSQL says on a connection that has read
+#: before: a standby that is not yet the primary.
+_STANDBY_SQLSTATES = frozenset({"25006", "0A000"})
 
 #: What is no JSON is the fault of who wants it stored, on both stores, before either sees it.
 _in_json = partial(json.dumps, allow_nan=False)
@@ -172,10 +173,10 @@ class _Turn:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, InternalError, NotSupportedError, PoolTimeout) as error:
         if isinstance(error, DBAPIError) and _lost_race(error):
             raise
-        if isinstance(error, InternalError) and _sqlstate(error) != _READ_ONLY:
+        if isinstance(error, (InternalError, NotSupportedError)) and not _is_standby(error):
             raise
         metrics.store_errors.labels("away").inc()
         log.warning("the store does not answer: %s", error)
@@ -187,6 +188,10 @@ def _translated() -> Iterator[None]:
 def _lost_race(error: DBAPIError) -> bool:
     """Would the same transaction succeed if begun anew?"""
     return _sqlstate(error) in _RETRYABLE_SQLSTATES
+
+
+def _is_standby(error: DBAPIError) -> bool:
+    return _sqlstate(error) in _STANDBY_SQLSTATES
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
