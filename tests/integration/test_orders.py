@@ -121,9 +121,10 @@ def test_commands_are_taken_for_what_they_should_mean_here(
     one, several, terminated, flagged, waiting = (task_id(id_, 1) for id_ in ids)
     Panel.data["revoke"](state, one, terminate=False, signal="SIGTERM")
     Panel.data["revoke"](state, [several], terminate=True, signal="SIGKILL")
-    Panel.data["terminate"](state, "SIGTERM", terminated)
-    # What a stop task sends: its participant is cancelled already, by whom it may concern.
+    # What a stop task sends: its participant is cancelled already. Orders are carried out in turn, so had it
+    # been one, it would be done when the next is.
     Panel.data["revoke"](state, flagged, **{CANCELLED_ALREADY: True})
+    Panel.data["terminate"](state, "SIGTERM", terminated)
     wait_until(lambda: [row.status for row in desk.rows(ids[:3])] == ["cancelled"] * 3)
     assert [row.status for row in desk.rows(ids[3:])] == ["pending"] * 2
     assert {one, several, terminated, flagged} <= set(revoked)
