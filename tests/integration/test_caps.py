@@ -212,7 +212,8 @@ def test_a_broker_that_forgot_learns_from_the_store_what_was_used(
     store: Store, redis_url: str, cap: str
 ) -> None:
     workspace, study = used_before(store, 900)
-    redis.Redis.from_url(redis_url).flushall()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
     town = Town(store, redis_url, **{cap: 1_000})
 
     async def scene() -> None:

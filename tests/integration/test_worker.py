@@ -325,14 +325,13 @@ def test_who_goes_gives_back_also_what_nobody_here_runs(shop: Workshop) -> None:
 
 @pytest.mark.valkey("nobody is told, waiters look by themselves")
 def test_whoever_waits_is_told(shop: Workshop) -> None:
-    listener = redis.Redis.from_url(shop.settings.bell_url).pubsub()
-    listener.subscribe("understudy.notices")
-    id_ = shop.participant(1)
-    shop.run(id_)
-    told = wait_until(
-        lambda: (message := listener.get_message(timeout=1)) and message["type"] == "message" and message
-    )
-    listener.close()
+    with redis.Redis.from_url(shop.settings.bell_url) as client, client.pubsub() as listener:
+        listener.subscribe("understudy.notices")
+        id_ = shop.participant(1)
+        shop.run(id_)
+        told = wait_until(
+            lambda: (message := listener.get_message(timeout=1)) and message["type"] == "message" and message
+        )
     assert json.loads(told["data"]) == [str(id_)]
 
 
