@@ -133,7 +133,9 @@ class Transport:
         Raises as `call` does, while it is read, too.
         """
         request = self._request("GET", path, params, None, 0, needs_token=True, idempotency_key=None)
-        request.headers.update({**headers, "Accept": "text/event-stream"})
+        # A connection for this alone. One that was being made while another thread closed the client would be
+        # kept for a next request, and by nobody closed.
+        request.headers.update({**headers, "Accept": "text/event-stream", "Connection": "close"})
         request.extensions["timeout"]["read"] = silence_s
         with self._errors_told(repeatable=True):
             response = self._http.send(request, stream=True)

@@ -1,6 +1,7 @@
 """The Python client's events: over as many connections as it takes, each once."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from api import event_calls
 from api.client import Understudy
-from shared.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError
+from shared.domain.errors import AuthFailed, NotFound, ServiceUnavailable, UnderstudyError
+from tests.fake_api import FakeApi
 
 T1 = "1f3a0000-0000-4000-8000-000000000001"
 
@@ -118,3 +120,22 @@ def test_what_is_no_event_is_an_error(client: Understudy, server: Server, kind: 
     server.answers.append(lambda: answer)
     with pytest.raises(UnderstudyError, match="the answer of"):
         list(client.events(study_id="s-b2c"))
+
+
+def test_a_client_that_is_closed_while_a_thread_connects_leaves_nothing_open(
+    fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that is through closes its client, and does not wait for those who read events for it."""
+    made: list[socket.socket] = []
+    connect = socket.create_connection
+
+    def closed_meanwhile(*args: Any, **options: Any) -> socket.socket:
+        made.append(connect(*args, **options))
+        client.close()
+        return made[-1]
+
+    monkeypatch.setattr(socket, "create_connection", closed_meanwhile)
+    client = Understudy(fake.url, "secret")
+    with pytest.raises(NotFound):
+        next(client.events(study_id="s-b2c"))
+    assert [one.fileno() for one in made] == [-1]
