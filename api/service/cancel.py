@@ -20,8 +20,8 @@ from shared.store.participants import Scope
 
 log = logging.getLogger(__name__)
 
-#: Participants that one transaction cancels: on SQLite nobody else writes for a quarter of a second.
-CHUNK = 5_000
+#: Participants that one transaction cancels: on SQLite nobody else writes for up to half a second.
+CHUNK = 10_000
 #: After so many participants in a row for whom the store was away, it is away for the rest too.
 AWAY_AFTER = 3
 

@@ -6,6 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime
+from functools import partial
+from threading import Timer
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -29,6 +31,8 @@ BROKER_ERRORS = (OperationalError, KombuError, RedisError, AMQPError, OSError)
 
 #: Messages that one caller's work may send before another's gets its turn.
 TURN = 200
+#: How long stop tasks wait for the answer to a large cancel to be out.
+ANSWER_FIRST_S = 0.1
 #: Participants named by one abort broadcast.
 ABORT_BATCH = 1_000
 
@@ -99,7 +103,14 @@ class Publisher:
 
     def stop_soon(self, ids: Sequence[UUID]) -> None:
         """Publish one revoke-plus-status task for each of `ids`, which were just cancelled."""
-        self._take_turns(self._messages, self._stop_turn, chunks(ids, TURN))
+        begin = partial(self._take_turns, self._messages, self._stop_turn, chunks(ids, TURN))
+        if len(ids) <= TURN:
+            begin()
+            return
+        # Making thousands of them takes the interpreter from the thread that sends the answer.
+        waiting = Timer(ANSWER_FIRST_S, copy_context().run, [begin])
+        waiting.daemon = True
+        waiting.start()
 
     def queue_depth(self, queue: Queue) -> int:
         """Messages waiting in `queue`. Raises one of BROKER_ERRORS."""

@@ -57,6 +57,13 @@ _STANDBY_SQLSTATES = frozenset({"25006", "0A000"})
 #: What is no JSON is the fault of who wants it stored, on both stores, before either sees it.
 _in_json = partial(json.dumps, allow_nan=False)
 
+#: Of the file's pages, what a connection of SQLite keeps in memory at most. Ids are random, and so are the
+#: pages that a write needs: with its own 2 MB it reads and writes some several times in one transaction.
+CACHE_KB = 16_000
+#: Pages of its log that SQLite copies into the file at once (16 MB). At its own 1,000, pages that all runs
+#: write to are copied after every few commits.
+CHECKPOINT_PAGES = 4_000
+
 #: In the query of a PostgreSQL URL: `transaction` if it is that of a pooler which gives each transaction any
 #: connection, as PgBouncer does in that mode.
 POOLING = "pooling"
@@ -217,7 +224,12 @@ def _create_sqlite_engine(url: URL) -> Engine:
         # The driver's own transactions begin too late to keep a read and the write after it together.
         connection.isolation_level = None
         _write_ahead(connection)
-        for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
+        for pragma in (
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+            f"cache_size = -{CACHE_KB}",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         # Its own knows the capitals of English only.
         connection.create_function("lower", 1, _lower, deterministic=True)

@@ -46,7 +46,7 @@ def cancel(bench: Bench, each: int, waiting: int) -> tuple[float, list[float], i
 def on_stage(stage: Stage, each: int, waiting: int) -> tuple[float, list[float], int]:
     """`cancel`, on a stage that is there."""
     log = Path(stage.settings.data_dir) / "steps.log"
-    log.touch()
+    log.write_text("")
 
     def noted(what: str) -> list[float]:
         lines = (line.split() for line in log.read_text().splitlines())
