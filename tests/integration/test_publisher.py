@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -80,6 +80,26 @@ def test_a_stop_task_for_each_cancelled_one(post: Post) -> None:
     post.publisher.stop_soon(post.ids)
     wait_until(lambda: post.publisher.queue_depth(Queue.CONTROL) == 3)
     assert {m["id"] for m in post.messages(Queue.CONTROL)} == {f"{i}.1.stop" for i in post.ids}
+
+
+def test_many_stop_tasks_let_the_answer_go_first_and_few_do_not_wait_for_them(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Callable[[], None]] = []
+
+    class Held(threading.Timer):
+        def start(self) -> None:
+            waiting.append(self.run)
+
+    monkeypatch.setattr("shared.queue.publisher.TURN", 2)
+    monkeypatch.setattr("shared.queue.publisher.ANSWER_FIRST_S", 0)
+    monkeypatch.setattr("shared.queue.publisher.Timer", Held)
+    post.publisher.stop_soon(post.ids)
+    post.publisher.stop_soon(post.ids[:2])
+    wait_until(lambda: len(post.messages(Queue.CONTROL)) == 2)
+    (go,) = waiting
+    go()
+    wait_until(lambda: len(post.messages(Queue.CONTROL)) == 2 + 3)
 
 
 def test_without_a_broker_messages_stay_owed_and_are_sent_later(
