@@ -92,6 +92,10 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
 def table(rows: Sequence[tuple[int, str, Comparison]]) -> str:
     """Row number, store and comparison of each, as a Markdown table."""
     lines = [
@@ -102,7 +106,8 @@ def table(rows: Sequence[tuple[int, str, Comparison]]) -> str:
         theirs = f"{short(statistics.median(one.theirs))} ({one.beside})" if one.theirs else "-"
         ratio = "-"
         if one.ratios:
-            ratio = f"{statistics.median(one.ratios):.2f} ({min(one.ratios):.2f}..{max(one.ratios):.2f})"
+            middle, least, most = (_ratio(f(one.ratios)) for f in (statistics.median, min, max))
+            ratio = f"{middle} ({least}..{most})"
         met = {None: "-", True: "yes", False: "NO"}[one.met]
         ours = f"{short(statistics.median(one.ours))} {one.unit}"
         if not one.ratios and len(one.ours) > 1:
