@@ -13,7 +13,10 @@ from typing import Any
 
 WIDTH, HEIGHT = 720, 440
 LEFT, RIGHT, TOP, BOTTOM = 70, 250, 30, 50
-COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8a4fa3", "#b8860b", "#2f8f9d", "#7a5c3e", "#d1495b")
+COLOURS = (
+    *("#1b6ca8", "#c8553d", "#3a7d44", "#8a4fa3", "#b8860b"),
+    *("#2f8f9d", "#7a5c3e", "#e0529c", "#333333", "#8fbc3f"),
+)
 
 
 class Axes:
