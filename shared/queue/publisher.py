@@ -102,7 +102,10 @@ class Publisher:
         self._take_turns(self._aborts, self._abort_turn, chunks(ids, ABORT_BATCH))
 
     def stop_soon(self, ids: Sequence[UUID]) -> None:
-        """Publish one revoke-plus-status task for each of `ids`, which were just cancelled."""
+        """Publish one revoke-plus-status task for each of `ids`, which were just cancelled.
+
+        Of more than TURN of them none before ANSWER_FIRST_S: the caller's answer goes out first.
+        """
         begin = partial(self._take_turns, self._messages, self._stop_turn, chunks(ids, TURN))
         if len(ids) <= TURN:
             begin()
