@@ -91,6 +91,8 @@ def test_a_trace_goes_from_the_request_over_the_message_to_the_steps(
         study, (iteration,) = make_study(store, acme.workspace_id)
         run(acme, study, 2, max_interactions=3)
         wait_until(lambda: len(collector.named("simulation.run")) == 2)
+        # Another process sends it, and may do so later.
+        wait_until(lambda: collector.named("POST /v1/studies/{study_id}/run"))
         (request,) = collector.named("POST /v1/studies/{study_id}/run")
         runs = {span.span_id: span for span in collector.named("simulation.run")}
         assert {span.trace_id for span in runs.values()} == {request.trace_id}
