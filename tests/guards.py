@@ -163,6 +163,20 @@ GUARDS = [
         EVENT_TESTS,
     ),
     Guard(
+        "a participant's events come in order, however its cancel was written",
+        STOPS,
+        "    deliver(connection, ids)\n",
+        "",
+        EVENT_TESTS,
+    ),
+    Guard(
+        "an event is moved once",
+        "shared/store/events.py",
+        ".order_by(*_by_seq(_outbox)).with_for_update()",
+        ".order_by(*_by_seq(_outbox))",
+        EVENT_TESTS,
+    ),
+    Guard(
         "a message is lost only when overtaken by some time",
         SWEEPER,
         "followed_at - OVERTAKEN_BY",

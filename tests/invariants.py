@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from shared.domain.lifecycle import TERMINAL, FailureKind, Status
 from shared.store.engine import Store
@@ -27,9 +27,7 @@ def check_invariants(store: Store) -> None:
                 Tables.interaction.c.epoch,
             ).order_by(Tables.interaction.c.participant_id, Tables.interaction.c.ordinal)
         ).all()
-        events = connection.execute(
-            select(Tables.event).order_by(Tables.event.c.participant_id, Tables.event.c.seq)
-        ).all()
+        events = all_events(connection)
         checkpoints = set(connection.scalars(select(Tables.checkpoint.c.participant_id)))
     own_of, told_of = _by_participant(interactions), _by_participant(events)
     for id_, row in participants.items():
@@ -42,6 +40,12 @@ def check_invariants(store: Store) -> None:
         assert (id_ in checkpoints) == bool(own), f"{row.alias}: a checkpoint goes with own interactions"
         if row.extended_from is not None:
             _check_branch(row, participants[row.extended_from])
+
+
+def all_events(connection: Connection) -> list[Any]:
+    """In order of `seq`, those included that are on their way."""
+    told = [row for table in (Tables.event, Tables.outbox) for row in connection.execute(select(table))]
+    return sorted(told, key=lambda row: (row.participant_id, row.seq))
 
 
 def _by_participant(rows: Sequence[Any]) -> dict[UUID, list[Any]]:
@@ -81,7 +85,9 @@ def _check_events(row: Any, own: list[Any], told: list[Any]) -> None:
 
 
 def _check_positions(row: Any, told: list[Any]) -> None:
-    given = [one.position for one in told if one.position is not None]
+    there = [one for one in told if hasattr(one, "position")]
+    assert there == told[: len(there)], f"{row.alias}: what is on its way is its last"
+    given = [one.position for one in there if one.position is not None]
     assert given == sorted(set(given)), f"{row.alias}: positions rise with seq"
     assert all(one.position is not None for one in told[: len(given)]), f"{row.alias}: none was passed over"
     whose = {(one.workspace_id, one.study_id, one.ask_id) for one in told[: len(given)]}

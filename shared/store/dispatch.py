@@ -70,11 +70,12 @@ def insert_participants(
     seed: int | Sequence[int],
     status: Status = Status.PENDING,
 ) -> dict[UUID, str]:
-    """One participant per person, in that order; ids with their aliases.
+    """One participant per person, in that order; their ids, which ascend, with their aliases.
 
     Their seeds follow from `seed`, or are these, one for each.
     """
-    ids = [uuid4() for _ in person_ids]
+    # In order, as lists have them: those made together then lie together, and are cancelled page by page.
+    ids = sorted(uuid4() for _ in person_ids)
     aliases = assign_aliases(connection, workspace_id, Kind.PARTICIPANT, ids)
     if isinstance(seed, int):
         chance = random.Random(seed)  # noqa: S311 - reproducible, not secret

@@ -3,6 +3,11 @@
 Readers go by `position`, which counts a workspace's events from 1. It is given after the commit: numbers
 taken before it become visible out of order, and who remembers the last one seen would miss what was committed
 late. There is not one count for all: its gaps would tell what other workspaces do.
+
+The events of many who are cancelled at once go to `outbox` first, which is small: in a table with years of
+events, each of them is on a page of its own, and a cancel would be as long as it takes to write those. They
+are moved by who gives positions, or by the write of a participant's next event, whoever is first. So the
+events of a participant are in `event` in order of `seq`, without a gap.
 """
 
 from collections.abc import Sequence
@@ -10,7 +15,20 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert, Update, bindparam, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from shared.domain.ids import Kind
 from shared.store import batch
@@ -18,15 +36,26 @@ from shared.store.engine import AnyRow, store_clock
 from shared.store.schema import Tables
 
 _event = Tables.event
+_outbox = Tables.outbox
 _p = Tables.participant
 
 #: Positions that one transaction gives.
 CHUNK = 1_000
+#: From so many events on, it is worth while to move them later.
+MANY = 100
 #: Any number that nothing else in the database locks.
 _ADVISORY_LOCK = 8_246_017_332
 
 #: What events can be read of, and the column that tells.
 SCOPES = {Kind.PARTICIPANT: _event.c.participant_id, Kind.STUDY: _event.c.study_id, Kind.ASK: _event.c.ask_id}
+
+
+#: What is known of an event when it is written.
+_TOLD = ("participant_id", "seq", "kind", "data", "at")
+
+
+def _by_seq(table: Table) -> tuple[ColumnElement[Any], ...]:
+    return (table.c.participant_id, table.c.seq)
 
 
 class NewEvent(NamedTuple):
@@ -51,23 +80,44 @@ def _record(dialect: str) -> Insert:
     return insert(_event).from_select([*given.c.keys(), "at"], select(given, store_clock()))
 
 
-def record_alike(connection: Connection, ids: Sequence[UUID], kind: str, data: dict[str, Any]) -> None:
+def record_alike(
+    connection: Connection, ids: Sequence[UUID], kind: str, data: dict[str, Any], *, by_outbox: bool = False
+) -> None:
     """Write the same event for each of these participants, in one statement however many they are.
 
     Their `seq` is that of their rows: the guarded update that moved all of them has just raised it, in this
-    transaction.
+    transaction. `by_outbox`: if they are many, move the events later; who writes the next event of such a
+    participant calls `deliver` first.
     """
     if not ids:
         return
-    statement = _insert_alike(connection.dialect.name)
+    statement = _insert_alike(connection.dialect.name, by_outbox=by_outbox and len(ids) >= MANY)
     connection.execute(statement, {"kind": kind, "data": data, batch.AMONG: ids})
 
 
 @cache
-def _insert_alike(dialect: str) -> Insert:
+def _insert_alike(dialect: str, *, by_outbox: bool) -> Insert:
     alike = (bindparam(name, type_=_event.c[name].type) for name in ("kind", "data"))
     moved = select(_p.c.id, _p.c.seq, *alike, store_clock()).where(batch.is_among(dialect, _p.c.id))
-    return insert(_event).from_select(["participant_id", "seq", "kind", "data", "at"], moved)
+    return insert(_outbox if by_outbox else _event).from_select(_TOLD, moved)
+
+
+# -- moving them out of the outbox -------------------------------------------------------------------------
+
+
+def deliver(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Move the events of these participants from the outbox, if there are any, to where all others are."""
+    if not ids:
+        return
+    given = {batch.AMONG: ids}
+    here = batch.is_among(connection.dialect.name, _outbox.c.participant_id)
+    # Locked, and in order: whoever moves the same ones at the same time waits, and finds none.
+    mine = select(_outbox.c.participant_id).where(here).order_by(*_by_seq(_outbox)).with_for_update()
+    if not connection.scalars(mine, given).all():
+        return
+    columns = (_outbox.c[name] for name in _TOLD)
+    connection.execute(insert(_event).from_select(_TOLD, select(*columns).where(here)), given)
+    connection.execute(delete(_outbox).where(here), given)
 
 
 # -- giving positions --------------------------------------------------------------------------------------
@@ -75,7 +125,14 @@ def _insert_alike(dialect: str) -> Insert:
 
 def any_waits(connection: Connection) -> bool:
     """Is there an event without a position?"""
-    return connection.scalar(select(_event.c.seq).where(_event.c.position.is_(None)).limit(1)) is not None
+    waiting = select(_event.c.seq).where(_event.c.position.is_(None)).limit(1)
+    return connection.scalar(waiting) is not None or bool(_undelivered(connection, 1))
+
+
+def _undelivered(connection: Connection, limit: int) -> Sequence[UUID]:
+    """Whose event is in the outbox; nobody has two there."""
+    first = select(_outbox.c.participant_id).order_by(*_by_seq(_outbox)).limit(limit)
+    return connection.scalars(first).all()
 
 
 def give_positions(connection: Connection, limit: int = CHUNK, *, patient: bool = False) -> int:
@@ -87,7 +144,8 @@ def give_positions(connection: Connection, limit: int = CHUNK, *, patient: bool 
     """
     if not _is_our_turn(connection, patient=patient):
         return 0
-    by_seq = (_event.c.participant_id, _event.c.seq)
+    deliver(connection, _undelivered(connection, limit))
+    by_seq = _by_seq(_event)
     first = select(*by_seq).where(_event.c.position.is_(None)).order_by(*by_seq).limit(limit).subquery()
     whose = select(first, _p.c.workspace_id, _p.c.study_id, _p.c.ask_id)
     waiting = connection.execute(

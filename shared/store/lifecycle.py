@@ -275,7 +275,8 @@ def _cancelled(
     rows = connection.execute(statement, {batch.AMONG: ids, **more}).all()
     # Asked here: in RETURNING, SQLite 3.40 takes `worker_id IS NOT NULL` for true of all.
     cancelled = {id_: worker_id is not None for id_, worker_id in rows}
-    record_alike(connection, list(cancelled), "status", {"status": str(Status.CANCELLED)})
+    told = {"status": str(Status.CANCELLED)}
+    record_alike(connection, list(cancelled), "status", told, by_outbox=True)
     return cancelled
 
 

@@ -314,6 +314,16 @@ class Event(SQLModel, table=True):
     ask_id: UUID | None = None
 
 
+class Outbox(SQLModel, table=True):
+    """Events of many who were cancelled at once, on their way to `event`: see shared/store/events.py."""
+
+    participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
+    seq: int = Field(primary_key=True)
+    kind: str
+    data: dict[str, Any] = _json()
+    at: datetime = _moment()
+
+
 class Idempotency(SQLModel, table=True):
     """What a dispatch with an Idempotency-Key answered, kept for a day."""
 
@@ -343,6 +353,7 @@ class Tables:
     usage: ClassVar[Table]
     checkpoint: ClassVar[Table]
     event: ClassVar[Table]
+    outbox: ClassVar[Table]
     idempotency: ClassVar[Table]
 
 

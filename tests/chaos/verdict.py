@@ -13,10 +13,9 @@ from shared.store.engine import Store
 from shared.store.schema import Tables
 from tests.chaos.clients import Ledger, State
 from tests.chaos.town import Loss, Outage
-from tests.invariants import check_invariants
+from tests.invariants import all_events, check_invariants
 
 _p = Tables.participant
-_event = Tables.event
 
 #: Problems of one kind that are told one by one.
 MOST = 20
@@ -88,7 +87,7 @@ def judge(
         # By the words of answers.
         rows = {str(row.id): row for row in connection.execute(select(_p))}
         interactions = connection.scalar(select(func.count()).select_from(Tables.interaction)) or 0
-        events = connection.execute(select(_event).order_by(_event.c.participant_id, _event.c.seq)).all()
+        events = all_events(connection)
         leases = connection.execute(select(Tables.lease)).all()
         keys = connection.execute(select(Tables.idempotency.c.key, Tables.idempotency.c.answer)).all()
     lost = [id_ for id_ in ledger.ids if id_ not in rows]

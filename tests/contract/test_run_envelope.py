@@ -110,6 +110,7 @@ def test_one_participant_is_made_per_person_in_the_order_given(
     assert who == [third["id"], first["id"], second["id"]]
     listed = acme.get("/v1/participants", study_id=study).json()["items"]
     assert {one["status"] for one in listed} == {"pending"}
+    assert [one["id"] for one in listed] == ids
     again = run(acme, study, person_ids=[first["id"]])["dispatch"]["participant_ids"]
     assert not set(again) & set(ids), "the same person in two runs gives two participants"
 
@@ -121,7 +122,7 @@ def test_the_order_holds_also_where_an_alias_had_to_grow(
     monkeypatch.setattr("shared.store.dispatch.uuid4", lambda: next(drawn))
     everyone = [one["id"] for one in people_of(acme)]
     dispatched = run(acme, study, person_ids=everyone)["dispatch"]
-    assert dispatched["aliases"] == ["t-abc", "t-abc2", "t-def", "t-abc3"]
+    assert dispatched["aliases"] == ["t-abc", "t-abc2", "t-abc3", "t-def"]
     rows = [participant(store, UUID(id_)) for id_ in dispatched["participant_ids"]]
     assert [row["alias"] for row in rows] == dispatched["aliases"]
     assert [str(row["person_id"]) for row in rows] == everyone

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from shared.domain.lifecycle import FailureKind, Outcome
-from shared.store import dispatch, leases, lifecycle, stops
+from shared.store import dispatch, events, leases, lifecycle, stops
 from shared.store.engine import Store
 from shared.store.lifecycle import Claim
 from shared.store.schema import Tables
@@ -125,11 +125,17 @@ class Lifecycle(RuleBasedStateMachine):
             model = self.models[claim.participant_id]
             self.models[claim.participant_id] = replace(model, status="pending", worker=None)
 
-    @rule(data=st.data())
-    def cancel_some(self, data: st.DataObject) -> None:
+    @rule(limit=st.integers(1, 5))
+    def positions_are_given(self, limit: int) -> None:
+        self.write(events.give_positions, limit)
+
+    @rule(data=st.data(), by_outbox=st.booleans())
+    def cancel_some(self, data: st.DataObject, by_outbox: bool) -> None:
         ids = data.draw(st.lists(st.sampled_from(list(self.models)), unique=True, min_size=1))
         active = {id_ for id_ in ids if self.models[id_].status in {"pending", "running"}}
-        assert set(self.write(lifecycle.cancel, self.workspace_id, ids)) == active
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(events, "MANY", 1 if by_outbox else len(ids) + 1)
+            assert set(self.write(lifecycle.cancel, self.workspace_id, ids)) == active
         for id_ in active:
             self.models[id_].status = "cancelled"
 

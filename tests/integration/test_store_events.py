@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, text, update
 
 from shared import sequencer
 from shared.domain.ids import Kind
-from shared.store import events
+from shared.store import events, lifecycle, stops
 from shared.store.engine import AnyRow, Store
 from shared.store.events import NewEvent
 from shared.store.schema import Tables
 from tests.factories import make_ask, make_participants, make_study, make_workspace
+from tests.invariants import check_invariants
 from tests.servers import wait_until
 
 _p = Tables.participant
@@ -31,6 +32,13 @@ class World(NamedTuple):
     def tell(self, *ids: UUID) -> None:
         """One more event of each, by one transaction, as a guarded write does it."""
         self.store.write(lambda connection: tell(connection, ids))
+
+    def cancel(self, *ids: UUID) -> None:
+        cancelled = self.store.write(lambda connection: lifecycle.cancel(connection, self.workspace_id, ids))
+        assert len(cancelled) == len(ids)
+
+    def stop(self, id_: UUID) -> None:
+        assert self.store.write(lambda connection: stops.mark_stopped(connection, id_))
 
     def read(self, after: int = 0, limit: int = 1000) -> list[AnyRow]:
         with self.store.read() as connection:
@@ -109,6 +117,59 @@ def test_events_are_read_by_participant_study_and_ask_in_pages(world: World) -> 
         assert len(whole) == count
         assert paged == list(whole)
         assert [row.position for row in whole] == sorted(row.position for row in whole)
+
+
+def test_of_many_who_are_cancelled_at_once_the_events_come_later_and_in_order(store: Store) -> None:
+    world = make_world(store, count=events.MANY + 1)
+    one, *many = world.ids
+    world.cancel(one)
+    # A cancel of one is with its others; its events and the first of each get their positions.
+    assert store.write(lambda connection: events.give_positions(connection, 1000)) == events.MANY + 2
+    world.cancel(*many)
+    with store.read() as connection:
+        written = connection.execute(select(Tables.outbox)).all()
+        assert len(written) == events.MANY
+        assert events.any_waits(connection)
+    # Who stops does not wait for the others' events, nor overtakes its own.
+    world.stop(many[7])
+    check_invariants(store)
+    assert store.write(lambda connection: events.give_positions(connection, 50)) == 50
+    check_invariants(store)
+    sequencer.give_positions(store)
+    rows = world.read()
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+    expected = {id_: [1, 2] for id_ in world.ids} | {many[7]: [1, 2, 3]}
+    assert by_participant(rows) == expected
+    told = {row.participant_id: (row.kind, row.data, row.at) for row in rows if row.seq == 2}
+    assert {row.participant_id: (row.kind, row.data, row.at) for row in written}.items() <= told.items()
+    assert {data["status"] for _, data, _ in told.values()} == {"cancelled"}
+    with store.read() as connection:
+        assert not events.any_waits(connection)
+        assert not connection.execute(select(Tables.outbox)).all()
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_an_event_is_moved_once_whoever_comes_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On SQLite nobody else writes at all meanwhile."""
+    monkeypatch.setattr(events, "MANY", 1)
+    world.cancel(*world.ids)
+    with world.store.engine.begin() as connection, ThreadPoolExecutor(1) as thread:
+        assert stops.mark_stopped(connection, world.ids[1])
+        others = thread.submit(sequencer.give_positions, world.store, patient=True)
+        wait_until(lambda: _who_waits_for_a_lock(world.store) == 1)
+        connection.commit()
+        others.result(30)
+    rows = world.read()
+    assert by_participant(rows) == {id_: [1, 2] for id_ in world.ids} | {world.ids[1]: [1, 2, 3]}
+
+
+def _who_waits_for_a_lock(store: Store) -> int:
+    waits = "datname = current_database() AND wait_event_type = 'Lock'"
+    with store.read() as connection:
+        count: int = connection.execute(
+            text(f"SELECT count(*) FROM pg_stat_activity WHERE {waits}")
+        ).scalar_one()
+    return count
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)

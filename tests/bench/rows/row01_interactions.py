@@ -66,7 +66,7 @@ def on_stage(
 
 
 def grow(bench: Bench) -> Iterator[Point]:
-    """So many interactions in all: of 1, 10, 100 and 1,000 participants with 10 each."""
-    for size in (10, 100, 1_000, 10_000):
+    """So many interactions in all: of 1, 10, 100, 1,000 and 10,000 participants with 10 each."""
+    for size in (10, 100, 1_000, 10_000, 100_000):
         for _ in range(bench.pairs):
             yield Point("interactions", size, size / ours(bench, size // 10, 10))

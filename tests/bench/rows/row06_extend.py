@@ -48,7 +48,7 @@ def grow(bench: Bench) -> Iterator[Point]:
     """One extend of so long a history."""
     with bench.stage() as stage:
         client = stage.client()
-        for size in (10, 100, 1_000, 10_000):
+        for size in (10, 100, 1_000, 10_000, 100_000):
             source = completed_journey(stage, size)
             answer_ms(client, source)
             for _ in range(bench.pairs):

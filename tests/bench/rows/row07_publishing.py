@@ -48,6 +48,6 @@ def celery(bench: Bench, count: int) -> float | None:
 
 def grow(bench: Bench) -> Iterator[Point]:
     """Until so many messages are published."""
-    for size in (10, 100, 1_000, 10_000):
+    for size in (10, 100, 1_000, 10_000, 100_000):
         for _ in range(bench.pairs):
             yield Point("run messages published", size, size / ours(bench, size))

@@ -68,7 +68,7 @@ def bulk_insert(stage: Stage, count: int) -> float:
         now = connection.scalar(select(Tables.study.c.created_at).where(Tables.study.c.id == study_id))
     rows = [
         {
-            "id": (id_ := uuid4()),
+            "id": id_,
             "alias": f"t-{id_.hex}",
             "person_id": person_id,
             "workspace_id": stage.workspace_id,
@@ -89,7 +89,7 @@ def bulk_insert(stage: Stage, count: int) -> float:
             "created_at": now,
             "pending_since": now,
         }
-        for number, person_id in enumerate(ids)
+        for number, (id_, person_id) in enumerate(zip(sorted(uuid4() for _ in ids), ids, strict=True))
     ]
     began = time.monotonic()
     stage.store.write(lambda connection: connection.execute(insert(_p), rows))
@@ -98,10 +98,10 @@ def bulk_insert(stage: Stage, count: int) -> float:
 
 def grow(bench: Bench) -> Iterator[Point]:
     """Until the answer to a run of so many."""
-    with bench.stage() as stage:
-        populate(stage, 10_000)
+    with bench.stage(max_participants_per_run=100_000) as stage:
+        populate(stage, 100_000)
         client = stage.client()
         ours(stage, client, 10)
-        for size in (10, 100, 1_000, 10_000):
+        for size in (10, 100, 1_000, 10_000, 100_000):
             for _ in range(bench.pairs):
                 yield Point("study_run", size, ours(stage, client, size))
