@@ -181,21 +181,24 @@ def own_messages(
     Owed: never sent since the row became pending; with `republish_before`, also when sent before that
     moment. Two who ask at once get disjoint answers. The caller publishes exactly what it got.
     """
-    unsent: ColumnElement[bool] = _p.c.dispatched_at.is_(None)
+    # The function keeps SQLite from the index of all that is owed: after a large run it would go through all
+    # of them for each few.
+    unsent: ColumnElement[bool] = func.coalesce(_p.c.dispatched_at, null()).is_(None)
     if republish_before is not None:
         unsent = or_(unsent, _p.c.dispatched_at < republish_before)
     owed = and_(_p.c.status == str(Status.PENDING), unsent)
+    among = batch.is_among(connection.dialect.name, _p.c.id)
+    pending = select(_p.c.id).where(among, owed).order_by(_p.c.id).with_for_update(skip_locked=True)
+    taken = (
+        update(_p)
+        .where(among, owed)
+        .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
+        .returning(_p.c.id)
+    )
     messages: list[RunMessage] = []
     for chunk in chunks(sorted(ids), 1_000):
-        pending = select(_p.c.id).where(_p.c.id.in_(chunk), owed)
-        locked = connection.scalars(pending.order_by(_p.c.id).with_for_update(skip_locked=True)).all()
-        taken = (
-            update(_p)
-            .where(_p.c.id.in_(locked), owed)
-            .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
-            .returning(_p.c.id)
-        )
-        messages += messages_of(connection, connection.scalars(taken).all())
+        locked = connection.scalars(pending, {batch.AMONG: chunk}).all()
+        messages += messages_of(connection, connection.scalars(taken, {batch.AMONG: locked}).all())
     return messages
 
 
@@ -207,10 +210,10 @@ def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]
         .select_from(_p)
         .outerjoin(study, study.c.id == _p.c.study_id)
         .outerjoin(ask, ask.c.id == _p.c.ask_id)
-        .where(_p.c.id.in_(ids))
+        .where(batch.is_among(connection.dialect.name, _p.c.id))
         .order_by(_p.c.created_at, _p.c.id)
     )
-    return [RunMessage(*row) for row in connection.execute(statement)]
+    return [RunMessage(*row) for row in connection.execute(statement, {batch.AMONG: ids})]
 
 
 def disown_messages(connection: Connection, messages: Sequence[RunMessage]) -> None:

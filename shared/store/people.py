@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, func, insert, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, func, insert, or_, select, type_coerce
 
 from shared.domain.errors import ValidationError
 from shared.domain.filters import EVERYBODY, PeopleFilter
@@ -115,18 +115,22 @@ def sample_people(
     connection: Connection, workspace_id: UUID, count: int, seed: int, where: PeopleFilter = EVERYBODY
 ) -> list[UUID]:
     """`count` different people of those meant, the same for the same seed and panel."""
-    everyone = connection.scalars(
-        select(_person.c.id).where(*_meant(workspace_id, where)).order_by(_person.c.created_at, _person.c.id)
-    ).all()
-    if count > len(everyone) and not where.is_empty:
+    meant = _meant(workspace_id, where)
+    there = connection.scalar(select(func.count()).select_from(_person).where(*meant)) or 0
+    if count > there and not where.is_empty:
         raise ValidationError(
-            f"sample is {count}, but `where` holds for {len(everyone)} of the workspace's "
+            f"sample is {count}, but `where` holds for {there} of the workspace's "
             f"{count_people(connection, workspace_id)} people.",
             suggestions=("Ask for fewer, or leave out a condition of `where`.",),
         )
-    if count > len(everyone):
+    if count > there:
         raise ValidationError(
-            f"sample is {count}, but the workspace has {len(everyone)} people.",
+            f"sample is {count}, but the workspace has {there} people.",
             suggestions=("Generate more with `understudy people generate N`, or ask for fewer.",),
         )
-    return random.Random(seed).sample(list(everyone), count)  # noqa: S311 - reproducible, not secret
+    places = random.Random(seed).sample(range(1, there + 1), count)  # noqa: S311 - reproducible, not secret
+    in_order = func.row_number().over(order_by=(_person.c.created_at, _person.c.id))
+    numbered = select(_person.c.id, type_coerce(in_order, BigInteger).label("place")).where(*meant).subquery()
+    drawn = select(numbered).where(batch.is_among(connection.dialect.name, numbered.c.place))
+    at = {row.place: row.id for row in connection.execute(drawn, {batch.AMONG: places})}
+    return [at[place] for place in places]

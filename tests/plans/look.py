@@ -87,11 +87,11 @@ def _is_scan(detail: str) -> bool:
         return words[1] in BIG
     if words[0] != "SCAN" or words[1] not in BIG:
         return False
-    return not any(word.startswith("ix_") and word in _PARTIAL for word in words)
+    return not any(word.startswith("ix_") and word in PARTIAL for word in words)
 
 
 #: Indexes of those rows only that somebody still has to do something for.
-_PARTIAL = frozenset(
+PARTIAL = frozenset(
     f"ix_{name}"
     for name in (
         "participant_pending",
@@ -109,7 +109,7 @@ def _reads_all(node: dict[str, Any]) -> bool:
     return (
         node["Node Type"].startswith("Index")
         and "Index Cond" not in node
-        and node["Index Name"] not in _PARTIAL
+        and node["Index Name"] not in PARTIAL
     )
 
 
