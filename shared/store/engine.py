@@ -21,7 +21,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from shared import metrics
 from shared.domain.errors import ServiceUnavailable, ValidationError
-from shared.store.schema import UtcTime
+from shared.store.utc import UtcTime
 
 __all__ = ["AnyRow", "Store", "StoreError", "chunks", "store_clock", "store_time"]
 
