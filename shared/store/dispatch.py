@@ -30,7 +30,7 @@ from shared.domain.lifecycle import TERMINAL, Status
 from shared.queue.names import URGENCY, Queue, task_id
 from shared.store import batch
 from shared.store.aliases import assign_aliases
-from shared.store.engine import AnyRow, chunks, store_clock, store_time
+from shared.store.engine import AnyRow, store_clock, store_time
 from shared.store.events import NewEvent, record, record_alike
 from shared.store.schema import Tables
 
@@ -195,11 +195,8 @@ def own_messages(
         .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
         .returning(_p.c.id)
     )
-    messages: list[RunMessage] = []
-    for chunk in chunks(sorted(ids), 1_000):
-        locked = connection.scalars(pending, {batch.AMONG: chunk}).all()
-        messages += messages_of(connection, connection.scalars(taken, {batch.AMONG: locked}).all())
-    return messages
+    locked = connection.scalars(pending, {batch.AMONG: ids}).all()
+    return messages_of(connection, connection.scalars(taken, {batch.AMONG: locked}).all())
 
 
 def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]:

@@ -48,8 +48,6 @@ _ADVISORY_LOCK = 8_246_017_332
 
 #: What events can be read of, and the column that tells.
 SCOPES = {Kind.PARTICIPANT: _event.c.participant_id, Kind.STUDY: _event.c.study_id, Kind.ASK: _event.c.ask_id}
-
-
 #: What is known of an event when it is written.
 _TOLD = ("participant_id", "seq", "kind", "data", "at")
 

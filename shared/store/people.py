@@ -51,8 +51,11 @@ def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[P
 
 def count_people(connection: Connection, workspace_id: UUID) -> int:
     """How many people the workspace has."""
-    people = select(func.count()).select_from(_person).where(_person.c.workspace_id == workspace_id)
-    return connection.scalar(people) or 0
+    return _count(connection, [_person.c.workspace_id == workspace_id])
+
+
+def _count(connection: Connection, meant: Sequence[ColumnElement[bool]]) -> int:
+    return connection.scalar(select(func.count()).select_from(_person).where(*meant)) or 0
 
 
 def page_of_people(
@@ -72,11 +75,10 @@ def matching(
 ) -> tuple[int, list[AnyRow]]:
     """How many people are meant, and the first `limit` of them, in order of creation."""
     meant = _meant(workspace_id, where)
-    count = connection.scalar(select(func.count()).select_from(_person).where(*meant)) or 0
     rows = connection.execute(
         select(_person).where(*meant).order_by(_person.c.created_at, _person.c.id).limit(limit)
     )
-    return count, list(rows.all())
+    return _count(connection, meant), list(rows.all())
 
 
 def _meant(workspace_id: UUID, where: PeopleFilter) -> list[ColumnElement[bool]]:
@@ -116,7 +118,7 @@ def sample_people(
 ) -> list[UUID]:
     """`count` different people of those meant, the same for the same seed and panel."""
     meant = _meant(workspace_id, where)
-    there = connection.scalar(select(func.count()).select_from(_person).where(*meant)) or 0
+    there = _count(connection, meant)
     if count > there and not where.is_empty:
         raise ValidationError(
             f"sample is {count}, but `where` holds for {there} of the workspace's "

@@ -153,23 +153,15 @@ def test_an_event_is_moved_once_whoever_comes_for_it(world: World, monkeypatch: 
     """On SQLite nobody else writes at all meanwhile."""
     monkeypatch.setattr(events, "MANY", 1)
     world.cancel(*world.ids)
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     with world.store.engine.begin() as connection, ThreadPoolExecutor(1) as thread:
         assert stops.mark_stopped(connection, world.ids[1])
         others = thread.submit(sequencer.give_positions, world.store, patient=True)
-        wait_until(lambda: _who_waits_for_a_lock(world.store) == 1)
+        wait_until(lambda: connection.scalar(waits))
         connection.commit()
         others.result(30)
     rows = world.read()
     assert by_participant(rows) == {id_: [1, 2] for id_ in world.ids} | {world.ids[1]: [1, 2, 3]}
-
-
-def _who_waits_for_a_lock(store: Store) -> int:
-    waits = "datname = current_database() AND wait_event_type = 'Lock'"
-    with store.read() as connection:
-        count: int = connection.execute(
-            text(f"SELECT count(*) FROM pg_stat_activity WHERE {waits}")
-        ).scalar_one()
-    return count
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
