@@ -41,6 +41,13 @@ ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 
 GUARDS = [
     Guard(
+        "who closes a connection is not told again to end",
+        "worker/run.py",
+        "if not self._told_to_end:",
+        "if True:",
+        WORKER_TESTS,
+    ),
+    Guard(
         "who is about to run here is not given back",
         "worker/heartbeat.py",
         " if claim.participant_id not in claiming",

@@ -91,6 +91,7 @@ class Run:
         self.house = house
         self._step: asyncio.Task[Step] | None = None
         self._aborted = False
+        self._told_to_end = False
         self._waited_long_enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: Monotonic time at which an abort had cut the step in flight.
         self._cut_at: float | None = None
@@ -104,8 +105,17 @@ class Run:
         """
         self._aborted = True
         if self._step is not None:
-            self._step.cancel()
+            self._tell_to_end(self._step)
             asyncio.get_running_loop().call_later(CLEAN_UP_S, self._wait_no_longer)
+
+    def _tell_to_end(self, step: asyncio.Task[Step]) -> None:
+        """Once, as it is the last of this run: who is told again while closing a connection leaves it open.
+
+        A cancel reaches a worker more than once: by the answer to it, the stop task and the heartbeat.
+        """
+        if not self._told_to_end:
+            self._told_to_end = True
+            step.cancel()
 
     def _wait_no_longer(self) -> None:
         if not self._waited_long_enough.done():
@@ -205,7 +215,7 @@ class Run:
                 break
             in_time = await self._ended(step, min(limit_s, time_left.left_s()))
         if not in_time and not self._aborted:
-            step.cancel()
+            self._tell_to_end(step)
             await self._ended(step, CLEAN_UP_S)
         if step.done():
             self._step = None

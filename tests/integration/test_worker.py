@@ -560,6 +560,35 @@ class Stubborn(ScriptedEnvironment):
         raise RuntimeError("it does not close either")
 
 
+class Tidy(ScriptedEnvironment):
+    """Takes a moment to clean up after itself, as whoever closes a connection."""
+
+    async def act(self, action: Action) -> None:
+        self._note("act")
+        try:
+            await asyncio.sleep(30)
+        finally:
+            self._note("tidying")
+            await asyncio.sleep(0.5)
+            self._note("tidied")
+
+
+@pytest.mark.parametrize("how", ["timeout", "abort"])
+def test_a_step_that_was_told_to_end_cleans_up_however_often_its_run_is_aborted(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("scripted.ScriptedEnvironment", Tidy)
+    id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+    if how == "abort":
+        shop.runner.abort([id_])
+    wait_until(lambda: "tidying 0" in shop.steps())
+    shop.runner.abort([id_])
+    run.ended()
+    assert shop.steps()[-1] == "tidied 0"
+
+
 @pytest.mark.parametrize("how", ["timeout", "abort"])
 def test_a_step_that_does_not_end_holds_nothing_up(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
