@@ -1,7 +1,6 @@
 """The API process: the service behind its two doors, REST and MCP."""
 
 import contextlib
-import gc
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ from api.service.health import Readiness
 from api.service.waiting import WaitRoom
 from api.tools.door import Door
 from api.tools.message import look_at
-from shared import faults, logs, traces
+from shared import faults, garbage, logs, traces
 from shared.envelopes import ErrorBody
 from shared.notices import Notifier
 from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
@@ -136,9 +135,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
-    # What is there by now stays. Large answers make the collector look through everything again and again.
-    gc.collect()
-    gc.freeze()
+    garbage.leave_what_is_here()
     # Ctrl-C is how it is ended.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

@@ -1,6 +1,5 @@
 """A worker process: a Celery worker with everything its runs need around it."""
 
-import gc
 import logging
 import socket
 import time
@@ -10,7 +9,7 @@ from typing import Any, Literal
 from celery import Celery
 from celery.signals import setup_logging, worker_ready
 
-from shared import faults, logs, metrics, traces
+from shared import faults, garbage, logs, metrics, traces
 from shared.exposition import Exposition, show
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
@@ -42,8 +41,6 @@ QUEUES: dict[Kind, tuple[Queue, ...]] = {
 }
 #: Threads of a control worker: stop tasks are short.
 CONTROL_CONCURRENCY = 4
-#: Objects that are made before the collector looks for garbage among them.
-GARBAGE_THRESHOLD = 20_000
 #: How long a process that is to go waits for a store that is away, once all its steps are cut.
 STORE_PATIENCE_S = 5
 #: And for everything else to end, after that.
@@ -178,9 +175,6 @@ def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: 
         redirect_stdouts=False,
         quiet=True,
     )
-    # What is there by now stays, and what hundreds of runs hold is no garbage: looking through it all every
-    # few hundred objects takes a tenth of the time that many short runs take.
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    garbage.leave_what_is_here()
     worker.start()
     log.info("worker %s has stopped", name)

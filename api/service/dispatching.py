@@ -44,6 +44,10 @@ class Once(NamedTuple):
         return cls(path, key, hashlib.sha256(asked.encode()).hexdigest())
 
 
+class Repeated(Dispatch):
+    """What an earlier request with the same key dispatched: it may have come far since."""
+
+
 def run_study(
     service: Service, workspace_id: UUID, study_ref: str, request: StudyRunRequest, once: Once | None = None
 ) -> Dispatch:
@@ -97,7 +101,7 @@ def dispatch_once(
         if once is not None:
             answered = idempotency.find_or_take(connection, workspace_id, *once)
             if answered is not None:
-                return Dispatch.model_validate(answered)
+                return Repeated.model_validate(answered)
         made = create(connection)
         if once is not None:
             idempotency.fill(connection, workspace_id, once.path, once.key, made.model_dump(mode="json"))

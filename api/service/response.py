@@ -14,6 +14,7 @@ from api.requests import (
     WaitRequest,
 )
 from api.service import Service
+from api.service.dispatching import Repeated
 from shared.domain.errors import ERROR_RULES, ServiceUnavailable, UnderstudyError, ValidationError
 from shared.domain.lifecycle import TERMINAL
 from shared.envelopes import (
@@ -47,7 +48,12 @@ def timeout_of(service: Service, request: Waiting) -> float:
 
 
 def answer(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:
-    """How the dispatched participants stand now, and how to go on while one of them is not terminal."""
+    """How the dispatched participants stand, and how to go on while one of them is not terminal.
+
+    Of those just made nobody has to ask: they are as they were dispatched.
+    """
+    if not isinstance(dispatch, Repeated):
+        return _answer(service, dispatch, _as_dispatched(dispatch), timeout_s)
     try:
         with service.store.read() as connection:
             states = participants.states(connection, workspace_id, dispatch.participant_ids)

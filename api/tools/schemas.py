@@ -4,6 +4,7 @@ What goes in is written for readers: nothing is referred to from elsewhere, and 
 type (`null` is taken too, and counts as left out). Bounds that are settings are those of this server.
 """
 
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -36,8 +37,9 @@ def input_schema(tool: Tool, settings: Settings) -> Schema:
     return schema | tool.more_schema
 
 
+@cache
 def output_schema(answer: Any) -> Schema:
-    """An object, whatever the answer is: the protocol wants that said at the root."""
+    """An object, whatever the answer is: the protocol wants that said at the root. Not to be changed."""
     schema = TypeAdapter(answer).json_schema(mode="serialization")
     # A word of OpenAPI; here `ok` is a constant of each branch.
     schema.pop("discriminator", None)

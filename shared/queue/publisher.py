@@ -8,7 +8,7 @@ from contextvars import copy_context
 from datetime import datetime
 from functools import partial
 from threading import Timer
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from amqp import AMQPError
@@ -31,10 +31,14 @@ BROKER_ERRORS = (OperationalError, KombuError, RedisError, AMQPError, OSError)
 
 #: Messages that one caller's work may send before another's gets its turn.
 TURN = 200
-#: How long stop tasks wait for the answer to a large cancel to be out.
-ANSWER_FIRST_S = 0.1
+#: Seconds that each participant may add to the answer that messages wait for: a tenth of what sending takes.
+ANSWER_S = 3e-5
 #: Participants named by one abort broadcast.
 ABORT_BATCH = 1_000
+
+
+#: Sends to some, and tells whether to go on.
+_Send: TypeAlias = Callable[[Sequence[UUID]], bool]
 
 
 class Sent(NamedTuple):
@@ -94,26 +98,23 @@ class Publisher:
         return unsent
 
     def dispatch_soon(self, ids: Sequence[UUID]) -> None:
-        """`dispatch`, behind the caller's answer."""
-        self._take_turns(self._messages, self._dispatch_turn, chunks(ids, TURN))
+        """`dispatch`, behind the caller's answer: of more than TURN only the first go while that is made."""
+        self._take_turns(self._messages, self._dispatch_turn, ids[:TURN])
+        self._send_once_answered(self._dispatch_turn, ids[TURN:])
 
     def abort_soon(self, ids: Sequence[UUID]) -> None:
         """Tell all workers to abort the steps in flight of `ids`."""
-        self._take_turns(self._aborts, self._abort_turn, chunks(ids, ABORT_BATCH))
+        self._take_turns(self._aborts, self._abort_turn, ids, ABORT_BATCH)
 
     def stop_soon(self, ids: Sequence[UUID]) -> None:
         """Publish one revoke-plus-status task for each of `ids`, which were just cancelled.
 
-        Of more than TURN of them none before ANSWER_FIRST_S: the caller's answer goes out first.
+        Of more than TURN none goes before the caller's answer: their steps are aborted by then.
         """
-        begin = partial(self._take_turns, self._messages, self._stop_turn, chunks(ids, TURN))
-        if len(ids) <= TURN:
-            begin()
-            return
-        # Making thousands of them takes the interpreter from the thread that sends the answer.
-        waiting = Timer(ANSWER_FIRST_S, copy_context().run, [begin])
-        waiting.daemon = True
-        waiting.start()
+        if len(ids) > TURN:
+            self._send_once_answered(self._stop_turn, ids)
+        else:
+            self._take_turns(self._messages, self._stop_turn, ids)
 
     def queue_depth(self, queue: Queue) -> int:
         """Messages waiting in `queue`. Raises one of BROKER_ERRORS."""
@@ -126,13 +127,22 @@ class Publisher:
         """Does the broker answer? Raises one of BROKER_ERRORS."""
         self.queue_depth(Queue.RUNS)
 
+    def _send_once_answered(self, send: _Send, ids: Sequence[UUID]) -> None:
+        """Send these when an answer that tells of all of them should be out.
+
+        Making thousands of messages takes the interpreter from the threads that make and send the answer.
+        """
+        if ids:
+            begin = partial(self._take_turns, self._messages, send, ids)
+            waiting = Timer(len(ids) * ANSWER_S, copy_context().run, [begin])
+            waiting.daemon = True
+            waiting.start()
+
     def _take_turns(
-        self,
-        lane: ThreadPoolExecutor,
-        send: Callable[[Sequence[UUID]], bool],
-        turns: Iterator[Sequence[UUID]],
+        self, lane: ThreadPoolExecutor, send: _Send, ids: Sequence[UUID], at_once: int | None = None
     ) -> None:
-        """Send one piece, then queue up again behind everybody else. `send` tells whether to go on."""
+        """Send some, TURN at once unless told otherwise, then queue up again behind everybody else."""
+        turns = chunks(ids, at_once or TURN)
 
         def turn() -> None:
             piece = next(turns, None)

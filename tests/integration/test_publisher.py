@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -82,23 +82,44 @@ def test_a_stop_task_for_each_cancelled_one(post: Post) -> None:
     assert {m["id"] for m in post.messages(Queue.CONTROL)} == {f"{i}.1.stop" for i in post.ids}
 
 
-def test_many_stop_tasks_let_the_answer_go_first_and_few_do_not_wait_for_them(
-    post: Post, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waiting: list[Callable[[], None]] = []
+class Held(threading.Timer):
+    """Goes off when a test says so."""
 
-    class Held(threading.Timer):
-        def start(self) -> None:
-            waiting.append(self.run)
+    waiting: ClassVar[list[threading.Timer]] = []
 
+    def start(self) -> None:
+        self.waiting.append(self)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[threading.Timer]:
+    """What waits for an answer, in turns of two."""
     monkeypatch.setattr("shared.queue.publisher.TURN", 2)
-    monkeypatch.setattr("shared.queue.publisher.ANSWER_FIRST_S", 0)
+    monkeypatch.setattr("shared.queue.publisher.ANSWER_S", 0)
     monkeypatch.setattr("shared.queue.publisher.Timer", Held)
+    Held.waiting.clear()
+    return Held.waiting
+
+
+def test_of_many_run_messages_the_first_go_at_once_and_the_rest_after_the_answer(
+    post: Post, held: list[threading.Timer]
+) -> None:
+    post.publisher.dispatch_soon(post.ids)
+    wait_until(lambda: len(post.messages(Queue.RUNS)) == 2)
+    (rest,) = held
+    assert {m["id"] for m in post.messages(Queue.RUNS)} == {f"{id_}.1" for id_ in post.ids[:2]}
+    rest.run()
+    wait_until(lambda: len(post.messages(Queue.RUNS)) == 3)
+
+
+def test_many_stop_tasks_let_the_answer_go_first_and_few_do_not_wait_for_them(
+    post: Post, held: list[threading.Timer]
+) -> None:
     post.publisher.stop_soon(post.ids)
     post.publisher.stop_soon(post.ids[:2])
     wait_until(lambda: len(post.messages(Queue.CONTROL)) == 2)
-    (go,) = waiting
-    go()
+    (many,) = held
+    many.run()
     wait_until(lambda: len(post.messages(Queue.CONTROL)) == 2 + 3)
 
 
