@@ -102,7 +102,9 @@ class RunSuccess(Envelope):
         default=True, description="The call went well; how each run ended is in `participants`."
     )
     dispatch: Dispatch = Field(description="What was started.")
-    participants: list[ParticipantState] = Field(description="How each stands now.")
+    participants: list[ParticipantState] = Field(
+        description="How each stands; pending when it was just dispatched."
+    )
     next_action: NextAction | None = if_any("How to get the result; absent when all are at an end.")
 
 

@@ -144,7 +144,7 @@ GUARDS = [
     Guard(
         "a dispatch is done once per key",
         "api/service/dispatching.py",
-        "            if answered is not None:\n                return Repeated.model_validate(answered)\n",
+        "            if answered is not None:\n                return Earlier.model_validate(answered)\n",
         "",
         "tests/contract/test_idempotency.py",
     ),

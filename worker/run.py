@@ -111,7 +111,7 @@ class Run:
     def _tell_to_end(self, step: asyncio.Task[Step]) -> None:
         """Once, as it is the last of this run: who is told again while closing a connection leaves it open.
 
-        A cancel reaches a worker more than once: by the answer to it, the stop task and the heartbeat.
+        A cancel comes by a broadcast and, at about the same time, by the heartbeat.
         """
         if not self._told_to_end:
             self._told_to_end = True
@@ -222,6 +222,8 @@ class Run:
             self._cut_at = time.monotonic() if self._aborted else None
         else:
             log.warning("participant %s: a step does not end when told to", self.participant_id)
+            # Nobody is there to tell it later.
+            step.cancel()
         if self._aborted or not in_time:
             step.add_done_callback(_ignored)
             raise Abandoned if self._aborted else too_long

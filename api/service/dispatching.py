@@ -44,8 +44,8 @@ class Once(NamedTuple):
         return cls(path, key, hashlib.sha256(asked.encode()).hexdigest())
 
 
-class Repeated(Dispatch):
-    """What an earlier request with the same key dispatched: it may have come far since."""
+class Earlier(Dispatch):
+    """What an earlier request dispatched: it may have come far since."""
 
 
 def run_study(
@@ -101,7 +101,7 @@ def dispatch_once(
         if once is not None:
             answered = idempotency.find_or_take(connection, workspace_id, *once)
             if answered is not None:
-                return Repeated.model_validate(answered)
+                return Earlier.model_validate(answered)
         made = create(connection)
         if once is not None:
             idempotency.fill(connection, workspace_id, once.path, once.key, made.model_dump(mode="json"))
@@ -208,4 +208,4 @@ def extend(
 async def find_dispatched(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:
     """What simulation_wait waits for: each participant once, in the order given. Raises NotFound."""
     rows = await service.waiting.find(workspace_id, refs)
-    return Dispatch(participant_ids=[row.id for row in rows], aliases=[row.alias for row in rows])
+    return Earlier(participant_ids=[row.id for row in rows], aliases=[row.alias for row in rows])

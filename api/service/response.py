@@ -14,7 +14,7 @@ from api.requests import (
     WaitRequest,
 )
 from api.service import Service
-from api.service.dispatching import Repeated
+from api.service.dispatching import Earlier
 from shared.domain.errors import ERROR_RULES, ServiceUnavailable, UnderstudyError, ValidationError
 from shared.domain.lifecycle import TERMINAL
 from shared.envelopes import (
@@ -52,7 +52,7 @@ def answer(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: 
 
     Of those just made nobody has to ask: they are as they were dispatched.
     """
-    if not isinstance(dispatch, Repeated):
+    if not isinstance(dispatch, Earlier):
         return _answer(service, dispatch, _as_dispatched(dispatch), timeout_s)
     try:
         with service.store.read() as connection:
@@ -102,7 +102,7 @@ def failure(error: UnderstudyError) -> RunFailure:
 
 
 class Dispatched(NamedTuple):
-    """A participant as it was when it was dispatched, for when the store cannot be asked."""
+    """A participant as it was when it was dispatched."""
 
     id: UUID
     alias: str

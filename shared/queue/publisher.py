@@ -31,8 +31,9 @@ BROKER_ERRORS = (OperationalError, KombuError, RedisError, AMQPError, OSError)
 
 #: Messages that one caller's work may send before another's gets its turn.
 TURN = 200
-#: Seconds that each participant may add to the answer that messages wait for: a tenth of what sending takes.
-ANSWER_S = 3e-5
+#: Seconds until an answer that messages wait for should be out, and what each participant adds to it, a tenth
+#: of what sending takes.
+ANSWER_S, ANSWER_EACH_S = 0.05, 3e-5
 #: Participants named by one abort broadcast.
 ABORT_BATCH = 1_000
 
@@ -100,7 +101,8 @@ class Publisher:
     def dispatch_soon(self, ids: Sequence[UUID]) -> None:
         """`dispatch`, behind the caller's answer: of more than TURN only the first go while that is made."""
         self._take_turns(self._messages, self._dispatch_turn, ids[:TURN])
-        self._send_once_answered(self._dispatch_turn, ids[TURN:])
+        if len(ids) > TURN:
+            self._send_once_answered(self._dispatch_turn, ids[TURN:])
 
     def abort_soon(self, ids: Sequence[UUID]) -> None:
         """Tell all workers to abort the steps in flight of `ids`."""
@@ -109,7 +111,7 @@ class Publisher:
     def stop_soon(self, ids: Sequence[UUID]) -> None:
         """Publish one revoke-plus-status task for each of `ids`, which were just cancelled.
 
-        Of more than TURN none goes before the caller's answer: their steps are aborted by then.
+        Those of more than TURN go once the caller's answer should be out: steps are aborted by other means.
         """
         if len(ids) > TURN:
             self._send_once_answered(self._stop_turn, ids)
@@ -132,11 +134,14 @@ class Publisher:
 
         Making thousands of messages takes the interpreter from the threads that make and send the answer.
         """
-        if ids:
-            begin = partial(self._take_turns, self._messages, send, ids)
-            waiting = Timer(len(ids) * ANSWER_S, copy_context().run, [begin])
-            waiting.daemon = True
+        begin = partial(self._take_turns, self._messages, send, ids)
+        waiting = Timer(ANSWER_S + len(ids) * ANSWER_EACH_S, copy_context().run, [begin])
+        waiting.daemon = True
+        try:
             waiting.start()
+        except RuntimeError:
+            # No more threads are to be had: then the answer has to wait.
+            begin()
 
     def _take_turns(
         self, lane: ThreadPoolExecutor, send: _Send, ids: Sequence[UUID], at_once: int | None = None

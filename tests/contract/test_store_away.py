@@ -296,12 +296,16 @@ def test_a_dispatch_that_is_committed_is_answered_as_such_whatever_reading_it_ba
         raise sqlalchemy.exc.DataError("SELECT …", {}, Exception("/srv/secret"))
 
     monkeypatch.setattr("shared.store.participants.states", break_down)
-    for path, body in (
-        (f"/v1/studies/{world['study_id']}/run", {"sample": 2}),
-        ("/v1/simulations/extend", {"participant_id": world["participant_id"]}),
-        ("/v1/simulations/extend", {"participant_id": world["participant_id"], "wait": True, "timeout": 0.1}),
+    run, extension = {"sample": 2}, {"participant_id": world["participant_id"]}
+    for path, body, key in (
+        (f"/v1/studies/{world['study_id']}/run", run, "run"),
+        # What is repeated is read, or would be.
+        (f"/v1/studies/{world['study_id']}/run", run, "run"),
+        ("/v1/simulations/extend", extension, "extend"),
+        ("/v1/simulations/extend", extension, "extend"),
+        ("/v1/simulations/extend", extension | {"wait": True, "timeout": 0.1}, "wait"),
     ):
-        answer = acme.post(path, body)
+        answer = acme.http.post(path, json=body, headers={"Idempotency-Key": key})
         assert answer.status_code == 202, answer.text
         assert {one["status"] for one in answer.json()["participants"]} == {"pending"}
         assert UUID(answer.json()["next_action"]["arguments"]["participant_ids"][0])

@@ -95,7 +95,6 @@ class Held(threading.Timer):
 def held(monkeypatch: pytest.MonkeyPatch) -> list[threading.Timer]:
     """What waits for an answer, in turns of two."""
     monkeypatch.setattr("shared.queue.publisher.TURN", 2)
-    monkeypatch.setattr("shared.queue.publisher.ANSWER_S", 0)
     monkeypatch.setattr("shared.queue.publisher.Timer", Held)
     Held.waiting.clear()
     return Held.waiting
@@ -109,6 +108,17 @@ def test_of_many_run_messages_the_first_go_at_once_and_the_rest_after_the_answer
     (rest,) = held
     assert {m["id"] for m in post.messages(Queue.RUNS)} == {f"{id_}.1" for id_ in post.ids[:2]}
     rest.run()
+    wait_until(lambda: len(post.messages(Queue.RUNS)) == 3)
+
+
+def test_without_a_thread_to_wait_in_messages_go_at_once(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    post.publisher.dispatch(post.ids[:1])
+    monkeypatch.setattr("shared.queue.publisher.TURN", 1)
+    monkeypatch.setattr(threading.Timer, "start", no_more)
+    post.publisher.dispatch_soon(post.ids)
     wait_until(lambda: len(post.messages(Queue.RUNS)) == 3)
 
 
