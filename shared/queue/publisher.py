@@ -100,13 +100,13 @@ class Publisher:
 
     def dispatch_soon(self, ids: Sequence[UUID]) -> None:
         """`dispatch`, behind the caller's answer: of more than TURN only the first go while that is made."""
-        self._take_turns(self._messages, self._dispatch_turn, ids[:TURN])
+        self._take_turns(self._messages, self._dispatch_turn, chunks(ids[:TURN], TURN))
         if len(ids) > TURN:
             self._send_once_answered(self._dispatch_turn, ids[TURN:])
 
     def abort_soon(self, ids: Sequence[UUID]) -> None:
         """Tell all workers to abort the steps in flight of `ids`."""
-        self._take_turns(self._aborts, self._abort_turn, ids, ABORT_BATCH)
+        self._take_turns(self._aborts, self._abort_turn, chunks(ids, ABORT_BATCH))
 
     def stop_soon(self, ids: Sequence[UUID]) -> None:
         """Publish one revoke-plus-status task for each of `ids`, which were just cancelled.
@@ -116,7 +116,7 @@ class Publisher:
         if len(ids) > TURN:
             self._send_once_answered(self._stop_turn, ids)
         else:
-            self._take_turns(self._messages, self._stop_turn, ids)
+            self._take_turns(self._messages, self._stop_turn, chunks(ids, TURN))
 
     def queue_depth(self, queue: Queue) -> int:
         """Messages waiting in `queue`. Raises one of BROKER_ERRORS."""
@@ -134,7 +134,7 @@ class Publisher:
 
         Making thousands of messages takes the interpreter from the threads that make and send the answer.
         """
-        begin = partial(self._take_turns, self._messages, send, ids)
+        begin = partial(self._take_turns, self._messages, send, chunks(ids, TURN))
         waiting = Timer(ANSWER_S + len(ids) * ANSWER_EACH_S, copy_context().run, [begin])
         waiting.daemon = True
         try:
@@ -143,11 +143,8 @@ class Publisher:
             # No more threads are to be had: then the answer has to wait.
             begin()
 
-    def _take_turns(
-        self, lane: ThreadPoolExecutor, send: _Send, ids: Sequence[UUID], at_once: int | None = None
-    ) -> None:
-        """Send some, TURN at once unless told otherwise, then queue up again behind everybody else."""
-        turns = chunks(ids, at_once or TURN)
+    def _take_turns(self, lane: ThreadPoolExecutor, send: _Send, turns: Iterator[Sequence[UUID]]) -> None:
+        """Send one piece, then queue up again behind everybody else."""
 
         def turn() -> None:
             piece = next(turns, None)

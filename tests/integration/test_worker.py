@@ -589,6 +589,35 @@ def test_a_step_that_was_told_to_end_cleans_up_however_often_its_run_is_aborted(
     assert shop.steps()[-1] == "tidied 0"
 
 
+class Slow(ScriptedEnvironment):
+    """Takes the first word for a mistake."""
+
+    async def act(self, action: Action) -> None:
+        self._note("act")
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            self._note("aborted")
+            raise
+
+
+@pytest.mark.parametrize("how", ["timeout", "abort"])
+def test_a_step_that_did_not_end_in_time_is_told_once_more(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("scripted.ScriptedEnvironment", Slow)
+    monkeypatch.setattr("worker.run.CLEAN_UP_S", 0.3)
+    id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
+    run = shop.start(id_)
+    wait_until(lambda: "act 0" in shop.steps())
+    if how == "abort":
+        shop.runner.abort([id_])
+    run.ended()
+    wait_until(lambda: shop.steps()[-1] == "aborted 0", 10)
+
+
 @pytest.mark.parametrize("how", ["timeout", "abort"])
 def test_a_step_that_does_not_end_holds_nothing_up(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
