@@ -5,8 +5,8 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from shared.domain.people import generate_people
 from shared.domain.simulation import Action, Assignment, Decision, Element, Observation, Person, Success, Turn
+from tests.effort import calls_of
 from worker.minds.aims import understand
 from worker.minds.answers import chosen, written
 from worker.minds.heuristic import HeuristicMind
@@ -336,19 +337,28 @@ def test_with_nothing_to_do_it_waits_then_gives_up() -> None:
 # Bounds
 
 
-def test_memory_stays_small_and_decisions_quick() -> None:
+def crowded(turn: int, links: int) -> Observation:
+    """A page on which every label is new."""
+    labels = (f"Thing {turn} {links} {number} about {'words ' * 5}" for number in range(links))
+    return page(*map(link, labels), url=f"http://shop.test/{turn}", text="word " * 4_000)
+
+
+def test_memory_stays_small_and_the_last_decision_is_as_quick_as_the_first() -> None:
     memory: Any = {}
-    spent = []
+    efforts = []
     for turn in range(60):
-        links = [link(f"Thing {turn} {number} about {'words ' * 5}") for number in range(500)]
-        seen = page(*links, url=f"http://shop.test/{turn}", text="word " * 4_000)
-        began = time.process_time()
-        decision = decide(seen, "Find the blue thing about words", memory=memory)
-        spent.append(time.process_time() - began)
+        think = partial(decide, crowded(turn, 500), "Find the blue thing about words", memory=memory)
+        decision, effort = calls_of(think)
+        efforts.append(effort)
         memory = json.loads(json.dumps(decision.memory, allow_nan=False))
         assert len(json.dumps(memory)) < 16_000
-    # Every label is new to it here. Generous: other machines are slower.
-    assert sorted(spent)[30] < 0.05
+    assert sorted(efforts[50:])[5] <= 1.1 * sorted(efforts[:10])[5]
+
+
+def test_the_effort_of_a_decision_grows_with_the_page_and_no_faster() -> None:
+    efforts = [calls_of(partial(decide, crowded(1, links)))[1] for links in (250, 500, 1_000)]
+    assert efforts[1] <= 2.5 * efforts[0]
+    assert efforts[2] <= 2.5 * efforts[1]
 
 
 ODD_TEXT = st.text(max_size=40) | st.sampled_from(
