@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+ENVIRONMENT_GROUPS = "understudy.environments."
 MIND_GROUP = "understudy.minds"
 #: Minds that come in several profiles: `name` is the default one, `name:profile` another.
 PROFILED_MIND_GROUP = "understudy.profiled_minds"
@@ -19,7 +20,7 @@ _PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 @cache
 def environments(modality: str) -> dict[str, EntryPoint]:
     """The environments that fit a modality, by name."""
-    return _installed(f"understudy.environments.{modality}")
+    return _installed(ENVIRONMENT_GROUPS + modality)
 
 
 @cache
@@ -57,6 +58,17 @@ def make_mind(name: str) -> Any:
     if problem := problem_with_mind(name):
         raise LookupError(problem)
     return profiled_minds()[kind].load()(profile) if kind in profiled_minds() else minds()[kind].load()()
+
+
+def told() -> str:
+    """All of them in a line, for people: `chat: chat; interactive: web; minds: heuristic, llm`."""
+    names = {
+        group.removeprefix(ENVIRONMENT_GROUPS): environments(group.removeprefix(ENVIRONMENT_GROUPS))
+        for group in sorted(entry_points().groups)
+        if group.startswith(ENVIRONMENT_GROUPS)
+    }
+    names["minds"] = minds() | profiled_minds()
+    return "; ".join(f"{kind}: {', '.join(sorted(some))}" for kind, some in names.items())
 
 
 def _installed(group: str) -> dict[str, EntryPoint]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from celery import Celery
 from celery.signals import setup_logging, worker_ready
 
-from shared import faults, garbage, logs, metrics, traces
+from shared import faults, garbage, logs, metrics, plugins, traces
 from shared.exposition import Exposition, show
 from shared.notices import Notifier
 from shared.queue.celery import create_celery
@@ -149,6 +149,8 @@ def _run_participants(
 
     leaving.then(drain, most_s=MOST_S)
     channel.use(lambda: keeper.in_touch)
+    # Looked for here, as the loop of the runs would stand still for it at the first claim.
+    log.info("worker %s has %s", name, plugins.told())
     try:
         _consume(app, leaving, name, kind, concurrency, create_pool(work, runner.submit))
     finally:

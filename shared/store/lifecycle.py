@@ -123,21 +123,24 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
     Who is not in the answer had a duplicate, stale or void message: somebody else has it, it was cancelled,
     or this worker's lease has run out.
     """
-    rows = connection.execute(_CLAIM, {"ids": ids, "worker": worker_id}).all()
+    statement = _claim(connection.dialect.name)
+    rows = connection.execute(statement, {batch.AMONG: ids, "worker": worker_id}).all()
     record(connection, [_status_event(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
     return {row.id: row for row in rows}
 
 
-_CLAIM = (
-    _move(Move.CLAIM)
-    .where(_p.c.id.in_(bindparam("ids", expanding=True)), lives(bindparam("worker")))
-    .values(
-        epoch=_p.c.epoch + 1,
-        worker_id=bindparam("worker", type_=_p.c.worker_id.type),
-        started_at=case((_p.c.started_at.is_(None), store_clock()), else_=_p.c.started_at),
+@cache
+def _claim(dialect: str) -> Update:
+    return (
+        _move(Move.CLAIM)
+        .where(batch.is_among(dialect, _p.c.id), lives(bindparam("worker")))
+        .values(
+            epoch=_p.c.epoch + 1,
+            worker_id=bindparam("worker", type_=_p.c.worker_id.type),
+            started_at=case((_p.c.started_at.is_(None), store_clock()), else_=_p.c.started_at),
+        )
+        .returning(_p)
     )
-    .returning(_p)
-)
 
 
 def commit_step(connection: Connection, claim: Claim, step: Step, claimed_ms: int) -> bool:

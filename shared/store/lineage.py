@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, literal, select
+from sqlalchemy import Connection, Select, and_, func, literal, select
 
+from shared.store import batch
 from shared.store.engine import AnyRow
 from shared.store.paging import seal, unseal
 from shared.store.schema import Tables
@@ -143,7 +144,8 @@ def load_run(connection: Connection, participant_id: UUID) -> Surroundings:
 
 def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Surroundings]:
     """The surroundings of participants: from their study and iteration, or from their ask and round."""
-    return {row.id: _surroundings(row) for row in connection.execute(_LOAD_RUNS, {"ids": ids})}
+    statement = _LOAD_RUNS.where(batch.is_among(connection.dialect.name, _p.c.id))
+    return {row.id: _surroundings(row) for row in connection.execute(statement, {batch.AMONG: ids})}
 
 
 _person, _study, _iteration, _ask, _round = (
@@ -177,7 +179,6 @@ _LOAD_RUNS = (
     .outerjoin(_iteration, _iteration.c.id == _p.c.iteration_id)
     .outerjoin(_ask, _ask.c.id == _p.c.ask_id)
     .outerjoin(_round, and_(_round.c.ask_id == _p.c.ask_id, _round.c.number == _p.c.round))
-    .where(_p.c.id.in_(bindparam("ids", expanding=True)))
 )
 
 

@@ -1,0 +1,29 @@
+"""What is installed here, as a worker tells it when it starts."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from shared import plugins
+
+
+def test_all_are_told_in_one_line_without_importing_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = [
+        EntryPoint("web", "nowhere:Web", "understudy.environments.interactive"),
+        EntryPoint("app", "nowhere:App", "understudy.environments.interactive"),
+        EntryPoint("chat", "nowhere:Chat", "understudy.environments.chat"),
+        EntryPoint("llm", "nowhere:Llm", "understudy.profiled_minds"),
+        EntryPoint("guess", "nowhere:Guess", "understudy.minds"),
+        EntryPoint("other", "nowhere:Other", "somebody.elses"),
+    ]
+
+    class Everything:
+        groups = frozenset(point.group for point in installed)
+
+    def entry_points(group: str | None = None) -> object:
+        return [one for one in installed if one.group == group] if group else Everything
+
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
+    for cached in (plugins.environments, plugins.minds, plugins.profiled_minds):
+        monkeypatch.setattr(plugins, cached.__name__, cached.__wrapped__)
+    assert plugins.told() == "chat: chat; interactive: app, web; minds: guess, llm"
