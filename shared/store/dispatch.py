@@ -110,7 +110,7 @@ def insert_participants(
         same = [bindparam(name, type_=_p.c[name].type) for name in same_for_all]
         statement = insert(_p).from_select([*given.c.keys(), *same_for_all], select(*given.c, *same))
         connection.execute(statement, {**batch.parameter(rows), **same_for_all})
-        record_alike(connection, ids, "status", {"status": str(status)})
+        record_alike(connection, ids, "status", {"status": str(status)}, by_outbox=True)
     return aliases
 
 

@@ -4,10 +4,10 @@ Readers go by `position`, which counts a workspace's events from 1. It is given 
 taken before it become visible out of order, and who remembers the last one seen would miss what was committed
 late. There is not one count for all: its gaps would tell what other workspaces do.
 
-The events of many who are cancelled at once go to `outbox` first, which is small: in a table with years of
-events, each of them is on a page of its own, and a cancel would be as long as it takes to write those. They
-are moved by who gives positions, or by the write of a participant's next event, whoever is first. So the
-events of a participant are in `event` in order of `seq`, without a gap.
+The events of many who are made or cancelled at once go to `outbox` first, which is small: in a table with
+years of events, each of them is on a page of its own, and a run or cancel would be as long as it takes to
+write those. They are moved by who gives positions, or by the write of a participant's next event, whoever is
+first. So the events of a participant are in `event` in order of `seq`, without a gap.
 """
 
 from collections.abc import Sequence
@@ -84,12 +84,15 @@ def record_alike(
     """Write the same event for each of these participants, in one statement however many they are.
 
     Their `seq` is that of their rows: the guarded update that moved all of them has just raised it, in this
-    transaction. `by_outbox`: if they are many, move the events later; who writes the next event of such a
-    participant calls `deliver` first.
+    transaction. `by_outbox`: if they are many, move the events later. If not, what of these still waits in the
+    outbox is moved first.
     """
     if not ids:
         return
-    statement = _insert_alike(connection.dialect.name, by_outbox=by_outbox and len(ids) >= MANY)
+    by_outbox = by_outbox and len(ids) >= MANY
+    if not by_outbox:
+        deliver(connection, ids)
+    statement = _insert_alike(connection.dialect.name, by_outbox=by_outbox)
     connection.execute(statement, {"kind": kind, "data": data, batch.AMONG: ids})
 
 
@@ -104,7 +107,10 @@ def _insert_alike(dialect: str, *, by_outbox: bool) -> Insert:
 
 
 def deliver(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Move the events of these participants from the outbox, if there are any, to where all others are."""
+    """Move the events of these participants from the outbox, if there are any, to where all others are.
+
+    Who writes their next event calls it first, in the transaction that has just raised their `seq`.
+    """
     if not ids:
         return
     given = {batch.AMONG: ids}
@@ -128,7 +134,7 @@ def any_waits(connection: Connection) -> bool:
 
 
 def _undelivered(connection: Connection, limit: int) -> Sequence[UUID]:
-    """Whose event is in the outbox; nobody has two there."""
+    """Whose events are in the outbox: of so many events. Who was made and cancelled at once has two."""
     first = select(_outbox.c.participant_id).order_by(*_by_seq(_outbox)).limit(limit)
     return connection.scalars(first).all()
 

@@ -27,7 +27,7 @@ from shared.domain.simulation import Usage
 from shared.queue.names import Queue
 from shared.store import batch, usage
 from shared.store.engine import AnyRow, store_clock
-from shared.store.events import NewEvent, record, record_alike
+from shared.store.events import NewEvent, deliver, record, record_alike
 from shared.store.interactions import Step, is_stored, store_steps
 from shared.store.schema import Tables
 
@@ -125,6 +125,8 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
     """
     statement = _claim(connection.dialect.name)
     rows = connection.execute(statement, {batch.AMONG: ids, "worker": worker_id}).all()
+    # Of who was made with many others, that was perhaps told to the outbox only.
+    deliver(connection, [row.id for row in rows])
     record(connection, [_status_event(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
     return {row.id: row for row in rows}
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from shared.domain.lifecycle import Status
 from shared.store.engine import store_clock
-from shared.store.events import deliver, record_alike
+from shared.store.events import record_alike
 from shared.store.lifecycle import Claim, held_by, lives
 from shared.store.schema import Tables
 
@@ -40,10 +40,7 @@ def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[St
     rows = connection.execute(statement).all()
     if not rows:
         return []
-    ids = [row.id for row in rows]
-    # First the event of the cancel, which this update has seen.
-    deliver(connection, ids)
-    record_alike(connection, ids, "stopped", {})
+    record_alike(connection, [row.id for row in rows], "stopped", {})
     return [Stopped(row.id, (row.stopped_at - row.finished_at).total_seconds()) for row in rows]
 
 

@@ -277,7 +277,9 @@ def test_an_alias_names_what_its_uuid_does(store: Store, acme: Caller) -> None:
 def test_an_alias_grows_on_a_clash_and_the_earlier_one_keeps_its_own(
     acme: Caller, rival: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = {one["alias"][3:6] for caller in (acme, rival) for one in caller.get("/v1/people").json()["items"]}
+    there = {
+        one["alias"][3:6] for caller in (acme, rival) for one in caller.get("/v1/people").json()["items"]
+    }
     abc = next(head for head in map("{:03x}".format, range(0xABC, 0xFFF)) if head not in there)
     ids = [UUID(f"{abc}{digits}{str(uuid4())[5:]}") for digits in ("d1", "d2", "e1", "d1", "d3")]
     drawn = iter(ids)
@@ -289,7 +291,9 @@ def test_an_alias_grows_on_a_clash_and_the_earlier_one_keeps_its_own(
     assert aliases[3] == f"tp-{ids[3].hex[:5]}"
     for made, id_ in zip((first, *rest), ids[:4], strict=True):
         assert acme.get(f"/v1/people/{made['alias']}").json()["id"] == str(id_)
-    assert create(rival, "/v1/people", ADA)["alias"] == f"tp-{abc}", "another workspace's aliases do not count"
+    assert create(rival, "/v1/people", ADA)["alias"] == f"tp-{abc}", (
+        "another workspace's aliases do not count"
+    )
 
 
 # -- participants ------------------------------------------------------------------------------------------

@@ -233,8 +233,8 @@ def test_all_participants_are_made_or_none(
 ) -> None:
     real = dispatch.record_alike
 
-    def record_most(connection: Any, ids: Sequence[UUID], *event: Any) -> None:
-        real(connection, ids[:-1], *event)
+    def record_most(connection: Any, ids: Sequence[UUID], *event: Any, by_outbox: bool) -> None:
+        real(connection, ids[:-1], *event, by_outbox=by_outbox)
         raise Conflict("The last one did not get in.")
 
     before = contents(store)

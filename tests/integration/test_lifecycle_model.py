@@ -55,14 +55,16 @@ class Lifecycle(RuleBasedStateMachine):
     claims = Bundle("claims")
     workers = Bundle("workers")
 
-    @initialize(target=participants, count=st.integers(1, 3))
-    def begin(self, count: int) -> Any:
+    @initialize(target=participants, count=st.integers(1, 3), by_outbox=st.booleans())
+    def begin(self, count: int, by_outbox: bool) -> Any:
         token = make_workspace(self.store, str(uuid4()))
         self.workspace_id = token.workspace_id
         study_id, (iteration_id,) = make_study(self.store, self.workspace_id)
-        ids = make_participants(
-            self.store, self.workspace_id, study_id, iteration_id, count, max_interactions=30
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(events, "MANY", 1 if by_outbox else count + 1)
+            ids = make_participants(
+                self.store, self.workspace_id, study_id, iteration_id, count, max_interactions=30
+            )
         self.models = {id_: Model() for id_ in ids}
         self.alive: set[UUID] = set()
         return multiple(*ids)

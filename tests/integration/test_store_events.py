@@ -16,7 +16,7 @@ from shared.store import events, lifecycle, stops
 from shared.store.engine import AnyRow, Store
 from shared.store.events import NewEvent
 from shared.store.schema import Tables
-from tests.factories import make_ask, make_participants, make_study, make_workspace
+from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.invariants import check_invariants
 from tests.servers import wait_until
 
@@ -145,6 +145,28 @@ def test_of_many_who_are_cancelled_at_once_the_events_come_later_and_in_order(st
     assert {data["status"] for _, data, _ in told.values()} == {"cancelled"}
     with store.read() as connection:
         assert not events.any_waits(connection)
+        assert not connection.execute(select(Tables.outbox)).all()
+
+
+def test_of_many_who_are_made_at_once_the_events_come_later_and_in_order(store: Store) -> None:
+    world = make_world(store, count=2 * events.MANY)
+    claimed, gone, *rest = world.ids
+    worker = make_lease(store)
+    with store.read() as connection:
+        assert len(connection.execute(select(Tables.outbox)).all()) == len(world.ids)
+    # Neither waits for the others' events, nor overtakes its own.
+    assert store.write(lambda connection: lifecycle.claim(connection, claimed, worker))
+    world.cancel(gone)
+    check_invariants(store)
+    world.cancel(*rest[events.MANY // 2 :])
+    check_invariants(store)
+    while store.write(lambda connection: events.give_positions(connection, 50)):
+        check_invariants(store)
+    rows = world.read()
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+    once = dict.fromkeys(rest[: events.MANY // 2], [1])
+    assert by_participant(rows) == dict.fromkeys(world.ids, [1, 2]) | once
+    with store.read() as connection:
         assert not connection.execute(select(Tables.outbox)).all()
 
 

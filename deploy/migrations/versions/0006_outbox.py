@@ -1,4 +1,4 @@
-"""Where the events of many who are cancelled at once wait for the table of all events.
+"""Where the events of many who are made or cancelled at once wait for the table of all events.
 
 Nobody of the version before looks there; docs/operations.md says in which order to upgrade.
 """
