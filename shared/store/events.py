@@ -84,8 +84,8 @@ def record_alike(
     """Write the same event for each of these participants, in one statement however many they are.
 
     Their `seq` is that of their rows: the guarded update that moved all of them has just raised it, in this
-    transaction. `by_outbox`: if they are many, move the events later. If not, what of these still waits in the
-    outbox is moved first.
+    transaction. `by_outbox`: if they are many, move the events later. If not, what of these still waits in
+    the outbox is moved first.
     """
     if not ids:
         return

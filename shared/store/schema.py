@@ -296,7 +296,7 @@ class Event(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """Events of many who were made or cancelled at once, on their way to `event`: see shared/store/events.py."""
+    """Events of many who were made or cancelled at once, on their way to `event` (shared/store/events.py)."""
 
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     seq: int = Field(primary_key=True)
