@@ -49,7 +49,8 @@ def on_stage(stage: Stage, each: int, waiting: int) -> tuple[float, list[float],
     log.write_text("")
 
     def noted(what: str) -> list[float]:
-        lines = (line.split() for line in log.read_text().splitlines())
+        # Without the last one, of which only a part may be there yet.
+        lines = (line.split() for line in log.read_text().split("\n")[:-1])
         return [float(at) for name, at in lines if name == what]
 
     client = stage.client()
