@@ -184,6 +184,13 @@ GUARDS = [
         EVENT_TESTS,
     ),
     Guard(
+        "only events that were copied are taken out of the outbox",
+        "shared/store/events.py",
+        "delete(_outbox).where(locked), batch.parameter(rows)",
+        "delete(_outbox).where(here), {batch.AMONG: ids}",
+        EVENT_TESTS,
+    ),
+    Guard(
         "an event is moved once",
         "shared/store/events.py",
         ".order_by(*_by_seq(_outbox)).with_for_update()",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
+    Column,
     Connection,
     Insert,
     Table,
@@ -27,6 +27,7 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    tuple_,
     update,
 )
 
@@ -52,7 +53,7 @@ SCOPES = {Kind.PARTICIPANT: _event.c.participant_id, Kind.STUDY: _event.c.study_
 _TOLD = ("participant_id", "seq", "kind", "data", "at")
 
 
-def _by_seq(table: Table) -> tuple[ColumnElement[Any], ...]:
+def _by_seq(table: Table) -> tuple[Column[Any], ...]:
     return (table.c.participant_id, table.c.seq)
 
 
@@ -65,7 +66,10 @@ class NewEvent(NamedTuple):
 
 
 def record(connection: Connection, events: Sequence[NewEvent]) -> None:
-    """Write `events`; each `seq` was taken by the guarded update it belongs to."""
+    """Write `events`; each `seq` was taken by the guarded update it belongs to.
+
+    Nothing of these participants may wait in the outbox: of who runs nothing does, since its claim.
+    """
     if not events:
         return
     rows = [event._asdict() | {"participant_id": event.participant_id.hex} for event in events]
@@ -109,19 +113,26 @@ def _insert_alike(dialect: str, *, by_outbox: bool) -> Insert:
 def deliver(connection: Connection, ids: Sequence[UUID]) -> None:
     """Move the events of these participants from the outbox, if there are any, to where all others are.
 
-    Who writes their next event calls it first, in the transaction that has just raised their `seq`.
+    A claim and `record_alike` call it first, in the transaction that has just raised their `seq`.
     """
     if not ids:
         return
-    given = {batch.AMONG: ids}
-    here = batch.is_among(connection.dialect.name, _outbox.c.participant_id)
+    dialect = connection.dialect.name
+    here = batch.is_among(dialect, _outbox.c.participant_id)
     # Locked, and in order: whoever moves the same ones at the same time waits, and finds none.
-    mine = select(_outbox.c.participant_id).where(here).order_by(*_by_seq(_outbox)).with_for_update()
-    if not connection.scalars(mine, given).all():
+    mine = select(*_by_seq(_outbox)).where(here).order_by(*_by_seq(_outbox)).with_for_update()
+    rows = [
+        {"participant_id": id_.hex, "seq": seq} for id_, seq in connection.execute(mine, {batch.AMONG: ids})
+    ]
+    if not rows:
         return
+    # These and no others: a cancel may add one of the same participant before the next statement.
+    keys = batch.rows_of(dialect, *_by_seq(_outbox))
+    locked = tuple_(*_by_seq(_outbox)).in_(select(keys.c.participant_id, keys.c.seq))
     columns = (_outbox.c[name] for name in _TOLD)
-    connection.execute(insert(_event).from_select(_TOLD, select(*columns).where(here)), given)
-    connection.execute(delete(_outbox).where(here), given)
+    moved = insert(_event).from_select(_TOLD, select(*columns).where(locked))
+    connection.execute(moved, batch.parameter(rows))
+    connection.execute(delete(_outbox).where(locked), batch.parameter(rows))
 
 
 # -- giving positions --------------------------------------------------------------------------------------

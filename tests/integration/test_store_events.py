@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 
 from shared import sequencer
 from shared.domain.ids import Kind
@@ -157,6 +157,8 @@ def test_of_many_who_are_made_at_once_the_events_come_later_and_in_order(store: 
     # Neither waits for the others' events, nor overtakes its own.
     assert store.write(lambda connection: lifecycle.claim(connection, claimed, worker))
     world.cancel(gone)
+    with store.read() as connection:
+        assert len(connection.execute(select(Tables.outbox)).all()) == len(rest)
     check_invariants(store)
     world.cancel(*rest[events.MANY // 2 :])
     check_invariants(store)
@@ -168,6 +170,31 @@ def test_of_many_who_are_made_at_once_the_events_come_later_and_in_order(store: 
     assert by_participant(rows) == {id_: [1, 2] if id_ in twice else [1] for id_ in world.ids}
     with store.read() as connection:
         assert not connection.execute(select(Tables.outbox)).all()
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("before", ["SELECT outbox", "INSERT INTO event ", "DELETE FROM outbox"])
+def test_a_cancel_while_events_are_moved_loses_none(
+    store: Store, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """On SQLite nobody else writes at all meanwhile."""
+    monkeypatch.setattr(events, "MANY", 1)
+    world = make_world(store)
+    waiting = [before]
+
+    def cancel_first(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if waiting and statement.startswith(before):
+            waiting.clear()
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(world.cancel, *world.ids).result(30)
+
+    event.listen(store.engine, "before_cursor_execute", cancel_first)
+    sequencer.give_positions(store)
+    event.remove(store.engine, "before_cursor_execute", cancel_first)
+    assert not waiting
+    check_invariants(store)
+    sequencer.give_positions(store)
+    assert by_participant(world.read()) == {id_: [1, 2] for id_ in world.ids}
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
