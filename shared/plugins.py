@@ -62,11 +62,9 @@ def make_mind(name: str) -> Any:
 
 def told() -> str:
     """All of them in a line, for people: `chat: chat; interactive: web; minds: heuristic, llm`."""
-    names = {
-        group.removeprefix(ENVIRONMENT_GROUPS): environments(group.removeprefix(ENVIRONMENT_GROUPS))
-        for group in sorted(entry_points().groups)
-        if group.startswith(ENVIRONMENT_GROUPS)
-    }
+    groups = sorted(group for group in entry_points().groups if group.startswith(ENVIRONMENT_GROUPS))
+    modalities = (group.removeprefix(ENVIRONMENT_GROUPS) for group in groups)
+    names = {modality: environments(modality) for modality in modalities}
     names["minds"] = minds() | profiled_minds()
     return "; ".join(f"{kind}: {', '.join(sorted(some))}" for kind, some in names.items())
 

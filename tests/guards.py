@@ -186,15 +186,15 @@ GUARDS = [
     Guard(
         "only events that were copied are taken out of the outbox",
         "shared/store/events.py",
-        "delete(_outbox).where(locked), batch.parameter(rows)",
-        "delete(_outbox).where(here), {batch.AMONG: ids}",
+        "connection.execute(statements.remove, locked)",
+        "connection.execute(delete(_outbox).where(_outbox.c.participant_id.in_(ids)))",
         EVENT_TESTS,
     ),
     Guard(
         "an event is moved once",
         "shared/store/events.py",
-        ".order_by(*_by_seq(_outbox)).with_for_update()",
-        ".order_by(*_by_seq(_outbox))",
+        ".order_by(*key).with_for_update()",
+        ".order_by(*key)",
         EVENT_TESTS,
     ),
     Guard(

@@ -18,7 +18,9 @@ from uuid import UUID
 from sqlalchemy import (
     Column,
     Connection,
+    Delete,
     Insert,
+    Select,
     Table,
     Update,
     bindparam,
@@ -117,22 +119,33 @@ def deliver(connection: Connection, ids: Sequence[UUID]) -> None:
     """
     if not ids:
         return
-    dialect = connection.dialect.name
-    here = batch.is_among(dialect, _outbox.c.participant_id)
-    # Locked, and in order: whoever moves the same ones at the same time waits, and finds none.
-    mine = select(*_by_seq(_outbox)).where(here).order_by(*_by_seq(_outbox)).with_for_update()
-    rows = [
-        {"participant_id": id_.hex, "seq": seq} for id_, seq in connection.execute(mine, {batch.AMONG: ids})
-    ]
-    if not rows:
+    statements = _deliver(connection.dialect.name)
+    found = connection.execute(statements.lock, {batch.AMONG: ids}).all()
+    if not found:
         return
-    # These and no others: a cancel may add one of the same participant before the next statement.
-    keys = batch.rows_of(dialect, *_by_seq(_outbox))
-    locked = tuple_(*_by_seq(_outbox)).in_(select(keys.c.participant_id, keys.c.seq))
-    columns = (_outbox.c[name] for name in _TOLD)
-    moved = insert(_event).from_select(_TOLD, select(*columns).where(locked))
-    connection.execute(moved, batch.parameter(rows))
-    connection.execute(delete(_outbox).where(locked), batch.parameter(rows))
+    locked = batch.parameter([{"participant_id": id_.hex, "seq": seq} for id_, seq in found])
+    connection.execute(statements.copy, locked)
+    connection.execute(statements.remove, locked)
+
+
+class _Delivery(NamedTuple):
+    lock: Select[Any]
+    copy: Insert
+    remove: Delete
+
+
+@cache
+def _deliver(dialect: str) -> _Delivery:
+    key = _by_seq(_outbox)
+    # In order: whoever moves the same ones at the same time waits, and finds none.
+    here = batch.is_among(dialect, _outbox.c.participant_id)
+    lock = select(*key).where(here).order_by(*key).with_for_update()
+    # Those that were locked: a cancel may have added one of the same participant since.
+    given = batch.rows_of(dialect, *key)
+    locked = tuple_(*key).in_(select(*given.c))
+    whole = select(*(_outbox.c[name] for name in _TOLD))
+    copy = insert(_event).from_select(_TOLD, whole.where(locked))
+    return _Delivery(lock, copy, delete(_outbox).where(locked))
 
 
 # -- giving positions --------------------------------------------------------------------------------------

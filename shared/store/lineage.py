@@ -1,6 +1,7 @@
 """Reading a run over its lineage: an extended participant goes on from its source, nothing is copied."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -144,7 +145,7 @@ def load_run(connection: Connection, participant_id: UUID) -> Surroundings:
 
 def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Surroundings]:
     """The surroundings of participants: from their study and iteration, or from their ask and round."""
-    statement = _LOAD_RUNS.where(batch.is_among(connection.dialect.name, _p.c.id))
+    statement = _load_runs(connection.dialect.name)
     return {row.id: _surroundings(row) for row in connection.execute(statement, {batch.AMONG: ids})}
 
 
@@ -155,31 +156,36 @@ _person, _study, _iteration, _ask, _round = (
     Tables.ask,
     Tables.round,
 )
-_LOAD_RUNS = (
-    select(
-        _p.c.id,
-        _person.c.name,
-        _person.c.age,
-        _person.c.country,
-        _person.c.language,
-        _person.c.traits,
-        _person.c.bio,
-        _study.c.assignment,
-        _study.c.modality,
-        _iteration.c.content,
-        _round.c.question,
-        _round.c.variants,
-        func.coalesce(_iteration.c.mind, _ask.c.mind).label("mind"),
-        func.coalesce(_iteration.c.step_timeout_s, _ask.c.step_timeout_s).label("step_timeout_s"),
-        func.coalesce(_iteration.c.run_timeout_s, _ask.c.run_timeout_s).label("run_timeout_s"),
+
+
+@cache
+def _load_runs(dialect: str) -> Select[Any]:
+    return (
+        select(
+            _p.c.id,
+            _person.c.name,
+            _person.c.age,
+            _person.c.country,
+            _person.c.language,
+            _person.c.traits,
+            _person.c.bio,
+            _study.c.assignment,
+            _study.c.modality,
+            _iteration.c.content,
+            _round.c.question,
+            _round.c.variants,
+            func.coalesce(_iteration.c.mind, _ask.c.mind).label("mind"),
+            func.coalesce(_iteration.c.step_timeout_s, _ask.c.step_timeout_s).label("step_timeout_s"),
+            func.coalesce(_iteration.c.run_timeout_s, _ask.c.run_timeout_s).label("run_timeout_s"),
+        )
+        .select_from(_p)
+        .join(_person, _person.c.id == _p.c.person_id)
+        .outerjoin(_study, _study.c.id == _p.c.study_id)
+        .outerjoin(_iteration, _iteration.c.id == _p.c.iteration_id)
+        .outerjoin(_ask, _ask.c.id == _p.c.ask_id)
+        .outerjoin(_round, and_(_round.c.ask_id == _p.c.ask_id, _round.c.number == _p.c.round))
+        .where(batch.is_among(dialect, _p.c.id))
     )
-    .select_from(_p)
-    .join(_person, _person.c.id == _p.c.person_id)
-    .outerjoin(_study, _study.c.id == _p.c.study_id)
-    .outerjoin(_iteration, _iteration.c.id == _p.c.iteration_id)
-    .outerjoin(_ask, _ask.c.id == _p.c.ask_id)
-    .outerjoin(_round, and_(_round.c.ask_id == _p.c.ask_id, _round.c.number == _p.c.round))
-)
 
 
 def _surroundings(row: AnyRow) -> Surroundings:

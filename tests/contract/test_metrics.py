@@ -147,14 +147,21 @@ def test_a_label_that_others_choose_takes_few_values() -> None:
 # -- of the API --------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def fresh_api(settings: Settings) -> Iterator[str]:
+    """An API that nobody has looked at, and whose events nobody reads, as threads of earlier tests may."""
+    with serve_in_thread(create_app(settings)) as url:
+        yield url
+
+
 def test_figures_count_all_workspaces_together_and_name_none(
-    api: str, store: Store, acme: Caller, rival: Caller
+    fresh_api: str, store: Store, acme: Caller, rival: Caller
 ) -> None:
     for who, many in ((acme, 3), (rival, 2)):
         study, (iteration,) = make_study(store, who.workspace_id)
         make_participants(store, who.workspace_id, study, iteration, many)
     # The first count of those who rest may take longer than a look waits.
-    told = wait_until(lambda: drafts_are_told(read(f"{api}/metrics")))
+    told = wait_until(lambda: drafts_are_told(read(f"{fresh_api}/metrics")))
     assert at(told, "participants", status="pending") == 5
     assert at(told, "participants", status="running") == 0
     assert at(told, "owed_messages") == 5
@@ -170,13 +177,6 @@ def test_figures_count_all_workspaces_together_and_name_none(
         for label, values in DECLARED[name].labels.items():
             told_of = {dict(labels)[label] for series, labels in told if f"understudy_{series}" == name}
             assert told_of == set(values)
-
-
-@pytest.fixture
-def fresh_api(settings: Settings) -> Iterator[str]:
-    """An API that nobody has looked at."""
-    with serve_in_thread(create_app(settings)) as url:
-        yield url
 
 
 def test_those_who_rest_are_counted_now_and_then(fresh_api: str, store: Store, acme: Caller) -> None:
