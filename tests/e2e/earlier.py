@@ -3,7 +3,7 @@
 import io
 import subprocess
 import sys
-import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ PARTS = ("api", "deploy", "docs", "shared", "worker")
 
 def unpack_previous(folder: Path) -> None:
     """Put its source into `folder`; where git does not have it, skip the test that asked, with the reason."""
-    command = ["git", "archive", "--format=tar", PREVIOUS, *PARTS]
+    command = ["git", "archive", "--format=zip", PREVIOUS, *PARTS]
     try:
         archived = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
@@ -28,8 +28,8 @@ def unpack_previous(folder: Path) -> None:
             f"the previous version, {PREVIOUS}, cannot be had here: {why}; "
             "a shallow checkout has it after `git fetch --unshallow`"
         )
-    with tarfile.open(fileobj=io.BytesIO(archived)) as tar:
-        tar.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(archived)) as packed:
+        packed.extractall(folder)
     asked = [sys.executable, "-c", "import shared; print(shared.__file__)"]
     found = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True).stdout
     assert Path(found.strip()).is_relative_to(folder), f"it is not what a process started there runs: {found}"
