@@ -12,6 +12,7 @@ import typer
 from api.cli import app
 from api.cli.console import read_settings
 from deploy.tokens import app as tokens
+from shared import garbage
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -228,6 +229,7 @@ def chatbot_command(
 
 def main() -> None:
     """Entry point of the command `understudy`."""
+    garbage.look_seldom()
     app(prog_name="understudy")
 
 

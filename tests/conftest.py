@@ -14,6 +14,7 @@ import sqlalchemy
 from api.app import create_app
 from deploy.broker import BrokerServer
 from deploy.migrate import migrate
+from shared import garbage
 from shared.settings import Settings
 from shared.store.engine import Store
 from tests.brokers import OwnBroker, empty, own_broker
@@ -45,6 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # As in our own processes: what thousands of tests import is no garbage.
+    garbage.look_seldom()
     sys.path.insert(0, str(PLUGINS))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
     for name in [name for name in os.environ if name.startswith("UNDERSTUDY_") and "_TEST_" not in name]:
