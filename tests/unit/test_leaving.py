@@ -1,8 +1,10 @@
 """Being told to go: at any moment, again and again, and whatever else hangs."""
 
+import contextlib
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,26 +30,31 @@ assert leaving.now
 """
 
 
-def begin(program: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+@contextlib.contextmanager
+def started(program: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is ready to be told; what does not go by itself is ended with the block."""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def test_who_hangs_is_ended_all_the_same() -> None:
-    process = begin(HANGING)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    with started(HANGING) as process:
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
     assert (out, process.returncode) == ("begun\n", 75)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_who_waits_is_woken_by_any_signal_however_often(number: signal.Signals) -> None:
-    process = begin(WAITING)
-    for _ in range(50):
-        if process.poll() is None:
-            process.send_signal(number)
-    process.communicate(timeout=30)
+    with started(WAITING) as process:
+        for _ in range(50):
+            if process.poll() is None:
+                process.send_signal(number)
+        process.communicate(timeout=30)
     # One that comes when the interpreter is just ending finds no handler any more.
     assert process.returncode in {0, -number}
