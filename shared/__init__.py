@@ -1,1 +1,0 @@
-"""What api and worker agree on: rules, store, envelopes, queues, settings and notices."""
