@@ -190,7 +190,7 @@ $(VENV)/bin/python:
 # Stamps: an installation is repeated when what it was made from has changed, and only then.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing" >&2
-	@$(PIP) -e .
+	@$(PIP) -e '.[server]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python

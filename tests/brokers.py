@@ -9,12 +9,12 @@ from typing import Any, Protocol, Self
 
 import amqp
 
-from deploy.broker import BrokerServer
-from shared.queue.address import parse_address
-from shared.queue.clients import connect
-from shared.queue.names import Queue
 from tests.rabbit import RabbitServer
 from tests.servers import wait_until
+from understudy.deploy.broker import BrokerServer
+from understudy.domain.broker_address import parse_address
+from understudy.domain.queues import Queue
+from understudy.queue.redis_clients import connect
 
 
 def empty(url: str) -> None:

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import httpx
 
-from shared.store.engine import Store
 from tests.factories import make_workspace
+from understudy.store.engine import Store
 
 
 class Caller:

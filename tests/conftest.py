@@ -11,18 +11,18 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from api.app import create_app
-from deploy.broker import BrokerServer
-from deploy.migrate import migrate
-from shared import garbage
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.brokers import OwnBroker, empty, own_broker
 from tests.callers import Caller
 from tests.invariants import check_invariants
 from tests.pgbouncer import PgBouncer
 from tests.rabbit import WHY_NOT, RabbitServer, can_be_had
 from tests.servers import Fleet, postgres_programs, serve_in_thread
+from understudy import gc_tuning
+from understudy.api.app import create_app
+from understudy.deploy.broker import BrokerServer
+from understudy.deploy.migrate import migrate
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     # As in our own processes: what thousands of tests import is no garbage.
-    garbage.look_seldom()
+    gc_tuning.look_seldom()
     sys.path.insert(0, str(PLUGINS))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
     for name in [name for name in os.environ if name.startswith("UNDERSTUDY_") and "_TEST_" not in name]:

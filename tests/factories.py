@@ -4,10 +4,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from shared.domain.lifecycle import Status
-from shared.domain.people import generate_people
-from shared.store import asks, dispatch, leases, people, studies, workspaces
-from shared.store.engine import Store
+from understudy.domain.lifecycle import Status
+from understudy.domain.people import generate_people
+from understudy.store import asks, dispatch, leases, people, studies, workspaces
+from understudy.store.engine import Store
 
 
 def make_workspace(store: Store, name: str = "acme", number: int = 4) -> workspaces.NewToken:

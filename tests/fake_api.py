@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shared.domain.errors import ERROR_RULES
+from understudy.domain.errors import ERROR_RULES
 
 T1 = "1f3a0000-0000-4000-8000-000000000001"
 T2 = "2e4b0000-0000-4000-8000-000000000002"

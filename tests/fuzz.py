@@ -11,16 +11,16 @@ import tempfile
 from pathlib import Path
 from uuid import UUID
 
-from api.app import create_app
-from deploy.broker import BrokerServer
-from deploy.migrate import migrate
-from shared.domain.lifecycle import Status
-from shared.settings import Settings
-from shared.store import people
-from shared.store.engine import Store
 from tests.contract.byhand import walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study, make_workspace
 from tests.servers import serve_in_thread
+from understudy.api.app import create_app
+from understudy.deploy.broker import BrokerServer
+from understudy.deploy.migrate import migrate
+from understudy.domain.lifecycle import Status
+from understudy.settings import Settings
+from understudy.store import people
+from understudy.store.engine import Store
 
 CONFIG = """
 [dictionaries]

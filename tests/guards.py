@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
+#: The folders that the namespace package is made of.
+PARTS = ("shared", "api", "worker", "deploy")
 
 
 class Guard(NamedTuple):
@@ -27,29 +29,29 @@ class Guard(NamedTuple):
     tests: str
 
 
-LIFECYCLE = "shared/store/lifecycle.py"
-STOPS = "shared/store/stops.py"
-DISPATCH = "shared/store/dispatch.py"
+LIFECYCLE = "shared/understudy/store/lifecycle.py"
+STOPS = "shared/understudy/store/stops.py"
+DISPATCH = "shared/understudy/store/dispatch.py"
 LIFECYCLE_TESTS = "tests/integration/test_store_lifecycle.py"
 DISPATCH_TESTS = "tests/integration/test_store_dispatch.py"
 PUBLISHER_TESTS = "tests/integration/test_publisher.py"
 WORKER_TESTS = "tests/integration/test_worker.py"
 ORDERS_TESTS = "tests/integration/test_orders.py"
-SWEEPER = "worker/sweeper.py"
+SWEEPER = "worker/understudy/worker/sweeper.py"
 EVENT_TESTS = "tests/integration/test_store_events.py"
 ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 
 GUARDS = [
     Guard(
         "who closes a connection is not told again to end",
-        "worker/run.py",
+        "worker/understudy/worker/run.py",
         "if not self._told_to_end:",
         "if True:",
         WORKER_TESTS,
     ),
     Guard(
         "who is about to run here is not given back",
-        "worker/heartbeat.py",
+        "worker/understudy/worker/heartbeat.py",
         " if claim.participant_id not in claiming",
         "",
         WORKER_TESTS,
@@ -99,7 +101,7 @@ GUARDS = [
     ),
     Guard(
         "lease that ran out (P7)",
-        "shared/store/leases.py",
+        "shared/understudy/store/leases.py",
         "        .where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock())\n"
         "        .values(expires_at=store_clock(ttl_s))",
         "        .where(_lease.c.id == worker_id)\n        .values(expires_at=store_clock(ttl_s))",
@@ -116,8 +118,8 @@ GUARDS = [
     Guard(
         "stop of what a living worker holds (P1)",
         STOPS,
-        "    known = ~lives(_p.c.worker_id) if held is None else held_by(held)\n",
-        "    known = _p.c.id.is_not(None) if held is None else held_by(held)\n",
+        "    known = ~lives(_p.c.worker_id) if held is None else epoch_fence(held)\n",
+        "    known = _p.c.id.is_not(None) if held is None else epoch_fence(held)\n",
         LIFECYCLE_TESTS,
     ),
     Guard(
@@ -143,35 +145,35 @@ GUARDS = [
     ),
     Guard(
         "a dispatch is done once per key",
-        "api/service/dispatching.py",
+        "api/understudy/service/dispatching.py",
         "            if answered is not None:\n                return Earlier.model_validate(answered)\n",
         "",
         "tests/contract/test_idempotency.py",
     ),
     Guard(
         "an ask has so many rounds and no more",
-        "shared/store/asks.py",
+        "shared/understudy/store/asks.py",
         ".where(_ask.c.id == ask_id, _ask.c.round_count < MAX_ROUNDS)",
         ".where(_ask.c.id == ask_id)",
         "tests/integration/test_races.py",
     ),
     Guard(
         "one gives positions at a time",
-        "shared/store/events.py",
+        "shared/understudy/store/events.py",
         "    if not _is_our_turn(connection, patient=patient):\n        return 0\n",
         "",
         EVENT_TESTS,
     ),
     Guard(
         "positions are given in order of seq",
-        "shared/store/events.py",
+        "shared/understudy/store/events.py",
         ".where(_event.c.position.is_(None)).order_by(*by_seq).limit(limit)",
         ".where(_event.c.position.is_(None)).order_by(_event.c.seq.desc()).limit(limit)",
         EVENT_TESTS,
     ),
     Guard(
         "a participant's events come in order, however the one before was written",
-        "shared/store/events.py",
+        "shared/understudy/store/events.py",
         "        deliver(connection, ids)\n",
         "        pass\n",
         EVENT_TESTS,
@@ -185,14 +187,14 @@ GUARDS = [
     ),
     Guard(
         "only events that were copied are taken out of the outbox",
-        "shared/store/events.py",
+        "shared/understudy/store/events.py",
         "connection.execute(statements.remove, locked)",
         "connection.execute(delete(_outbox).where(_outbox.c.participant_id.in_(ids)))",
         EVENT_TESTS,
     ),
     Guard(
         "an event is moved once",
-        "shared/store/events.py",
+        "shared/understudy/store/events.py",
         ".order_by(*key).with_for_update()",
         ".order_by(*key)",
         EVENT_TESTS,
@@ -213,49 +215,49 @@ GUARDS = [
     ),
     Guard(
         "rows are locked in id order, whatever is done with them",
-        "worker/committer.py",
+        "worker/understudy/worker/committer.py",
         "        lifecycle.lock(connection, [write.participant_id for write in writes])\n",
         "        pass\n",
         WORKER_TESTS,
     ),
     Guard(
         "rows are locked in id order",
-        "worker/committer.py",
+        "worker/understudy/worker/committer.py",
         "sorted(writes, key=lambda write: write.participant_id)",
         "writes",
         WORKER_TESTS,
     ),
     Guard(
         "a process without a lease hands messages back (P6)",
-        "worker/run.py",
+        "worker/understudy/worker/run.py",
         "Ending.DROPPED if leases.is_live(connection, worker_id) else Ending.REFUSED",
         "Ending.DROPPED",
         WORKER_TESTS,
     ),
     Guard(
         "a lapsed lease aborts the steps (P7)",
-        "worker/watch.py",
+        "worker/understudy/worker/watchdog.py",
         "        if lapsed and not self._lapsed:\n",
         "        if False:\n",
         WORKER_TESTS,
     ),
     Guard(
         "a loop that is stuck ends its process (P7)",
-        "worker/watch.py",
+        "worker/understudy/worker/watchdog.py",
         "        if stalled_s > self._loop_stall_s:\n",
         "        if False:\n",
         "tests/e2e/test_watch.py",
     ),
     Guard(
         "what an operator revokes is cut where it runs",
-        "worker/orders.py",
+        "worker/understudy/worker/operator_commands.py",
         "        self._abort(ids)\n",
         "",
         ORDERS_TESTS,
     ),
     Guard(
         "a stop task's revoke cancels nobody",
-        "worker/orders.py",
+        "shared/understudy/queue/celery/control_commands.py",
         "        if not cancelled_already:\n",
         "        if True:\n",
         ORDERS_TESTS,
@@ -269,7 +271,7 @@ GUARDS = [
     ),
     Guard(
         "who hangs when told to go is ended",
-        "worker/leaving.py",
+        "worker/understudy/worker/shutdown.py",
         "            os._exit(EXIT_FORCED)\n",
         "",
         "tests/unit/test_leaving.py",
@@ -284,7 +286,7 @@ WORKSPACE_TESTS = " ".join((ISOLATION_TESTS, LIFECYCLE_TESTS, DISPATCH_TESTS))
 def workspace_guards() -> list[Guard]:
     """One guard for each workspace filter, told apart by the text around it."""
     guards = []
-    for path in sorted((ROOT / "shared/store").glob("*.py")):
+    for path in sorted((ROOT / "shared/understudy/store").glob("*.py")):
         text = path.read_text()
         for found in WORKSPACE_FILTER.finditer(text):
             line = text.count("\n", 0, found.start()) + 1
@@ -316,7 +318,7 @@ def caught_by(guard: Guard) -> str:
         ran = subprocess.run(
             [*command, *guard.tests.split()],
             cwd=copy,
-            env=os.environ | {"PYTHONPATH": str(copy)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(str(copy / part) for part in PARTS)},
             capture_output=True,
             text=True,
             check=False,

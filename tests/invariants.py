@@ -11,9 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from shared.domain.lifecycle import TERMINAL, FailureKind, Status
-from shared.store.engine import Store
-from shared.store.schema import Tables
+from understudy.domain.lifecycle import TERMINAL, FailureKind, Status
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 
 def check_invariants(store: Store) -> None:

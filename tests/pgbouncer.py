@@ -11,8 +11,8 @@ from typing import Self
 import pytest
 import sqlalchemy
 
-from shared.store.engine import POOLING
 from tests.servers import ROOT, own_port, wait_until
+from understudy.store.engine import POOLING
 
 #: Where `make pgbouncer` puts it.
 MADE = ROOT / "build" / "pgbouncer"

@@ -11,8 +11,8 @@ from typing import Self
 
 import amqp
 
-from shared.queue.celery import create_celery
 from tests.servers import ROOT, own_port, wait_until
+from understudy.queue.celery.app import create_celery
 
 UNPACKED = ROOT / "build" / "rabbitmq"
 WHY_NOT = "RabbitMQ is not there; `make rabbitmq` fetches it, on Debian"

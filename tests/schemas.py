@@ -14,14 +14,27 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from api.app import create_app
-from api.tools.schemas import input_schema, output_schema
-from api.tools.table import TOOLS
-from shared import ask_envelopes, doc_envelopes, envelopes, journey_envelopes, panel_envelopes
-from shared.event import EventData
-from shared.settings import Settings
 from tests.contract.promises import WORDS, Schema, broken_answer, broken_api, broken_request
 from tests.servers import ROOT
+from understudy.api.app import create_app
+from understudy.envelopes import asks, docs, journeys
+from understudy.envelopes.base import Page
+from understudy.envelopes.errors import ErrorBody
+from understudy.envelopes.events import EventData
+from understudy.envelopes.participants import Interaction, Participant, Transcript
+from understudy.envelopes.people import Panel, People, Person
+from understudy.envelopes.simulations import CancelEnvelope, RunStudyResponse
+from understudy.envelopes.studies import (
+    Iteration,
+    Study,
+    StudyFull,
+    StudyPerParticipant,
+    StudySummary,
+    StudyTranscripts,
+)
+from understudy.mcp.registry import TOOLS
+from understudy.mcp.schemas import input_schema, output_schema
+from understudy.settings import Settings
 
 FOLDER = ROOT / "docs" / "schemas"
 PROMISED = FOLDER / "v1"
@@ -30,34 +43,34 @@ TOOLS_FILE = "mcp"
 EVENTS = "events"
 
 ANSWERS: dict[str, Any] = {
-    "ErrorBody": envelopes.ErrorBody,
-    "CancelEnvelope": envelopes.CancelEnvelope,
-    "RunStudyResponse": envelopes.RunStudyResponse,
-    "Study": envelopes.Study,
-    "StudyPage": envelopes.Page[envelopes.Study],
-    "StudySummary": envelopes.StudySummary,
-    "StudyFull": envelopes.StudyFull,
-    "StudyPerParticipant": envelopes.StudyPerParticipant,
-    "StudyTranscripts": envelopes.StudyTranscripts,
-    "Iteration": envelopes.Iteration,
-    "Person": envelopes.Person,
-    "People": envelopes.People,
-    "PersonPage": envelopes.Page[envelopes.Person],
-    "Panel": panel_envelopes.Panel,
-    "Participant": envelopes.Participant,
-    "ParticipantPage": envelopes.Page[envelopes.Participant],
-    "Interaction": envelopes.Interaction,
-    "InteractionPage": envelopes.Page[envelopes.Interaction],
-    "Transcript": envelopes.Transcript,
-    "Journey": journey_envelopes.Journey,
-    "Ask": ask_envelopes.Ask,
-    "AskPage": envelopes.Page[ask_envelopes.Ask],
-    "AskSummary": ask_envelopes.AskSummary,
-    "AskPerParticipant": ask_envelopes.AskPerParticipant,
-    "AskFull": ask_envelopes.AskFull,
+    "ErrorBody": ErrorBody,
+    "CancelEnvelope": CancelEnvelope,
+    "RunStudyResponse": RunStudyResponse,
+    "Study": Study,
+    "StudyPage": Page[Study],
+    "StudySummary": StudySummary,
+    "StudyFull": StudyFull,
+    "StudyPerParticipant": StudyPerParticipant,
+    "StudyTranscripts": StudyTranscripts,
+    "Iteration": Iteration,
+    "Person": Person,
+    "People": People,
+    "PersonPage": Page[Person],
+    "Panel": Panel,
+    "Participant": Participant,
+    "ParticipantPage": Page[Participant],
+    "Interaction": Interaction,
+    "InteractionPage": Page[Interaction],
+    "Transcript": Transcript,
+    "Journey": journeys.Journey,
+    "Ask": asks.Ask,
+    "AskPage": Page[asks.Ask],
+    "AskSummary": asks.AskSummary,
+    "AskPerParticipant": asks.AskPerParticipant,
+    "AskFull": asks.AskFull,
     "EventData": EventData,
-    "Doc": doc_envelopes.Doc,
-    "DocPage": envelopes.Page[doc_envelopes.DocEntry],
+    "Doc": docs.Doc,
+    "DocPage": Page[docs.DocEntry],
 }
 
 

@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import sqlalchemy
 import uvicorn
 
-from shared.settings import Settings
+from understudy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,11 +67,29 @@ def serve_in_thread(app: Any) -> Iterator[str]:
         listener.close()
 
 
+class Installation(NamedTuple):
+    """A version of Understudy as processes run it."""
+
+    python: str
+    #: The module of its command.
+    module: str
+    #: Folder of the plug-ins for tests.
+    plugins: Path
+
+
+THIS_VERSION = Installation(sys.executable, "understudy.deploy.main", ROOT / "tests" / "plugins")
+
+
 class Process:
     """A part of Understudy as a process of its own."""
 
     def __init__(
-        self, settings: Settings, *command: str, name: str, source: Path = ROOT, **variables: str
+        self,
+        settings: Settings,
+        *command: str,
+        name: str,
+        version: Installation = THIS_VERSION,
+        **variables: str,
     ) -> None:
         self.name = name
         self._ready_file = settings.data_dir / f"{name}.ready"
@@ -82,16 +100,18 @@ class Process:
             for field in type(settings).model_fields
             if field not in {"token", "server"} and getattr(settings, field) is not None
         }
+        if version is not THIS_VERSION:
+            environment["PYTHONPATH"] = str(version.plugins)
         if "--ready" in command:
             command = (*command[:-1], "--ready-file", str(self._ready_file))
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "deploy.main", *command],
+                [version.python, "-m", version.module, *command],
                 env=environment | variables,
                 stdout=log,
                 stderr=log,
-                # Before what is installed: a version is a folder.
-                cwd=source,
+                # Nothing of a checkout is found from here.
+                cwd=settings.data_dir,
             )
 
     @property
@@ -118,16 +138,16 @@ class Process:
 class Fleet:
     """Workers and sweepers of one installation, as processes."""
 
-    def __init__(self, settings: Settings, source: Path = ROOT) -> None:
+    def __init__(self, settings: Settings, version: Installation = THIS_VERSION) -> None:
         self.settings = settings
-        self._source = source
+        self._version = version
         self._processes: list[Process] = []
 
     @classmethod
     @contextlib.contextmanager
-    def of(cls, settings: Settings, source: Path = ROOT) -> Iterator[Self]:
+    def of(cls, settings: Settings, version: Installation = THIS_VERSION) -> Iterator[Self]:
         """A fleet for the time of the block."""
-        fleet = cls(settings, source)
+        fleet = cls(settings, version)
         try:
             yield fleet
         finally:
@@ -147,7 +167,7 @@ class Fleet:
             command = ("sweeper", "--ready")
         elif kind == "run":
             command = ("worker", "--name", name, "--concurrency", str(concurrency), "--ready")
-        process = Process(self.settings, *command, name=name, source=self._source, **variables)
+        process = Process(self.settings, *command, name=name, version=self._version, **variables)
         self._processes.append(process)
         return process
 

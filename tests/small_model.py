@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from api.client import Understudy
-from deploy.shop.app import create_shop
 from tests.servers import ROOT, serve_in_thread, wait_until
+from understudy.client import Understudy
+from understudy.deploy.shop.app import create_shop
 
 INSTRUCTION = "Stop looking around. Finish now, and say why."
 FOLDER = ROOT / "build" / "small-model"
@@ -49,7 +49,7 @@ def stack(folder: Path, base_url: str) -> Iterator[Understudy]:
     command = [
         sys.executable,
         "-m",
-        "deploy.main",
+        "understudy.deploy.main",
         "up",
         "--port",
         "0",

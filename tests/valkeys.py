@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from deploy.broker import find_server
 from tests.servers import ROOT, own_port, wait_until
+from understudy.deploy.broker import find_server
 
 #: The server of the wheel knows no TLS; this one of Debian's packages does.
 _UNPACKED = ROOT / "build" / "redis"

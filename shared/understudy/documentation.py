@@ -6,14 +6,15 @@ A page's title is its first line, its summary the paragraph below that.
 from functools import cache
 from pathlib import Path
 
-from shared.doc_envelopes import Doc, DocEntry
-from shared.domain.errors import NotFound
-from shared.domain.pages import check_slug, did_you_mean
-from shared.envelopes import Page
-from shared.store.paging import seal, unseal
+from understudy.domain.cursors import seal, unseal
+from understudy.domain.doc_slugs import check_slug, did_you_mean
+from understudy.domain.errors import NotFound
+from understudy.envelopes.base import Page
+from understudy.envelopes.docs import Doc, DocEntry
 
-#: Beside our own packages, in a checkout as well as where a wheel was installed.
-FOLDER = Path(__file__).parents[2] / "docs"
+#: Where the pages are: inside the package once a wheel is installed, else in the checkout that runs.
+_FOLDERS = (Path(__file__).parent / "docs", Path(__file__).parents[2] / "docs")
+FOLDER = next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
 #: Every page, in the order to read them.
 SLUGS = (
     "concepts/overview",
@@ -38,7 +39,7 @@ SLUGS = (
 _LIST = "docs"
 
 
-def list_docs(cursor: str | None, limit: int) -> Page[DocEntry]:
+def list_docs(cursor: str | None = None, limit: int = len(SLUGS)) -> Page[DocEntry]:
     """A page of the list of pages, in the order to read them. Raises ValidationError."""
     entries = [entry for entry, _ in _pages().values()]
     first = 0 if cursor is None else int(unseal(cursor, _LIST))

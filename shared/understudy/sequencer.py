@@ -1,8 +1,8 @@
 """Giving events their positions: done by who serves readers of them, and by the sweeper."""
 
-from shared import faults
-from shared.store import events
-from shared.store.engine import Store
+from understudy import faults
+from understudy.store import events
+from understudy.store.engine import Store
 
 
 def give_positions(store: Store, *, transactions: int | None = None, patient: bool = False) -> bool:
@@ -18,7 +18,7 @@ def give_positions(store: Store, *, transactions: int | None = None, patient: bo
                 return False
         with faults.around("positions.commit"):
             given = store.write(lambda connection: events.give_positions(connection, patient=patient))
-        if given < events.CHUNK:
+        if given < events.MAX_POSITIONS:
             return False
         transactions = transactions and transactions - 1
     return True

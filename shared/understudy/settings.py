@@ -6,8 +6,8 @@ from typing import Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.faults import parse
-from shared.queue.address import parse_address
+from understudy.domain.broker_address import parse_address
+from understudy.faults import parse
 
 
 class Settings(BaseSettings):
@@ -29,10 +29,6 @@ class Settings(BaseSettings):
     broker_url: str = "redis://127.0.0.1:6379/0"
     #: Valkey or Redis for notices and for the caps on language models. Empty: the broker, if it is one.
     notices_url: str = ""
-
-    #: What the CLI and the Python client talk to, and as whom. Empty token: the one in `data_dir`.
-    server: str = "http://127.0.0.1:8000"
-    token: str = ""
 
     heartbeat_interval_s: float = Field(3, gt=0)
     lease_ttl_s: float = Field(9, gt=0)
@@ -69,7 +65,7 @@ class Settings(BaseSettings):
     #: Where traces are sent, by OTLP over HTTP: `http://collector:4318`. Empty: what the variables of
     #: OpenTelemetry say (`OTEL_EXPORTER_OTLP_ENDPOINT`), else nowhere. Needs `understudy[traces]`.
     traces_endpoint: str = ""
-    #: For tests of mishaps: see `shared/faults.py`.
+    #: For tests of mishaps: see `shared/understudy/faults.py`.
     faults: str = ""
     #: File of what workers may send to chatbots, by name (see docs/guides/chatbots.md); empty: nothing.
     secrets_file: str = ""

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--growth", action="store_true", help="how cost grows with size, instead")
     parser.add_argument("--json", type=Path, default=None, help="where to write everything")
     options = parser.parse_args(arguments)
-    logging.getLogger("shared").setLevel(logging.ERROR)
+    logging.getLogger("understudy").setLevel(logging.ERROR)
     pairs = 1 if options.smoke else options.pairs
     with opened(options.store or STORES, pairs=pairs, smoke=options.smoke) as benches:
         measured = measure(benches, options.row, growth=options.growth)

@@ -7,15 +7,15 @@ from uuid import uuid4
 import sqlalchemy
 from sqlalchemy import insert
 
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.bench.stage import Bench
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 
 def commits_per_s(bench: Bench, count: int) -> float:
     """Transactions per second that insert one row each, like an interaction's, into a table without keys.
 
-    The connection is set up as ours is (`shared/store/engine.py`): the same durability.
+    The connection is set up as ours is (`shared/understudy/store/engine.py`): the same durability.
     """
     url = bench.store_url()
     store = Store(url)

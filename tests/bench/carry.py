@@ -23,13 +23,13 @@ import redis
 import sqlalchemy
 from sqlalchemy import func, select, text
 
-from shared.domain.people import generate_people
-from shared.sequencer import give_positions
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.bench.rows import row07_run
 from tests.bench.stage import Bench, Stage, opened, peak_memory_mb
 from tests.factories import make_study
+from understudy.domain.people import generate_people
+from understudy.sequencer import give_positions
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 #: Participants of each worker process, and interactions of each.
 EACH, STEPS, CONCURRENCY = 200, 50, 100

@@ -23,8 +23,8 @@ _PLAIN = (
     "threading.py",
     "runpy",
     "typer/",
-    "api/cli/",
-    "deploy/main.py",
+    "api/understudy/cli/",
+    "deploy/understudy/deploy/main.py",
     "bootsteps.py",
     "asyncio/events.py",
 )

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from sqlalchemy import insert, update
 
-from shared.store import dispatch
-from shared.store.engine import chunks, store_clock
-from shared.store.schema import Tables
 from tests.bench.stage import Stage
+from understudy.store import dispatch
+from understudy.store.engine import chunks, store_clock
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

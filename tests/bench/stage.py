@@ -21,17 +21,17 @@ import redis
 import sqlalchemy
 from sqlalchemy import ColumnElement, func, select
 
-from deploy.broker import BrokerServer
-from deploy.migrate import migrate
-from shared.domain.lifecycle import TERMINAL
-from shared.queue.celery import create_celery
-from shared.queue.names import Queue
-from shared.queue.publisher import Publisher
-from shared.settings import Settings
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.factories import make_participants, make_study, make_workspace
 from tests.servers import ROOT, Fleet, PostgresServer, Process, own_port, wait_until
+from understudy.deploy.broker import BrokerServer
+from understudy.deploy.migrate import migrate
+from understudy.domain.lifecycle import TERMINAL
+from understudy.domain.queues import Queue
+from understudy.queue.celery.app import create_celery
+from understudy.queue.publisher import Publisher
+from understudy.settings import Settings
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 PLUGINS = Path(__file__).parent / "plugins"
 #: Where `make bench` installs the rivals.

@@ -17,16 +17,16 @@ import redis
 import sqlalchemy
 from sqlalchemy import func, or_, select
 
-from shared.domain.errors import ServiceUnavailable
-from shared.domain.lifecycle import TERMINAL
-from shared.queue.names import Queue
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.chaos.clients import Announcements, Client, Ledger, make_clients
 from tests.chaos.town import Outage, Town
 from tests.chaos.verdict import ALONE, Recovery, Verdict, judge
 from tests.chaos.villain import BROKER_LOSSES, Villain
 from tests.servers import postgres_programs, wait_until
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.lifecycle import TERMINAL
+from understudy.domain.queues import Queue
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
 
 #: Clients dispatch nothing new while so many are active: one worker alone has room for them all.
 MAX_ACTIVE = 90
@@ -329,7 +329,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
     # The store's going away is told by the report.
-    logging.getLogger("shared").setLevel(logging.ERROR)
+    logging.getLogger("understudy").setLevel(logging.ERROR)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     replay = f"make chaos MINUTES={options.minutes:g} STORE={options.store} SEED={options.seed}"

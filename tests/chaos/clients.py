@@ -10,11 +10,11 @@ from uuid import UUID
 
 import httpx
 
-from shared.domain.lifecycle import TERMINAL
-from shared.domain.people import generate_people
-from shared.store import people
-from shared.store.engine import Store
 from tests.factories import make_study, make_workspace
+from understudy.domain.lifecycle import TERMINAL
+from understudy.domain.people import generate_people
+from understudy.store import people
+from understudy.store.engine import Store
 
 #: Of whom a client still knows, it picks among the latest so many: some run, some have ended.
 LATEST = 40

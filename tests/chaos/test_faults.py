@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.domain.lifecycle import TERMINAL
-from shared.faults import PLACES, POINTS
 from tests.chaos.clients import Client, Ledger, make_clients
 from tests.chaos.town import Town
 from tests.chaos.verdict import judge
 from tests.servers import wait_until
+from understudy.domain.lifecycle import TERMINAL
+from understudy.faults import PLACES, POINTS
 
 #: Short, so that each loss is noticed within two seconds.
 SHORT = {

@@ -16,16 +16,16 @@ import redis
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import OperationalError
 
-from deploy.broker import BrokerServer
-from deploy.migrate import migrate
-from shared.domain.errors import ServiceUnavailable
-from shared.faults import FIRED
-from shared.settings import Settings
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.chaos.line import Line
 from tests.servers import Process, wait_until
-from worker.heartbeat import LATE_S
+from understudy.deploy.broker import BrokerServer
+from understudy.deploy.migrate import migrate
+from understudy.domain.errors import ServiceUnavailable
+from understudy.faults import FIRED
+from understudy.settings import Settings
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
+from understudy.worker.heartbeat import LATE_S
 
 #: How often it is looked who has ended: so long, at most, until a process is started again.
 LOOK_EVERY_S = 0.1

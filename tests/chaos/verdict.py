@@ -8,12 +8,12 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from shared.domain.lifecycle import TERMINAL
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.chaos.clients import Ledger, State
 from tests.chaos.town import Loss, Outage
 from tests.invariants import all_events, check_invariants
+from understudy.domain.lifecycle import TERMINAL
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

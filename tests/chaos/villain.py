@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from shared.domain.errors import ServiceUnavailable
 from tests.chaos.clients import Announcements
 from tests.chaos.town import Town
+from understudy.domain.errors import ServiceUnavailable
 
 #: Which points each kind of process is made to die at.
 FAULTS = {

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from sqlalchemy import Table, func, select
 
-from shared.domain.lifecycle import FailureKind, Outcome
-from shared.store import lifecycle
-from shared.store.engine import Store
-from shared.store.interactions import Step
-from shared.store.lifecycle import Claim
-from shared.store.schema import Tables
 from tests.factories import make_lease
 from tests.servers import wait_until
+from understudy.domain.lifecycle import FailureKind, Outcome
+from understudy.domain.runs import Step
+from understudy.store import lifecycle
+from understudy.store.engine import Store
+from understudy.store.lifecycle import Claim
+from understudy.store.schema import Tables
 
 
 def claim(store: Store, participant_id: UUID) -> Claim:

@@ -13,13 +13,13 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from api.app import create_app
-from shared.settings import Settings
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.conftest import _administer, _postgres_url
 from tests.contract.openapi import check_answer
 from tests.servers import serve_in_thread
+from understudy.api.app import create_app
+from understudy.settings import Settings
+from understudy.store.schema import Tables
 
 
 class Installation(NamedTuple):

@@ -9,12 +9,12 @@ from uuid import UUID
 import httpx
 from typer.testing import CliRunner
 
-from api.cli import app
-from api.client import Understudy
-from shared.domain.errors import ERROR_RULES, UnderstudyError
-from shared.envelopes import RunFailure
 from tests import agents
 from tests.callers import Caller
+from understudy.cli import app
+from understudy.client import Understudy
+from understudy.domain.errors import ERROR_RULES, UnderstudyError
+from understudy.envelopes.simulations import RunFailure
 
 Json = dict[str, Any]
 

@@ -8,12 +8,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from shared.domain.people import generate_people
-from shared.store import people
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import claim, commit, contents, counts, end, participant, walk, walk_to_end
 from tests.factories import make_ask
+from understudy.domain.people import generate_people
+from understudy.store import people
+from understudy.store.engine import Store
 
 MUGS = ["A mug for quiet mornings.", "Buy our mug now!", "The mug."]
 

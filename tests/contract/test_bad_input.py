@@ -16,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.store import workspaces
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, walk_to_end
 from tests.contract.openapi import ERROR_KEYS, routes
 from tests.factories import make_ask, make_participants, make_study
+from understudy.store import workspaces
+from understudy.store.engine import Store
 
 MIB = 1024 * 1024
 WEB = {"environment": "web", "url": "https://shop.example/"}

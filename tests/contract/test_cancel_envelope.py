@@ -11,17 +11,17 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from api.app import create_app
-from api.service import Service
-from shared.domain.errors import Conflict, ServiceUnavailable
-from shared.domain.lifecycle import Status
-from shared.settings import Settings
-from shared.store import lifecycle, participants
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import claim, commit, contents, end, participant, walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study
 from tests.servers import serve_in_thread
+from understudy.api.app import create_app
+from understudy.domain.errors import Conflict, ServiceUnavailable
+from understudy.domain.lifecycle import Status
+from understudy.service import Service
+from understudy.settings import Settings
+from understudy.store import lifecycle, participants
+from understudy.store.engine import Store
 
 CANCEL = "/v1/simulations/cancel"
 AWAY = ServiceUnavailable("The store does not answer.")
@@ -217,7 +217,7 @@ def test_a_repeated_cancel_skips_all_and_changes_nothing(store: Store, acme: Cal
 def test_items_come_in_the_order_of_creation_however_many_transactions_it_takes(
     store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.service.cancel.CHUNK", 2)
+    monkeypatch.setattr("understudy.service.cancel.CANCEL_BATCH_SIZE", 2)
     ids = make_some(store, acme, 7)
     walk_to_end(store, ids[2], 1)
     study = study_of(store, ids[0])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.service.docs import FOLDER, SLUGS
 from tests.callers import Caller
+from understudy.documentation import FOLDER, SLUGS
 
 # No store decides anything here.
 pytestmark = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)

@@ -7,15 +7,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.service import events
-from shared.store import lifecycle, stops, workspaces
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import claim, commit, contents, end, walk, walk_to_end
 from tests.contract.openapi import check_event
 from tests.factories import make_ask, make_participants, make_study
 from tests.listening import Told, all_events, listening
 from tests.servers import wait_until
+from understudy.service import events
+from understudy.store import lifecycle, stops, workspaces
+from understudy.store.engine import Store
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from shared.domain.lifecycle import Status
-from shared.notices import Notifier
-from shared.settings import Settings
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.contract.byhand import contents, contents_at_rest, participant, walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study
 from tests.servers import wait_until
+from understudy.domain.lifecycle import Status
+from understudy.queue.notifications import Notifier
+from understudy.settings import Settings
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 EXTEND = "/v1/simulations/extend"
 GERMAN = "Stop browsing - switch to the German picker."
@@ -401,7 +401,7 @@ def test_an_extend_that_is_waited_for_answers_200_with_the_childs_end_whatever_i
     store: Store, acme: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only a notice can end these waits in time.
-    monkeypatch.setattr("api.service.waiting.POLL_INTERVAL_S", 20)
+    monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 20)
     source = make_ended(store, acme)
     notifier = Notifier(settings.bell_url)
     with ThreadPoolExecutor(1) as pool:

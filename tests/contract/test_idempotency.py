@@ -8,11 +8,11 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from shared.store import lifecycle
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.factories import make_participants, make_study
+from understudy.store import lifecycle
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

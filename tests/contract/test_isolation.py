@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from shared.domain.lifecycle import Status
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, participant, walk, walk_to_end
 from tests.contract.openapi import routes
 from tests.factories import make_ask, make_participants, make_study
+from understudy.domain.lifecycle import Status
+from understudy.store.engine import Store
 
 CONTENT = {"content": {"environment": "scripted"}}
 
@@ -239,7 +239,7 @@ def test_the_same_alias_in_two_workspaces_names_each_ones_own(
     taken = {one["alias"] for caller in (acme, rival) for one in caller.get("/v1/people").json()["items"]}
     start = next(start for start in ("abc", "bcd", "cde", "def") if f"tp-{start}" not in taken)
     drawn = iter(UUID(f"{start}{n}{str(uuid4())[4:]}") for n in range(2))
-    monkeypatch.setattr("shared.store.people.uuid4", lambda: next(drawn))
+    monkeypatch.setattr("understudy.store.people.uuid4", lambda: next(drawn))
     for caller, name in ((acme, "Ada"), (rival, "Rita")):
         caller.post("/v1/people", {"name": name, "age": 30, "country": "GB", "language": "en"})
     assert acme.get(f"/v1/people/tp-{start}").json()["name"] == "Ada"

@@ -3,13 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from shared.domain.lifecycle import Outcome
-from shared.store import lifecycle
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import claim, commit, walk_to_end
 from tests.contract.test_extend_envelope import GERMAN, child_of, make_ended
 from tests.factories import make_participants, make_study
+from understudy.domain.lifecycle import Outcome
+from understudy.store import lifecycle
+from understudy.store.engine import Store
 
 
 def led(url: str, **more: Any) -> dict[str, Any]:

@@ -15,16 +15,16 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import Tool
 
-from api.service import studies
-from api.tools.schemas import output_schema
-from api.tools.table import TOOLS
-from shared.domain.lifecycle import Status
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.agents import ERAS, answer, call, play, refusal
 from tests.callers import Caller
 from tests.contract.byhand import contents, counts, participant, walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study
+from understudy.domain.lifecycle import Status
+from understudy.mcp.registry import TOOLS
+from understudy.mcp.schemas import output_schema
+from understudy.service import studies
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 MIB = 1024 * 1024
 WEB = {"environment": "web", "url": "https://shop.example/"}

@@ -14,18 +14,18 @@ from fastapi import FastAPI
 from mcp import Client
 from sqlalchemy import update
 
-from api.app import create_app
-from api.tools import call as call_module
-from api.tools import door
-from shared.domain.lifecycle import Status
-from shared.settings import Settings
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.agents import ERAS, answer, play, refusal
 from tests.callers import Caller
 from tests.contract.byhand import contents, participant, walk_to_end
 from tests.factories import make_ask, make_participants, make_study, make_workspace
 from tests.servers import serve_in_thread, wait_until
+from understudy.api.app import create_app
+from understudy.domain.lifecycle import Status
+from understudy.mcp import app
+from understudy.mcp import tool_call as call_module
+from understudy.settings import Settings
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
 
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 both_eras = pytest.mark.parametrize("era", ERAS)
@@ -145,7 +145,7 @@ def test_nothing_of_another_workspace_is_found_or_changed(
 def test_one_workspace_cannot_take_all_sessions(
     acme: Caller, rival: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "MAX_SESSIONS_OF_ONE", 2)
+    monkeypatch.setattr(app, "MAX_SESSIONS_OF_ONE", 2)
     first, _ = open_session(acme), open_session(acme)
     assert send(acme, "POST", INITIALIZE).status_code == 503
     open_session(rival)
@@ -329,7 +329,7 @@ def test_a_session_that_is_closed_ends_its_waits(here: Here) -> None:
 def test_a_session_that_nobody_uses_is_closed(
     store: Store, acme: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "SESSION_IDLE_S", 0.05)
+    monkeypatch.setattr(app, "SESSION_IDLE_S", 0.05)
     with serve_in_thread(create_app(settings)) as url:
         acme.api = url
         session = {"Mcp-Session-Id": open_session(acme)}

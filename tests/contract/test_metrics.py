@@ -14,17 +14,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, event, text
 
-from api.app import create_app
-from shared import metrics
-from shared.domain.lifecycle import Status
-from shared.exposition import DECLARED, MOST_VALUES, OTHER, Exposition, Part, bounded, show
-from shared.queue.names import Queue
-from shared.settings import Settings
-from shared.store import participants
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.factories import make_participants, make_study
 from tests.servers import serve_in_thread, wait_until
+from understudy.api.app import create_app
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import Queue
+from understudy.settings import Settings
+from understudy.store import participants
+from understudy.store.engine import Store
+from understudy.telemetry import metrics
+from understudy.telemetry.exporter import DECLARED, MOST_VALUES, OTHER, Exposition, Part, bounded, show
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -206,7 +206,7 @@ def test_a_count_that_takes_long_is_seldom_and_holds_nobody_up(
         assert go_on.wait(60)
         return {Status.DRAFT: next(counts)}
 
-    monkeypatch.setattr("api.service.health.participants.resting_counts", count)
+    monkeypatch.setattr("understudy.service.health.participants.resting_counts", count)
     with serve_in_thread(create_app(settings)) as url:
         told = read(f"{url}/metrics")
         assert began.is_set()
@@ -277,7 +277,7 @@ def test_what_breaks_is_counted_as_broken(acme: Caller, monkeypatch: pytest.Monk
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr("api.service.docs.list_docs", broken)
+    monkeypatch.setattr("understudy.documentation.list_docs", broken)
     assert acme.get("/v1/docs").status_code == 500
     told = read(f"{acme.api}/metrics")
     assert at(told, "http_requests_total", route="/v1/docs", status="500") >= 1
@@ -312,7 +312,7 @@ def test_without_a_port_nothing_is_shown() -> None:
 
 
 def test_a_port_of_ones_own_is_told_and_answers(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", "shared.exposition"):
+    with caplog.at_level("INFO", "understudy.telemetry.exporter"):
         show(Settings(metrics_port=0), "worker").figures = lambda: metrics.worker_figures("run", 7, 3, -1.5)
     url = caplog.messages[-1].removeprefix("metrics at ")
     told = read(url)

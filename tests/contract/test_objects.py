@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.service.studies import label
-from shared.domain.lifecycle import Status
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, counts, participant, walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study
+from understudy.domain.lifecycle import Status
+from understudy.service.studies import label
+from understudy.store.engine import Store
 
 STUDY = {"name": "Shop", "modality": "interactive", "assignment": {"task": "Buy a lamp"}}
 WEB = {"environment": "web", "url": "https://shop.example/"}
@@ -287,7 +287,7 @@ def test_an_alias_grows_on_a_clash_and_the_earlier_one_keeps_its_own(
     abc = next(head for head in map("{:03x}".format, range(0xABC, 0xFFF)) if head not in there)
     ids = [UUID(f"{abc}{digits}{str(uuid4())[5:]}") for digits in ("d1", "d2", "e1", "d1", "d3")]
     drawn = iter(ids)
-    monkeypatch.setattr("shared.store.people.uuid4", lambda: next(drawn))
+    monkeypatch.setattr("understudy.store.people.uuid4", lambda: next(drawn))
     first = create(acme, "/v1/people", ADA)
     rest = create(acme, "/v1/people", {"people": [ADA, ADA, ADA]})["items"]
     aliases = [one["alias"] for one in (first, *rest)]

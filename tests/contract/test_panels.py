@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.callers import Caller
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 CROWD: list[dict[str, Any]] = [
     {

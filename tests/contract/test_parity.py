@@ -12,13 +12,6 @@ from uuid import UUID
 
 import pytest
 
-from api.app import create_app
-from api.tools.table import TOOLS
-from shared.domain.lifecycle import Status
-from shared.domain.people import generate_people
-from shared.settings import Settings
-from shared.store import dispatch, people
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import walk, walk_to_end
 from tests.contract.doors import (
@@ -34,6 +27,13 @@ from tests.contract.doors import (
 from tests.contract.parity_table import GOOD, LAMPS, WEB, WRONG, Row
 from tests.factories import make_ask, make_participants, make_study
 from tests.servers import serve_in_thread
+from understudy.api.app import create_app
+from understudy.domain.lifecycle import Status
+from understudy.domain.people import generate_people
+from understudy.mcp.registry import TOOLS
+from understudy.settings import Settings
+from understudy.store import dispatch, people
+from understudy.store.engine import Store
 
 DOORS = ("rest", "client", "cli", "mcp")
 

@@ -11,18 +11,18 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from api.app import create_app
-from api.service.waiting import WaitRoom
-from shared.domain.errors import Conflict
-from shared.domain.lifecycle import Status
-from shared.notices import Notifier
-from shared.settings import Settings
-from shared.store import dispatch, participants
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, contents_at_rest, counts, participant, walk, walk_to_end
 from tests.factories import make_ask, make_participants, make_study
 from tests.servers import serve_in_thread, wait_until
+from understudy.api.app import create_app
+from understudy.domain.errors import Conflict
+from understudy.domain.lifecycle import Status
+from understudy.queue.notifications import Notifier
+from understudy.service.waiters import WaitRoom
+from understudy.settings import Settings
+from understudy.store import dispatch, participants
+from understudy.store.engine import Store
 
 WAIT = "/v1/simulations/wait"
 
@@ -119,7 +119,7 @@ def test_the_order_holds_also_where_an_alias_had_to_grow(
     store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = iter(UUID(f"{head}{str(uuid4())[4:]}") for head in ("abc1", "abc2", "def1", "abc3"))
-    monkeypatch.setattr("shared.store.dispatch.uuid4", lambda: next(drawn))
+    monkeypatch.setattr("understudy.store.dispatch.uuid4", lambda: next(drawn))
     everyone = [one["id"] for one in people_of(acme)]
     dispatched = run(acme, study, person_ids=everyone)["dispatch"]
     assert dispatched["aliases"] == ["t-abc", "t-abc2", "t-abc3", "t-def"]
@@ -316,7 +316,7 @@ def test_a_wait_that_runs_out_tells_progress_and_its_next_action_gets_the_result
     store: Store, acme: Caller, study: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only a notice can end a wait in time.
-    monkeypatch.setattr("api.service.waiting.POLL_INTERVAL_S", 20)
+    monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 20)
     first = acme.post(f"/v1/studies/{study}/run", {"sample": 3, "wait": True, "timeout": 0.1})
     body = first.json()
     assert first.status_code == 202
@@ -356,7 +356,7 @@ def test_a_wait_that_runs_out_tells_progress_and_its_next_action_gets_the_result
 def test_a_wait_finds_out_by_itself_when_notices_are_lost(
     store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.service.waiting.POLL_INTERVAL_S", 0.05)
+    monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 0.05)
     body = run(acme, study, sample=1)
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(follow, acme, body)
@@ -434,7 +434,7 @@ def test_a_wait_for_nobody_or_for_somebody_unknown_is_refused_at_once(store: Sto
 def test_dispatch_and_cancel_do_not_wait_behind_those_who_wait(
     store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.service.waiting.READ_TIMEOUT_S", 120)
+    monkeypatch.setattr("understudy.service.waiters.READ_TIMEOUT_S", 120)
     waited_for = run(acme, study, sample=1)
     looks, release = Semaphore(0), Event()
     real = participants.finished
@@ -469,7 +469,7 @@ def test_dispatch_and_cancel_do_not_wait_behind_those_who_wait(
 def test_who_waits_holds_no_connection(
     store: Store, acme: Caller, study: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.service.waiting.POLL_INTERVAL_S", 60)
+    monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 60)
     body = run(acme, study, sample=1)
     app = create_app(settings)
     with serve_in_thread(app) as here, ThreadPoolExecutor(20) as pool:
@@ -497,7 +497,7 @@ def test_a_client_that_goes_away_ends_its_own_wait_and_nothing_else(
             raise
 
     monkeypatch.setattr(WaitRoom, "until_done", until_done)
-    monkeypatch.setattr("api.service.waiting.POLL_INTERVAL_S", 0.05)
+    monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 0.05)
     body = run(acme, study, sample=1)
     one = UUID(body["dispatch"]["participant_ids"][0])
     walk(store, one, 1)

@@ -17,18 +17,18 @@ import sqlalchemy
 from fastapi import FastAPI
 from sqlalchemy import Connection, event
 
-from api.app import create_app
-from api.rest import gate
-from api.service import health
-from shared.domain.errors import ServiceUnavailable
-from shared.envelopes import Dispatch
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import contents, counts, walk_to_end
 from tests.contract.openapi import check_answer, routes
 from tests.factories import make_ask, make_participants, make_study
 from tests.servers import serve_in_thread, wait_until
+from understudy.admission import middleware
+from understudy.api.app import create_app
+from understudy.domain.errors import ServiceUnavailable
+from understudy.envelopes.simulations import Dispatch
+from understudy.service import health
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 #: How long SQLite waits for a lock here.
 BUSY_MS = 50
@@ -189,7 +189,7 @@ def test_every_route_says_so_changes_nothing_and_works_when_it_is_back(
 def test_while_the_store_hangs_nobody_waits_long_and_health_is_told(
     store: Store, acme: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(middleware, "READ_TIMEOUT_S", 0.1)
     monkeypatch.setattr(health, "DEADLINE_S", 0.2)
     app = create_app(settings)
     release, read = threading.Event(), app.state.service.store.read
@@ -295,7 +295,7 @@ def test_a_dispatch_that_is_committed_is_answered_as_such_whatever_reading_it_ba
     def break_down(*_: Any) -> None:
         raise sqlalchemy.exc.DataError("SELECT …", {}, Exception("/srv/secret"))
 
-    monkeypatch.setattr("shared.store.participants.states", break_down)
+    monkeypatch.setattr("understudy.store.participants.states", break_down)
     run, extension = {"sample": 2}, {"participant_id": world["participant_id"]}
     for path, body, key in (
         (f"/v1/studies/{world['study_id']}/run", run, "run"),

@@ -8,13 +8,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from api.service import studies
-from shared.store import dispatch
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.contract.byhand import claim, commit, end, walk, walk_to_end
 from tests.factories import make_ask, make_lease, make_participants, make_study
+from understudy.service import studies
+from understudy.store import dispatch
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
 
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 

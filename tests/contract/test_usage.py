@@ -5,15 +5,15 @@ from uuid import UUID
 
 from sqlalchemy import update
 
-from shared.domain.lifecycle import FailureKind
-from shared.domain.simulation import Usage
-from shared.store import lifecycle
-from shared.store.engine import Store, store_clock
-from shared.store.lifecycle import Claim
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.factories import make_ask, make_lease, make_participants, make_study
 from tests.integration.test_store_lifecycle import make_step
+from understudy.domain.lifecycle import FailureKind
+from understudy.domain.simulation import Usage
+from understudy.store import lifecycle
+from understudy.store.engine import Store, store_clock
+from understudy.store.lifecycle import Claim
+from understudy.store.schema import Tables
 
 _usage = Tables.usage
 

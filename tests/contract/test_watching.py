@@ -11,16 +11,16 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from api.cli import app, feed, progress
-from api.cli.feed import Feed
-from api.cli.progress import follow, look_at_study
-from api.client import Understudy
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.byhand import walk_to_end
 from tests.factories import make_participants, make_study
 from tests.listening import all_events
 from tests.servers import wait_until
+from understudy.cli import app, feed, progress
+from understudy.cli.feed import Feed
+from understudy.cli.progress import follow, look_at_study
+from understudy.client import Understudy
+from understudy.store.engine import Store
 
 Cli = Callable[..., Result]
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.servers import Fleet
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 @pytest.fixture

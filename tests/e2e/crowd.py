@@ -5,10 +5,10 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from shared.domain.lifecycle import TERMINAL
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.callers import Caller
+from understudy.domain.lifecycle import TERMINAL
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

@@ -14,17 +14,17 @@ import pytest
 from mcp import Client
 from sqlalchemy import func, select
 
-from deploy.ports import answers_ok
-from shared.settings import Settings
-from shared.store import lifecycle
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.agents import ERAS, play
 from tests.callers import Caller
 from tests.contract.byhand import walk_to_end
 from tests.factories import make_participants, make_study
 from tests.listening import listening
 from tests.servers import Process, own_port, wait_until
+from understudy.deploy.ports import answers_ok
+from understudy.settings import Settings
+from understudy.store import lifecycle
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 
 class ApiProcess(NamedTuple):

@@ -4,10 +4,10 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.servers import Fleet, wait_until
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

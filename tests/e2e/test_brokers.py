@@ -8,12 +8,6 @@ import httpx
 import pytest
 from kombu import pools
 
-from deploy.ports import answers_ok
-from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
-from shared.queue.names import Queue
-from shared.queue.publisher import BROKER_ERRORS, Publisher
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.brokers import OwnBroker
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
@@ -22,6 +16,12 @@ from tests.rabbit import WHY_NOT as WHY_NO_RABBITMQ
 from tests.rabbit import RabbitServer, can_be_had
 from tests.servers import Fleet, Process, own_port, wait_until
 from tests.valkeys import WHY_NOT, Authority, ValkeyProcess, tls_can_be_had, watched
+from understudy.deploy.ports import answers_ok
+from understudy.domain.queues import Queue
+from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
+from understudy.queue.publisher import BROKER_ERRORS, Publisher
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 pytestmark = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 

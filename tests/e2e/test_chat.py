@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from deploy.chatbot.app import create_chatbot
-from shared.settings import Settings
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.servers import Fleet, serve_in_thread, wait_until
+from understudy.deploy.chatbot.app import create_chatbot
+from understudy.settings import Settings
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 KEY = "sk-nobody-may-see-this"
 TOPICS = ("shipping", "payment", "gift wrapping", "opening hours")

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from shared.settings import Settings
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.brokers import empty
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
 from tests.servers import Fleet, wait_until
+from understudy.settings import Settings
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 
 def test_a_study_runs_to_its_end(store: Store, acme: Caller, fleet: Fleet) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.stack import FLOWER_OPTIONS
-from shared.queue.celery import create_celery
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, rows, run
 from tests.factories import make_study
 from tests.servers import ROOT, Fleet, own_port, wait_until
+from understudy.deploy.stack import FLOWER_OPTIONS
+from understudy.queue.celery.app import create_celery
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 class Flower:
@@ -31,7 +31,7 @@ class Flower:
             FLOWER_OPTIONS | {"address": "127.0.0.1", "port": port, "db": folder / "flower.db"} | options
         )
         given = {"UNDERSTUDY_BROKER_URL": settings.broker_url, "FLOWER_BASIC_AUTH": "me:secret"}
-        command = [sys.executable, "-m", "celery", "--app", "worker.app", "flower"]
+        command = [sys.executable, "-m", "celery", "--app", "understudy.worker.app", "flower"]
         with (folder / "flower.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *(f"--{name}={value}" for name, value in options.items())],

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import select
 from sqlmodel import SQLModel
 
-from deploy.shop.app import create_shop
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.fake_model import DIRECTION
 from tests.models import FakeModel
 from tests.servers import Fleet, serve_in_thread, wait_until
+from understudy.deploy.shop.app import create_shop
+from understudy.store.engine import Store
 
 KEY = "sk-a-key-that-nobody-else-may-see"
 

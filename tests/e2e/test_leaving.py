@@ -9,16 +9,16 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from deploy.shop.app import create_shop
-from shared.settings import Settings
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.e2e.cable import Cable, cable_to, locked, until_mended
 from tests.e2e.crowd import counts, done, rows
 from tests.e2e.test_up import Up, start
 from tests.factories import make_participants, make_study
 from tests.servers import Fleet, serve_in_thread, wait_until
+from understudy.deploy.shop.app import create_shop
+from understudy.settings import Settings
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 __all__ = ["start"]
 

@@ -9,12 +9,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows
 from tests.factories import make_participants, make_study
 from tests.servers import Fleet, Process, own_port, wait_until
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 @pytest.fixture

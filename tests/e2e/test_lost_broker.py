@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.brokers import OwnBroker, empty
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
 from tests.servers import Fleet, wait_until
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 @pytest.fixture

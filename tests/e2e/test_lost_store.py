@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import pytest
 
-from deploy.migrate import migrate
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.cable import locked
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
 from tests.servers import Fleet, PostgresServer, wait_until
+from understudy.deploy.migrate import migrate
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 class Losable(NamedTuple):

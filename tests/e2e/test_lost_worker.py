@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import select
 
-from shared.settings import Settings
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.e2e.cable import Cable, cable_to, locked, until_mended
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_participants, make_study
 from tests.servers import Fleet, wait_until
+from understudy.settings import Settings
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from deploy.migrate import migrate
-from shared.domain.errors import ValidationError
-from shared.settings import Settings
-from shared.store.engine import LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
 from tests.pgbouncer import PgBouncer
 from tests.servers import Fleet, PostgresServer, wait_until
+from understudy.deploy.migrate import migrate
+from understudy.domain.errors import ValidationError
+from understudy.settings import Settings
+from understudy.store.engine import LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, Store
 
 #: The API and each other process would take up to ten by themselves.
 CONNECTIONS = 4

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from kombu import pools
 
-from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
-from shared.queue.publisher import BROKER_ERRORS, Publisher
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_participants, make_study, make_workspace
 from tests.rabbit import RabbitServer
 from tests.servers import Fleet, own_port, wait_until
 from tests.valkeys import Authority
+from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
+from understudy.queue.publisher import BROKER_ERRORS, Publisher
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 @pytest.fixture(autouse=True)

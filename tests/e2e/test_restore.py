@@ -12,14 +12,14 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from deploy.migrate import migrate
-from shared.settings import Settings
-from shared.store.engine import POOLING, Store
 from tests.callers import Caller
 from tests.e2e.crowd import counts, done, rows, run
 from tests.factories import make_study
 from tests.invariants import check_invariants
 from tests.servers import ROOT, Fleet, postgres_programs, wait_until
+from understudy.deploy.migrate import migrate
+from understudy.settings import Settings
+from understudy.store.engine import POOLING, Store
 
 
 class Commands(NamedTuple):

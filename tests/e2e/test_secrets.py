@@ -6,14 +6,14 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from deploy.ports import answers_ok
-from shared.faults import FIRED
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import done, run
 from tests.factories import make_study
 from tests.servers import Fleet, Process, own_port, wait_until
+from understudy.deploy.ports import answers_ok
+from understudy.faults import FIRED
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 #: Of the store's URL, of a stranger's guesses, and of a proxy in front of us.
 PASSWORD = "chess/board 64"

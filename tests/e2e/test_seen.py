@@ -10,13 +10,13 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.contract.test_metrics import Series, at, read
 from tests.e2e.crowd import counts, rows, run
 from tests.factories import make_study
 from tests.servers import Fleet, Process, wait_until
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 def lines(process: Process) -> list[dict[str, Any]]:

@@ -10,15 +10,15 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from deploy.ports import answers_ok
-from shared.queue.names import Queue
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.brokers import headers
 from tests.callers import Caller
 from tests.e2e.crowd import run
 from tests.factories import make_participants, make_study
 from tests.servers import Fleet, Process, own_port, wait_until
+from understudy.deploy.ports import answers_ok
+from understudy.domain.queues import Queue
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 class Collector:

@@ -15,7 +15,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-ROOT = Path(__file__).parents[2]
 READY = re.compile(r"ready (http://127\.0\.0\.1:[0-9]+)\n")
 
 
@@ -28,10 +27,10 @@ class Up:
             name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.main", "up", "--data-dir", str(data_dir), *options],
+            [sys.executable, "-m", "understudy.deploy.main", "up", "--data-dir", str(data_dir), *options],
             # Somewhere else: it must not matter from where it is called.
             cwd=data_dir.parent,
-            env=environment | {"PYTHONPATH": str(ROOT)},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,32 +2,28 @@
 
 import contextlib
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
 from uuid import UUID
 
 import httpx
 import pytest
 
-from api.app import create_app
-from deploy.migrate import migrate, upgrade
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.callers import Caller
 from tests.e2e.crowd import rows, run
-from tests.e2e.earlier import unpack_previous
+from tests.e2e.previous_version import previous_version
 from tests.e2e.test_leaving import lost
 from tests.factories import make_study
 from tests.invariants import check_invariants
-from tests.servers import Fleet, Process, own_port, serve_in_thread, wait_until
+from tests.servers import Fleet, Installation, Process, own_port, serve_in_thread, wait_until
+from understudy.api.app import create_app
+from understudy.deploy.migrate import migrate
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 @pytest.fixture(scope="session")
-def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the source of the previous version."""
-    folder = tmp_path_factory.mktemp("previous")
-    unpack_previous(folder)
-    return folder
+def previous() -> Installation:
+    """The previous version."""
+    return previous_version()
 
 
 @pytest.fixture
@@ -37,10 +33,10 @@ def settings(settings: Settings) -> Settings:
 
 
 @contextlib.contextmanager
-def api_of(settings: Settings, source: Path) -> Iterator[str]:
-    """The API of the version at `source`, as a process; its address."""
+def api_of(settings: Settings, version: Installation) -> Iterator[str]:
+    """The API of a version, as a process; its address."""
     port = own_port()
-    process = Process(settings, "api", "--port", str(port), name=f"api-{port}", source=source)
+    process = Process(settings, "api", "--port", str(port), name=f"api-{port}", version=version)
     try:
         wait_until(lambda: process.popen.poll() is not None or _answers(port), what="the API answers")
         assert process.popen.poll() is None, process.log.read_text()
@@ -57,13 +53,13 @@ def _answers(port: int) -> bool:
 
 @pytest.mark.valkey("the previous version does not know it")
 def test_in_an_upgrade_both_versions_work_together_and_no_attempt_is_lost(
-    bare_settings: Settings, previous: Path
+    bare_settings: Settings, previous: Installation
 ) -> None:
     """As docs/operations.md has it: migrate, then workers and sweepers, the API last."""
     with contextlib.ExitStack() as running:
         store = Store(bare_settings.store_url)
         running.callback(store.dispose)
-        store.write(partial(upgrade, migrations=previous / "deploy/migrations"))
+        assert Process(bare_settings, "migrate", name="migrate", version=previous).popen.wait(60) == 0
         old_ones = running.enter_context(Fleet.of(bare_settings, previous)).start("run-1", "sweeper")
         before = running.enter_context(api_of(bare_settings, previous))
         old = running.enter_context(Caller(store, before, "acme"))

@@ -3,13 +3,13 @@
 import pytest
 from sqlalchemy import select
 
-from shared.settings import Settings
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.e2e.test_fleet import counts, done, rows, run
 from tests.factories import make_study
 from tests.servers import Fleet, wait_until
+from understudy.settings import Settings
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

@@ -11,16 +11,25 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
-from deploy.chatbot.app import create_chatbot
-from deploy.shop.app import create_shop
-from shared.domain.access import Access
-from shared.domain.people import generate_people
-from shared.domain.simulation import Action, Assignment, Json, Observation, Person, Success, Turn, succeeded
 from tests.servers import serve_in_thread
-from worker.environments.chat import ChatEnvironment
-from worker.environments.web import WebEnvironment
-from worker.environments.window import windows
-from worker.minds.heuristic import HeuristicMind
+from understudy.deploy.chatbot.app import create_chatbot
+from understudy.deploy.shop.app import create_shop
+from understudy.domain.accessibility import Access
+from understudy.domain.people import generate_people
+from understudy.domain.simulation import (
+    Action,
+    Assignment,
+    Json,
+    Observation,
+    Person,
+    Success,
+    Turn,
+    succeeded,
+)
+from understudy.environments.chat import ChatEnvironment
+from understudy.environments.web import WebEnvironment
+from understudy.environments.window import windows
+from understudy.minds.heuristic import HeuristicMind
 
 T = TypeVar("T")
 

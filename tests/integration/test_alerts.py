@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-import shared.metrics  # noqa: F401 - declares them
-from shared.exposition import DECLARED
+import understudy.telemetry.metrics  # noqa: F401 - declares them
+from understudy.telemetry.exporter import DECLARED
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"

@@ -12,16 +12,16 @@ from typing import Any
 import httpx
 import pytest
 
-from shared import metrics
-from shared.domain.simulation import Assignment, Decision, Element, Observation, Person, Turn, Usage
 from tests.models import FakeModel
 from tests.servers import wait_until
-from worker import patience
-from worker.minds.llm import decide
-from worker.models import ModelFailed
-from worker.models.endpoint import Endpoint
-from worker.models.profiles import Profile
-from worker.models.wire import asked_pause
+from understudy.domain.simulation import Assignment, Decision, Element, Observation, Person, Turn, Usage
+from understudy.minds.llm import decide
+from understudy.models import ModelFailed
+from understudy.models.endpoint.endpoint import Endpoint
+from understudy.models.endpoint.response_limits import asked_pause
+from understudy.models.profiles import Profile
+from understudy.plugins.time_limits import start_timer
+from understudy.telemetry import metrics
 
 KEY = "sk-a-key-that-nobody-else-may-see"
 ADA = Person("Ada Löve", 36, "GB", "en", {"patience": 0.5})
@@ -70,7 +70,7 @@ def ask(fake: FakeModel, model: str, *acts: dict[str, Any], limit_s: float = 60,
     fake.script(model.removeprefix("script:"), *acts)
 
     async def scene() -> Decision:
-        patience.begin(limit_s)
+        start_timer(limit_s)
         terms.setdefault("base_url", fake.base_url)
         endpoint = Endpoint("default", Profile.model_validate({"model": model, "api_key": KEY, **terms}))
         try:
@@ -91,7 +91,7 @@ def refused(fake: FakeModel, model: str, *acts: dict[str, Any], **terms: Any) ->
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses that we choose ourselves are short."""
-    monkeypatch.setattr("worker.models.endpoint._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("understudy.models.endpoint.endpoint._FIRST_PAUSE_S", 0.01)
 
 
 # -- what goes well ----------------------------------------------------------------------------------------

@@ -10,14 +10,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select
 
-from deploy.bootstrap import ensure_default_workspace
-from shared.domain.errors import AuthFailed
-from shared.domain.people import default_panel
-from shared.settings import Settings
-from shared.store import workspaces
-from shared.store.engine import Store
-from shared.store.schema import Tables
-from shared.store.workspaces import DEFAULT_WORKSPACE, authenticate, create_token
+from understudy.deploy.bootstrap import ensure_default_workspace
+from understudy.domain.errors import AuthFailed
+from understudy.domain.people import default_panel
+from understudy.settings import Settings
+from understudy.store import workspaces
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
+from understudy.store.workspaces import DEFAULT_WORKSPACE, authenticate, create_token
 
 AT_ONCE = 8
 

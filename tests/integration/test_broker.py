@@ -16,10 +16,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from deploy import broker as broker_module
-from deploy.broker import BrokerFailed, BrokerServer
-from deploy.child import Child
-from deploy.ports import free_port
+from understudy.deploy import broker as broker_module
+from understudy.deploy.broker import BrokerFailed, BrokerServer
+from understudy.deploy.child import Child
+from understudy.deploy.ports import free_port
 
 
 def connect(server: BrokerServer) -> redis.Redis:
@@ -166,7 +166,7 @@ def test_damaged_data_is_named_with_the_way_out(tmp_path: Path) -> None:
 STARTS_ONE = """
 import sys, time
 from pathlib import Path
-from deploy.broker import BrokerServer
+from understudy.deploy.broker import BrokerServer
 with BrokerServer(Path(sys.argv[1])) as server:
     print(server.child.pid, flush=True)
     time.sleep(600)
@@ -175,10 +175,8 @@ with BrokerServer(Path(sys.argv[1])) as server:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child's life to its parent's")
 def test_it_dies_with_a_killed_parent_and_the_folder_is_free_again(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", STARTS_ONE, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         text=True,
     ) as parent:

@@ -9,18 +9,18 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from deploy.broker import BrokerServer
-from shared.domain.simulation import Usage
-from shared.store import lifecycle
-from shared.store.engine import Store
-from shared.store.interactions import Step
-from shared.store.lifecycle import Claim
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
-from worker.models import ModelFailed
-from worker.models import caps as caps_module
-from worker.models.caps import Caps
-from worker.models.profiles import ModelSettings
+from understudy.deploy.broker import BrokerServer
+from understudy.domain.runs import Step
+from understudy.domain.simulation import Usage
+from understudy.models import ModelFailed
+from understudy.models import quotas as caps_module
+from understudy.models.profiles import ModelSettings
+from understudy.models.quotas.quotas import Caps
+from understudy.store import lifecycle
+from understudy.store.engine import Store
+from understudy.store.lifecycle import Claim
 
 NOWHERE = "redis://127.0.0.1:9/0"
 

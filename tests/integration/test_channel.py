@@ -6,7 +6,7 @@ import pytest
 from kombu import Connection, Exchange, Message, Queue
 from kombu.transport import redis
 
-from worker import channel
+from understudy.queue.celery import channel
 
 
 class Ear:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from deploy.chatbot.app import create_chatbot
-from shared.domain.simulation import Action, Observation
 from tests.servers import serve_in_thread
-from worker.environments import EnvironmentUnreachable
-from worker.environments import bot as bot_module
-from worker.environments.chat import KEPT_CHARS, MAX_REPLY_LENGTH, VIEW_CHARS, ChatEnvironment
-from worker.secrets import Secrets
+from understudy.deploy.chatbot.app import create_chatbot
+from understudy.domain.simulation import Action, Observation
+from understudy.environments import EnvironmentUnreachable
+from understudy.environments import chatbot_client as bot_module
+from understudy.environments.chat import KEPT_CHARS, MAX_REPLY_LENGTH, VIEW_CHARS, ChatEnvironment
+from understudy.plugins.secrets import Secrets
 
 KEY = "sk-very-secret-0123"
 

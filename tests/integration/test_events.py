@@ -12,21 +12,21 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from api.app import create_app
-from api.service import events as service
-from api.service.events import EventHub
-from api.service.readers import MOST_KEPT, Event, Reader, Scope
-from shared.domain.errors import ServiceUnavailable
-from shared.domain.ids import Kind
-from shared.settings import Settings
-from shared.store import events, lifecycle, stops
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.contract.byhand import end, walk, walk_to_end
 from tests.factories import make_participants, make_study
 from tests.listening import Listener, listening
 from tests.servers import serve_in_thread, wait_until
+from understudy.api.app import create_app
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.ids import Kind
+from understudy.service import events as service
+from understudy.service.event_subscribers import MOST_KEPT, Event, EventScope, Reader
+from understudy.service.events import EventHub
+from understudy.settings import Settings
+from understudy.store import events, lifecycle, stops
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 
@@ -157,11 +157,11 @@ def test_a_reader_is_kept_no_more_than_so_many() -> None:
 def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
     store: Store, acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.service.readers.MOST_KEPT", 10)
+    monkeypatch.setattr("understudy.service.event_subscribers.MOST_KEPT", 10)
     monkeypatch.setattr(service, "PAGE", 10)
     monkeypatch.setattr(service, "POLL_INTERVAL_S", 0.01)
     study_id, ids = study
-    scope = Scope(acme.workspace_id, Kind.STUDY, study_id)
+    scope = EventScope(acme.workspace_id, Kind.STUDY, study_id)
 
     async def scene() -> tuple[list[int], list[int], int]:
         hub = EventHub(store, 2)
@@ -198,7 +198,7 @@ def test_who_has_caught_up_reads_the_store_no_more(
     """However many there are, one look serves them."""
     monkeypatch.setattr(service, "POLL_INTERVAL_S", 0.01)
     study_id, ids = study
-    scope = Scope(acme.workspace_id, Kind.STUDY, study_id)
+    scope = EventScope(acme.workspace_id, Kind.STUDY, study_id)
     read = events.events_after
     pages = 0
 
@@ -278,7 +278,7 @@ def test_a_stream_outlives_the_store_being_away_and_looks_that_fail(
 
 
 def test_a_server_that_goes_ends_its_streams_and_takes_no_more(store: Store, acme: Caller) -> None:
-    scope = Scope(uuid4(), Kind.STUDY, uuid4())
+    scope = EventScope(uuid4(), Kind.STUDY, uuid4())
 
     async def scene() -> None:
         hub = EventHub(store, 2)

@@ -20,14 +20,14 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from shared.domain.lifecycle import FailureKind, Outcome
-from shared.store import dispatch, events, leases, lifecycle, stops
-from shared.store.engine import Store
-from shared.store.lifecycle import Claim
-from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
 from tests.invariants import check_invariants
+from understudy.domain.lifecycle import FailureKind, Outcome
+from understudy.store import dispatch, events, leases, lifecycle, stops
+from understudy.store.engine import Store
+from understudy.store.lifecycle import Claim
+from understudy.store.schema import Tables
 
 MAX_ATTEMPTS = 3
 TERMINAL = {"completed", "failed", "cancelled"}

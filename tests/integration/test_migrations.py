@@ -12,10 +12,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 from sqlmodel import SQLModel
 
-from deploy.migrate import MIGRATIONS, migrate, upgrade
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.integration.test_store_lifecycle import at_once
+from understudy.deploy.migrate import MIGRATIONS, migrate, upgrade
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 def test_migrations_and_code_agree(store: Store) -> None:

@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from deploy.broker import BrokerServer
-from shared import notices
-from shared.notices import Notifier, listen
+from understudy.deploy.broker import BrokerServer
+from understudy.queue import notifications
+from understudy.queue.notifications import Notifier, listen
 
 PATIENCE_S = 60
 
@@ -36,7 +36,7 @@ async def listening(broker_url: str) -> AsyncIterator[AsyncIterator[list[UUID]]]
 def test_a_notice_arrives_also_after_a_long_quiet_time(
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "QUIET_S", 0.05)
+    monkeypatch.setattr(notifications, "QUIET_S", 0.05)
     notifier = Notifier(broker.url)
 
     async def scene() -> None:
@@ -56,7 +56,7 @@ def test_a_notice_arrives_also_after_a_long_quiet_time(
 def test_a_broker_that_vanishes_without_a_word_is_noticed(
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "QUIET_S", 0.2)
+    monkeypatch.setattr(notifications, "QUIET_S", 0.2)
 
     async def scene() -> None:
         async with listening(broker.url) as coming:

@@ -11,17 +11,19 @@ from celery.worker.control import Panel
 from celery.worker.state import revoked
 from sqlalchemy import select
 
-from shared.domain.errors import ServiceUnavailable
-from shared.notices import Notifier
-from shared.queue.celery import create_celery
-from shared.queue.names import CANCELLED_ALREADY, participant_of, task_id
-from shared.settings import Settings
-from shared.store import lifecycle
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until
-from worker.orders import REFUSED, Orders, obey
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.queues import participant_of, task_id
+from understudy.queue.celery.app import create_celery
+from understudy.queue.celery.control_commands import UNSUPPORTED, install_control_commands
+from understudy.queue.names import CANCELLED_ALREADY
+from understudy.queue.notifications import Notifier
+from understudy.settings import Settings
+from understudy.store import lifecycle
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
+from understudy.worker.operator_commands import Orders
 
 
 class Desk:
@@ -114,7 +116,7 @@ def test_commands_are_taken_for_what_they_should_mean_here(
 ) -> None:
     monkeypatch.setattr(Panel, "data", dict(Panel.data))
     monkeypatch.setattr(Panel, "meta", dict(Panel.meta))
-    obey(desk.orders, desk.leave)
+    install_control_commands(desk.orders.cancel, desk.leave)
     celery = create_celery("redis://127.0.0.1:9/0")
     state = SimpleNamespace(app=celery, tset=set)
     ids = desk.participants(5)
@@ -131,5 +133,5 @@ def test_commands_are_taken_for_what_they_should_mean_here(
     assert waiting not in revoked
     Panel.data["shutdown"](state)
     assert desk.left == 1
-    for name, instead in REFUSED.items():
+    for name, instead in UNSUPPORTED.items():
         assert instead in Panel.data[name](state, n=1)["error"]

@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, update
 
-from shared.store import dispatch, lifecycle, participants
-from shared.store.engine import Store, store_time
-from shared.store.schema import Tables
 from tests.plans.fill import Filled, fill
 from tests.plans.look import PARTIAL, look
 from tests.plans.queries import HOT
+from understudy.store import dispatch, lifecycle, participants
+from understudy.store.engine import Store, store_time
+from understudy.store.schema import Tables
 
 INTERACTIONS = 20_000
 #: Of all tables, that one statement looks at.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.models import ModelFailed
-from worker.models.profiles import find_profile, model_settings
+from understudy.models import ModelFailed
+from understudy.models.profiles import find_profile, model_settings
 
 KEY = "sk-a-key-that-nobody-else-may-see"
 HERE = 'base_url = "http://127.0.0.1:11434/v1"\nmodel = "m"\n'

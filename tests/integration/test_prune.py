@@ -13,21 +13,21 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
-from deploy.prune import Pruning, Tally, prune
-from shared.domain.errors import NotFound
-from shared.domain.simulation import Usage
-from shared.sequencer import give_positions
-from shared.settings import Settings
-from shared.store import dispatch, lifecycle, stops
-from shared.store import prune as rules
-from shared.store.engine import Store, store_clock, store_time
-from shared.store.lifecycle import Claim
-from shared.store.prune import Kept, Old
-from shared.store.schema import Tables
 from tests.callers import Caller
 from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
 from tests.servers import wait_until
+from understudy.deploy.prune import Pruning, Tally, prune
+from understudy.domain.errors import NotFound
+from understudy.domain.simulation import Usage
+from understudy.sequencer import give_positions
+from understudy.settings import Settings
+from understudy.store import dispatch, lifecycle, stops
+from understudy.store import prune as rules
+from understudy.store.engine import Store, store_clock, store_time
+from understudy.store.lifecycle import Claim
+from understudy.store.prune import Kept, Old
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 DAY_S = 24 * 3600
@@ -342,7 +342,7 @@ def test_ctrl_c_ends_it_between_two_transactions(history: History, settings: Set
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     arguments = ("prune", "--older-than", "30", "--batch-size", "1", "--pause-s", "60", "--json")
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{heed}; from deploy.main import main; main()", *arguments],
+        [sys.executable, "-c", f"{heed}; from understudy.deploy.main import main; main()", *arguments],
         env=os.environ | {"UNDERSTUDY_DATABASE_URL": settings.database_url},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,19 +9,19 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, select, update
 
-from shared.domain.errors import ServiceUnavailable
-from shared.notices import Notifier
-from shared.queue.celery import create_celery
-from shared.queue.names import URGENCY, Queue
-from shared.queue.publisher import BROKER_ERRORS, Publisher
-from shared.settings import Settings
-from shared.store import dispatch, leases, lifecycle
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.brokers import OwnBroker, empty, headers
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until
-from worker.sweeper import Sweeper
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.queues import URGENCY, Queue
+from understudy.queue.celery.app import create_celery
+from understudy.queue.notifications import Notifier
+from understudy.queue.publisher import BROKER_ERRORS, Publisher
+from understudy.settings import Settings
+from understudy.store import dispatch, leases, lifecycle
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
+from understudy.worker.sweeper import Sweeper
 
 _p = Tables.participant
 
@@ -94,8 +94,8 @@ class Held(threading.Timer):
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> list[threading.Timer]:
     """What waits for an answer, in turns of two."""
-    monkeypatch.setattr("shared.queue.publisher.TURN", 2)
-    monkeypatch.setattr("shared.queue.publisher.Timer", Held)
+    monkeypatch.setattr("understudy.queue.publisher.TURN", 2)
+    monkeypatch.setattr("understudy.queue.publisher.Timer", Held)
     Held.waiting.clear()
     return Held.waiting
 
@@ -116,7 +116,7 @@ def test_without_a_thread_to_wait_in_messages_go_at_once(post: Post, monkeypatch
         raise RuntimeError("can't start new thread")
 
     post.publisher.dispatch(post.ids[:1])
-    monkeypatch.setattr("shared.queue.publisher.TURN", 1)
+    monkeypatch.setattr("understudy.queue.publisher.TURN", 1)
     monkeypatch.setattr(threading.Timer, "start", no_more)
     post.publisher.dispatch_soon(post.ids)
     wait_until(lambda: len(post.messages(Queue.RUNS)) == 3)
@@ -264,7 +264,7 @@ def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what one sweep has no room for, when the queue is not empty any more."""
-    monkeypatch.setattr("worker.sweeper.LIMIT", 2)
+    monkeypatch.setattr("understudy.worker.sweeper.LIMIT", 2)
     post.publisher.dispatch(post.ids)
     age_messages(post)
     empty(post.settings.broker_url)
@@ -277,7 +277,7 @@ def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(
 
 
 def test_much_that_is_owed_takes_several_sweeps(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.sweeper.LIMIT", 2)
+    monkeypatch.setattr("understudy.worker.sweeper.LIMIT", 2)
     assert post.sweep()
     assert not post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 3

@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, select, update
 
-from shared.domain.lifecycle import FailureKind, Outcome
-from shared.store import asks, dispatch, leases, lifecycle
-from shared.store.engine import Store, store_clock
-from shared.store.lifecycle import Claim
-from shared.store.schema import Tables
 from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
+from understudy.domain.lifecycle import FailureKind, Outcome
+from understudy.store import asks, dispatch, leases, lifecycle
+from understudy.store.engine import Store, store_clock
+from understudy.store.lifecycle import Claim
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 _lease = Tables.lease

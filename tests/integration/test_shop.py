@@ -9,14 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.shop.app import create_shop
-from deploy.shop.goods import CATEGORIES, PRODUCTS, in_category, search
-from deploy.shop.visitors import Visitors
-from shared.domain.people import generate_people
-from shared.domain.simulation import Action, Assignment, Observation, Person, Success, Turn, succeeded
 from tests.servers import serve_in_thread
-from worker.environments.web import WebEnvironment
-from worker.minds.heuristic import HeuristicMind
+from understudy.deploy.shop.app import create_shop
+from understudy.deploy.shop.products import CATEGORIES, PRODUCTS, in_category, search
+from understudy.deploy.shop.visitors import Visitors
+from understudy.domain.people import generate_people
+from understudy.domain.simulation import Action, Assignment, Observation, Person, Success, Turn, succeeded
+from understudy.environments.web import WebEnvironment
+from understudy.minds.heuristic import HeuristicMind
 
 ORDER = {
     "name": "Ada Löve <b>",

@@ -7,17 +7,17 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, select, update
 
-from shared.domain.errors import NotFound, ValidationError
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
-from shared.domain.people import generate_people
-from shared.store import dispatch, lifecycle, lineage, people
-from shared.store.aliases import assign_aliases, find
-from shared.store.engine import Store, store_clock, store_time
-from shared.store.lifecycle import Claim
-from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import at_once, make_step
+from understudy.domain.errors import NotFound, ValidationError
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
+from understudy.domain.people import generate_people
+from understudy.store import dispatch, lifecycle, lineage, people
+from understudy.store.aliases import assign_aliases, find
+from understudy.store.engine import Store, store_clock, store_time
+from understudy.store.lifecycle import Claim
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

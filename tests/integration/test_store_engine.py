@@ -12,13 +12,13 @@ import psycopg
 import pytest
 from sqlalchemy import event, update
 
-from shared.domain.simulation import Person, Usage
-from shared.store import engine, events, leases, lifecycle, people, stops
-from shared.store.engine import Store
-from shared.store.lifecycle import Claim, Commit
-from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
+from understudy.domain.simulation import Person, Usage
+from understudy.store import engine, events, leases, lifecycle, people, stops
+from understudy.store.engine import Store
+from understudy.store.lifecycle import Claim, Commit
+from understudy.store.schema import Tables
 
 on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 
@@ -44,7 +44,7 @@ def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
 
 @on_postgresql
 def test_what_is_written_for_many_is_one_statement_each(store: Store) -> None:
-    """`shared.store.batch` tells why."""
+    """`understudy.store.bulk_parameters` tells why."""
     several: list[str] = []
 
     @event.listens_for(store.engine, "before_cursor_execute")

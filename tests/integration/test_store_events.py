@@ -10,15 +10,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event, select, text, update
 
-from shared import sequencer
-from shared.domain.ids import Kind
-from shared.store import events, lifecycle, stops
-from shared.store.engine import AnyRow, Store
-from shared.store.events import NewEvent
-from shared.store.schema import Tables
 from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.invariants import check_invariants
 from tests.servers import wait_until
+from understudy import sequencer
+from understudy.domain.ids import Kind
+from understudy.store import events, lifecycle, stops
+from understudy.store.engine import AnyRow, Store
+from understudy.store.events import NewEvent
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

@@ -8,16 +8,26 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection
 
-from shared.domain.errors import NotFound, ValidationError
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Outcome
-from shared.domain.simulation import Usage
-from shared.store import aliases, asks, events, idempotency, lifecycle, participants, people, studies, usage
-from shared.store.engine import Store
-from shared.store.lifecycle import Claim
-from shared.store.participants import Scope
 from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
+from understudy.domain.errors import NotFound, ValidationError
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Outcome
+from understudy.domain.simulation import Usage
+from understudy.store import (
+    aliases,
+    asks,
+    events,
+    idempotency,
+    lifecycle,
+    participants,
+    people,
+    studies,
+    usage,
+)
+from understudy.store.engine import Store
+from understudy.store.lifecycle import Claim
+from understudy.store.participants import ParticipantScope
 
 
 class Theirs(NamedTuple):
@@ -55,18 +65,18 @@ def theirs(store: Store) -> Theirs:
 
 
 def _empty_workspace(connection: Connection) -> UUID:
-    from shared.store.workspaces import create_token
+    from understudy.store.workspaces import create_token
 
     return create_token(connection, "stranger").workspace_id
 
 
 READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
-    "candidates": lambda c, w, t: participants.candidates(c, w, Scope(study_id=t.study)),
+    "candidates": lambda c, w, t: participants.candidates(c, w, ParticipantScope(study_id=t.study)),
     "states": lambda c, w, t: participants.states(c, w, [t.participant]),
     "unfinished": lambda c, w, t: participants.unfinished(c, w, [t.waiting]),
     "described": lambda c, w, t: c.execute(participants.described(w)).all(),
     "page_of_participants": lambda c, w, t: participants.page_of_participants(
-        c, w, Scope(), status=None, cursor=None, limit=9
+        c, w, ParticipantScope(), status=None, cursor=None, limit=9
     )[0],
     "page_of_people": lambda c, w, t: people.page_of_people(c, w, None, 9)[0],
     "people_of": lambda c, w, t: people.people_of(c, w, [t.person]),

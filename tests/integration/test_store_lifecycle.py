@@ -9,14 +9,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, select, update
 
-from shared.domain.lifecycle import FailureKind, Outcome, Status
-from shared.store import leases, lifecycle, stops
-from shared.store.engine import Store, store_clock
-from shared.store.interactions import Step
-from shared.store.lifecycle import Claim
-from shared.store.schema import Tables
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until
+from understudy.domain.lifecycle import FailureKind, Outcome, Status
+from understudy.domain.runs import Step
+from understudy.store import leases, lifecycle, stops
+from understudy.store.engine import Store, store_clock
+from understudy.store.lifecycle import Claim
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 

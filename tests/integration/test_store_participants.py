@@ -2,10 +2,10 @@
 
 from uuid import uuid4
 
-from shared.domain.errors import NotFound, ValidationError
-from shared.store import lifecycle, participants
-from shared.store.engine import Store
 from tests.factories import make_participants, make_study, make_workspace
+from understudy.domain.errors import NotFound, ValidationError
+from understudy.store import lifecycle, participants
+from understudy.store.engine import Store
 
 
 def test_who_waits_reads_who_is_done_and_who_is_not(store: Store) -> None:

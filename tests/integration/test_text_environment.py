@@ -11,17 +11,17 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, select
 
-from shared.domain.people import generate_people
-from shared.domain.simulation import Action, Assignment, Decision, Json, Observation, Person, Turn
-from shared.settings import Settings
-from shared.store import dispatch, lifecycle, lineage, studies
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.factories import make_ask, make_participants
 from tests.integration.test_worker import Workshop
-from worker.environments import EnvironmentUnreachable
-from worker.environments.text import TextEnvironment
-from worker.minds.heuristic import HeuristicMind
+from understudy.domain.people import generate_people
+from understudy.domain.simulation import Action, Assignment, Decision, Json, Observation, Person, Turn
+from understudy.environments import EnvironmentUnreachable
+from understudy.environments.text import TextEnvironment
+from understudy.minds.heuristic import HeuristicMind
+from understudy.settings import Settings
+from understudy.store import dispatch, lifecycle, lineage, studies
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 QUESTION = "Which text makes you want to buy a mug?"
 LOUD = "Buy our mug now!!! LIMITED OFFER!!! Act TODAY!!!"

@@ -12,12 +12,12 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from shared.domain.simulation import Action, Observation
 from tests.servers import serve_in_thread
-from worker.environments import EnvironmentUnreachable, transport
-from worker.environments.forms import Visit
-from worker.environments.transport import is_public
-from worker.environments.web import WebEnvironment
+from understudy.domain.simulation import Action, Observation
+from understudy.environments import EnvironmentUnreachable, transport
+from understudy.environments.forms import Visit
+from understudy.environments.transport import is_public
+from understudy.environments.web import WebEnvironment
 
 T = TypeVar("T")
 

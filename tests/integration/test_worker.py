@@ -15,27 +15,26 @@ import pytest
 import redis
 from sqlalchemy import Connection, select, text, update
 
-from shared.domain.errors import ServiceUnavailable
-from shared.domain.lifecycle import Status
-from shared.domain.simulation import Action
-from shared.notices import Notifier
-from shared.queue.celery import create_celery
-from shared.queue.names import Queue
-from shared.queue.publisher import Publisher
-from shared.settings import Settings
-from shared.store import dispatch, lifecycle, lineage
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.factories import make_participants, make_study, make_workspace
 from tests.plugins.scripted import ScriptedEnvironment
 from tests.servers import wait_until
-from worker import committer
-from worker.committer import Committer
-from worker.heartbeat import LeaseKeeper
-from worker.pulse import Pulse
-from worker.run import Claimed, Ending, House, Run, _take
-from worker.runner import Runner
-from worker.watch import Watch
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import Queue
+from understudy.domain.simulation import Action
+from understudy.queue.celery.app import create_celery
+from understudy.queue.notifications import Notifier
+from understudy.queue.publisher import Publisher
+from understudy.settings import Settings
+from understudy.store import dispatch, lifecycle, lineage
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
+from understudy.worker import committer
+from understudy.worker.committer import Committer
+from understudy.worker.heartbeat import LeaseKeeper
+from understudy.worker.run import Claimed, Ending, House, Run, _take
+from understudy.worker.runner import Runner
+from understudy.worker.watchdog import LoopMonitor, Watch
 
 _p = Tables.participant
 
@@ -453,7 +452,7 @@ def test_a_claim_that_takes_too_long_is_not_made_later(
         raise ServiceUnavailable("The store is away.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("worker.run.CLAIM_TIMEOUT_S", 0.3)
+        patch.setattr("understudy.worker.run.CLAIM_TIMEOUT_S", 0.3)
         patch.setattr(shop.store, "write", away)
         assert shop.run(id_) is Ending.REFUSED
     # The committer goes through what waited, in order.
@@ -503,7 +502,7 @@ def test_a_lapsed_lease_aborts_the_steps_whatever_the_heartbeat_does(shop: Works
 # -- the pulse ---------------------------------------------------------------------------------------------
 
 
-def feel(pulse: Pulse, for_s: float) -> float:
+def feel(pulse: LoopMonitor, for_s: float) -> float:
     """The longest that the loop seemed to be in one task, within so many seconds."""
     until, longest = time.monotonic() + for_s, 0.0
     while time.monotonic() < until:
@@ -520,7 +519,7 @@ def test_a_loop_that_is_busy_is_not_stuck(shop: Workshop) -> None:
     loop = shop.runner._loop
     for _ in range(20):
         asyncio.run_coroutine_threadsafe(block(0.1), loop)
-    assert feel(shop.runner.pulse, 2.5) < 1
+    assert feel(LoopMonitor(loop), 2.5) < 1
 
 
 def test_a_loop_that_stays_in_one_task_is_stuck_and_one_knows_whose_it_is(
@@ -530,8 +529,9 @@ def test_a_loop_that_stays_in_one_task_is_stuck_and_one_knows_whose_it_is(
     other = shop.start(shop.participant(9, delay_s=30))
     id_ = shop.participant(2, at={"1": "block"})
     run = shop.start(id_)
-    wait_until(lambda: shop.runner.pulse.look() > 0.5)
-    claim = shop.runner.stuck()
+    pulse = LoopMonitor(shop.runner.loop)
+    wait_until(lambda: pulse.look() > 0.5)
+    claim = shop.runner.claim_of(pulse.task)
     assert claim is not None
     assert claim.participant_id == id_
     assert run.ended() is Ending.ENDED
@@ -608,7 +608,7 @@ def test_a_step_that_did_not_end_in_time_is_told_once_more(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr("scripted.ScriptedEnvironment", Slow)
-    monkeypatch.setattr("worker.run.CLEAN_UP_S", 0.3)
+    monkeypatch.setattr("understudy.worker.run.CLEAN_UP_S", 0.3)
     id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
     run = shop.start(id_)
     wait_until(lambda: "act 0" in shop.steps())
@@ -623,7 +623,7 @@ def test_a_step_that_does_not_end_holds_nothing_up(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr("scripted.ScriptedEnvironment", Stubborn)
-    monkeypatch.setattr("worker.run.CLEAN_UP_S", 0.3)
+    monkeypatch.setattr("understudy.worker.run.CLEAN_UP_S", 0.3)
     id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
     run = shop.start(id_)
     wait_until(lambda: "act 0" in shop.steps())

@@ -5,8 +5,8 @@ from typing import Any
 
 import typer.main
 
-from deploy.main import app
 from tests.pages.tables import table
+from understudy.deploy.main import app
 
 _COLUMNS = ("option", "if left out", "meaning")
 #: Options of every command that talks to a server.

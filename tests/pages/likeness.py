@@ -6,7 +6,7 @@ Ids stand for each other, times for any time, and what waits may already run.
 import re
 from typing import Any
 
-from shared.domain.lifecycle import ACTIVE
+from understudy.domain.lifecycle import ACTIVE
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID = re.compile(rf"(?<![\w-])(?:{_UUID}|(?:tp|[siat])-[0-9a-f]{{3,32}})(?![\w-])")

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from api.service.docs import FOLDER, SLUGS, list_docs
 from tests.pages.cli_tables import commands, common_options
 from tests.pages.mcp_tables import tools
 from tests.pages.metric_tables import metrics
 from tests.pages.rest_tables import endpoints, objects
 from tests.pages.tables import table
+from understudy.documentation import FOLDER, SLUGS, list_docs
 
 PAGES = (FOLDER / "README.md", FOLDER / "metrics.md", *(FOLDER / f"{slug}.md" for slug in SLUGS))
 

@@ -1,11 +1,11 @@
 """The tools of the MCP server as Markdown, from what it lists."""
 
-from api.tools.schemas import input_schema
-from api.tools.table import TOOLS
-from api.tools.tool import Tool
-from shared.settings import Settings
 from tests.pages.rest_tables import fields_table
 from tests.pages.tables import table
+from understudy.mcp.registry import TOOLS
+from understudy.mcp.schemas import input_schema
+from understudy.mcp.tool import Tool
+from understudy.settings import Settings
 
 
 def tools() -> str:

@@ -1,8 +1,8 @@
 """Metrics as Markdown, from their declarations."""
 
-import shared.metrics  # noqa: F401 - declares them
-from shared.exposition import DECLARED
+import understudy.telemetry.metrics  # noqa: F401 - declares them
 from tests.pages.tables import table
+from understudy.telemetry.exporter import DECLARED
 
 
 def metrics() -> str:

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 
-from shared.domain.errors import ERROR_RULES
 from tests.agents import call, play
 from tests.pages.blocks import DRAWN, EXPECTED, Block, read_blocks
 from tests.pages.likeness import Cast
 from tests.pages.stage import Stage
+from understudy.domain.errors import ERROR_RULES
 
 _ERROR = re.compile(r"\[(\w+)\] ")
 _TARGET = re.compile(r"^([a-z-]+):.*## ", re.MULTILINE)

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from api.app import create_app
-from shared.settings import Settings
 from tests.pages.tables import table
+from understudy.api.app import create_app
+from understudy.settings import Settings
 
 Json = dict[str, Any]
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.service.docs import FOLDER, SLUGS
 from tests.pages.blocks import DRAWN, EXPECTED, RUN, read_blocks
 from tests.pages.player import Player
 from tests.pages.stage import Stage
 from tests.pages.web_apps import use_web_apps
+from understudy.documentation import FOLDER, SLUGS
 
 #: What is done with the programs of a page.
 _AND_THEN = {"guides/from-a-web-app": use_web_apps}

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from api import requests
-from api.requests import DEFAULT_PAGE, MAX_PAGE
-from api.rest.gate import MAX_BODY, MAX_DEPTH, MAX_PEOPLE_BODY, MIB
-from api.service.dispatching import DEFAULT_MAX_INTERACTIONS
-from api.service.docs import FOLDER, SLUGS
-from api.service.response import MAX_IDS_TO_WAIT_FOR
-from api.transport import MAX_KEY_LENGTH
-from shared.domain.cancellation import ALREADY_TERMINAL, NOT_DISPATCHED, SCOPES
-from shared.domain.errors import ERROR_RULES
-from shared.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import ACTIVE, TERMINAL, FailureKind, Outcome, Status
-from shared.domain.people import DEFAULT_PANEL_SIZE
-from shared.settings import Settings
 from tests.pages.made import PAGES, make, parts_of
-from worker.models.profiles import ModelSettings, Profile
+from understudy.admission.middleware import MAX_BODY, MAX_DEPTH, MAX_PEOPLE_BODY, MIB
+from understudy.client.transport import MAX_KEY_LENGTH
+from understudy.documentation import FOLDER, SLUGS
+from understudy.domain.cancellation import ALREADY_TERMINAL, NOT_DISPATCHED, SCOPES
+from understudy.domain.errors import ERROR_RULES
+from understudy.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import ACTIVE, TERMINAL, FailureKind, Outcome, Status
+from understudy.domain.people import DEFAULT_PANEL_SIZE
+from understudy.models.profiles import ModelSettings, Profile
+from understudy.operations import requests
+from understudy.operations.requests import DEFAULT_PAGE, MAX_PAGE
+from understudy.service.dispatching import DEFAULT_MAX_INTERACTIONS
+from understudy.service.response import MAX_IDS_TO_WAIT_FOR
+from understudy.settings import Settings
 
 ROOT = FOLDER.parent
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)#:]+\.md)\)")

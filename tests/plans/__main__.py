@@ -5,13 +5,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from deploy.migrate import migrate
-from shared.settings import Settings
-from shared.store.engine import Store
 from tests.plans.fill import fill
 from tests.plans.look import look
 from tests.plans.queries import HOT
 from tests.servers import PostgresServer
+from understudy.deploy.migrate import migrate
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 # ruff: noqa: T201 - it is there to print
 

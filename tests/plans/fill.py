@@ -8,9 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from shared.store.engine import Store
-from shared.store.schema import Tables
 from tests.factories import make_lease, make_study, make_workspace
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
 
 #: Participants of a study; every tenth went on from the one before it.
 EACH = 200

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, event
 
-from shared.store.engine import Store
 from tests.plans.fill import Filled
 from tests.plans.queries import Query
+from understudy.store.engine import Store
 
 #: Those that grow with what was run.
 BIG = frozenset({"participant", "interaction", "event", "checkpoint", "usage"})

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
-from shared.queue.names import Queue
-from shared.store import (
+from tests.integration.test_store_lifecycle import make_step
+from tests.plans.fill import STEPS, Filled
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import Queue
+from understudy.store import (
     aliases,
     dispatch,
     events,
@@ -21,11 +23,9 @@ from shared.store import (
     usage,
     workspaces,
 )
-from shared.store.engine import store_time
-from shared.store.lifecycle import Claim, Commit
-from shared.store.participants import Scope
-from tests.integration.test_store_lifecycle import make_step
-from tests.plans.fill import STEPS, Filled
+from understudy.store.engine import store_time
+from understudy.store.lifecycle import Claim, Commit
+from understudy.store.participants import ParticipantScope
 
 Query = Callable[[Connection, Filled], object]
 
@@ -40,7 +40,10 @@ HOT: dict[str, Query] = {
     "what to run": lambda c, it: lineage.load_runs(c, it.by_status["pending"][:20]),
     "state to go on from": lambda c, it: lineage.checkpoint(c, it.extended[0]),
     "what was said": lambda c, it: lineage.latest_interactions(c, it.extended[0], 10),
-    "heartbeat": lambda c, it: (leases.renew_lease(c, it.worker_id, 9), leases.held_by(c, it.worker_id)),
+    "heartbeat": lambda c, it: (
+        leases.renew_lease(c, it.worker_id, 9),
+        leases.running_claims(c, it.worker_id),
+    ),
     # a caller
     "token": lambda c, it: workspaces.authenticate(c, it.secret),
     "find": lambda c, it: aliases.find(c, it.workspace_id, Kind.PARTICIPANT, str(it.extended[0]), "x"),
@@ -58,7 +61,9 @@ HOT: dict[str, Query] = {
     "cancel many": lambda c, it: lifecycle.cancel(
         c, it.workspace_id, [*it.by_status["pending"], *it.by_status["running"]]
     ),
-    "cancel's scope": lambda c, it: participants.candidates(c, it.workspace_id, Scope(study_id=it.study_id)),
+    "cancel's scope": lambda c, it: participants.candidates(
+        c, it.workspace_id, ParticipantScope(study_id=it.study_id)
+    ),
     "extend": lambda c, it: dispatch.branch(c, it.workspace_id, it.by_status["completed"][7], 10, "Go on."),
     "wait": lambda c, it: (
         participants.unfinished(c, it.workspace_id, it.by_status["completed"][:200]),
@@ -68,18 +73,18 @@ HOT: dict[str, Query] = {
         c, it.workspace_id, it.extended[0], own=False, cursor=None, limit=50
     ),
     "list of a study": lambda c, it: participants.page_of_participants(
-        c, it.workspace_id, Scope(study_id=it.study_id), status=None, cursor=None, limit=50
+        c, it.workspace_id, ParticipantScope(study_id=it.study_id), status=None, cursor=None, limit=50
     ),
     "list of an iteration": lambda c, it: participants.page_of_participants(
         c,
         it.workspace_id,
-        Scope(iteration_id=it.iteration_id),
+        ParticipantScope(iteration_id=it.iteration_id),
         status=Status.COMPLETED,
         cursor=None,
         limit=50,
     ),
     "list of a workspace": lambda c, it: participants.page_of_participants(
-        c, it.workspace_id, Scope(), status=None, cursor=None, limit=50
+        c, it.workspace_id, ParticipantScope(), status=None, cursor=None, limit=50
     ),
     "a study's counts": lambda c, it: (
         studies.status_counts(c, it.workspace_id, it.study_id),

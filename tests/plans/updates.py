@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from deploy.migrate import migrate
-from shared.settings import Settings
-from shared.store import events, leases, lifecycle
-from shared.store.engine import Store
-from shared.store.lifecycle import Claim, Commit
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
 from tests.servers import PostgresServer
+from understudy.deploy.migrate import migrate
+from understudy.settings import Settings
+from understudy.store import events, leases, lifecycle
+from understudy.store.engine import Store
+from understudy.store.lifecycle import Claim, Commit
 
 # ruff: noqa: T201 - it is there to print
 

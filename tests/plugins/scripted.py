@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared.domain.simulation import Action, Decision, Element, Observation, Turn
-from worker.environments import EnvironmentUnreachable
+from understudy.domain.simulation import Action, Decision, Element, Observation, Turn
+from understudy.environments import EnvironmentUnreachable
 
 #: How long "block" keeps the loop.
 BLOCK_S = 600.0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from api.cli import app, progress
 from tests.fake_api import FakeApi
+from understudy.cli import app, progress
 
 
 @pytest.fixture

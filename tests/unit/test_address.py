@@ -6,10 +6,10 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from shared.queue.address import BadAddress, parse_address
-from shared.queue.celery import create_celery
-from shared.queue.clients import connect
-from shared.settings import Settings
+from understudy.domain.broker_address import BadAddress, parse_address
+from understudy.queue.celery.app import create_celery
+from understudy.queue.redis_clients import connect
+from understudy.settings import Settings
 
 
 def test_a_plain_server() -> None:

@@ -4,15 +4,15 @@ from uuid import uuid4
 
 import pytest
 
-from shared.domain.cancellation import (
+from understudy.domain.cancellation import (
     Candidate,
     ScopeAmbiguous,
     ScopeMissing,
     parse_scope,
     plan_cancellation,
 )
-from shared.domain.errors import ValidationError
-from shared.domain.lifecycle import Status
+from understudy.domain.errors import ValidationError
+from understudy.domain.lifecycle import Status
 
 
 def test_one_scope_is_taken() -> None:

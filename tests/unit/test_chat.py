@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from shared.domain.chat import Bot, NoReply, check_chat
-from shared.domain.errors import ValidationError
-from worker.secrets import BadSecrets, SecretRefused, Secrets
+from understudy.domain.chat import Bot, NoReply, check_chat
+from understudy.domain.errors import ValidationError
+from understudy.plugins.secrets import BadSecrets, SecretRefused, Secrets
 
 OPENAI = {"environment": "chat", "url": "https://bot.example/v1", "protocol": "openai"}
 OWN = {

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from api.client import Understudy
-from shared.domain.errors import ValidationError
 from tests.fake_api import DISPATCHED, NOW, OVER, T1, T2, TOO_LATE, FakeApi, error_body
+from understudy.client import Understudy
+from understudy.domain.errors import ValidationError
 
 Cli = Callable[..., Result]
 

@@ -1,23 +1,21 @@
-"""The command line: reading the documentation."""
+"""The command line: reading the documentation, without a server."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 from typer.testing import Result
 
-from api.cli import console
-from api.client import Understudy
 from tests.fake_api import FakeApi
+from understudy import documentation
+from understudy.cli import console
+from understudy.client import Understudy
+from understudy.envelopes.docs import DocEntry
 
 Cli = Callable[..., Result]
 
-ENTRIES = [
-    {"slug": "concepts/overview", "title": "Overview", "summary": "What there is.\x1b[2J"},
-    {"slug": "reference/errors", "title": "Errors", "summary": "What goes wrong."},
-]
 CONTENT = """# Overview
 
 What *there* is.\x1b[2J
@@ -34,29 +32,40 @@ POST /v1/x
 {"a": 1}
 ```
 """
-DOC = {"slug": "concepts/overview", "title": "Overview", "content": CONTENT}
+PAGES = {
+    "concepts/overview": (
+        DocEntry(slug="concepts/overview", title="Overview", summary="What there is.\x1b[2J"),
+        CONTENT,
+    ),
+    "reference/errors": (DocEntry(slug="reference/errors", title="Errors", summary="What goes wrong."), ""),
+}
 
 
-def test_all_pages_are_listed(fake: FakeApi, understudy: Cli) -> None:
-    fake.give("/v1/docs", {"items": ENTRIES, "next_cursor": None})
+@pytest.fixture(autouse=True)
+def _two_pages_and_no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(documentation, "_pages", lambda: PAGES)
+    monkeypatch.setenv("UNDERSTUDY_SERVER", "http://127.0.0.1:1")
+    monkeypatch.delenv("UNDERSTUDY_TOKEN", raising=False)
+    return
+
+
+def test_all_pages_are_listed(understudy: Cli) -> None:
     shown = understudy("docs").stdout
     assert (
         shown.index("concepts/overview") < shown.index("What there is. [2J") < shown.index("reference/errors")
     )
 
 
-def test_a_pipe_gets_the_page_as_it_is_written(fake: FakeApi, understudy: Cli) -> None:
-    fake.give("/v1/docs/concepts/overview", DOC)
+def test_a_pipe_gets_the_page_as_it_is_written(understudy: Cli) -> None:
     assert understudy("docs", "concepts/overview").stdout == CONTENT.replace("\x1b", " ")
 
 
-def test_a_terminal_gets_it_laid_out(fake: FakeApi, understudy: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_it_laid_out(understudy: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         console,
         "_console",
         lambda *, stderr: Console(stderr=stderr, width=60, force_terminal=True, color_system="standard"),
     )
-    fake.give("/v1/docs/concepts/overview", DOC)
     shown = understudy("docs", "concepts/overview").stdout
     words = " ".join(Text.from_ansi(shown).plain.split())
     assert "What there is. [2J" in words
@@ -68,18 +77,17 @@ def test_a_terminal_gets_it_laid_out(fake: FakeApi, understudy: Cli, monkeypatch
     assert "POST /v1/x" in shown
 
 
-@pytest.mark.parametrize(
-    ("args", "path", "answer"),
-    [
-        (["docs"], "/v1/docs", {"items": ENTRIES, "next_cursor": None}),
-        (["docs", "concepts/overview"], "/v1/docs/concepts/overview", DOC),
-    ],
-)
-def test_json_prints_the_apis_answer(
-    fake: FakeApi, understudy: Cli, args: list[str], path: str, answer: object
-) -> None:
-    fake.give(path, json.dumps(answer, indent=1).encode())
-    assert understudy(*args, "--json").stdout == json.dumps(answer, indent=1) + "\n"
+def test_json_prints_what_the_api_answers(understudy: Cli) -> None:
+    entries = [entry.model_dump() for entry, _ in PAGES.values()]
+    assert json.loads(understudy("docs", "--json").stdout) == {"items": entries, "next_cursor": None}
+    doc = {"slug": "concepts/overview", "title": "Overview", "content": CONTENT}
+    assert json.loads(understudy("docs", "concepts/overview", "--json").stdout) == doc
+
+
+def test_an_unknown_page_is_answered_with_those_that_come_near(understudy: Cli) -> None:
+    result = understudy("docs", "concepts/overwiew")
+    assert result.exit_code == 4
+    assert "Did you mean concepts/overview?" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -93,7 +101,7 @@ def test_json_prints_the_apis_answer(
         ("a" * 100_000, "/v1/docs/" + "a" * 201),
     ],
 )
-def test_a_slug_stays_a_slug_on_its_way(fake: FakeApi, slug: str, path: str) -> None:
-    fake.give(path, DOC)
+def test_a_slug_stays_a_slug_on_its_way_to_a_server(fake: FakeApi, slug: str, path: str) -> None:
+    fake.give(path, {"slug": "concepts/overview", "title": "Overview", "content": CONTENT})
     with Understudy(fake.url, "secret") as client:
         assert client.docs_get(slug).title == "Overview"

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from api.cli.render import plain
 from tests.fake_api import (
     NEXT,
     OVER,
@@ -22,6 +21,7 @@ from tests.fake_api import (
     interaction,
     summary,
 )
+from understudy.cli.render import plain
 
 Cli = Callable[..., Result]
 
@@ -255,15 +255,6 @@ def test_nobody_there_says_how_to_start_one(fake: FakeApi, understudy: Cli) -> N
         "[service_unavailable] no Understudy server answers at http://127.0.0.1:1"
     )
     assert "understudy up" in result.stderr
-
-
-def test_a_setting_that_is_wrong_is_named(
-    fake: FakeApi, understudy: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("UNDERSTUDY_LEASE_TTL_S", "soon")
-    result = understudy("people", "list")
-    assert result.exit_code == 2
-    assert "lease_ttl_s" in result.stderr.lower()
 
 
 def test_where_a_journey_was_hard_is_shown_with_its_curve(fake: FakeApi, understudy: Cli) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from shared.domain.errors import ERROR_RULES
 from tests.fake_api import (
     CANCELLED,
     DISPATCHED,
@@ -20,6 +19,7 @@ from tests.fake_api import (
     error_body,
     summary,
 )
+from understudy.domain.errors import ERROR_RULES
 
 Cli = Callable[..., Result]
 

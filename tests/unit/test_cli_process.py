@@ -16,7 +16,7 @@ from tests.fake_api import DISPATCHED, PERSON, S1, STUDY, FakeApi
 def start(args: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
     # Where the tests themselves run in the background, SIGINT is ignored, and children inherit that.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heed}; from api.cli import app; app(prog_name='understudy')"
+    code = f"{heed}; from understudy.cli import app; app(prog_name='understudy')"
     return subprocess.Popen(
         [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
     )
@@ -70,7 +70,7 @@ def test_a_reader_that_goes_away_is_no_failure(fake: FakeApi) -> None:
 
 def test_help_is_quick_as_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from api.cli import app\n"
+        "import sys; from understudy.cli import app\n"
         "try: app(['run', '--help'])\n"
         "except SystemExit: pass\n"
         "print({'httpx', 'pydantic_settings', 'sqlalchemy', 'celery', 'fastapi'} & set(sys.modules))"

@@ -8,10 +8,6 @@ import pytest
 from rich.console import Console
 from typer.testing import Result
 
-from api.cli import progress
-from api.cli.progress import Look, follow, frame
-from shared.domain.errors import ERROR_RULES, ServiceUnavailable
-from shared.envelopes import Participant
 from tests.fake_api import (
     CANCELLED,
     DISPATCHED,
@@ -27,6 +23,10 @@ from tests.fake_api import (
     error_body,
     summary,
 )
+from understudy.cli import progress
+from understudy.cli.progress import Look, follow, frame
+from understudy.domain.errors import ERROR_RULES, ServiceUnavailable
+from understudy.envelopes.participants import Participant
 
 Cli = Callable[..., Result]
 

@@ -10,13 +10,14 @@ from uuid import UUID
 import httpx
 import pytest
 
-from api.client import Understudy
-from api.endpoint import find_endpoint
-from api.transport import AnswerLost, OtherError
-from shared.domain import errors
-from shared.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
-from shared.envelopes import People, Person, RunFailure, RunSuccess, StudyFull, StudySummary
-from shared.settings import Settings
+from understudy.client import Understudy
+from understudy.client.server_address import find_endpoint
+from understudy.client.transport import AnswerLost, OtherError
+from understudy.domain import errors
+from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
+from understudy.envelopes.people import People, Person
+from understudy.envelopes.simulations import RunFailure, RunSuccess
+from understudy.envelopes.studies import StudyFull, StudySummary
 
 T1 = "1f3a0000-0000-4000-8000-000000000001"
 S1 = "b2c00000-0000-4000-8000-000000000002"
@@ -412,23 +413,36 @@ def test_health_needs_no_token(server: Server) -> None:
 
 
 def test_what_up_wrote_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("UNDERSTUDY_SERVER", raising=False)
-    monkeypatch.delenv("UNDERSTUDY_TOKEN", raising=False)
-    assert find_endpoint(Settings(data_dir=tmp_path)) == ("http://127.0.0.1:8000", "")
+    for name in ("SERVER", "TOKEN", "DATA_DIR"):
+        monkeypatch.delenv(f"UNDERSTUDY_{name}", raising=False)
+    assert find_endpoint(data_dir=tmp_path) == ("http://127.0.0.1:8000", "")
     (tmp_path / "server").write_text("http://127.0.0.1:8123\n")
     (tmp_path / "token").write_text("from the file\n")
-    assert find_endpoint(Settings(data_dir=tmp_path)) == ("http://127.0.0.1:8123", "from the file")
-    given = Settings(data_dir=tmp_path, server="http://127.0.0.1:8000", token="given")
-    assert find_endpoint(given) == ("http://127.0.0.1:8000", "given")
+    assert find_endpoint(data_dir=tmp_path) == ("http://127.0.0.1:8123", "from the file")
+    given = find_endpoint("http://127.0.0.1:8000", "given", tmp_path)
+    assert given == ("http://127.0.0.1:8000", "given")
     monkeypatch.setenv("UNDERSTUDY_SERVER", "http://elsewhere")
     monkeypatch.setenv("UNDERSTUDY_TOKEN", "from the environment")
-    assert find_endpoint(Settings(data_dir=tmp_path)) == ("http://elsewhere", "from the environment")
+    assert find_endpoint(data_dir=tmp_path) == ("http://elsewhere", "from the environment")
+    monkeypatch.setenv("UNDERSTUDY_SERVER", "")
+    monkeypatch.setenv("UNDERSTUDY_TOKEN", "")
+    monkeypatch.setenv("UNDERSTUDY_DATA_DIR", str(tmp_path))
+    assert find_endpoint() == ("http://127.0.0.1:8123", "from the file")
+
+
+def test_settings_of_a_server_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server could not start with is nothing to a client."""
+    monkeypatch.setenv("UNDERSTUDY_BROKER_URL", "nonsense")
+    monkeypatch.setenv("UNDERSTUDY_LEASE_TTL_S", "-1")
+    with Understudy("http://127.0.0.1:1", "secret") as client:
+        assert client.server == "http://127.0.0.1:1"
+    assert find_endpoint(data_dir=tmp_path).server == "http://127.0.0.1:8000"
 
 
 def test_a_token_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "token").mkdir()
     with pytest.raises(AuthFailed, match="token"):
-        find_endpoint(Settings(data_dir=tmp_path))
+        find_endpoint(data_dir=tmp_path)
 
 
 def test_proxies_are_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ import pytest
 import typer.main
 import yaml
 
-from deploy.main import app
-from deploy.stack import FLOWER_OPTIONS
-from shared.exposition import DECLARED
-from shared.queue.names import Queue
-from shared.settings import Settings
 from tests.servers import ROOT
+from understudy.deploy.main import app
+from understudy.deploy.stack import FLOWER_OPTIONS
+from understudy.domain.queues import Queue
+from understudy.settings import Settings
+from understudy.telemetry.exporter import DECLARED
 
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -28,7 +28,7 @@ GIVING_BACK_S = 20
 COMMAND: Any = typer.main.get_command(app)
 
 
-FLOWER = r"--app[= ]worker\.app flower .*--db=\S+ " + " ".join(
+FLOWER = r"--app[= ]understudy\.worker\.app flower .*--db=\S+ " + " ".join(
     f"--{k}={v}" for k, v in FLOWER_OPTIONS.items()
 )
 

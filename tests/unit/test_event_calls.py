@@ -9,10 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from api import event_calls
-from api.client import Understudy
-from shared.domain.errors import AuthFailed, NotFound, ServiceUnavailable, UnderstudyError
 from tests.fake_api import FakeApi
+from understudy.client import Understudy, event_calls
+from understudy.domain.errors import AuthFailed, NotFound, ServiceUnavailable, UnderstudyError
 
 T1 = "1f3a0000-0000-4000-8000-000000000001"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.domain.errors import ValidationError
-from shared.domain.extension import MAX_INSTRUCTION_LENGTH, plan_extension
+from understudy.domain.errors import ValidationError
+from understudy.domain.extension import MAX_INSTRUCTION_LENGTH, plan_extension
 
 
 @pytest.mark.parametrize("steps", [0, -1, 101])

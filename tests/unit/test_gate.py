@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from api.rest.gate import Gate
+from understudy.admission.middleware import Gate
 
 
 def cut_off(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) -> list[Message]:

@@ -13,13 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.people import generate_people
-from shared.domain.simulation import Action, Assignment, Decision, Element, Observation, Person, Success, Turn
 from tests.effort import calls_of
-from worker.minds.aims import understand
-from worker.minds.answers import chosen, written
-from worker.minds.heuristic import HeuristicMind
-from worker.minds.reading import language_of_label, stem, stems
+from understudy.domain.people import generate_people
+from understudy.domain.simulation import (
+    Action,
+    Assignment,
+    Decision,
+    Element,
+    Observation,
+    Person,
+    Success,
+    Turn,
+)
+from understudy.minds.answers import chosen, written
+from understudy.minds.goals import understand
+from understudy.minds.heuristic import HeuristicMind
+from understudy.minds.word_stems import language_of_label, stem, stems
 
 ADA = Person("Ada Löve", 36, "GB", "en", {"patience": 0.5, "curiosity": 0.5})
 INSTRUCTION = "Stop browsing - switch to the German picker."

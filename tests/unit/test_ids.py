@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from shared.domain.errors import ValidationError
-from shared.domain.ids import Kind, alias_candidates, parse_ref
+from understudy.domain.errors import ValidationError
+from understudy.domain.ids import Kind, alias_candidates, parse_ref
 
 SOME = "1F3a0000-0000-4000-8000-00000000abcd"
 

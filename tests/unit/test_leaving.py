@@ -10,7 +10,7 @@ import pytest
 
 HANGING = """
 import time
-from worker.leaving import Leaving
+from understudy.worker.shutdown import Leaving
 leaving = Leaving()
 leaving.install()
 leaving.then(lambda: print("begun", flush=True), most_s=0.3)
@@ -20,7 +20,7 @@ while True:
 """
 
 WAITING = """
-from worker.leaving import Leaving
+from understudy.worker.shutdown import Leaving
 leaving = Leaving()
 leaving.install()
 print("ready", flush=True)

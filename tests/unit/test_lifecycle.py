@@ -1,6 +1,6 @@
 """The table of moves, held against the contract's words."""
 
-from shared.domain.lifecycle import ACTIVE, TERMINAL, TRANSITIONS, Move, Status
+from understudy.domain.lifecycle import ACTIVE, TERMINAL, TRANSITIONS, Move, Status
 
 
 def test_statuses_are_those_of_the_contract() -> None:
@@ -10,7 +10,6 @@ def test_statuses_are_those_of_the_contract() -> None:
 def test_moves_are_those_of_the_contract() -> None:
     moves = {(source, target) for sources, target in TRANSITIONS.values() for source in sources}
     assert moves == {
-        ("draft", "pending"),
         ("pending", "running"),
         ("running", "completed"),
         ("running", "failed"),

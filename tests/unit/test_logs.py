@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from shared import logs
-from shared.logs import HIDDEN, Hider, formatter, secrets_of
-from shared.settings import Settings
+from understudy.settings import Settings
+from understudy.telemetry import logs
+from understudy.telemetry.logs import HIDDEN, Hider, formatter, secrets_of
 
 ROOT = Path(__file__).parents[2]
 
 
 def line(message: str, *args: object, **settings: Any) -> str:
-    """What a warning of `worker.run` looks like."""
-    record = logging.LogRecord("worker.run", logging.WARNING, "run.py", 1, message, args, None)
+    """What a warning of `understudy.worker.run` looks like."""
+    record = logging.LogRecord("understudy.worker.run", logging.WARNING, "run.py", 1, message, args, None)
     return formatter(Settings(**settings), on_terminal=False, what={"part": "worker"}).format(record)
 
 
@@ -29,7 +29,7 @@ def test_a_line_is_json_with_the_words_as_they_were() -> None:
     assert told == {
         "level": "warning",
         "part": "worker",
-        "logger": "worker.run",
+        "logger": "understudy.worker.run",
         "message": 'participant t-1f3 said "hm\nhm"',
     }
 
@@ -76,8 +76,8 @@ def test_a_traceback_is_part_of_its_line() -> None:
 
 _UNCAUGHT = """
 import threading
-from shared import logs
-from shared.settings import Settings
+from understudy.telemetry import logs
+from understudy.settings import Settings
 
 class Left:
     def __del__(self):
@@ -149,14 +149,12 @@ def test_passwords_and_tokens_of_the_settings_are_known_whatever_they_look_like(
     settings = Settings(
         broker_url="sentinel://:wonder%21land@a:1,b:2/0?master_name=m&sentinel_password=looking-glass",
         database_url="postgresql://me:chess-board@host/db",
-        token="plain words",
     )
     assert secrets_of(settings) == {
         "wonder!land",
         "wonder%21land",
         "looking-glass",
         "chess-board",
-        "plain words",
     }
     hider = Hider(secrets_of(settings))
     for secret in secrets_of(settings):

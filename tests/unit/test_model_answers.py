@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from shared.domain.simulation import Action, Element, Observation
-from worker.models.answer import Misread, read_answer, schema_of
+from understudy.domain.simulation import Action, Element, Observation
+from understudy.models.answer import Misread, read_answer, schema_of
 
 PAGE = Observation(
     url="http://shop.test/",

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.environments.forms import Forms, Misfit
-from worker.environments.markup import tame
-from worker.environments.page import Page
-from worker.environments.reader import read_html, read_text
+from understudy.environments.forms import Forms, Misfit
+from understudy.environments.markup import tame
+from understudy.environments.page import Page
+from understudy.environments.reader import read_html, read_text
 
 URL = "http://shop.test/dir/page.html?x=1"
 

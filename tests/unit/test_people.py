@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict
 from itertools import pairwise
 
-from shared.domain.people import (
+from tests.effort import calls_of
+from understudy.domain.people import (
     DEFAULT_PANEL_SIZE,
     MAX_AGE,
     MAX_CODE_LENGTH,
@@ -12,7 +13,6 @@ from shared.domain.people import (
     default_panel,
     generate_people,
 )
-from tests.effort import calls_of
 
 
 def test_the_same_seed_makes_the_same_people_and_another_seed_others() -> None:

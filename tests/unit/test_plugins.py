@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from shared import plugins
+from understudy.plugins import registry
 
 
 def test_all_are_told_in_one_line_without_importing_any(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_all_are_told_in_one_line_without_importing_any(monkeypatch: pytest.Monk
     def entry_points(group: str | None = None) -> object:
         return [one for one in installed if one.group == group] if group else Everything
 
-    monkeypatch.setattr(plugins, "entry_points", entry_points)
-    for cached in (plugins.environments, plugins.minds, plugins.profiled_minds):
-        monkeypatch.setattr(plugins, cached.__name__, cached.__wrapped__)
-    assert plugins.told() == "chat: chat; interactive: app, web; minds: guess, llm"
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    for cached in (registry.environments, registry.minds, registry.profiled_minds):
+        monkeypatch.setattr(registry, cached.__name__, cached.__wrapped__)
+    assert registry.told() == "chat: chat; interactive: app, web; minds: guess, llm"

@@ -13,9 +13,9 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import Reject
 from kombu.asynchronous.hub import Hub
 
-from shared.queue.names import Queue
 from tests.servers import wait_until
-from worker.pool import Job, create_pool
+from understudy.domain.queues import Queue
+from understudy.queue.celery.pool import Job, create_pool
 
 
 class Bench:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.domain.simulation import Assignment, Element, Observation, Person, Turn
-from worker.models.prompt import compose, estimate_tokens, plainly
+from understudy.domain.simulation import Assignment, Element, Observation, Person, Turn
+from understudy.models.prompt import compose, estimate_tokens, plainly
 
 ADA = Person(
     "Ada Löve",

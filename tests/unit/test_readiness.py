@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from api.service import health
-from api.service.health import Readiness
-from shared.domain.errors import ServiceUnavailable
+from understudy.domain.errors import ServiceUnavailable
+from understudy.service import health
+from understudy.service.health import Readiness
 
 
 class Parts:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from worker.runner import Runner
+from understudy.worker.runner import Runner
 
 
 def test_told_to_abort_everything_after_its_end_it_does_nothing() -> None:

@@ -3,7 +3,7 @@
 import pydantic
 import pytest
 
-from shared.settings import Settings
+from understudy.settings import Settings
 
 
 def test_a_lease_must_outlive_missed_heartbeats() -> None:

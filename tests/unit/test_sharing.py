@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api.service.sharing import READS_AT_A_TIME, SharedReads
-from shared.domain.errors import AuthFailed, ServiceUnavailable
 from tests.servers import wait_until
+from understudy.domain.errors import AuthFailed, ServiceUnavailable
+from understudy.service.coalesced_reads import READS_AT_A_TIME, SharedReads
 
 MOST = 1_500
 

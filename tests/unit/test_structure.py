@@ -1,64 +1,215 @@
-"""Who may import whom: the architecture, held against the code."""
+"""The layers: which part may import which, checked against the code and against strings that name modules."""
 
 import ast
+import re
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.guards import GUARDS
+from tests.guards import GUARDS, PARTS
+from understudy.plugins.registry import ENVIRONMENT_GROUPS, MIND_GROUP, PROFILED_MIND_GROUP
 
 ROOT = Path(__file__).parents[2]
-OURS = ("api", "deploy", "shared", "worker")
 
-#: folder -> top-level names that nothing in it imports.
-FORBIDDEN = {
-    "shared": {"api", "worker", "deploy", "fastapi", "mcp"},
-    "api": {"worker", "deploy", "celery", "kombu", "sqlalchemy", "sqlmodel"},
-    "worker": {"api", "deploy", "fastapi", "starlette", "mcp"},
+#: Layer -> the layers that it may import, besides itself.
+ALLOWED: dict[str, set[str]] = {
+    "domain": set(),
+    "faults": set(),
+    "gc_tuning": set(),
+    "settings": {"domain", "faults"},
+    "plugins": {"domain"},
+    "operations": {"domain"},
+    # Data.
+    "panels": set(),
+    "envelopes": {"domain"},
+    "documentation": {"domain", "envelopes"},
+    "store": {"domain"},
+    "sequencer": {"store", "faults"},
+    "telemetry": {"domain", "settings"},
+    "queue": {"domain", "faults", "settings", "store", "telemetry"},
+    "client": {"domain", "operations", "envelopes"},
+    "service": {
+        *("domain", "faults", "settings", "plugins", "operations", "envelopes", "documentation"),
+        *("store", "sequencer", "queue", "telemetry", "panels"),
+    },
+    "environments": {"domain", "plugins"},
+    "models": {"domain", "plugins", "store", "queue", "telemetry"},
+    "minds": {"domain", "plugins", "models"},
+}
+_BELOW_SERVICE = ALLOWED["service"]
+ALLOWED |= {
+    "admission": _BELOW_SERVICE | {"service"},
+    "rest": _BELOW_SERVICE | {"service", "admission"},
+    "mcp": _BELOW_SERVICE | {"service", "admission"},
+    "cli": ALLOWED["client"] | {"client", "documentation"},
+    "worker": {
+        *("domain", "faults", "gc_tuning", "settings", "plugins", "store", "sequencer", "queue", "telemetry"),
+        *("environments", "minds", "models"),
+    },
+}
+ALLOWED["api"] = _BELOW_SERVICE | {"gc_tuning", "service", "admission", "rest", "mcp"}
+ALLOWED["deploy"] = set(ALLOWED)
+
+_SERVER_PACKAGES = {
+    *("amqp", "celery", "fastapi", "kombu", "mcp", "prometheus_client", "pydantic_settings", "redis"),
+    *("selectolax", "sqlalchemy", "sqlmodel", "starlette", "structlog", "uvicorn"),
+}
+#: Layer -> packages of others that nothing in it imports.
+FORBIDDEN_PACKAGES = {
+    **dict.fromkeys(("operations", "envelopes", "documentation", "client", "cli"), _SERVER_PACKAGES),
+    "store": {"prometheus_client", "pydantic_settings", "celery", "kombu", "redis"},
+    "service": {"fastapi", "starlette", "mcp", "celery", "kombu", "sqlalchemy", "sqlmodel"},
+    "rest": {"mcp", "celery", "kombu", "sqlalchemy", "sqlmodel"},
+    "mcp": {"fastapi", "celery", "kombu", "sqlalchemy", "sqlmodel"},
+    "worker": {"fastapi", "starlette", "mcp"},
 }
 
+#: A string that names a module of ours: `understudy.worker.app`, `understudy.minds.llm:LanguageModelMind`.
+_ENTRY_POINT_GROUPS = {ENVIRONMENT_GROUPS.rstrip("."), MIND_GROUP, PROFILED_MIND_GROUP}
+_MODULE_NAME = re.compile(r"understudy(?:\.[a-z_]+)+")
 
-def _imports(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+
+class _Import(NamedTuple):
+    file: Path
+    layer: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)} imports {self.name}"
+
+
+def _modules() -> list[Path]:
+    return sorted(path for part in PARTS for path in (ROOT / part / "understudy").rglob("*.py"))
+
+
+def _layer(path: Path) -> str:
+    return path.relative_to(next(parent for parent in path.parents if parent.name == "understudy")).parts[0]
+
+
+def _is_module(name: str) -> bool:
+    tail = Path(*name.split("."))
+    return any(
+        (ROOT / part / tail).is_dir() or (ROOT / part / tail).with_suffix(".py").is_file() for part in PARTS
+    )
+
+
+def _named(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
+            whole = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if _is_module(name) else node.module for name in whole)
 
 
-def _modules(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+def _strings(tree: ast.Module) -> Iterator[str]:
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield from _MODULE_NAME.findall(node.value)
 
 
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_layers_import_downwards_only(folder: str) -> None:
+@cache
+def _imports() -> list[_Import]:
+    """Every import, and every string that names a module, of all files."""
+    found = []
+    for path in _modules():
+        tree = ast.parse(path.read_text())
+        strings = (name for name in _strings(tree) if _is_module(name) and name not in _ENTRY_POINT_GROUPS)
+        names = [*_named(tree), *strings]
+        found += [_Import(path, _layer(path).removesuffix(".py"), name) for name in names]
+    return found
+
+
+def test_every_layer_is_known() -> None:
+    assert {_layer(path).removesuffix(".py") for path in _modules()} == set(ALLOWED) - {"panels"}
+
+
+def test_imports_run_downwards() -> None:
     wrong = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in _modules(folder)
-        for name in _imports(path)
-        if name.split(".")[0] in FORBIDDEN[folder]
+        str(one)
+        for one in _imports()
+        if one.name.startswith("understudy.")
+        and one.name.split(".")[1] not in ALLOWED[one.layer] | {one.layer}
     ]
     assert not wrong
 
 
-def test_the_domain_knows_the_standard_library_only() -> None:
+def test_the_layers_form_no_circle() -> None:
+    done: set[str] = set()
+    while ready := {layer for layer in ALLOWED if layer not in done and ALLOWED[layer] - {layer} <= done}:
+        done |= ready
+    assert done == set(ALLOWED)
+
+
+@pytest.mark.parametrize("layer", FORBIDDEN_PACKAGES)
+def test_packages_of_others_stay_in_their_layers(layer: str) -> None:
     wrong = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in _modules("shared/domain")
-        for name in _imports(path)
-        if name.split(".")[0] not in sys.stdlib_module_names and not name.startswith("shared.domain")
+        str(one)
+        for one in _imports()
+        if one.layer == layer and one.name.split(".")[0] in FORBIDDEN_PACKAGES[layer]
     ]
     assert not wrong
+
+
+def test_the_domain_imports_the_standard_library_only() -> None:
+    wrong = [
+        str(one)
+        for one in _imports()
+        if one.layer == "domain" and one.name.split(".")[0] not in {*sys.stdlib_module_names, "understudy"}
+    ]
+    assert not wrong
+
+
+def test_celery_and_kombu_are_overridden_in_one_folder() -> None:
+    """Subclasses of their classes, and uses of their private names, elsewhere: none."""
+    celery = {"celery", "kombu", "billiard", "amqp"}
+    home = ROOT / "shared" / "understudy" / "queue" / "celery"
+    wrong = []
+    for path in _modules():
+        if home in path.parents:
+            continue
+        tree = ast.parse(path.read_text())
+        theirs = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in celery
+            for alias in node.names
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                wrong += [f"{path.relative_to(ROOT)}: {node.name}" for _ in bases & theirs]
+    assert not wrong
+
+
+def test_a_session_imports_no_store() -> None:
+    (path,) = (path for path in _modules() if path.name == "session.py")
+    assert not [name for name in _named(ast.parse(path.read_text())) if name.startswith("understudy.store")]
+
+
+def test_no_file_makes_the_namespace_a_regular_package() -> None:
+    assert not [path for part in PARTS for path in (ROOT / part / "understudy").glob("__init__.py*")]
+
+
+def test_every_portion_is_typed() -> None:
+    assert all((ROOT / part / "understudy" / "py.typed").exists() for part in PARTS)
 
 
 def test_files_stay_small_enough_to_read() -> None:
     long = [
         f"{path.relative_to(ROOT)}: {lines} lines"
-        for folder in OURS
-        for path in _modules(folder)
+        for path in _modules()
         if "versions" not in path.parts and (lines := len(path.read_text().splitlines())) > 350
     ]
     assert not long
@@ -67,8 +218,7 @@ def test_files_stay_small_enough_to_read() -> None:
 def test_every_module_says_what_it_is_for() -> None:
     silent = [
         str(path.relative_to(ROOT))
-        for folder in OURS
-        for path in _modules(folder)
+        for path in _modules()
         if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert not silent

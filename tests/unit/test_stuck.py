@@ -2,14 +2,14 @@
 
 import pytest
 
-from shared.domain.lifecycle import TERMINAL, Status
-from shared.domain.stuck import Patience, Standing, why_stuck
+from understudy.domain.lifecycle import TERMINAL, Status
+from understudy.domain.stuck_detection import ParticipantActivity, RecoveryTimes, why_stuck
 
-PATIENCE = Patience(lease_ttl_s=9, sweep_interval_s=1)
+PATIENCE = RecoveryTimes(lease_ttl_s=9, sweep_interval_s=1)
 
 
 def why(status: Status, quiet_s: float, *, workers: int = 1, sent: bool = True) -> str | None:
-    return why_stuck(Standing(status, quiet_s, step_timeout_s=60, sent=sent), workers, PATIENCE)
+    return why_stuck(ParticipantActivity(status, quiet_s, step_timeout_s=60, sent=sent), workers, PATIENCE)
 
 
 def test_who_runs_may_take_as_long_as_a_step_and_a_recovery_may() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.domain.simulation import Observation, Success, succeeded
+from understudy.domain.simulation import Observation, Success, succeeded
 
 SEEN = Observation(url="https://shop.example/order/7", title="Done", text="Thank You for your order")
 

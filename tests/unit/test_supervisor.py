@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.child import Child, ChildFailed, end_leftover
-from deploy.supervisor import StopRequested, Supervisor
+from understudy.deploy.child import Child, ChildFailed, end_leftover
+from understudy.deploy.supervisor import StopRequested, Supervisor
 
 #: Writes what happens to it into the diary, gets ready, and ends on SIGTERM unless told to ignore it.
 CHILD = """
@@ -214,8 +214,8 @@ def test_a_signal_ends_the_wait_for_readiness(site: Site) -> None:
 SUPERVISOR = """
 import sys
 from pathlib import Path
-from deploy.child import Child
-from deploy.supervisor import Supervisor
+from understudy.deploy.child import Child
+from understudy.deploy.supervisor import Supervisor
 path, script = Path(sys.argv[1]), sys.argv[2]
 with Supervisor(grace_s=600) as supervisor:
     for name in ("deaf", "deafer"):
@@ -231,10 +231,8 @@ print("stopped", flush=True)
 
 @pytest.fixture
 def supervisor_process(site: Site) -> Iterator[subprocess.Popen[str]]:
-    root = Path(__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SUPERVISOR), str(site.path), CHILD],
-        env=os.environ | {"PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

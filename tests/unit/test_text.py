@@ -1,6 +1,6 @@
 """Text that every store can hold."""
 
-from shared.domain.text import clean
+from understudy.domain.text import clean
 
 
 def test_what_no_store_can_hold_is_taken_out_everywhere() -> None:

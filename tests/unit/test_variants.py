@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.errors import ValidationError
-from shared.domain.variants import (
+from understudy.domain.errors import ValidationError
+from understudy.domain.variants import (
     MAX_VARIANT_LENGTH,
     MAX_VARIANTS,
     SEGMENT_LENGTH,

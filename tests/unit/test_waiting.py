@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.service import waiting
-from api.service.waiting import WaitRoom
-from shared.domain.errors import ServiceUnavailable
 from tests.servers import wait_until
+from understudy.domain.errors import ServiceUnavailable
+from understudy.service import waiters
+from understudy.service.waiters import WaitRoom
 
 FOREVER_S = 60
 
@@ -41,7 +41,7 @@ class Looks:
 
 @pytest.fixture(autouse=True)
 def _only_notices_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "POLL_INTERVAL_S", FOREVER_S)
+    monkeypatch.setattr(waiters, "POLL_INTERVAL_S", FOREVER_S)
 
 
 def in_a_room(scene: Callable[[WaitRoom, Looks], Awaitable[None]]) -> None:
@@ -152,7 +152,7 @@ def test_notices_about_others_cost_no_look_and_one_about_nobody_is_about_all() -
 
 
 def test_everybody_is_looked_at_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "POLL_INTERVAL_S", 0.02)
+    monkeypatch.setattr(waiters, "POLL_INTERVAL_S", 0.02)
 
     async def scene(room: WaitRoom, looks: Looks) -> None:
         one, two = uuid4(), uuid4()
@@ -166,7 +166,7 @@ def test_everybody_is_looked_at_from_time_to_time(monkeypatch: pytest.MonkeyPatc
 
 
 def test_many_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "AT_A_TIME", 10)
+    monkeypatch.setattr(waiters, "AT_A_TIME", 10)
 
     async def scene(room: WaitRoom, looks: Looks) -> None:
         ids = [uuid4() for _ in range(25)]
@@ -188,7 +188,7 @@ def test_a_look_that_hangs_does_not_lengthen_a_wait_and_one_hangs_at_a_time() ->
 
 
 def test_a_read_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "READ_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(waiters, "READ_TIMEOUT_S", 0.05)
 
     async def scene(room: WaitRoom, looks: Looks) -> None:
         release = threading.Event()
@@ -202,7 +202,7 @@ def test_a_read_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_while_the_store_is_away_a_wait_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(waiters, "POLL_INTERVAL_S", 0.01)
 
     async def scene(room: WaitRoom, looks: Looks) -> None:
         looks.away = True

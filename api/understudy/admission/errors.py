@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.problems import MAX_NAME, told
-from api.service.response import failure
-from shared.domain.errors import NotFound, UnderstudyError, ValidationError
-from shared.envelopes import ErrorBody
+from understudy.domain.errors import NotFound, UnderstudyError, ValidationError
+from understudy.envelopes.errors import ErrorBody
+from understudy.operations.validation_messages import MAX_NAME, told
+from understudy.service.response import failure
 
 log = logging.getLogger(__name__)
 

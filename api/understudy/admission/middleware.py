@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
 
-from api.rest.errors import error_response
-from api.service import Service
-from api.service.sharing import SharedReads
-from shared.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
-from shared.store.workspaces import authenticate
+from understudy.admission.errors import error_response
+from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
+from understudy.service import Service
+from understudy.service.coalesced_reads import SharedReads
+from understudy.store.workspaces import authenticate
 
 MIB = 1024 * 1024
 MAX_BODY = MIB

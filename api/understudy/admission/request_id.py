@@ -6,7 +6,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import logs
+from understudy.telemetry import logs
 
 HEADER = "X-Request-ID"
 #: What callers and proxies may name a request; anything else is given a new name.

@@ -4,8 +4,8 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import metrics
-from shared.exposition import OTHER
+from understudy.telemetry import metrics
+from understudy.telemetry.exporter import OTHER
 
 #: Paths outside of `/v1` that are counted by name.
 _PATHS = frozenset({"/mcp", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})

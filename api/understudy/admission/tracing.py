@@ -3,8 +3,8 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.rest.meter import route_of
-from shared import traces
+from understudy.admission.request_metrics import route_of
+from understudy.telemetry import traces
 
 
 class Tracing:

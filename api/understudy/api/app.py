@@ -14,28 +14,30 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.routing import Route
 
-from api.rest import asks, docs, events, health, metrics, objects, simulations
-from api.rest.errors import install_error_handlers
-from api.rest.gate import Gate
-from api.rest.inputs import PREFIX, check_query
-from api.rest.meter import Meter
-from api.rest.naming import Naming
-from api.rest.published import publish
-from api.rest.tracing import Tracing
-from api.service import Service
-from api.service.events import EventHub
-from api.service.health import Readiness
-from api.service.waiting import WaitRoom
-from api.tools.door import Door
-from api.tools.message import look_at
-from shared import faults, garbage, logs, traces
-from shared.envelopes import ErrorBody
-from shared.notices import Notifier
-from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
-from shared.queue.publisher import Publisher
-from shared.settings import Settings
-from shared.store import Connection, participants
-from shared.store.engine import AnyRow, Store
+from understudy import faults, gc_tuning
+from understudy.admission.errors import install_error_handlers
+from understudy.admission.middleware import Gate
+from understudy.admission.request_id import Naming
+from understudy.admission.request_metrics import Meter
+from understudy.admission.tracing import Tracing
+from understudy.envelopes.errors import ErrorBody
+from understudy.mcp.app import Door
+from understudy.mcp.message_check import look_at
+from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
+from understudy.queue.notifications import Notifier
+from understudy.queue.publisher import Publisher
+from understudy.rest import asks, docs, events, health, metrics, objects, simulations
+from understudy.rest.inputs import PREFIX, check_query
+from understudy.rest.openapi import publish
+from understudy.service import Service
+from understudy.service.events import EventHub
+from understudy.service.health import Readiness
+from understudy.service.waiters import WaitRoom
+from understudy.settings import Settings
+from understudy.store import Connection, participants
+from understudy.store.engine import AnyRow, Store
+from understudy.telemetry import logs, traces
+from understudy.telemetry.store_metrics import StoreMetrics
 
 DESCRIPTION = """
 Simulated people step through a website, one interaction after another. **Cancel** stops what is queued or
@@ -53,7 +55,7 @@ _NOT_STARTED = 3
 
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI app; its store and broker connections live as long as its lifespan."""
-    store = Store(settings.store_url)
+    store = Store(settings.store_url, observer=StoreMetrics())
     publisher = Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store)
 
     def finished(ids: Sequence[UUID]) -> Mapping[UUID, AnyRow]:
@@ -135,7 +137,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
-    garbage.leave_what_is_here()
+    gc_tuning.leave_what_is_here()
     # Ctrl-C is how it is ended.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

@@ -1,3 +1,3 @@
-"""The command line: the third door to the service. It says what a tool says, through `api.client`."""
+"""The command line. It offers what the MCP tools offer, through the Python client."""
 
-from api.cli.commands import app as app
+from understudy.cli.commands import app as app

@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text, usage_text
+from understudy.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text, usage_text
 
 if TYPE_CHECKING:
-    from shared.ask_envelopes import (
+    from understudy.envelopes.asks import (
         Answer,
         Ask,
         AskFull,

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.answers import ask_table, ask_view
-from api.cli.console import Session
-from api.cli.filters import Age, Country, Language, Search, Trait, where_of
-from api.cli.numbers import positive_number, seconds, whole_number
-from api.cli.render import plain, run_view
-from shared.domain.errors import ValidationError
+from understudy.cli.ask_views import ask_table, ask_view
+from understudy.cli.console import Session
+from understudy.cli.filters import Age, Country, Language, Search, Trait, where_of
+from understudy.cli.numbers import positive_number, seconds, whole_number
+from understudy.cli.render import plain, run_view
+from understudy.domain.errors import ValidationError
 
 if TYPE_CHECKING:
-    from shared.envelopes import RunFailure, RunSuccess
+    from understudy.envelopes.simulations import RunFailure, RunSuccess
 
 _DEFAULT_PEOPLE = 5
 

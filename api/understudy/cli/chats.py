@@ -5,7 +5,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from shared.domain.errors import ValidationError
+from understudy.domain.errors import ValidationError
 
 ChatUrl = Annotated[
     str | None,

@@ -2,13 +2,13 @@
 
 import typer
 
-from api.cli.asks import ask
-from api.cli.console import Commands, talks_to_server
-from api.cli.docs import docs
-from api.cli.objects import get
-from api.cli.people import app as people
-from api.cli.simulations import cancel, extend, run, wait
-from api.cli.watch import watch
+from understudy.cli.asks import ask
+from understudy.cli.console import Commands, talks_to_server
+from understudy.cli.docs import docs
+from understudy.cli.objects import get
+from understudy.cli.people import app as people
+from understudy.cli.simulations import cancel, extend, run, wait
+from understudy.cli.watch import watch
 
 _PANEL = "Simulations"
 

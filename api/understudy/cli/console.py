@@ -16,13 +16,12 @@ from rich.text import Text
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from api.cli.render import error_view, plain
-from shared.domain.errors import ERROR_RULES, UnderstudyError, ValidationError
+from understudy.cli.render import error_view, plain
+from understudy.domain.errors import ERROR_RULES, UnderstudyError, ValidationError
 
 if TYPE_CHECKING:
-    from api.client import Understudy
-    from shared.envelopes import RunFailure, RunSuccess
-    from shared.settings import Settings
+    from understudy.client import Understudy
+    from understudy.envelopes.simulations import RunFailure, RunSuccess
 
 Parameters = ParamSpec("Parameters")
 
@@ -85,7 +84,12 @@ class Session:
     """One command at work: whom it talks to and how it tells what came out."""
 
     def __init__(
-        self, *, as_json: bool, server: str | None, token: str | None, data_dir: Path | None
+        self,
+        *,
+        as_json: bool,
+        server: str | None,
+        token: str | None,
+        data_dir: Path | None,
     ) -> None:
         self.as_json = as_json
         #: The command with which to go on after Ctrl-C.
@@ -98,12 +102,16 @@ class Session:
     @functools.cached_property
     def client(self) -> "Understudy":
         # Here and not above: `--help` must not pay for HTTP and models.
-        from api.client import Understudy  # noqa: PLC0415
-        from api.endpoint import find_endpoint  # noqa: PLC0415
+        from understudy.client import Understudy  # noqa: PLC0415
+        from understudy.client.server_address import find_endpoint  # noqa: PLC0415
 
-        settings = {"server": self._server, "token": self._token, "data_dir": self._data_dir}
-        found = find_endpoint(read_settings({name: value for name, value in settings.items() if value}))
+        found = find_endpoint(self._server, self._token, self._data_dir)
         return Understudy(found.server, found.token, on_answer=self._keep)
+
+    @property
+    def names_server(self) -> bool:
+        """Was a server named on the command line?"""
+        return self._server is not None
 
     def close(self) -> None:
         # Only if it was ever made.
@@ -184,13 +192,9 @@ def talks_to_server(function: Callable[Concatenate[Session, Parameters], None]) 
     @functools.wraps(function)
     def command(
         *args: Any,
-        as_json: bool,
-        server: str | None,
-        token: str | None,
-        data_dir: Path | None,
         **values: Any,
     ) -> None:
-        session = Session(as_json=as_json, server=server, token=token, data_dir=data_dir)
+        session = Session(**{name: values.pop(name) for name in _OPTIONS})
         try:
             function(session, *args, **values)
         except UnderstudyError as error:
@@ -234,6 +238,10 @@ class Commands(TyperGroup):
         except UnderstudyError as error:
             tell_error(error, as_json="--json" in given, err=_console(stderr=True))
             code = error.rule.exit_code
+        except ModuleNotFoundError as error:
+            missing = _not_installed(error)
+            tell_error(missing, as_json="--json" in given, err=_console(stderr=True))
+            code = missing.rule.exit_code
         except BrokenPipeError:
             _leave_closed_pipe()
         if not standalone_mode:
@@ -252,6 +260,16 @@ class Commands(TyperGroup):
         return error.exit_code
 
 
+def _not_installed(error: ModuleNotFoundError) -> UnderstudyError:
+    """What to install for a command whose part of Understudy is not here; raises what is another error."""
+    package = (error.name or "").partition(".")[0]
+    if not package or package == "understudy":
+        raise error
+    return ValidationError(
+        f"this command needs the extra `server` ({package} is missing): pip install 'understudy[server]'"
+    )
+
+
 def tell_error(error: UnderstudyError, *, as_json: bool, err: Console) -> None:
     if as_json:
         body = {
@@ -263,24 +281,6 @@ def tell_error(error: UnderstudyError, *, as_json: bool, err: Console) -> None:
         sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
     else:
         err.print(error_view(error), soft_wrap=True)
-
-
-def read_settings(given: dict[str, Any]) -> "Settings":
-    """The settings with what was given on the command line; ValidationError names what is wrong with them."""
-    import pydantic  # noqa: PLC0415
-
-    from shared.settings import Settings  # noqa: PLC0415
-
-    try:
-        return Settings(**given)
-    except pydantic.ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise ValidationError(
-            f"a setting is wrong: {wrong}", suggestions=("Settings are read from UNDERSTUDY_… variables.",)
-        ) from error
 
 
 class _Output(Console):

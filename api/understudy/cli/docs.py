@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.console import Session
-from api.cli.render import columns, plain, printable
+from understudy.cli.console import Session
+from understudy.cli.render import columns, plain, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from shared.doc_envelopes import Doc
+    from understudy.envelopes.docs import Doc
 
 #: Fences of our own: what colours HTTP would mark every letter of a request without a version as wrong.
 _UNCOLOURED = re.compile(r"^```(?:http|mcp|output)\b.*$", re.MULTILINE)
@@ -29,17 +29,24 @@ def docs(
 ) -> None:
     """Read the documentation: what things are, how to go about them, every detail.
 
-    On a terminal a page is laid out for reading; into a file or a pipe goes its Markdown.
+    The pages are those of the installed version; with --server, those of that server. On a terminal a
+    page is laid out for reading; into a file or a pipe goes its Markdown.
     """
+    # Here and not above: other commands must not pay for it.
+    from understudy import documentation  # noqa: PLC0415
+
     if slug is None:
-        pages = session.client.docs_list()
+        pages = session.client.docs_list() if session.names_server else documentation.list_docs()
         table = columns("page", "what it tells", apart=1)
         for entry in pages.items:
             table.add_row(plain(entry.slug, "bold"), plain(entry.summary))
-        session.show(table, plain("Read one: understudy docs PAGE", "dim"))
+        session.show_data(
+            pages.model_dump(mode="json"), table, plain("Read one: understudy docs PAGE", "dim")
+        )
         return
-    doc = session.client.docs_get(slug)
-    session.show(*([_laid_out(session, doc)] if session.out.is_terminal else [_source(doc)]))
+    doc = session.client.docs_get(slug) if session.names_server else documentation.get_doc(slug)
+    view = _laid_out(session, doc) if session.out.is_terminal else _source(doc)
+    session.show_data(doc.model_dump(mode="json"), view)
 
 
 def _laid_out(session: Session, doc: "Doc") -> "RenderableType":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared.event import Event
+    from understudy.envelopes.events import Event
 
 #: From one time that something is told to have changed to the next: many events cost one look.
 PAUSE_S = 0.5

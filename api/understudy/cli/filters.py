@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.domain.errors import ValidationError
+from understudy.domain.errors import ValidationError
 
 _AGES = re.compile(r"(\d{0,3})\.\.(\d{0,3})|(\d{1,3})")
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from api.cli.journeys import mood
-from api.cli.render import columns, plain, status_text
+from understudy.cli.journeys import mood
+from understudy.cli.render import columns, plain, status_text
 
 if TYPE_CHECKING:
-    from shared.journey_envelopes import Journey
+    from understudy.envelopes.journeys import Journey
 
 #: From -1 to 1.
 _BARS = "▁▂▃▄▅▆▇█"

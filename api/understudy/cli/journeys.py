@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from api.cli.render import columns, facts, plain, status_text, usage_text
-from shared.domain.text import spelled
+from understudy.cli.render import columns, facts, plain, status_text, usage_text
+from understudy.domain.text import spelled
 
 if TYPE_CHECKING:
-    from shared.envelopes import Interaction, Participant, StudyTranscripts, Transcript
+    from understudy.envelopes.participants import Interaction, Participant, Transcript
+    from understudy.envelopes.studies import StudyTranscripts
 
 _ROLE_STYLES = {"user": "bold magenta", "person": "bold", "environment": "cyan", "system": "dim"}
 

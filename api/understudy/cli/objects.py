@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from api.cli.answers import ask_view, people_table, settings_view
-from api.cli.console import Session
-from api.cli.curves import whole_journey_view
-from api.cli.journeys import journey_view, participant_view, transcript_view, transcripts_view
-from api.cli.numbers import positive_number
-from api.cli.people import person_view
-from api.cli.render import plain
-from api.cli.studies import participants_table, study_table, study_view, summary_view
-from shared.domain.errors import NotFound, ValidationError
-from shared.domain.ids import Kind, parse_ref
-from shared.domain.lifecycle import Status
+from understudy.cli.ask_views import ask_view, people_table, settings_view
+from understudy.cli.console import Session
+from understudy.cli.journey_curve import whole_journey_view
+from understudy.cli.journeys import journey_view, participant_view, transcript_view, transcripts_view
+from understudy.cli.numbers import positive_number
+from understudy.cli.people import person_view
+from understudy.cli.render import plain
+from understudy.cli.studies import participants_table, study_table, study_view, summary_view
+from understudy.domain.errors import NotFound, ValidationError
+from understudy.domain.ids import Kind, parse_ref
+from understudy.domain.lifecycle import Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from shared.ask_envelopes import AskPerParticipant
-    from shared.envelopes import Interaction, Participant
+    from understudy.envelopes.asks import AskPerParticipant
+    from understudy.envelopes.participants import Interaction, Participant
 
 View = Literal["summary", "full", "per_participant", "transcripts", "interactions", "transcript", "journey"]
 _VIEWS_OF = {

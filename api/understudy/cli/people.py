@@ -12,14 +12,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.console import Session, talks_to_server
-from api.cli.filters import Age, Country, Language, Search, Trait, where_of
-from api.cli.numbers import positive_number, whole_number
-from api.cli.render import columns, facts, plain
-from shared.domain.errors import ValidationError
+from understudy.cli.console import Session, talks_to_server
+from understudy.cli.filters import Age, Country, Language, Search, Trait, where_of
+from understudy.cli.numbers import positive_number, whole_number
+from understudy.cli.render import columns, facts, plain
+from understudy.domain.errors import ValidationError
 
 if TYPE_CHECKING:
-    from shared.envelopes import Person
+    from understudy.envelopes.people import Person
 
 app = typer.Typer(no_args_is_help=True)
 

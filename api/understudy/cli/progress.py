@@ -11,15 +11,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.render import counts_text, plain
-from api.cli.studies import participants_table, summary_counts
-from shared.domain.errors import ServiceUnavailable
-from shared.domain.lifecycle import ACTIVE, TERMINAL
+from understudy.cli.render import counts_text, plain
+from understudy.cli.studies import participants_table, summary_counts
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.lifecycle import ACTIVE, TERMINAL
 
 if TYPE_CHECKING:
-    from api.cli.feed import Feed
-    from api.client import Understudy
-    from shared.envelopes import Participant
+    from understudy.cli.feed import Feed
+    from understudy.client import Understudy
+    from understudy.envelopes.participants import Participant
 
 INTERVAL_S = 1.0
 #: The same while events tell when something changed.

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from shared.domain.errors import UnderstudyError
-    from shared.envelopes import CancelEnvelope, NextAction, RunFailure, RunSuccess, Usage
+    from understudy.domain.errors import UnderstudyError
+    from understudy.envelopes.simulations import CancelEnvelope, NextAction, RunFailure, RunSuccess
+    from understudy.envelopes.usage import Usage
 
 #: Statuses in the order of a life.
 STATUS_STYLES = {

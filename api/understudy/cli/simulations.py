@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, ChatUrl, place_of
-from api.cli.console import Session
-from api.cli.filters import Age, Country, Language, Search, Trait, where_of
-from api.cli.numbers import positive_number, seconds, whole_number
-from api.cli.render import cancel_view, plain, run_view
-from api.cli.watch import watch_study
-from shared.domain.errors import (
+from understudy.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, ChatUrl, place_of
+from understudy.cli.console import Session
+from understudy.cli.filters import Age, Country, Language, Search, Trait, where_of
+from understudy.cli.numbers import positive_number, seconds, whole_number
+from understudy.cli.render import cancel_view, plain, run_view
+from understudy.cli.watch import watch_study
+from understudy.domain.errors import (
     ERROR_RULES,
     AuthFailed,
     ServiceUnavailable,
     UnderstudyError,
     ValidationError,
 )
-from shared.domain.ids import Kind, parse_ref
+from understudy.domain.ids import Kind, parse_ref
 
 if TYPE_CHECKING:
-    from shared.envelopes import CancelEnvelope
+    from understudy.envelopes.simulations import CancelEnvelope
 
 Timeout = Annotated[
     float,
@@ -220,7 +220,7 @@ def cancel(
 
 def _cancel_each(session: Session, participants: Sequence[str]) -> None:
     """One call each, one envelope of all answers. An error is told and does not stop the others."""
-    from shared.envelopes import CancelEnvelope  # noqa: PLC0415
+    from understudy.envelopes.simulations import CancelEnvelope  # noqa: PLC0415
 
     for participant in participants:
         parse_ref(Kind.PARTICIPANT, participant, "participant_id")

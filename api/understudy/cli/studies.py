@@ -7,10 +7,21 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text, tally, usage_text
+from understudy.cli.render import (
+    STATUS_STYLES,
+    columns,
+    counts_text,
+    facts,
+    plain,
+    status_text,
+    tally,
+    usage_text,
+)
 
 if TYPE_CHECKING:
-    from shared.envelopes import Page, Participant, Study, StudyFull, StudySummary
+    from understudy.envelopes.base import Page
+    from understudy.envelopes.participants import Participant
+    from understudy.envelopes.studies import Study, StudyFull, StudySummary
 
 
 def study_table(studies: "Sequence[Study]") -> Table:

@@ -9,17 +9,24 @@ from uuid import UUID
 
 import typer
 
-from api.cli.console import Session
-from api.cli.feed import Feed
-from api.cli.numbers import seconds, whole_number
-from api.cli.objects import kind_of
-from api.cli.progress import BACKSTOP_S, Look, follow, look_at_participants, look_at_study, room_for_rows
-from shared.domain.errors import NotFound, ServiceUnavailable, UnderstudyError, ValidationError
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import TERMINAL
+from understudy.cli.console import Session
+from understudy.cli.feed import Feed
+from understudy.cli.numbers import seconds, whole_number
+from understudy.cli.objects import kind_of
+from understudy.cli.progress import (
+    BACKSTOP_S,
+    Look,
+    follow,
+    look_at_participants,
+    look_at_study,
+    room_for_rows,
+)
+from understudy.domain.errors import NotFound, ServiceUnavailable, UnderstudyError, ValidationError
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import TERMINAL
 
 if TYPE_CHECKING:
-    from shared.event import Event
+    from understudy.envelopes.events import Event
 
 Source = Callable[[], "Iterator[Event]"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from shared.domain.ids import Kind, parse_ref
+from understudy.domain.ids import Kind, parse_ref
 
 Id: TypeAlias = str | UUID
 #: Of lists: most entries of the answer, and where it goes on.

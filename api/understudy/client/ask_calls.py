@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal, overload
 
-from api.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
-from api.requests import AskView
-from api.transport import Transport
-from shared.ask_envelopes import Ask, AskFull, AskPerParticipant, AskSummary
-from shared.domain.ids import Kind
-from shared.envelopes import Page, RunFailure, RunSuccess
+from understudy.client.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
+from understudy.client.transport import Transport
+from understudy.domain.ids import Kind
+from understudy.envelopes.asks import Ask, AskFull, AskPerParticipant, AskSummary
+from understudy.envelopes.base import Page
+from understudy.envelopes.simulations import RunFailure, RunSuccess
+from understudy.operations.requests import AskView
 
 
 class AskCalls:

@@ -5,10 +5,10 @@
                                         iteration={"content": {"environment": "web", "url": url}})
         run = understudy.study_run(study.id, sample=5, wait=True)
 
-Answers are the models of `shared.envelopes`, ids UUIDs or aliases. Errors are raised as the classes of
-`shared.domain.errors`; only the methods that answer a RunStudyResponse (`study_run`, `ask_run`, `ask_round`,
-`simulation_extend`, `simulation_wait`) return it with `ok` false where nothing could be dispatched or the
-wait ran out.
+Answers are the models of `understudy.envelopes`, ids UUIDs or aliases. Errors are raised as the classes of
+`understudy.domain.errors`; only the methods that answer a RunStudyResponse (`study_run`, `ask_run`,
+`ask_round`, `simulation_extend`, `simulation_wait`) return it with `ok` false if nothing could be dispatched
+or the wait timed out.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,32 +17,27 @@ from typing import Any, Literal, Self, overload
 
 import httpx
 
-from api.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
-from api.ask_calls import AskCalls
-from api.docs_calls import DocsCalls
-from api.endpoint import Endpoint, find_endpoint
-from api.event_calls import EventCalls
-from api.person_calls import PersonCalls
-from api.requests import StudyView
-from api.transport import Answer, Transport
-from shared.domain.ids import Kind
-from shared.envelopes import (
-    CancelEnvelope,
-    Interaction,
+from understudy.client.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
+from understudy.client.ask_calls import AskCalls
+from understudy.client.docs_calls import DocsCalls
+from understudy.client.event_calls import EventCalls
+from understudy.client.person_calls import PersonCalls
+from understudy.client.server_address import Endpoint, find_endpoint
+from understudy.client.transport import Answer, Transport
+from understudy.domain.ids import Kind
+from understudy.envelopes.base import Page
+from understudy.envelopes.journeys import Journey
+from understudy.envelopes.participants import Interaction, Participant, Transcript
+from understudy.envelopes.simulations import CancelEnvelope, RunFailure, RunSuccess
+from understudy.envelopes.studies import (
     Iteration,
-    Page,
-    Participant,
-    RunFailure,
-    RunSuccess,
     Study,
     StudyFull,
     StudyPerParticipant,
     StudySummary,
     StudyTranscripts,
-    Transcript,
 )
-from shared.journey_envelopes import Journey
-from shared.settings import Settings
+from understudy.operations.requests import StudyView
 
 
 class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
@@ -63,7 +58,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         wire: httpx.BaseTransport | None = None,
     ) -> None:
         if server is None or token is None:
-            found = find_endpoint(Settings())
+            found = find_endpoint()
             server = found.server if server is None else server
             token = found.token if token is None else token
         self._transport = Transport(

@@ -2,14 +2,14 @@
 
 from urllib.parse import quote
 
-from api.transport import Transport
-from shared.doc_envelopes import Doc, DocEntry
-from shared.domain.pages import MAX_SLUG_LENGTH
-from shared.envelopes import Page
+from understudy.client.transport import Transport
+from understudy.domain.doc_slugs import MAX_SLUG_LENGTH
+from understudy.envelopes.base import Page
+from understudy.envelopes.docs import Doc, DocEntry
 
 
 class DocsCalls:
-    """A part of `api.client.Understudy`."""
+    """A part of `understudy.client.client.Understudy`."""
 
     _transport: Transport
 

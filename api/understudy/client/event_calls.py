@@ -7,10 +7,10 @@ from typing import get_args
 import httpx_sse
 import pydantic
 
-from api.arguments import Id
-from api.transport import Transport
-from shared.domain.errors import ServiceUnavailable
-from shared.event import Event
+from understudy.client.arguments import Id
+from understudy.client.transport import Transport
+from understudy.domain.errors import ServiceUnavailable
+from understudy.envelopes.events import Event
 
 #: A server gives a sign of life every ten seconds; one that is silent for so long has gone.
 SILENCE_S = 30.0

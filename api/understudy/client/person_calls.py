@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Literal, overload
 
-from api.arguments import Cursor, Id, Json, Limit, in_path
-from api.transport import Transport
-from shared.domain.ids import Kind
-from shared.envelopes import Page, People, Person
-from shared.panel_envelopes import Panel
+from understudy.client.arguments import Cursor, Id, Json, Limit, in_path
+from understudy.client.transport import Transport
+from understudy.domain.ids import Kind
+from understudy.envelopes.base import Page
+from understudy.envelopes.people import Panel, People, Person
 
 
 class PersonCalls:
-    """A part of `api.client.Understudy`."""
+    """A part of `understudy.client.client.Understudy`."""
 
     _transport: Transport
 

@@ -1,13 +1,16 @@
-"""Where the server is and who asks, when nobody says: what `understudy up` left in the data folder."""
+"""Finds the server and the token: in arguments, variables, and the data folder of `understudy up`."""
 
+import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
-from shared.domain.errors import AuthFailed, ValidationError
-from shared.settings import Settings
+from understudy.domain.errors import AuthFailed, ValidationError
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+DEFAULT_DATA_DIR = ".understudy"
 
 #: How to come by a token.
 NO_TOKEN = (
@@ -23,15 +26,18 @@ class Endpoint(NamedTuple):
     token: str
 
 
-def find_endpoint(settings: Settings) -> Endpoint:
-    """The settings', and what they leave open as `understudy up` wrote it into the data folder.
+def find_endpoint(
+    server: str | None = None, token: str | None = None, data_dir: Path | None = None
+) -> Endpoint:
+    """Returns the arguments, completed from variables, then from the data folder, then by the default.
 
-    Raises AuthFailed for a file that is there and may not be read.
+    The variables are `UNDERSTUDY_SERVER`, `UNDERSTUDY_TOKEN` and `UNDERSTUDY_DATA_DIR`; an empty one counts
+    as unset. No setting of a server is read. Raises AuthFailed for a file that exists and cannot be read.
     """
-    server = settings.server if "server" in settings.model_fields_set else ""
+    folder = data_dir or Path(os.environ.get("UNDERSTUDY_DATA_DIR") or DEFAULT_DATA_DIR)
     return Endpoint(
-        server or _first_line(settings.data_dir / "server") or type(settings).model_fields["server"].default,
-        settings.token or _first_line(settings.data_dir / "token"),
+        server or os.environ.get("UNDERSTUDY_SERVER") or _first_line(folder / "server") or DEFAULT_SERVER,
+        token or os.environ.get("UNDERSTUDY_TOKEN") or _first_line(folder / "token"),
     )
 
 

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import httpx
 import pydantic
 
-from api.endpoint import NO_TOKEN, Endpoint, is_loopback, server_url
-from api.requests import MAX_KEY_LENGTH
-from shared.domain.errors import (
+from understudy.client.server_address import NO_TOKEN, Endpoint, is_loopback, server_url
+from understudy.domain.errors import (
     ERROR_RULES,
     AuthFailed,
     Conflict,
@@ -21,7 +20,9 @@ from shared.domain.errors import (
     UnderstudyError,
     ValidationError,
 )
-from shared.envelopes import ErrorBody, RunFailure, RunStudyResponse, RunSuccess
+from understudy.envelopes.errors import ErrorBody
+from understudy.envelopes.simulations import RunFailure, RunStudyResponse, RunSuccess
+from understudy.operations.requests import MAX_KEY_LENGTH
 
 Model = TypeVar("Model")
 

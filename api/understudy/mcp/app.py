@@ -6,19 +6,19 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final
 from urllib.parse import urlsplit
 
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, AuthorizationContext
-from mcp.server.auth.provider import AccessToken
-from mcp.server.streamable_http import StreamableHTTPServerTransport
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from sse_starlette.sse import AppStatus
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from api.rest.errors import error_response
-from api.rest.gate import MAX_PEOPLE_BODY
-from api.service import Service
-from api.tools.server import create_server
-from shared.domain.errors import ValidationError
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, AuthorizationContext
+from mcp.server.auth.provider import AccessToken
+from mcp.server.streamable_http import StreamableHTTPServerTransport
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from understudy.admission.errors import error_response
+from understudy.admission.middleware import MAX_PEOPLE_BODY
+from understudy.domain.errors import ValidationError
+from understudy.mcp.server import create_server
+from understudy.service import Service
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,9 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from api.requests import (
+from understudy.domain.filters import PeopleFilter
+from understudy.envelopes.base import Status
+from understudy.operations.requests import (
     DEFAULT_PAGE,
     MAX_KEY_LENGTH,
     MAX_PAGE,
@@ -19,9 +21,7 @@ from api.requests import (
     StudyView,
     WhereRequest,
 )
-from api.service.dispatching import Once
-from shared.domain.filters import PeopleFilter
-from shared.envelopes import Status
+from understudy.service.dispatching import Once
 
 Body = TypeVar("Body", bound=Request)
 

@@ -2,15 +2,16 @@
 
 from starlette.concurrency import run_in_threadpool
 
-from api.requests import AskRoundRequest, AskRunRequest
-from api.service.ask_results import AskAnswer, get_ask, list_asks
-from api.service.asks import run_ask, run_round
-from api.service.response import timeout_of
-from api.tools.arguments import AskGetArguments, AskRoundArguments, AskRunArguments, body_of, once
-from api.tools.call import Call
-from api.tools.tool import Tier, tool
-from shared.ask_envelopes import Ask
-from shared.envelopes import Page, RunStudyResponse
+from understudy.envelopes.asks import Ask
+from understudy.envelopes.base import Page
+from understudy.envelopes.simulations import RunStudyResponse
+from understudy.mcp.arguments import AskGetArguments, AskRoundArguments, AskRunArguments, body_of, once
+from understudy.mcp.tool import Tier, tool
+from understudy.mcp.tool_call import Call
+from understudy.operations.requests import AskRoundRequest, AskRunRequest
+from understudy.service.ask_results import AskAnswer, get_ask, list_asks
+from understudy.service.asks import run_ask, run_round
+from understudy.service.response import timeout_of
 
 
 @tool("Ask people", Tier.LONG_RUNNING, "ask", "dispatch")

@@ -1,11 +1,11 @@
 """The tool of the documentation."""
 
-from api.service import docs
-from api.tools.arguments import DocsGetArguments
-from api.tools.call import Call
-from api.tools.tool import Tier, tool
-from shared.doc_envelopes import Doc, DocEntry
-from shared.envelopes import Page
+from understudy import documentation
+from understudy.envelopes.base import Page
+from understudy.envelopes.docs import Doc, DocEntry
+from understudy.mcp.arguments import DocsGetArguments
+from understudy.mcp.tool import Tier, tool
+from understudy.mcp.tool_call import Call
 
 
 @tool("Read the documentation", Tier.READ_ONLY, "docs", "read")
@@ -16,5 +16,5 @@ def docs_get(call: Call, request: DocsGetArguments) -> Doc | Page[DocEntry]:  # 
     here: "concepts/overview" to begin with, "reference/long-running-jobs" about waiting.
     """
     if request.slug is None:
-        return docs.list_docs(request.cursor, request.limit)
-    return docs.get_doc(request.slug)
+        return documentation.list_docs(request.cursor, request.limit)
+    return documentation.get_doc(request.slug)

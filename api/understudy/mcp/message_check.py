@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from api.rest.gate import MAX_BODY, MIB, Message, NotJson, TooLarge, check_json
-from shared.domain.errors import ValidationError
+from understudy.admission.middleware import MAX_BODY, MIB, Message, NotJson, TooLarge, check_json
+from understudy.domain.errors import ValidationError
 
 #: The one tool whose arguments may be as large as a panel of people.
 _OF_PEOPLE = "person_create"

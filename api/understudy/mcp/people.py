@@ -1,17 +1,19 @@
 """The tools of people, and of people in runs: participants."""
 
-from api.requests import PersonCreateRequest
-from api.service import journeys, participants, people
-from api.tools.arguments import ParticipantGetArguments, PersonGetArguments
-from api.tools.call import Call
-from api.tools.tool import Tier, tool
-from shared import envelopes
-from shared.domain.lifecycle import Status
-from shared.journey_envelopes import Journey
+from understudy.domain.lifecycle import Status
+from understudy.envelopes.base import Page
+from understudy.envelopes.journeys import Journey
+from understudy.envelopes.participants import Interaction, Participant, Transcript
+from understudy.envelopes.people import People, Person
+from understudy.mcp.arguments import ParticipantGetArguments, PersonGetArguments
+from understudy.mcp.tool import Tier, tool
+from understudy.mcp.tool_call import Call
+from understudy.operations.requests import PersonCreateRequest
+from understudy.service import journeys, participants, people
 
 
 @tool("Create people", Tier.WRITE, "person", "write")
-def person_create(call: Call, request: PersonCreateRequest) -> envelopes.Person | envelopes.People:
+def person_create(call: Call, request: PersonCreateRequest) -> Person | People:
     """Create people: profiles that can take part in any number of studies and asks.
 
     Use exactly one form. A made-up panel, the simple way: `generate` (how many) and maybe `seed`, the same
@@ -24,9 +26,7 @@ def person_create(call: Call, request: PersonCreateRequest) -> envelopes.Person 
 
 
 @tool("Look at people", Tier.READ_ONLY, "person", "read")
-def person_get(
-    call: Call, request: PersonGetArguments
-) -> envelopes.Person | envelopes.Page[envelopes.Person]:
+def person_get(call: Call, request: PersonGetArguments) -> Person | Page[Person]:
     """Look at one person's profile, or without `person_id` at the list of all.
 
     A list can be narrowed down by age, country, language, trait and search. It has `next_cursor` while
@@ -41,13 +41,7 @@ def person_get(
 @tool("Look at participants", Tier.READ_ONLY, "participant", "read")
 def participant_get(
     call: Call, request: ParticipantGetArguments
-) -> (
-    envelopes.Participant
-    | envelopes.Transcript
-    | Journey
-    | envelopes.Page[envelopes.Participant]
-    | envelopes.Page[envelopes.Interaction]
-):
+) -> Participant | Transcript | Journey | Page[Participant] | Page[Interaction]:
     """Look at one participant, its journey or its transcript; or without `participant_id` at a list.
 
     A participant is one person in one run. `view` "participant" (the default) tells its status, outcome and

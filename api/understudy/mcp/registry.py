@@ -1,11 +1,11 @@
 """All tools, in the order of contract section 6."""
 
-from api.tools.asks import ask_get, ask_round, ask_run
-from api.tools.docs import docs_get
-from api.tools.people import participant_get, person_create, person_get
-from api.tools.simulations import simulation_cancel, simulation_extend, simulation_wait
-from api.tools.studies import study_add_iteration, study_create, study_get, study_run
-from api.tools.tool import Tool
+from understudy.mcp.asks import ask_get, ask_round, ask_run
+from understudy.mcp.docs import docs_get
+from understudy.mcp.people import participant_get, person_create, person_get
+from understudy.mcp.simulations import simulation_cancel, simulation_extend, simulation_wait
+from understudy.mcp.studies import study_add_iteration, study_create, study_get, study_run
+from understudy.mcp.tool import Tool
 
 TOOLS: tuple[Tool, ...] = (
     study_create,

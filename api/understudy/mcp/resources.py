@@ -7,9 +7,10 @@ from uuid import UUID
 
 from mcp_types import Resource, ResourceTemplate
 
-from api.requests import MAX_PAGE
-from api.service import Service, docs, participants
-from shared.domain.errors import NotFound
+from understudy import documentation
+from understudy.domain.errors import NotFound
+from understudy.operations.requests import MAX_PAGE
+from understudy.service import Service, participants
 
 _MARKDOWN = "text/markdown"
 _JSON = "application/json"
@@ -24,7 +25,7 @@ class Page(NamedTuple):
 
 
 def _doc(_: Service, __: UUID, slug: str) -> Page:
-    return Page(_MARKDOWN, docs.get_doc(slug).content)
+    return Page(_MARKDOWN, documentation.get_doc(slug).content)
 
 
 def _transcript(service: Service, workspace_id: UUID, participant_id: str) -> Page:
@@ -66,7 +67,7 @@ def listed() -> list[Resource]:
             description=entry.summary,
             mime_type=_MARKDOWN,
         )
-        for entry in docs.list_docs(None, MAX_PAGE).items
+        for entry in documentation.list_docs(None, MAX_PAGE).items
     ]
 
 

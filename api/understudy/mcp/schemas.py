@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from api.rest.published import Schema, bounds, complete_iteration
-from api.tools.tool import Tool
-from shared.settings import Settings
+from understudy.admission.schemas import Schema, bounds, complete_iteration
+from understudy.mcp.tool import Tool
+from understudy.settings import Settings
 
 
 def input_schema(tool: Tool, settings: Settings) -> Schema:

@@ -7,24 +7,24 @@ from importlib.metadata import version
 from typing import Any, TypeAlias
 
 import mcp_types as types
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-
-from api.problems import MAX_NAME
-from api.service import Service
-from api.service.response import failure
-from api.tools import resources
-from api.tools.call import Call, HungUp
-from api.tools.schemas import input_schema, output_schema
-from api.tools.table import INSTRUCTIONS, TOOLS
-from api.tools.tool import Tier, Tool
-from shared.domain.errors import UnderstudyError
-from shared.envelopes import Envelope
-from shared.settings import Settings
+from understudy.domain.errors import UnderstudyError
+from understudy.envelopes.base import Envelope
+from understudy.mcp import resources
+from understudy.mcp.registry import INSTRUCTIONS, TOOLS
+from understudy.mcp.schemas import input_schema, output_schema
+from understudy.mcp.tool import Tier, Tool
+from understudy.mcp.tool_call import Call, HungUp
+from understudy.operations.validation_messages import MAX_NAME
+from understudy.service import Service
+from understudy.service.response import failure
+from understudy.settings import Settings
 
 log = logging.getLogger(__name__)
 

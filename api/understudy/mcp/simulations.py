@@ -2,15 +2,15 @@
 
 from starlette.concurrency import run_in_threadpool
 
-from api.requests import CancelRequest, ExtendRequest, WaitRequest
-from api.service.cancel import cancel
-from api.service.dispatching import extend, find_dispatched
-from api.service.response import timeout_of
-from api.tools.arguments import ExtendArguments, body_of, once
-from api.tools.call import Call
-from api.tools.tool import Tier, tool
-from shared.domain.cancellation import SCOPES, parse_scope
-from shared.envelopes import CancelEnvelope, RunStudyResponse
+from understudy.domain.cancellation import SCOPES, parse_scope
+from understudy.envelopes.simulations import CancelEnvelope, RunStudyResponse
+from understudy.mcp.arguments import ExtendArguments, body_of, once
+from understudy.mcp.tool import Tier, tool
+from understudy.mcp.tool_call import Call
+from understudy.operations.requests import CancelRequest, ExtendRequest, WaitRequest
+from understudy.service.cancel import cancel
+from understudy.service.dispatching import extend, find_dispatched
+from understudy.service.response import timeout_of
 
 _EXACTLY_ONE_SCOPE = {
     "oneOf": [{"required": [scope]} for scope in SCOPES],

@@ -2,24 +2,26 @@
 
 from starlette.concurrency import run_in_threadpool
 
-from api.requests import IterationRequest, StudyRequest, StudyRunRequest
-from api.service import studies
-from api.service.dispatching import run_study
-from api.service.response import timeout_of
-from api.tools.arguments import (
+from understudy.envelopes.base import Page
+from understudy.envelopes.simulations import RunStudyResponse
+from understudy.envelopes.studies import Iteration, Study, StudyFull
+from understudy.mcp.arguments import (
     StudyAddIterationArguments,
     StudyGetArguments,
     StudyRunArguments,
     body_of,
     once,
 )
-from api.tools.call import Call
-from api.tools.tool import Tier, tool
-from shared import envelopes
+from understudy.mcp.tool import Tier, tool
+from understudy.mcp.tool_call import Call
+from understudy.operations.requests import IterationRequest, StudyRequest, StudyRunRequest
+from understudy.service import studies
+from understudy.service.dispatching import run_study
+from understudy.service.response import timeout_of
 
 
 @tool("Create a study", Tier.WRITE, "study", "write")
-def study_create(call: Call, request: StudyRequest) -> envelopes.StudyFull:
+def study_create(call: Call, request: StudyRequest) -> StudyFull:
     """Create a study: a task that simulated people are to do, and where.
 
     Give `iteration` to say at once what they act on, such as {"content": {"environment": "web", "url":
@@ -31,7 +33,7 @@ def study_create(call: Call, request: StudyRequest) -> envelopes.StudyFull:
 
 
 @tool("Add an iteration to a study", Tier.WRITE, "study", "write")
-def study_add_iteration(call: Call, request: StudyAddIterationArguments) -> envelopes.Iteration:
+def study_add_iteration(call: Call, request: StudyAddIterationArguments) -> Iteration:
     """Add an iteration to a study: another version of what people act on, to be compared with those before.
 
     Iterations are labelled A, B, C… Returns the iteration. study_run runs the latest one unless told
@@ -42,7 +44,7 @@ def study_add_iteration(call: Call, request: StudyAddIterationArguments) -> enve
 
 
 @tool("Run a study", Tier.LONG_RUNNING, "dispatch", "study")
-async def study_run(call: Call, request: StudyRunArguments) -> envelopes.RunStudyResponse:
+async def study_run(call: Call, request: StudyRunArguments) -> RunStudyResponse:
     """Have people take part in a study: one new participant per person, each of which runs by itself.
 
     Give exactly one of `sample` (so many different people of the workspace, the simple way) and
@@ -63,9 +65,7 @@ async def study_run(call: Call, request: StudyRunArguments) -> envelopes.RunStud
 
 
 @tool("Look at studies", Tier.READ_ONLY, "study", "read")
-def study_get(
-    call: Call, request: StudyGetArguments
-) -> studies.StudyAnswer | envelopes.Page[envelopes.Study]:
+def study_get(call: Call, request: StudyGetArguments) -> studies.StudyAnswer | Page[Study]:
     """Look at one study, or without `study_id` at the list of all.
 
     `view` "summary" (the default) tells how many participants stand where, their outcomes and how they

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, get_type_hints
 import pydantic
 from pydantic import TypeAdapter
 
-from api.problems import told
-from api.tools.call import Call
-from shared.domain.errors import ValidationError
-from shared.envelopes import RunStudyResponse
+from understudy.domain.errors import ValidationError
+from understudy.envelopes.simulations import RunStudyResponse
+from understudy.mcp.tool_call import Call
+from understudy.operations.validation_messages import told
 
 
 class Tier(StrEnum):

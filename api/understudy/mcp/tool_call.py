@@ -10,11 +10,11 @@ from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 
-from api.service import Service
-from api.service.response import answer, answer_when_done, unfinished
-from shared.domain.errors import ServiceUnavailable
-from shared.envelopes import Dispatch, RunFailure, RunSuccess
-from shared.store.engine import StoreError
+from understudy.domain.errors import ServiceUnavailable
+from understudy.envelopes.simulations import Dispatch, RunFailure, RunSuccess
+from understudy.service import Service
+from understudy.service.response import answer, answer_when_done, unfinished
+from understudy.store.engine import StoreError
 
 #: How often a caller hears from its wait.
 PROGRESS_INTERVAL_S = 3.0

@@ -3,22 +3,15 @@
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from api.requests import DEFAULT_PAGE, AskRoundRequest, AskRunRequest, AskView
-from api.rest.inputs import (
-    Cursor,
-    IdempotencyKey,
-    IdInPath,
-    Limit,
-    LimitIfAny,
-    TheService,
-    Workspace,
-)
-from api.rest.simulations import DISPATCH_ANSWERS, TheCaller
-from api.service.ask_results import AskAnswer, get_ask, list_asks
-from api.service.asks import run_ask, run_round
-from api.service.response import timeout_of
-from shared.ask_envelopes import Ask
-from shared.envelopes import Page, RunStudyResponse
+from understudy.envelopes.asks import Ask
+from understudy.envelopes.base import Page
+from understudy.envelopes.simulations import RunStudyResponse
+from understudy.operations.requests import DEFAULT_PAGE, AskRoundRequest, AskRunRequest, AskView
+from understudy.rest.inputs import Cursor, IdempotencyKey, IdInPath, Limit, LimitIfAny, TheService, Workspace
+from understudy.rest.simulations import DISPATCH_ANSWERS, TheCaller
+from understudy.service.ask_results import AskAnswer, get_ask, list_asks
+from understudy.service.asks import run_ask, run_round
+from understudy.service.response import timeout_of
 
 router = APIRouter(tags=["asks"])
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path
 
-from api.requests import DEFAULT_PAGE
-from api.rest.inputs import Cursor, Limit
-from api.service import docs
-from shared.doc_envelopes import Doc, DocEntry
-from shared.envelopes import Page
+from understudy import documentation
+from understudy.envelopes.base import Page
+from understudy.envelopes.docs import Doc, DocEntry
+from understudy.operations.requests import DEFAULT_PAGE
+from understudy.rest.inputs import Cursor, Limit
 
 router = APIRouter(tags=["docs"])
 
@@ -19,7 +19,7 @@ Slug = Annotated[str, Path(description="A page's slug, like `concepts/overview`.
 @router.get("/docs", summary="docs_get (list)")
 def docs_list(cursor: Cursor = None, limit: Limit = DEFAULT_PAGE) -> Page[DocEntry]:
     """All pages of the documentation, in the order to read them."""
-    return docs.list_docs(cursor, limit)
+    return documentation.list_docs(cursor, limit)
 
 
 @router.get("/docs/{slug:path}", summary="docs_get")
@@ -28,4 +28,4 @@ def docs_get(slug: Slug) -> Doc:
     if not slug:
         # A slash too many makes an unknown route here as everywhere.
         raise HTTPException(404)
-    return docs.get_doc(slug)
+    return documentation.get_doc(slug)

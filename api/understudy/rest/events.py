@@ -9,12 +9,12 @@ from fastapi.sse import format_sse_event
 from pydantic import BeforeValidator
 from starlette.responses import Response, StreamingResponse
 
-from api.rest.inputs import Flag, IdInQuery, TheService, Workspace
-from api.service.readers import Event
-from shared.domain.ids import Kind
-from shared.event import EventData
-from shared.store import Connection
-from shared.store.workspaces import authenticate
+from understudy.domain.ids import Kind
+from understudy.envelopes.events import EventData
+from understudy.rest.inputs import Flag, IdInQuery, TheService, Workspace
+from understudy.service.event_subscribers import Event
+from understudy.store import Connection
+from understudy.store.workspaces import authenticate
 
 router = APIRouter()
 

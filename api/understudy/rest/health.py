@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from api.rest.inputs import TheService
+from understudy.rest.inputs import TheService
 
 router = APIRouter(tags=["health"])
 

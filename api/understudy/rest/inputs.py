@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BeforeValidator
 
-from api.requests import MAX_KEY_LENGTH, MAX_PAGE
-from api.service import Service
-from shared.domain.errors import ValidationError
-from shared.domain.filters import MAX_TERM_LENGTH, PeopleFilter
-from shared.domain.people import MAX_AGE
+from understudy.domain.errors import ValidationError
+from understudy.domain.filters import MAX_TERM_LENGTH, PeopleFilter
+from understudy.domain.people import MAX_AGE
+from understudy.operations.requests import MAX_KEY_LENGTH, MAX_PAGE
+from understudy.service import Service
 
 MAX_ID_LENGTH = 100
 #: Of all paths that are checked here.

@@ -8,14 +8,14 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from api.rest.inputs import TheService
-from api.service import Service
-from api.service.health import StoreFigures
-from shared import metrics
-from shared.domain.errors import ServiceUnavailable
-from shared.domain.lifecycle import Status
-from shared.exposition import Exposition, Family
-from shared.queue.names import Queue
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import Queue
+from understudy.rest.inputs import TheService
+from understudy.service import Service
+from understudy.service.health import StoreFigures
+from understudy.telemetry import metrics
+from understudy.telemetry.exporter import Exposition, Family
 
 router = APIRouter(tags=["health"])
 

@@ -4,14 +4,20 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from api.requests import (
+from understudy.domain.lifecycle import Status
+from understudy.envelopes.base import Page
+from understudy.envelopes.journeys import Journey
+from understudy.envelopes.participants import Interaction, Participant, Transcript
+from understudy.envelopes.people import Panel, People, Person
+from understudy.envelopes.studies import Iteration, Study, StudyFull
+from understudy.operations.requests import (
     DEFAULT_PAGE,
     IterationRequest,
     PersonCreateRequest,
     StudyRequest,
     StudyView,
 )
-from api.rest.inputs import (
+from understudy.rest.inputs import (
     Cursor,
     ExportFormat,
     Flag,
@@ -24,19 +30,15 @@ from api.rest.inputs import (
     Where,
     Workspace,
 )
-from api.service import journeys, participants, people, studies
-from api.service.panels import write_csv
-from api.service.studies import StudyAnswer
-from shared import envelopes
-from shared.domain.lifecycle import Status
-from shared.journey_envelopes import Journey
-from shared.panel_envelopes import Panel
+from understudy.service import journeys, participants, people, studies
+from understudy.service.panels import write_csv
+from understudy.service.studies import StudyAnswer
 
 router = APIRouter()
 
 
 @router.post("/studies", status_code=201, tags=["studies"], summary="study_create")
-def study_create(request: StudyRequest, service: TheService, workspace: Workspace) -> envelopes.StudyFull:
+def study_create(request: StudyRequest, service: TheService, workspace: Workspace) -> StudyFull:
     """Create a study, with its first iteration if one is given."""
     return studies.create_study(service, workspace, request)
 
@@ -46,7 +48,7 @@ def study_create(request: StudyRequest, service: TheService, workspace: Workspac
 )
 def study_add_iteration(
     study_id: IdInPath, request: IterationRequest, service: TheService, workspace: Workspace
-) -> envelopes.Iteration:
+) -> Iteration:
     """Add an iteration: another version of what people act on."""
     return studies.add_iteration(service, workspace, study_id, request)
 
@@ -54,7 +56,7 @@ def study_add_iteration(
 @router.get("/studies", tags=["studies"], summary="study_get (list)")
 def study_list(
     service: TheService, workspace: Workspace, cursor: Cursor = None, limit: Limit = DEFAULT_PAGE
-) -> envelopes.Page[envelopes.Study]:
+) -> Page[Study]:
     """Studies in order of creation."""
     return studies.list_studies(service, workspace, cursor, limit)
 
@@ -77,9 +79,7 @@ def study_get(
 
 
 @router.post("/people", status_code=201, tags=["people"], summary="person_create")
-def person_create(
-    request: PersonCreateRequest, service: TheService, workspace: Workspace
-) -> envelopes.Person | envelopes.People:
+def person_create(request: PersonCreateRequest, service: TheService, workspace: Workspace) -> Person | People:
     """Create one person, several (`people` or `csv`), or a panel: made up (`generate`) or ready (`panel`)."""
     return people.create(service, workspace, request)
 
@@ -91,7 +91,7 @@ def person_list(
     where: Where,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
-) -> envelopes.Page[envelopes.Person]:
+) -> Page[Person]:
     """People in order of creation; with conditions those for whom all hold."""
     return people.list_people(service, workspace, cursor, limit, where)
 
@@ -117,7 +117,7 @@ def person_export(
 
 
 @router.get("/people/{person_id}", tags=["people"], summary="person_get")
-def person_get(person_id: IdInPath, service: TheService, workspace: Workspace) -> envelopes.Person:
+def person_get(person_id: IdInPath, service: TheService, workspace: Workspace) -> Person:
     """One person."""
     return people.get_person(service, workspace, person_id)
 
@@ -133,7 +133,7 @@ def participant_list(
     status: Status | None = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
-) -> envelopes.Page[envelopes.Participant]:
+) -> Page[Participant]:
     """Participants in order of creation: of a study, iteration, ask or its round, or of the workspace."""
     return participants.list_participants(
         service,
@@ -149,9 +149,7 @@ def participant_list(
 
 
 @router.get("/participants/{participant_id}", tags=["participants"], summary="participant_get")
-def participant_get(
-    participant_id: IdInPath, service: TheService, workspace: Workspace
-) -> envelopes.Participant:
+def participant_get(participant_id: IdInPath, service: TheService, workspace: Workspace) -> Participant:
     """One participant."""
     return participants.get_participant(service, workspace, participant_id)
 
@@ -164,7 +162,7 @@ def participant_interactions(
     own: Flag = False,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
-) -> envelopes.Page[envelopes.Interaction]:
+) -> Page[Interaction]:
     """The journey over the whole lineage, or with `own=true` only what this participant did itself."""
     return participants.get_interactions(
         service, workspace, participant_id, own=own, cursor=cursor, limit=limit
@@ -172,9 +170,7 @@ def participant_interactions(
 
 
 @router.get("/participants/{participant_id}/transcript", tags=["participants"])
-def participant_transcript(
-    participant_id: IdInPath, service: TheService, workspace: Workspace
-) -> envelopes.Transcript:
+def participant_transcript(participant_id: IdInPath, service: TheService, workspace: Workspace) -> Transcript:
     """The whole run in words, over the lineage."""
     return participants.get_transcript(service, workspace, participant_id)
 

@@ -4,16 +4,11 @@ That is: rules between fields, what an id looks like, and what this server has: 
 describes; the checks are where they always were.
 """
 
-from typing import Any, get_args
-
 from fastapi import FastAPI
 
-from api.requests import DEFAULT_WAIT_S, Modality
-from shared.domain.cancellation import SCOPES
-from shared.plugins import environments, minds, profiled_minds
-from shared.settings import Settings
-
-Schema = dict[str, Any]
+from understudy.admission.schemas import Schema, bounds, complete_iteration, mind_names
+from understudy.domain.cancellation import SCOPES
+from understudy.settings import Settings
 
 #: A UUID, or the alias of something.
 _ID = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[a-z]{1,2}-[0-9a-f]{3,32})$"
@@ -32,17 +27,6 @@ def publish(app: FastAPI, settings: Settings) -> None:
         return app.openapi_schema or {}
 
     app.openapi = completed  # type: ignore[method-assign]
-
-
-def bounds(settings: Settings) -> dict[str, Schema]:
-    """Bounds that are settings or depend on the meaning, by the name that a field has in every request."""
-    return {
-        "additional_steps": {"minimum": 1, "maximum": settings.max_additional_steps},
-        "timeout": {"maximum": settings.max_wait_s, "default": min(DEFAULT_WAIT_S, settings.max_wait_s)},
-        "sample": {"maximum": settings.max_participants_per_run},
-        "person_ids": {"maxItems": settings.max_participants_per_run},
-        "round": {"minimum": 1},
-    }
 
 
 def _complete_fields(document: Schema, told: dict[str, Schema]) -> None:
@@ -84,38 +68,8 @@ def _complete_rules(schemas: dict[str, Schema]) -> None:
     for run in (schemas["StudyRunRequest"], schemas["AskRunRequest"]):
         run["oneOf"] = [_only(given, ("person_ids", "sample")) for given in ("person_ids", "sample")]
     success["anyOf"] = [_given(name) for name in success["properties"]]
-    schemas["AskRunRequest"]["properties"]["mind"] |= _mind()
+    schemas["AskRunRequest"]["properties"]["mind"] |= mind_names()
     complete_iteration(schemas["IterationRequest"])
-
-
-def complete_iteration(schema: Schema) -> None:
-    """Say which environments and minds there are here."""
-    content = schema["properties"]["content"]
-    installed = {name for modality in get_args(Modality) for name in environments(modality)}
-    content |= {
-        "required": ["environment"],
-        "properties": {
-            "environment": {
-                "type": "string",
-                "enum": sorted(installed),
-                "description": "One that fits the study's modality.",
-            },
-            "url": {
-                "type": "string",
-                "pattern": "^https?://[^/ ]+",
-                "description": "Of web: where everybody starts.",
-            },
-        },
-    }
-    schema["properties"]["mind"] |= _mind()
-
-
-def _mind() -> Schema:
-    """One of the minds, or a profile of one that comes in profiles."""
-    profiled = sorted(profiled_minds())
-    names = {"enum": sorted({*minds(), *profiled})}
-    profiles = ({"type": "string", "pattern": f"^{name}:[a-z0-9][a-z0-9_-]{{0,49}}$"} for name in profiled)
-    return {"anyOf": [names, *profiles]}
 
 
 def _given(name: str) -> Schema:

@@ -8,7 +8,17 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.requests import (
+from understudy.admission.errors import ClientGone
+from understudy.domain.cancellation import CancelScope, parse_scope
+from understudy.domain.errors import ERROR_RULES
+from understudy.envelopes.simulations import (
+    CancelEnvelope,
+    Dispatch,
+    RunFailure,
+    RunStudyResponse,
+    RunSuccess,
+)
+from understudy.operations.requests import (
     CancelRequest,
     ExtendOptions,
     ExtendRequest,
@@ -16,16 +26,12 @@ from api.requests import (
     StudyRunRequest,
     WaitRequest,
 )
-from api.requests import Request as Body
-from api.rest.errors import ClientGone
-from api.rest.inputs import IdempotencyKey, IdInPath, TheService, Workspace
-from api.service import Service
-from api.service.cancel import cancel
-from api.service.dispatching import Once, extend, find_dispatched, run_study
-from api.service.response import answer, answer_when_done, timeout_of
-from shared.domain.cancellation import GivenScope, parse_scope
-from shared.domain.errors import ERROR_RULES
-from shared.envelopes import CancelEnvelope, Dispatch, RunFailure, RunStudyResponse, RunSuccess
+from understudy.operations.requests import Request as Body
+from understudy.rest.inputs import IdempotencyKey, IdInPath, TheService, Workspace
+from understudy.service import Service
+from understudy.service.cancel import cancel
+from understudy.service.dispatching import Once, extend, find_dispatched, run_study
+from understudy.service.response import answer, answer_when_done, timeout_of
 
 router = APIRouter(tags=["simulations"])
 
@@ -118,7 +124,7 @@ def participant_cancel(
     body: NoOptions | None = None,  # noqa: ARG001 - so that a field in it is refused
 ) -> CancelEnvelope:
     """`simulation_cancel` with this participant as its scope."""
-    return cancel(service, workspace, GivenScope("participant_id", participant_id, None))
+    return cancel(service, workspace, CancelScope("participant_id", participant_id, None))
 
 
 @router.post("/simulations/extend", status_code=202, summary="simulation_extend", responses=DISPATCH_ANSWERS)

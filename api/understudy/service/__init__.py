@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from api.service.events import EventHub
-from api.service.health import Readiness
-from api.service.waiting import WaitRoom
-from shared.notices import Notifier
-from shared.queue.publisher import Publisher
-from shared.settings import Settings
-from shared.store.engine import Store
+from understudy.queue.notifications import Notifier
+from understudy.queue.publisher import Publisher
+from understudy.service.events import EventHub
+from understudy.service.health import Readiness
+from understudy.service.waiters import WaitRoom
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 
 @dataclass(frozen=True, slots=True)

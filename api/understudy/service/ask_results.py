@@ -11,10 +11,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from api.requests import DEFAULT_PAGE, AskView
-from api.service import Service
-from api.service.participants import describe_usage
-from shared.ask_envelopes import (
+from understudy.domain.errors import ValidationError
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import TERMINAL, Status
+from understudy.domain.variants import RATINGS, labels
+from understudy.envelopes.asks import (
     Answer,
     Ask,
     AskFull,
@@ -29,15 +30,14 @@ from shared.ask_envelopes import (
     VariantChange,
     VariantResult,
 )
-from shared.domain.errors import ValidationError
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import TERMINAL, Status
-from shared.domain.variants import RATINGS, labels
-from shared.envelopes import Page
-from shared.store import Connection, asks, usage
-from shared.store.aliases import find
-from shared.store.asks import Standing
-from shared.store.engine import AnyRow
+from understudy.envelopes.base import Page
+from understudy.operations.requests import DEFAULT_PAGE, AskView
+from understudy.service import Service
+from understudy.service.participants import describe_usage
+from understudy.store import Connection, asks, usage
+from understudy.store.aliases import find
+from understudy.store.asks import RoundAnswer
+from understudy.store.engine import AnyRow
 
 AskAnswer: TypeAlias = AskFull | AskPerParticipant | AskSummary
 
@@ -106,7 +106,7 @@ class _Tally:
     #: Person -> pick, of those who answered.
     picked: dict[UUID, str | None] = field(default_factory=dict)
 
-    def count(self, one: Standing) -> None:
+    def count(self, one: RoundAnswer) -> None:
         self.people += 1
         if one.answered:
             choice = _choice(one, self.labels)
@@ -130,7 +130,7 @@ class _Choice(NamedTuple):
     ratings: dict[str, int]
 
 
-def _choice(one: Standing, known: Sequence[str]) -> _Choice:
+def _choice(one: RoundAnswer, known: Sequence[str]) -> _Choice:
     """What was answered, as far as it is an answer: an environment of somebody else's may store anything."""
     given: Any = one.ratings if isinstance(one.ratings, dict) else {}
     ratings = {label: given[label] for label in known if _is_rating(given.get(label))}
@@ -242,7 +242,7 @@ def _people(
     return people, following
 
 
-def _answer(one: Standing, known: Sequence[str]) -> Answer:
+def _answer(one: RoundAnswer, known: Sequence[str]) -> Answer:
     choice = _choice(one, known)
     return Answer(
         round=one.round,

@@ -3,17 +3,17 @@
 import secrets
 from uuid import UUID
 
-from api.requests import AskRoundRequest, AskRunRequest
-from api.service import Service
-from api.service.dispatching import Once, chosen_people, dispatch_once
-from api.service.studies import check_mind
-from shared.domain.errors import ValidationError
-from shared.domain.ids import Kind
-from shared.domain.variants import interactions_to_answer
-from shared.envelopes import Dispatch
-from shared.store import Connection, asks, dispatch
-from shared.store.aliases import find
-from shared.store.asks import MAX_ROUNDS
+from understudy.domain.errors import ValidationError
+from understudy.domain.ids import Kind
+from understudy.domain.variants import interactions_to_answer
+from understudy.envelopes.simulations import Dispatch
+from understudy.operations.requests import AskRoundRequest, AskRunRequest
+from understudy.service import Service
+from understudy.service.dispatching import Once, chosen_people, dispatch_once
+from understudy.service.studies import check_mind
+from understudy.store import Connection, asks, dispatch
+from understudy.store.aliases import find
+from understudy.store.asks import MAX_ROUNDS
 
 
 def run_ask(

@@ -5,23 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from api.service import Service
-from api.service.participants import check_round
-from shared import faults, metrics
-from shared.domain.cancellation import ALREADY_TERMINAL, CancelPlan, GivenScope, Skip, plan_cancellation
-from shared.domain.errors import ServiceUnavailable, UnderstudyError
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
-from shared.envelopes import CancelEnvelope, CancelledItem, CancelSummary, SkippedItem
-from shared.store import Connection, lifecycle, participants
-from shared.store.aliases import find
-from shared.store.engine import StoreError, chunks
-from shared.store.participants import Scope
+from understudy import faults
+from understudy.domain.cancellation import ALREADY_TERMINAL, CancelPlan, CancelScope, Skip, plan_cancellation
+from understudy.domain.errors import ServiceUnavailable, UnderstudyError
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
+from understudy.envelopes.simulations import CancelEnvelope, CancelledItem, CancelSummary, SkippedItem
+from understudy.service import Service
+from understudy.service.participants import check_round
+from understudy.store import Connection, lifecycle, participants
+from understudy.store.aliases import find
+from understudy.store.engine import StoreError, chunks
+from understudy.store.participants import ParticipantScope
+from understudy.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
 #: Participants that one transaction cancels: on SQLite nobody else writes for up to half a second.
-CHUNK = 10_000
+CANCEL_BATCH_SIZE = 10_000
 #: After so many participants in a row for whom the store was away, it is away for the rest too.
 AWAY_AFTER = 3
 
@@ -34,7 +35,7 @@ _KINDS = {
 
 
 @metrics.answering_cancel()
-def cancel(service: Service, workspace_id: UUID, given: GivenScope) -> CancelEnvelope:
+def cancel(service: Service, workspace_id: UUID, given: CancelScope) -> CancelEnvelope:
     """Cancel every active participant in scope; the answer is final for each of them.
 
     Whoever became terminal while we looked is skipped, not cancelled. A failure of one is told in its item.
@@ -66,11 +67,11 @@ def cancel(service: Service, workspace_id: UUID, given: GivenScope) -> CancelEnv
         service.publisher.stop_soon(to_tell)
 
 
-def _find_scope(connection: Connection, workspace_id: UUID, given: GivenScope) -> Scope:
+def _find_scope(connection: Connection, workspace_id: UUID, given: CancelScope) -> ParticipantScope:
     row = find(connection, workspace_id, _KINDS[given.parameter], given.ref, given.parameter)
     if given.round is not None:
         check_round(row, given.round)
-    return Scope(**{given.parameter: row.id}, round=given.round)
+    return ParticipantScope(**{given.parameter: row.id}, round=given.round)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class _Tally:
 def _cancel_all(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> _Tally:
     tally = _Tally()
     away: ServiceUnavailable | None = None
-    for chunk in chunks(ids, CHUNK):
+    for chunk in chunks(ids, CANCEL_BATCH_SIZE):
         if away is not None:
             tally.failures.update(dict.fromkeys(chunk, away))
             continue

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from api.requests import ExtendOptions, PanelRequest, Request, StudyRunRequest
-from api.service import Service
-from shared import faults
-from shared.domain.errors import NotFound, ServiceUnavailable, ValidationError
-from shared.domain.extension import plan_extension, source_not_terminal
-from shared.domain.filters import EVERYBODY
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
-from shared.envelopes import Dispatch
-from shared.store import Connection, dispatch, idempotency, participants, people, studies
-from shared.store.aliases import find
-from shared.store.engine import StoreError
+from understudy import faults
+from understudy.domain.errors import NotFound, ServiceUnavailable, ValidationError
+from understudy.domain.extension import plan_extension, source_not_terminal
+from understudy.domain.filters import EVERYBODY
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
+from understudy.envelopes.simulations import Dispatch
+from understudy.operations.requests import ExtendOptions, PanelRequest, Request, StudyRunRequest
+from understudy.service import Service
+from understudy.store import Connection, dispatch, idempotency, participants, people, studies
+from understudy.store.aliases import find
+from understudy.store.engine import StoreError
 
 log = logging.getLogger(__name__)
 

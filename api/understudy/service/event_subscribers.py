@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.domain.ids import Kind
+from understudy.domain.ids import Kind
 
 #: Events that are kept for a reader.
 MOST_KEPT = 200
@@ -21,7 +21,7 @@ class Event(NamedTuple):
     data: str
 
 
-class Scope(NamedTuple):
+class EventScope(NamedTuple):
     """What somebody reads the events of: a participant, study or ask that was found in the workspace."""
 
     workspace_id: UUID

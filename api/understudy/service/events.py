@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from api.service.readers import Event, Reader, Readers, Scope
-from api.service.threads import end_threads
-from shared.domain.errors import AuthFailed, ServiceUnavailable, ValidationError
-from shared.domain.ids import Kind
-from shared.event import EventData
-from shared.sequencer import give_positions
-from shared.store import Connection, events
-from shared.store.aliases import find
-from shared.store.engine import AnyRow, Store
+from understudy.domain.errors import AuthFailed, ServiceUnavailable, ValidationError
+from understudy.domain.ids import Kind
+from understudy.envelopes.events import EventData
+from understudy.sequencer import give_positions
+from understudy.service.event_subscribers import Event, EventScope, Reader, Readers
+from understudy.service.executors import end_threads
+from understudy.store import Connection, events
+from understudy.store.aliases import find
+from understudy.store.engine import AnyRow, Store
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class EventHub:
             await asyncio.wait({self._looking})
         await end_threads(self._looks, self._reads)
 
-    async def find(self, workspace_id: UUID, refs: Mapping[Kind, str | None], after: int) -> Scope:
+    async def find(self, workspace_id: UUID, refs: Mapping[Kind, str | None], after: int) -> EventScope:
         """What exactly one of `refs` names, of which there are events up to `after` at least.
 
         Raises ValidationError, NotFound, ServiceUnavailable.
@@ -98,18 +98,18 @@ class EventHub:
             )
         ((kind, ref),) = given
 
-        def look_up(connection: Connection) -> Scope:
+        def look_up(connection: Connection) -> EventScope:
             row = find(connection, workspace_id, kind, ref, f"{kind.name.lower()}_id")
             if after > (newest := events.newest_position(connection, workspace_id)):
                 raise ValidationError(
                     f"Last-Event-ID is {after}, but the newest event is {newest}.",
                     suggestions=("Leave it out to read from the beginning.",),
                 )
-            return Scope(workspace_id, kind, row.id)
+            return EventScope(workspace_id, kind, row.id)
 
         return await self._read(look_up)
 
-    async def read(self, scope: Scope, after: int) -> AsyncGenerator[Sequence[Event]]:
+    async def read(self, scope: EventScope, after: int) -> AsyncGenerator[Sequence[Event]]:
         """All events of `scope` after the position `after` that were committed before the call, then the end.
 
         What it yields first is empty, and so is what it yields while the store is away. Raises
@@ -125,7 +125,7 @@ class EventHub:
                 yield batch
 
     async def follow(
-        self, scope: Scope, after: int, allowed: Callable[[Connection], object]
+        self, scope: EventScope, after: int, allowed: Callable[[Connection], object]
     ) -> AsyncGenerator[Sequence[Event]]:
         """All events of `scope` after the position `after`, those to come too, in order, each once.
 
@@ -175,7 +175,7 @@ class EventHub:
             self._count -= 1
 
     @contextlib.contextmanager
-    def _enter(self, scope: Scope) -> Iterator[Reader]:
+    def _enter(self, scope: EventScope) -> Iterator[Reader]:
         reader = Reader()
         workspace = self._workspaces.setdefault(scope.workspace_id, Readers())
         workspace.readers[scope.id].add(reader)
@@ -190,7 +190,7 @@ class EventHub:
             if not workspace.readers:
                 del self._workspaces[scope.workspace_id]
 
-    async def _page_or_pause(self, scope: Scope, after: int) -> tuple[Sequence[Event], bool]:
+    async def _page_or_pause(self, scope: EventScope, after: int) -> tuple[Sequence[Event], bool]:
         """The next page, and whether there may be more; nothing, after a pause, while the store is away."""
 
         def read(connection: Connection) -> list[Event]:

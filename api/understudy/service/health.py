@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from api.service.threads import end_threads
-from shared.domain.errors import ServiceUnavailable
-from shared.domain.lifecycle import Status
-from shared.queue.names import Queue
-from shared.queue.publisher import BROKER_ERRORS, Publisher
-from shared.store import leases, participants
-from shared.store.engine import Store
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import Queue
+from understudy.queue.publisher import BROKER_ERRORS, Publisher
+from understudy.service.executors import end_threads
+from understudy.store import leases, participants
+from understudy.store.engine import Store
 
 #: Whoever asks whether all is well is answered by then.
 DEADLINE_S = 3

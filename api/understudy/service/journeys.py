@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from api.service import Service
-from api.service.participants import done_in_words
-from shared.domain.ids import Kind
-from shared.domain.journey import Step, frictions
-from shared.domain.lifecycle import Outcome
-from shared.journey_envelopes import Ending, FrictionPoint, Journey, JourneyStep, Told
-from shared.store import lineage, participants
-from shared.store.aliases import find
-from shared.store.engine import AnyRow
+from understudy.domain.ids import Kind
+from understudy.domain.journey import PastInteraction, frictions
+from understudy.domain.lifecycle import Outcome
+from understudy.envelopes.journeys import Ending, FrictionPoint, Journey, JourneyStep, Told
+from understudy.service import Service
+from understudy.service.participants import done_in_words
+from understudy.store import lineage, participants
+from understudy.store.aliases import find
+from understudy.store.engine import AnyRow
 
 
 def get_journey(service: Service, workspace_id: UUID, ref: str) -> Journey:
@@ -40,7 +40,7 @@ def get_journey(service: Service, workspace_id: UUID, ref: str) -> Journey:
 
 def _points(rows: Sequence[AnyRow]) -> list[FrictionPoint]:
     by_index = {row.ordinal: row for row in rows}
-    steps = (Step(row.ordinal, row.action, row.sentiment, row.result) for row in rows)
+    steps = (PastInteraction(row.ordinal, row.action, row.sentiment, row.result) for row in rows)
     return [
         FrictionPoint(
             index=found.index,

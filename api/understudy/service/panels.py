@@ -11,17 +11,17 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import pydantic
 
-from api.problems import told
-from api.requests import MAX_PEOPLE, PersonRequest
-from shared.domain.errors import ValidationError
-from shared.panel_envelopes import Profile
+from understudy.domain.errors import ValidationError
+from understudy.envelopes.people import Profile
+from understudy.operations.requests import MAX_PEOPLE, PersonRequest
+from understudy.operations.validation_messages import told
 
-FOLDER = Path(__file__).parents[2] / "shared" / "panels"
+FOLDER = files("understudy.panels")
 FIELDS = ("name", "age", "country", "language", "bio")
 _NEEDED = ("name", "age", "country", "language")
 _ACCESSIBILITY = "accessibility"

@@ -5,22 +5,24 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from api.service import Service
-from shared import envelopes
-from shared.domain.errors import NotFound, ValidationError
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
-from shared.domain.stuck import Patience, Standing, why_stuck
-from shared.domain.text import spelled
-from shared.store import Connection, leases, lineage, participants, usage
-from shared.store.aliases import find
-from shared.store.engine import AnyRow, store_time
-from shared.store.participants import Scope
+from understudy.domain.errors import NotFound, ValidationError
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
+from understudy.domain.stuck_detection import ParticipantActivity, RecoveryTimes, why_stuck
+from understudy.domain.text import spelled
+from understudy.envelopes.base import Page
+from understudy.envelopes.participants import Interaction, Participant, Transcript, TranscriptItem
+from understudy.envelopes.usage import Usage
+from understudy.service import Service
+from understudy.store import Connection, leases, lineage, participants, usage
+from understudy.store.aliases import find
+from understudy.store.engine import AnyRow, store_time
+from understudy.store.participants import ParticipantScope
 
 SCOPE_KINDS = {"study_id": Kind.STUDY, "iteration_id": Kind.ITERATION, "ask_id": Kind.ASK}
 
 
-def get_participant(service: Service, workspace_id: UUID, ref: str) -> envelopes.Participant:
+def get_participant(service: Service, workspace_id: UUID, ref: str) -> Participant:
     """One participant. Raises NotFound."""
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
@@ -39,7 +41,7 @@ def list_participants(
     status: Status | None,
     cursor: str | None,
     limit: int,
-) -> envelopes.Page[envelopes.Participant]:
+) -> Page[Participant]:
     """A page of participants, in order of creation: of a study, iteration, ask or its round, or of all."""
     refs = {"study_id": study_id, "iteration_id": iteration_id, "ask_id": ask_id}
     given = {name: ref for name, ref in refs.items() if ref is not None}
@@ -53,12 +55,12 @@ def list_participants(
         }
         if round_number is not None:
             check_round(found["ask_id"], round_number)
-        scope = Scope(**{name: row.id for name, row in found.items()}, round=round_number)
+        scope = ParticipantScope(**{name: row.id for name, row in found.items()}, round=round_number)
         rows, following = participants.page_of_participants(
             connection, workspace_id, scope, status=status, cursor=cursor, limit=limit
         )
         around = look_around(service, connection, [row.id for row in rows])
-    return envelopes.Page(items=[describe(row, around) for row in rows], next_cursor=following)
+    return Page(items=[describe(row, around) for row in rows], next_cursor=following)
 
 
 def check_round(ask: AnyRow, number: int) -> None:
@@ -69,7 +71,7 @@ def check_round(ask: AnyRow, number: int) -> None:
 
 def get_interactions(
     service: Service, workspace_id: UUID, ref: str, *, own: bool, cursor: str | None, limit: int
-) -> envelopes.Page[envelopes.Interaction]:
+) -> Page[Interaction]:
     """A page of interactions over the lineage, or of its own ones only, in order. Raises NotFound."""
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
@@ -78,7 +80,7 @@ def get_interactions(
         )
         used = usage.of_interactions(connection, rows)
     items = [
-        envelopes.Interaction.model_validate(
+        Interaction.model_validate(
             {
                 **row._mapping,
                 "index": row.ordinal,
@@ -87,56 +89,56 @@ def get_interactions(
         )
         for row in rows
     ]
-    return envelopes.Page(items=items, next_cursor=following)
+    return Page(items=items, next_cursor=following)
 
 
-def get_transcript(service: Service, workspace_id: UUID, ref: str) -> envelopes.Transcript:
+def get_transcript(service: Service, workspace_id: UUID, ref: str) -> Transcript:
     """The whole run in words, over the lineage. Raises NotFound."""
     with service.store.read() as connection:
         row = _find(connection, workspace_id, ref)
         task = lineage.load_run(connection, row.id).assignment["task"]
-        return envelopes.Transcript(items=transcript_of(connection, row, task))
+        return Transcript(items=transcript_of(connection, row, task))
 
 
-def transcript_of(connection: Connection, row: AnyRow, task: str) -> list[envelopes.TranscriptItem]:
+def transcript_of(connection: Connection, row: AnyRow, task: str) -> list[TranscriptItem]:
     """A participant's run in words: what it was asked to do, then its journey over the lineage."""
     given = lineage.instructions(connection, row.id)
     rows = lineage.interactions(connection, row.id, limit=row.interaction_count)
-    asked = envelopes.TranscriptItem(role="system", content=task)
+    asked = TranscriptItem(role="system", content=task)
     return [asked, *_entries(rows, given)]
 
 
-def _entries(rows: Sequence[AnyRow], given: list[tuple[int, str]]) -> Iterator[envelopes.TranscriptItem]:
+def _entries(rows: Sequence[AnyRow], given: list[tuple[int, str]]) -> Iterator[TranscriptItem]:
     """Interactions as said and seen; each instruction right after the point it branched at."""
     waiting = list(given)
     for row in rows:
         while waiting and waiting[0][0] <= row.ordinal:
-            yield envelopes.TranscriptItem(role="user", content=waiting.pop(0)[1])
+            yield TranscriptItem(role="user", content=waiting.pop(0)[1])
         yield from _exchange(row) if "text" in row.result else _step(row)
     for _, instruction in waiting:
-        yield envelopes.TranscriptItem(role="user", content=instruction)
+        yield TranscriptItem(role="user", content=instruction)
 
 
-def _step(row: AnyRow) -> Iterator[envelopes.TranscriptItem]:
+def _step(row: AnyRow) -> Iterator[TranscriptItem]:
     """What was seen, then what was made of it."""
-    yield envelopes.TranscriptItem(role="environment", content=_seen(row.observation), index=row.ordinal)
+    yield TranscriptItem(role="environment", content=_seen(row.observation), index=row.ordinal)
     content = f"{row.thought}\n→ {done_in_words(row.action)}"
-    yield envelopes.TranscriptItem(role="person", content=content, index=row.ordinal)
+    yield TranscriptItem(role="person", content=content, index=row.ordinal)
 
 
-def _exchange(row: AnyRow) -> Iterator[envelopes.TranscriptItem]:
+def _exchange(row: AnyRow) -> Iterator[TranscriptItem]:
     """In a chat: what was said, then what was replied. What was seen before stands above."""
     said = row.action.get("value") if row.action["kind"] == "say" else None
     if isinstance(said, str):
-        yield envelopes.TranscriptItem(role="person", content=said, thought=row.thought, index=row.ordinal)
+        yield TranscriptItem(role="person", content=said, thought=row.thought, index=row.ordinal)
     else:
         content = f"{row.thought}\n→ {done_in_words(row.action)}"
-        yield envelopes.TranscriptItem(role="person", content=content, index=row.ordinal)
+        yield TranscriptItem(role="person", content=content, index=row.ordinal)
         if row.action["kind"] in {"finish", "give_up"}:
             # Nothing was said to be answered.
             return
     if reply := "\n".join(filter(None, (row.result.get("problem"), row.result["text"]))):
-        yield envelopes.TranscriptItem(role="environment", content=reply, index=row.ordinal)
+        yield TranscriptItem(role="environment", content=reply, index=row.ordinal)
 
 
 def _seen(observation: dict[str, Any]) -> str:
@@ -161,7 +163,7 @@ class Around(NamedTuple):
 
     now: datetime
     live_workers: int
-    patience: Patience
+    patience: RecoveryTimes
     used: Mapping[UUID, AnyRow]
 
 
@@ -171,14 +173,14 @@ def look_around(service: Service, connection: Connection, ids: Sequence[UUID]) -
     return Around(
         store_time(connection),
         leases.live_count(connection),
-        Patience(settings.lease_ttl_s, settings.sweep_interval_s),
+        RecoveryTimes(settings.lease_ttl_s, settings.sweep_interval_s),
         usage.of_participants(connection, ids),
     )
 
 
-def describe(row: AnyRow, around: Around) -> envelopes.Participant:
+def describe(row: AnyRow, around: Around) -> Participant:
     """A participant, as `participants.described` reads it, as callers see it."""
-    standing = Standing(
+    standing = ParticipantActivity(
         status=Status(row.status),
         quiet_s=_seconds(around.now, row.moved_at or row.created_at),
         step_timeout_s=row.step_timeout_s,
@@ -191,12 +193,12 @@ def describe(row: AnyRow, around: Around) -> envelopes.Participant:
         "stuck_reason": reason,
         "usage": describe_usage(around.used.get(row.id)),
     }
-    return envelopes.Participant.model_validate({**row._mapping, **told})
+    return Participant.model_validate({**row._mapping, **told})
 
 
-def describe_usage(row: AnyRow | None) -> envelopes.Usage | None:
+def describe_usage(row: AnyRow | None) -> Usage | None:
     """Sums of usage, or one interaction's, as callers see them."""
-    return None if row is None else envelopes.Usage.model_validate(row, from_attributes=True)
+    return None if row is None else Usage.model_validate(row, from_attributes=True)
 
 
 def _seconds(now: datetime, since: datetime) -> float:

@@ -4,7 +4,16 @@ import secrets
 from collections.abc import Sequence
 from uuid import UUID
 
-from api.requests import (
+from understudy import faults
+from understudy.domain.errors import ValidationError
+from understudy.domain.filters import EVERYBODY, PeopleFilter
+from understudy.domain.ids import Kind
+from understudy.domain.people import generate_people
+from understudy.domain.simulation import Person
+from understudy.envelopes.base import Page
+from understudy.envelopes.people import Panel, People, Profile
+from understudy.envelopes.people import Person as PersonEnvelope
+from understudy.operations.requests import (
     MAX_PEOPLE,
     CsvRequest,
     GenerateRequest,
@@ -13,23 +22,14 @@ from api.requests import (
     PersonRequest,
     ReadyPanelRequest,
 )
-from api.service import Service
-from api.service.panels import read_csv, ready_panel
-from shared import envelopes, faults
-from shared.domain.errors import ValidationError
-from shared.domain.filters import EVERYBODY, PeopleFilter
-from shared.domain.ids import Kind
-from shared.domain.people import generate_people
-from shared.domain.simulation import Person
-from shared.panel_envelopes import Panel, Profile
-from shared.store import people
-from shared.store.aliases import find
-from shared.store.engine import AnyRow
+from understudy.service import Service
+from understudy.service.panels import read_csv, ready_panel
+from understudy.store import people
+from understudy.store.aliases import find
+from understudy.store.engine import AnyRow
 
 
-def create(
-    service: Service, workspace_id: UUID, request: PersonCreateRequest
-) -> envelopes.Person | envelopes.People:
+def create(service: Service, workspace_id: UUID, request: PersonCreateRequest) -> PersonEnvelope | People:
     """One person or several, in whichever form they are told: all or none. Raises ValidationError."""
     match request:
         case PersonRequest():
@@ -42,30 +42,30 @@ def create(
             made = create_people(service, workspace_id, ready_panel(request.panel))
         case _:
             made = generate(service, workspace_id, request)
-    return envelopes.People(items=made)
+    return People(items=made)
 
 
 def create_people(
     service: Service, workspace_id: UUID, requests: Sequence[PersonRequest]
-) -> list[envelopes.Person]:
+) -> list[PersonEnvelope]:
     """Store profiles, all or none."""
     return _store(service, workspace_id, [Person(**request.model_dump()) for request in requests])
 
 
-def generate(service: Service, workspace_id: UUID, request: GenerateRequest) -> list[envelopes.Person]:
+def generate(service: Service, workspace_id: UUID, request: GenerateRequest) -> list[PersonEnvelope]:
     """Make up a varied panel; the same one for the same seed."""
     seed = secrets.randbits(31) if request.seed is None else request.seed
     return _store(service, workspace_id, generate_people(request.generate, seed))
 
 
-def _store(service: Service, workspace_id: UUID, made: Sequence[Person]) -> list[envelopes.Person]:
+def _store(service: Service, workspace_id: UUID, made: Sequence[Person]) -> list[PersonEnvelope]:
     with faults.around("create.commit"):
         ids = service.store.write(lambda connection: people.insert_people(connection, workspace_id, made))
     with service.store.read() as connection:
         return [_person(row) for row in people.people_of(connection, workspace_id, ids)]
 
 
-def get_person(service: Service, workspace_id: UUID, ref: str) -> envelopes.Person:
+def get_person(service: Service, workspace_id: UUID, ref: str) -> PersonEnvelope:
     """One profile. Raises NotFound."""
     with service.store.read() as connection:
         return _person(find(connection, workspace_id, Kind.PERSON, ref, "person_id"))
@@ -73,11 +73,11 @@ def get_person(service: Service, workspace_id: UUID, ref: str) -> envelopes.Pers
 
 def list_people(
     service: Service, workspace_id: UUID, cursor: str | None, limit: int, where: PeopleFilter = EVERYBODY
-) -> envelopes.Page[envelopes.Person]:
+) -> Page[PersonEnvelope]:
     """A page of the profiles that are meant, in order of creation."""
     with service.store.read() as connection:
         rows, following = people.page_of_people(connection, workspace_id, cursor, limit, where)
-    return envelopes.Page(items=[_person(row) for row in rows], next_cursor=following)
+    return Page(items=[_person(row) for row in rows], next_cursor=following)
 
 
 def export_people(service: Service, workspace_id: UUID, where: PeopleFilter = EVERYBODY) -> Panel:
@@ -92,5 +92,5 @@ def export_people(service: Service, workspace_id: UUID, where: PeopleFilter = EV
     return Panel(people=[Profile.model_validate(row, from_attributes=True) for row in rows])
 
 
-def _person(row: AnyRow) -> envelopes.Person:
-    return envelopes.Person.model_validate(row, from_attributes=True)
+def _person(row: AnyRow) -> PersonEnvelope:
+    return PersonEnvelope.model_validate(row, from_attributes=True)

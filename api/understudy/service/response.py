@@ -5,19 +5,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from api.requests import (
-    DEFAULT_WAIT_S,
-    AskRoundRequest,
-    AskRunRequest,
-    ExtendOptions,
-    StudyRunRequest,
-    WaitRequest,
-)
-from api.service import Service
-from api.service.dispatching import Earlier
-from shared.domain.errors import ERROR_RULES, ServiceUnavailable, UnderstudyError, ValidationError
-from shared.domain.lifecycle import TERMINAL
-from shared.envelopes import (
+from understudy.domain.errors import ERROR_RULES, ServiceUnavailable, UnderstudyError, ValidationError
+from understudy.domain.lifecycle import TERMINAL
+from understudy.envelopes.simulations import (
     Dispatch,
     NextAction,
     ParticipantState,
@@ -25,8 +15,18 @@ from shared.envelopes import (
     RunFailure,
     RunSuccess,
 )
-from shared.store import participants
-from shared.store.engine import AnyRow, StoreError
+from understudy.operations.requests import (
+    DEFAULT_WAIT_S,
+    AskRoundRequest,
+    AskRunRequest,
+    ExtendOptions,
+    StudyRunRequest,
+    WaitRequest,
+)
+from understudy.service import Service
+from understudy.service.dispatching import Earlier
+from understudy.store import participants
+from understudy.store.engine import AnyRow, StoreError
 
 #: Ids that `next_action` names one by one; for more it points at their study.
 MAX_IDS_TO_WAIT_FOR = 100

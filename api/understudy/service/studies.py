@@ -7,24 +7,32 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from api.requests import DEFAULT_PAGE, IterationRequest, StudyRequest, StudyView
-from api.service import Service
-from api.service.participants import describe, describe_usage, look_around, transcript_of
-from shared import envelopes, faults
-from shared.domain.chat import check_chat
-from shared.domain.errors import ValidationError
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
-from shared.domain.variants import check_variants
-from shared.plugins import environments, problem_with_mind
-from shared.store import Connection, lineage, participants, studies, usage
-from shared.store.aliases import find
-from shared.store.engine import AnyRow
-from shared.store.participants import Scope
-
-StudyAnswer: TypeAlias = (
-    envelopes.StudyPerParticipant | envelopes.StudyTranscripts | envelopes.StudySummary | envelopes.StudyFull
+from understudy import faults
+from understudy.domain.chat import check_chat
+from understudy.domain.errors import ValidationError
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
+from understudy.domain.variants import check_variants
+from understudy.envelopes.base import Page
+from understudy.envelopes.participants import ParticipantHighlight, ParticipantTranscript
+from understudy.envelopes.studies import (
+    Iteration,
+    Study,
+    StudyFull,
+    StudyPerParticipant,
+    StudySummary,
+    StudyTranscripts,
 )
+from understudy.operations.requests import DEFAULT_PAGE, IterationRequest, StudyRequest, StudyView
+from understudy.plugins.registry import environments, problem_with_mind
+from understudy.service import Service
+from understudy.service.participants import describe, describe_usage, look_around, transcript_of
+from understudy.store import Connection, lineage, participants, studies, usage
+from understudy.store.aliases import find
+from understudy.store.engine import AnyRow
+from understudy.store.participants import ParticipantScope
+
+StudyAnswer: TypeAlias = StudyPerParticipant | StudyTranscripts | StudySummary | StudyFull
 
 #: Interactions that a page of transcripts holds at most, unless it is those of one participant.
 MAX_TRANSCRIBED = 2_000
@@ -33,12 +41,12 @@ MAX_URL_LENGTH = 2_000
 MAX_SHOWN = 100
 
 
-def create_study(service: Service, workspace_id: UUID, request: StudyRequest) -> envelopes.StudyFull:
+def create_study(service: Service, workspace_id: UUID, request: StudyRequest) -> StudyFull:
     """Store a study, with its first iteration if one is given. Raises ValidationError."""
     if request.iteration is not None:
         check_iteration(request.modality, request.iteration)
 
-    def create(connection: Connection) -> envelopes.StudyFull:
+    def create(connection: Connection) -> StudyFull:
         study_id = studies.insert_study(
             connection,
             workspace_id,
@@ -57,10 +65,10 @@ def create_study(service: Service, workspace_id: UUID, request: StudyRequest) ->
 
 def add_iteration(
     service: Service, workspace_id: UUID, study_ref: str, request: IterationRequest
-) -> envelopes.Iteration:
+) -> Iteration:
     """Store the next iteration of a study. Raises NotFound, ValidationError."""
 
-    def create(connection: Connection) -> envelopes.Iteration:
+    def create(connection: Connection) -> Iteration:
         study = find(connection, workspace_id, Kind.STUDY, study_ref, "study_id")
         check_iteration(study.modality, request)
         id_ = _insert_iteration(connection, workspace_id, study.id, request)
@@ -157,14 +165,12 @@ def _insert_iteration(
     )
 
 
-def list_studies(
-    service: Service, workspace_id: UUID, cursor: str | None, limit: int
-) -> envelopes.Page[envelopes.Study]:
+def list_studies(service: Service, workspace_id: UUID, cursor: str | None, limit: int) -> Page[Study]:
     """A page of studies, in order of creation."""
     with service.store.read() as connection:
         rows, following = studies.page_of_studies(connection, workspace_id, cursor, limit)
-    return envelopes.Page(
-        items=[envelopes.Study.model_validate(row, from_attributes=True) for row in rows],
+    return Page(
+        items=[Study.model_validate(row, from_attributes=True) for row in rows],
         next_cursor=following,
     )
 
@@ -189,13 +195,13 @@ def get_study(
     return (get_full if view == "full" else get_summary)(service, workspace_id, ref)
 
 
-def get_full(service: Service, workspace_id: UUID, ref: str) -> envelopes.StudyFull:
+def get_full(service: Service, workspace_id: UUID, ref: str) -> StudyFull:
     """view=full: the study with its iterations. Raises NotFound."""
     with service.store.read() as connection:
         return _full(connection, workspace_id, ref)
 
 
-def get_summary(service: Service, workspace_id: UUID, ref: str) -> envelopes.StudySummary:
+def get_summary(service: Service, workspace_id: UUID, ref: str) -> StudySummary:
     """view=summary: how many stand where, and how they felt. Raises NotFound."""
     with service.store.read() as connection:
         return _summary(connection, find(connection, workspace_id, Kind.STUDY, ref, "study_id"))
@@ -203,7 +209,7 @@ def get_summary(service: Service, workspace_id: UUID, ref: str) -> envelopes.Stu
 
 def get_per_participant(
     service: Service, workspace_id: UUID, ref: str, cursor: str | None = None, limit: int = DEFAULT_PAGE
-) -> envelopes.StudyPerParticipant:
+) -> StudyPerParticipant:
     """view=per_participant: the summary of all, and a page of rows. Raises NotFound, ValidationError."""
     with service.store.read() as connection:
         study = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
@@ -215,21 +221,19 @@ def get_per_participant(
     for row in rows:
         felt = strongest.get(row.id)
         described.append(
-            envelopes.ParticipantHighlight(
+            ParticipantHighlight(
                 **describe(row, around).model_dump(),
                 highlight=felt and felt.thought,
                 highlight_index=felt and felt.ordinal,
                 highlight_sentiment=felt and felt.sentiment,
             )
         )
-    return envelopes.StudyPerParticipant(
-        **summary.model_dump(), participants=described, next_cursor=following
-    )
+    return StudyPerParticipant(**summary.model_dump(), participants=described, next_cursor=following)
 
 
 def get_transcripts(
     service: Service, workspace_id: UUID, ref: str, cursor: str | None = None, limit: int = DEFAULT_PAGE
-) -> envelopes.StudyTranscripts:
+) -> StudyTranscripts:
     """view=transcripts: the summary of all, and a page of transcripts. Raises NotFound, ValidationError.
 
     A page of long ones has fewer than `limit`; at least one.
@@ -242,7 +246,7 @@ def get_transcripts(
         if few < len(rows):
             rows, following = _participants(connection, study, cursor, few)
         transcripts = [
-            envelopes.ParticipantTranscript(
+            ParticipantTranscript(
                 participant_id=row.id,
                 alias=row.alias,
                 person_name=row.person_name,
@@ -252,7 +256,7 @@ def get_transcripts(
             )
             for row in rows
         ]
-    return envelopes.StudyTranscripts(**summary.model_dump(), transcripts=transcripts, next_cursor=following)
+    return StudyTranscripts(**summary.model_dump(), transcripts=transcripts, next_cursor=following)
 
 
 def _few_enough(rows: list[AnyRow]) -> int:
@@ -265,23 +269,28 @@ def _participants(
     connection: Connection, study: AnyRow, cursor: str | None, limit: int
 ) -> tuple[list[AnyRow], str | None]:
     return participants.page_of_participants(
-        connection, study.workspace_id, Scope(study_id=study.id), status=None, cursor=cursor, limit=limit
+        connection,
+        study.workspace_id,
+        ParticipantScope(study_id=study.id),
+        status=None,
+        cursor=cursor,
+        limit=limit,
     )
 
 
-def _full(connection: Connection, workspace_id: UUID, ref: str) -> envelopes.StudyFull:
+def _full(connection: Connection, workspace_id: UUID, ref: str) -> StudyFull:
     row = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
     iterations = [_iteration(one) for one in studies.iterations_of(connection, workspace_id, row.id)]
-    study = envelopes.Study.model_validate(row, from_attributes=True)
-    return envelopes.StudyFull(**study.model_dump(), iterations=iterations)
+    study = Study.model_validate(row, from_attributes=True)
+    return StudyFull(**study.model_dump(), iterations=iterations)
 
 
-def _summary(connection: Connection, study: AnyRow) -> envelopes.StudySummary:
+def _summary(connection: Connection, study: AnyRow) -> StudySummary:
     counts = studies.status_counts(connection, study.workspace_id, study.id)
     open_or_failed = sum(counts[status] for status in Status if status not in _SETTLED)
     used = usage.of_study(connection, study.id)
     today = usage.of_workspace_today(connection, study.workspace_id) if used else None
-    return envelopes.StudySummary(
+    return StudySummary(
         study_id=study.id,
         alias=study.alias,
         name=study.name,
@@ -299,8 +308,8 @@ def _summary(connection: Connection, study: AnyRow) -> envelopes.StudySummary:
 _SETTLED = frozenset({Status.COMPLETED, Status.CANCELLED})
 
 
-def _iteration(row: AnyRow) -> envelopes.Iteration:
-    return envelopes.Iteration(
+def _iteration(row: AnyRow) -> Iteration:
+    return Iteration(
         id=row.id,
         alias=row.alias,
         study_id=row.study_id,

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import redis
 
-from api.service.sharing import SharedReads, read_in
-from api.service.threads import end_threads
-from shared.domain.errors import ServiceUnavailable
-from shared.notices import listen
-from shared.store.engine import AnyRow, chunks
+from understudy.domain.errors import ServiceUnavailable
+from understudy.queue.notifications import listen
+from understudy.service.coalesced_reads import SharedReads, read_in
+from understudy.service.executors import end_threads
+from understudy.store.engine import AnyRow, chunks
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from deploy.private import write_private
-from shared.domain.errors import AuthFailed
-from shared.domain.people import default_panel
-from shared.settings import Settings
-from shared.store.engine import Store
-from shared.store.people import count_people, insert_people
-from shared.store.workspaces import DEFAULT_WORKSPACE, authenticate, create_token, ensure_workspace
+from understudy.deploy.owner_only_files import write_private
+from understudy.domain.errors import AuthFailed
+from understudy.domain.people import default_panel
+from understudy.settings import Settings
+from understudy.store.engine import Store
+from understudy.store.people import count_people, insert_people
+from understudy.store.workspaces import DEFAULT_WORKSPACE, authenticate, create_token, ensure_workspace
 
 
 def ensure_default_workspace(settings: Settings) -> None:

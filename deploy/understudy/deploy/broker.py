@@ -12,10 +12,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from deploy.child import Child, ChildFailed, end_leftover
-from deploy.lock import FolderLock, FolderTaken
-from deploy.ports import check_port, free_port
-from deploy.private import write_private
+from understudy.deploy.child import Child, ChildFailed, end_leftover
+from understudy.deploy.lock import FolderLock, FolderTaken
+from understudy.deploy.owner_only_files import write_private
+from understudy.deploy.ports import check_port, free_port
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 20.0

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deploy import tied
-from deploy.private import write_private
+from understudy.deploy import exec_with_parent
+from understudy.deploy.owner_only_files import write_private
 
 #: How much of a log a failure quotes.
 _TAIL_LINES = 12
@@ -29,7 +29,7 @@ class Child:
     `ready_file` is a file the process itself makes once it is ready; one from an earlier run is removed
     before each start.
 
-    Start it from a thread that lives as long as the child should (see `deploy.tied`).
+    Start it from a thread that lives as long as the child should (see `understudy.deploy.exec_with_parent`).
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Child:
             self._ready_file.unlink(missing_ok=True)
         # -I -S: the wrapper needs nothing but the standard library, and must not be slowed down or led astray
         # by what the environment or the current folder says.
-        wrapper = (sys.executable, "-I", "-S", tied.__file__, str(os.getpid()))
+        wrapper = (sys.executable, "-I", "-S", exec_with_parent.__file__, str(os.getpid()))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the supervisor's own command
                 [*wrapper, *self.command],

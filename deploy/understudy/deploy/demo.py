@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.ports import answers_ok, free_port
-from deploy.showing import Showing
-from deploy.stack import Stack, StackPlan, running
-from deploy.supervisor import StopRequested
-from deploy.up import CANT_RUN, say
-from shared.settings import Settings
+from understudy.deploy.demo_scenario import Showing
+from understudy.deploy.ports import answers_ok, free_port
+from understudy.deploy.stack import Stack, StackPlan, running
+from understudy.deploy.supervisor import StopRequested
+from understudy.deploy.up import CANT_RUN, say
+from understudy.settings import Settings
 
 _SHOP_HOST = "127.0.0.1"
 #: What a page of the shop takes: long enough for a cancel in mid-run to be one.

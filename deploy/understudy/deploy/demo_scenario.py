@@ -7,14 +7,15 @@ from uuid import UUID
 from pydantic import BaseModel
 from rich.console import Console
 
-from api.cli.journeys import journey_view
-from api.cli.progress import Look, follow, look_at_study, room_for_rows
-from api.cli.render import error_view, plain
-from api.cli.studies import participants_table
-from api.client import Understudy
-from shared.domain.errors import UnderstudyError
-from shared.domain.lifecycle import TERMINAL
-from shared.envelopes import CancelEnvelope, Interaction, Participant
+from understudy.cli.journeys import journey_view
+from understudy.cli.progress import Look, follow, look_at_study, room_for_rows
+from understudy.cli.render import error_view, plain
+from understudy.cli.studies import participants_table
+from understudy.client import Understudy
+from understudy.domain.errors import UnderstudyError
+from understudy.domain.lifecycle import TERMINAL
+from understudy.envelopes.participants import Interaction, Participant
+from understudy.envelopes.simulations import CancelEnvelope
 
 PEOPLE = 12
 SEED = 7

@@ -4,7 +4,7 @@
 parent dies, and becomes the command. The wish survives the exec, so that it holds for programs which are not
 ours (the broker, Flower) too. A wrapper instead of subprocess's `preexec_fn`: code between fork and exec is
 not safe in a process with threads. Only Linux has the wish; elsewhere the command just runs, and the next
-`up` ends what was left over by its recorded pid (`deploy.child.end_leftover`).
+`up` ends what was left over by its recorded pid (`understudy.deploy.child.end_leftover`).
 
 The parent is, to the kernel, the *thread* that started the child: start children from threads that live on.
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from api.cli import app
-from api.cli.console import read_settings
-from deploy.tokens import app as tokens
-from shared import garbage
+from understudy import gc_tuning
+from understudy.cli import app
+from understudy.deploy.command_settings import read_settings
+from understudy.deploy.tokens import app as tokens
 
 if TYPE_CHECKING:
-    from shared.settings import Settings
+    from understudy.settings import Settings
 
 _MACHINE = "This machine"
 _PARTS = "Parts by themselves"
@@ -69,8 +69,8 @@ def up_command(
     Prints `ready http://HOST:PORT` once all of it works. What is unfinished when it stops goes on with the
     next `up` on the same folder. Exit code 1 if it can't run, for instance as it already does.
     """
-    from deploy.stack import StackPlan  # noqa: PLC0415
-    from deploy.up import up  # noqa: PLC0415
+    from understudy.deploy.stack import StackPlan  # noqa: PLC0415
+    from understudy.deploy.up import up  # noqa: PLC0415
 
     plan = StackPlan(
         host=host,
@@ -90,7 +90,7 @@ def demo_command() -> None:
 
     Takes less than a minute and leaves nothing behind.
     """
-    from deploy.demo import demo  # noqa: PLC0415
+    from understudy.deploy.demo import demo  # noqa: PLC0415
 
     raise typer.Exit(demo())
 
@@ -98,7 +98,7 @@ def demo_command() -> None:
 @app.command("api", rich_help_panel=_PARTS)
 def api_command(data_dir: DataDir = None, host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve the API (docs at /docs)."""
-    from api.app import serve  # noqa: PLC0415
+    from understudy.api.app import serve  # noqa: PLC0415
 
     serve(_settings(data_dir), host, port)
 
@@ -124,7 +124,7 @@ def worker_command(
     """Run simulations. A complete fleet also has one worker --control and one --alone."""
     if control and alone:
         raise typer.BadParameter("--control and --alone are two different workers: give one of them")
-    from worker.main import run_worker  # noqa: PLC0415
+    from understudy.worker.process import run_worker  # noqa: PLC0415
 
     kind: Literal["run", "control", "alone"] = "control" if control else "alone" if alone else "run"
     run_worker(
@@ -141,7 +141,7 @@ def sweeper_command(
     data_dir: DataDir = None, metrics_port: MetricsPort = None, ready_file: ReadyFile = None
 ) -> None:
     """Take care of what workers left: lost runs, lost messages, stops nobody recorded. Any number may run."""
-    from worker.sweeper import run_sweeper  # noqa: PLC0415
+    from understudy.worker.sweeper import run_sweeper  # noqa: PLC0415
 
     run_sweeper(_settings(data_dir, metrics_port), ready_file)
 
@@ -149,7 +149,7 @@ def sweeper_command(
 @app.command("migrate", rich_help_panel=_PARTS)
 def migrate_command(data_dir: DataDir = None) -> None:
     """Bring the store's tables up to date. Does nothing if they are."""
-    from deploy.migrate import migrate  # noqa: PLC0415
+    from understudy.deploy.migrate import migrate  # noqa: PLC0415
 
     migrate(_settings(data_dir))
 
@@ -179,7 +179,7 @@ def prune_command(
     although old: those that somebody who stays was extended from, the first round of an ask of which
     something stays, and what is still owed a stop or a position. Studies, asks and people stay.
     """
-    from deploy.prune import prune  # noqa: PLC0415
+    from understudy.deploy.prune import prune  # noqa: PLC0415
 
     raise typer.Exit(
         prune(
@@ -205,7 +205,7 @@ def shop_command(
     """Serve the demo shop on this machine, for people to visit. Ctrl-C stops it."""
     import uvicorn  # noqa: PLC0415
 
-    from deploy.shop.app import create_shop  # noqa: PLC0415
+    from understudy.deploy.shop.app import create_shop  # noqa: PLC0415
 
     uvicorn.run(create_shop(delay_s=delay_s), host="127.0.0.1", port=port, access_log=False)
 
@@ -221,7 +221,7 @@ def chatbot_command(
     """Serve the demo chatbot on this machine, for people to talk to. Ctrl-C stops it."""
     import uvicorn  # noqa: PLC0415
 
-    from deploy.chatbot.app import create_chatbot  # noqa: PLC0415
+    from understudy.deploy.chatbot.app import create_chatbot  # noqa: PLC0415
 
     key = key_file.read_text(encoding="utf-8").strip() if key_file else ""
     uvicorn.run(create_chatbot(delay_s=delay_s, key=key), host="127.0.0.1", port=port, access_log=False)
@@ -229,7 +229,7 @@ def chatbot_command(
 
 def main() -> None:
     """Entry point of the command `understudy`."""
-    garbage.look_seldom()
+    gc_tuning.look_seldom()
     app(prog_name="understudy")
 
 

@@ -6,8 +6,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-from shared.settings import Settings
-from shared.store.engine import Store
+from understudy.settings import Settings
+from understudy.store.engine import Store
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -17,12 +17,12 @@ from uuid import UUID
 from rich.console import Console
 from sqlalchemy import Connection, inspect
 
-from shared.domain.errors import NotFound
-from shared.envelopes import rfc3339
-from shared.settings import Settings
-from shared.store import prune as rules
-from shared.store import workspaces
-from shared.store.engine import Store, store_time
+from understudy.domain.errors import NotFound
+from understudy.envelopes.base import rfc3339
+from understudy.settings import Settings
+from understudy.store import prune as rules
+from understudy.store import workspaces
+from understudy.store.engine import Store, store_time
 
 DAY_S = 24 * 3600
 #: How often progress is told.

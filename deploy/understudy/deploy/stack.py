@@ -12,16 +12,16 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from deploy.bootstrap import ensure_default_workspace
-from deploy.broker import BrokerServer
-from deploy.child import Child, end_leftover
-from deploy.lock import FolderLock
-from deploy.migrate import migrate
-from deploy.ports import answers_ok, check_port, free_port, reachable, url_of
-from deploy.private import write_private
-from deploy.supervisor import Supervisor
-from shared.domain.errors import UnderstudyError
-from shared.settings import Settings
+from understudy.deploy.bootstrap import ensure_default_workspace
+from understudy.deploy.broker import BrokerServer
+from understudy.deploy.child import Child, end_leftover
+from understudy.deploy.lock import FolderLock
+from understudy.deploy.migrate import migrate
+from understudy.deploy.owner_only_files import write_private
+from understudy.deploy.ports import answers_ok, check_port, free_port, reachable, url_of
+from understudy.deploy.supervisor import Supervisor
+from understudy.domain.errors import UnderstudyError
+from understudy.settings import Settings
 
 _LOOPBACK = "127.0.0.1"
 #: Time for all parts to get ready: a good while for the first ones, and some for each worker, which take
@@ -146,7 +146,7 @@ class Stack:
             name,
             # -P: the folder `up` is called from may hold an `api` or a `worker` of its own.
             [
-                *(sys.executable, "-P", "-m", "deploy.main", *command),
+                *(sys.executable, "-P", "-m", "understudy.deploy.main", *command),
                 *(("--ready-file", str(ready_file), *self._metrics_port()) if ready_file else ()),
             ],
             log=self.logs / f"{name}.log",
@@ -211,7 +211,7 @@ class Stack:
         return Child(
             "flower",
             [
-                *(sys.executable, "-P", "-m", "celery", "--app", "worker.app", "flower"),
+                *(sys.executable, "-P", "-m", "celery", "--app", "understudy.worker.app", "flower"),
                 *(f"--{name}={value}" for name, value in options.items()),
             ],
             log=self.logs / "flower.log",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from deploy.child import Child, describe_exit
+from understudy.deploy.child import Child, describe_exit
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TICK_S = 0.05
@@ -34,7 +34,7 @@ class Supervisor:
     Used as a context: inside it SIGINT, SIGTERM and SIGHUP ask for the stop instead of ending the process,
     and leaving it stops everything, also on an exception. One more signal while it stops hastens the stop:
     what still runs is killed. Everything happens in the thread that calls, which must be the main one and
-    must live as long as the children (see `deploy.tied`).
+    must live as long as the children (see `understudy.deploy.exec_with_parent`).
     """
 
     def __init__(

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.console import read_settings
-from shared.domain.errors import ValidationError
+from understudy.deploy.command_settings import read_settings
+from understudy.domain.errors import ValidationError
 
 app = typer.Typer(no_args_is_help=True, help="Tokens: who may use this installation.")
 
@@ -41,7 +41,7 @@ def create_command(
     as_json: AsJson = False,
 ) -> None:
     """Make a token and print it, this once: only its hash is kept."""
-    from shared.store.workspaces import create_token  # noqa: PLC0415
+    from understudy.store.workspaces import create_token  # noqa: PLC0415
 
     name = workspace.strip()
     if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
@@ -62,8 +62,8 @@ def create_command(
 @app.command("list")
 def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all tokens, without their secrets."""
-    from shared.envelopes import rfc3339  # noqa: PLC0415
-    from shared.store.workspaces import list_tokens  # noqa: PLC0415
+    from understudy.envelopes.base import rfc3339  # noqa: PLC0415
+    from understudy.store.workspaces import list_tokens  # noqa: PLC0415
 
     rows = [
         {
@@ -93,7 +93,7 @@ def revoke_command(
     data_dir: DataDir = None,
 ) -> None:
     """Shut a token out, from the next request on."""
-    from shared.store.workspaces import revoke_token  # noqa: PLC0415
+    from understudy.store.workspaces import revoke_token  # noqa: PLC0415
 
     try:
         id_ = UUID(token_id)
@@ -105,8 +105,8 @@ def revoke_command(
 
 def _write(data_dir: Path | None, work: Callable[[Any], Result]) -> Result:
     """Do `work` on the store of this installation, its tables made if need be."""
-    from deploy.migrate import migrate  # noqa: PLC0415
-    from shared.store.engine import Store  # noqa: PLC0415
+    from understudy.deploy.migrate import migrate  # noqa: PLC0415
+    from understudy.store.engine import Store  # noqa: PLC0415
 
     settings = read_settings({"data_dir": data_dir} if data_dir else {})
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,12 +2,12 @@
 
 import sys
 
-from deploy.broker import BrokerFailed
-from deploy.child import ChildFailed
-from deploy.lock import FolderTaken
-from deploy.stack import Stack, StackFailed, StackPlan, running
-from deploy.supervisor import StopRequested
-from shared.settings import Settings
+from understudy.deploy.broker import BrokerFailed
+from understudy.deploy.child import ChildFailed
+from understudy.deploy.lock import FolderTaken
+from understudy.deploy.stack import Stack, StackFailed, StackPlan, running
+from understudy.deploy.supervisor import StopRequested
+from understudy.settings import Settings
 
 #: What `running` raises when the stack can't be had; each says what to do in its text.
 CANT_RUN = (BrokerFailed, ChildFailed, FolderTaken, StackFailed)

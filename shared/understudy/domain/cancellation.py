@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.domain.errors import ValidationError
-from shared.domain.lifecycle import ACTIVE, Status
+from understudy.domain.errors import ValidationError
+from understudy.domain.lifecycle import ACTIVE, Status
 
 SCOPES = ("participant_id", "study_id", "iteration_id", "ask_id")
 
@@ -18,7 +18,7 @@ class ScopeAmbiguous(ValidationError):
     """More than one scope was given."""
 
 
-class GivenScope(NamedTuple):
+class CancelScope(NamedTuple):
     """The one scope of a cancel, as given."""
 
     parameter: str
@@ -33,7 +33,7 @@ def parse_scope(
     iteration_id: str | None = None,
     ask_id: str | None = None,
     round_number: int | None = None,
-) -> GivenScope:
+) -> CancelScope:
     """The scope that was given; None counts as unset. Raises ScopeMissing, ScopeAmbiguous or ValidationError.
 
     Source: contract section 3. Nothing is read before this passes.
@@ -51,7 +51,7 @@ def parse_scope(
             raise ValidationError(f"round goes with ask_id only, not with {name}.")
         if round_number < 1:
             raise ValidationError(f"round counts from 1; {round_number} was given.")
-    return GivenScope(name, ref, round_number)
+    return CancelScope(name, ref, round_number)
 
 
 class Candidate(NamedTuple):

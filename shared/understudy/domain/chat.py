@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
-from shared.domain.errors import ValidationError
+from understudy.domain.errors import ValidationError
 
 DEFAULT_REPLY_TIMEOUT_S = 45.0
 MAX_REPLY_TIMEOUT_S = 600.0

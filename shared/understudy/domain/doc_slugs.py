@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from shared.domain.errors import ValidationError
+from understudy.domain.errors import ValidationError
 
 MAX_SLUG_LENGTH = 200
 

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from shared.domain.errors import ValidationError
-from shared.domain.lifecycle import TERMINAL, Status
+from understudy.domain.errors import ValidationError
+from understudy.domain.lifecycle import TERMINAL, Status
 
 DEFAULT_ADDITIONAL_STEPS = 10
 MAX_INSTRUCTION_LENGTH = 4_000

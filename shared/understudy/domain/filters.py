@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from shared.domain.errors import ValidationError
+from understudy.domain.errors import ValidationError
 
 MAX_TERMS = 20
 MAX_TERM_LENGTH = 200

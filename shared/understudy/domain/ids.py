@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.domain.errors import ValidationError
+from understudy.domain.errors import ValidationError
 
 MIN_DIGITS = 3
 

@@ -25,7 +25,7 @@ class FrictionKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PastInteraction:
     """An interaction, as far as friction is looked for in it."""
 
     index: int
@@ -44,9 +44,9 @@ class Friction:
     what: str
 
 
-def frictions(steps: Iterable[Step]) -> Iterator[Friction]:
+def frictions(steps: Iterable[PastInteraction]) -> Iterator[Friction]:
     """All points of friction of a journey, in order. One interaction can be several."""
-    before: Step | None = None
+    before: PastInteraction | None = None
     visits: Counter[str] = Counter()
     replies: set[str] = set()
     for step in steps:
@@ -59,7 +59,7 @@ def frictions(steps: Iterable[Step]) -> Iterator[Friction]:
         before = step
 
 
-def _mishaps(step: Step) -> Iterator[tuple[FrictionKind, str]]:
+def _mishaps(step: PastInteraction) -> Iterator[tuple[FrictionKind, str]]:
     status = step.result.get("status")
     if problem := step.result.get("problem"):
         yield FrictionKind.PROBLEM, str(problem)
@@ -67,7 +67,7 @@ def _mishaps(step: Step) -> Iterator[tuple[FrictionKind, str]]:
         yield FrictionKind.ERROR_PAGE, f"The page answers {status}."
 
 
-def _repeated(step: Step, replies: set[str]) -> Iterator[tuple[FrictionKind, str]]:
+def _repeated(step: PastInteraction, replies: set[str]) -> Iterator[tuple[FrictionKind, str]]:
     """In a chat: the bot says what it has said before."""
     reply = step.result.get("text")
     if not isinstance(reply, str) or not reply or step.action.get("kind") != "say":
@@ -77,7 +77,9 @@ def _repeated(step: Step, replies: set[str]) -> Iterator[tuple[FrictionKind, str
     replies.add(reply)
 
 
-def _circles(step: Step, before: Step | None, visits: Counter[str]) -> Iterator[tuple[FrictionKind, str]]:
+def _circles(
+    step: PastInteraction, before: PastInteraction | None, visits: Counter[str]
+) -> Iterator[tuple[FrictionKind, str]]:
     """On a site: back at a place once more, whence one had left."""
     url = step.result.get("url")
     if not isinstance(url, str) or "text" in step.result or step.action.get("kind") in _STAYS:

@@ -40,7 +40,6 @@ class FailureKind(StrEnum):
 class Move(StrEnum):
     """What can happen to a participant."""
 
-    DISPATCH = "dispatch"
     CLAIM = "claim"
     COMPLETE = "complete"
     FAIL = "fail"
@@ -54,7 +53,6 @@ class Transition(NamedTuple):
 
 
 TRANSITIONS: dict[Move, Transition] = {
-    Move.DISPATCH: Transition(frozenset({Status.DRAFT}), Status.PENDING),
     Move.CLAIM: Transition(frozenset({Status.PENDING}), Status.RUNNING),
     Move.COMPLETE: Transition(frozenset({Status.RUNNING}), Status.COMPLETED),
     Move.FAIL: Transition(frozenset({Status.RUNNING}), Status.FAILED),
@@ -63,8 +61,10 @@ TRANSITIONS: dict[Move, Transition] = {
     Move.CANCEL: Transition(frozenset({Status.PENDING, Status.RUNNING}), Status.CANCELLED),
 }
 
-#: Statuses that no move leaves.
-TERMINAL = frozenset(Status) - frozenset().union(*(move.sources for move in TRANSITIONS.values()))
+_LEFT = frozenset[Status]().union(*(move.sources for move in TRANSITIONS.values()))
+
+#: Statuses that a move reaches and none leaves.
+TERMINAL = frozenset(move.target for move in TRANSITIONS.values()) - _LEFT
 
 #: What a cancel reaches.
 ACTIVE = TRANSITIONS[Move.CANCEL].sources

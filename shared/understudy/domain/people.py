@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
-from shared.domain.simulation import Person
+from understudy.domain.simulation import Person
 
 DEFAULT_PANEL_SIZE = 24
 DEFAULT_PANEL_SEED = 24

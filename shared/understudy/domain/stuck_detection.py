@@ -6,13 +6,13 @@ quiet for longer than that waits for something that somebody has to look at.
 
 from typing import NamedTuple
 
-from shared.domain.lifecycle import Status
+from understudy.domain.lifecycle import Status
 
 #: So long a run message may be owed before it is remarkable: many are sent a thousand at a time.
 SENT_WITHIN_S = 60.0
 
 
-class Patience(NamedTuple):
+class RecoveryTimes(NamedTuple):
     """How long the fleet takes to notice that a worker is lost; settings of these names."""
 
     lease_ttl_s: float
@@ -24,7 +24,7 @@ class Patience(NamedTuple):
         return self.lease_ttl_s + self.sweep_interval_s
 
 
-class Standing(NamedTuple):
+class ParticipantActivity(NamedTuple):
     """How a participant stands, as its row tells."""
 
     status: Status
@@ -36,7 +36,7 @@ class Standing(NamedTuple):
     sent: bool
 
 
-def why_stuck(standing: Standing, live_workers: int, patience: Patience) -> str | None:
+def why_stuck(standing: ParticipantActivity, live_workers: int, patience: RecoveryTimes) -> str | None:
     """Why it is likely stuck, in words for whoever runs the fleet; None while all may be well."""
     quiet = f"{standing.quiet_s:.0f} s"
     if standing.status is Status.RUNNING:

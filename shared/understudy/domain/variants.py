@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from shared.domain.errors import ValidationError
+from understudy.domain.errors import ValidationError
 
 MAX_VARIANTS = 10
 MAX_VARIANT_LENGTH = 20_000

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.envelopes import Envelope, Outcome, Status, Time, Usage, if_any
+from understudy.envelopes.base import Envelope, Outcome, Status, Time, if_any
+from understudy.envelopes.usage import Usage
 
 Label = Annotated[str, Field(description="A variant: A, B, C…")]
 

@@ -1,7 +1,11 @@
-"""What all answers are made of: their base, times, and fields that may be absent."""
+"""The base of all answers: times, statuses, pages, and fields that may be absent.
+
+Ids are UUIDs as strings, times RFC 3339 in UTC with `Z`. Fields may be added, never removed or retyped.
+Source: contract sections 3, 5, 6 and 7.
+"""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -9,10 +13,27 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
+    Strict,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+from understudy.domain import lifecycle
+
+Item = TypeVar("Item")
+
+#: The domain's statuses and outcomes, written into each schema in place, without a definition of their own.
+Status = Annotated[
+    lifecycle.Status,
+    Strict(False),
+    WithJsonSchema({"type": "string", "enum": [str(status) for status in lifecycle.Status]}),
+]
+Outcome = Annotated[
+    lifecycle.Outcome,
+    Strict(False),
+    WithJsonSchema({"type": "string", "enum": [str(outcome) for outcome in lifecycle.Outcome]}),
+]
 
 
 def rfc3339(moment: datetime) -> str:
@@ -55,3 +76,8 @@ class Envelope(BaseModel):
 def if_any(description: str) -> Any:
     """A field that is absent where it does not apply."""
     return Field(default=None, exclude_if=lambda value: value is None, description=description)
+
+
+class Page(Envelope, Generic[Item]):
+    items: list[Item]
+    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")

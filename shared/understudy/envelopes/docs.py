@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from shared.envelopes import Envelope
+from understudy.envelopes.base import Envelope
 
 
 class DocEntry(Envelope):

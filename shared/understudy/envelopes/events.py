@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.envelopes import Envelope, Outcome, Status, Time, if_any
+from understudy.envelopes.base import Envelope, Outcome, Status, Time, if_any
 
 
 class EventData(Envelope):

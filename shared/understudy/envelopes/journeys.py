@@ -4,8 +4,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.domain.journey import FrictionKind
-from shared.envelopes import Envelope, Outcome, Status
+from understudy.domain.journey import FrictionKind
+from understudy.envelopes.base import Envelope, Outcome, Status
 
 
 class JourneyStep(Envelope):

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from shared.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
-from shared.domain.filters import MAX_TERM_LENGTH, MAX_TERMS, PeopleFilter
-from shared.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH
-from shared.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
+from understudy.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
+from understudy.domain.filters import MAX_TERM_LENGTH, MAX_TERMS, PeopleFilter
+from understudy.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH
+from understudy.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
 
 DEFAULT_WAIT_S = 600.0
 MAX_INTERACTIONS = 1_000

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from shared.domain.chat import SECRET_NAME
+from understudy.domain.chat import SECRET_NAME
 
 _PORTS = {"http": 80, "https": 443}
 _VALUE = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")

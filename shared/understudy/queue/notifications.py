@@ -12,9 +12,10 @@ import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
 
-from shared import faults, metrics
-from shared.queue.clients import connect, connect_async
-from shared.queue.names import NOTICE_CHANNEL
+from understudy import faults
+from understudy.queue.names import NOTICE_CHANNEL
+from understudy.queue.redis_clients import connect, connect_async
+from understudy.telemetry import metrics
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,15 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
-from shared import faults, logs, metrics, traces
-from shared.domain.errors import ServiceUnavailable
-from shared.queue.commands import broadcast
-from shared.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK, Queue
-from shared.store import dispatch
-from shared.store.dispatch import RunMessage
-from shared.store.engine import Store, chunks
+from understudy import faults
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.queues import Queue
+from understudy.queue.celery.broadcasts import broadcast
+from understudy.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
+from understudy.store import dispatch
+from understudy.store.dispatch import RunMessage
+from understudy.store.engine import Store, chunks
+from understudy.telemetry import logs, metrics, traces
 
 log = logging.getLogger(__name__)
 

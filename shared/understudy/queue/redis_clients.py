@@ -7,7 +7,7 @@ import redis.asyncio
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
 
-from shared.queue.address import parse_address
+from understudy.domain.broker_address import parse_address
 
 
 def connect(url: str, **options: Any) -> redis.Redis:

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, or_, select
 
-from shared.domain.errors import NotFound
-from shared.domain.ids import MIN_DIGITS, Kind, alias_candidates, parse_ref
-from shared.store import batch
-from shared.store.engine import AnyRow, chunks
-from shared.store.schema import Tables
+from understudy.domain.errors import NotFound
+from understudy.domain.ids import MIN_DIGITS, Kind, alias_candidates, parse_ref
+from understudy.store import bulk_parameters
+from understudy.store.engine import AnyRow, chunks
+from understudy.store.schema import Tables
 
 TABLES: dict[Kind, Table] = {
     Kind.STUDY: Tables.study,
@@ -34,14 +34,14 @@ def assign_aliases(
     turn = select(workspace.c.id).where(workspace.c.id == workspace_id).with_for_update(key_share=True)
     connection.execute(turn)
     table = TABLES[kind]
-    among = batch.is_among(connection.dialect.name, table.c.alias)
+    among = bulk_parameters.is_among(connection.dialect.name, table.c.alias)
     taken = select(table.c.alias).where(table.c.workspace_id == workspace_id, among)
     aliases: dict[UUID, str] = {}
     given: set[str] = set()
     waiting, digits = list(ids), MIN_DIGITS
     while waiting:
         candidates = list(dict.fromkeys(alias_candidates(kind, waiting, digits)))
-        given.update(connection.scalars(taken, {batch.AMONG: candidates}))
+        given.update(connection.scalars(taken, {bulk_parameters.AMONG: candidates}))
         clashing = []
         for id_, alias in zip(waiting, alias_candidates(kind, waiting, digits), strict=True):
             if alias in given:

@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Select, and_, case, func, insert, null, select, update
 
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
-from shared.store.aliases import assign_aliases
-from shared.store.engine import AnyRow, store_clock
-from shared.store.paging import page
-from shared.store.schema import Tables
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
+from understudy.store.aliases import assign_aliases
+from understudy.store.engine import AnyRow, store_clock
+from understudy.store.paging import page
+from understudy.store.schema import Tables
 
 _ask = Tables.ask
 _round = Tables.round
@@ -142,7 +142,7 @@ def status_counts(connection: Connection, ask_id: UUID) -> dict[int, dict[str, i
     return counted
 
 
-class Standing(NamedTuple):
+class RoundAnswer(NamedTuple):
     """Where a person stands in a round: their newest answer, or without one their newest participant."""
 
     round: int
@@ -167,7 +167,7 @@ def standings(
     person_ids: Sequence[UUID] | None = None,
     *,
     comments: bool = False,
-) -> Iterator[Standing]:
+) -> Iterator[RoundAnswer]:
     """Where everybody stands, or each of `person_ids`: one per person and round, in order of rounds."""
     last = and_(
         _interaction.c.participant_id == _p.c.id, _interaction.c.ordinal == _p.c.interaction_count - 1
@@ -208,7 +208,7 @@ def standings(
     columns = [column for column in newest.c if column.name != "nth"]
     statement = select(*columns).where(newest.c.nth == 1).order_by(newest.c.round)
     for row in connection.execute(statement):
-        standing = Standing(*row)
+        standing = RoundAnswer(*row)
         if standing.answered:
             yield standing._replace(answered=True)
         else:

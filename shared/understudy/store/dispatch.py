@@ -25,14 +25,14 @@ from sqlalchemy import (
     update,
 )
 
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import TERMINAL, Status
-from shared.queue.names import URGENCY, Queue, task_id
-from shared.store import batch
-from shared.store.aliases import assign_aliases
-from shared.store.engine import AnyRow, store_clock, store_time
-from shared.store.events import NewEvent, record, record_alike
-from shared.store.schema import Tables
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import TERMINAL, Status
+from understudy.domain.queues import URGENCY, Queue, task_id
+from understudy.store import bulk_parameters
+from understudy.store.aliases import assign_aliases
+from understudy.store.engine import AnyRow, store_clock, store_time
+from understudy.store.events import NewEvent, record, record_alike
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 
@@ -106,10 +106,12 @@ def insert_participants(
         "pending_since": now,
     }
     if rows:
-        given = batch.rows_of(connection.dialect.name, _p.c.id, _p.c.alias, _p.c.person_id, _p.c.seed)
+        given = bulk_parameters.rows_of(
+            connection.dialect.name, _p.c.id, _p.c.alias, _p.c.person_id, _p.c.seed
+        )
         same = [bindparam(name, type_=_p.c[name].type) for name in same_for_all]
         statement = insert(_p).from_select([*given.c.keys(), *same_for_all], select(*given.c, *same))
-        connection.execute(statement, {**batch.parameter(rows), **same_for_all})
+        connection.execute(statement, {**bulk_parameters.parameter(rows), **same_for_all})
         record_alike(connection, ids, "status", {"status": str(status)}, by_outbox=True)
     return aliases
 
@@ -187,7 +189,7 @@ def own_messages(
     if republish_before is not None:
         unsent = or_(unsent, _p.c.dispatched_at < republish_before)
     owed = and_(_p.c.status == str(Status.PENDING), unsent)
-    among = batch.is_among(connection.dialect.name, _p.c.id)
+    among = bulk_parameters.is_among(connection.dialect.name, _p.c.id)
     pending = select(_p.c.id).where(among, owed).order_by(_p.c.id).with_for_update(skip_locked=True)
     taken = (
         update(_p)
@@ -195,8 +197,8 @@ def own_messages(
         .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
         .returning(_p.c.id)
     )
-    locked = connection.scalars(pending, {batch.AMONG: ids}).all()
-    return messages_of(connection, connection.scalars(taken, {batch.AMONG: locked}).all())
+    locked = connection.scalars(pending, {bulk_parameters.AMONG: ids}).all()
+    return messages_of(connection, connection.scalars(taken, {bulk_parameters.AMONG: locked}).all())
 
 
 def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]:
@@ -207,10 +209,10 @@ def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]
         .select_from(_p)
         .outerjoin(study, study.c.id == _p.c.study_id)
         .outerjoin(ask, ask.c.id == _p.c.ask_id)
-        .where(batch.is_among(connection.dialect.name, _p.c.id))
+        .where(bulk_parameters.is_among(connection.dialect.name, _p.c.id))
         .order_by(_p.c.created_at, _p.c.id)
     )
-    return [RunMessage(*row) for row in connection.execute(statement, {batch.AMONG: ids})]
+    return [RunMessage(*row) for row in connection.execute(statement, {bulk_parameters.AMONG: ids})]
 
 
 def disown_messages(connection: Connection, messages: Sequence[RunMessage]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, literal, make_url, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, NotSupportedError, OperationalError
@@ -19,11 +19,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from shared import metrics
-from shared.domain.errors import ServiceUnavailable, ValidationError
-from shared.store.utc import UtcTime
+from understudy.domain.errors import ServiceUnavailable, ValidationError
+from understudy.store.utc import UtcTime
 
-__all__ = ["AnyRow", "Store", "StoreError", "chunks", "store_clock", "store_time"]
+__all__ = ["AnyRow", "Store", "StoreError", "StoreObserver", "chunks", "store_clock", "store_time"]
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +68,14 @@ CHECKPOINT_PAGES = 4_000
 POOLING = "pooling"
 
 #: Parameters of one statement; SQLite takes at most 32,766.
-CHUNK = 5_000
+MAX_STATEMENT_ITEMS = 5_000
 
 Result = TypeVar("Result")
-_read_seconds = metrics.store_seconds.labels("read")
-_write_seconds = metrics.store_seconds.labels("write")
 #: A row of any shape, read by column name.
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 
-def chunks(items: Sequence[Result], size: int = CHUNK) -> Iterator[Sequence[Result]]:
+def chunks(items: Sequence[Result], size: int = MAX_STATEMENT_ITEMS) -> Iterator[Sequence[Result]]:
     """`items` in pieces that fit one statement."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
@@ -117,11 +114,32 @@ def _postgresql_clock(element: store_clock, compiler: Any, **options: Any) -> st
     return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
 
 
+class StoreObserver(Protocol):
+    """Receives each transaction and each failure of a `Store`."""
+
+    def time(self, kind: Literal["read", "write"]) -> AbstractContextManager[Any]:
+        """Encloses one transaction, with the wait for a connection and for a lock."""
+
+    def failed(self, reason: Literal["away", "race"]) -> None:
+        """The store did not answer, or a transaction lost a race and is repeated."""
+
+
+class _NoObserver:
+    def time(self, kind: Literal["read", "write"]) -> AbstractContextManager[Any]:  # noqa: ARG002
+        return nullcontext()
+
+    def failed(self, reason: Literal["away", "race"]) -> None:
+        """Nobody counts them."""
+
+
 class Store:
     """SQLite or PostgreSQL, by URL. Thread-safe; made once per process, after any fork."""
 
-    def __init__(self, url: str, *, idle_timeout_s: float = IDLE_TIMEOUT_S) -> None:
-        """A transaction that does nothing for `idle_timeout_s` is given up by PostgreSQL."""
+    def __init__(
+        self, url: str, *, idle_timeout_s: float = IDLE_TIMEOUT_S, observer: StoreObserver | None = None
+    ) -> None:
+        """PostgreSQL ends a transaction that does nothing for `idle_timeout_s`."""
+        self._observer = observer or _NoObserver()
         self.url = make_url(url)
         sqlite = self.url.get_backend_name() == "sqlite"
         make = _create_sqlite_engine if sqlite else partial(_create_postgresql_engine, idle_timeout_s)
@@ -137,7 +155,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent look. Raises ServiceUnavailable when the store does not answer."""
-        with _read_seconds.time(), _translated(), self._reader.connect() as connection:
+        with self._observer.time("read"), self._translated(), self._reader.connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -148,14 +166,34 @@ class Store:
         """
         for tries_left in reversed(range(MAX_TRIES)):
             try:
-                with _write_seconds.time(), _translated(), self._turn, self._writer.begin() as connection:
+                with (
+                    self._observer.time("write"),
+                    self._translated(),
+                    self._turn,
+                    self._writer.begin() as connection,
+                ):
                     return work(connection)
             except DBAPIError as error:
                 if not tries_left or not _lost_race(error):
                     raise
-                metrics.store_errors.labels("race").inc()
+                self._observer.failed("race")
             time.sleep(random.uniform(0, 0.01) * (MAX_TRIES - tries_left))  # noqa: S311
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError, InternalError, NotSupportedError, PoolTimeout) as error:
+            if isinstance(error, DBAPIError) and _lost_race(error):
+                raise
+            if isinstance(error, (InternalError, NotSupportedError)) and not _is_standby(error):
+                raise
+            self._observer.failed("away")
+            log.warning("the store does not answer: %s", error)
+            raise ServiceUnavailable(
+                "The store does not answer just now. Send the same request again in a moment."
+            ) from error
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -174,22 +212,6 @@ class _Turn:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError, InternalError, NotSupportedError, PoolTimeout) as error:
-        if isinstance(error, DBAPIError) and _lost_race(error):
-            raise
-        if isinstance(error, (InternalError, NotSupportedError)) and not _is_standby(error):
-            raise
-        metrics.store_errors.labels("away").inc()
-        log.warning("the store does not answer: %s", error)
-        raise ServiceUnavailable(
-            "The store does not answer just now. Send the same request again in a moment."
-        ) from error
 
 
 def _lost_race(error: DBAPIError) -> bool:

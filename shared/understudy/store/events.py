@@ -33,17 +33,17 @@ from sqlalchemy import (
     update,
 )
 
-from shared.domain.ids import Kind
-from shared.store import batch
-from shared.store.engine import AnyRow, store_clock
-from shared.store.schema import Tables
+from understudy.domain.ids import Kind
+from understudy.store import bulk_parameters
+from understudy.store.engine import AnyRow, store_clock
+from understudy.store.schema import Tables
 
 _event = Tables.event
 _outbox = Tables.outbox
 _p = Tables.participant
 
 #: Positions that one transaction gives.
-CHUNK = 1_000
+MAX_POSITIONS = 1_000
 #: From so many events on, it is worth while to move them later.
 MANY = 100
 #: Any number that nothing else in the database locks.
@@ -75,12 +75,12 @@ def record(connection: Connection, events: Sequence[NewEvent]) -> None:
     if not events:
         return
     rows = [event._asdict() | {"participant_id": event.participant_id.hex} for event in events]
-    connection.execute(_record(connection.dialect.name), batch.parameter(rows))
+    connection.execute(_record(connection.dialect.name), bulk_parameters.parameter(rows))
 
 
 @cache
 def _record(dialect: str) -> Insert:
-    given = batch.rows_of(dialect, *(_event.c[name] for name in NewEvent._fields))
+    given = bulk_parameters.rows_of(dialect, *(_event.c[name] for name in NewEvent._fields))
     return insert(_event).from_select([*given.c.keys(), "at"], select(given, store_clock()))
 
 
@@ -99,13 +99,13 @@ def record_alike(
     if not by_outbox:
         deliver(connection, ids)
     statement = _insert_alike(connection.dialect.name, by_outbox=by_outbox)
-    connection.execute(statement, {"kind": kind, "data": data, batch.AMONG: ids})
+    connection.execute(statement, {"kind": kind, "data": data, bulk_parameters.AMONG: ids})
 
 
 @cache
 def _insert_alike(dialect: str, *, by_outbox: bool) -> Insert:
     alike = (bindparam(name, type_=_event.c[name].type) for name in ("kind", "data"))
-    moved = select(_p.c.id, _p.c.seq, *alike, store_clock()).where(batch.is_among(dialect, _p.c.id))
+    moved = select(_p.c.id, _p.c.seq, *alike, store_clock()).where(bulk_parameters.is_among(dialect, _p.c.id))
     return insert(_outbox if by_outbox else _event).from_select(_TOLD, moved)
 
 
@@ -120,10 +120,10 @@ def deliver(connection: Connection, ids: Sequence[UUID]) -> None:
     if not ids:
         return
     statements = _deliver(connection.dialect.name)
-    found = connection.execute(statements.lock, {batch.AMONG: ids}).all()
+    found = connection.execute(statements.lock, {bulk_parameters.AMONG: ids}).all()
     if not found:
         return
-    locked = batch.parameter([{"participant_id": id_.hex, "seq": seq} for id_, seq in found])
+    locked = bulk_parameters.parameter([{"participant_id": id_.hex, "seq": seq} for id_, seq in found])
     connection.execute(statements.copy, locked)
     connection.execute(statements.remove, locked)
 
@@ -138,10 +138,10 @@ class _Delivery(NamedTuple):
 def _deliver(dialect: str) -> _Delivery:
     key = _by_seq(_outbox)
     # In order: whoever moves the same ones at the same time waits, and finds none.
-    here = batch.is_among(dialect, _outbox.c.participant_id)
+    here = bulk_parameters.is_among(dialect, _outbox.c.participant_id)
     lock = select(*key).where(here).order_by(*key).with_for_update()
     # Those that were locked: a cancel may have added one of the same participant since.
-    given = batch.rows_of(dialect, *key)
+    given = bulk_parameters.rows_of(dialect, *key)
     locked = tuple_(*key).in_(select(*given.c))
     whole = select(*(_outbox.c[name] for name in _TOLD))
     copy = insert(_event).from_select(_TOLD, whole.where(locked))
@@ -163,7 +163,7 @@ def _undelivered(connection: Connection, limit: int) -> Sequence[UUID]:
     return connection.scalars(first).all()
 
 
-def give_positions(connection: Connection, limit: int = CHUNK, *, patient: bool = False) -> int:
+def give_positions(connection: Connection, limit: int = MAX_POSITIONS, *, patient: bool = False) -> int:
     """Give up to `limit` events that are committed the next positions of their workspaces; returns how many.
 
     One transaction does so at a time, so that positions become visible in order; whoever comes second gets
@@ -188,7 +188,7 @@ def give_positions(connection: Connection, limit: int = CHUNK, *, patient: bool 
         ids = {name: value.hex for name, value in row._mapping.items() if isinstance(value, UUID)}
         given.append({"seq": row.seq, "position": last[row.workspace_id], **ids})
     if given:
-        connection.execute(_give(connection.dialect.name), batch.parameter(given))
+        connection.execute(_give(connection.dialect.name), bulk_parameters.parameter(given))
     return len(given)
 
 
@@ -196,7 +196,7 @@ def give_positions(connection: Connection, limit: int = CHUNK, *, patient: bool 
 def _give(dialect: str) -> Update:
     key = (_event.c.participant_id, _event.c.seq)
     new = (_event.c.position, _event.c.workspace_id, _event.c.study_id, _event.c.ask_id)
-    given = batch.rows_of(dialect, *key, *new)
+    given = bulk_parameters.rows_of(dialect, *key, *new)
     statement = update(_event).where(*(column == given.c[column.name] for column in key))
     return statement.values({column.name: given.c[column.name] for column in new})
 

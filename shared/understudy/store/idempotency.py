@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.domain.errors import Conflict
-from shared.store.engine import store_clock
-from shared.store.schema import Tables
+from understudy.domain.errors import Conflict
+from understudy.store.engine import store_clock
+from understudy.store.schema import Tables
 
 _key = Tables.idempotency
 

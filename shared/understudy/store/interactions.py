@@ -1,42 +1,18 @@
 """Interactions as they are written: by the run that holds the participant, once its guarded update let it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Insert, insert, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.domain.lifecycle import Outcome
-from shared.domain.simulation import Usage
-from shared.store import batch, usage
-from shared.store.schema import Tables
+from understudy.domain.runs import Step
+from understudy.store import bulk_parameters, usage
+from understudy.store.schema import Tables
 
 _interaction = Tables.interaction
 _checkpoint = Tables.checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One interaction, ready to be committed, with the state to go on from."""
-
-    index: int
-    observation: Mapping[str, Any]
-    thought: str
-    action: Mapping[str, Any]
-    sentiment: float
-    result: Mapping[str, Any]
-    started_at: datetime
-    duration_ms: int
-    state: Mapping[str, Any]
-    #: Set on the last one: the participant completes together with it.
-    ends: bool = False
-    outcome: Outcome | None = None
-    #: What asking a language model took; None when none was asked.
-    usage: Usage | None = None
 
 
 def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]]) -> None:
@@ -54,27 +30,27 @@ def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]])
             "action": step.action,
             "sentiment": step.sentiment,
             "result": step.result,
-            "started_at": batch.moment(dialect, step.started_at),
+            "started_at": bulk_parameters.moment(dialect, step.started_at),
             "duration_ms": step.duration_ms,
         }
         for id_, epoch, step in steps
     ]
-    connection.execute(_insert(dialect), batch.parameter(rows))
+    connection.execute(_insert(dialect), bulk_parameters.parameter(rows))
     states = [{"participant_id": id_.hex, "state": step.state} for id_, _, step in steps]
-    connection.execute(_save(dialect), batch.parameter(states))
+    connection.execute(_save(dialect), bulk_parameters.parameter(states))
     usage.store(connection, [(id_, step.index, step.usage) for id_, _, step in steps if step.usage])
 
 
 @cache
 def _insert(dialect: str) -> Insert:
-    given = batch.rows_of(dialect, *_interaction.c)
+    given = bulk_parameters.rows_of(dialect, *_interaction.c)
     return insert(_interaction).from_select([*given.c.keys()], select(given))
 
 
 @cache
 def _save(dialect: str) -> Insert:
     insert_or = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    given = batch.rows_of(dialect, *_checkpoint.c)
+    given = bulk_parameters.rows_of(dialect, *_checkpoint.c)
     # Without a condition SQLite takes ON CONFLICT for the beginning of a join.
     statement = insert_or(_checkpoint).from_select([*given.c.keys()], select(given).where(true()))
     return statement.on_conflict_do_update(

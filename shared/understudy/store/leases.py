@@ -5,9 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
-from shared.domain.lifecycle import Status
-from shared.store.engine import AnyRow, store_clock
-from shared.store.schema import Tables
+from understudy.domain.lifecycle import Status
+from understudy.store.engine import AnyRow, store_clock
+from understudy.store.schema import Tables
 
 _lease = Tables.lease
 _p = Tables.participant
@@ -44,7 +44,7 @@ def end_lease(connection: Connection, worker_id: UUID) -> None:
     )
 
 
-def held_by(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:
+def running_claims(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:
     """`(id, epoch)` of the participants that run on this lease, as the store sees it, in id order."""
     running = select(_p.c.id, _p.c.epoch).where(
         _p.c.worker_id == worker_id, _p.c.status == str(Status.RUNNING)

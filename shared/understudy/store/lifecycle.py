@@ -22,14 +22,15 @@ from sqlalchemy import (
     update,
 )
 
-from shared.domain.lifecycle import TRANSITIONS, FailureKind, Move, Outcome, Status
-from shared.domain.simulation import Usage
-from shared.queue.names import Queue
-from shared.store import batch, usage
-from shared.store.engine import AnyRow, store_clock
-from shared.store.events import NewEvent, deliver, record, record_alike
-from shared.store.interactions import Step, is_stored, store_steps
-from shared.store.schema import Tables
+from understudy.domain.lifecycle import TRANSITIONS, FailureKind, Move, Outcome, Status
+from understudy.domain.queues import Queue
+from understudy.domain.runs import Step
+from understudy.domain.simulation import Usage
+from understudy.store import bulk_parameters, usage
+from understudy.store.engine import AnyRow, store_clock
+from understudy.store.events import NewEvent, deliver, record, record_alike
+from understudy.store.interactions import is_stored, store_steps
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 _lease = Tables.lease
@@ -80,7 +81,7 @@ def _move(move: Move) -> Update:
     )
 
 
-def held_by(claim: Claim) -> Any:
+def epoch_fence(claim: Claim) -> Any:
     """The fence of everything a run writes. The status is guarded by the move itself."""
     return and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)
 
@@ -97,12 +98,12 @@ def _status_event(participant_id: UUID, seq: int, status: Status, **more: Any) -
 def lock(connection: Connection, ids: Sequence[UUID]) -> None:
     """Lock these in id order, before statements that touch them in any other."""
     if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK, {batch.AMONG: ids})
+        connection.execute(_LOCK, {bulk_parameters.AMONG: ids})
 
 
 _LOCK = (
     select(_p.c.id)
-    .where(batch.is_among("postgresql", _p.c.id))
+    .where(bulk_parameters.is_among("postgresql", _p.c.id))
     .order_by(_p.c.id)
     # Keys do not change: who inserts rows that point here need not wait.
     .with_for_update(key_share=True)
@@ -124,7 +125,7 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
     or this worker's lease has run out.
     """
     statement = _claim(connection.dialect.name)
-    rows = connection.execute(statement, {batch.AMONG: ids, "worker": worker_id}).all()
+    rows = connection.execute(statement, {bulk_parameters.AMONG: ids, "worker": worker_id}).all()
     # Of who was made with many others, that was perhaps told to the outbox only.
     deliver(connection, [row.id for row in rows])
     record(connection, [_status_event(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
@@ -135,7 +136,7 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
 def _claim(dialect: str) -> Update:
     return (
         _move(Move.CLAIM)
-        .where(batch.is_among(dialect, _p.c.id), lives(bindparam("worker")))
+        .where(bulk_parameters.is_among(dialect, _p.c.id), lives(bindparam("worker")))
         .values(
             epoch=_p.c.epoch + 1,
             worker_id=bindparam("worker", type_=_p.c.worker_id.type),
@@ -160,7 +161,9 @@ def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool
     for ends in (False, True):
         rows = [one.as_row() for one in commits if one.step.ends is ends]
         if rows:
-            moved = connection.execute(_advance(connection.dialect.name, ends=ends), batch.parameter(rows))
+            moved = connection.execute(
+                _advance(connection.dialect.name, ends=ends), bulk_parameters.parameter(rows)
+            )
             seqs |= {Claim(id_, epoch): seq for id_, epoch, seq in moved}
     landed = [one for one in commits if one.claim in seqs]
     store_steps(connection, [(*one.claim, one.step) for one in landed])
@@ -177,7 +180,9 @@ def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool
 @cache
 def _advance(dialect: str, *, ends: bool) -> Update:
     """Count one more interaction of each given run that still holds its row, and complete those that end."""
-    given = batch.rows_of(dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome)
+    given = bulk_parameters.rows_of(
+        dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome
+    )
     statement = update(_p).where(_p.c.status == str(Status.RUNNING)).values(seq=_p.c.seq + 1)
     if ends:
         more = {"seq": _p.c.seq + 2, "outcome": given.c.outcome, "finished_at": store_clock()}
@@ -219,7 +224,7 @@ def fail(
 def _end(connection: Connection, move: Move, claim: Claim, claimed_ms: int, **values: Any) -> bool:
     statement = (
         _move(move)
-        .where(held_by(claim))
+        .where(epoch_fence(claim))
         .values(finished_at=store_clock(), claimed_ms=_p.c.claimed_ms + claimed_ms, **values)
         .returning(_p.c.seq)
     )
@@ -235,7 +240,7 @@ def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
     """Give a running participant back, to go on elsewhere from its last interaction. Costs no attempt."""
     statement = (
         _move(Move.RELEASE)
-        .where(held_by(claim))
+        .where(epoch_fence(claim))
         .values(claimed_ms=_p.c.claimed_ms + claimed_ms, **_waiting_again())
         .returning(_p.c.seq)
     )
@@ -277,7 +282,7 @@ def _cancelled(
 ) -> dict[UUID, bool]:
     # In id order, like everything that touches several rows: two cancels then wait, but never deadlock.
     lock(connection, ids)
-    rows = connection.execute(statement, {batch.AMONG: ids, **more}).all()
+    rows = connection.execute(statement, {bulk_parameters.AMONG: ids, **more}).all()
     # Asked here: in RETURNING, SQLite 3.40 takes `worker_id IS NOT NULL` for true of all.
     cancelled = {id_: worker_id is not None for id_, worker_id in rows}
     told = {"status": str(Status.CANCELLED)}
@@ -290,7 +295,7 @@ def _cancel(dialect: str, *, anybodys: bool) -> Executable:
     whose = () if anybodys else (_p.c.workspace_id == bindparam("workspace"),)
     return (
         _move(Move.CANCEL)
-        .where(batch.is_among(dialect, _p.c.id), *whose)
+        .where(bulk_parameters.is_among(dialect, _p.c.id), *whose)
         .values(finished_at=store_clock())
         .returning(_p.c.id, _p.c.worker_id)
     )

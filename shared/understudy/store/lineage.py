@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, and_, func, literal, select
 
-from shared.store import batch
-from shared.store.engine import AnyRow
-from shared.store.paging import seal, unseal
-from shared.store.schema import Tables
+from understudy.domain.cursors import seal, unseal
+from understudy.domain.runs import RunSpec
+from understudy.store import bulk_parameters
+from understudy.store.engine import AnyRow
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 _interaction = Tables.interaction
@@ -121,32 +122,15 @@ def instructions(connection: Connection, participant_id: UUID) -> list[tuple[int
     return [(row.branched_at, row.instruction) for row in rows]
 
 
-class Surroundings(NamedTuple):
-    """What a run works with: the person, the assignment, what is acted on, and the limits."""
-
-    name: str
-    age: int
-    country: str
-    language: str
-    traits: dict[str, Any]
-    bio: str
-    assignment: dict[str, Any]
-    content: dict[str, Any]
-    mind: str
-    step_timeout_s: float
-    run_timeout_s: float
-    modality: str
-
-
-def load_run(connection: Connection, participant_id: UUID) -> Surroundings:
+def load_run(connection: Connection, participant_id: UUID) -> RunSpec:
     """The surroundings of a participant."""
     return load_runs(connection, [participant_id])[participant_id]
 
 
-def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Surroundings]:
+def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, RunSpec]:
     """The surroundings of participants: from their study and iteration, or from their ask and round."""
     statement = _load_runs(connection.dialect.name)
-    return {row.id: _surroundings(row) for row in connection.execute(statement, {batch.AMONG: ids})}
+    return {row.id: _surroundings(row) for row in connection.execute(statement, {bulk_parameters.AMONG: ids})}
 
 
 _person, _study, _iteration, _ask, _round = (
@@ -184,11 +168,11 @@ def _load_runs(dialect: str) -> Select[Any]:
         .outerjoin(_iteration, _iteration.c.id == _p.c.iteration_id)
         .outerjoin(_ask, _ask.c.id == _p.c.ask_id)
         .outerjoin(_round, and_(_round.c.ask_id == _p.c.ask_id, _round.c.number == _p.c.round))
-        .where(batch.is_among(dialect, _p.c.id))
+        .where(bulk_parameters.is_among(dialect, _p.c.id))
     )
 
 
-def _surroundings(row: AnyRow) -> Surroundings:
+def _surroundings(row: AnyRow) -> RunSpec:
     found = row._asdict()
     question, variants = found.pop("question"), found.pop("variants")
     del found["id"]
@@ -196,4 +180,4 @@ def _surroundings(row: AnyRow) -> Surroundings:
         found["assignment"] = {"task": question}
         found["content"] = {"environment": "text", "variants": variants}
         found["modality"] = "text"
-    return Surroundings(**found)
+    return RunSpec(**found)

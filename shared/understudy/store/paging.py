@@ -1,50 +1,13 @@
-"""Lists in pages, by key: a page costs the same at any depth, and rows added meanwhile shift nothing.
+"""Lists in pages, by key: a page costs the same at any depth, and rows added meanwhile shift nothing."""
 
-A cursor belongs to the list it came from: it carries a hash of where it points and of all that the list is
-selected by, the workspace included. With any other list it is refused.
-"""
-
-import base64
-import hashlib
-import hmac
-import json
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, Table, tuple_
 
-from shared.domain.errors import ValidationError
-from shared.store.engine import AnyRow
-
-_SEAL_SIZE = 12
-
-
-def seal(position: str, *of: object) -> str:
-    """A cursor that points to `position` in the list that `of` tells from all others."""
-    return base64.urlsafe_b64encode(_seal(position, of) + position.encode()).decode().rstrip("=")
-
-
-def unseal(cursor: str, *of: object) -> str:
-    """The position of a cursor that `seal` made for the same list. Raises ValidationError for all others."""
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        position = raw[_SEAL_SIZE:].decode()
-    except ValueError as error:
-        raise _foreign() from error
-    # Compared as it was given out: base64 has more than one way to write most things.
-    if not hmac.compare_digest(cursor.encode(), seal(position, *of).encode()):
-        raise _foreign()
-    return position
-
-
-def _seal(position: str, of: tuple[object, ...]) -> bytes:
-    sealed = json.dumps([position, *map(str, of)]).encode()
-    return hashlib.blake2b(sealed, digest_size=_SEAL_SIZE).digest()
-
-
-def _foreign() -> ValidationError:
-    return ValidationError("cursor must be the next_cursor of an earlier page of this very list.")
+from understudy.domain.cursors import seal, unseal
+from understudy.store.engine import AnyRow
 
 
 def page(

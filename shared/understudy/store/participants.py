@@ -7,20 +7,20 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal_column, select
 
-from shared.domain.cancellation import Candidate
-from shared.domain.errors import NotFound, UnderstudyError, ValidationError
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import ACTIVE, TERMINAL, Status
-from shared.store import batch
-from shared.store.aliases import find_many
-from shared.store.engine import AnyRow, store_time
-from shared.store.paging import page
-from shared.store.schema import Tables
+from understudy.domain.cancellation import Candidate
+from understudy.domain.errors import NotFound, UnderstudyError, ValidationError
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import ACTIVE, TERMINAL, Status
+from understudy.store import bulk_parameters
+from understudy.store.aliases import find_many
+from understudy.store.engine import AnyRow, store_time
+from understudy.store.paging import page
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 
 
-class Scope(NamedTuple):
+class ParticipantScope(NamedTuple):
     """Which participants are meant, by the ids of rows that were found in the workspace."""
 
     participant_id: UUID | None = None
@@ -42,7 +42,7 @@ class Scope(NamedTuple):
         return and_(_p.c.workspace_id == workspace_id, *given)
 
 
-def candidates(connection: Connection, workspace_id: UUID, scope: Scope) -> list[Candidate]:
+def candidates(connection: Connection, workspace_id: UUID, scope: ParticipantScope) -> list[Candidate]:
     """Id and status of all participants in scope, in order of creation."""
     statement = select(_p.c.id, _p.c.status).where(scope.where(workspace_id))
     rows = connection.execute(statement.order_by(_p.c.created_at, _p.c.id)).all()
@@ -67,25 +67,27 @@ _STATE = tuple(
 def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
     """The state of those of `ids` that are this workspace's, in the order given."""
     here = _p.c.workspace_id == bindparam("workspace")
-    statement = select(*_STATE).where(here, batch.is_among(connection.dialect.name, _p.c.id))
-    rows = connection.execute(statement, {"workspace": workspace_id, batch.AMONG: ids}).all()
+    statement = select(*_STATE).where(here, bulk_parameters.is_among(connection.dialect.name, _p.c.id))
+    rows = connection.execute(statement, {"workspace": workspace_id, bulk_parameters.AMONG: ids}).all()
     found = {row[0]: row for row in rows}
     return [found[id_] for id_ in ids if id_ in found]
 
 
 def finished(connection: Connection, ids: Sequence[UUID]) -> Sequence[AnyRow]:
     """The state, which is final, of those of `ids`, of whatever workspaces, that are terminal."""
-    among = batch.is_among(connection.dialect.name, _p.c.id)
+    among = bulk_parameters.is_among(connection.dialect.name, _p.c.id)
     ended = select(*_STATE).where(among, _p.c.status.in_([str(status) for status in sorted(TERMINAL)]))
-    return connection.execute(ended, {batch.AMONG: ids}).all()
+    return connection.execute(ended, {bulk_parameters.AMONG: ids}).all()
 
 
 def unfinished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
     """Those of `ids` that are not terminal, in the order given."""
     here = _p.c.workspace_id == workspace_id
-    among = batch.is_among(connection.dialect.name, _p.c.id)
+    among = bulk_parameters.is_among(connection.dialect.name, _p.c.id)
     not_ended = _p.c.status.not_in([str(status) for status in sorted(TERMINAL)])
-    found = set(connection.scalars(select(_p.c.id).where(here, among, not_ended), {batch.AMONG: ids}))
+    found = set(
+        connection.scalars(select(_p.c.id).where(here, among, not_ended), {bulk_parameters.AMONG: ids})
+    )
     return [id_ for id_ in ids if id_ in found]
 
 
@@ -165,7 +167,7 @@ def describe_one(connection: Connection, workspace_id: UUID, id_: UUID) -> AnyRo
 def page_of_participants(
     connection: Connection,
     workspace_id: UUID,
-    scope: Scope,
+    scope: ParticipantScope,
     *,
     status: Status | None,
     cursor: str | None,

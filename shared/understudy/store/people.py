@@ -7,16 +7,16 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, func, insert, or_, select, type_coerce
 
-from shared.domain.errors import ValidationError
-from shared.domain.filters import EVERYBODY, PeopleFilter
-from shared.domain.ids import Kind
-from shared.domain.simulation import Person
-from shared.store import batch
-from shared.store.aliases import assign_aliases, find_many
-from shared.store.engine import AnyRow, store_time
-from shared.store.paging import page
-from shared.store.schema import Tables
-from shared.store.traits import holds
+from understudy.domain.errors import ValidationError
+from understudy.domain.filters import EVERYBODY, PeopleFilter
+from understudy.domain.ids import Kind
+from understudy.domain.simulation import Person
+from understudy.store import bulk_parameters
+from understudy.store.aliases import assign_aliases, find_many
+from understudy.store.engine import AnyRow, store_time
+from understudy.store.paging import page
+from understudy.store.schema import Tables
+from understudy.store.traits import holds
 
 _person = Tables.person
 
@@ -38,14 +38,14 @@ def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[P
             "traits": dict(person.traits),
             "bio": person.bio,
             # One after the other: the same panel lies in the same order everywhere, for the same samples.
-            "created_at": batch.moment(dialect, now + timedelta(microseconds=place)),
+            "created_at": bulk_parameters.moment(dialect, now + timedelta(microseconds=place)),
         }
         for place, (id_, person) in enumerate(zip(ids, people, strict=True))
     ]
     if rows:
-        given = batch.rows_of(dialect, *_person.c)
+        given = bulk_parameters.rows_of(dialect, *_person.c)
         statement = insert(_person).from_select([*given.c.keys()], select(given))
-        connection.execute(statement, batch.parameter(rows))
+        connection.execute(statement, bulk_parameters.parameter(rows))
     return ids
 
 
@@ -133,6 +133,6 @@ def sample_people(
     places = random.Random(seed).sample(range(1, there + 1), count)  # noqa: S311 - reproducible, not secret
     in_order = func.row_number().over(order_by=(_person.c.created_at, _person.c.id))
     numbered = select(_person.c.id, type_coerce(in_order, BigInteger).label("place")).where(*meant).subquery()
-    drawn = select(numbered).where(batch.is_among(connection.dialect.name, numbered.c.place))
-    at = {row.place: row.id for row in connection.execute(drawn, {batch.AMONG: places})}
+    drawn = select(numbered).where(bulk_parameters.is_among(connection.dialect.name, numbered.c.place))
+    at = {row.place: row.id for row in connection.execute(drawn, {bulk_parameters.AMONG: places})}
     return [at[place] for place in places]

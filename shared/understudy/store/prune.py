@@ -13,10 +13,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, tuple_
 
-from shared.domain.lifecycle import TERMINAL, Status
-from shared.store import batch
-from shared.store.engine import AnyRow
-from shared.store.schema import Tables
+from understudy.domain.lifecycle import TERMINAL, Status
+from understudy.store import bulk_parameters
+from understudy.store.engine import AnyRow
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 _event = Tables.event
@@ -134,8 +134,8 @@ def _judge(
     connection: Connection, old: Old, ids: Sequence[UUID], gone: Collection[UUID], *, dry: bool
 ) -> tuple[list[UUID], Counter[Kept]]:
     """Who of `ids` may go, locked unless `dry`, in the order given; and why others, who are old too, stay."""
-    among = batch.is_among(connection.dialect.name, _p.c.id)
-    given = {batch.AMONG: ids}
+    among = bulk_parameters.is_among(connection.dialect.name, _p.c.id)
+    given = {bulk_parameters.AMONG: ids}
     statement = select(_p.c.id, _p.c.extended_from, _p.c.status, _p.c.stopped_at).where(among, old.where())
     # An extend holds its source, and a run its row. Neither is waited for.
     locking = statement if dry else statement.order_by(_p.c.id).with_for_update(skip_locked=True)
@@ -146,7 +146,7 @@ def _judge(
     # From here on these can be neither extended nor changed. What was done before is seen: each statement
     # sees what was committed when it began.
     children: dict[UUID, list[UUID]] = {}
-    of_them = batch.is_among(connection.dialect.name, _p.c.extended_from)
+    of_them = bulk_parameters.is_among(connection.dialect.name, _p.c.extended_from)
     for child, source in connection.execute(select(_p.c.id, _p.c.extended_from).where(of_them), given):
         if child not in gone:
             children.setdefault(source, []).append(child)
@@ -172,9 +172,9 @@ def _owed(connection: Connection, old: Old, rows: dict[UUID, AnyRow]) -> Iterato
     for row in rows.values():
         if row.status == Status.CANCELLED and row.stopped_at is None:
             yield row.id, Kept.OWED
-    among = batch.is_among(connection.dialect.name, _event.c.participant_id)
+    among = bulk_parameters.is_among(connection.dialect.name, _event.c.participant_id)
     waiting = select(_event.c.participant_id).where(among, _event.c.position.is_(None)).distinct()
-    for id_ in connection.scalars(waiting, {batch.AMONG: list(rows)}):
+    for id_ in connection.scalars(waiting, {bulk_parameters.AMONG: list(rows)}):
         yield id_, Kept.OWED
 
 
@@ -183,8 +183,8 @@ def _remove(connection: Connection, ids: Sequence[UUID], *, dry: bool) -> Counte
     if not ids:
         return rows
     for table, column in (*((table, table.c.participant_id) for table in _OWN), (_p, _p.c.id)):
-        among: Any = batch.is_among(connection.dialect.name, column)
-        given = {batch.AMONG: ids}
+        among: Any = bulk_parameters.is_among(connection.dialect.name, column)
+        given = {bulk_parameters.AMONG: ids}
         if dry:
             counted = select(func.count()).select_from(table).where(among)
             rows[table.name] = connection.scalar(counted, given) or 0

@@ -1,4 +1,4 @@
-"""The tables. A migration in deploy/migrations makes them; a test holds the two against each other."""
+"""The tables. Migrations create them (`understudy.deploy.migrations`); a test compares the two."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -16,8 +16,8 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from shared.domain.lifecycle import Status
-from shared.store.utc import UtcTime
+from understudy.domain.lifecycle import Status
+from understudy.store.utc import UtcTime
 
 
 def _moment() -> Any:
@@ -296,7 +296,7 @@ class Event(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """Events of many who were made or cancelled at once, on their way to `event` (shared/store/events.py)."""
+    """Events of many who were made or cancelled at once, on their way to `event` (see `store.events`)."""
 
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     seq: int = Field(primary_key=True)

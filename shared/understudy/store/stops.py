@@ -5,11 +5,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
-from shared.domain.lifecycle import Status
-from shared.store.engine import store_clock
-from shared.store.events import record_alike
-from shared.store.lifecycle import Claim, held_by, lives
-from shared.store.schema import Tables
+from understudy.domain.lifecycle import Status
+from understudy.store.engine import store_clock
+from understudy.store.events import record_alike
+from understudy.store.lifecycle import Claim, epoch_fence, lives
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 
@@ -26,7 +26,7 @@ def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None
 
     It is known of one that no living worker holds; with `held`, a run tells it of itself.
     """
-    known = ~lives(_p.c.worker_id) if held is None else held_by(held)
+    known = ~lives(_p.c.worker_id) if held is None else epoch_fence(held)
     return _record_stops(connection, and_(_p.c.id == id_, known))
 
 

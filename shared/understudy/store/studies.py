@@ -6,12 +6,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, case, func, insert, select
 
-from shared.domain.ids import Kind
-from shared.domain.lifecycle import Status
-from shared.store.aliases import assign_aliases, find
-from shared.store.engine import AnyRow, store_clock
-from shared.store.paging import page
-from shared.store.schema import Tables
+from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
+from understudy.store.aliases import assign_aliases, find
+from understudy.store.engine import AnyRow, store_clock
+from understudy.store.paging import page
+from understudy.store.schema import Tables
 
 _study = Tables.study
 _iteration = Tables.iteration

@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, ColumnElement, Float, Text, and_, cast, literal,
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from shared.domain.filters import TraitTest
+from understudy.domain.filters import TraitTest
 
 
 def holds(traits: ColumnElement[Any], test: TraitTest) -> ColumnElement[bool]:

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Insert, Select, case, func, insert, or_, select
 
-from shared.domain.simulation import Usage
-from shared.store import batch
-from shared.store.engine import AnyRow, chunks, store_clock, store_time
-from shared.store.schema import Tables
+from understudy.domain.simulation import Usage
+from understudy.store import bulk_parameters
+from understudy.store.engine import AnyRow, chunks, store_clock, store_time
+from understudy.store.schema import Tables
 
 _p = Tables.participant
 _usage = Tables.usage
@@ -25,14 +25,14 @@ def store(connection: Connection, used: Sequence[tuple[UUID, int | None, Usage]]
     them. Without an index: of the step in which the participant has failed."""
     if used:
         rows = [{"participant_id": id_.hex, "ordinal": index, **asdict(usage)} for id_, index, usage in used]
-        connection.execute(_store(connection.dialect.name), batch.parameter(rows))
+        connection.execute(_store(connection.dialect.name), bulk_parameters.parameter(rows))
 
 
 @cache
 def _store(dialect: str) -> Insert:
     """Where it belongs comes from the participant's row, which the caller has just written."""
     figures = (_usage.c[name] for name in _FIGURES)
-    given = batch.rows_of(dialect, _usage.c.participant_id, _usage.c.ordinal, *figures)
+    given = bulk_parameters.rows_of(dialect, _usage.c.participant_id, _usage.c.ordinal, *figures)
     values = {
         "participant_id": _p.c.id,
         "ordinal": func.coalesce(given.c.ordinal, _p.c.interaction_count),

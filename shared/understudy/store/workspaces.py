@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.domain.errors import AuthFailed, NotFound
-from shared.store.engine import AnyRow, store_clock
-from shared.store.schema import Tables
+from understudy.domain.errors import AuthFailed, NotFound
+from understudy.store.engine import AnyRow, store_clock
+from understudy.store.schema import Tables
 
 _workspace = Tables.workspace
 _token = Tables.token

@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from shared.settings import Settings
+from understudy.settings import Settings
 
 # When a counter began would be a second series beside each of them; nobody asks for it.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -62,7 +62,7 @@ class Declared(NamedTuple):
     parts: tuple[Part, ...]
 
 
-#: Every metric, once `shared.metrics` is imported.
+#: Every metric, once `understudy.telemetry.metrics` is imported.
 DECLARED: dict[str, Declared] = {}
 _counted: dict[str, Counter | Histogram] = {}
 _seen: dict[str, set[str]] = {}

@@ -20,13 +20,13 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, get_conte
 from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from shared.queue.address import parse_address
-from shared.settings import Settings
+from understudy.domain.broker_address import parse_address
+from understudy.settings import Settings
 
 log = logging.getLogger(__name__)
 
 #: Whose lines are shown from `log_level` on; of everybody else warnings and worse.
-OURS = ("api", "deploy", "shared", "worker", "uvicorn")
+OURS = ("understudy", "uvicorn")
 HIDDEN = "***"
 #: Goes with a request, and with the messages that are sent for it.
 REQUEST_ID = "request_id"

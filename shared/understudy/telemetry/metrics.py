@@ -12,9 +12,9 @@ from typing import Literal
 
 from prometheus_client import Histogram
 
-from shared.domain.lifecycle import FailureKind, Outcome, Status
-from shared.exposition import MOST_VALUES, Family, Figure, Part, bounded, counter, histogram
-from shared.queue.names import Queue
+from understudy.domain.lifecycle import FailureKind, Outcome, Status
+from understudy.domain.queues import Queue
+from understudy.telemetry.exporter import MOST_VALUES, Family, Figure, Part, bounded, counter, histogram
 
 #: Seconds, for what should be over at once and may take a minute.
 _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
@@ -262,7 +262,7 @@ def llm_used(model: str, *, input_tokens: int, output_tokens: int, cost: float |
 
 
 def taken(ending: str) -> None:
-    """Count a run message by how the run left this process, one of worker.run's endings."""
+    """Count a run message by how the run left this process, one of understudy.worker.run's endings."""
     if ending in {"dropped", "refused"}:
         claims.labels(ending).inc()
     else:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from shared import logs
-from shared.settings import Settings
+from understudy.settings import Settings
+from understudy.telemetry import logs
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared.domain.simulation import Action, Decision, Observation, Turn
+from understudy.domain.simulation import Action, Decision, Observation, Turn
 
 _SEEN = Observation(url="nowork://page", title="A page", text="There is nothing to do here.")
 _ON = Decision("On I go.", Action("follow", 1, "Next"), 0.5)

@@ -6,10 +6,10 @@ from functools import partial
 
 from sqlalchemy import func, select
 
-from shared.store.schema import Tables
 from tests.bench.bare import commits_per_s
 from tests.bench.figures import Comparison, Point, at_least
 from tests.bench.stage import Bench, Stage
+from understudy.store.schema import Tables
 
 NUMBER = 1
 NAME = "committed interactions per second, one worker process"

@@ -9,14 +9,14 @@ from uuid import UUID
 import httpx
 from sqlalchemy import select, update
 
-from shared.domain.lifecycle import ACTIVE, Status
-from shared.queue.names import Queue
-from shared.store.engine import store_clock
-from shared.store.events import give_positions
-from shared.store.schema import Tables
 from tests.bench.figures import Comparison, Point, at_most
 from tests.bench.stage import Bench, Stage
 from tests.servers import wait_until
+from understudy.domain.lifecycle import ACTIVE, Status
+from understudy.domain.queues import Queue
+from understudy.store.engine import store_clock
+from understudy.store.events import give_positions
+from understudy.store.schema import Tables
 
 NUMBER = 4
 NAME = "cancel of a study, from request to answer"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from shared.domain.lifecycle import Status
-from shared.store.schema import Tables
 from tests.bench.figures import Comparison, at_most
 from tests.bench.stage import Bench, Stage
 from tests.servers import wait_until
+from understudy.domain.lifecycle import Status
+from understudy.store.schema import Tables
 
 NUMBER = 5
 NAME = "from cancel's answer to the abort of a step in flight"

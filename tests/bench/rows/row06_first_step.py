@@ -9,11 +9,11 @@ from uuid import UUID
 import httpx
 from sqlalchemy import select
 
-from shared.store.schema import Tables
 from tests.bench.figures import Comparison, at_most
 from tests.bench.journeys import completed_journey
 from tests.bench.stage import Bench, Stage
 from tests.servers import wait_until
+from understudy.store.schema import Tables
 
 NUMBER = 6
 NAME = "extend: from its answer to the child's first new interaction"

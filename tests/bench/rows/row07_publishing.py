@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from shared.queue.celery import create_celery
-from shared.queue.publisher import Publisher
 from tests.bench.figures import Comparison, Point, at_least
 from tests.bench.stage import Bench, Stage
+from understudy.queue.celery.app import create_celery
+from understudy.queue.publisher import Publisher
 
 NUMBER = 7
 NAME = "run messages published per second, one process"

@@ -8,15 +8,15 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import insert, select
 
-from shared.domain.lifecycle import Status
-from shared.domain.people import generate_people
-from shared.queue.names import Queue
-from shared.store import people
-from shared.store.schema import Tables
 from tests.bench.figures import Comparison, Point, at_most
 from tests.bench.stage import Bench, Stage
 from tests.factories import make_study
 from tests.servers import wait_until
+from understudy.domain.lifecycle import Status
+from understudy.domain.people import generate_people
+from understudy.domain.queues import Queue
+from understudy.store import people
+from understudy.store.schema import Tables
 
 NUMBER = 7
 NAME = "study_run, from request to answer"

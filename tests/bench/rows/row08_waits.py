@@ -15,12 +15,12 @@ from uuid import UUID
 
 import httpx
 
-from shared.notices import Notifier
-from shared.queue.names import NOTICE_CHANNEL
-from shared.store import lifecycle
 from tests.bench.figures import Comparison, at_most
 from tests.bench.stage import Bench, Stage
 from tests.servers import ROOT, own_port, wait_until
+from understudy.queue.names import NOTICE_CHANNEL
+from understudy.queue.notifications import Notifier
+from understudy.store import lifecycle
 
 NUMBER = 8
 NAME = "calls that wait, from the terminal commit in another process to the answer"

@@ -8,9 +8,6 @@ from uuid import UUID
 import httpx
 from sqlalchemy import select, update
 
-from shared.domain.lifecycle import Status
-from shared.store.engine import Store, store_clock
-from shared.store.schema import Tables
 from tests.bench.figures import Comparison, Goal, at_least, at_most
 from tests.bench.journeys import completed_journey
 from tests.bench.rows import (
@@ -26,6 +23,9 @@ from tests.bench.rows import (
 )
 from tests.bench.stage import Bench, Stage
 from tests.plans.fill import EACH, STEPS, fill
+from understudy.domain.lifecycle import Status
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
 
 NUMBER = 10
 NAME = "beside 100,000 pending participants and 1,000,000 interactions"

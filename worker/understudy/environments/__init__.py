@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from shared.domain.simulation import Action, Json, Observation
+from understudy.domain.simulation import Action, Json, Observation
 
 
 class EnvironmentUnreachable(Exception):

@@ -4,15 +4,15 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from shared.domain.access import Access
-from shared.domain.chat import MAX_MESSAGE_LENGTH, Bot, NoReply
-from shared.domain.errors import ValidationError
-from shared.domain.simulation import Action, Element, Json, Observation
-from worker.environments import EnvironmentUnreachable
-from worker.environments.bot import Line
-from worker.environments.page import clean
-from worker.environments.transport import Resolver, resolve
-from worker.secrets import Secrets
+from understudy.domain.accessibility import Access
+from understudy.domain.chat import MAX_MESSAGE_LENGTH, Bot, NoReply
+from understudy.domain.errors import ValidationError
+from understudy.domain.simulation import Action, Element, Json, Observation
+from understudy.environments import EnvironmentUnreachable
+from understudy.environments.chatbot_client import Line
+from understudy.environments.page import clean
+from understudy.environments.transport import Resolver, resolve
+from understudy.plugins.secrets import Secrets
 
 #: Characters of a reply; what is beyond is cut off.
 MAX_REPLY_LENGTH = 8_000
@@ -26,7 +26,7 @@ _SPEAKERS = {"user": "You", "assistant": "Bot"}
 
 
 class ChatEnvironment:
-    """One person's conversation. See `shared/domain/chat.py` for what `content` says.
+    """One person's conversation. See `shared/understudy/domain/chat.py` for what `content` says.
 
     A bot that is told a conversation id goes on by that when a run is taken up again; one that is told the
     history gets it again. Whoever extends a participant twice has two people talk under one id.

@@ -7,12 +7,12 @@ from urllib.parse import urljoin
 
 import httpx
 
-from shared.domain.chat import Bot
-from worker.environments import EnvironmentUnreachable
-from worker.environments.page import tidy
-from worker.environments.transport import AddressRefused, GuardedTransport, HostUnknown, Resolver, resolve
-from worker.environments.visits import MAX_BYTES, MAX_REDIRECTS, read_body
-from worker.secrets import SecretRefused, Secrets
+from understudy.domain.chat import Bot
+from understudy.environments import EnvironmentUnreachable
+from understudy.environments.fetch import MAX_BYTES, MAX_REDIRECTS, read_body
+from understudy.environments.page import tidy
+from understudy.environments.transport import AddressRefused, GuardedTransport, HostUnknown, Resolver, resolve
+from understudy.plugins.secrets import SecretRefused, Secrets
 
 #: Times that one message is sent to a bot that says it is too busy to take it, and seconds in between
 #: where it does not say how long.

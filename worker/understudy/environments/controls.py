@@ -5,7 +5,7 @@ from urllib.parse import urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from worker.environments.page import Control, Form, clean, tidy
+from understudy.environments.page import Control, Form, clean, tidy
 
 LABEL_CHARS = 150
 MAX_OPTIONS = 300

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from http.cookiejar import Cookie, CookieJar
 from typing import Any
 
-from worker.environments.page import clean, words
+from understudy.environments.page import clean, words
 
 _MAX_COOKIES = 100
 #: What browsers take.

@@ -12,13 +12,13 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from shared.domain.access import Access
-from worker.environments import cookies
-from worker.environments.forms import Visit
-from worker.environments.markup import is_short
-from worker.environments.page import Page, clean
-from worker.environments.reader import read_html, read_text
-from worker.environments.transport import AddressRefused, GuardedTransport, HostUnknown, Resolver, resolve
+from understudy.domain.accessibility import Access
+from understudy.environments import cookies
+from understudy.environments.forms import Visit
+from understudy.environments.markup import is_short
+from understudy.environments.page import Page, clean
+from understudy.environments.reader import read_html, read_text
+from understudy.environments.transport import AddressRefused, GuardedTransport, HostUnknown, Resolver, resolve
 
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 20

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from shared.domain.simulation import Element, Json
-from worker.environments.page import Control, Page, clean
+from understudy.domain.simulation import Element, Json
+from understudy.environments.page import Control, Page, clean
 
 _TYPED_CHARS = 10_000
 

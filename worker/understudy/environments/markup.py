@@ -8,7 +8,7 @@ tag closed, every attribute quoted, nothing nested deeper than pages are.
 
 import re
 
-from worker.environments.page import words
+from understudy.environments.page import words
 
 #: Below these a page cannot hurt, whatever is in it.
 _SMALL_TAGS = 1_000

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
-from shared.domain.simulation import Json
+from understudy.domain.simulation import Json
 
 #: NUL, lone surrogates and other controls: neither PostgreSQL nor strict JSON takes them.
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")

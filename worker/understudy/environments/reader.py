@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from worker.environments.controls import LABEL_CHARS, MAX_OPTIONS, ControlReader, absolute
-from worker.environments.markup import tame
-from worker.environments.page import Control, Page, clean, tidy, words
+from understudy.environments.controls import LABEL_CHARS, MAX_OPTIONS, ControlReader, absolute
+from understudy.environments.markup import tame
+from understudy.environments.page import Control, Page, clean, tidy, words
 
 TEXT_CHARS = 20_000
 _MAX_LINKS = 500

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from shared.domain.errors import ValidationError
-from shared.domain.simulation import Action, Element, Json, Observation
-from shared.domain.text import clean
-from shared.domain.variants import RATINGS, check_variants, labels, problem_with_answer, segments
-from worker.environments import EnvironmentUnreachable
+from understudy.domain.errors import ValidationError
+from understudy.domain.simulation import Action, Element, Json, Observation
+from understudy.domain.text import clean
+from understudy.domain.variants import RATINGS, check_variants, labels, problem_with_answer, segments
+from understudy.environments import EnvironmentUnreachable
 
 #: Characters of each variant that are shown beside the questions, as a reminder.
 _OPENING_LENGTH = 160

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from shared.domain.access import Access
-from shared.domain.simulation import Action, Element, Json, Observation
-from worker.environments import EnvironmentUnreachable, cookies
-from worker.environments.forms import Forms, Misfit, Visit
-from worker.environments.page import Page, clean
-from worker.environments.transport import Resolver, resolve
-from worker.environments.visits import Arrival, Visitor
-from worker.environments.window import Window, windows
+from understudy.domain.accessibility import Access
+from understudy.domain.simulation import Action, Element, Json, Observation
+from understudy.environments import EnvironmentUnreachable, cookies
+from understudy.environments.fetch import Arrival, Visitor
+from understudy.environments.forms import Forms, Misfit, Visit
+from understudy.environments.page import Page, clean
+from understudy.environments.transport import Resolver, resolve
+from understudy.environments.window import Window, windows
 
 _MAX_BACK = 20
 #: What can be done where not all of a page is in view.

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from shared.domain.simulation import Decision, Turn
+from understudy.domain.simulation import Decision, Turn
 
 
 class Mind(Protocol):

@@ -4,11 +4,11 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from shared.domain.simulation import Element, Person
-from worker.minds.aims import Aim
-from worker.minds.memory import key_of
-from worker.minds.places import Place, place_of
-from worker.minds.reading import concepts, stems
+from understudy.domain.simulation import Element, Person
+from understudy.minds.goals import Aim
+from understudy.minds.memory import key_of
+from understudy.minds.places import Place, place_of
+from understudy.minds.word_stems import concepts, stems
 
 _PLACEHOLDER = re.compile(
     r"\W*|.*\b(?:choose|select|wählen|auswählen|choisir|elija|seleccione|pick one|please)\b.*", re.IGNORECASE

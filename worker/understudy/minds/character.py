@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.domain.simulation import Json, Person
+from understudy.domain.simulation import Json, Person
 
 _64_BITS = (1 << 64) - 1
 

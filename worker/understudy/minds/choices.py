@@ -3,13 +3,21 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shared.domain.simulation import Person
-from worker.minds.aims import Aim
-from worker.minds.answers import chosen, is_personal, is_quantity, is_required, is_unanswered, ticks, written
-from worker.minds.character import Character
-from worker.minds.memory import Memory, key_of
-from worker.minds.reading import language_of_label
-from worker.minds.view import FormView, Thing, View, is_picker, site_of_url
+from understudy.domain.simulation import Person
+from understudy.minds.answers import (
+    chosen,
+    is_personal,
+    is_quantity,
+    is_required,
+    is_unanswered,
+    ticks,
+    written,
+)
+from understudy.minds.character import Character
+from understudy.minds.goals import Aim
+from understudy.minds.memory import Memory, key_of
+from understudy.minds.page_features import FormView, Thing, View, is_picker, site_of_url
+from understudy.minds.word_stems import language_of_label
 
 _MAX_QUERIES = 4
 

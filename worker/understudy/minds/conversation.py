@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from shared.domain.simulation import Action, Decision, Element, Json, Turn
-from worker.minds.aims import understand
-from worker.minds.answers import is_personal, written
-from worker.minds.character import Character
-from worker.minds.memory import key_of
-from worker.minds.points import points
-from worker.minds.reading import stems
+from understudy.domain.simulation import Action, Decision, Element, Json, Turn
+from understudy.minds.answers import is_personal, written
+from understudy.minds.character import Character
+from understudy.minds.goals import understand
+from understudy.minds.memory import key_of
+from understudy.minds.message_plan import points
+from understudy.minds.word_stems import stems
 
 _MAX_HEARD = 100
 _MAX_MESSAGE = 2_000

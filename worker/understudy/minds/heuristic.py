@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from shared.domain.simulation import Action, Decision, Turn
-from worker.minds.aims import Aim, starts_of, understand
-from worker.minds.character import Character
-from worker.minds.choices import Choice, Choices, picking
-from worker.minds.memory import Memory, key_of
-from worker.minds.opinions import opine
-from worker.minds.reading import concepts
-from worker.minds.talk import converse
-from worker.minds.thoughts import thought
-from worker.minds.view import View
+from understudy.domain.simulation import Action, Decision, Turn
+from understudy.minds.character import Character
+from understudy.minds.choices import Choice, Choices, picking
+from understudy.minds.conversation import converse
+from understudy.minds.goals import Aim, starts_of, understand
+from understudy.minds.memory import Memory, key_of
+from understudy.minds.opinions import opine
+from understudy.minds.page_features import View
+from understudy.minds.thoughts import thought
+from understudy.minds.word_stems import concepts
 
 #: Reasons for want of a better one.
 _VAGUE = frozenset(("explore", "back"))

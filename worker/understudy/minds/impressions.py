@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from shared.domain.simulation import Person
-from worker.minds.aims import Aim
-from worker.minds.character import Character, leaning
-from worker.minds.memory import key_of
-from worker.minds.reading import stem
+from understudy.domain.simulation import Person
+from understudy.minds.character import Character, leaning
+from understudy.minds.goals import Aim
+from understudy.minds.memory import key_of
+from understudy.minds.word_stems import stem
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _SENTENCE_END = re.compile(r"[.!?…\u3002\uff01\uff1f]+|\n{2,}")

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from shared.domain.simulation import Decision, Turn, Usage
-from worker.models import ModelFailed, caps, desk
-from worker.models.answer import Answer, Misread, read_answer, schema_of
-from worker.models.endpoint import Endpoint, Reply
-from worker.models.prompt import Message, compose
-from worker.models.tally import Gate
+from understudy.domain.simulation import Decision, Turn, Usage
+from understudy.models import ModelFailed
+from understudy.models.answer import Answer, Misread, read_answer, schema_of
+from understudy.models.endpoint.endpoint import Endpoint, Reply, endpoint_of
+from understudy.models.endpoint.usage_meter import Gate
+from understudy.models.prompt import Message, compose
+from understudy.models.quotas import quotas
 
 #: Characters of a wrong answer that are shown to the model again.
 _MAX_SHOWN = 2_000
@@ -27,8 +28,8 @@ class LanguageModelMind:
 
     async def decide(self, turn: Turn) -> Decision:
         """The next action. Raises ModelFailed; may be cancelled at any time, which closes the connection."""
-        endpoint, profile = desk.endpoint(self._profile)
-        return await decide(turn, endpoint, caps.gate(turn.workspace, turn.study), profile.context_tokens)
+        endpoint, profile = endpoint_of(self._profile)
+        return await decide(turn, endpoint, quotas.gate(turn.workspace, turn.study), profile.context_tokens)
 
 
 async def decide(turn: Turn, endpoint: Endpoint, gate: Gate, budget: int) -> Decision:

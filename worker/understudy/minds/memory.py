@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from zlib import crc32
 
-from shared.domain.simulation import Json
+from understudy.domain.simulation import Json
 
 _MAX_KEYS = 150
 _MAX_SEARCHES = 8

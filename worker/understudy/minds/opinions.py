@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from shared.domain.simulation import Action, Decision, Json, Turn
-from shared.domain.variants import MAX_VARIANTS, RATINGS
-from worker.minds.aims import understand
-from worker.minds.character import Character
-from worker.minds.impressions import Impression, Judge, named_variant
-from worker.minds.memory import key_of
+from understudy.domain.simulation import Action, Decision, Json, Turn
+from understudy.domain.variants import MAX_VARIANTS, RATINGS
+from understudy.minds.character import Character
+from understudy.minds.goals import understand
+from understudy.minds.impressions import Impression, Judge, named_variant
+from understudy.minds.memory import key_of
 
 _PART = re.compile(r"part (\d+) of (\d+)")
 #: Liked less than this, nothing is picked.

@@ -8,11 +8,11 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from shared.domain.simulation import Element, Observation
-from worker.minds.aims import Aim, starts_of
-from worker.minds.answers import is_personal, is_quantity
-from worker.minds.memory import key_of
-from worker.minds.reading import concepts, language_of_label, stems
+from understudy.domain.simulation import Element, Observation
+from understudy.minds.answers import is_personal, is_quantity
+from understudy.minds.goals import Aim, starts_of
+from understudy.minds.memory import key_of
+from understudy.minds.word_stems import concepts, language_of_label, stems
 
 #: Nobody looks at more.
 _LOOKED_AT = 1_000

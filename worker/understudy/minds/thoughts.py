@@ -1,10 +1,10 @@
 """Thoughts: what goes with a choice, in the first person."""
 
-from worker.minds.aims import Aim
-from worker.minds.character import Character
-from worker.minds.choices import Choice
-from worker.minds.memory import Memory
-from worker.minds.reading import language_name
+from understudy.minds.character import Character
+from understudy.minds.choices import Choice
+from understudy.minds.goals import Aim
+from understudy.minds.memory import Memory
+from understudy.minds.word_stems import language_name
 
 _SAID = {
     "matches": (

@@ -1,6 +1,6 @@
 """Language models: where they are, how they are asked, and how much may be asked of them."""
 
-from shared.domain.simulation import Usage
+from understudy.domain.simulation import Usage
 
 
 class ModelFailed(Exception):

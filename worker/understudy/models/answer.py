@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from shared.domain.simulation import Action, Element, Observation
+from understudy.domain.simulation import Action, Element, Observation
 
 #: What can be done where nobody says what can be done: on a web page.
 WEB_ACTIONS = ("follow", "fill", "choose", "check", "press", "back", "wait")

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker.models import ModelFailed
+from understudy.models import ModelFailed
 
 DEFAULT = "default"
 #: Local servers want no key, but the protocol has a place for one.

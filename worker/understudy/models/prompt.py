@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from shared.domain.simulation import Element, Json, Person, Turn
-from worker.models.answer import kinds_of
+from understudy.domain.simulation import Element, Json, Person, Turn
+from understudy.models.answer import kinds_of
 
 Message: TypeAlias = dict[str, str]
 

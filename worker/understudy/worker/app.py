@@ -1,38 +1,11 @@
-"""The Celery app as Flower and the `celery` command find it: `--app worker.app`, set by the environment.
+"""The Celery app for Flower and the `celery` command: `--app understudy.worker.app`, set by environment.
 
 Workers are started by `understudy worker`, which gives tasks what they need.
 """
 
-from typing import Any
-
-from celery.backends.base import Backend
-from celery.contrib.abortable import ABORTED
-from celery.exceptions import BackendError
-
-from shared.queue.celery import create_celery
-from shared.queue.commands import broadcast
-from shared.queue.names import REVOKE_COMMAND
-from shared.settings import Settings
-
-
-class NoResults(Backend):  # type: ignore[misc]
-    """In place of results, which participants' rows are.
-
-    To Celery an abort is a result, stored for the task to see. Here it is one more word for a revoke.
-    """
-
-    def store_result(self, task_id: str, result: object, state: str, *_: Any, **__: Any) -> object:
-        """Revoke what is to be aborted; raises BackendError for any other result."""
-        if state != ABORTED:
-            raise BackendError(_WHERE)
-        broadcast(self.app, REVOKE_COMMAND, {"task_id": task_id})
-        return result
-
-    def get_task_meta(self, task_id: str, cache: bool = True) -> Any:  # noqa: ARG002 - Celery's signature
-        raise BackendError(_WHERE)
-
-
-_WHERE = "results are the participants' rows: ask the API for them"
+from understudy.queue.celery.app import create_celery
+from understudy.queue.celery.result_backend import NoResults
+from understudy.settings import Settings
 
 app = create_celery(Settings().broker_url)
 app.backend_cls = NoResults

@@ -13,10 +13,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from shared import faults, metrics
-from shared.domain.errors import ServiceUnavailable
-from shared.store import lifecycle
-from shared.store.engine import Store
+from understudy import faults
+from understudy.domain.errors import ServiceUnavailable
+from understudy.store import lifecycle
+from understudy.store.engine import Store
+from understudy.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: What is done for several items in one go; one result for each, in their order.
-Work: TypeAlias = Callable[[Connection, Sequence[Item]], Sequence[Result]]
+BatchWrite: TypeAlias = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 
 
 class _Write(NamedTuple):
     participant_id: UUID
-    work: Work[Any, Any]
+    work: BatchWrite[Any, Any]
     item: Any
     done: asyncio.Future[Any]
     place: str
@@ -74,7 +75,9 @@ class Committer:
         """
         return await self.share(participant_id, _each, work, place)
 
-    async def share(self, participant_id: UUID, work: Work[Item, Result], item: Item, place: str) -> Result:
+    async def share(
+        self, participant_id: UUID, work: BatchWrite[Item, Result], item: Item, place: str
+    ) -> Result:
         """`write`, for work that does all of its kind that wait in one go: the result for `item`."""
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.put(_Write(participant_id, work, item, done, place))
@@ -132,7 +135,7 @@ def _do(connection: Connection, writes: list[_Write]) -> list[Any]:
     """All of them, those of one kind in one go; the results in the order of `writes`."""
     if len(writes) > 1:
         lifecycle.lock(connection, [write.participant_id for write in writes])
-    kinds: dict[Work[Any, Any], list[int]] = defaultdict(list)
+    kinds: dict[BatchWrite[Any, Any], list[int]] = defaultdict(list)
     for place, write in enumerate(writes):
         kinds[write.work].append(place)
     results: list[Any] = [None] * len(writes)

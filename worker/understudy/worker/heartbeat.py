@@ -9,12 +9,13 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from shared import faults, metrics
-from shared.domain.errors import ServiceUnavailable
-from shared.store import leases, lifecycle
-from shared.store.engine import AnyRow, Store
-from shared.store.lifecycle import Claim
-from worker.runner import Runner
+from understudy import faults
+from understudy.domain.errors import ServiceUnavailable
+from understudy.store import leases, lifecycle
+from understudy.store.engine import AnyRow, Store
+from understudy.store.lifecycle import Claim
+from understudy.telemetry import metrics
+from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class LeaseKeeper:
 
     def _end(self, connection: Connection) -> None:
         # A claim whose answer never came: nobody here runs it.
-        for row in leases.held_by(connection, self._worker_id):
+        for row in leases.running_claims(connection, self._worker_id):
             lifecycle.release(connection, Claim(row.id, row.epoch), claimed_ms=0)
         leases.end_lease(connection, self._worker_id)
 
@@ -120,7 +121,7 @@ class LeaseKeeper:
         if not alive:
             return None
         with self._store.read() as connection:
-            return leases.held_by(connection, self._worker_id)
+            return leases.running_claims(connection, self._worker_id)
 
     def _give_back_unknown(self, running: set[Claim]) -> None:
         """What nobody here runs for two beats in a row is released: its claim was written, its run is not.

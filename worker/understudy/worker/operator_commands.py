@@ -4,20 +4,18 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
-from typing import Any
 from uuid import UUID
 
-from celery.worker import control
-from celery.worker.control import control_command
 from sqlalchemy import Connection
 
-from shared import faults, metrics
-from shared.domain.errors import ServiceUnavailable
-from shared.domain.lifecycle import Status
-from shared.notices import Notifier
-from shared.queue.names import CANCELLED_ALREADY, REVOKE_COMMAND, participant_of
-from shared.store import lifecycle, stops
-from shared.store.engine import Store
+from understudy import faults
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import participant_of
+from understudy.queue.notifications import Notifier
+from understudy.store import lifecycle, stops
+from understudy.store.engine import Store
+from understudy.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +23,6 @@ log = logging.getLogger(__name__)
 STORE_RETRY_S = 0.5
 #: How long a process that goes waits for what is being written.
 CLOSE_S = 2
-
-#: What Celery offers and does nothing here, or harm, and what does it instead.
-REFUSED = {
-    "pool_grow": "its size is fixed: start it with another --concurrency, or start one more worker",
-    "pool_shrink": "its size is fixed: start it with another --concurrency",
-    "pool_restart": "there is nothing in it to restart: shut the worker down, and it is started anew",
-    "autoscale": "its size is fixed: start and stop workers by load",
-    "time_limit": "how long a step and a run may take is said by the iteration: step_timeout, run_timeout",
-    "rate_limit": "how many run at a time is said by --concurrency, how often models are asked by their caps",
-}
 
 
 class Orders:
@@ -100,44 +88,3 @@ class Orders:
 
 def _names(ids: Iterable[UUID]) -> str:
     return ", ".join(map(str, ids))
-
-
-def obey(orders: Orders, leave: Callable[[], None]) -> None:
-    """From now on, this process's worker takes an operator's commands for what they should mean here.
-
-    `leave` makes the process drain and end.
-    """
-
-    @control_command(name=REVOKE_COMMAND)  # type: ignore[untyped-decorator]
-    def revoke(state: Any, task_id: str | list[str], **options: Any) -> Any:
-        cancelled_already = options.pop(CANCELLED_ALREADY, False)
-        ids = [task_id] if isinstance(task_id, str) else list(task_id)
-        # Makes messages void that are still to come. What runs is stopped by its cancel, not by Celery.
-        answer = control.revoke(state, ids, **options | {"terminate": False})
-        if not cancelled_already:
-            orders.cancel(ids)
-        return answer
-
-    @control_command(name="terminate")  # type: ignore[untyped-decorator]
-    def terminate(state: Any, signal: str, task_id: str | list[str], **_: Any) -> Any:  # noqa: ARG001
-        return revoke(state, task_id)
-
-    @control_command(name="shutdown")  # type: ignore[untyped-decorator]
-    def shutdown(state: Any, **_: Any) -> Any:  # noqa: ARG001 - Celery's signature
-        log.warning("an operator shuts this worker down")
-        leave()
-
-    for name, instead in REFUSED.items():
-        control_command(name=name)(_refusal(name, instead))
-    # Each revoke would be logged as not noted by the result backend: there is none, and need not be.
-    logging.getLogger("celery.worker.control").addFilter(
-        lambda record: "revoked in backend" not in record.getMessage()
-    )
-
-
-def _refusal(name: str, instead: str) -> Callable[..., dict[str, str]]:
-    def refuse(state: Any, **_: Any) -> dict[str, str]:  # noqa: ARG001 - Celery's signature
-        return control.nok(f"{name} is not for this worker: {instead}")  # type: ignore[no-any-return]
-
-    refuse.__doc__ = f"Refused: {instead}."
-    return refuse

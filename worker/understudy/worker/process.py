@@ -9,25 +9,31 @@ from typing import Any, Literal
 from celery import Celery
 from celery.signals import setup_logging, worker_ready
 
-from shared import faults, garbage, logs, metrics, plugins, traces
-from shared.exposition import Exposition, show
-from shared.notices import Notifier
-from shared.queue.celery import create_celery
-from shared.queue.names import URGENCY, Queue
-from shared.queue.publisher import Publisher
-from shared.settings import Settings
-from shared.store.engine import WORKER_IDLE_TIMEOUT_S, Store
-from worker import channel, flower, tasks
-from worker.committer import Committer
-from worker.heartbeat import LeaseKeeper
-from worker.leaving import Leaving
-from worker.models import caps
-from worker.orders import Orders, obey
-from worker.pool import create_pool
-from worker.run import House
-from worker.runner import Runner
-from worker.secrets import BadSecrets, Secrets
-from worker.watch import Watch
+from understudy import faults, gc_tuning
+from understudy.domain.queues import URGENCY, Queue
+from understudy.models.quotas import quotas
+from understudy.plugins import registry
+from understudy.plugins.secrets import BadSecrets, Secrets
+from understudy.queue.celery import channel, flower_events
+from understudy.queue.celery.app import create_celery
+from understudy.queue.celery.control_commands import install_control_commands
+from understudy.queue.celery.pool import create_pool
+from understudy.queue.celery.worker import worker_class
+from understudy.queue.notifications import Notifier
+from understudy.queue.publisher import Publisher
+from understudy.settings import Settings
+from understudy.store.engine import WORKER_IDLE_TIMEOUT_S, Store
+from understudy.telemetry import logs, metrics, traces
+from understudy.telemetry.exporter import Exposition, show
+from understudy.telemetry.store_metrics import StoreMetrics
+from understudy.worker import tasks
+from understudy.worker.committer import Committer
+from understudy.worker.heartbeat import LeaseKeeper
+from understudy.worker.operator_commands import Orders
+from understudy.worker.run import House
+from understudy.worker.runner import Runner
+from understudy.worker.shutdown import Leaving
+from understudy.worker.watchdog import Watch
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +68,7 @@ def run_worker(
     traces.configure(settings, "worker")
     exposition = show(settings, "worker")
     app = create_celery(settings.broker_url)
-    store = Store(settings.store_url, idle_timeout_s=WORKER_IDLE_TIMEOUT_S)
+    store = Store(settings.store_url, idle_timeout_s=WORKER_IDLE_TIMEOUT_S, observer=StoreMetrics())
     if ready_file is not None:
         worker_ready.connect(lambda **_: ready_file.touch(), weak=False)
     try:
@@ -84,7 +90,7 @@ def _stop_participants(settings: Settings, app: Celery, store: Store, name: str)
     leaving = Leaving()
     leaving.then(most_s=MOST_S)
     orders = Orders(store, notifier, lambda _: None)
-    obey(orders, leaving.tell)
+    install_control_commands(orders.cancel, leaving.tell)
     channel.use()
     try:
         _consume(app, leaving, name, "control", CONTROL_CONCURRENCY, "threads")
@@ -104,7 +110,7 @@ def _run_participants(
     concurrency: int,
 ) -> None:
     secrets = Secrets.load(settings.secrets_file)
-    caps.keep(settings.bell_url, store)
+    quotas.keep(settings.bell_url, store)
     committer = Committer(store)
     publisher = Publisher(app, store)
     notifier = Notifier(settings.bell_url)
@@ -138,7 +144,7 @@ def _run_participants(
     )
     work = tasks.register_run(app, runner, lambda: leaving.now, lambda: keeper.in_touch)
     orders = Orders(store, notifier, runner.abort)
-    obey(orders, leaving.tell)
+    install_control_commands(orders.cancel, leaving.tell)
 
     def drain() -> None:
         # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
@@ -150,7 +156,7 @@ def _run_participants(
     leaving.then(drain, most_s=MOST_S)
     channel.use(lambda: keeper.in_touch)
     # Looked for here, as the loop of the runs would stand still for it at the first claim.
-    log.info("worker %s has %s", name, plugins.told())
+    log.info("worker %s has %s", name, registry.told())
     try:
         _consume(app, leaving, name, kind, concurrency, create_pool(work, runner.submit))
     finally:
@@ -165,8 +171,8 @@ def _run_participants(
 
 
 def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
-    flower.use(app)
-    worker = leaving.worker_class(app)(
+    flower_events.use(app)
+    worker = worker_class(app, leaving.install)(
         hostname=name,
         pool=pool,
         concurrency=concurrency,
@@ -177,6 +183,6 @@ def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: 
         redirect_stdouts=False,
         quiet=True,
     )
-    garbage.leave_what_is_here()
+    gc_tuning.leave_what_is_here()
     worker.start()
     log.info("worker %s has stopped", name)

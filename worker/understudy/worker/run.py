@@ -13,21 +13,20 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import StatementError
 
-from shared import logs, metrics, traces
-from shared.domain.errors import ServiceUnavailable
-from shared.domain.lifecycle import FailureKind, Outcome, Status
-from shared.domain.text import clean
-from shared.store import leases, lifecycle, lineage, stops
-from shared.store.engine import AnyRow
-from shared.store.interactions import Step
-from shared.store.lifecycle import Claim, Commit
-from worker import patience
-from worker.committer import Committer, Work
-from worker.environments import EnvironmentUnreachable
-from worker.limits import Failed, Limits
-from worker.models import ModelFailed
-from worker.secrets import Secrets
-from worker.walk import HISTORY_LENGTH, Claimed, Walk
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.lifecycle import FailureKind, Outcome, Status
+from understudy.domain.runs import RunSpec, Step
+from understudy.domain.text import clean
+from understudy.environments import EnvironmentUnreachable
+from understudy.models import ModelFailed
+from understudy.plugins.secrets import Secrets
+from understudy.plugins.time_limits import Failed, Limits, start_timer
+from understudy.store import leases, lifecycle, lineage, stops
+from understudy.store.engine import AnyRow
+from understudy.store.lifecycle import Claim, Commit
+from understudy.telemetry import logs, metrics, traces
+from understudy.worker.committer import BatchWrite, Committer
+from understudy.worker.session import HISTORY_LENGTH, Claimed, Walk
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +168,7 @@ class Run:
         with traces.span(place):
             return await self.house.committer.write(self.participant_id, work, place)
 
-    async def _share(self, work: Work[Item, Result], item: Item, place: str) -> Result:
+    async def _share(self, work: BatchWrite[Item, Result], item: Item, place: str) -> Result:
         with traces.span(place):
             return await self.house.committer.share(self.participant_id, work, item, place)
 
@@ -180,7 +179,7 @@ class Run:
             walk = Walk(claimed, allow_private_hosts=house.allow_private_hosts, secrets=house.secrets)
         except Exception as error:
             raise self._broken("cannot start", error) from error
-        around, limits = claimed.surroundings, Limits.of(claimed)
+        around, limits = claimed.surroundings, _limits_of(claimed)
         try:
             while walk.remaining > 0:
                 if self._aborted or self.house.leaving():
@@ -205,15 +204,15 @@ class Run:
     async def _take_step(self, walk: Walk, limits: Limits) -> Step:
         """One step, within its limits. Raises Abandoned or Failed."""
         limit_s, too_long = limits.now()
-        time_left = patience.begin(limit_s)
+        time_left = start_timer(limit_s)
         self._step = step = asyncio.create_task(walk.step())
         in_time = await self._ended(step, limit_s)
-        while not in_time and not self._aborted and time_left.left_s() > 0:
+        while not in_time and not self._aborted and time_left.remaining_s() > 0:
             # It waited for its turn at something, which does not count; what the run may take still does.
             limit_s, too_long = limits.now()
             if limit_s <= 0:
                 break
-            in_time = await self._ended(step, min(limit_s, time_left.left_s()))
+            in_time = await self._ended(step, min(limit_s, time_left.remaining_s()))
         if not in_time and not self._aborted:
             self._tell_to_end(step)
             await self._ended(step, CLEAN_UP_S)
@@ -297,6 +296,11 @@ class Run:
         return round(held * 1000)
 
 
+def _limits_of(claimed: Claimed) -> Limits:
+    given = claimed.surroundings
+    return Limits.of(given.step_timeout_s, given.run_timeout_s, claimed.row.claimed_ms)
+
+
 def _ignored(step: asyncio.Task[Step]) -> None:
     """Look at what a step nobody waits for came to, so that nobody warns of it: it does not matter."""
     step.cancelled() or step.exception()
@@ -322,7 +326,7 @@ def _take(connection: Connection, runs: Sequence[Run]) -> list[Claimed | Ending]
     return taken
 
 
-def _claimed(connection: Connection, row: AnyRow, surroundings: lineage.Surroundings) -> Claimed:
+def _claimed(connection: Connection, row: AnyRow, surroundings: RunSpec) -> Claimed:
     if row.interaction_count == 0:
         # There is nothing yet to go on from.
         told = lineage.instructions(connection, row.id) if row.instruction else ()

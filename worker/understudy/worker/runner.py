@@ -11,11 +11,10 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 from uuid import UUID
 
-from shared.notices import Notifier
-from shared.queue.publisher import Publisher
-from shared.store.lifecycle import Claim
-from worker.pulse import Pulse
-from worker.run import Ending, House, Run
+from understudy.queue.notifications import Notifier
+from understudy.queue.publisher import Publisher
+from understudy.store.lifecycle import Claim
+from understudy.worker.run import Ending, House, Run
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,6 @@ class Runner:
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(self._create_task)
         self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], Run] = weakref.WeakKeyDictionary()
-        #: Of the loop on which all steps run.
-        self.pulse = Pulse(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="steps", daemon=True)
         self._thread.start()
 
@@ -82,9 +79,13 @@ class Runner:
         """Who is about to run here: claimed perhaps, but the loop has not come to it yet."""
         return {run.participant_id for run in tuple(self._runs) if run.claim is None}
 
-    def stuck(self) -> Claim | None:
-        """What the task that keeps the loop works for; None when nobody knows."""
-        task = self.pulse.task
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop on which all steps run."""
+        return self._loop
+
+    def claim_of(self, task: asyncio.Task[Any] | None) -> Claim | None:
+        """The claim that `task` works for; None if that is unknown."""
         run = self._owners.get(task) if task is not None else None
         return run.claim if run is not None else None
 

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from shared.domain.access import Access
-from shared.domain.lifecycle import Outcome
-from shared.domain.simulation import (
+from understudy.domain.accessibility import Access
+from understudy.domain.lifecycle import Outcome
+from understudy.domain.runs import RunSpec, Step
+from understudy.domain.simulation import (
     Action,
     Assignment,
     Decision,
@@ -20,14 +21,11 @@ from shared.domain.simulation import (
     Turn,
     succeeded,
 )
-from shared.domain.text import clean
-from shared.plugins import environments, make_mind
-from shared.store.engine import AnyRow
-from shared.store.interactions import Step
-from shared.store.lineage import Surroundings
-from worker.environments import Environment
-from worker.minds import Mind
-from worker.secrets import Secrets
+from understudy.domain.text import clean
+from understudy.environments import Environment
+from understudy.minds import Mind
+from understudy.plugins.registry import environments, make_mind
+from understudy.plugins.secrets import Secrets
 
 #: Interactions of the past that a mind is shown.
 HISTORY_LENGTH = 20
@@ -43,12 +41,13 @@ _LAST_ACTIONS = {"finish": None, "give_up": Outcome.GAVE_UP}
 class Claimed(NamedTuple):
     """What a claim yields: all that a walk needs, read in the claim's transaction."""
 
-    row: AnyRow
-    surroundings: Surroundings
+    #: The participant's row.
+    row: Any
+    surroundings: RunSpec
     #: The state to go on from; None: from the start.
     state: Mapping[str, Any] | None
     #: The latest interactions over the lineage, oldest first.
-    history: Sequence[AnyRow]
+    history: Sequence[Any]
     #: Instructions of the lineage and where they were given; read only for those who were given one.
     instructions: Sequence[tuple[int, str]] = ()
 

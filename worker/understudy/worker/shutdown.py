@@ -8,11 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any
 
-from celery import Celery
-from celery.platforms import EX_OK
-from celery.worker import state
+from understudy.queue.celery.worker import stop_consuming
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +42,7 @@ class Leaving:
         """Go. Safe in a signal handler, and in a handler that interrupts one."""
         if not self.now:
             self.now = True
-            # What Celery's own handlers set; but those send signals under a lock, and hang when nested.
-            state.should_stop = EX_OK
+            stop_consuming()
             self._told.put(True)
             self._woken.put(True)
 
@@ -74,14 +70,3 @@ class Leaving:
             os._exit(EXIT_FORCED)
 
         threading.Thread(target=wait, name="leaving", daemon=True).start()
-
-    def worker_class(self, app: Celery) -> Any:
-        """Celery's worker, with this as its signal handler."""
-
-        class Worker(app.Worker):  # type: ignore[misc]
-            """A worker that goes when it is told to, however often."""
-
-            def install_platform_tweaks(inner, worker: Any) -> None:  # noqa: ARG002, N805
-                self.install()
-
-        return Worker

@@ -8,18 +8,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from shared import faults, logs, metrics
-from shared.domain.errors import ServiceUnavailable
-from shared.exposition import show
-from shared.notices import Notifier
-from shared.queue.celery import BROKER_READ_TIMEOUT_S, create_celery
-from shared.queue.names import URGENCY, Queue
-from shared.queue.publisher import BROKER_ERRORS, Publisher
-from shared.sequencer import give_positions
-from shared.settings import Settings
-from shared.store import Connection, dispatch, idempotency, leases, lifecycle, stops
-from shared.store.engine import Store, store_time
-from worker.leaving import Leaving
+from understudy import faults
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.queues import URGENCY, Queue
+from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
+from understudy.queue.notifications import Notifier
+from understudy.queue.publisher import BROKER_ERRORS, Publisher
+from understudy.sequencer import give_positions
+from understudy.settings import Settings
+from understudy.store import Connection, dispatch, idempotency, leases, lifecycle, stops
+from understudy.store.engine import Store, store_time
+from understudy.telemetry import logs, metrics
+from understudy.telemetry.exporter import show
+from understudy.telemetry.store_metrics import StoreMetrics
+from understudy.worker.shutdown import Leaving
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +188,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     leaving = Leaving()
     leaving.install()
     leaving.then(most_s=MOST_S)
-    store = Store(settings.store_url)
+    store = Store(settings.store_url, observer=StoreMetrics())
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
     publisher = Publisher(app, store)
     notifier = Notifier(settings.bell_url)

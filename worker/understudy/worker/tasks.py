@@ -9,18 +9,19 @@ from uuid import UUID
 from celery import Celery
 from celery.app.task import Task
 from celery.exceptions import Reject, Terminated
-from celery.worker.control import control_command
 
-from shared import faults, logs, metrics, traces
-from shared.queue.commands import broadcast
-from shared.queue.names import ABORT_COMMAND, CANCELLED_ALREADY, REVOKE_COMMAND, RUN_TASK, STOP_TASK
-from shared.queue.publisher import BROKER_ERRORS
-from shared.store import stops
-from shared.store.engine import Store
-from worker.flower import ShownRequest
-from worker.pool import Job, Work
-from worker.run import Ending
-from worker.runner import Runner
+from understudy import faults
+from understudy.queue.celery.broadcasts import broadcast
+from understudy.queue.celery.control_commands import install_abort_command
+from understudy.queue.celery.flower_events import ShownRequest
+from understudy.queue.celery.pool import Job, JobHandler
+from understudy.queue.names import CANCELLED_ALREADY, REVOKE_COMMAND, RUN_TASK, STOP_TASK
+from understudy.queue.publisher import BROKER_ERRORS
+from understudy.store import stops
+from understudy.store.engine import Store
+from understudy.telemetry import logs, metrics, traces
+from understudy.worker.run import Ending
+from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ REFUSAL_PAUSE_S = 0.5
 
 def register_run(
     app: Celery, runner: Runner, leaving: Callable[[], bool], in_touch: Callable[[], bool]
-) -> Work:
+) -> JobHandler:
     """`simulation.run`: run one participant to its end; and the command that aborts some.
 
     Returns what the pool does for each message.
@@ -69,7 +70,7 @@ def register_run(
         # Shown by Flower, and kept nowhere else.
         return str(ending.value)
 
-    _register_abort(runner.abort)
+    install_abort_command(runner.abort)
     return work
 
 
@@ -79,16 +80,10 @@ def _given(headers: Mapping[str, Any], *names: str) -> dict[str, str]:
     return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
-def _register_abort(abort_these: Callable[[list[UUID]], None]) -> None:
-    @control_command(name=ABORT_COMMAND, args=[("participant_ids", list)])  # type: ignore[untyped-decorator]
-    def abort(state: object, participant_ids: list[str]) -> None:  # noqa: ARG001 - Celery's signature
-        abort_these([UUID(id_) for id_ in participant_ids])
-
-
 def register_stop(app: Celery, store: Store) -> None:
     """`simulation.stop`: make a queued run message void, and record the stop of a run that nobody holds."""
     # A broadcast reaches this worker too, which runs nobody.
-    _register_abort(lambda _: None)
+    install_abort_command(lambda _: None)
 
     @app.task(name=STOP_TASK, bind=True)  # type: ignore[untyped-decorator]
     def stop(self: Task, participant_id: str, run_task_id: str) -> None:

@@ -1,5 +1,6 @@
-"""The watch: a thread that waits for nothing, and notices what the others cannot tell while they hang."""
+"""The watchdog: a thread that waits for nothing, and notices what the others cannot tell while they hang."""
 
+import asyncio
 import faulthandler
 import logging
 import os
@@ -8,13 +9,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from shared import faults
-from shared.domain.lifecycle import FailureKind
-from shared.store import Connection, leases, lifecycle
-from shared.store.engine import Store
-from worker.heartbeat import LeaseKeeper
-from worker.runner import Runner
+from understudy import faults
+from understudy.domain.lifecycle import FailureKind
+from understudy.store import Connection, leases, lifecycle
+from understudy.store.engine import Store
+from understudy.worker.heartbeat import LeaseKeeper
+from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,38 @@ EXIT_STALLED = 70
 
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
+
+
+class LoopMonitor:
+    """Does the loop get round, and if not, which task keeps it?
+
+    A loop with much to do gets round slowly, but one task after the other; a loop that is stuck stays in one.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._felt = True
+        self._since = time.monotonic()
+        #: The task that the loop was in at the last look.
+        self.task: asyncio.Task[Any] | None = None
+
+    def look(self) -> float:
+        """Seconds for which the loop has been in one and the same task; 0 while it gets round.
+
+        To be asked again and again, by one thread other than the loop's.
+        """
+        task = asyncio.current_task(self._loop)
+        felt, moved = self._felt, task is not self.task
+        self.task = task
+        if felt or moved:
+            self._since = time.monotonic()
+        if felt:
+            self._felt = False
+            self._loop.call_soon_threadsafe(self._feel)
+        return time.monotonic() - self._since
+
+    def _feel(self) -> None:
+        self._felt = True
 
 
 class Watch:
@@ -55,6 +89,7 @@ class Watch:
         self._keeper = keeper
         self._runner = runner
         self._go = go
+        self._monitor = LoopMonitor(runner.loop)
         self._loop_stall_s = loop_stall_s
         self._max_memory_mb = max_memory_mb
         self._hang_s = max(HANG_LEASES * keeper.ttl_s, MIN_HANG_S)
@@ -85,12 +120,12 @@ class Watch:
         self._lapsed = lapsed
 
     def _look_at_loop(self) -> None:
-        stalled_s = self._runner.pulse.look()
+        stalled_s = self._monitor.look()
         if stalled_s > self._loop_stall_s:
             self._end_stalled(stalled_s)
 
     def _end_stalled(self, stalled_s: float) -> None:
-        culprit = self._runner.stuck()
+        culprit = self._runner.claim_of(self._monitor.task)
         log.critical(
             "%s has kept the loop for %.1f s; this process ends",
             f"a step of participant {culprit.participant_id}" if culprit else "somebody unknown",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel, Field
 
-from deploy.chatbot.talk import Conversation
+from understudy.deploy.chatbot.talk import Conversation
 
 _MAX_CONVERSATIONS = 10_000
 _Text = Annotated[str, Field(max_length=8_000)]

@@ -1,9 +1,9 @@
-"""Alembic's environment: runs on the connection that `deploy.migrate` hands over."""
+"""Alembic's environment: runs on the connection that `understudy.deploy.migrate` hands over."""
 
 from alembic import context
 from sqlmodel import SQLModel
 
-import shared.store.schema  # noqa: F401 - its tables are the target
+import understudy.store.schema  # noqa: F401 - its tables are the target
 
 context.configure(
     connection=context.config.attributes["connection"],

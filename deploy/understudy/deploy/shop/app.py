@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from deploy.shop.goods import BY_SLUG, CATEGORIES, PRODUCTS, in_category, search
-from deploy.shop.pages import Pages
-from deploy.shop.till import Customer
-from deploy.shop.visitors import COOKIE, Visitor, Visitors
-from deploy.shop.words import LANGUAGES
+from understudy.deploy.shop.checkout import Customer
+from understudy.deploy.shop.pages import Pages
+from understudy.deploy.shop.products import BY_SLUG, CATEGORIES, PRODUCTS, in_category, search
+from understudy.deploy.shop.texts import LANGUAGES
+from understudy.deploy.shop.visitors import COOKIE, Visitor, Visitors
 
 _FORM_BYTES = 65_536
 _FAVOURITES = PRODUCTS[2:22:5]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from deploy.shop.words import say
+from understudy.deploy.shop.texts import say
 
 #: Country codes offered, and what they are called everywhere.
 COUNTRIES = {

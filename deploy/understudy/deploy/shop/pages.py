@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from html import escape
 from urllib.parse import quote, urlencode
 
-from deploy.shop.goods import CATEGORIES, Product, price
-from deploy.shop.till import COUNTRIES, FIELDS, Customer
-from deploy.shop.visitors import Visitor
-from deploy.shop.words import LANGUAGES, say
+from understudy.deploy.shop.checkout import COUNTRIES, FIELDS, Customer
+from understudy.deploy.shop.products import CATEGORIES, Product, price
+from understudy.deploy.shop.texts import LANGUAGES, say
+from understudy.deploy.shop.visitors import Visitor
 
 PAGE_SIZE = 6
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 
-from deploy.shop.goods import BY_SLUG, Product
+from understudy.deploy.shop.products import BY_SLUG, Product
 
 COOKIE = "visit"
 _MAX_VISITORS = 10_000

@@ -6,8 +6,8 @@ from celery import Celery
 from kombu import Queue as BrokerQueue
 from kombu.transport import TRANSPORT_ALIASES
 
-from shared.queue.address import Address, parse_address
-from shared.queue.names import Queue
+from understudy.domain.broker_address import Address, parse_address
+from understudy.domain.queues import Queue
 
 #: Seconds until a connection attempt to a broker that does not answer is given up. What cannot be published
 #: is published later by the sweeper, so nobody should wait long.
@@ -73,16 +73,16 @@ def _for_redis(address: Address, read_timeout_s: float | None) -> dict[str, Any]
 
 def _for_amqp(read_timeout_s: float | None) -> dict[str, Any]:
     # Named like the one of kombu that it is instead of: Celery and Flower show it.
-    TRANSPORT_ALIASES["amqp"] = TRANSPORT_ALIASES["amqps"] = "shared.queue.amqp:Transport"
+    TRANSPORT_ALIASES["amqp"] = TRANSPORT_ALIASES["amqps"] = "understudy.queue.celery.amqp:Transport"
     return {
         "broker_transport_options": {
             "answer_timeout_s": read_timeout_s or CONSUMER_READ_TIMEOUT_S,
             "only_publishes": read_timeout_s is not None,
         },
         # Connections that only publish are kept for long without anybody who would see to their heartbeats;
-        # those that consume have some: see worker/consumer.py.
+        # those that consume have some: see shared/understudy/queue/celery/consumer.py.
         "broker_heartbeat": 0,
-        "worker_consumer": "worker.consumer:Consumer",
+        "worker_consumer": "understudy.queue.celery.consumer:Consumer",
         # What is wrong with a channel is mended by another one.
         "broker_channel_error_retry": True,
     }

@@ -18,7 +18,7 @@ from kombu.asynchronous.hub import Hub
 from kombu.exceptions import OperationalError
 from kombu.serialization import loads
 
-from shared.queue.names import URGENCY
+from understudy.domain.queues import URGENCY
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Job(NamedTuple):
 
 #: Works on a job, on the loop. What it returns is shown by Flower; what it raises is what becomes of the
 #: message: `Reject(requeue=True)` gives it back, `Terminated` is shown as revoked, anything else as failed.
-Work: TypeAlias = Callable[[Job], Coroutine[Any, Any, object]]
+JobHandler: TypeAlias = Callable[[Job], Coroutine[Any, Any, object]]
 
 
 class _Waiting(NamedTuple):
@@ -54,7 +54,7 @@ class _Over(NamedTuple):
 
 
 def create_pool(
-    work: Work,
+    work: JobHandler,
     submit: Callable[[Coroutine[Any, Any, object]], Future[object]],
 ) -> type[BasePool]:
     """A pool class whose jobs are submitted to a loop.
@@ -148,7 +148,9 @@ def create_pool(
     return LoopPool
 
 
-async def _do(work: Work, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str) -> object:
+async def _do(
+    work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str
+) -> object:
     # Here, where a body that nobody can read fails its own job and nothing else.
     args, *_rest = loads(body, *kind)
     return await work(Job(task_id, headers, args))

@@ -52,7 +52,7 @@ end
 """
 
 
-class Scope(NamedTuple):
+class QuotaScope(NamedTuple):
     """What has caps of its own."""
 
     kind: str

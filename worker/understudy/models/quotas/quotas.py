@@ -20,13 +20,13 @@ import redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from shared.domain.errors import ServiceUnavailable
-from shared.queue.clients import connect_async
-from shared.store import leases, usage
-from shared.store.engine import Store
-from worker.models import ModelFailed
-from worker.models.profiles import ModelSettings, model_settings
-from worker.models.scope import ENTER, KEPT_S, RENEW, SPEND, Scope, today
+from understudy.domain.errors import ServiceUnavailable
+from understudy.models import ModelFailed
+from understudy.models.profiles import ModelSettings, model_settings
+from understudy.models.quotas.scope import ENTER, KEPT_S, RENEW, SPEND, QuotaScope, today
+from understudy.queue.redis_clients import connect_async
+from understudy.store import leases, usage
+from understudy.store.engine import Store
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Caps:
         )
         self._left = asyncio.Event()
         #: Who asks now from this process.
-        self._here: Counter[Scope] = Counter()
+        self._here: Counter[QuotaScope] = Counter()
         #: Tokens that the server was away for.
         self._owed: Counter[str] = Counter()
         self._known: dict[object, tuple[float, int]] = {}
@@ -70,8 +70,8 @@ class Caps:
         """The gate of those who work for this workspace and study."""
         given = self._settings
         scopes = (
-            Scope("study", study, given.study_calls, given.study_tokens),
-            Scope("workspace", workspace, given.workspace_calls, given.workspace_tokens_per_day),
+            QuotaScope("study", study, given.study_calls, given.study_tokens),
+            QuotaScope("workspace", workspace, given.workspace_calls, given.workspace_tokens_per_day),
         )
         return FleetGate(self, [scope for scope in scopes if scope.calls or scope.tokens], (workspace, study))
 
@@ -83,7 +83,7 @@ class Caps:
             await self._redis.aclose()
 
     @contextlib.asynccontextmanager
-    async def place(self, scopes: list[Scope], line: tuple[UUID, UUID]) -> AsyncIterator[None]:
+    async def place(self, scopes: list[QuotaScope], line: tuple[UUID, UUID]) -> AsyncIterator[None]:
         """A place in all of these scopes. Raises ModelFailed when tokens are used up."""
         holder = uuid4().hex
         renewing: asyncio.Task[None] | None = None
@@ -103,7 +103,7 @@ class Caps:
             # Whoever is cancelled does not wait for it. What was asked of the server in its name comes first.
             self._start(self._leave(scopes, holder, self._asking.get(holder)))
 
-    async def spent(self, scopes: list[Scope], tokens: int) -> None:
+    async def spent(self, scopes: list[QuotaScope], tokens: int) -> None:
         """Count tokens; what cannot be counted now is counted later. The store counts them in any case."""
         if not self._notices_url:
             return
@@ -124,7 +124,7 @@ class Caps:
         if await self._ask(lambda server: server.eval(SPEND, len(owed), *owed, *owed.values())) is _AWAY:
             self._owed += owed
 
-    async def _enter(self, scopes: list[Scope], holder: str) -> None:
+    async def _enter(self, scopes: list[QuotaScope], holder: str) -> None:
         keys = [key for scope in scopes for key in (scope.calls_key, scope.tokens_key)]
         caps = [cap for scope in scopes for cap in (scope.calls, scope.tokens)]
         while True:
@@ -142,7 +142,7 @@ class Caps:
                 async with asyncio.timeout(_LOOK_S * random.uniform(0.75, 1.25)):  # noqa: S311
                     await self._left.wait()
 
-    async def _lets_in(self, answer: Any, scopes: list[Scope]) -> bool:
+    async def _lets_in(self, answer: Any, scopes: list[QuotaScope]) -> bool:
         """May we ask, now that the server has given this answer? Raises ModelFailed, ServiceUnavailable."""
         if answer is _AWAY:
             return await self._may_enter_alone(scopes)
@@ -154,13 +154,13 @@ class Caps:
             self._left.set()
         return code == 1
 
-    async def _count(self, scope: Scope) -> None:
+    async def _count(self, scope: QuotaScope) -> None:
         """Have the server go on from what the store knows."""
         used, key = await self._used(scope), scope.tokens_key
         counting = self._ask(lambda server: server.set(key, used, nx=True, ex=KEPT_S[scope.kind]))
         await asyncio.shield(self._start(counting))
 
-    async def _may_enter_alone(self, scopes: list[Scope]) -> bool:
+    async def _may_enter_alone(self, scopes: list[QuotaScope]) -> bool:
         """While the server is away: is there room in this process's share? Raises ModelFailed."""
         for scope in scopes:
             if scope.tokens and await self._lately(scope, partial(self._used, scope)) >= scope.tokens:
@@ -181,7 +181,7 @@ class Caps:
     async def _live_workers(self) -> int:
         return await asyncio.to_thread(self._read, leases.live_count)
 
-    async def _used(self, scope: Scope) -> int:
+    async def _used(self, scope: QuotaScope) -> int:
         if scope.kind == "workspace":
             return await asyncio.to_thread(self._read, usage.tokens_of_workspace, scope.id, today())
         return await asyncio.to_thread(self._read, usage.tokens_of_study, scope.id)
@@ -190,7 +190,7 @@ class Caps:
         with self._store.read() as connection:
             return look(connection, *given)
 
-    async def _renew(self, scopes: list[Scope], holder: str) -> None:
+    async def _renew(self, scopes: list[QuotaScope], holder: str) -> None:
         keys = [scope.calls_key for scope in scopes if scope.calls]
         while keys:
             await asyncio.sleep(_RENEW_S)
@@ -198,7 +198,7 @@ class Caps:
                 holder, lambda server: server.eval(RENEW, len(keys), *keys, holder, PLACE_TTL_S * 1000)
             )
 
-    async def _leave(self, scopes: list[Scope], holder: str, asking: asyncio.Task[Any] | None) -> None:
+    async def _leave(self, scopes: list[QuotaScope], holder: str, asking: asyncio.Task[Any] | None) -> None:
         if asking is not None:
             await asyncio.wait({asking})
 
@@ -247,7 +247,7 @@ _AWAY = object()
 class FleetGate:
     """A gate with the caps of a fleet."""
 
-    def __init__(self, caps: Caps, scopes: list[Scope], line: tuple[UUID, UUID]) -> None:
+    def __init__(self, caps: Caps, scopes: list[QuotaScope], line: tuple[UUID, UUID]) -> None:
         self._caps = caps
         self._scopes = scopes
         self._line = line
@@ -280,7 +280,7 @@ def keep(notices_url: str, store: Store) -> None:
 def gate(workspace: UUID, study: UUID) -> FleetGate:
     """The gate of those who work for this workspace and study. Raises ModelFailed for wrong settings."""
     if _Kept.make is None:
-        raise ModelFailed("Nobody keeps the caps here: call worker.models.caps.keep first.")
+        raise ModelFailed("Nobody keeps the caps here: call understudy.models.quotas.quotas.keep first.")
     if _Kept.caps is None:
         _Kept.caps = _Kept.make()
     return _Kept.caps.gate(workspace, study)

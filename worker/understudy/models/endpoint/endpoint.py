@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from shared import metrics
-from shared.domain.simulation import Usage
-from worker import patience
-from worker.models import ModelFailed
-from worker.models.profiles import NO_KEY, Profile
-from worker.models.prompt import Message, estimate_tokens, plainly
-from worker.models.tally import Gate, Tally
-from worker.models.wire import TooMuch, asked_pause, bounded, count, flat, said_by
+from understudy.domain.simulation import Usage
+from understudy.models import ModelFailed
+from understudy.models.endpoint.response_limits import TooMuch, asked_pause, bounded, count, flat, said_by
+from understudy.models.endpoint.usage_meter import Gate, Tally
+from understudy.models.profiles import DEFAULT, NO_KEY, Profile, find_profile
+from understudy.models.prompt import Message, estimate_tokens, plainly
+from understudy.plugins.time_limits import current_timer
+from understudy.telemetry import metrics
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -294,7 +294,7 @@ class Endpoint:
         if failure.after_s is not None:
             # Never before it asked for; a little later, so that not all come back at once.
             pause_s = failure.after_s + random.uniform(0, 0.25)  # noqa: S311
-        if pause_s >= patience.current().left_s():
+        if pause_s >= current_timer().remaining_s():
             raise ModelFailed(
                 self._failed(f"{failure.what}; the next try would be in {pause_s:.0f} s,")
                 + " which is more than the step has left. A longer step_timeout, or fewer participants at a "
@@ -320,3 +320,17 @@ class Endpoint:
         """A text without the key, should somebody have sent it back."""
         secret = self._key != NO_KEY and len(self._key) >= 4
         return text.replace(self._key, "***") if secret else text
+
+
+_endpoints: dict[tuple[str, int], Endpoint] = {}
+
+
+def endpoint_of(name: str) -> tuple[Endpoint, Profile]:
+    """The endpoint of a profile, and the profile. Raises ModelFailed when there is none to be had."""
+    name = name or DEFAULT
+    profile = find_profile(name)
+    # By loop too: connections belong to the one that they were made on.
+    key = (name, id(asyncio.get_running_loop()))
+    if key not in _endpoints:
+        _endpoints[key] = Endpoint(name, profile)
+    return _endpoints[key], profile

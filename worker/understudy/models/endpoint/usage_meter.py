@@ -5,11 +5,11 @@ import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from worker import patience
+from understudy.plugins.time_limits import current_timer
 
 
 class Gate(Protocol):
-    """Who may ask now. `worker.models.caps` has the one for a fleet."""
+    """Who may ask now. `understudy.models.quotas` has the one for a fleet."""
 
     def place(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Wait for a place among those who ask at a time. Raises ModelFailed when the tokens are used up."""
@@ -36,7 +36,7 @@ class Tally:
         """A place for one call. Neither the step's time nor ours runs while we wait for it."""
         began = time.monotonic()
         with contextlib.ExitStack() as waiting:
-            waiting.enter_context(patience.current().standing_still())
+            waiting.enter_context(current_timer().paused())
             async with self.gate.place():
                 self._waited_s += time.monotonic() - began
                 waiting.close()

@@ -1,0 +1,1 @@
+"""What every request passes before an interface sees it, and how errors are answered."""

@@ -1,0 +1,50 @@
+"""What schemas of requests say beyond their models: bounds that are settings, and installed plug-ins."""
+
+from typing import Any, TypeAlias, get_args
+
+from understudy.operations.requests import DEFAULT_WAIT_S, Modality
+from understudy.plugins.registry import environments, minds, profiled_minds
+from understudy.settings import Settings
+
+Schema: TypeAlias = dict[str, Any]
+
+
+def bounds(settings: Settings) -> dict[str, Schema]:
+    """Bounds that are settings or depend on the meaning, by the name that a field has in every request."""
+    return {
+        "additional_steps": {"minimum": 1, "maximum": settings.max_additional_steps},
+        "timeout": {"maximum": settings.max_wait_s, "default": min(DEFAULT_WAIT_S, settings.max_wait_s)},
+        "sample": {"maximum": settings.max_participants_per_run},
+        "person_ids": {"maxItems": settings.max_participants_per_run},
+        "round": {"minimum": 1},
+    }
+
+
+def complete_iteration(schema: Schema) -> None:
+    """Say which environments and minds there are here."""
+    content = schema["properties"]["content"]
+    installed = {name for modality in get_args(Modality) for name in environments(modality)}
+    content |= {
+        "required": ["environment"],
+        "properties": {
+            "environment": {
+                "type": "string",
+                "enum": sorted(installed),
+                "description": "One that fits the study's modality.",
+            },
+            "url": {
+                "type": "string",
+                "pattern": "^https?://[^/ ]+",
+                "description": "Of web: where everybody starts.",
+            },
+        },
+    }
+    schema["properties"]["mind"] |= mind_names()
+
+
+def mind_names() -> Schema:
+    """One of the minds, or a profile of one that comes in profiles."""
+    profiled = sorted(profiled_minds())
+    names = {"enum": sorted({*minds(), *profiled})}
+    profiles = ({"type": "string", "pattern": f"^{name}:[a-z0-9][a-z0-9_-]{{0,49}}$"} for name in profiled)
+    return {"anyOf": [names, *profiles]}

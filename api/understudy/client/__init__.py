@@ -1,0 +1,69 @@
+"""The Python client. What is public is listed here; everything else in the package is private.
+
+    from understudy.client import Understudy
+
+Methods return the models of `understudy.envelopes` and raise the errors below.
+"""
+
+from understudy.client.client import Understudy
+from understudy.client.transport import AnswerLost, OtherError
+from understudy.domain.errors import (
+    AuthFailed,
+    Conflict,
+    NotFound,
+    ServiceUnavailable,
+    UnderstudyError,
+    ValidationError,
+)
+from understudy.envelopes.asks import Ask, AskFull, AskPerParticipant, AskSummary
+from understudy.envelopes.base import Page
+from understudy.envelopes.docs import Doc, DocEntry
+from understudy.envelopes.events import Event
+from understudy.envelopes.journeys import Journey
+from understudy.envelopes.participants import Interaction, Participant, Transcript
+from understudy.envelopes.people import Panel, People, Person
+from understudy.envelopes.simulations import CancelEnvelope, RunFailure, RunSuccess
+from understudy.envelopes.studies import (
+    Iteration,
+    Study,
+    StudyFull,
+    StudyPerParticipant,
+    StudySummary,
+    StudyTranscripts,
+)
+
+__all__ = [
+    "AnswerLost",
+    "Ask",
+    "AskFull",
+    "AskPerParticipant",
+    "AskSummary",
+    "AuthFailed",
+    "CancelEnvelope",
+    "Conflict",
+    "Doc",
+    "DocEntry",
+    "Event",
+    "Interaction",
+    "Iteration",
+    "Journey",
+    "NotFound",
+    "OtherError",
+    "Page",
+    "Panel",
+    "Participant",
+    "People",
+    "Person",
+    "RunFailure",
+    "RunSuccess",
+    "ServiceUnavailable",
+    "Study",
+    "StudyFull",
+    "StudyPerParticipant",
+    "StudySummary",
+    "StudyTranscripts",
+    "Transcript",
+    "Understudy",
+    "UnderstudyError",
+    "ValidationError",
+]

@@ -1,0 +1,41 @@
+"""Cursors: opaque tokens for the next page of a list, bound to that list.
+
+A cursor carries a hash of its position and of all that its list is selected by, the workspace included. Any
+other list refuses it.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+
+from understudy.domain.errors import ValidationError
+
+_SEAL_SIZE = 12
+
+
+def seal(position: str, *of: object) -> str:
+    """A cursor that points to `position` in the list that `of` tells from all others."""
+    return base64.urlsafe_b64encode(_seal(position, of) + position.encode()).decode().rstrip("=")
+
+
+def unseal(cursor: str, *of: object) -> str:
+    """The position of a cursor that `seal` made for the same list. Raises ValidationError for all others."""
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        position = raw[_SEAL_SIZE:].decode()
+    except ValueError as error:
+        raise _foreign() from error
+    # Compared as it was given out: base64 has more than one way to write most things.
+    if not hmac.compare_digest(cursor.encode(), seal(position, *of).encode()):
+        raise _foreign()
+    return position
+
+
+def _seal(position: str, of: tuple[object, ...]) -> bytes:
+    sealed = json.dumps([position, *map(str, of)]).encode()
+    return hashlib.blake2b(sealed, digest_size=_SEAL_SIZE).digest()
+
+
+def _foreign() -> ValidationError:
+    return ValidationError("cursor must be the next_cursor of an earlier page of this very list.")

@@ -1,0 +1,1 @@
+"""What callers may ask for: the models of requests, and how a wrong one is described."""

@@ -1,0 +1,1 @@
+"""Plug-ins: which are installed, and what they are given."""

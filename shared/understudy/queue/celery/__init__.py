@@ -1,0 +1,1 @@
+"""Every override of Celery and kombu, each with a contract test."""

@@ -1,0 +1,32 @@
+"""Celery's worker, with signal handlers of ours.
+
+Relies on `WorkController.install_platform_tweaks`, the method in which Celery installs its own handlers, and
+on `celery.worker.state.should_stop`, which they set.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from celery.platforms import EX_OK
+from celery.worker import state
+
+
+def worker_class(app: Celery, install_handlers: Callable[[], None]) -> Any:
+    """Returns a worker class that calls `install_handlers` in place of Celery's own."""
+
+    class Worker(app.Worker):  # type: ignore[misc]
+        """Handles signals as the process wants it."""
+
+        def install_platform_tweaks(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
+            install_handlers()
+
+    return Worker
+
+
+def stop_consuming() -> None:
+    """Makes the worker of this process stop at its next turn; safe in a signal handler.
+
+    Celery's own handlers set the same flag, but they send signals under a lock and hang when nested.
+    """
+    state.should_stop = EX_OK

@@ -1,0 +1,152 @@
+"""What our overrides of Celery and kombu rely on: a release that renames it fails here, with the name.
+
+How the overrides behave is tested elsewhere. This is about names that their makers did not promise.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+import amqp
+import pytest
+from celery import Celery
+from celery.apps.worker import Worker
+from celery.backends.base import Backend
+from celery.concurrency.base import BasePool
+from celery.contrib import abortable
+from celery.contrib.testing.mocks import TaskMessage
+from celery.events.dispatcher import EventDispatcher
+from celery.worker import consumer as consumers
+from celery.worker import control, state
+from celery.worker.consumer.events import Events
+from celery.worker.control import Panel
+from celery.worker.request import Request
+from kombu import Producer
+from kombu import transport as transports
+from kombu.pidbox import Mailbox
+from kombu.transport import pyamqp, redis, virtual
+from redis import Redis
+
+from understudy.queue import celery as overrides
+
+#: Module of ours -> what it relies on: the owner, and names that it must have.
+RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
+    "amqp": [
+        (pyamqp.Channel, ("_basic_publish", "basic_publish", "confirm_select", "basic_ack", "basic_reject")),
+        (pyamqp.Connection, ("Channel", "blocking_read", "collect", "drain_events")),
+        (pyamqp.Transport, ("Connection", "establish_connection", "verify_connection")),
+        (Producer, ("batch",)),
+        (amqp.Connection, ("channel",)),
+    ],
+    "app": [(transports, ("TRANSPORT_ALIASES",))],
+    "broadcasts": [
+        (Celery("understudy", set_as_current=False).control, ("mailbox",)),
+        (Mailbox, ("_publish", "get_queue", "multi_call")),
+        (Mailbox("understudy"), ("exchange", "clock", "serializer")),
+    ],
+    "channel": [
+        (virtual.QoS, ("can_consume", "can_consume_max_estimate")),
+        (redis.Channel, ("_brpop_read", "_q_for_pri", "_in_poll", "active_queues")),
+        (virtual.Channel, ("do_restore", "basic_reject", "QoS")),
+        (redis.Channel, ("ack_emulation",)),
+        (redis.SentinelChannel, ("_brpop_read",)),
+        (redis.Transport, ("Channel", "_deliver")),
+        (redis.SentinelTransport, ("Channel",)),
+        (Redis, ("rpop",)),
+    ],
+    "consumer": [(consumers.Consumer, ("Blueprint",)), (consumers.Consumer.Blueprint, ("default_steps",))],
+    "control_commands": [
+        (control, ("revoke", "nok", "control_command")),
+        (Panel, ("data", "meta")),
+        (Panel.data, ("__getitem__",)),
+    ],
+    "flower_events": [
+        (Events, ("requires",)),
+        (EventDispatcher, ("flush",)),
+        (Request, ("revoked", "send_event", "_already_revoked", "argsrepr", "kwargsrepr")),
+    ],
+    "pool": [(BasePool, ("on_apply", "on_stop", "signal_safe", "body_can_be_buffer", "apply_async"))],
+    "result_backend": [(Backend, ("store_result", "get_task_meta")), (abortable, ("ABORTED",))],
+    "worker": [(Worker, ("install_platform_tweaks",)), (state, ("should_stop",))],
+}
+
+
+def test_every_override_says_what_it_relies_on() -> None:
+    assert {module.name for module in pkgutil.iter_modules(overrides.__path__)} == set(RELIES_ON)
+
+
+@pytest.mark.parametrize("module", RELIES_ON)
+def test_what_an_override_relies_on_exists(module: str) -> None:
+    importlib.import_module(f"understudy.queue.celery.{module}")
+    missing = [
+        f"{getattr(owner, '__name__', owner)}.{name}"
+        for owner, names in RELIES_ON[module]
+        for name in names
+        if not hasattr(owner, name)
+    ]
+    assert not missing
+
+
+def _parameters(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_the_pool_gets_what_it_unpacks() -> None:
+    """Celery hands a job over as type, id, headers, body, content type and encoding, with two callbacks."""
+    handed: dict[str, Any] = {}
+
+    class Pool:
+        def apply_async(self, _: Any, **options: Any) -> None:
+            handed.update(options)
+
+    app = Celery("understudy", broker="memory://", set_as_current=False)
+
+    @app.task(name="t")
+    def task() -> None:
+        """Never called."""
+
+    message = TaskMessage("t", id="an-id", root_id=None, parent_id=None)
+    message.delivery_info = {"routing_key": "simulations"}
+    Request(message, app=app, task=task).execute_using_pool(Pool())
+    kind, id_, given, body, content_type, encoding = handed["args"]
+    assert (kind, id_, body) == ("t", "an-id", message.body)
+    assert given["delivery_info"]["routing_key"] == "simulations"
+    assert (content_type, encoding) == ("application/json", "utf-8")
+    assert {"callback", "accept_callback"} <= set(handed)
+
+
+def test_a_consumer_takes_the_heartbeat_and_has_the_step_that_we_leave_out() -> None:
+    from understudy.queue.celery.consumer import _DELAYED
+
+    assert "amqheartbeat" in _parameters(consumers.Consumer.__init__)
+    assert _DELAYED in consumers.Consumer.Blueprint.default_steps
+
+
+def test_a_dispatcher_of_events_has_the_buffer_that_we_change() -> None:
+    dispatcher = EventDispatcher(enabled=False)
+    assert hasattr(dispatcher, "on_send_buffered")
+    assert hasattr(dispatcher, "buffer_limit")
+
+
+def test_confirms_of_a_channel_are_events_that_we_can_follow() -> None:
+    for name in ("_on_basic_ack", "_on_basic_nack"):
+        confirmed = inspect.getsource(getattr(amqp.Channel, name))
+        assert f"self.events['{name.removeprefix('_on_')}']" in confirmed
+
+
+def test_a_broadcast_is_written_as_celery_writes_it() -> None:
+    """The fields of a message in the mailbox, and the headers that a worker reads."""
+    source = inspect.getsource(Mailbox._publish)
+    for name in ("method", "arguments", "destination", "pattern", "matcher"):
+        assert f"'{name}'" in source
+    for name in ("clock", "expires"):
+        assert f"'{name}'" in source
+
+
+@pytest.mark.parametrize(
+    "command", ["revoke", "terminate", "shutdown", "pool_grow", "pool_shrink", "autoscale"]
+)
+def test_commands_that_we_replace_are_celerys_own(command: str) -> None:
+    Celery("understudy", set_as_current=False)
+    assert command in Panel.data

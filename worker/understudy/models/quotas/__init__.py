@@ -1,0 +1,1 @@
+"""Quotas on language models, shared by a fleet: calls at a time, and tokens."""
