@@ -33,6 +33,10 @@ PYTEST = $(BIN)/python -m pytest -n $(AT_A_TIME) --dist worksteal
 test: $(VENV)/.installed-test ## install what tests need and run all of them
 	$(PYTEST) $(ARGS)
 
+.PHONY: test-pythons
+test-pythons: $(VENV)/.installed-test ## unit and contract tests of the built wheel on every Python from 3.11 on: ARGS=tests/unit
+	$(BIN)/python -m tests.pythons $(or $(ARGS),tests/unit tests/contract)
+
 MINUTES ?= 5
 STORE ?= postgresql
 SEED ?=

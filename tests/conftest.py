@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
     for name in [name for name in os.environ if name.startswith("UNDERSTUDY_") and "_TEST_" not in name]:
         del os.environ[name]
-    if hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput") or _wants_no_server(config):
         return
     folder = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
     server = postgres_programs().get_server(folder / "postgres", cleanup_mode="stop")
@@ -63,6 +63,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_pooler] = pooler = PgBouncer(server.get_uri(), connections=30)
         pooler.__enter__()
         os.environ[_POOLED] = pooler.url_of(server.get_uri())
+
+
+def _wants_no_server(config: pytest.Config) -> bool:
+    """Are only unit tests asked for? They do no I/O."""
+    unit = Path(__file__).parent / "unit"
+    return bool(config.args) and all(
+        Path(argument.partition("::")[0]).absolute().is_relative_to(unit) for argument in config.args
+    )
 
 
 _server = pytest.StashKey[object]()

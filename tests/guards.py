@@ -30,6 +30,7 @@ class Guard(NamedTuple):
 
 
 LIFECYCLE = "shared/understudy/store/lifecycle.py"
+STORE_GUARDS = "shared/understudy/store/guards.py"
 STOPS = "shared/understudy/store/stops.py"
 DISPATCH = "shared/understudy/store/dispatch.py"
 LIFECYCLE_TESTS = "tests/integration/test_store_lifecycle.py"
@@ -58,14 +59,14 @@ GUARDS = [
     ),
     Guard(
         "epoch of a run's writes (P3)",
-        LIFECYCLE,
+        STORE_GUARDS,
         "and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)",
         "_p.c.id == claim.participant_id",
         LIFECYCLE_TESTS,
     ),
     Guard(
         "status of every move (P1)",
-        LIFECYCLE,
+        STORE_GUARDS,
         ".where(_p.c.status.in_([str(status) for status in sorted(sources)]))",
         "",
         LIFECYCLE_TESTS,
@@ -73,28 +74,42 @@ GUARDS = [
     Guard(
         "status of a commit (P2)",
         LIFECYCLE,
-        "update(_p).where(_p.c.status == str(Status.RUNNING)).values",
-        "update(_p).values",
+        "            _p.c.status == str(Status.RUNNING),\n            _p.c.interaction_count ==",
+        "            _p.c.interaction_count ==",
         LIFECYCLE_TESTS,
     ),
     Guard(
         "epoch of a commit (P3)",
         LIFECYCLE,
-        ", _p.c.epoch == given.c.epoch)",
-        ")",
+        "            _p.c.epoch == given.c.epoch,\n            _p.c.status ==",
+        "            _p.c.status ==",
+        LIFECYCLE_TESTS,
+    ),
+    Guard(
+        "epoch of a run's last commit (P3)",
+        LIFECYCLE,
+        "            _p.c.epoch == given.c.epoch,\n            _p.c.interaction_count ==",
+        "            _p.c.interaction_count ==",
         LIFECYCLE_TESTS,
     ),
     Guard(
         "index of a commit (P3)",
         LIFECYCLE,
-        ".where(_p.c.interaction_count == given.c.interaction_count)",
-        "",
+        "RUNNING),\n            _p.c.interaction_count == given.c.interaction_count,\n",
+        "RUNNING),\n",
+        LIFECYCLE_TESTS,
+    ),
+    Guard(
+        "index of a run's last commit (P3)",
+        LIFECYCLE,
+        "epoch,\n            _p.c.interaction_count == given.c.interaction_count,\n",
+        "epoch,\n",
         LIFECYCLE_TESTS,
     ),
     Guard("lease of a claim (P7)", LIFECYCLE, ', lives(bindparam("worker")))', ")", LIFECYCLE_TESTS),
     Guard(
         "lease of a recovery (P7)",
-        LIFECYCLE,
+        "shared/understudy/store/recovery.py",
         "    dead = ~lives(_p.c.worker_id)\n",
         "    dead = _p.c.id.is_not(None)\n",
         LIFECYCLE_TESTS,
@@ -216,7 +231,7 @@ GUARDS = [
     Guard(
         "rows are locked in id order, whatever is done with them",
         "worker/understudy/worker/committer.py",
-        "        lifecycle.lock(connection, [write.participant_id for write in writes])\n",
+        "        guards.lock(connection, [write.participant_id for write in writes])\n",
         "        pass\n",
         WORKER_TESTS,
     ),

@@ -12,7 +12,7 @@ from understudy.domain.lifecycle import FailureKind, Outcome
 from understudy.domain.runs import Step
 from understudy.store import lifecycle
 from understudy.store.engine import Store
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
 

@@ -12,7 +12,7 @@ from understudy.domain.lifecycle import FailureKind
 from understudy.domain.simulation import Usage
 from understudy.store import lifecycle
 from understudy.store.engine import Store, store_clock
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
 _usage = Tables.usage

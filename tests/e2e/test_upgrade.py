@@ -21,9 +21,9 @@ from understudy.store.engine import Store
 
 
 @pytest.fixture(scope="session")
-def previous() -> Installation:
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """The previous version."""
-    return previous_version()
+    return previous_version(tmp_path_factory.mktemp("previous"))
 
 
 @pytest.fixture

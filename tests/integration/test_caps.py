@@ -15,12 +15,12 @@ from understudy.deploy.broker import BrokerServer
 from understudy.domain.runs import Step
 from understudy.domain.simulation import Usage
 from understudy.models import ModelFailed
-from understudy.models import quotas as caps_module
 from understudy.models.profiles import ModelSettings
+from understudy.models.quotas import quotas as caps_module
 from understudy.models.quotas.quotas import Caps
 from understudy.store import lifecycle
 from understudy.store.engine import Store
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 
 NOWHERE = "redis://127.0.0.1:9/0"
 

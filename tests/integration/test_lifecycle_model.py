@@ -24,9 +24,9 @@ from tests.factories import make_lease, make_participants, make_study, make_work
 from tests.integration.test_store_lifecycle import make_step
 from tests.invariants import check_invariants
 from understudy.domain.lifecycle import FailureKind, Outcome
-from understudy.store import dispatch, events, leases, lifecycle, stops
+from understudy.store import dispatch, events, leases, lifecycle, recovery, stops
 from understudy.store.engine import Store
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
 MAX_ATTEMPTS = 3
@@ -148,7 +148,7 @@ class Lifecycle(RuleBasedStateMachine):
             for id_, model in self.models.items()
             if model.status == "running" and model.worker not in self.alive
         }
-        resumed, gone = self.write(lifecycle.recover_lost, MAX_ATTEMPTS, 100)
+        resumed, gone = self.write(recovery.recover_lost, MAX_ATTEMPTS, 100)
         moved = {*resumed, *gone}
         # Earlier examples left theirs in the same store.
         assert moved & set(self.models) == lost

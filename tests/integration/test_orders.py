@@ -20,7 +20,7 @@ from understudy.queue.celery.control_commands import UNSUPPORTED, install_contro
 from understudy.queue.names import CANCELLED_ALREADY
 from understudy.queue.notifications import Notifier
 from understudy.settings import Settings
-from understudy.store import lifecycle
+from understudy.store import guards, lifecycle
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 from understudy.worker.operator_commands import Orders
@@ -67,7 +67,7 @@ def test_a_revoke_cancels_who_waits_and_who_runs_and_nobody_else(desk: Desk) -> 
     worker = make_lease(desk.store)
     for id_ in (running, done):
         desk.store.write(lambda connection, id_=id_: lifecycle.claim(connection, id_, worker))
-    held = lifecycle.Claim(done, 1)
+    held = guards.Claim(done, 1)
     desk.store.write(lambda connection: lifecycle.complete(connection, held, None, 0))
     # Whichever of its messages: the latest may be one that nobody has seen yet.
     desk.orders.cancel([task_id(waiting, 1), task_id(running, 7), task_id(done, 1), task_id(uuid4(), 1)])

@@ -25,7 +25,7 @@ from understudy.settings import Settings
 from understudy.store import dispatch, lifecycle, stops
 from understudy.store import prune as rules
 from understudy.store.engine import Store, store_clock, store_time
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.store.prune import Kept, Old
 from understudy.store.schema import Tables
 

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, select, update
 from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
 from understudy.domain.lifecycle import FailureKind, Outcome
-from understudy.store import asks, dispatch, leases, lifecycle
+from understudy.store import asks, dispatch, leases, lifecycle, recovery
 from understudy.store.engine import Store, store_clock
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -56,7 +56,7 @@ class Rivals(NamedTuple):
         return self.write(dispatch.branch, self.workspace_id, id_, 5, None)
 
     def recover(self) -> list[UUID]:
-        lost = self.write(lifecycle.recover_lost, 3, 100)
+        lost = self.write(recovery.recover_lost, 3, 100)
         return [*lost.resumed, *lost.failed]
 
 

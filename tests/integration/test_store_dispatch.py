@@ -16,7 +16,7 @@ from understudy.domain.people import generate_people
 from understudy.store import dispatch, lifecycle, lineage, people
 from understudy.store.aliases import assign_aliases, find
 from understudy.store.engine import Store, store_clock, store_time
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
 _p = Tables.participant

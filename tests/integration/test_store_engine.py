@@ -15,9 +15,10 @@ from sqlalchemy import event, update
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
 from understudy.domain.simulation import Person, Usage
-from understudy.store import engine, events, leases, lifecycle, people, stops
+from understudy.store import engine, events, leases, lifecycle, people, recovery, stops
 from understudy.store.engine import Store
-from understudy.store.lifecycle import Claim, Commit
+from understudy.store.guards import Claim
+from understudy.store.lifecycle import Commit
 from understudy.store.schema import Tables
 
 on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
@@ -66,7 +67,7 @@ def test_what_is_written_for_many_is_one_statement_each(store: Store) -> None:
     assert store.write(lambda connection: lifecycle.release(connection, Claim(ids[1], 1), 5))
     store.write(lambda connection: lifecycle.cancel(connection, workspace, ids[3:]))
     store.write(lambda connection: leases.end_lease(connection, worker))
-    assert store.write(lambda connection: lifecycle.recover_lost(connection, 3, 100)).resumed == [ids[2]]
+    assert store.write(lambda connection: recovery.recover_lost(connection, 3, 100)).resumed == [ids[2]]
     assert len(store.write(lambda connection: stops.record_stops(connection, 0, 100))) == 2
     assert store.write(events.give_positions) > 5
     assert several == []

@@ -26,7 +26,7 @@ from understudy.store import (
     usage,
 )
 from understudy.store.engine import Store
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.store.participants import ParticipantScope
 
 

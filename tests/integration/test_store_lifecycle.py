@@ -13,9 +13,9 @@ from tests.factories import make_lease, make_participants, make_study, make_work
 from tests.servers import wait_until
 from understudy.domain.lifecycle import FailureKind, Outcome, Status
 from understudy.domain.runs import Step
-from understudy.store import leases, lifecycle, stops
+from understudy.store import leases, lifecycle, recovery, stops
 from understudy.store.engine import Store, store_clock
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -61,7 +61,7 @@ class World(NamedTuple):
         )
 
     def recover(self, max_attempts: int = 3) -> list[UUID]:
-        lost = self.store.write(lambda connection: lifecycle.recover_lost(connection, max_attempts, 100))
+        lost = self.store.write(lambda connection: recovery.recover_lost(connection, max_attempts, 100))
         return [*lost.resumed, *lost.failed]
 
     def events(self) -> list[tuple[str, Any]]:
@@ -160,6 +160,7 @@ def test_a_frozen_worker_that_thaws_cannot_write(world: World) -> None:
     thief = world.claim(make_lease(world.store))
     assert thief is not None
     assert not world.commit(frozen, 0)
+    assert not world.commit(frozen, 0, ends=True)
     assert not end(world, lifecycle.complete, frozen, Outcome.SUCCEEDED)
     assert not end(world, lifecycle.fail, frozen, FailureKind.STEP_TIMEOUT, "late")
     assert not end(world, lifecycle.release, frozen)
@@ -183,6 +184,8 @@ def test_a_step_is_committed_once_however_often_it_is_tried(world: World) -> Non
     assert world.commit(claim, 0, thought="first")
     assert world.commit(claim, 0, thought="again")
     assert not world.commit(claim, 2)
+    assert not world.commit(claim, 2, ends=True)
+    assert world.row().status == "running"
     assert world.row().interaction_count == 1
     with world.store.read() as connection:
         assert connection.scalars(select(Tables.interaction.c.thought)).all() == ["first"]

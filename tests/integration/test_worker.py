@@ -26,7 +26,7 @@ from understudy.queue.celery.app import create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.settings import Settings
-from understudy.store import dispatch, lifecycle, lineage
+from understudy.store import dispatch, lifecycle, lineage, recovery
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
 from understudy.worker import committer
@@ -281,7 +281,7 @@ def test_a_process_whose_lease_ran_out_aborts_and_takes_a_new_one(shop: Workshop
     shop.store.write(
         lambda connection: connection.execute(update(Tables.lease).values(expires_at=store_clock(-1)))
     )
-    shop.store.write(lambda connection: lifecycle.recover_lost(connection, 3, 10))
+    shop.store.write(lambda connection: recovery.recover_lost(connection, 3, 10))
     assert run.ended() is Ending.STOPPED
     wait_until(lambda: shop.keeper.worker_id != lost)
     assert shop.row(id_).status == "pending"
@@ -318,7 +318,7 @@ def test_who_goes_gives_back_also_what_nobody_here_runs(shop: Workshop) -> None:
     shop.keeper._stop.set()
     shop.store.write(lambda connection: lifecycle.claim(connection, id_, shop.keeper.worker_id))
     shop.keeper.close()
-    shop.store.write(lambda connection: lifecycle.recover_lost(connection, 3, 10))
+    shop.store.write(lambda connection: recovery.recover_lost(connection, 3, 10))
     assert (shop.row(id_).status, shop.row(id_).attempt) == ("pending", 0)
 
 

@@ -18,13 +18,15 @@ from understudy.store import (
     lineage,
     participants,
     prune,
+    recovery,
     stops,
     studies,
     usage,
     workspaces,
 )
 from understudy.store.engine import store_time
-from understudy.store.lifecycle import Claim, Commit
+from understudy.store.guards import Claim
+from understudy.store.lifecycle import Commit
 from understudy.store.participants import ParticipantScope
 
 Query = Callable[[Connection, Filled], object]
@@ -102,7 +104,7 @@ HOT: dict[str, Query] = {
     ),
     # a sweeper
     "positions": lambda c, it: (events.any_waits(c), events.give_positions(c)),
-    "lost": lambda c, it: lifecycle.recover_lost(c, 3, 1000),
+    "lost": lambda c, it: recovery.recover_lost(c, 3, 1000),
     "stops": lambda c, it: stops.record_stops(c, 30, 1000),
     "owed": lambda c, it: dispatch.owed_ids(c, 1000),
     "own": lambda c, it: dispatch.own_messages(c, it.by_status["pending"]),

@@ -16,7 +16,8 @@ from understudy.deploy.migrate import migrate
 from understudy.settings import Settings
 from understudy.store import events, leases, lifecycle
 from understudy.store.engine import Store
-from understudy.store.lifecycle import Claim, Commit
+from understudy.store.guards import Claim
+from understudy.store.lifecycle import Commit
 
 # ruff: noqa: T201 - it is there to print
 

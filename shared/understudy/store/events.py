@@ -12,7 +12,7 @@ first. So the events of a participant are in `event` in order of `seq`, without 
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from sqlalchemy import (
@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 
 from understudy.domain.ids import Kind
+from understudy.domain.lifecycle import Status
 from understudy.store import bulk_parameters
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.schema import Tables
@@ -65,6 +66,11 @@ class NewEvent(NamedTuple):
     #: status, interaction or stopped
     kind: str
     data: dict[str, Any]
+
+    @classmethod
+    def of_status(cls, participant_id: UUID, seq: int, status: Status, **more: Any) -> Self:
+        """The event of a transition to `status`."""
+        return cls(participant_id, seq, "status", {"status": str(status), **more})
 
 
 def record(connection: Connection, events: Sequence[NewEvent]) -> None:

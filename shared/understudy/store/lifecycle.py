@@ -13,42 +13,25 @@ from sqlalchemy import (
     Connection,
     Executable,
     Update,
-    and_,
     bindparam,
     case,
-    exists,
     null,
-    select,
     update,
 )
 
-from understudy.domain.lifecycle import TRANSITIONS, FailureKind, Move, Outcome, Status
+from understudy.domain.lifecycle import FailureKind, Move, Outcome, Status
 from understudy.domain.queues import Queue
 from understudy.domain.runs import Step
 from understudy.domain.simulation import Usage
 from understudy.store import bulk_parameters, usage
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.events import NewEvent, deliver, record, record_alike
+from understudy.store.guards import Claim, epoch_fence, lives, lock, transition
 from understudy.store.interactions import is_stored, store_steps
 from understudy.store.schema import Tables
 
 _p = Tables.participant
 _lease = Tables.lease
-
-
-class Claim(NamedTuple):
-    """The right to write for a participant, until somebody else claims it or it ends."""
-
-    participant_id: UUID
-    epoch: int
-
-
-class Recovered(NamedTuple):
-    """Participants that were taken from lost workers."""
-
-    resumed: list[UUID]
-    #: It was their last attempt.
-    failed: list[UUID]
 
 
 class Commit(NamedTuple):
@@ -71,45 +54,6 @@ class Commit(NamedTuple):
         }
 
 
-def _move(move: Move) -> Update:
-    """The update that makes `move` from wherever it may start, and from nowhere else."""
-    sources, target = TRANSITIONS[move]
-    return (
-        update(_p)
-        .where(_p.c.status.in_([str(status) for status in sorted(sources)]))
-        .values(status=str(target), seq=_p.c.seq + 1)
-    )
-
-
-def epoch_fence(claim: Claim) -> Any:
-    """The fence of everything a run writes. The status is guarded by the move itself."""
-    return and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)
-
-
-def lives(worker_id: Any) -> Any:
-    """Is this worker's lease still good?"""
-    return exists(select(1).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock()))
-
-
-def _status_event(participant_id: UUID, seq: int, status: Status, **more: Any) -> NewEvent:
-    return NewEvent(participant_id, seq, "status", {"status": str(status), **more})
-
-
-def lock(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Lock these in id order, before statements that touch them in any other."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK, {bulk_parameters.AMONG: ids})
-
-
-_LOCK = (
-    select(_p.c.id)
-    .where(bulk_parameters.is_among("postgresql", _p.c.id))
-    .order_by(_p.c.id)
-    # Keys do not change: who inserts rows that point here need not wait.
-    .with_for_update(key_share=True)
-)
-
-
 # -- what a worker does ------------------------------------------------------------------------------------
 
 
@@ -128,14 +72,14 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
     rows = connection.execute(statement, {bulk_parameters.AMONG: ids, "worker": worker_id}).all()
     # Of who was made with many others, that was perhaps told to the outbox only.
     deliver(connection, [row.id for row in rows])
-    record(connection, [_status_event(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
+    record(connection, [NewEvent.of_status(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
     return {row.id: row for row in rows}
 
 
 @cache
 def _claim(dialect: str) -> Update:
     return (
-        _move(Move.CLAIM)
+        transition(Move.CLAIM)
         .where(bulk_parameters.is_among(dialect, _p.c.id), lives(bindparam("worker")))
         .values(
             epoch=_p.c.epoch + 1,
@@ -158,12 +102,10 @@ def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool
     May be repeated when nobody knows whether it was committed: it then tells so, and writes nothing.
     """
     seqs: dict[Claim, int] = {}
-    for ends in (False, True):
+    for ends, statement in ((False, _advance), (True, _advance_and_complete)):
         rows = [one.as_row() for one in commits if one.step.ends is ends]
         if rows:
-            moved = connection.execute(
-                _advance(connection.dialect.name, ends=ends), bulk_parameters.parameter(rows)
-            )
+            moved = connection.execute(statement(connection.dialect.name), bulk_parameters.parameter(rows))
             seqs |= {Claim(id_, epoch): seq for id_, epoch, seq in moved}
     landed = [one for one in commits if one.claim in seqs]
     store_steps(connection, [(*one.claim, one.step) for one in landed])
@@ -172,25 +114,27 @@ def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool
         id_, seq = claim.participant_id, seqs[claim]
         events.append(NewEvent(id_, seq - step.ends, "interaction", {"index": step.index}))
         if step.ends:
-            events.append(_status_event(id_, seq, Status.COMPLETED, outcome=step.outcome))
+            events.append(NewEvent.of_status(id_, seq, Status.COMPLETED, outcome=step.outcome))
     record(connection, events)
     return [one.claim in seqs or is_stored(connection, *one.claim, one.step.index) for one in commits]
 
 
 @cache
-def _advance(dialect: str, *, ends: bool) -> Update:
-    """Count one more interaction of each given run that still holds its row, and complete those that end."""
+def _advance(dialect: str) -> Update:
+    """Counts one more interaction of each given run that still holds its row."""
     given = bulk_parameters.rows_of(
         dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome
     )
-    statement = update(_p).where(_p.c.status == str(Status.RUNNING)).values(seq=_p.c.seq + 1)
-    if ends:
-        more = {"seq": _p.c.seq + 2, "outcome": given.c.outcome, "finished_at": store_clock()}
-        statement = _move(Move.COMPLETE).values(more)
     return (
-        statement.where(_p.c.id == given.c.id, _p.c.epoch == given.c.epoch)
-        .where(_p.c.interaction_count == given.c.interaction_count)
+        update(_p)
+        .where(
+            _p.c.id == given.c.id,
+            _p.c.epoch == given.c.epoch,
+            _p.c.status == str(Status.RUNNING),
+            _p.c.interaction_count == given.c.interaction_count,
+        )
         .values(
+            seq=_p.c.seq + 1,
             interaction_count=_p.c.interaction_count + 1,
             attempt=0,
             claimed_ms=_p.c.claimed_ms + given.c.claimed_ms,
@@ -199,11 +143,42 @@ def _advance(dialect: str, *, ends: bool) -> Update:
     )
 
 
-def complete(connection: Connection, claim: Claim, outcome: Outcome | None, claimed_ms: int) -> bool:
-    """End a run that has nothing left to do. False: the run lost its claim."""
-    return _end(
-        connection, Move.COMPLETE, claim, claimed_ms, outcome=None if outcome is None else str(outcome)
+@cache
+def _advance_and_complete(dialect: str) -> Update:
+    """Counts the last interaction of each given run that still holds its row, and completes it."""
+    given = bulk_parameters.rows_of(
+        dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome
     )
+    return (
+        transition(Move.COMPLETE)
+        .where(
+            _p.c.id == given.c.id,
+            _p.c.epoch == given.c.epoch,
+            _p.c.interaction_count == given.c.interaction_count,
+        )
+        .values(
+            # One for the interaction, one for the status.
+            seq=_p.c.seq + 2,
+            interaction_count=_p.c.interaction_count + 1,
+            attempt=0,
+            claimed_ms=_p.c.claimed_ms + given.c.claimed_ms,
+            outcome=given.c.outcome,
+            finished_at=store_clock(),
+        )
+        .returning(_p.c.id, _p.c.epoch, _p.c.seq)
+    )
+
+
+def complete(connection: Connection, claim: Claim, outcome: Outcome | None, claimed_ms: int) -> bool:
+    """Completes a run that has nothing left to do. False: the run lost its claim."""
+    word = None if outcome is None else str(outcome)
+    statement = (
+        transition(Move.COMPLETE)
+        .where(epoch_fence(claim))
+        .values(finished_at=store_clock(), claimed_ms=_p.c.claimed_ms + claimed_ms, outcome=word)
+        .returning(_p.c.seq)
+    )
+    return _write_run(connection, claim, statement, Status.COMPLETED, outcome=word)
 
 
 def fail(
@@ -215,49 +190,49 @@ def fail(
     used: Usage | None = None,
 ) -> bool:
     """End a run that cannot go on; `used`: what its last step took all the same. False: it lost its claim."""
-    failed = _end(connection, Move.FAIL, claim, claimed_ms, error_kind=str(kind), error_message=message)
+    statement = (
+        transition(Move.FAIL)
+        .where(epoch_fence(claim))
+        .values(
+            finished_at=store_clock(),
+            claimed_ms=_p.c.claimed_ms + claimed_ms,
+            error_kind=str(kind),
+            error_message=message,
+        )
+        .returning(_p.c.seq)
+    )
+    failed = _write_run(connection, claim, statement, Status.FAILED, error_kind=str(kind))
     if failed and used is not None:
         usage.store(connection, [(claim.participant_id, None, used)])
     return failed
 
 
-def _end(connection: Connection, move: Move, claim: Claim, claimed_ms: int, **values: Any) -> bool:
-    statement = (
-        _move(move)
-        .where(epoch_fence(claim))
-        .values(finished_at=store_clock(), claimed_ms=_p.c.claimed_ms + claimed_ms, **values)
-        .returning(_p.c.seq)
-    )
-    seq = connection.scalar(statement)
-    if seq is None:
-        return False
-    told = {name: values[name] for name in ("outcome", "error_kind") if name in values}
-    record(connection, [_status_event(claim.participant_id, seq, TRANSITIONS[move].target, **told)])
-    return True
-
-
 def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
     """Give a running participant back, to go on elsewhere from its last interaction. Costs no attempt."""
     statement = (
-        _move(Move.RELEASE)
+        transition(Move.RELEASE)
         .where(epoch_fence(claim))
-        .values(claimed_ms=_p.c.claimed_ms + claimed_ms, **_waiting_again())
+        .values(
+            claimed_ms=_p.c.claimed_ms + claimed_ms,
+            worker_id=null(),
+            dispatched_at=null(),
+            queue=str(Queue.RECOVERED),
+            pending_since=store_clock(),
+        )
         .returning(_p.c.seq)
     )
+    return _write_run(connection, claim, statement, Status.PENDING, reason="released")
+
+
+def _write_run(
+    connection: Connection, claim: Claim, statement: Update, status: Status, **event_data: Any
+) -> bool:
+    """Executes a run's guarded write, which returns the row's `seq`, and records the event. False: no row."""
     seq = connection.scalar(statement)
     if seq is None:
         return False
-    record(connection, [_status_event(claim.participant_id, seq, Status.PENDING, reason="released")])
+    record(connection, [NewEvent.of_status(claim.participant_id, seq, status, **event_data)])
     return True
-
-
-def _waiting_again() -> dict[str, Any]:
-    return {
-        "worker_id": null(),
-        "dispatched_at": null(),
-        "queue": str(Queue.RECOVERED),
-        "pending_since": store_clock(),
-    }
 
 
 # -- what a caller does ------------------------------------------------------------------------------------
@@ -294,55 +269,8 @@ def _cancelled(
 def _cancel(dialect: str, *, anybodys: bool) -> Executable:
     whose = () if anybodys else (_p.c.workspace_id == bindparam("workspace"),)
     return (
-        _move(Move.CANCEL)
+        transition(Move.CANCEL)
         .where(bulk_parameters.is_among(dialect, _p.c.id), *whose)
         .values(finished_at=store_clock())
         .returning(_p.c.id, _p.c.worker_id)
     )
-
-
-# -- what the sweeper does ---------------------------------------------------------------------------------
-
-
-def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recovered:
-    """Take running participants from workers whose lease ran out; returns those that moved.
-
-    Each loss without an interaction in between counts. At the second the row is a suspect and runs alone, so
-    that what kills its worker kills nobody else's; at `max_attempts` it fails with `stale_worker`.
-    """
-    dead = ~lives(_p.c.worker_id)
-    lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), dead)
-    ids = connection.scalars(lost.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
-    here = and_(_p.c.id.in_(ids), dead)
-    failing = (
-        _move(Move.FAIL)
-        .where(here, _p.c.attempt + 1 >= max_attempts)
-        .values(
-            attempt=_p.c.attempt + 1,
-            finished_at=store_clock(),
-            error_kind=str(FailureKind.STALE_WORKER),
-            error_message=f"Its worker was lost {max_attempts} times in a row.",
-        )
-        .returning(_p.c.id, _p.c.seq)
-    )
-    failed = connection.execute(failing).all()
-    resuming = (
-        _move(Move.RELEASE)
-        .where(here)
-        .values(
-            _waiting_again()
-            | {
-                "attempt": _p.c.attempt + 1,
-                "queue": case((_p.c.attempt >= 1, str(Queue.ALONE)), else_=str(Queue.RECOVERED)),
-            }
-        )
-        .returning(_p.c.id, _p.c.seq, _p.c.attempt)
-    )
-    resumed = connection.execute(resuming).all()
-    stale = str(FailureKind.STALE_WORKER)
-    record(connection, [_status_event(r.id, r.seq, Status.FAILED, error_kind=stale) for r in failed])
-    record(
-        connection,
-        [_status_event(r.id, r.seq, Status.PENDING, reason="lost", attempt=r.attempt) for r in resumed],
-    )
-    return Recovered([row.id for row in resumed], [row.id for row in failed])

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 from understudy.domain.lifecycle import Status
 from understudy.store.engine import store_clock
 from understudy.store.events import record_alike
-from understudy.store.lifecycle import Claim, epoch_fence, lives
+from understudy.store.guards import Claim, epoch_fence, lives
 from understudy.store.schema import Tables
 
 _p = Tables.participant

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from understudy import faults
 from understudy.domain.errors import ServiceUnavailable
-from understudy.store import lifecycle
+from understudy.store import guards
 from understudy.store.engine import Store
 from understudy.telemetry import metrics
 
@@ -134,7 +134,7 @@ class Committer:
 def _do(connection: Connection, writes: list[_Write]) -> list[Any]:
     """All of them, those of one kind in one go; the results in the order of `writes`."""
     if len(writes) > 1:
-        lifecycle.lock(connection, [write.participant_id for write in writes])
+        guards.lock(connection, [write.participant_id for write in writes])
     kinds: dict[BatchWrite[Any, Any], list[int]] = defaultdict(list)
     for place, write in enumerate(writes):
         kinds[write.work].append(place)

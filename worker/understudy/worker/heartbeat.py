@@ -13,7 +13,7 @@ from understudy import faults
 from understudy.domain.errors import ServiceUnavailable
 from understudy.store import leases, lifecycle
 from understudy.store.engine import AnyRow, Store
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.telemetry import metrics
 from understudy.worker.runner import Runner
 

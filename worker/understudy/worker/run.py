@@ -23,7 +23,8 @@ from understudy.plugins.secrets import Secrets
 from understudy.plugins.time_limits import Failed, Limits, start_timer
 from understudy.store import leases, lifecycle, lineage, stops
 from understudy.store.engine import AnyRow
-from understudy.store.lifecycle import Claim, Commit
+from understudy.store.guards import Claim
+from understudy.store.lifecycle import Commit
 from understudy.telemetry import logs, metrics, traces
 from understudy.worker.committer import BatchWrite, Committer
 from understudy.worker.session import HISTORY_LENGTH, Claimed, Walk

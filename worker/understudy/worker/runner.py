@@ -13,7 +13,7 @@ from uuid import UUID
 
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
-from understudy.store.lifecycle import Claim
+from understudy.store.guards import Claim
 from understudy.worker.run import Ending, House, Run
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.sequencer import give_positions
 from understudy.settings import Settings
-from understudy.store import Connection, dispatch, idempotency, leases, lifecycle, stops
+from understudy.store import Connection, dispatch, idempotency, leases, recovery, stops
 from understudy.store.engine import Store, store_time
 from understudy.telemetry import logs, metrics
 from understudy.telemetry.exporter import show
@@ -114,7 +114,7 @@ class Sweeper:
         while True:
             with faults.around("recover.commit"):
                 some = self._store.write(
-                    lambda connection: lifecycle.recover_lost(connection, max_attempts, LIMIT)
+                    lambda connection: recovery.recover_lost(connection, max_attempts, LIMIT)
                 )
             metrics.recovery(len(some.resumed), len(some.failed))
             lost += (*some.resumed, *some.failed)

@@ -13,7 +13,7 @@ from typing import Any
 
 from understudy import faults
 from understudy.domain.lifecycle import FailureKind
-from understudy.store import Connection, leases, lifecycle
+from understudy.store import Connection, guards, leases, lifecycle
 from understudy.store.engine import Store
 from understudy.worker.heartbeat import LeaseKeeper
 from understudy.worker.runner import Runner
@@ -141,7 +141,7 @@ class Watch:
         logging.shutdown()
         os._exit(EXIT_STALLED)
 
-    def _give_up(self, connection: Connection, culprit: lifecycle.Claim | None) -> None:
+    def _give_up(self, connection: Connection, culprit: guards.Claim | None) -> None:
         # If nobody knows whose fault it is, everybody's loss counts: who does it again will be alone.
         claims = self._runner.claims().values() if culprit else ()
         for claim in sorted(claims):
