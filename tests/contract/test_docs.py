@@ -102,7 +102,7 @@ def test_who_writes_it_otherwise_is_told_the_page(acme: Caller) -> None:
 
 def test_a_slash_too_many_is_no_page(acme: Caller) -> None:
     answer = acme.get("/v1/docs/")
-    assert (answer.status_code, answer.json()["error"]) == (404, "GET /v1/docs/: nothing is here.")
+    assert (answer.status_code, answer.json()["error"]) == (404, "GET /v1/docs/: no such route.")
 
 
 def test_a_parameter_that_is_none_is_refused(acme: Caller) -> None:

@@ -1,4 +1,4 @@
-"""While the store is away every route says so, changes nothing, and works again when it is back."""
+"""While the store is unavailable every route says so, changes nothing, and works again when it is back."""
 
 import contextlib
 import socket

@@ -78,6 +78,6 @@ def test_no_process_tells_a_secret_whatever_happens(store: Store, settings: Sett
             assert secret not in told, f"{process.name} tells {secret}"
     # And they had something to tell.
     told = "".join(process.log.read_text() for process in processes)
-    for what in ("broke in a step", "the store does not answer", FIRED, "Transient error"):
+    for what in ("failed in a step", "the store does not answer", FIRED, "Transient error"):
         assert what in told
     assert "ended by an error" not in told

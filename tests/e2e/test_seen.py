@@ -91,7 +91,7 @@ def test_a_fleet_tells_what_it_does(
     assert at(metrics_of(sweeper), "sweeps_total", work="recover", result="failed") == 0
 
     # And what all of them said meanwhile.
-    broke = [line for worker in workers for line in lines(worker) if "broke in a step" in line["message"]]
+    broke = [line for worker in workers for line in lines(worker) if "failed in a step" in line["message"]]
     assert len(broke) == 2
     for line in broke:
         assert {"participant", "study", "epoch", "attempt", "task", "timestamp"} <= set(line)

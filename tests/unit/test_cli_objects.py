@@ -252,7 +252,7 @@ def test_nobody_there_says_how_to_start_one(fake: FakeApi, understudy: Cli) -> N
     result = understudy("people", "list", "--server", "http://127.0.0.1:1")
     assert result.exit_code == 5
     assert result.stderr.startswith(
-        "[service_unavailable] no Understudy server answers at http://127.0.0.1:1"
+        "[service_unavailable] cannot reach an Understudy server at http://127.0.0.1:1"
     )
     assert "understudy up" in result.stderr
 

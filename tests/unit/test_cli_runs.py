@@ -168,7 +168,7 @@ def test_wait_shows_who_is_where_and_how_to_go_on(fake: FakeApi, understudy: Cli
     fake.give("/v1/simulations/wait", TOO_LATE, status=202)
     result = understudy("wait", T1, "--timeout", "600")
     assert "[wait_timeout] Not over after 600 s." in result.stdout
-    assert "0 of 1 are through." in result.stdout
+    assert "0 of 1 finished." in result.stdout
     assert "Next: understudy wait t-1f3 --timeout 600" in result.stdout
     assert result.exit_code == 5
 

@@ -22,7 +22,7 @@ DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-#: A worker takes so long to give everything back, at worst, once its drain is over: while the store is away.
+#: Seconds that a drained worker needs at most to release everything: while the store is unavailable.
 GIVING_BACK_S = 20
 
 COMMAND: Any = typer.main.get_command(app)

@@ -65,12 +65,12 @@ def install_error_handlers(app: FastAPI) -> None:
     async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
         here = f"{request.method} {request.scope['path'][:MAX_NAME]}"
         if error.status_code == 405:
-            wrong = NotFound(f"{here}: this method is not for here.")
+            wrong = NotFound(f"{here}: method not allowed.")
             answer = error_response(request, wrong, http_status=405)
             answer.headers["Allow"] = ", ".join(_methods_of(request))
             return answer
         if error.status_code == 404:
-            missing = NotFound(f"{here}: nothing is here.", suggestions=("See /docs for what there is.",))
+            missing = NotFound(f"{here}: no such route.", suggestions=("See /docs for what there is.",))
             return error_response(request, missing)
         kind = ValidationError if error.status_code < 500 else UnderstudyError
         return error_response(request, kind(str(error.detail)), http_status=error.status_code)
@@ -78,7 +78,9 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return error_response(request, UnderstudyError("Something broke here; the server's log says what."))
+        return error_response(
+            request, UnderstudyError("Internal error. Search the server log for the X-Request-ID.")
+        )
 
 
 def _methods_of(request: Request) -> list[str]:

@@ -139,7 +139,7 @@ class Gate:
             return await self._tokens.find(secret.strip())
         except TimeoutError:
             raise ServiceUnavailable(
-                "The server has too much to do just now. Send the same request again in a moment."
+                "The server is overloaded. Send the same request again in a moment."
             ) from None
 
     def _look_up(self, secrets: Sequence[str]) -> dict[str, UUID | Exception]:
@@ -161,7 +161,7 @@ class Gate:
 
 def _cut_off() -> ServiceUnavailable:
     return ServiceUnavailable(
-        "The server goes down before this was answered: it may have been done.",
+        "The server is shutting down; the request may have been applied.",
         suggestions=("Look first what is there; with an Idempotency-Key a dispatch can be sent again.",),
     )
 

@@ -37,7 +37,7 @@ def ask(
             "--people",
             parser=positive_number,
             metavar="N",
-            help="How many of your people.",
+            help="Number of people to sample.",
             show_default=str(_DEFAULT_PEOPLE),
         ),
     ] = None,
@@ -51,13 +51,16 @@ def ask(
         typer.Option(parser=whole_number, metavar="S", help="Same seed: same people, same answers."),
     ] = None,
     mind: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who decides for them.", show_default="heuristic")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until all have answered.")] = False,
     timeout: Annotated[
         float,
         typer.Option(
-            parser=seconds, metavar="SECONDS", help="How long to wait. The run goes on in any case."
+            parser=seconds, metavar="SECONDS", help="Stop waiting after SECONDS; the run continues."
         ),
     ] = 600.0,
 ) -> None:
@@ -72,7 +75,7 @@ def ask(
             raise ValidationError("to ask something give --question and --variant; to ask again, --next")
         _list(session)
         return
-    waiting = "Waiting until all have answered. Ctrl-C ends the wait, not the run."
+    waiting = "Waiting until all have answered. Ctrl-C stops waiting; the run continues."
     if next_ is not None:
         if where or number is not None or mind is not None:
             raise ValidationError("the people and --mind are those of round 1: leave them out with --next")

@@ -32,7 +32,7 @@ def understudy() -> None:
       understudy ask --question "Which one?" --variant "This." --variant "That." --wait
       understudy get s-b2c          how everybody did
       understudy get t-1f3          one journey, step by step
-      understudy cancel t-1f3       stop: at once, and final
+      understudy cancel t-1f3       cancel a participant immediately
       understudy extend t-1f3 --instruction "Switch to German."
 
     Ids are the aliases that commands print (s- study, i- iteration,

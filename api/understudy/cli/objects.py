@@ -77,7 +77,7 @@ def get(
         typer.Option(parser=positive_number, metavar="N", help="Entries of a list.", show_default="50"),
     ] = None,
     cursor: Annotated[
-        str | None, typer.Option(metavar="C", help="Where a list goes on: its next_cursor.")
+        str | None, typer.Option(metavar="C", help="Cursor from `next_cursor` of the previous page.")
     ] = None,
 ) -> None:
     """Show studies, one study, an ask's answers, a participant's journey, or a person."""
@@ -87,7 +87,7 @@ def get(
     if id_ is None:
         studies = session.client.study_list(limit=limit, cursor=cursor)
         if not studies.items:
-            session.show(plain("No studies. understudy run makes one.", "dim"))
+            session.show(plain("No studies yet. Create one with `understudy run`.", "dim"))
             return
         session.show(study_table(studies.items), *session.more(studies.next_cursor, "get"))
         return

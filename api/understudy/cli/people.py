@@ -54,7 +54,11 @@ def list_people(
     where = where_of(age, country, language, trait, search)
     page = session.client.person_list(**where, limit=limit, cursor=cursor)
     if not page.items:
-        none = "Nobody is like that." if where else "No people. understudy people generate N makes some."
+        none = (
+            "No people match these filters."
+            if where
+            else "No people. understudy people generate N makes some."
+        )
         session.show(plain(none, "dim"))
         return
     command = " ".join(["people list", *_again(age, country, language, trait, search)])

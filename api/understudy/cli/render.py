@@ -105,9 +105,7 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
     if not response.ok:
         views.append(_failure(response.error_code, response.error, response.suggestions))
         if response.progress:
-            views.append(
-                plain(f"  {response.progress.done} of {response.progress.total} are through.", "dim")
-            )
+            views.append(plain(f"  {response.progress.done} of {response.progress.total} finished.", "dim"))
     if response.participants:
         dispatch = response.dispatch
         aliases = (
@@ -153,7 +151,7 @@ def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
     views: list[RenderableType] = [table, *_others(len(results))] if results else []
     views.append(plain(told, "bold"))
     if summary.cancelled_count:
-        views.append(plain("To take one up again: understudy extend PARTICIPANT", "dim"))
+        views.append(plain("To continue one: understudy extend PARTICIPANT", "dim"))
     return Group(*views)
 
 

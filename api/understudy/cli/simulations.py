@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 Timeout = Annotated[
     float,
-    typer.Option(parser=seconds, metavar="SECONDS", help="How long to wait. The run goes on in any case."),
+    typer.Option(parser=seconds, metavar="SECONDS", help="Stop waiting after SECONDS; the run continues."),
 ]
-_KEEPS_ON = "Ctrl-C ends the wait, not the run."
+_KEEPS_ON = "Ctrl-C stops waiting; the run continues."
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
     task: Annotated[str, typer.Option(metavar="TEXT", help="What they are asked to do there.")],
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The page where everybody starts. Or --chat.", show_default=False),
+        typer.Option(metavar="URL", help="Start page. Give either --url or --chat.", show_default=False),
     ] = None,
     chat: ChatUrl = None,
     chat_model: ChatModel = None,
@@ -45,7 +45,7 @@ def run(
     chat_reply: ChatReply = None,
     chat_secret: ChatSecret = None,
     number: Annotated[
-        int, typer.Option("--people", parser=positive_number, metavar="N", help="How many of your people.")
+        int, typer.Option("--people", parser=positive_number, metavar="N", help="Number of people to sample.")
     ] = 5,
     age: Age = None,
     country: Country = None,
@@ -55,12 +55,15 @@ def run(
     max_interactions: Annotated[
         int | None,
         typer.Option(
-            parser=positive_number, metavar="N", help="Most steps each may take.", show_default="20"
+            parser=positive_number,
+            metavar="N",
+            help="Maximum interactions per participant.",
+            show_default="20",
         ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(parser=whole_number, metavar="S", help="Same seed: same people, same decisions."),
+        typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people and decisions."),
     ] = None,
     success_url: Annotated[
         str | None, typer.Option(metavar="X", help="Done when the page's address contains X.")
@@ -68,9 +71,11 @@ def run(
     success_text: Annotated[
         str | None, typer.Option(metavar="X", help="Done when the page, or the chatbot, says X.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until all are through.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", metavar="", help="Wait until all participants have finished.")
+    ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", metavar="", help="Watch live until all are through.")
+        bool, typer.Option("--watch", metavar="", help="Watch live until all finished.")
     ] = False,
     timeout: Annotated[
         float | None,
@@ -85,7 +90,10 @@ def run(
         str | None, typer.Option(metavar="TEXT", help="Name of the study.", show_default="the task")
     ] = None,
     mind: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who decides for them.", show_default="heuristic")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"
+        ),
     ] = None,
 ) -> None:
     """Send people to a website, or have them talk to a chatbot: makes a study and runs it.
@@ -109,7 +117,7 @@ def run(
         iteration={"content": place.content, **({"mind": mind} if mind else {})},
     )
     session.go_on = f"understudy watch {study.alias}"
-    with session.waiting(f"Waiting until all {number} are through. {_KEEPS_ON}", shown=wait):
+    with session.waiting(f"Waiting until all {number} finished. {_KEEPS_ON}", shown=wait):
         response = session.client.study_run(
             study.id,
             iteration_id=study.iterations[0].id,
@@ -137,7 +145,7 @@ def wait(
     ],
     timeout: Timeout = 600.0,
 ) -> None:
-    """Wait until participants are through; exit code 5 if the time runs out first."""
+    """Wait until participants finish. Exit code 5 on timeout."""
     session.go_on = f"understudy wait {shlex.join(participants)}"
     with session.waiting(f"Waiting for {', '.join(participants)}. {_KEEPS_ON}"):
         response = session.client.simulation_wait(participants, timeout=timeout)
@@ -148,16 +156,16 @@ def extend(
     session: Session,
     participant: Annotated[
         str,
-        typer.Argument(metavar="T", help="A participant that is through: alias like t-1f3, or UUID."),
+        typer.Argument(metavar="T", help="Finished participant: alias (t-1f3) or UUID."),
     ],
     *,
     steps: Annotated[
         int,
-        typer.Option(parser=whole_number, metavar="N", help="Steps it may take beyond its old cap."),
+        typer.Option(parser=whole_number, metavar="N", help="Interactions to allow beyond the source's cap."),
     ] = 10,
     instruction: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What it is told before it goes on; overrides its assignment."),
+        typer.Option(metavar="TEXT", help="Instruction that overrides the assignment."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until it is through again.")] = False,
     timeout: Timeout = 600.0,
@@ -176,7 +184,7 @@ def extend(
     heading = ""
     if response.ok and not session.as_json:
         new = (response.dispatch.aliases or response.dispatch.participant_ids)[0]
-        heading = f"{new} goes on where {participant} stopped.\nIts journey: understudy get {new}"
+        heading = f"{new} continues from {participant}.\nIts journey: understudy get {new}"
         if wait:
             session.go_on = f"understudy wait {new}"
             with session.waiting(f"Waiting for {new}. {_KEEPS_ON}"):
@@ -201,8 +209,7 @@ def cancel(
     """Stop participants at once, or all of a study, iteration or ask.
 
     When it returns, the cancel is final. What they did is kept, and `extend`
-    takes a cancelled one up again. Who is through already is skipped; repeating
-    it does no harm.
+    takes a cancelled one up again. Finished participants are skipped. You can repeat the command safely.
     """
     scopes = {"study_id": study, "iteration_id": iteration, "ask_id": ask}
     if bool(participants) + sum(scope is not None for scope in scopes.values()) != 1:

@@ -66,11 +66,10 @@ def watch(
         ),
     ] = None,
 ) -> None:
-    """Watch live until all are through. Ctrl-C ends the watching only.
+    """Watch live until all participants have finished. Ctrl-C stops watching; the run continues.
 
-    With --json it prints a study's summary, or what `wait` prints, once all are
-    through. With --events it prints what happens in a study or to a participant
-    as it happens, each event once.
+    With --json it prints the summary of a study, or what `wait` prints, once all have finished. With --events
+    it prints each event of a study or a participant once, as it happens.
     """
     if after is not None and not events:
         raise ValidationError("--after goes with --events only")

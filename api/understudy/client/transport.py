@@ -283,7 +283,7 @@ class Transport:
 
     def _unreachable(self, error: httpx.HTTPError) -> ServiceUnavailable:
         return ServiceUnavailable(
-            f"no Understudy server answers at {self.server} ({_cause(error)})",
+            f"cannot reach an Understudy server at {self.server} ({_cause(error)})",
             suggestions=(
                 "Start one with `understudy up`.",
                 "Or name the one you mean: --server URL or UNDERSTUDY_SERVER.",

@@ -19,7 +19,7 @@ async def ask_run(call: Call, request: AskRunArguments) -> RunStudyResponse:
     """Ask people which of some texts they pick: makes an ask and has its first round run.
 
     Each person reads all `variants` piece by piece, picks one, rates them and says why. Give exactly one of
-    `sample` (so many different people of the workspace, the simple way) and `person_ids`; person_create with
+    `sample` (N people sampled from the workspace; the simplest form) and `person_ids`; person_create with
     `generate` makes people. Returns at once with `ok: true`, `dispatch.ask_id` and the new ids in
     `dispatch.participant_ids`, or with `wait: true` when all have answered. Where something still runs,
     `next_action` is the call to make next. If the wait runs out (`error_kind` "wait_timeout") the runs go on:

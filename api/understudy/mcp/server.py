@@ -119,10 +119,10 @@ async def _result(
     except UnderstudyError as error:
         return _failed(tool, error)
     except HungUp:
-        return _failed(tool, UnderstudyError("Nobody waits for this any more."))
+        return _failed(tool, UnderstudyError("The client disconnected."))
     except Exception:
         log.exception("tool %s failed", tool.name)
-        return _failed(tool, UnderstudyError("Something broke here; the server's log says what."))
+        return _failed(tool, UnderstudyError("Internal error. Search the server log for the X-Request-ID."))
 
 
 def _answered(envelope: Envelope) -> types.CallToolResult:

@@ -42,7 +42,7 @@ def simulation_cancel(call: Call, request: CancelRequest) -> CancelEnvelope:
 
 @tool("Extend a simulation", Tier.LONG_RUNNING, "dispatch", "simulation")
 async def simulation_extend(call: Call, request: ExtendArguments) -> RunStudyResponse:
-    """Take a terminal participant up again: the "start" half of the reversible pair cancel and extend.
+    """Resume a terminal participant: the "start" half of the reversible pair cancel and extend.
 
     The source must be completed, failed or cancelled; cancel a running one first. A new participant goes on
     from the source's last interaction, with `additional_steps` more interactions past the original cap; the

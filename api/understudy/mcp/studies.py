@@ -47,7 +47,7 @@ def study_add_iteration(call: Call, request: StudyAddIterationArguments) -> Iter
 async def study_run(call: Call, request: StudyRunArguments) -> RunStudyResponse:
     """Have people take part in a study: one new participant per person, each of which runs by itself.
 
-    Give exactly one of `sample` (so many different people of the workspace, the simple way) and
+    Give exactly one of `sample` (N people sampled from the workspace; the simplest form) and
     `person_ids`. The workspace needs people first: person_create with `generate` makes some. Returns at
     once with `ok: true` and the new ids in `dispatch.participant_ids`, or with `wait: true` when all are
     through. Where something still runs, `next_action` is the call to make next. If the wait runs out
@@ -66,7 +66,7 @@ async def study_run(call: Call, request: StudyRunArguments) -> RunStudyResponse:
 
 @tool("Look at studies", Tier.READ_ONLY, "study", "read")
 def study_get(call: Call, request: StudyGetArguments) -> studies.StudyAnswer | Page[Study]:
-    """Look at one study, or without `study_id` at the list of all.
+    """Get one study; omit `study_id` to list all studies.
 
     `view` "summary" (the default) tells how many participants stand where, their outcomes and how they
     felt; while `partial` is true something still runs, or failed. "per_participant" adds a row for each,

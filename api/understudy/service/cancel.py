@@ -123,7 +123,7 @@ def _may_be_committed(error: Exception) -> bool:
 def _one_by_one(
     service: Service, workspace_id: UUID, ids: Sequence[UUID], tally: _Tally
 ) -> ServiceUnavailable | None:
-    """Cancel each by itself. Returns the error once the store is away for good."""
+    """Cancel each by itself. Returns the error once the store is unavailable for good."""
     away_in_a_row = 0
     for position, id_ in enumerate(ids):
         try:

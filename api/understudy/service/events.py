@@ -112,7 +112,7 @@ class EventHub:
     async def read(self, scope: EventScope, after: int) -> AsyncGenerator[Sequence[Event]]:
         """All events of `scope` after the position `after` that were committed before the call, then the end.
 
-        What it yields first is empty, and so is what it yields while the store is away. Raises
+        What it yields first is empty, and so is what it yields while the store is unavailable. Raises
         ServiceUnavailable, before anything else, when that cannot be begun.
         """
         with self._place():
@@ -129,10 +129,10 @@ class EventHub:
     ) -> AsyncGenerator[Sequence[Event]]:
         """All events of `scope` after the position `after`, those to come too, in order, each once.
 
-        What it yields first, and when nothing happens for HEARTBEAT_S, is empty. It ends when `end_all` is
-        called, or when `allowed`, which is asked now and then, raises AuthFailed. While the store is away
-        nothing comes, and nothing is lost. Raises ServiceUnavailable, before anything else, when there are
-        too many readers.
+        Yields an empty sequence first, and after HEARTBEAT_S without an event. Ends when `end_all` is called,
+        or when `allowed`, which it calls from time to time, raises AuthFailed. While the store is unavailable,
+        it yields no events and loses none. Raises ServiceUnavailable, before it yields, if there are too many
+        readers.
         """
         clock = asyncio.get_running_loop().time
         with self._place(), self._enter(scope) as reader:
@@ -191,7 +191,7 @@ class EventHub:
                 del self._workspaces[scope.workspace_id]
 
     async def _page_or_pause(self, scope: EventScope, after: int) -> tuple[Sequence[Event], bool]:
-        """The next page, and whether there may be more; nothing, after a pause, while the store is away."""
+        """Returns the next page and whether more may follow; empty, after a pause, while the store is unavailable."""
 
         def read(connection: Connection) -> list[Event]:
             of = (scope.kind, scope.id)
@@ -201,7 +201,7 @@ class EventHub:
         try:
             page = await self._read(read)
         except ServiceUnavailable:
-            log.info("the store is away; a reader of events waits")
+            log.info("store unavailable; a reader of events waits")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), AWAY_PAUSE_S)
             return (), True
@@ -242,7 +242,7 @@ class EventHub:
             try:
                 found, more = await loop.run_in_executor(self._looks, self._look, positions)
             except ServiceUnavailable:
-                log.info("the store is away; readers of events wait")
+                log.info("store unavailable; readers of events wait")
             except Exception:
                 # Without this task nobody would be handed anything any more.
                 log.exception("a look for events failed; the next one may not")

@@ -155,9 +155,9 @@ def _wait_timeout(result: RunSuccess, waited_s: float) -> RunFailure:
     return RunFailure(
         error_kind="wait_timeout",
         error_code="wait_timeout",
-        error=f"After {waited_s:g} s {done} of {total} are done; the rest goes on running.",
+        error=f"After {waited_s:g} s {done} of {total} finished; the others are still running.",
         retryable=ERROR_RULES["wait_timeout"].retryable,
-        suggestions=["Follow next_action to wait on. Do not dispatch again: the runs are there."],
+        suggestions=["Follow next_action to wait on. Do not dispatch again; the runs already exist."],
         dispatch=result.dispatch,
         participants=result.participants,
         progress=Progress(done=done, total=total),

@@ -47,7 +47,7 @@ def demo() -> int:
         say(str(problem))
         went_well = False
     if not went_well:
-        say(f"the demo did not go as it should; the logs are in {folder / 'logs'}")
+        say(f"the demo failed; the logs are in {folder / 'logs'}")
         return 1
     shutil.rmtree(folder, ignore_errors=True)
     out.print("Stopped. Keep such a stack running with: understudy up")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from understudy.settings import Settings
 
 _MACHINE = "This machine"
-_PARTS = "Parts by themselves"
+_PARTS = "Components"
 
 DataDir = Annotated[
     Path | None,
@@ -45,7 +45,7 @@ MetricsPort = Annotated[
         show_default=False,
     ),
 ]
-ReadyFile = Annotated[Path | None, typer.Option(help="File to make once it does its work.")]
+ReadyFile = Annotated[Path | None, typer.Option(help="Create this file when the process is ready.")]
 
 
 @app.command("up", rich_help_panel=_MACHINE)
@@ -112,11 +112,11 @@ def worker_command(
     ] = None,
     concurrency: Concurrency = 100,
     control: Annotated[
-        bool, typer.Option("--control", help="Do the stops instead of running simulations.")
+        bool, typer.Option("--control", help="Process stop tasks instead of simulations.")
     ] = False,
     alone: Annotated[
         bool,
-        typer.Option("--alone", help="Run, one at a time, those whose worker was lost without progress."),
+        typer.Option("--alone", help="Run quarantined participants, one at a time."),
     ] = False,
     metrics_port: MetricsPort = None,
     ready_file: ReadyFile = None,
@@ -140,7 +140,7 @@ def worker_command(
 def sweeper_command(
     data_dir: DataDir = None, metrics_port: MetricsPort = None, ready_file: ReadyFile = None
 ) -> None:
-    """Take care of what workers left: lost runs, lost messages, stops nobody recorded. Any number may run."""
+    """Recover lost participants, republish lost messages, record stops. Any number may run."""
     from understudy.worker.sweeper import run_sweeper  # noqa: PLC0415
 
     run_sweeper(_settings(data_dir, metrics_port), ready_file)
@@ -148,7 +148,7 @@ def sweeper_command(
 
 @app.command("migrate", rich_help_panel=_PARTS)
 def migrate_command(data_dir: DataDir = None) -> None:
-    """Bring the store's tables up to date. Does nothing if they are."""
+    """Apply pending database migrations."""
     from understudy.deploy.migrate import migrate  # noqa: PLC0415
 
     migrate(_settings(data_dir))
@@ -158,12 +158,17 @@ def migrate_command(data_dir: DataDir = None) -> None:
 def prune_command(
     *,
     older_than: Annotated[
-        int, typer.Option(min=1, max=36_500, metavar="DAYS", help="Removes who ended longer ago than this.")
+        int,
+        typer.Option(
+            min=1, max=36_500, metavar="DAYS", help="Delete participants that ended more than DAYS days ago."
+        ),
     ],
     workspace: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only this workspace.", show_default="all")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what would be deleted; delete nothing.")
+    ] = False,
     batch_size: Annotated[
         int, typer.Option(min=1, max=5000, help="Participants that one transaction removes at most.")
     ] = 200,

@@ -40,7 +40,7 @@ def create_command(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token and print it, this once: only its hash is kept."""
+    """Create a token and print it once; only its hash is stored."""
     from understudy.store.workspaces import create_token  # noqa: PLC0415
 
     name = workspace.strip()
@@ -92,7 +92,7 @@ def revoke_command(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, from `understudy token list`.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Shut a token out, from the next request on."""
+    """Revoke a token, effective with the next request."""
     from understudy.store.workspaces import revoke_token  # noqa: PLC0415
 
     try:

@@ -25,7 +25,7 @@ def up(settings: Settings, plan: StackPlan) -> int:
             _tell(stack)
             print(f"ready {stack.url}", flush=True)  # noqa: T201 - what callers wait for
             stack.supervisor.run()
-            say("stopping; once more Ctrl-C to hasten")
+            say("stopping; press Ctrl-C again to force")
         say("stopped")
     except StopRequested:
         say("stopped before it was ready")

@@ -141,8 +141,8 @@ def check_chat(content: Mapping[str, Any]) -> None:
             _check_path("conversation_path", "the conversation's id stands, like session.id", content)
             if not any("{conversation_id}" in text for text in _texts(content["request"])):
                 raise ValidationError(
-                    "content.conversation_path goes with {conversation_id} in content.request: else nobody "
-                    "tells the bot which conversation it is."
+                    "content.conversation_path needs {conversation_id} in content.request: "
+                    "otherwise the bot does not receive the conversation id."
                 )
     elif "model" in content:
         model = content["model"]

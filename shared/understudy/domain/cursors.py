@@ -38,4 +38,4 @@ def _seal(position: str, of: tuple[object, ...]) -> bytes:
 
 
 def _foreign() -> ValidationError:
-    return ValidationError("cursor must be the next_cursor of an earlier page of this very list.")
+    return ValidationError("cursor must be a next_cursor returned by this list.")

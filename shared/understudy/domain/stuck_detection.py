@@ -51,5 +51,5 @@ def why_stuck(standing: ParticipantActivity, live_workers: int, patience: Recove
     if not live_workers and standing.quiet_s > patience.recovery_s:
         return f"It has waited for {quiet}, and no worker is alive."
     if not standing.sent and standing.quiet_s > SENT_WITHIN_S:
-        return f"Its message has been owed for {quiet}. Is the broker away, or is there no sweeper?"
+        return f"Its message has been owed for {quiet}. Check the broker and the sweeper."
     return None

@@ -22,7 +22,7 @@ class Ask(Envelope):
     alias: str = Field(description="Its short name.")
     question: str = Field(description="What round 1 asked.")
     round_count: int = Field(description="Rounds so far, at most 5.")
-    created_at: Time = Field(description="When it was made.")
+    created_at: Time = Field(description="Creation time.")
 
 
 class VariantResult(Envelope):
@@ -41,7 +41,7 @@ class Errored(Envelope):
     participant_id: UUID
     alias: str = Field(description="Its short name.")
     person_id: UUID
-    error_kind: str | None = Field(description="Of a failed one: why; else null.")
+    error_kind: str | None = Field(description="Failure reason if failed, else null.")
     error_message: str | None
 
 
@@ -50,7 +50,7 @@ class RoundResult(Envelope):
 
     round: int = Field(description="Counts from 1.")
     question: str = Field(description="What this round asked.")
-    created_at: Time = Field(description="When it was made.")
+    created_at: Time = Field(description="Creation time.")
     participant_count: int = Field(description="With those that were extended from others.")
     draft_count: int
     pending_count: int
@@ -110,7 +110,7 @@ class AskSummary(Envelope):
     alias: str = Field(description="Its short name.")
     question: str = Field(description="What round 1 asked.")
     round_count: int = Field(description="Rounds so far, at most 5.")
-    created_at: Time = Field(description="When it was made.")
+    created_at: Time = Field(description="Creation time.")
     rounds: list[RoundResult] = Field(description="In order.")
     changes: list[RoundChange] = Field(description="From each round to the next.")
     partial: bool = Field(description="Of any round.")
@@ -124,8 +124,8 @@ class Answer(Envelope):
     participant_id: UUID
     alias: str = Field(description="Its short name.")
     status: Status
-    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
-    error_kind: str | None = Field(description="Of a failed one: why; else null.")
+    outcome: Outcome | None = Field(description="Outcome if completed, else null.")
+    error_kind: str | None = Field(description="Failure reason if failed, else null.")
     answered: bool = Field(description="Is there an answer?")
     pick: Label | None
     ratings: dict[str, int] | None = Field(description="From 1 to 5 by variant.")
@@ -155,7 +155,7 @@ class AskPerParticipant(AskSummary):
     """view=per_participant: the summary of all, and a page of people."""
 
     people: list[PersonAnswers] = Field(description="A page of those who were asked.")
-    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last page.")
 
 
 class AskFull(AskPerParticipant):

@@ -80,4 +80,4 @@ def if_any(description: str) -> Any:
 
 class Page(Envelope, Generic[Item]):
     items: list[Item]
-    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last page.")

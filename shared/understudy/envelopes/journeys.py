@@ -57,7 +57,7 @@ class Journey(Envelope):
     alias: str = Field(description="Its short name.")
     person_name: str = Field(description="The person's name.")
     status: Status
-    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
+    outcome: Outcome | None = Field(description="Outcome if completed, else null.")
     task: str = Field(description="What was to be done.")
     steps: list[JourneyStep] = Field(description="In order.")
     told: list[Told] = Field(description="Instructions, in order.")

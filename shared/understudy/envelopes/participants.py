@@ -13,7 +13,7 @@ class Participant(Envelope):
     id: UUID
     alias: str = Field(description="Its short name.")
     status: Status = Field(description="Where it stands.")
-    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
+    outcome: Outcome | None = Field(description="Outcome if completed, else null.")
     person_id: UUID
     person_name: str = Field(description="The person's name.")
     study_id: UUID | None = Field(description="Its study; null in an ask.")
@@ -24,11 +24,11 @@ class Participant(Envelope):
     max_interactions: int = Field(description="Its cap, inherited interactions included.")
     extended_from: UUID | None = Field(description="The participant that it goes on from.")
     branched_at: int = Field(description="Index of its first own interaction: so many are inherited.")
-    instruction: str | None = Field(description="What it was told before it went on.")
+    instruction: str | None = Field(description="Instruction given by the extend.")
     attempt: int = Field(description="Workers lost since its last interaction.")
-    error_kind: str | None = Field(description="Of a failed one: why; else null.")
+    error_kind: str | None = Field(description="Failure reason if failed, else null.")
     error_message: str | None = Field(description="The same in words.")
-    created_at: Time = Field(description="When it was made.")
+    created_at: Time = Field(description="Creation time.")
     started_at: Time | None = Field(description="When a worker first took it.")
     finished_at: Time | None = Field(description="When it came to its end.")
     stopped_at: Time | None = Field(description="Of a cancelled one: when its run is known to have stopped.")
@@ -86,4 +86,4 @@ class ParticipantTranscript(Transcript):
     alias: str = Field(description="Its short name.")
     person_name: str = Field(description="The person's name.")
     status: Status
-    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
+    outcome: Outcome | None = Field(description="Outcome if completed, else null.")

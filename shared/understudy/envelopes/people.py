@@ -15,9 +15,9 @@ class Person(Envelope):
     age: int
     country: str = Field(description="A name or a code.")
     language: str = Field(description="A name or a code.")
-    traits: dict[str, Any] = Field(description="Leanings by name; numbers go from 0 to 1.")
+    traits: dict[str, Any] = Field(description="Traits by name; numbers range from 0 to 1.")
     bio: str
-    created_at: Time = Field(description="When it was made.")
+    created_at: Time = Field(description="Creation time.")
 
 
 class People(Envelope):
@@ -33,7 +33,7 @@ class Profile(Envelope):
     age: int
     country: str = Field(description="A name or a code.")
     language: str = Field(description="A name or a code.")
-    traits: dict[str, Any] = Field(description="Leanings by name; numbers go from 0 to 1.")
+    traits: dict[str, Any] = Field(description="Traits by name; numbers range from 0 to 1.")
     bio: str
 
 

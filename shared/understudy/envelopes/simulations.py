@@ -29,8 +29,8 @@ class CancelSummary(Envelope):
 
 
 class CancelEnvelope(Envelope):
-    cancelled: list[CancelledItem] = Field(description="Who was to be stopped.")
-    skipped: list[SkippedItem] = Field(description="Who needed no stop.")
+    cancelled: list[CancelledItem] = Field(description="Participants to which the cancel applied.")
+    skipped: list[SkippedItem] = Field(description="Participants that were not active.")
     summary: CancelSummary
 
 
@@ -51,9 +51,9 @@ class Dispatch(Envelope):
 class ParticipantState(Envelope):
     participant_id: UUID
     status: Status
-    outcome: Outcome | None = Field(description="Of a completed one: how it ended; else null.")
+    outcome: Outcome | None = Field(description="Outcome if completed, else null.")
     interaction_count: int = Field(description="Interactions so far, inherited ones included.")
-    error_kind: str | None = Field(description="Of a failed one: why; else null.")
+    error_kind: str | None = Field(description="Failure reason if failed, else null.")
 
 
 class NextAction(Envelope):
@@ -63,7 +63,7 @@ class NextAction(Envelope):
     arguments: dict[str, Any] = Field(description="Its arguments; over REST the body.")
     rest: str = Field(description="The same as method and path.")
     cli: str = Field(description="The same as a command.")
-    poll_after_seconds: int = Field(description="Who looks again instead of waiting: not before that.")
+    poll_after_seconds: int = Field(description="Minimum polling interval in seconds.")
     why: str = Field(description="What is not over yet.")
 
 
@@ -90,7 +90,7 @@ class RunFailure(Envelope):
     error: str = Field(description="What is wrong and what would be right.")
     retryable: bool = Field(description="May the same request, sent again, succeed?")
     suggestions: list[str] = Field(description="What to do next; may be empty.")
-    dispatch: Dispatch | None = if_any("What was started all the same.")
+    dispatch: Dispatch | None = if_any("What was dispatched before the failure.")
     participants: list[ParticipantState] | None = if_any("How each stands now.")
     progress: Progress | None = if_any("How far the wait came.")
     next_action: NextAction | None = if_any("How to wait on.")

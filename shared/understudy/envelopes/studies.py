@@ -32,7 +32,7 @@ class Iteration(Envelope):
     mind: str = Field(description="Who decides for the people.")
     step_timeout: float = Field(description="Seconds that one interaction may take.")
     run_timeout: float = Field(description="Seconds that a participant's own run may take.")
-    created_at: Time = Field(description="When it was made.")
+    created_at: Time = Field(description="Creation time.")
 
 
 class Study(Envelope):
@@ -43,7 +43,7 @@ class Study(Envelope):
     status: str = Field(description="A note for its author; runs do not touch it.")
     assignment: Assignment
     questions: list[str] = Field(description="What you want to learn; kept with the study.")
-    created_at: Time = Field(description="When it was made.")
+    created_at: Time = Field(description="Creation time.")
 
 
 class StudyFull(Study):
@@ -80,11 +80,11 @@ class StudyPerParticipant(StudySummary):
     """view=per_participant: the summary of all, and a page of them."""
 
     participants: list[ParticipantHighlight] = Field(description="A page of them, in order of creation.")
-    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last page.")
 
 
 class StudyTranscripts(StudySummary):
     """view=transcripts: the summary of all, and a page of transcripts, one per participant."""
 
     transcripts: list[ParticipantTranscript] = Field(description="A page of them, in order of creation.")
-    next_cursor: str | None = Field(description="Where the list goes on; null at its end.")
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last page.")

@@ -40,7 +40,7 @@ Steps = Annotated[
     int, Field(ge=1, le=MAX_INTERACTIONS, description="Interactions after which a participant stops.")
 ]
 Seed = Annotated[
-    int, Field(ge=0, le=MAX_SEED, description="What chance starts from: the same again, the same result.")
+    int, Field(ge=0, le=MAX_SEED, description="Random seed; the same seed gives the same result.")
 ]
 Wait = Annotated[
     bool, Field(description="Answer when all are terminal, or `timeout` has passed; else at once.")
@@ -151,7 +151,7 @@ class PanelRequest(Request):
     )
     sample: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="So many different people of the workspace, chosen by `seed`. Give either this or "
+        description="Number of different people to sample, chosen by `seed`. Give either this or "
         "`person_ids`.",
     )
     where: WhereRequest | None = Field(

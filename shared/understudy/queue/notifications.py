@@ -73,10 +73,10 @@ class Notifier:
                     with metrics.asking_broker("notice"), faults.around("notice.send"):
                         self._redis.publish(NOTICE_CHANNEL, json.dumps(names))
             except (redis.RedisError, OSError) as error:
-                log.debug("a notice was lost, waiters will poll: %s", error)
+                log.debug("notification lost; waiters will poll: %s", error)
             except Exception:
                 # Without this thread there would be no notices at all any more.
-                log.exception("a notice was lost, waiters will poll")
+                log.exception("notification lost; waiters will poll")
 
 
 async def listen(notices_url: str) -> AsyncIterator[list[UUID]]:

@@ -74,7 +74,7 @@ class Publisher:
         """Publish the run messages that are owed to `ids`.
 
         With `republish_before`, also those sent before that moment. Two callers never send the same one.
-        Raises ServiceUnavailable when the store is away; messages that the broker does not take stay owed.
+        Raises ServiceUnavailable if the store is unavailable; messages that the broker refuses stay unpublished.
         """
         with faults.around("run_message.own"):
             messages = self._store.write(
@@ -97,7 +97,7 @@ class Publisher:
                             self._send(RUN_TASK, message, message.task_id, message.queue, producer)
                     unsent = unsent[len(some) :]
         except BROKER_ERRORS as error:
-            log.warning("the broker does not take run messages (%s); they stay owed", error)
+            log.warning("cannot publish run messages (%s); they remain unpublished", error)
         return unsent
 
     def dispatch_soon(self, ids: Sequence[UUID]) -> None:
@@ -160,14 +160,14 @@ class Publisher:
             # With the context of who asked for it: lines name its request.
             lane.submit(copy_context().run, work).add_done_callback(_log_failure)
         except RuntimeError:
-            log.info("not sent any more, the process is ending; the sweeper makes it good")
+            log.info("not sent any more, the process is ending; the sweeper will retry")
 
     def _dispatch_turn(self, ids: Sequence[UUID]) -> bool:
         try:
             # Without the broker, the rest is left to the sweeper.
             return self.dispatch(ids).unsent == 0
         except ServiceUnavailable:
-            log.warning("run messages stay owed: the store is away")
+            log.warning("run messages stay owed: store unavailable")
             return False
 
     def _abort_turn(self, ids: Sequence[UUID]) -> bool:
@@ -192,10 +192,10 @@ class Publisher:
                     id_ = f"{message.task_id}.stop"
                     self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
         except ServiceUnavailable:
-            log.warning("stop tasks are not sent: the store is away; the sweeper makes it good")
+            log.warning("stop tasks are not sent: store unavailable; the sweeper will retry")
             return False
         except BROKER_ERRORS as error:
-            log.warning("the broker does not take stop tasks (%s); the sweeper makes it good", error)
+            log.warning("the broker does not take stop tasks (%s); the sweeper will retry", error)
             return False
         return True
 

@@ -192,7 +192,7 @@ class Store:
             self._observer.failed("away")
             log.warning("the store does not answer: %s", error)
             raise ServiceUnavailable(
-                "The store does not answer just now. Send the same request again in a moment."
+                "The store is unavailable. Send the same request again in a moment."
             ) from error
 
     def dispose(self) -> None:

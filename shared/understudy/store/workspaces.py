@@ -78,7 +78,7 @@ def authenticate(connection: Connection, secret: str) -> UUID:
     workspace_id: UUID | None = connection.scalar(found)
     if workspace_id is None:
         raise AuthFailed(
-            "This token is not known here, or was revoked.",
+            "Unknown or revoked token.",
             suggestions=("Make one with `understudy token create --workspace NAME`.",),
         )
     return workspace_id

@@ -87,7 +87,7 @@ def _tell_end(kind: type[BaseException], error: BaseException, trace: TracebackT
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
-        log.critical("the process ends by an error", exc_info=(kind, error, trace))
+        log.critical("uncaught exception; exiting", exc_info=(kind, error, trace))
 
 
 def _tell_end_of_thread(end: threading.ExceptHookArgs) -> None:

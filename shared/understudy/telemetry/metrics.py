@@ -31,10 +31,10 @@ participants = Figure(
     status=tuple(Status),
 )
 oldest_pending = Figure(
-    "understudy_oldest_pending_seconds", "For how long the longest pending one has been; 0: nobody is.", "api"
+    "understudy_oldest_pending_seconds", "Age in seconds of the oldest pending participant; 0 if none.", "api"
 )
 owed_messages = Figure(
-    "understudy_owed_messages", "Pending participants whose run message was not sent yet.", "api"
+    "understudy_owed_messages", "Pending participants whose run message is unpublished.", "api"
 )
 workers = Figure("understudy_workers", "Worker processes whose lease lives.", "api")
 queue_messages = Figure(
@@ -83,7 +83,7 @@ runs_here = Figure(
 )
 lease_seconds = Figure(
     "understudy_lease_seconds",
-    "So long this process's lease lives unless renewed; below 0: it ended.",
+    "Seconds until this process's lease expires; negative once expired.",
     "worker",
 )
 claims = counter(
@@ -212,7 +212,7 @@ broker_seconds = histogram(
 )
 broker_errors = counter(
     "understudy_broker_errors_total",
-    "What the broker did not do. Nothing is lost by it: it is done later, or found out by looking.",
+    "Failed broker operations; each is retried or covered by polling.",
     *_EVERYWHERE,
     work=_BROKER_WORK,
 )

@@ -55,8 +55,8 @@ class Committer:
     """Groups waiting writes into one transaction; each keeps its own outcome.
 
     A transaction, and each statement in it, costs almost the same for one write as for a hundred, so a
-    process with hundreds of runs would otherwise spend its time on them. While the store is away, writes wait
-    and are then done.
+    process with hundreds of runs would otherwise spend its time on them. While the store is unavailable, writes
+    wait; they are done afterwards.
     """
 
     def __init__(self, store: Store) -> None:
@@ -127,7 +127,7 @@ class Committer:
             except ServiceUnavailable:
                 if self._impatient.is_set():
                     raise
-                log.warning("the store is away; waiting for it")
+                log.warning("store unavailable; waiting for it")
                 time.sleep(STORE_RETRY_S)
 
 

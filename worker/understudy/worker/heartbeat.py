@@ -92,7 +92,7 @@ class LeaseKeeper:
             try:
                 self._beat()
             except ServiceUnavailable:
-                log.warning("the store is away; the next heartbeat asks again")
+                log.warning("store unavailable; the next heartbeat asks again")
             except Exception:
                 # A beat that cannot beat must not die unnoticed: without it, the lease runs out.
                 log.exception("a heartbeat failed")
@@ -104,7 +104,7 @@ class LeaseKeeper:
         rows = self._renew()
         if rows is None:
             metrics.leases_lost.inc()
-            log.warning("the lease ran out: all steps are aborted, a new one is taken")
+            log.warning("lease expired: aborting all steps, acquiring a new lease")
             self._runner.abort_all()
             self._open()
             return

@@ -60,9 +60,9 @@ class Orders:
                 self._carry_out(ids)
             except ServiceUnavailable:
                 if self._closing.wait(STORE_RETRY_S):
-                    log.warning("the store is away: nobody cancels the revoked participants %s", _names(ids))
+                    log.warning("store unavailable: nobody cancels the revoked participants %s", _names(ids))
                 else:
-                    log.warning("the store is away; revoked participants are cancelled when it is back")
+                    log.warning("store unavailable; revoked participants are cancelled when it is back")
                     self._waiting.put(ids)
             except Exception:
                 # Without this thread there would be no more orders.

@@ -221,7 +221,7 @@ class Run:
             self._step = None
             self._cut_at = time.monotonic() if self._aborted else None
         else:
-            log.warning("participant %s: a step does not end when told to", self.participant_id)
+            log.warning("participant %s: step did not end after cancellation", self.participant_id)
             # Nobody is there to tell it later.
             step.cancel()
         if self._aborted or not in_time:
@@ -233,7 +233,7 @@ class Run:
             raise Failed(FailureKind.ENVIRONMENT_ERROR, str(error)) from error
         except (Exception, asyncio.CancelledError) as error:
             # A plug-in may raise anything; its participant fails, and nobody else's.
-            raise self._broken("broke in a step", error) from error
+            raise self._broken("failed in a step", error) from error
 
     async def _ended(self, step: asyncio.Task[Step], timeout_s: float) -> bool:
         """Wait for a step to end, but no longer than `timeout_s`, nor much longer than its abort."""

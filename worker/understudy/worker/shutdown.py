@@ -65,7 +65,7 @@ class Leaving:
             self._told.get()
             begin()
             time.sleep(most_s)
-            log.critical("this process could not end in order, and ends now")
+            log.critical("shutdown timed out; forcing exit")
             logging.shutdown()
             os._exit(EXIT_FORCED)
 

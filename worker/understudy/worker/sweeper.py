@@ -59,7 +59,7 @@ class Sweeper:
     def recover(self) -> bool:
         """Take what runs from lost workers, record stops that nobody else did; was anybody taken?
 
-        Raises ServiceUnavailable when the store is away.
+        Raises ServiceUnavailable when the store is unavailable.
         """
         try:
             self._forget_old()
@@ -69,7 +69,7 @@ class Sweeper:
             self._store_was_away = True
             raise
         if lost:
-            log.warning("took %d participants from lost workers", len(lost))
+            log.warning("recovered %d participants from lost workers", len(lost))
             # Those that failed are terminal: somebody may be waiting for them.
             self._notifier.publish_soon(lost)
         return bool(lost)
@@ -77,14 +77,14 @@ class Sweeper:
     def give_positions(self) -> bool:
         """See to it that readers of events who come later find few that wait; are there more?
 
-        Raises ServiceUnavailable when the store is away.
+        Raises ServiceUnavailable when the store is unavailable.
         """
         return give_positions(self._store, transactions=POSITIONS)
 
     def publish(self) -> bool:
         """Send some of what is owed or was lost; is there more?
 
-        Raises ServiceUnavailable when the store is away.
+        Raises ServiceUnavailable when the store is unavailable.
         """
         try:
             # Both in any case: what was lost must not wait for all that is owed.
@@ -171,7 +171,7 @@ class Sweeper:
             return False
         again = self._publisher.dispatch(ids, republish_before=before).sent
         metrics.republished.labels(queue).inc(again)
-        log.info("sent %d run messages again to %s", again, queue)
+        log.info("republished %d run messages to %s", again, queue)
         return again > 0 and len(ids) == LIMIT
 
 
@@ -226,7 +226,7 @@ def _done(name: str, work: Callable[[], bool]) -> bool:
         metrics.swept(name)
         return more  # noqa: TRY300 - what went wrong has no answer
     except ServiceUnavailable:
-        log.warning("the store is away; the next sweep will look again")
+        log.warning("store unavailable; the next sweep will look again")
     except Exception:
         log.exception("a sweep failed")
     metrics.sweeps.labels(name, "failed").inc()

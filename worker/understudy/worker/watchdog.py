@@ -115,7 +115,7 @@ class Watch:
     def _look_at_lease(self) -> None:
         lapsed = time.monotonic() > self._keeper.alive_until
         if lapsed and not self._lapsed:
-            log.warning("no word from the store for %g s: all steps are aborted", self._keeper.ttl_s)
+            log.warning("no successful heartbeat for %g s: aborting all steps", self._keeper.ttl_s)
             self._runner.abort_all()
         self._lapsed = lapsed
 
@@ -127,7 +127,7 @@ class Watch:
     def _end_stalled(self, stalled_s: float) -> None:
         culprit = self._runner.claim_of(self._monitor.task)
         log.critical(
-            "%s has kept the loop for %.1f s; this process ends",
+            "%s blocked the event loop for %.1f s; this process ends",
             f"a step of participant {culprit.participant_id}" if culprit else "somebody unknown",
             stalled_s,
         )

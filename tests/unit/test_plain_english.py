@@ -1,0 +1,107 @@
+"""Sentences that users see: no openings and phrases that a reader has to read twice."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from tests.guards import PARTS
+from understudy import documentation
+from understudy.deploy.main import app
+from understudy.telemetry import metrics
+from understudy.telemetry.exporter import METRIC_SPECS
+
+ROOT = Path(__file__).parents[2]
+
+#: A sentence that begins with a bare pronoun has no subject that a reader knows.
+OPENING = re.compile(
+    r"(?:^|[.;:] |\n)(?:Who|Whoever|Whatever|What|Nobody|Somebody|Everybody|Of (?:who|what|those|it))\b[^?\n]*?[.;,]"
+)
+#: Words of a private dialect, with what they stand for in the glossary.
+PHRASES = {
+    "taken up again": "resumed",
+    "take up again": "resume",
+    "is through": "finished",
+    "are through": "finished",
+    "give back": "release",
+    "gives back": "releases",
+    "given back": "released",
+    "goes on elsewhere": "continues on another worker",
+    "as ever": "as before",
+    "all the same": "nevertheless",
+    "doorbell": "notification",
+    "is away": "is unavailable",
+    "the lease ran out": "the lease expired",
+    "makes it good": "retries",
+    "owed": "unpublished",
+}
+_PHRASE = re.compile(r"\b(" + "|".join(PHRASES) + r")\b", re.IGNORECASE)
+
+
+def problems(text: str) -> list[str]:
+    """What a reader would stumble over in `text`."""
+    found = [f"{match[0]!r}: say {PHRASES[match[1].lower()]!r}" for match in _PHRASE.finditer(text)]
+    return found + [f"opening {match[0].strip()!r}" for match in OPENING.finditer(text)]
+
+
+def _prose(page: str) -> str:
+    """A page without its code, its tables' code and its generated parts' names."""
+    return re.sub(r"`[^`\n]*`", "`…`", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
+
+
+def _commands(command: object, path: str = "understudy") -> Iterator[tuple[str, str]]:
+    yield path, getattr(command, "help", "") or ""
+    for parameter in getattr(command, "params", ()):
+        yield f"{path} {parameter.name}", getattr(parameter, "help", "") or ""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _commands(inner, f"{path} {name}")
+
+
+def _messages() -> Iterator[tuple[str, str]]:
+    """Texts of errors that are raised and of lines that are logged."""
+    for part in PARTS:
+        for path in (ROOT / part / "understudy").rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(node, ast.Call):
+                    continue
+                name = ast.unparse(node.func)
+                if name.startswith("log.") or (node.args and name.endswith(_ERRORS)):
+                    text = "".join(
+                        one.value
+                        for argument in node.args
+                        for one in ast.walk(argument)
+                        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                    )
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+
+
+_ERRORS = ("Error", "NotFound", "Conflict", "AuthFailed", "ServiceUnavailable", "Unreachable", "Failed")
+
+
+@pytest.mark.parametrize("slug", documentation.SLUGS)
+def test_a_page_is_plain_english(slug: str) -> None:
+    assert not problems(_prose(documentation.get_doc(slug).content))
+
+
+def test_help_of_the_command_line_is_plain_english() -> None:
+    command = typer.main.get_command(app)
+    assert not [(where, found) for where, text in _commands(command) if (found := problems(text))]
+
+
+def test_help_of_metrics_is_plain_english() -> None:
+    assert metrics.participants
+    assert not [(spec.name, found) for spec in METRIC_SPECS.values() if (found := problems(spec.help))]
+
+
+def test_errors_and_log_lines_are_plain_english() -> None:
+    assert not [(where, found) for where, text in _messages() if (found := problems(text))]
+
+
+def test_riddles_are_found() -> None:
+    assert problems("Who comes late gets nothing.")
+    assert problems("It works. What it was told, it does.")
+    assert problems("The run is taken up again.")
+    assert not problems("The worker releases the participant; another worker claims it. What is a study?")
