@@ -12,14 +12,14 @@ import amqp
 from tests.rabbit import RabbitServer
 from tests.servers import wait_until
 from understudy.deploy.broker import BrokerServer
-from understudy.domain.broker_address import parse_address
+from understudy.domain.broker_address import parse_broker_url
 from understudy.domain.queues import Queue
 from understudy.queue.redis_clients import connect
 
 
 def empty(url: str) -> None:
     """No message is left."""
-    if parse_address(url).is_redis:
+    if parse_broker_url(url).is_redis:
         with connect(url) as client:
             client.flushall()
         return
@@ -31,7 +31,7 @@ def empty(url: str) -> None:
 
 def depth(url: str, queue: Queue) -> int:
     """How many messages wait in the queue."""
-    if parse_address(url).is_redis:
+    if parse_broker_url(url).is_redis:
         with connect(url) as client:
             return int(client.llen(str(queue)))
     with _channel(url) as channel, contextlib.suppress(amqp.NotFound):
@@ -41,7 +41,7 @@ def depth(url: str, queue: Queue) -> int:
 
 def headers(url: str, queue: Queue) -> list[dict[str, Any]]:
     """The headers of the messages that wait in the queue; they stay there."""
-    if parse_address(url).is_redis:
+    if parse_broker_url(url).is_redis:
         with connect(url) as client:
             return [json.loads(one)["headers"] for one in client.lrange(str(queue), 0, -1)]
     found: list[dict[str, Any]] = []
@@ -54,7 +54,7 @@ def headers(url: str, queue: Queue) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _channel(url: str) -> Iterator[amqp.Channel]:
-    address = parse_address(url)
+    address = parse_broker_url(url)
     (host, port), *_ = address.hosts
     with amqp.Connection(f"{host}:{port}", userid=address.username, password=address.password) as connection:
         yield connection.channel()

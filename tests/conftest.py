@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     # As in our own processes: what thousands of tests import is no garbage.
-    gc_tuning.look_seldom()
+    gc_tuning.raise_gc_threshold()
     sys.path.insert(0, str(PLUGINS))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
     for name in [name for name in os.environ if name.startswith("UNDERSTUDY_") and "_TEST_" not in name]:

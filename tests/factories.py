@@ -107,10 +107,10 @@ def make_ask(
         everyone = people.sample_people(connection, workspace_id, each, 0)
         ids = []
         for _ in range(rounds):
-            number = asks.take_round(connection, ask_id)
+            number = asks.open_round(connection, ask_id)
             assert number is not None
             variants = ["This one.", "That one."]
-            asks.fill_round(connection, ask_id, number, question="Which one?", variants=variants)
+            asks.insert_round(connection, ask_id, number, question="Which one?", variants=variants)
             made = dispatch.insert_participants(
                 connection,
                 workspace_id,
@@ -129,5 +129,5 @@ def make_ask(
 def make_lease(store: Store, ttl_s: float = 60) -> UUID:
     """The lease of a worker that lives for `ttl_s`."""
     id_ = uuid4()
-    store.write(lambda connection: leases.open_lease(connection, id_, "test", ttl_s))
+    store.write(lambda connection: leases.create_lease(connection, id_, "test", ttl_s))
     return id_

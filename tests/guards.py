@@ -46,7 +46,7 @@ GUARDS = [
     Guard(
         "who closes a connection is not told again to end",
         "worker/understudy/worker/run.py",
-        "if not self._told_to_end:",
+        "if not self._cancel_requested:",
         "if True:",
         WORKER_TESTS,
     ),
@@ -106,11 +106,11 @@ GUARDS = [
         "epoch,\n",
         LIFECYCLE_TESTS,
     ),
-    Guard("lease of a claim (P7)", LIFECYCLE, ', lives(bindparam("worker")))', ")", LIFECYCLE_TESTS),
+    Guard("lease of a claim (P7)", LIFECYCLE, ', lease_is_live(bindparam("worker")))', ")", LIFECYCLE_TESTS),
     Guard(
         "lease of a recovery (P7)",
         "shared/understudy/store/recovery.py",
-        "    dead = ~lives(_p.c.worker_id)\n",
+        "    dead = ~lease_is_live(_p.c.worker_id)\n",
         "    dead = _p.c.id.is_not(None)\n",
         LIFECYCLE_TESTS,
     ),
@@ -133,7 +133,7 @@ GUARDS = [
     Guard(
         "stop of what a living worker holds (P1)",
         STOPS,
-        "    known = ~lives(_p.c.worker_id) if held is None else epoch_fence(held)\n",
+        "    known = ~lease_is_live(_p.c.worker_id) if held is None else epoch_fence(held)\n",
         "    known = _p.c.id.is_not(None) if held is None else epoch_fence(held)\n",
         LIFECYCLE_TESTS,
     ),
@@ -161,7 +161,8 @@ GUARDS = [
     Guard(
         "a dispatch is done once per key",
         "api/understudy/service/dispatching.py",
-        "            if answered is not None:\n                return Earlier.model_validate(answered)\n",
+        "            if answered is not None:\n"
+        "                return ReplayedDispatch.model_validate(answered)\n",
         "",
         "tests/contract/test_idempotency.py",
     ),
@@ -175,7 +176,7 @@ GUARDS = [
     Guard(
         "one gives positions at a time",
         "shared/understudy/store/events.py",
-        "    if not _is_our_turn(connection, patient=patient):\n        return 0\n",
+        "    if not _lock_sequencer(connection, patient=wait_for_lock):\n        return 0\n",
         "",
         EVENT_TESTS,
     ),
@@ -189,14 +190,14 @@ GUARDS = [
     Guard(
         "a participant's events come in order, however the one before was written",
         "shared/understudy/store/events.py",
-        "        deliver(connection, ids)\n",
+        "        flush_outbox(connection, ids)\n",
         "        pass\n",
         EVENT_TESTS,
     ),
     Guard(
         "a participant's events come in order, also when it is claimed right away",
         LIFECYCLE,
-        "    deliver(connection, [row.id for row in rows])\n",
+        "    flush_outbox(connection, [row.id for row in rows])\n",
         "",
         EVENT_TESTS,
     ),
@@ -217,7 +218,7 @@ GUARDS = [
     Guard(
         "a message is lost only when overtaken by some time",
         SWEEPER,
-        "followed_at - OVERTAKEN_BY",
+        "followed_at - REORDER_MARGIN",
         "followed_at",
         PUBLISHER_TESTS,
     ),
@@ -231,7 +232,7 @@ GUARDS = [
     Guard(
         "rows are locked in id order, whatever is done with them",
         "worker/understudy/worker/committer.py",
-        "        guards.lock(connection, [write.participant_id for write in writes])\n",
+        "        guards.lock_in_id_order(connection, [write.participant_id for write in writes])\n",
         "        pass\n",
         WORKER_TESTS,
     ),
@@ -245,8 +246,8 @@ GUARDS = [
     Guard(
         "a process without a lease hands messages back (P6)",
         "worker/understudy/worker/run.py",
-        "Ending.DROPPED if leases.is_live(connection, worker_id) else Ending.REFUSED",
-        "Ending.DROPPED",
+        "RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED",
+        "RunResult.DROPPED",
         WORKER_TESTS,
     ),
     Guard(
@@ -280,14 +281,14 @@ GUARDS = [
     Guard(
         "a cancel is of one workspace (P8)",
         LIFECYCLE,
-        '() if anybodys else (_p.c.workspace_id == bindparam("workspace"),)',
-        '() if anybodys else (_p.c.id != bindparam("workspace"),)',
+        '() if any_workspace else (_p.c.workspace_id == bindparam("workspace"),)',
+        '() if any_workspace else (_p.c.id != bindparam("workspace"),)',
         " ".join((ISOLATION_TESTS, LIFECYCLE_TESTS)),
     ),
     Guard(
         "who hangs when told to go is ended",
         "worker/understudy/worker/shutdown.py",
-        "            os._exit(EXIT_FORCED)\n",
+        "            os._exit(EXIT_SHUTDOWN_TIMEOUT)\n",
         "",
         "tests/unit/test_leaving.py",
     ),

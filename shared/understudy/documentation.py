@@ -6,7 +6,7 @@ A page's title is its first line, its summary the paragraph below that.
 from functools import cache
 from pathlib import Path
 
-from understudy.domain.cursors import seal, unseal
+from understudy.domain.cursors import decode_cursor, encode_cursor
 from understudy.domain.doc_slugs import check_slug, did_you_mean
 from understudy.domain.errors import NotFound
 from understudy.envelopes.base import Page
@@ -42,10 +42,10 @@ _LIST = "docs"
 def list_docs(cursor: str | None = None, limit: int = len(SLUGS)) -> Page[DocEntry]:
     """A page of the list of pages, in the order to read them. Raises ValidationError."""
     entries = [entry for entry, _ in _pages().values()]
-    first = 0 if cursor is None else int(unseal(cursor, _LIST))
+    first = 0 if cursor is None else int(decode_cursor(cursor, _LIST))
     items = entries[first : first + limit]
     more = first + limit < len(entries)
-    return Page(items=items, next_cursor=seal(str(first + limit), _LIST) if more else None)
+    return Page(items=items, next_cursor=encode_cursor(str(first + limit), _LIST) if more else None)
 
 
 def get_doc(slug: str) -> Doc:

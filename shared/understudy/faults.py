@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 #: Where: each has a point right before and one right after it.
-PLACES = (
+FAULT_SITES = (
     "create.commit",
     "run.commit",
     "cancel.commit",
@@ -38,9 +38,9 @@ PLACES = (
     "positions.commit",
 )
 #: How the line begins that a fault leaves on stderr when it fires.
-FIRED = "fault fired: "
+FIRED_PREFIX = "fault fired: "
 
-POINTS = tuple(f"{place}.{side}" for place in PLACES for side in ("before", "after"))
+POINTS = tuple(f"{place}.{side}" for place in FAULT_SITES for side in ("before", "after"))
 
 
 class InjectedFault(Exception):
@@ -79,21 +79,21 @@ def arm(faults: str) -> None:
     _armed.update(parse(faults))
 
 
-def reach(point: str) -> None:
+def hit(point: str) -> None:
     """Die or fail here, if somebody armed it."""
     fault = _armed.get(point)
     if fault is None or next(fault.reached) != fault.on:
         return
     # Past all buffers: the process may have no time left to empty them.
-    os.write(2, f"{FIRED}{point}={fault.action}\n".encode())
+    os.write(2, f"{FIRED_PREFIX}{point}={fault.action}\n".encode())
     if fault.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     raise InjectedFault(point)
 
 
 @contextlib.contextmanager
-def around(place: str) -> Iterator[None]:
+def fault_site(place: str) -> Iterator[None]:
     """The points right before and right after what is done in this block."""
-    reach(f"{place}.before")
+    hit(f"{place}.before")
     yield
-    reach(f"{place}.after")
+    hit(f"{place}.after")

@@ -6,7 +6,7 @@ import gc
 THRESHOLD = 20_000
 
 
-def look_seldom() -> None:
+def raise_gc_threshold() -> None:
     """From now on, for as long as this process lives.
 
     What is imported, what hundreds of runs hold, or an answer of thousands, is no garbage: looking through it
@@ -16,7 +16,7 @@ def look_seldom() -> None:
     gc.set_threshold(THRESHOLD)
 
 
-def leave_what_is_here() -> None:
+def freeze_gc_objects() -> None:
     """What is there by now stays, and is looked through no more. Called before the first work."""
     gc.collect()
     gc.freeze()

@@ -14,10 +14,10 @@ def give_positions(store: Store, *, transactions: int | None = None, patient: bo
     """
     while transactions is None or transactions > 0:
         with store.read() as connection:
-            if not events.any_waits(connection):
+            if not events.has_unsequenced(connection):
                 return False
-        with faults.around("positions.commit"):
-            given = store.write(lambda connection: events.give_positions(connection, patient=patient))
+        with faults.fault_site("positions.commit"):
+            given = store.write(lambda connection: events.assign_positions(connection, wait_for_lock=patient))
         if given < events.MAX_POSITIONS:
             return False
         transactions = transactions and transactions - 1

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from understudy.domain.broker_address import parse_address
+from understudy.domain.broker_address import parse_broker_url
 from understudy.faults import parse
 
 
@@ -78,16 +78,16 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'understudy.db'}"
 
     @property
-    def bell_url(self) -> str:
+    def notifications_url(self) -> str:
         """Where notices are told and caps are counted; empty: nowhere."""
         broker = self.notices_url or self.broker_url
-        return broker if broker and parse_address(broker).is_redis else ""
+        return broker if broker and parse_broker_url(broker).is_redis else ""
 
     @field_validator("broker_url", "notices_url")
     @classmethod
-    def _addresses_name_brokers(cls, url: str, info: ValidationInfo) -> str:
+    def _validate_broker_urls(cls, url: str, info: ValidationInfo) -> str:
         # Empty: none of its own.
-        if url and not parse_address(url).is_redis and info.field_name == "notices_url":
+        if url and not parse_broker_url(url).is_redis and info.field_name == "notices_url":
             raise ValueError("notices are told by Valkey or Redis only; leave it empty to go without")
         return url
 
@@ -98,12 +98,12 @@ class Settings(BaseSettings):
 
     @field_validator("faults")
     @classmethod
-    def _faults_exist(cls, faults: str) -> str:
+    def _validate_faults(cls, faults: str) -> str:
         parse(faults)
         return faults
 
     @model_validator(mode="after")
-    def _lease_outlives_missed_heartbeats(self) -> Self:
+    def _validate_lease_ttl(self) -> Self:
         # 3 * 0.4 is a little more than 1.2 to a computer, and to nobody else.
         if self.heartbeat_interval_s * 3 > self.lease_ttl_s * (1 + 1e-9):
             raise ValueError(

@@ -23,7 +23,7 @@ def completed_journey(stage: Stage, length: int, source: UUID | None = None) -> 
         (id_,) = stage.participants(1, max_interactions=length)
     else:
         child = stage.store.write(
-            lambda connection: dispatch.branch(connection, stage.workspace_id, source, length, None)
+            lambda connection: dispatch.insert_branch(connection, stage.workspace_id, source, length, None)
         )
         assert child is not None
         id_, start = child.id, child.branched_at

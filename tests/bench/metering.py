@@ -101,14 +101,14 @@ def look(bench: Bench) -> Iterator[Comparison]:
     """What a look costs a store, and counting those who rest."""
 
     def figures(connection: Connection) -> None:
-        leases.live_count(connection)
+        leases.count_live(connection)
         participants.active_counts(connection)
-        participants.pending_figures(connection)
+        participants.backlog_stats(connection)
 
     with bench.stage() as stage:
         _fill(stage)
         _vacuum(stage.store.engine)
-        for what, ask in (("a look", figures), ("a count of those who rest", participants.resting_counts)):
+        for what, ask in (("a look", figures), ("a count of those who rest", participants.inactive_counts)):
             yield Comparison(what, "ms", [_took_ms(stage, ask) for _ in range(11)])
 
 

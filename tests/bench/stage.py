@@ -77,7 +77,7 @@ class Stage:
     def publish(self, ids: Sequence[UUID]) -> None:
         """Queue their run messages."""
         publisher = Publisher(create_celery(self.settings.broker_url), self.store)
-        publisher.dispatch(ids)
+        publisher.publish_run_messages(ids)
         publisher.close()
 
     def finish(self, ids: Sequence[UUID], timeout_s: float = 300) -> None:

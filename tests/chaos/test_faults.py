@@ -11,7 +11,7 @@ from tests.chaos.town import Town
 from tests.chaos.verdict import judge
 from tests.servers import wait_until
 from understudy.domain.lifecycle import TERMINAL
-from understudy.faults import PLACES, POINTS
+from understudy.faults import FAULT_SITES, POINTS
 
 #: Short, so that each loss is noticed within two seconds.
 SHORT = {
@@ -78,8 +78,8 @@ STARTS = 2
 
 
 def test_every_point_is_one_of_a_place_that_somebody_crosses() -> None:
-    assert len(POINTS) == 2 * len(PLACES) == len(set(POINTS))
-    assert set(WHO) == set(PLACES)
+    assert len(POINTS) == 2 * len(FAULT_SITES) == len(set(POINTS))
+    assert set(WHO) == set(FAULT_SITES)
     assert set(POINTS) >= ALWAYS
 
 

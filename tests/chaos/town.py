@@ -21,11 +21,11 @@ from tests.servers import Process, wait_until
 from understudy.deploy.broker import BrokerServer
 from understudy.deploy.migrate import migrate
 from understudy.domain.errors import ServiceUnavailable
-from understudy.faults import FIRED
+from understudy.faults import FIRED_PREFIX
 from understudy.settings import Settings
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
-from understudy.worker.heartbeat import LATE_S
+from understudy.worker.heartbeat import HEARTBEAT_GRACE_S
 
 #: How often it is looked who has ended: so long, at most, until a process is started again.
 LOOK_EVERY_S = 0.1
@@ -163,7 +163,7 @@ class Town:
     def _look_who_lives(self) -> None:
         lease = Tables.lease
         # As a worker sees it of itself: whoever is late for a heartbeat takes no messages.
-        late_s = self.settings.lease_ttl_s - self.settings.heartbeat_interval_s - LATE_S
+        late_s = self.settings.lease_ttl_s - self.settings.heartbeat_interval_s - HEARTBEAT_GRACE_S
         renewed = select(lease.c.name).where(lease.c.expires_at > store_clock(late_s))
         with contextlib.suppress(ServiceUnavailable), self.store.read() as connection:
             self._living = {name.partition("@")[0] for name in connection.scalars(renewed)}
@@ -171,7 +171,7 @@ class Town:
     def fired(self, fault: str) -> int:
         """How often a fault (`extend.commit.after=kill`) fired, by the logs of all processes."""
         logs = {process.log for process in self.processes.values()}
-        return sum(log.read_text(errors="replace").count(f"{FIRED}{fault}\n") for log in logs)
+        return sum(log.read_text(errors="replace").count(f"{FIRED_PREFIX}{fault}\n") for log in logs)
 
     def kill(self, name: str) -> bool:
         """SIGKILL; False if it does not run just now. What it held is noted as lost."""

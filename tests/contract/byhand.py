@@ -57,7 +57,7 @@ def end(store: Store, held: Claim, status: str) -> None:
         "failed": lambda connection: lifecycle.fail(
             connection, held, FailureKind.ENVIRONMENT_ERROR, "nothing answers", 1
         ),
-        "cancelled": lambda connection: lifecycle.cancel_for_operator(connection, [held.participant_id]),
+        "cancelled": lambda connection: lifecycle.cancel_any_workspace(connection, [held.participant_id]),
     }
     assert store.write(ends[status])
 

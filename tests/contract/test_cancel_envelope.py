@@ -256,14 +256,14 @@ def test_who_becomes_terminal_while_we_look_is_skipped(
 ) -> None:
     quick, slow = make_some(store, acme, 2)
     held = walk(store, quick, 1)
-    read = participants.candidates
+    read = participants.cancel_candidates
 
     def read_then_it_ends(connection: Connection, *scope: Any) -> Any:
         found = read(connection, *scope)
         end(store, held, "completed")
         return found
 
-    monkeypatch.setattr(participants, "candidates", read_then_it_ends)
+    monkeypatch.setattr(participants, "cancel_candidates", read_then_it_ends)
     envelope = cancel(acme, study_id=study_of(store, quick))
     assert envelope["skipped"] == [{"participant_id": str(quick), "reason": "already_terminal"}]
     assert ids_of(envelope["cancelled"]) == [str(slow)]
@@ -274,14 +274,14 @@ def test_who_is_claimed_while_we_look_is_cancelled_all_the_same(
     store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (pending,) = make_some(store, acme, 1)
-    read = participants.candidates
+    read = participants.cancel_candidates
 
     def read_then_it_is_claimed(connection: Connection, *scope: Any) -> Any:
         found = read(connection, *scope)
         claim(store, pending)
         return found
 
-    monkeypatch.setattr(participants, "candidates", read_then_it_is_claimed)
+    monkeypatch.setattr(participants, "cancel_candidates", read_then_it_is_claimed)
     assert ids_of(cancel(acme, participant_id=str(pending))["cancelled"]) == [str(pending)]
     assert participant(store, pending)["status"] == Status.CANCELLED
 
@@ -405,8 +405,8 @@ class Shaky:
 
         monkeypatch.setattr(service.store, "write", write_and_lose)
         monkeypatch.setattr(service.store, "read", read_or_not)
-        monkeypatch.setattr(service.publisher, "abort_soon", self.told["abort"].extend)
-        monkeypatch.setattr(service.publisher, "stop_soon", self.told["stop"].extend)
+        monkeypatch.setattr(service.publisher, "enqueue_aborts", self.told["abort"].extend)
+        monkeypatch.setattr(service.publisher, "enqueue_stop_tasks", self.told["stop"].extend)
         notifier = SimpleNamespace(publish_soon=self.told["notice"].extend, close=service.notifier.close)
         self.app.state.service = dataclasses.replace(service, notifier=notifier)
 

@@ -403,7 +403,7 @@ def test_an_extend_that_is_waited_for_answers_200_with_the_childs_end_whatever_i
     # Only a notice can end these waits in time.
     monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 20)
     source = make_ended(store, acme)
-    notifier = Notifier(settings.bell_url)
+    notifier = Notifier(settings.notifications_url)
     with ThreadPoolExecutor(1) as pool:
         for status in ("completed", "failed", "cancelled"):
             body = {"participant_id": str(source), "wait": True, "timeout": 15}
@@ -411,7 +411,7 @@ def test_an_extend_that_is_waited_for_answers_200_with_the_childs_end_whatever_i
             answering = pool.submit(acme.post, EXTEND, body)
             child = new_participant(acme, known)
             walk_to_end(store, UUID(child), 1, status)
-            notifier.publish_soon([UUID(child)])
+            notifier.enqueue([UUID(child)])
             answer = answering.result()
             assert (answer.status_code, answer.json()["ok"]) == (200, True)
             assert [state["status"] for state in answer.json()["participants"]] == [status]

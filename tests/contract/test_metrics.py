@@ -24,7 +24,15 @@ from understudy.settings import Settings
 from understudy.store import participants
 from understudy.store.engine import Store
 from understudy.telemetry import metrics
-from understudy.telemetry.exporter import DECLARED, MOST_VALUES, OTHER, Exposition, Part, bounded, show
+from understudy.telemetry.exporter import (
+    MAX_LABEL_VALUES,
+    METRIC_SPECS,
+    OTHER,
+    Component,
+    MetricsExporter,
+    bounded,
+    start_metrics_server,
+)
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -100,16 +108,16 @@ understudy_workers                      gauge     api
 
 
 @pytest.mark.parametrize("part", ["api", "worker", "sweeper"])
-def test_every_series_is_declared_with_its_labels(part: Part) -> None:
-    metrics.stepped("web", "heuristic", 0.1)
-    metrics.llm_called("m", "answered", 1)
-    metrics.llm_used("m", input_tokens=1, output_tokens=2, cost=0.5)
+def test_every_series_is_declared_with_its_labels(part: Component) -> None:
+    metrics.observe_step("web", "heuristic", 0.1)
+    metrics.observe_llm_call("m", "answered", 1)
+    metrics.count_llm_usage("m", input_tokens=1, output_tokens=2, cost=0.5)
     told = {
         family.name + ("_total" if family.type == "counter" else ""): family
-        for family in Exposition(part).collect()
+        for family in MetricsExporter(part).collect()
         if not family.name.startswith("process_")
     }
-    declared = {name: metric for name, metric in DECLARED.items() if part in metric.parts}
+    declared = {name: metric for name, metric in METRIC_SPECS.items() if part in metric.parts}
     assert set(told) == {name for name, metric in declared.items() if metric.kind != "gauge"}
     for name, family in told.items():
         assert family.type == declared[name].kind
@@ -124,12 +132,12 @@ def test_names_and_labels_are_those_that_others_know() -> None:
     known = [line.split() for line in NAMES.strip().splitlines()]
     assert known == [
         [name, metric.kind, ",".join(metric.parts), *filter(None, [",".join(metric.labels)])]
-        for name, metric in sorted(DECLARED.items())
+        for name, metric in sorted(METRIC_SPECS.items())
     ]
 
 
 def test_names_say_what_is_counted_in_which_unit() -> None:
-    for name, metric in DECLARED.items():
+    for name, metric in METRIC_SPECS.items():
         assert name.startswith("understudy_")
         assert name.endswith("_total") == (metric.kind == "counter")
         if metric.kind == "histogram":
@@ -138,8 +146,8 @@ def test_names_say_what_is_counted_in_which_unit() -> None:
 
 
 def test_a_label_that_others_choose_takes_few_values() -> None:
-    taken = Counter(bounded("made_up", f"value {k}") for k in range(MOST_VALUES + 30))
-    assert len(taken) == MOST_VALUES + 1
+    taken = Counter(bounded("made_up", f"value {k}") for k in range(MAX_LABEL_VALUES + 30))
+    assert len(taken) == MAX_LABEL_VALUES + 1
     assert taken[OTHER] == 30
     assert bounded("made_up", "value 0") == "value 0"
 
@@ -171,10 +179,12 @@ def test_figures_count_all_workspaces_together_and_name_none(
     for queue in Queue:
         assert at(told, "queue_messages", queue=queue) == 0
     assert at(told, "store_up") == at(told, "broker_up") == 1
-    figures = {name for name, metric in DECLARED.items() if metric.kind == "gauge" and "api" in metric.parts}
+    figures = {
+        name for name, metric in METRIC_SPECS.items() if metric.kind == "gauge" and "api" in metric.parts
+    }
     assert figures <= {f"understudy_{name}" for name, _ in told}
     for name in figures:
-        for label, values in DECLARED[name].labels.items():
+        for label, values in METRIC_SPECS[name].labels.items():
             told_of = {dict(labels)[label] for series, labels in told if f"understudy_{series}" == name}
             assert told_of == set(values)
 
@@ -302,18 +312,20 @@ def test_a_cancel_is_timed_and_counted(acme: Caller, store: Store) -> None:
 
 def test_a_port_that_is_taken_ends_the_process_with_a_word() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as told:
-        show(Settings(metrics_port=taken.getsockname()[1]), "sweeper")
+        start_metrics_server(Settings(metrics_port=taken.getsockname()[1]), "sweeper")
     assert "choose another --metrics-port" in str(told.value)
 
 
 def test_without_a_port_nothing_is_shown() -> None:
     assert Settings().metrics_port is None
-    show(Settings(), "worker")
+    start_metrics_server(Settings(), "worker")
 
 
 def test_a_port_of_ones_own_is_told_and_answers(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "understudy.telemetry.exporter"):
-        show(Settings(metrics_port=0), "worker").figures = lambda: metrics.worker_figures("run", 7, 3, -1.5)
+        start_metrics_server(Settings(metrics_port=0), "worker").gauges = lambda: metrics.worker_gauges(
+            "run", 7, 3, -1.5
+        )
     url = caplog.messages[-1].removeprefix("metrics at ")
     told = read(url)
     assert at(told, "run_slots", kind="run") == 7
@@ -337,7 +349,7 @@ def test_what_is_read_at_each_look_reads_indexes_only(store: Store) -> None:
             return statement, parameters
 
         participants.active_counts(connection)
-        participants.pending_figures(connection)
+        participants.backlog_stats(connection)
         asked = [statement for statement in seen if "participant" in statement]
         assert len(asked) == 4
         for statement in asked:

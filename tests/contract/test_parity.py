@@ -100,7 +100,7 @@ def furnish(store: Store, api: str, name: str) -> World:
     for called in ("done", "failed", "cancelled", "running", "pending"):
         later()
         (ids[called],) = make_participants(store, workspace_id, ids["study"], ids["first"], person=ids["ada"])
-        store.write(lambda c, id_=ids[called]: dispatch.own_messages(c, [id_]))
+        store.write(lambda c, id_=ids[called]: dispatch.reserve_messages(c, [id_]))
         if called == "running":
             walk(store, ids[called], 1)
         elif called != "pending":
@@ -109,13 +109,15 @@ def furnish(store: Store, api: str, name: str) -> World:
     (ids["waiting"],) = make_participants(
         store, workspace_id, ids["study"], ids["second"], person=ids["cleo"]
     )
-    store.write(lambda c: dispatch.own_messages(c, [ids["waiting"]]))
+    store.write(lambda c: dispatch.reserve_messages(c, [ids["waiting"]]))
     later()
     (ids["draft"],) = make_participants(
         store, workspace_id, ids["study"], ids["second"], status=Status.DRAFT, person=ids["ben"]
     )
     later()
-    child = store.write(lambda c: dispatch.branch(c, workspace_id, ids["done"], 10, "Look for red ones."))
+    child = store.write(
+        lambda c: dispatch.insert_branch(c, workspace_id, ids["done"], 10, "Look for red ones.")
+    )
     assert child is not None
     ids["child"] = child.id
     walk_to_end(store, child.id, 1)

@@ -19,7 +19,7 @@ from understudy.api.app import create_app
 from understudy.domain.errors import Conflict
 from understudy.domain.lifecycle import Status
 from understudy.queue.notifications import Notifier
-from understudy.service.waiters import WaitRoom
+from understudy.service.waiters import WaiterRegistry
 from understudy.settings import Settings
 from understudy.store import dispatch, participants
 from understudy.store.engine import Store
@@ -231,15 +231,15 @@ def test_max_interactions_are_the_calls_else_the_iterations_else_20(store: Store
 def test_all_participants_are_made_or_none(
     store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = dispatch.record_alike
+    real = dispatch.record_bulk
 
     def record_most(connection: Any, ids: Sequence[UUID], *event: Any, by_outbox: bool) -> None:
-        real(connection, ids[:-1], *event, by_outbox=by_outbox)
+        real(connection, ids[:-1], *event, via_outbox=by_outbox)
         raise Conflict("The last one did not get in.")
 
     before = contents(store)
     with monkeypatch.context() as patched:
-        patched.setattr(dispatch, "record_alike", record_most)
+        patched.setattr(dispatch, "record_bulk", record_most)
         answer = acme.post(f"/v1/studies/{study}/run", {"sample": 4})
     assert (answer.status_code, answer.json()["error_kind"]) == (409, "conflict")
     assert contents(store) == before
@@ -333,12 +333,12 @@ def test_a_wait_that_runs_out_tells_progress_and_its_next_action_gets_the_result
     assert (again.status_code, again.json()["progress"]) == (202, {"done": 1, "total": 3})
     assert again.json()["next_action"]["arguments"]["timeout"] == 600, "never too short a wait again"
 
-    notifier = Notifier(settings.bell_url)
+    notifier = Notifier(settings.notifications_url)
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(follow, acme, again.json())
         for id_, status in zip(ids[1:], ("failed", "cancelled"), strict=True):
             walk_to_end(store, id_, 1, status)
-            notifier.publish_soon([id_])
+            notifier.enqueue([id_])
         answer = answering.result()
     notifier.close()
     assert (answer.status_code, answer.json()["ok"]) == (200, True)
@@ -437,14 +437,14 @@ def test_dispatch_and_cancel_do_not_wait_behind_those_who_wait(
     monkeypatch.setattr("understudy.service.waiters.READ_TIMEOUT_S", 120)
     waited_for = run(acme, study, sample=1)
     looks, release = Semaphore(0), Event()
-    real = participants.finished
+    real = participants.terminal_states
 
     def hang(*asked: Any) -> Any:
         looks.release()
         release.wait(60)
         return real(*asked)
 
-    monkeypatch.setattr(participants, "finished", hang)
+    monkeypatch.setattr(participants, "terminal_states", hang)
     with ThreadPoolExecutor(60) as pool:
         waiting = [pool.submit(follow, acme, waited_for) for _ in range(60)]
         try:
@@ -486,9 +486,9 @@ def test_a_client_that_goes_away_ends_its_own_wait_and_nothing_else(
     store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fates: list[str] = []
-    real = WaitRoom.until_done
+    real = WaiterRegistry.wait_until_terminal
 
-    async def until_done(self: WaitRoom, *waited_for: Any) -> Any:
+    async def until_done(self: WaiterRegistry, *waited_for: Any) -> Any:
         fates.append("begun")
         try:
             return await real(self, *waited_for)
@@ -496,7 +496,7 @@ def test_a_client_that_goes_away_ends_its_own_wait_and_nothing_else(
             fates.append("ended")
             raise
 
-    monkeypatch.setattr(WaitRoom, "until_done", until_done)
+    monkeypatch.setattr(WaiterRegistry, "wait_until_terminal", until_done)
     monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 0.05)
     body = run(acme, study, sample=1)
     one = UUID(body["dispatch"]["participant_ids"][0])

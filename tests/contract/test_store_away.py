@@ -190,7 +190,7 @@ def test_while_the_store_hangs_nobody_waits_long_and_health_is_told(
     store: Store, acme: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "READ_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(health, "DEADLINE_S", 0.2)
+    monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.2)
     app = create_app(settings)
     release, read = threading.Event(), app.state.service.store.read
 

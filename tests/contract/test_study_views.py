@@ -28,7 +28,9 @@ def feel(store: Store, participant_id: UUID, sentiments: Sequence[float], *, fir
 
 
 def extend(store: Store, workspace_id: UUID, source: UUID, instruction: str | None = None) -> UUID:
-    row = store.write(lambda connection: dispatch.branch(connection, workspace_id, source, 10, instruction))
+    row = store.write(
+        lambda connection: dispatch.insert_branch(connection, workspace_id, source, 10, instruction)
+    )
     assert row is not None
     id_: UUID = row.id
     return id_
@@ -159,7 +161,7 @@ def test_transcripts_are_those_of_each_participant(store: Store, acme: Caller) -
 def test_a_page_of_long_transcripts_has_fewer_of_them(
     store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies, "MAX_TRANSCRIBED", 5)
+    monkeypatch.setattr(studies, "MAX_TRANSCRIPT_INTERACTIONS", 5)
     study, (iteration,) = make_study(store, acme.workspace_id)
     ids = make_participants(store, acme.workspace_id, study, iteration, 6, max_interactions=20)
     order = [row["id"] for row in acme.get("/v1/participants").json()["items"]]

@@ -17,8 +17,8 @@ from tests.factories import make_participants, make_study
 from tests.listening import all_events
 from tests.servers import wait_until
 from understudy.cli import app, feed, progress
-from understudy.cli.feed import Feed
-from understudy.cli.progress import follow, look_at_study
+from understudy.cli.feed import EventFeed
+from understudy.cli.progress import follow_run, study_poller
 from understudy.client import Understudy
 from understudy.store.engine import Store
 
@@ -85,17 +85,17 @@ def test_a_change_is_seen_at_once(
     store: Store, acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody would look again for an hour, if no event came."""
-    monkeypatch.setattr(progress, "BACKSTOP_S", 3600.0)
+    monkeypatch.setattr(progress, "FALLBACK_POLL_S", 3600.0)
     monkeypatch.setattr(progress, "INTERVAL_S", 3600.0)
-    monkeypatch.setattr(feed, "PAUSE_S", 0.05)
+    monkeypatch.setattr(feed, "DEBOUNCE_S", 0.05)
     study_id, ids = study
     shown = StringIO()
     with Understudy(acme.api, acme.secret) as client:
         events = client.events(study_id=study_id)
         watching = threading.Thread(
-            target=follow,
-            args=(look_at_study(client, str(study_id), 0), Console(file=shown)),
-            kwargs={"feed": Feed([lambda: events])},
+            target=follow_run,
+            args=(study_poller(client, str(study_id), 0), Console(file=shown)),
+            kwargs={"feed": EventFeed([lambda: events])},
             daemon=True,
         )
         watching.start()

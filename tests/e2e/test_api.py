@@ -20,7 +20,7 @@ from tests.contract.byhand import walk_to_end
 from tests.factories import make_participants, make_study
 from tests.listening import listening
 from tests.servers import Process, own_port, wait_until
-from understudy.deploy.ports import answers_ok
+from understudy.deploy.ports import is_healthy
 from understudy.settings import Settings
 from understudy.store import lifecycle
 from understudy.store.engine import Store
@@ -41,7 +41,7 @@ def api_process(settings: Settings) -> Iterator[Callable[[str], ApiProcess]]:
             port = own_port()
             process = Process(settings, "api", "--port", str(port), name=name)
             started.callback(process.stop)
-            wait_until(lambda: answers_ok("127.0.0.1", port, "/readyz"))
+            wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
             return ApiProcess(f"http://127.0.0.1:{port}", process)
 
         yield start

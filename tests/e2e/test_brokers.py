@@ -16,7 +16,7 @@ from tests.rabbit import WHY_NOT as WHY_NO_RABBITMQ
 from tests.rabbit import RabbitServer, can_be_had
 from tests.servers import Fleet, Process, own_port, wait_until
 from tests.valkeys import WHY_NOT, Authority, ValkeyProcess, tls_can_be_had, watched
-from understudy.deploy.ports import answers_ok
+from understudy.deploy.ports import is_healthy
 from understudy.domain.queues import Queue
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
@@ -69,7 +69,7 @@ def test_a_study_runs_through_a_server_with_tls_and_a_password(
         started = fleet.start("run-1", "control", "sweeper")
         api = Process(settings, "api", "--port", str(port), name="api")
         try:
-            wait_until(lambda: answers_ok("127.0.0.1", port, "/readyz"))
+            wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
             with Caller(store, f"http://127.0.0.1:{port}", "acme") as acme:
                 quick, _ = make_study(store, acme.workspace_id)
                 ids = run(acme, quick, 4)
@@ -118,7 +118,7 @@ def test_a_failover_while_a_study_runs_loses_nothing(store: Store, settings: Set
             started = fleet.start("run-1", "control", "sweeper", concurrency=4)
             api = Process(settings, "api", "--port", str(port), name="api")
             try:
-                wait_until(lambda: answers_ok("127.0.0.1", port, "/readyz"))
+                wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
                 with Caller(store, f"http://127.0.0.1:{port}", "acme") as acme:
                     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
                     ids = run(acme, study, 8, max_interactions=12)
@@ -161,7 +161,7 @@ def test_through_rabbitmq_runs_are_cancelled_extended_recovered_and_found_again(
         (worker, *_) = fleet.start("run-1", "control", "sweeper", concurrency=4)
         api = Process(settings, "api", "--port", str(port), name="api")
         try:
-            wait_until(lambda: answers_ok("127.0.0.1", port, "/readyz"))
+            wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
             with Caller(store, f"http://127.0.0.1:{port}", "acme") as acme:
                 slow, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
                 (source, *_) = run(acme, slow, 3)

@@ -9,13 +9,13 @@ from tests.callers import Caller
 from tests.e2e.crowd import counts, rows
 from tests.factories import make_participants, make_study
 from tests.servers import Fleet, wait_until
-from understudy.domain.queues import URGENCY, Queue
+from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.settings import Settings
 from understudy.store.engine import Store
 
 #: More than a sweeper takes at once; and what was promised, which takes minutes.
 SIZES = [1_500, pytest.param(20_000, marks=pytest.mark.chaos)]
-RUN_QUEUES = (*URGENCY, Queue.ALONE)
+RUN_QUEUES = (*QUEUE_PRIORITY, Queue.QUARANTINE)
 
 
 @pytest.fixture

@@ -64,12 +64,12 @@ def test_one_that_says_nothing_is_away(store: Store, settings: Settings, impatie
     try:
         with pytest.raises(BROKER_ERRORS):
             publisher.ping()
-        assert publisher.dispatch(ids) == (0, 3)
-        publisher.abort_soon(ids)
-        publisher.stop_soon(ids)
+        assert publisher.publish_run_messages(ids) == (0, 3)
+        publisher.enqueue_aborts(ids)
+        publisher.enqueue_stop_tasks(ids)
     finally:
         os.kill(impatient.pid, signal.SIGCONT)
-    wait_until(lambda: publisher.dispatch(ids) == (3, 0) or time.sleep(1))
+    wait_until(lambda: publisher.publish_run_messages(ids) == (3, 0) or time.sleep(1))
     publisher.close()
 
 

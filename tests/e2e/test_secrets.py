@@ -10,8 +10,8 @@ from tests.callers import Caller
 from tests.e2e.crowd import done, run
 from tests.factories import make_study
 from tests.servers import Fleet, Process, own_port, wait_until
-from understudy.deploy.ports import answers_ok
-from understudy.faults import FIRED
+from understudy.deploy.ports import is_healthy
+from understudy.faults import FIRED_PREFIX
 from understudy.settings import Settings
 from understudy.store.engine import Store
 
@@ -43,7 +43,7 @@ def test_no_process_tells_a_secret_whatever_happens(store: Store, settings: Sett
         processes.append(Process(settings, "api", "--port", str(port), name=f"api-{port}", **loud, **more))
     try:
         for port in ports:
-            wait_until(lambda port=port: answers_ok("127.0.0.1", port, "/healthz"))
+            wait_until(lambda port=port: is_healthy("127.0.0.1", port, "/healthz"))
         here, lost = (f"http://127.0.0.1:{port}" for port in ports)
         with Caller(store, here, "acme") as acme:
             # A plug-in may quote anything in what it raises.
@@ -73,11 +73,11 @@ def test_no_process_tells_a_secret_whatever_happens(store: Store, settings: Sett
     for process in processes:
         told = process.log.read_text()
         # What a fault leaves is not logged, as it may be the last word.
-        assert [json.loads(line) for line in told.splitlines() if not line.startswith(FIRED)]
+        assert [json.loads(line) for line in told.splitlines() if not line.startswith(FIRED_PREFIX)]
         for secret in secrets:
             assert secret not in told, f"{process.name} tells {secret}"
     # And they had something to tell.
     told = "".join(process.log.read_text() for process in processes)
-    for what in ("failed in a step", "the store does not answer", FIRED, "Transient error"):
+    for what in ("failed in a step", "the store does not answer", FIRED_PREFIX, "Transient error"):
         assert what in told
     assert "ended by an error" not in told

@@ -15,7 +15,7 @@ from tests.callers import Caller
 from tests.e2e.crowd import run
 from tests.factories import make_participants, make_study
 from tests.servers import Fleet, Process, own_port, wait_until
-from understudy.deploy.ports import answers_ok
+from understudy.deploy.ports import is_healthy
 from understudy.domain.queues import Queue
 from understudy.settings import Settings
 from understudy.store.engine import Store
@@ -75,7 +75,7 @@ def api_process(settings: Settings, **variables: str) -> Iterator[str]:
     port = own_port()
     process = Process(settings, "api", "--port", str(port), name="api", **variables)
     try:
-        wait_until(lambda: answers_ok("127.0.0.1", port, "/readyz"))
+        wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stop()

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from tests.servers import serve_in_thread
 from understudy.deploy.chatbot.app import create_chatbot
 from understudy.deploy.shop.app import create_shop
-from understudy.domain.accessibility import Access
+from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.people import generate_people
 from understudy.domain.simulation import (
     Action,
@@ -33,7 +33,11 @@ from understudy.minds.heuristic import HeuristicMind
 
 T = TypeVar("T")
 
-PHONE, KEYBOARD, ZOOMED = Access(small_viewport=True), Access(no_pointer=True), Access(high_zoom=True)
+PHONE, KEYBOARD, ZOOMED = (
+    AccessibilityNeeds(small_viewport=True),
+    AccessibilityNeeds(no_pointer=True),
+    AccessibilityNeeds(high_zoom=True),
+)
 LINES = " ".join(f"Line {number} of the terms." for number in range(200))
 PAGE = f"""<title>Shop</title><h1>Welcome</h1><a href=/top>Top offers</a>
 <button form=f tabindex=-1>Quick buy</button><a href=/hover tabindex="-1">Hover menu</a>
@@ -62,7 +66,9 @@ def url() -> Iterator[str]:
         yield address
 
 
-def visit(url: str, access: Access, walk: Callable[[WebEnvironment], Awaitable[T]], before: Any = None) -> T:
+def visit(
+    url: str, access: AccessibilityNeeds, walk: Callable[[WebEnvironment], Awaitable[T]], before: Any = None
+) -> T:
     async def go() -> T:
         environment = WebEnvironment({"url": url}, allow_private_hosts=True, access=access)
         try:
@@ -81,20 +87,20 @@ def labels(seen: Observation) -> list[str]:
 @pytest.mark.parametrize(
     ("traits", "access"),
     [
-        ({}, Access()),
-        ({"accessibility": ["dyslexia"]}, Access()),
+        ({}, AccessibilityNeeds()),
+        ({"accessibility": ["dyslexia"]}, AccessibilityNeeds()),
         ({"accessibility": "small_viewport"}, PHONE),
         ({"accessibility": ["keyboard_only"]}, KEYBOARD),
         ({"accessibility": ["screen_reader", "low_vision"]}, replace(KEYBOARD, high_zoom=True)),
-        ({"accessibility": {"no_pointer": True}}, Access()),
-        ({"accessibility": [1, None, ["no_pointer"]]}, Access()),
-        ({"accessibility": None}, Access()),
-        ([], Access()),
+        ({"accessibility": {"no_pointer": True}}, AccessibilityNeeds()),
+        ({"accessibility": [1, None, ["no_pointer"]]}, AccessibilityNeeds()),
+        ({"accessibility": None}, AccessibilityNeeds()),
+        ([], AccessibilityNeeds()),
     ],
     ids=str,
 )
-def test_what_a_person_needs_is_read_off_the_traits(traits: Any, access: Access) -> None:
-    assert Access.of(traits) == access
+def test_what_a_person_needs_is_read_off_the_traits(traits: Any, access: AccessibilityNeeds) -> None:
+    assert AccessibilityNeeds.of(traits) == access
 
 
 @pytest.mark.parametrize("text", ["", "word", "x" * 2_000, "ab cd " * 500, " " * 700])
@@ -114,10 +120,12 @@ def test_one_sees_a_part_of_a_page_scrolls_through_all_of_it_and_starts_again(ur
                 break
         return seen
 
-    whole = visit(url, Access(), walk)
+    whole = visit(url, AccessibilityNeeds(), walk)
     assert whole[1].problem == "All of the page is in view."
     assert "scroll" not in whole[0].actions
-    by_access = {access: visit(url, access, walk) for access in (PHONE, ZOOMED, Access(True, False, True))}
+    by_access = {
+        access: visit(url, access, walk) for access in (PHONE, ZOOMED, AccessibilityNeeds(True, False, True))
+    }
     parts = [len(seen) - 1 for seen in by_access.values()]
     assert 1 < parts[0] < parts[1] < parts[2]
     for access, seen in by_access.items():
@@ -138,7 +146,7 @@ def test_what_is_not_in_view_is_not_acted_on_and_a_snapshot_keeps_the_place(url:
     async def seen_at_once(environment: WebEnvironment) -> Observation:
         return environment.observe()
 
-    send = next(e for e in visit(url, Access(), seen_at_once).elements if e.label == "Send")
+    send = next(e for e in visit(url, AccessibilityNeeds(), seen_at_once).elements if e.label == "Send")
 
     async def press(environment: WebEnvironment) -> tuple[str, Any]:
         await environment.act(Action("press", send.number))
@@ -183,7 +191,7 @@ def test_who_has_no_pointer_gets_only_where_the_keyboard_goes(url: str) -> None:
     async def look(environment: WebEnvironment) -> list[str]:
         return labels(environment.observe())
 
-    assert {"Quick buy", "Hover menu"} <= set(visit(url, Access(), look))
+    assert {"Quick buy", "Hover menu"} <= set(visit(url, AccessibilityNeeds(), look))
 
 
 def test_a_site_is_told_that_it_is_a_phone(url: str) -> None:
@@ -194,7 +202,9 @@ def test_a_site_is_told_that_it_is_a_phone(url: str) -> None:
     assert visit(url, ZOOMED, look) == "Welcome None"
 
 
-async def journey(url: str, access: Access, task: str, done: Success, person: Person) -> list[str]:
+async def journey(
+    url: str, access: AccessibilityNeeds, task: str, done: Success, person: Person
+) -> list[str]:
     """Kinds of what was done, and `succeeded` if it was."""
     mind, kinds = HeuristicMind(), list[str]()
     memory: Json = {}
@@ -216,8 +226,8 @@ async def journey(url: str, access: Access, task: str, done: Success, person: Pe
         await environment.close()
 
 
-@pytest.mark.parametrize("access", [KEYBOARD, Access(True, True, True)], ids=["keyboard", "all"])
-def test_people_buy_what_they_came_for_all_the_same(access: Access) -> None:
+@pytest.mark.parametrize("access", [KEYBOARD, AccessibilityNeeds(True, True, True)], ids=["keyboard", "all"])
+def test_people_buy_what_they_came_for_all_the_same(access: AccessibilityNeeds) -> None:
     done = Success(url_contains="/order/confirmed/")
 
     async def everybody(url: str) -> list[list[str]]:
@@ -248,7 +258,7 @@ def test_who_has_scrolled_through_all_of_a_page_does_something_else(url: str) ->
 
 
 def test_of_a_long_chat_the_end_is_in_view() -> None:
-    async def go(url: str, access: Access) -> str:
+    async def go(url: str, access: AccessibilityNeeds) -> str:
         content = {"environment": "chat", "url": f"{url}/v1", "protocol": "openai"}
         environment = ChatEnvironment(content, allow_private_hosts=True, access=access)
         await environment.open()
@@ -258,6 +268,6 @@ def test_of_a_long_chat_the_end_is_in_view() -> None:
         return environment.observe().text
 
     with serve_in_thread(create_chatbot()) as url:
-        whole, part = (asyncio.run(go(url, access)) for access in (Access(), PHONE))
+        whole, part = (asyncio.run(go(url, access)) for access in (AccessibilityNeeds(), PHONE))
     assert len(part) == PHONE.window < len(whole)
     assert whole.endswith(part)

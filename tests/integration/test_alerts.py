@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import understudy.telemetry.metrics  # noqa: F401 - declares them
-from understudy.telemetry.exporter import DECLARED
+from understudy.telemetry.exporter import METRIC_SPECS
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -36,7 +36,7 @@ def check_expression(expression: str) -> None:
     labels = set()
     for name, matchers in _SELECTOR.findall(expression):
         base = re.sub(r"_(bucket|count|sum)$", "", name)
-        declared = DECLARED.get(name) or DECLARED[base]
+        declared = METRIC_SPECS.get(name) or METRIC_SPECS[base]
         assert (declared.kind == "histogram") == (name != declared.name), name
         labels |= {*declared.labels, *_ALWAYS}
         for label, how, value in _MATCHER.findall(matchers):
@@ -169,4 +169,4 @@ def test_every_metric_is_shown_or_watched() -> None:
     expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
     seen = " ".join([*expressions, *(rule["expr"] for rule in rules())])
     # For whoever looks at one worker by itself.
-    assert {name for name in DECLARED if name not in seen} == {"understudy_lease_seconds"}
+    assert {name for name in METRIC_SPECS if name not in seen} == {"understudy_lease_seconds"}

@@ -18,7 +18,7 @@ from understudy.domain.simulation import Assignment, Decision, Element, Observat
 from understudy.minds.llm import decide
 from understudy.models import ModelFailed
 from understudy.models.endpoint.endpoint import Endpoint
-from understudy.models.endpoint.response_limits import asked_pause
+from understudy.models.endpoint.response_limits import retry_after_s
 from understudy.models.profiles import Profile
 from understudy.plugins.time_limits import start_timer
 from understudy.telemetry import metrics
@@ -214,7 +214,7 @@ def test_who_says_when_to_come_back_is_not_asked_before(fake: FakeModel, model: 
 def test_when_to_come_back_is_told_in_several_ways(
     told: dict[str, str], least_s: float | None, most_s: float | None
 ) -> None:
-    pause_s = asked_pause(httpx.Headers(told))
+    pause_s = retry_after_s(httpx.Headers(told))
     if least_s is None or most_s is None:
         assert pause_s is None
     else:
@@ -224,7 +224,7 @@ def test_when_to_come_back_is_told_in_several_ways(
 
 def test_when_to_come_back_may_be_a_date() -> None:
     in_an_hour = email.utils.formatdate(time.time() + 3600, usegmt=True)
-    pause_s = asked_pause(httpx.Headers({"Retry-After": in_an_hour}))
+    pause_s = retry_after_s(httpx.Headers({"Retry-After": in_an_hour}))
     assert pause_s is not None
     assert 3500 < pause_s <= 3601
 

@@ -17,7 +17,7 @@ from understudy.domain.simulation import Usage
 from understudy.models import ModelFailed
 from understudy.models.profiles import ModelSettings
 from understudy.models.quotas import quotas as caps_module
-from understudy.models.quotas.quotas import Caps
+from understudy.models.quotas.quotas import ModelQuotas
 from understudy.store import lifecycle
 from understudy.store.engine import Store
 from understudy.store.guards import Claim
@@ -25,12 +25,12 @@ from understudy.store.guards import Claim
 NOWHERE = "redis://127.0.0.1:9/0"
 
 
-_processes: list[Caps] = []
+_processes: list[ModelQuotas] = []
 
 
-def process(store: Store, redis_url: str, **caps: int) -> Caps:
+def process(store: Store, redis_url: str, **caps: int) -> ModelQuotas:
     """The caps as one process keeps them."""
-    _processes.append(Caps(ModelSettings(**caps), redis_url, store))
+    _processes.append(ModelQuotas(ModelSettings(**caps), redis_url, store))
     return _processes[-1]
 
 
@@ -132,7 +132,7 @@ def test_who_is_cancelled_leaves_its_place_and_who_waits_leaves_the_line(
 def test_the_place_of_a_lost_process_is_free_again(
     store: Store, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caps_module, "PLACE_TTL_S", 1)
+    monkeypatch.setattr(caps_module, "SLOT_TTL_S", 1)
     workspace, study = uuid4(), uuid4()
     town = Town(store, redis_url, study_calls=1)
     lost = process(store, redis_url, study_calls=1)
@@ -151,7 +151,7 @@ def test_the_place_of_a_lost_process_is_free_again(
 
 
 def test_a_long_call_keeps_its_place(store: Store, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caps_module, "PLACE_TTL_S", 2)
+    monkeypatch.setattr(caps_module, "SLOT_TTL_S", 2)
     monkeypatch.setattr(caps_module, "_RENEW_S", 0.1)
     workspace, study = uuid4(), uuid4()
     town = Town(store, redis_url, study_calls=1)
@@ -252,7 +252,7 @@ def test_without_a_broker_the_store_says_what_was_used(store: Store) -> None:
 def test_a_broker_that_comes_back_is_told_what_it_missed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caps_module, "AWAY_S", 0)
+    monkeypatch.setattr(caps_module, "UNAVAILABLE_RETRY_S", 0)
     workspace, study = uuid4(), uuid4()
     with BrokerServer(tmp_path / "one") as server:
         caps = process(store, server.url, study_tokens=1_000)

@@ -15,7 +15,7 @@ class Ear:
     def __init__(self, url: str) -> None:
         self.may = True
         self.heard: list[str] = []
-        channel.use(lambda: self.may)
+        channel.install_channel(lambda: self.may)
         self._connection = Connection(url)
         self._news = Exchange("news", "fanout", durable=False)
         queues = {"work": Queue("work"), "news": Queue("news", self._news)}
@@ -55,7 +55,7 @@ class Ear:
 @pytest.fixture
 def ear(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
     monkeypatch.setattr(redis.Transport, "Channel", channel.Channel)
-    monkeypatch.setattr(channel._QoS, "may_consume", staticmethod(lambda: True))
+    monkeypatch.setattr(channel._QoS, "is_consuming", staticmethod(lambda: True))
     ear = Ear(redis_url)
     yield ear
     ear.close()

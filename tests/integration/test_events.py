@@ -21,7 +21,7 @@ from understudy.api.app import create_app
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.ids import Kind
 from understudy.service import events as service
-from understudy.service.event_subscribers import MOST_KEPT, Event, EventScope, Reader
+from understudy.service.event_subscribers import MAX_BUFFERED, Event, EventScope, EventSubscriber
 from understudy.service.events import EventHub
 from understudy.settings import Settings
 from understudy.store import events, lifecycle, stops
@@ -64,7 +64,7 @@ def test_readers_of_two_servers_hear_each_event_once_and_in_order_whatever_resta
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # As if each were cancelled together with many others.
-    monkeypatch.setattr(events, "MANY", 1)
+    monkeypatch.setattr(events, "OUTBOX_THRESHOLD", 1)
     study_id, ids = study
     apis = [acme.api]
     with contextlib.ExitStack() as stack:
@@ -140,15 +140,15 @@ def anybody(_: Any) -> None:
 
 def test_a_reader_is_kept_no_more_than_so_many() -> None:
     async def scene() -> None:
-        reader = Reader()
-        for position in range(1, MOST_KEPT + 1):
-            reader.hand(Event(position, "status", "{}"))
-        assert len(reader.kept) == MOST_KEPT
-        for position in range(MOST_KEPT + 1, 10 * MOST_KEPT):
-            reader.hand(Event(position, "status", "{}"))
-            assert (len(reader.kept), reader.missed) == (0, True)
-        reader.begin_anew()
-        reader.hand(Event(1, "status", "{}"))
+        reader = EventSubscriber()
+        for position in range(1, MAX_BUFFERED + 1):
+            reader.push(Event(position, "status", "{}"))
+        assert len(reader.buffer) == MAX_BUFFERED
+        for position in range(MAX_BUFFERED + 1, 10 * MAX_BUFFERED):
+            reader.push(Event(position, "status", "{}"))
+            assert (len(reader.buffer), reader.missed) == (0, True)
+        reader.reset()
+        reader.push(Event(1, "status", "{}"))
         assert reader.take(after=1) == []
 
     asyncio.run(scene())
@@ -157,7 +157,7 @@ def test_a_reader_is_kept_no_more_than_so_many() -> None:
 def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
     store: Store, acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("understudy.service.event_subscribers.MOST_KEPT", 10)
+    monkeypatch.setattr("understudy.service.event_subscribers.MAX_BUFFERED", 10)
     monkeypatch.setattr(service, "PAGE", 10)
     monkeypatch.setattr(service, "POLL_INTERVAL_S", 0.01)
     study_id, ids = study
@@ -175,7 +175,7 @@ def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
             await asyncio.to_thread(lambda: [walk_to_end(store, id_, 2) for id_ in ids[:12]])
             await asyncio.wait_for(reading, 60)
             kept = [
-                len(reader.kept)
+                len(reader.buffer)
                 for workspace in hub._workspaces.values()
                 for readers in workspace.readers.values()
                 for reader in readers
@@ -271,7 +271,7 @@ def test_a_stream_outlives_the_store_being_away_and_looks_that_fail(
             patch.setattr(here, "read", failing(here.read))
             suffer(ServiceUnavailable("The store does not answer."), one)
             heard += list(itertools.islice(told, 3))
-        monkeypatch.setattr(service, "give_positions", failing(service.give_positions))
+        monkeypatch.setattr(service, "assign_positions", failing(service.give_positions))
         suffer(RuntimeError("Nobody thought of this."), other)
         heard += list(itertools.islice(told, 3))
     assert [one.id for one in heard] == list(range(1, 47))
@@ -286,7 +286,7 @@ def test_a_server_that_goes_ends_its_streams_and_takes_no_more(store: Store, acm
         assert await anext(stream) == ()
         ending = asyncio.create_task(collect(stream, [], 1))
         await asyncio.sleep(0.05)
-        hub.end_all()
+        hub.close_streams()
         await asyncio.wait_for(ending, 30)
         with pytest.raises(ServiceUnavailable):
             await anext(hub.follow(scope, 0, anybody))

@@ -61,7 +61,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.workspace_id = token.workspace_id
         study_id, (iteration_id,) = make_study(self.store, self.workspace_id)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(events, "MANY", 1 if by_outbox else count + 1)
+            patch.setattr(events, "OUTBOX_THRESHOLD", 1 if by_outbox else count + 1)
             ids = make_participants(
                 self.store, self.workspace_id, study_id, iteration_id, count, max_interactions=30
             )
@@ -84,7 +84,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(worker=consumes(workers))
     def worker_is_lost(self, worker: UUID) -> None:
-        self.write(leases.end_lease, worker)
+        self.write(leases.expire_lease, worker)
         self.alive.discard(worker)
 
     @rule(target=claims, id_=participants, worker=workers)
@@ -129,14 +129,14 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 5))
     def positions_are_given(self, limit: int) -> None:
-        self.write(events.give_positions, limit)
+        self.write(events.assign_positions, limit)
 
     @rule(data=st.data(), by_outbox=st.booleans())
     def cancel_some(self, data: st.DataObject, by_outbox: bool) -> None:
         ids = data.draw(st.lists(st.sampled_from(list(self.models)), unique=True, min_size=1))
         active = {id_ for id_ in ids if self.models[id_].status in {"pending", "running"}}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(events, "MANY", 1 if by_outbox else len(ids) + 1)
+            patch.setattr(events, "OUTBOX_THRESHOLD", 1 if by_outbox else len(ids) + 1)
             assert set(self.write(lifecycle.cancel, self.workspace_id, ids)) == active
         for id_ in active:
             self.models[id_].status = "cancelled"
@@ -165,7 +165,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(target=participants, source=participants, steps=st.integers(1, 5))
     def extend(self, source: UUID, steps: int) -> Any:
         model = self.models[source]
-        child = self.write(dispatch.branch, self.workspace_id, source, steps, None)
+        child = self.write(dispatch.insert_branch, self.workspace_id, source, steps, None)
         assert (child is not None) == (model.status in TERMINAL)
         if child is None:
             return multiple()

@@ -13,7 +13,7 @@ import redis
 
 from understudy.deploy.broker import BrokerServer
 from understudy.queue import notifications
-from understudy.queue.notifications import Notifier, listen
+from understudy.queue.notifications import Notifier, subscribe
 
 PATIENCE_S = 60
 
@@ -28,7 +28,7 @@ def broker(tmp_path: Path) -> Iterator[BrokerServer]:
 async def listening(broker_url: str) -> AsyncIterator[AsyncIterator[list[UUID]]]:
     """Notices, subscribed to."""
     async with asyncio.timeout(PATIENCE_S):
-        coming = listen(broker_url)
+        coming = subscribe(broker_url)
         assert await anext(coming) == []
         yield coming
 
@@ -36,7 +36,7 @@ async def listening(broker_url: str) -> AsyncIterator[AsyncIterator[list[UUID]]]
 def test_a_notice_arrives_also_after_a_long_quiet_time(
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "QUIET_S", 0.05)
+    monkeypatch.setattr(notifications, "PING_INTERVAL_S", 0.05)
     notifier = Notifier(broker.url)
 
     async def scene() -> None:
@@ -46,7 +46,7 @@ def test_a_notice_arrives_also_after_a_long_quiet_time(
                 next_one = asyncio.ensure_future(anext(coming))
                 await asyncio.sleep(0.3)
                 assert not next_one.done()
-                notifier.publish_soon([id_])
+                notifier.enqueue([id_])
                 assert await next_one == [id_]
 
     asyncio.run(scene())
@@ -56,7 +56,7 @@ def test_a_notice_arrives_also_after_a_long_quiet_time(
 def test_a_broker_that_vanishes_without_a_word_is_noticed(
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "QUIET_S", 0.2)
+    monkeypatch.setattr(notifications, "PING_INTERVAL_S", 0.2)
 
     async def scene() -> None:
         async with listening(broker.url) as coming:
@@ -66,7 +66,7 @@ def test_a_broker_that_vanishes_without_a_word_is_noticed(
                 await anext(coming)
             # Neither does it answer who comes anew.
             with pytest.raises((redis.RedisError, OSError)):
-                await anext(listen(broker.url))
+                await anext(subscribe(broker.url))
             os.kill(broker.child.pid, signal.SIGCONT)
             async with listening(broker.url):
                 pass

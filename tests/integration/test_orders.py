@@ -14,16 +14,16 @@ from sqlalchemy import select
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
-from understudy.domain.queues import participant_of, task_id
+from understudy.domain.queues import parse_participant_id, task_id
 from understudy.queue.celery.app import create_celery
 from understudy.queue.celery.control_commands import UNSUPPORTED, install_control_commands
-from understudy.queue.names import CANCELLED_ALREADY
+from understudy.queue.names import ALREADY_CANCELLED
 from understudy.queue.notifications import Notifier
 from understudy.settings import Settings
 from understudy.store import guards, lifecycle
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
-from understudy.worker.operator_commands import Orders
+from understudy.worker.operator_commands import OperatorCommands
 
 
 class Desk:
@@ -33,8 +33,8 @@ class Desk:
         self.store = store
         self.aborted: list[UUID] = []
         self.left = 0
-        self.notifier = Notifier(settings.bell_url)
-        self.orders = Orders(store, self.notifier, self.aborted.extend)
+        self.notifier = Notifier(settings.notifications_url)
+        self.orders = OperatorCommands(store, self.notifier, self.aborted.extend)
         self.workspace_id = make_workspace(store).workspace_id
 
     def close(self) -> None:
@@ -81,13 +81,13 @@ def test_a_revoke_cancels_who_waits_and_who_runs_and_nobody_else(desk: Desk) -> 
 @pytest.mark.parametrize("wrong", ["", "celery", "{id}", "{id}.1.stop", "{id}.x", "{ID}.1", "{id}.1\n"])
 def test_what_is_no_run_message_is_nobodys(wrong: str) -> None:
     id_ = uuid4()
-    assert participant_of(wrong.format(id=id_, ID=str(id_).upper())) is None
-    assert participant_of(task_id(id_, 12)) == id_
+    assert parse_participant_id(wrong.format(id=id_, ID=str(id_).upper())) is None
+    assert parse_participant_id(task_id(id_, 12)) == id_
 
 
 def test_all_workers_get_an_order_and_one_of_them_cancels(desk: Desk) -> None:
     ids = desk.participants(20)
-    orders = [Orders(desk.store, desk.notifier, lambda _: None) for _ in range(3)]
+    orders = [OperatorCommands(desk.store, desk.notifier, lambda _: None) for _ in range(3)]
     for one in orders:
         one.cancel(task_id(id_, 1) for id_ in ids)
     for one in orders:
@@ -125,7 +125,7 @@ def test_commands_are_taken_for_what_they_should_mean_here(
     Panel.data["revoke"](state, [several], terminate=True, signal="SIGKILL")
     # What a stop task sends: its participant is cancelled already. Orders are carried out in turn, so had it
     # been one, it would be done when the next is.
-    Panel.data["revoke"](state, flagged, **{CANCELLED_ALREADY: True})
+    Panel.data["revoke"](state, flagged, **{ALREADY_CANCELLED: True})
     Panel.data["terminate"](state, "SIGTERM", terminated)
     wait_until(lambda: [row.status for row in desk.rows(ids[:3])] == ["cancelled"] * 3)
     assert [row.status for row in desk.rows(ids[3:])] == ["pending"] * 2

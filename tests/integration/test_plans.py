@@ -50,11 +50,11 @@ def test_what_is_asked_of_some_by_their_ids_reads_no_others(full: tuple[Store, F
     """
     store, it = full
     by_id: tuple[Callable[[Connection, list[UUID]], object], ...] = (
-        dispatch.own_messages,
-        lambda c, ids: dispatch.own_messages(c, ids, republish_before=store_time(c)),
+        dispatch.reserve_messages,
+        lambda c, ids: dispatch.reserve_messages(c, ids, republish_before=store_time(c)),
         lambda c, ids: lifecycle.claim_all(c, ids, it.worker_id),
         lambda c, ids: lifecycle.cancel(c, it.workspace_id, ids),
-        lambda c, ids: participants.unfinished(c, it.workspace_id, ids),
+        lambda c, ids: participants.non_terminal_ids(c, it.workspace_id, ids),
     )
     ids = it.by_status["completed"]
     owed = update(Tables.participant).values(status="pending", dispatched_at=None)

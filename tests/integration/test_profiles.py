@@ -44,7 +44,7 @@ def test_profiles_have_their_own_terms_and_the_variables_are_the_default(
     forget()
     monkeypatch.setenv("UNDERSTUDY_LLM_BASE_URL", "http://[::1]:8080/v1")
     monkeypatch.setenv("UNDERSTUDY_LLM_MODEL", "other")
-    assert (find_profile("").model, find_profile("").place) == ("other", "http://[::1]:8080/v1")
+    assert (find_profile("").model, find_profile("").display_url) == ("other", "http://[::1]:8080/v1")
 
 
 def test_nobody_who_is_not_there_is_named_with_those_who_are(file: Path) -> None:

@@ -17,7 +17,7 @@ from tests.callers import Caller
 from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
 from tests.servers import wait_until
-from understudy.deploy.prune import Pruning, Tally, prune
+from understudy.deploy.prune import PruneJob, PruneReport, prune
 from understudy.domain.errors import NotFound
 from understudy.domain.simulation import Usage
 from understudy.sequencer import give_positions
@@ -26,7 +26,7 @@ from understudy.store import dispatch, lifecycle, stops
 from understudy.store import prune as rules
 from understudy.store.engine import Store, store_clock, store_time
 from understudy.store.guards import Claim
-from understudy.store.prune import Kept, Old
+from understudy.store.prune import KeepReason, RetentionFilter
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -72,18 +72,18 @@ class History(NamedTuple):
         )
 
     def extend(self, source: UUID) -> UUID | None:
-        row = self.store.write(lambda c: dispatch.branch(c, self.workspace_id, source, 5, None))
+        row = self.store.write(lambda c: dispatch.insert_branch(c, self.workspace_id, source, 5, None))
         return row and row.id
 
-    def old(self, days: float = 30) -> Old:
+    def old(self, days: float = 30) -> RetentionFilter:
         with self.store.read() as connection:
-            return Old(self.workspace_id, store_time(connection, -days * DAY_S))
+            return RetentionFilter(self.workspace_id, store_time(connection, -days * DAY_S))
 
-    def prune(self, *, dry: bool = False, batch_size: int = 100) -> Tally:
+    def prune(self, *, dry: bool = False, batch_size: int = 100) -> PruneReport:
         """Whatever ended more than 30 days ago, with everything published before."""
         self.publish()
-        tally = Tally(self.old().ended_before, dry)
-        pruning = Pruning(self.store, batch_size=batch_size, pause_s=0, dry=dry)
+        tally = PruneReport(self.old().ended_before, dry)
+        pruning = PruneJob(self.store, batch_size=batch_size, pause_s=0, dry=dry)
         pruning.run({self.workspace_id: "acme"}, tally, lambda _: None)
         assert tally.complete
         return tally
@@ -186,7 +186,7 @@ def test_a_lineage_stays_down_to_its_first_as_long_as_its_last_does(
     (aside,) = history.ended(days=85)
     tally = history.prune(batch_size=batch_size)
     assert history.there([first, second, third, aside]) == [first, second, third]
-    assert tally.kept == {Kept.EXTENDED: 2}
+    assert tally.kept == {KeepReason.EXTENDED: 2}
     history.end([third], days=31)
     history.prune(batch_size=batch_size)
     assert history.there([first, second, third]) == []
@@ -196,23 +196,23 @@ def test_a_stop_that_nobody_recorded_keeps_its_participant(history: History) -> 
     (id_,) = make_participants(history.store, history.workspace_id, history.study_id, history.iteration_id)
     history.store.write(lambda c: lifecycle.cancel(c, history.workspace_id, [id_]))
     history.age([id_], 90)
-    assert history.prune().kept == {Kept.OWED: 1}
+    assert history.prune().kept == {KeepReason.OWED: 1}
     assert history.store.write(lambda c: stops.mark_stopped(c, id_))
     assert history.prune().rows["participant"] == 1
 
 
 def test_an_event_without_a_position_keeps_its_participant(history: History) -> None:
     (id_,) = history.ended(days=90)
-    done = history.store.write(lambda c: rules.prune(c, history.old(), [id_], (), dry=False))
-    assert (done.removed, done.kept) == ([], {Kept.OWED: 1})
+    done = history.store.write(lambda c: rules.prune(c, history.old(), [id_], (), dry_run=False))
+    assert (done.removed, done.kept) == ([], {KeepReason.OWED: 1})
 
 
 def test_positions_of_events_count_on_after_everything_was_pruned(history: History) -> None:
     ids = history.ended(days=90, count=3)
     give_positions(history.store)
     old = history.old()
-    done = history.store.write(lambda c: rules.prune(c, old, ids, (), dry=False))
-    assert (len(done.removed), done.kept) == (2, {Kept.NEWEST: 1})
+    done = history.store.write(lambda c: rules.prune(c, old, ids, (), dry_run=False))
+    assert (len(done.removed), done.kept) == (2, {KeepReason.NEWEST: 1})
     history.ended(days=0)
     give_positions(history.store)
     with history.store.read() as connection:
@@ -224,7 +224,7 @@ def test_the_people_of_an_ask_stay_until_all_of_it_may_go(history: History) -> N
     _, (first, second) = make_ask(history.store, history.workspace_id)
     history.end(first, days=90)
     history.end(second, days=29)
-    assert history.prune(batch_size=1).kept == {Kept.ASKED: 2}
+    assert history.prune(batch_size=1).kept == {KeepReason.ASKED: 2}
     assert history.there([*first, *second]) == [*first, *second]
     history.age(second, 31)
     history.prune(batch_size=1)
@@ -257,7 +257,7 @@ def test_an_extend_and_a_prune_of_one_source_never_both_succeed(history: History
     extending.start()
     for source in sources:
         together.wait()
-        done = history.store.write(lambda c, id_=source: rules.prune(c, old, [id_], (), dry=False))
+        done = history.store.write(lambda c, id_=source: rules.prune(c, old, [id_], (), dry_run=False))
         removed.extend(done.removed)
     extending.join()
     assert sorted([*made, *removed]) == sorted(sources)
@@ -277,7 +277,7 @@ def test_an_extend_that_comes_while_its_source_is_being_removed_finds_none(histo
     extending.start()
 
     def remove(connection: Any) -> None:
-        assert rules.prune(connection, old, [source], (), dry=False).removed == [source]
+        assert rules.prune(connection, old, [source], (), dry_run=False).removed == [source]
         removed_it.set()
         # It is at the row, or about to be: it must answer the same.
         extending.join(0.2)
@@ -293,10 +293,10 @@ def test_a_source_that_is_being_extended_is_not_waited_for(history: History) -> 
     (source,) = history.ended(days=90)
     history.publish()
     with history.store.engine.begin() as connection:
-        assert dispatch.branch(connection, history.workspace_id, source, 5, None)
+        assert dispatch.insert_branch(connection, history.workspace_id, source, 5, None)
         old = history.old()
-        done = history.store.write(lambda c: rules.prune(c, old, [source], (), dry=False))
-    assert (done.removed, done.kept) == ([], {Kept.BUSY: 1})
+        done = history.store.write(lambda c: rules.prune(c, old, [source], (), dry_run=False))
+    assert (done.removed, done.kept) == ([], {KeepReason.BUSY: 1})
 
 
 # -- the command -------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_the_command_tells_what_it_did(
     told = capsys.readouterr()
     answer = json.loads(told.out)
     assert (told.err, answer["complete"], answer["removed"]["participants"]) == ("", True, 3)
-    assert set(answer["kept"]) == set(Kept)
+    assert set(answer["kept"]) == set(KeepReason)
     assert history.there(old) == []
 
 

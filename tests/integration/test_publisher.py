@@ -13,7 +13,7 @@ from tests.brokers import OwnBroker, empty, headers
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
-from understudy.domain.queues import URGENCY, Queue
+from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.queue.celery.app import create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
@@ -33,7 +33,7 @@ class Post:
         self.store = store
         self.settings = settings
         self.publisher = Publisher(create_celery(settings.broker_url), store)
-        self.notifier = Notifier(settings.bell_url)
+        self.notifier = Notifier(settings.notifications_url)
         self.sweeper = Sweeper(settings, store, self.publisher, self.notifier)
         self.workspace_id = make_workspace(store).workspace_id
         study_id, (iteration_id,) = make_study(store, self.workspace_id)
@@ -64,20 +64,20 @@ def post(settings: Settings, store: Store) -> Iterator[Post]:
 
 
 def test_one_message_per_participant_with_nothing_secret(post: Post) -> None:
-    assert post.publisher.dispatch(post.ids).sent == 3
+    assert post.publisher.publish_run_messages(post.ids).sent == 3
     messages = post.messages(Queue.RUNS)
     assert {message["id"] for message in messages} == {f"{id_}.1" for id_ in post.ids}
     (alias,) = {row.alias for row in post.rows() if row.id == post.ids[0]}
     (found,) = [m for m in messages if m["id"] == f"{post.ids[0]}.1"]
     assert found["task"] == "simulation.run"
     assert found["argsrepr"].startswith(f"participant={alias} study=s-")
-    assert post.publisher.dispatch(post.ids) == (0, 0)
+    assert post.publisher.publish_run_messages(post.ids) == (0, 0)
 
 
 def test_a_stop_task_for_each_cancelled_one(post: Post) -> None:
-    post.publisher.dispatch(post.ids)
+    post.publisher.publish_run_messages(post.ids)
     post.store.write(lambda connection: lifecycle.cancel(connection, post.workspace_id, post.ids))
-    post.publisher.stop_soon(post.ids)
+    post.publisher.enqueue_stop_tasks(post.ids)
     wait_until(lambda: post.publisher.queue_depth(Queue.CONTROL) == 3)
     assert {m["id"] for m in post.messages(Queue.CONTROL)} == {f"{i}.1.stop" for i in post.ids}
 
@@ -94,7 +94,7 @@ class Held(threading.Timer):
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> list[threading.Timer]:
     """What waits for an answer, in turns of two."""
-    monkeypatch.setattr("understudy.queue.publisher.TURN", 2)
+    monkeypatch.setattr("understudy.queue.publisher.PUBLISH_BATCH_SIZE", 2)
     monkeypatch.setattr("understudy.queue.publisher.Timer", Held)
     Held.waiting.clear()
     return Held.waiting
@@ -103,7 +103,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[threading.Timer]:
 def test_of_many_run_messages_the_first_go_at_once_and_the_rest_after_the_answer(
     post: Post, held: list[threading.Timer]
 ) -> None:
-    post.publisher.dispatch_soon(post.ids)
+    post.publisher.enqueue_run_messages(post.ids)
     wait_until(lambda: len(post.messages(Queue.RUNS)) == 2)
     (rest,) = held
     assert {m["id"] for m in post.messages(Queue.RUNS)} == {f"{id_}.1" for id_ in post.ids[:2]}
@@ -115,18 +115,18 @@ def test_without_a_thread_to_wait_in_messages_go_at_once(post: Post, monkeypatch
     def no_more(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    post.publisher.dispatch(post.ids[:1])
-    monkeypatch.setattr("understudy.queue.publisher.TURN", 1)
+    post.publisher.publish_run_messages(post.ids[:1])
+    monkeypatch.setattr("understudy.queue.publisher.PUBLISH_BATCH_SIZE", 1)
     monkeypatch.setattr(threading.Timer, "start", no_more)
-    post.publisher.dispatch_soon(post.ids)
+    post.publisher.enqueue_run_messages(post.ids)
     wait_until(lambda: len(post.messages(Queue.RUNS)) == 3)
 
 
 def test_many_stop_tasks_let_the_answer_go_first_and_few_do_not_wait_for_them(
     post: Post, held: list[threading.Timer]
 ) -> None:
-    post.publisher.stop_soon(post.ids)
-    post.publisher.stop_soon(post.ids[:2])
+    post.publisher.enqueue_stop_tasks(post.ids)
+    post.publisher.enqueue_stop_tasks(post.ids[:2])
     wait_until(lambda: len(post.messages(Queue.CONTROL)) == 2)
     (many,) = held
     many.run()
@@ -138,7 +138,7 @@ def test_without_a_broker_messages_stay_owed_and_are_sent_later(
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
     broker.kill()
-    assert post.publisher.dispatch(post.ids) == (0, 3)
+    assert post.publisher.publish_run_messages(post.ids) == (0, 3)
     assert {row.dispatched_at for row in post.rows()} == {None}
     with pytest.raises(BROKER_ERRORS):
         post.publisher.ping()
@@ -164,9 +164,9 @@ def test_aborts_and_stops_without_a_broker_do_no_harm(
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
     broker.kill()
-    post.publisher.abort_soon(post.ids)
-    post.publisher.stop_soon(post.ids)
-    post.notifier.publish_soon(post.ids)
+    post.publisher.enqueue_aborts(post.ids)
+    post.publisher.enqueue_stop_tasks(post.ids)
+    post.notifier.enqueue(post.ids)
     post.close()
 
 
@@ -174,11 +174,11 @@ def test_a_broker_that_goes_away_under_a_connection_keeps_nobody_from_ending(
     settings: Settings, store: Store, broker: OwnBroker
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
-    post.publisher.abort_soon(post.ids)
+    post.publisher.enqueue_aborts(post.ids)
     _until_sent(post.publisher)
     broker.kill()
-    post.publisher.abort_soon(post.ids)
-    post.publisher.stop_soon(post.ids)
+    post.publisher.enqueue_aborts(post.ids)
+    post.publisher.enqueue_stop_tasks(post.ids)
     ending = threading.Thread(target=post.close, daemon=True)
     ending.start()
     ending.join(20)
@@ -189,11 +189,11 @@ def test_an_abort_is_sent_on_a_new_connection_when_the_broker_is_back(
     settings: Settings, store: Store, broker: OwnBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
-    post.publisher.abort_soon(post.ids)
+    post.publisher.enqueue_aborts(post.ids)
     _until_sent(post.publisher)
     broker.kill()
     broker.start()
-    post.publisher.abort_soon(post.ids)
+    post.publisher.enqueue_aborts(post.ids)
     _until_sent(post.publisher)
     assert "does not take aborts" not in caplog.text
     post.close()
@@ -220,7 +220,7 @@ def age_messages(post: Post) -> None:
 
 
 def test_a_message_is_gone_only_when_its_queue_is_empty(post: Post) -> None:
-    post.publisher.dispatch(post.ids)
+    post.publisher.publish_run_messages(post.ids)
     age_messages(post)
     post.sweep()
     assert {row.dispatch_no for row in post.rows()} == {1}
@@ -244,7 +244,7 @@ def run_one_sent_later(post: Post, after_s: float) -> None:
 
 
 def test_a_message_that_was_overtaken_is_sent_again_once(post: Post) -> None:
-    post.publisher.dispatch(post.ids)
+    post.publisher.publish_run_messages(post.ids)
     age_messages(post)
     run_one_sent_later(post, after_s=4)
     post.sweep()
@@ -264,8 +264,8 @@ def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what one sweep has no room for, when the queue is not empty any more."""
-    monkeypatch.setattr("understudy.worker.sweeper.LIMIT", 2)
-    post.publisher.dispatch(post.ids)
+    monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)
+    post.publisher.publish_run_messages(post.ids)
     age_messages(post)
     empty(post.settings.broker_url)
     assert post.sweep()
@@ -277,14 +277,14 @@ def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(
 
 
 def test_much_that_is_owed_takes_several_sweeps(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.worker.sweeper.LIMIT", 2)
+    monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)
     assert post.sweep()
     assert not post.sweep()
     assert post.publisher.queue_depth(Queue.RUNS) == 3
 
 
 def test_what_is_consumed_first_is_sent_first(post: Post) -> None:
-    by_queue = dict(zip([*URGENCY], post.ids, strict=True))
+    by_queue = dict(zip([*QUEUE_PRIORITY], post.ids, strict=True))
 
     def put(connection: Connection) -> None:
         for queue, id_ in by_queue.items():
@@ -292,7 +292,7 @@ def test_what_is_consumed_first_is_sent_first(post: Post) -> None:
 
     post.store.write(put)
     with post.store.read() as connection:
-        assert dispatch.owed_ids(connection, 9) == list(by_queue.values())
+        assert dispatch.unpublished_ids(connection, 9) == list(by_queue.values())
 
 
 def test_after_an_outage_of_the_store_the_living_go_first(
@@ -322,9 +322,9 @@ def check_that_the_living_go_first(post: Post) -> None:
     """All leases lapsed meanwhile; who lives gives back what it held, and that costs no attempt."""
     worker_id = uuid4()
     with post.store.engine.begin() as connection:
-        leases.open_lease(connection, worker_id, "test", 60)
+        leases.create_lease(connection, worker_id, "test", 60)
         lifecycle.claim(connection, post.ids[0], worker_id)
-        leases.end_lease(connection, worker_id)
+        leases.expire_lease(connection, worker_id)
     post.sweep()
     post.sweep()
     assert {row.status: row.attempt for row in post.rows()} == {"pending": 0, "running": 0}

@@ -53,7 +53,7 @@ class Rivals(NamedTuple):
         return self.write(lifecycle.cancel, self.workspace_id, [id_]).keys() == {id_}
 
     def extend(self, id_: UUID) -> Any:
-        return self.write(dispatch.branch, self.workspace_id, id_, 5, None)
+        return self.write(dispatch.insert_branch, self.workspace_id, id_, 5, None)
 
     def recover(self) -> list[UUID]:
         lost = self.write(recovery.recover_lost, 3, 100)
@@ -198,9 +198,9 @@ def test_extend_against_extend(rivals: Rivals) -> None:
 def test_round_against_round(rivals: Rivals) -> None:
     def begin(ask_id: UUID) -> int | None:
         def work(connection: Connection) -> int | None:
-            number = asks.take_round(connection, ask_id)
+            number = asks.open_round(connection, ask_id)
             if number is not None:
-                asks.fill_round(connection, ask_id, number, question="Which one?", variants=["This."])
+                asks.insert_round(connection, ask_id, number, question="Which one?", variants=["This."])
             return number
 
         return rivals.store.write(work)
@@ -241,7 +241,7 @@ def test_recovery_against_a_late_commit(rivals: Rivals) -> None:
     for _ in range(ROUNDS):
         worker_id = make_lease(rivals.store)
         claim = rivals.running(worker_id)
-        rivals.write(leases.end_lease, worker_id)
+        rivals.write(leases.expire_lease, worker_id)
         committed, recovered = race(
             lambda claim=claim: rivals.write(lifecycle.commit_step, claim, make_step(0), 1), rivals.recover
         )
@@ -257,7 +257,7 @@ def test_recovery_against_cancel(rivals: Rivals) -> None:
     for _ in range(ROUNDS):
         worker_id = make_lease(rivals.store)
         claim = rivals.running(worker_id)
-        rivals.write(leases.end_lease, worker_id)
+        rivals.write(leases.expire_lease, worker_id)
         recovered, cancelled = race(rivals.recover, lambda claim=claim: rivals.cancel(claim.participant_id))
         row = rivals.row(claim.participant_id)
         assert cancelled
@@ -268,11 +268,11 @@ def test_two_sweepers(rivals: Rivals) -> None:
     for _ in range(ROUNDS // 5):
         worker_id = make_lease(rivals.store)
         ids = {rivals.running(worker_id).participant_id for _ in range(5)}
-        rivals.write(leases.end_lease, worker_id)
+        rivals.write(leases.expire_lease, worker_id)
         moved = race(*[rivals.recover] * 3)
         assert sorted(id_ for some in moved for id_ in some) == sorted(ids)
         assert {rivals.row(id_).attempt for id_ in ids} == {1}
-        owned = race(*[lambda ids=ids: rivals.write(dispatch.own_messages, list(ids))] * 3)
+        owned = race(*[lambda ids=ids: rivals.write(dispatch.reserve_messages, list(ids))] * 3)
         assert sorted(one.participant_id for some in owned for one in some) == sorted(ids)
         assert {rivals.row(id_).dispatch_no for id_ in ids} == {1}
 
@@ -300,7 +300,7 @@ def test_a_claim_against_the_end_of_its_lease(rivals: Rivals) -> None:
         worker_id, id_ = make_lease(rivals.store), rivals.pending()
         claimed, _ = race(
             lambda id_=id_, w=worker_id: rivals.write(lifecycle.claim, id_, w),
-            lambda w=worker_id: rivals.write(leases.end_lease, w),
+            lambda w=worker_id: rivals.write(leases.expire_lease, w),
         )
         assert rivals.recover() == ([id_] if claimed else [])
         assert rivals.row(id_).status == "pending"

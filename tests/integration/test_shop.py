@@ -142,11 +142,11 @@ def test_odd_requests(url: str, method: str, path: str, status: int) -> None:
 
 def test_visitors_are_forgotten_not_hoarded() -> None:
     visitors = Visitors()
-    first = visitors.welcome("")
-    assert visitors.welcome(f"visit={first.key}") is first
+    first = visitors.get_or_create("")
+    assert visitors.get_or_create(f"visit={first.key}") is first
     for _ in range(10_000):
-        visitors.welcome("")
-    assert visitors.welcome(f"visit={first.key}") is not first
+        visitors.get_or_create("")
+    assert visitors.get_or_create(f"visit={first.key}") is not first
 
 
 def test_the_search_finds_what_fits_best() -> None:

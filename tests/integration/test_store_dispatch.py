@@ -110,7 +110,7 @@ class Setting:
     def own(self, republish_after_s: float | None = None) -> list[dispatch.RunMessage]:
         def own(connection: Connection) -> list[dispatch.RunMessage]:
             before = None if republish_after_s is None else store_time(connection, -republish_after_s)
-            return dispatch.own_messages(connection, self.ids, republish_before=before)
+            return dispatch.reserve_messages(connection, self.ids, republish_before=before)
 
         return self.store.write(own)
 
@@ -135,7 +135,7 @@ class Setting:
 
     def branch(self, id_: UUID, steps: int = 10, instruction: str | None = None) -> Any:
         return self.store.write(
-            lambda connection: dispatch.branch(connection, self.workspace_id, id_, steps, instruction)
+            lambda connection: dispatch.insert_branch(connection, self.workspace_id, id_, steps, instruction)
         )
 
 
@@ -159,11 +159,11 @@ def test_a_message_tells_people_who_is_meant(store: Store) -> None:
 def test_what_could_not_be_sent_is_owed_again(store: Store) -> None:
     setting = Setting(store)
     first = setting.own()
-    store.write(lambda connection: dispatch.disown_messages(connection, first))
+    store.write(lambda connection: dispatch.unreserve_messages(connection, first))
     (second,) = setting.own()
     assert second.dispatch_no == 2
     # Somebody sent a later one: the earlier one is not owed any more.
-    store.write(lambda connection: dispatch.disown_messages(connection, first))
+    store.write(lambda connection: dispatch.unreserve_messages(connection, first))
     assert setting.own() == []
 
 
@@ -217,7 +217,7 @@ def test_a_branch_keeps_to_its_workspace(store: Store) -> None:
     setting = Setting(store)
     setting.walk(setting.ids[0], 1)
     other = make_workspace(store, "other").workspace_id
-    made = store.write(lambda connection: dispatch.branch(connection, other, setting.ids[0], 1, None))
+    made = store.write(lambda connection: dispatch.insert_branch(connection, other, setting.ids[0], 1, None))
     assert made is None
 
 
@@ -259,10 +259,10 @@ def test_a_lineage_is_read_without_copies(store: Store) -> None:
         assert [row.ordinal for row in paged] == [2, 3]
         assert [row.ordinal for row in lineage.latest_interactions(connection, grandchild, 2)] == [3, 4]
         # The nearest state: the grandchild has none of its own yet, its source has.
-        state = lineage.checkpoint(connection, grandchild)
+        state = lineage.load_checkpoint(connection, grandchild)
         assert state is not None
         assert state["environment"] == {"of": str(child), "page": 4}
-        of_sibling = lineage.checkpoint(connection, sibling)
+        of_sibling = lineage.load_checkpoint(connection, sibling)
         assert of_sibling is not None
         assert of_sibling["environment"] == {"of": str(root), "page": 2}
         assert lineage.instructions(connection, grandchild) == [(3, "first")]
@@ -275,7 +275,7 @@ def test_a_source_without_interactions_starts_at_nothing(store: Store) -> None:
     child = setting.branch(setting.ids[0])
     assert (child.branched_at, child.interaction_count) == (0, 0)
     with store.read() as connection:
-        assert lineage.checkpoint(connection, child.id) is None
+        assert lineage.load_checkpoint(connection, child.id) is None
 
 
 # -- people ------------------------------------------------------------------------------------------------

@@ -66,10 +66,10 @@ def test_what_is_written_for_many_is_one_statement_each(store: Store) -> None:
     assert store.write(lambda connection: lifecycle.commit_steps(connection, commits)) == [True] * 5
     assert store.write(lambda connection: lifecycle.release(connection, Claim(ids[1], 1), 5))
     store.write(lambda connection: lifecycle.cancel(connection, workspace, ids[3:]))
-    store.write(lambda connection: leases.end_lease(connection, worker))
+    store.write(lambda connection: leases.expire_lease(connection, worker))
     assert store.write(lambda connection: recovery.recover_lost(connection, 3, 100)).resumed == [ids[2]]
     assert len(store.write(lambda connection: stops.record_stops(connection, 0, 100))) == 2
-    assert store.write(events.give_positions) > 5
+    assert store.write(events.assign_positions) > 5
     assert several == []
 
 

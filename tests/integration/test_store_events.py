@@ -81,14 +81,14 @@ def test_each_workspace_counts_its_own_from_1(world: World) -> None:
     assert [row.position for row in world.read()] == [1, 2, 3, 4, 5, 6]
     assert [row.position for row in other.read()] == [1, 2, 3, 4, 5, 6]
     with world.store.read() as connection:
-        assert events.newest_position(connection, world.workspace_id) == 6
-        assert not events.any_waits(connection)
+        assert events.last_position(connection, world.workspace_id) == 6
+        assert not events.has_unsequenced(connection)
 
 
 def test_one_given_a_few_at_a_time_gets_them_in_order(world: World) -> None:
     for _ in range(7):
         world.tell(*world.ids)
-    while given := world.store.write(lambda c: events.give_positions(c, random.randint(1, 4))):
+    while given := world.store.write(lambda c: events.assign_positions(c, random.randint(1, 4))):
         assert given <= 4
         world.tell(random.choice(world.ids))
         if len(world.read()) > 40:
@@ -120,20 +120,23 @@ def test_events_are_read_by_participant_study_and_ask_in_pages(world: World) -> 
 
 
 def test_of_many_who_are_cancelled_at_once_the_events_come_later_and_in_order(store: Store) -> None:
-    world = make_world(store, count=events.MANY + 1)
+    world = make_world(store, count=events.OUTBOX_THRESHOLD + 1)
     one, *many = world.ids
     world.cancel(one)
     # A cancel of one is with its others; its events and the first of each get their positions.
-    assert store.write(lambda connection: events.give_positions(connection, 1000)) == events.MANY + 2
+    assert (
+        store.write(lambda connection: events.assign_positions(connection, 1000))
+        == events.OUTBOX_THRESHOLD + 2
+    )
     world.cancel(*many)
     with store.read() as connection:
         written = connection.execute(select(Tables.outbox)).all()
-        assert len(written) == events.MANY
-        assert events.any_waits(connection)
+        assert len(written) == events.OUTBOX_THRESHOLD
+        assert events.has_unsequenced(connection)
     # Who stops does not wait for the others' events, nor overtakes its own.
     world.stop(many[7])
     check_invariants(store)
-    assert store.write(lambda connection: events.give_positions(connection, 50)) == 50
+    assert store.write(lambda connection: events.assign_positions(connection, 50)) == 50
     check_invariants(store)
     sequencer.give_positions(store)
     rows = world.read()
@@ -144,12 +147,12 @@ def test_of_many_who_are_cancelled_at_once_the_events_come_later_and_in_order(st
     assert {row.participant_id: (row.kind, row.data, row.at) for row in written}.items() <= told.items()
     assert {data["status"] for _, data, _ in told.values()} == {"cancelled"}
     with store.read() as connection:
-        assert not events.any_waits(connection)
+        assert not events.has_unsequenced(connection)
         assert not connection.execute(select(Tables.outbox)).all()
 
 
 def test_of_many_who_are_made_at_once_the_events_come_later_and_in_order(store: Store) -> None:
-    world = make_world(store, count=2 * events.MANY)
+    world = make_world(store, count=2 * events.OUTBOX_THRESHOLD)
     claimed, gone, *rest = world.ids
     worker = make_lease(store)
     with store.read() as connection:
@@ -160,13 +163,13 @@ def test_of_many_who_are_made_at_once_the_events_come_later_and_in_order(store: 
     with store.read() as connection:
         assert len(connection.execute(select(Tables.outbox)).all()) == len(rest)
     check_invariants(store)
-    world.cancel(*rest[events.MANY // 2 :])
+    world.cancel(*rest[events.OUTBOX_THRESHOLD // 2 :])
     check_invariants(store)
-    while store.write(lambda connection: events.give_positions(connection, 50)):
+    while store.write(lambda connection: events.assign_positions(connection, 50)):
         check_invariants(store)
     rows = world.read()
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
-    twice = {claimed, gone, *rest[events.MANY // 2 :]}
+    twice = {claimed, gone, *rest[events.OUTBOX_THRESHOLD // 2 :]}
     assert by_participant(rows) == {id_: [1, 2] if id_ in twice else [1] for id_ in world.ids}
     with store.read() as connection:
         assert not connection.execute(select(Tables.outbox)).all()
@@ -178,7 +181,7 @@ def test_a_cancel_while_events_are_moved_loses_none(
     store: Store, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     """On SQLite nobody else writes at all meanwhile."""
-    monkeypatch.setattr(events, "MANY", 1)
+    monkeypatch.setattr(events, "OUTBOX_THRESHOLD", 1)
     world = make_world(store)
     waiting = [before]
 
@@ -200,7 +203,7 @@ def test_a_cancel_while_events_are_moved_loses_none(
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 def test_an_event_is_moved_once_whoever_comes_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """On SQLite nobody else writes at all meanwhile."""
-    monkeypatch.setattr(events, "MANY", 1)
+    monkeypatch.setattr(events, "OUTBOX_THRESHOLD", 1)
     world.cancel(*world.ids)
     waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     with world.store.engine.begin() as connection, ThreadPoolExecutor(1) as thread:
@@ -217,13 +220,13 @@ def test_an_event_is_moved_once_whoever_comes_for_it(world: World, monkeypatch: 
 def test_while_one_gives_positions_nobody_else_does_or_waits_for_it(world: World) -> None:
     """On SQLite nobody else writes at all meanwhile."""
     with world.store.engine.begin() as connection:
-        assert events.give_positions(connection, 2) == 2
+        assert events.assign_positions(connection, 2) == 2
         # It is the third one's turn to get a number, and nobody may say which while this is open.
-        assert world.store.write(events.give_positions) == 0
+        assert world.store.write(events.assign_positions) == 0
         assert world.read() == []
         with ThreadPoolExecutor(1) as thread:
             patient = thread.submit(
-                world.store.write, lambda other: events.give_positions(other, patient=True)
+                world.store.write, lambda other: events.assign_positions(other, wait_for_lock=True)
             )
             connection.commit()
             assert patient.result(30) == 1
@@ -258,7 +261,7 @@ def test_a_reader_that_remembers_the_last_position_misses_nothing_whoever_gives_
     def give() -> None:
         # Not without pause: on SQLite, nobody else would get to write.
         while not over.wait(0.002):
-            store.write(lambda connection: events.give_positions(connection, lots.randint(1, 7)))
+            store.write(lambda connection: events.assign_positions(connection, lots.randint(1, 7)))
 
     def follow() -> None:
         while not over.is_set():

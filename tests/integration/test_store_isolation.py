@@ -57,7 +57,7 @@ def theirs(store: Store) -> Theirs:
         assert row is not None
         step = make_step(0, ends=True, outcome=Outcome.GAVE_UP, usage=Usage(1, 2, 3, 0.5, model="m"))
         assert lifecycle.commit_step(connection, Claim(participant, row.epoch), step, 1)
-        events.give_positions(connection)
+        events.assign_positions(connection)
         person: UUID = row.person_id
         return person
 
@@ -71,25 +71,25 @@ def _empty_workspace(connection: Connection) -> UUID:
 
 
 READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
-    "candidates": lambda c, w, t: participants.candidates(c, w, ParticipantScope(study_id=t.study)),
+    "candidates": lambda c, w, t: participants.cancel_candidates(c, w, ParticipantScope(study_id=t.study)),
     "states": lambda c, w, t: participants.states(c, w, [t.participant]),
-    "unfinished": lambda c, w, t: participants.unfinished(c, w, [t.waiting]),
-    "described": lambda c, w, t: c.execute(participants.described(w)).all(),
+    "unfinished": lambda c, w, t: participants.non_terminal_ids(c, w, [t.waiting]),
+    "described": lambda c, w, t: c.execute(participants.select_details(w)).all(),
     "page_of_participants": lambda c, w, t: participants.page_of_participants(
         c, w, ParticipantScope(), status=None, cursor=None, limit=9
     )[0],
     "page_of_people": lambda c, w, t: people.page_of_people(c, w, None, 9)[0],
-    "people_of": lambda c, w, t: people.people_of(c, w, [t.person]),
+    "people_of": lambda c, w, t: people.get_people(c, w, [t.person]),
     "count_people": lambda c, w, t: people.count_people(c, w),
     "page_of_studies": lambda c, w, t: studies.page_of_studies(c, w, None, 9)[0],
     "page_of_asks": lambda c, w, t: asks.page_of_asks(c, w, None, 9)[0],
-    "iterations_of": lambda c, w, t: studies.iterations_of(c, w, t.study),
+    "iterations_of": lambda c, w, t: studies.list_iterations(c, w, t.study),
     "status_counts": lambda c, w, t: sum(studies.status_counts(c, w, t.study).values()),
     "outcome_counts": lambda c, w, t: studies.outcome_counts(c, w, t.study),
-    "newest_position": lambda c, w, t: events.newest_position(c, w),
+    "newest_position": lambda c, w, t: events.last_position(c, w),
     "events_after": lambda c, w, t: events.events_after(c, w, 0, 9, of=(Kind.STUDY, t.study)),
     "events_after, of all": lambda c, w, t: events.events_after(c, w, 0, 9),
-    "usage of today": lambda c, w, t: usage.of_workspace_today(c, w),
+    "usage of today": lambda c, w, t: usage.sum_for_workspace_today(c, w),
     "tokens": lambda c, w, t: usage.tokens_of_workspace(c, w, datetime.min.replace(tzinfo=UTC)),
     "sentiment_counts": lambda c, w, t: sum(studies.sentiment_counts(c, w, t.study).values()),
 }
@@ -120,15 +120,17 @@ def test_an_idempotency_key_is_its_workspaces_own(store: Store, theirs: Theirs) 
     both = (theirs.owner, theirs.stranger)
     for workspace in both:
         taken = store.write(
-            lambda connection, w=workspace: idempotency.find_or_take(connection, w, "/p", "k", "hash")
+            lambda connection, w=workspace: idempotency.find_or_reserve(connection, w, "/p", "k", "hash")
         )
         assert taken is None
     for workspace in both:
         answer = {"of": str(workspace)}
-        store.write(lambda connection, w=workspace, a=answer: idempotency.fill(connection, w, "/p", "k", a))
+        store.write(
+            lambda connection, w=workspace, a=answer: idempotency.save_answer(connection, w, "/p", "k", a)
+        )
     for workspace in both:
         found = store.write(
-            lambda connection, w=workspace: idempotency.find_or_take(connection, w, "/p", "k", "hash")
+            lambda connection, w=workspace: idempotency.find_or_reserve(connection, w, "/p", "k", "hash")
         )
         assert found == {"of": str(workspace)}
 

@@ -388,7 +388,7 @@ def lose_again(world: World) -> Any:
         # A lease of no length cannot claim; a living one can, and is then lost.
         worker_id = make_lease(world.store)
         assert world.claim(worker_id) is not None
-        world.store.write(lambda connection: leases.end_lease(connection, worker_id))
+        world.store.write(lambda connection: leases.expire_lease(connection, worker_id))
     world.recover()
     return world.row()
 

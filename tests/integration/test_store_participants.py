@@ -15,13 +15,13 @@ def test_who_waits_reads_who_is_done_and_who_is_not(store: Store) -> None:
     done = [ids[5], ids[0]]
     store.write(lambda connection: lifecycle.cancel(connection, acme, done))
     with store.read() as connection:
-        ended = participants.finished(connection, ids)
+        ended = participants.terminal_states(connection, ids)
         assert {(row.id, row.status) for row in ended} == {(id_, "cancelled") for id_ in done}
-        assert participants.finished(connection, ids[1:5]) == []
+        assert participants.terminal_states(connection, ids[1:5]) == []
         left = list(reversed([*ids[1:5], ids[6]]))
-        assert participants.unfinished(connection, acme, list(reversed(ids))) == left
-        assert participants.unfinished(connection, other, ids) == []
-        assert participants.unfinished(connection, acme, []) == []
+        assert participants.non_terminal_ids(connection, acme, list(reversed(ids))) == left
+        assert participants.non_terminal_ids(connection, other, ids) == []
+        assert participants.non_terminal_ids(connection, acme, []) == []
 
 
 def test_whom_many_name_is_found_for_each_of_them(store: Store) -> None:
@@ -31,7 +31,7 @@ def test_whom_many_name_is_found_for_each_of_them(store: Store) -> None:
     study, (iteration,) = make_study(store, other)
     (foreign,) = make_participants(store, other, study, iteration, 1)
     with store.read() as connection:
-        (rows,) = participants.find_each(connection, [(acme, [str(id_) for id_ in ids])])
+        (rows,) = participants.resolve_by_request(connection, [(acme, [str(id_) for id_ in ids])])
         assert not isinstance(rows, Exception)
         a, b, c, d = rows
         assert [row.id for row in rows] == ids
@@ -45,10 +45,10 @@ def test_whom_many_name_is_found_for_each_of_them(store: Store) -> None:
             ["p-"],
             [d.alias] * 2,
         ]
-        found = participants.find_each(
+        found = participants.resolve_by_request(
             connection, [*((acme, refs) for refs in asked), (other, [str(foreign)])]
         )
-        states = participants.states_of_each(
+        states = participants.states_by_request(
             connection, [(acme, [ids[2], ids[0], foreign]), (other, [foreign, ids[1]]), (acme, ids)]
         )
     assert [[row.id for row in rows] for rows in states] == [[ids[2], ids[0]], [foreign], ids]

@@ -279,7 +279,9 @@ def test_one_that_answered_is_extended_and_answers_anew(shop: Workshop) -> None:
     shop.run(source)
     for told in ("Choose variant A.", "Choose variant B."):
         child = shop.store.write(
-            lambda connection, told=told: dispatch.branch(connection, shop.workspace_id, source, 10, told)
+            lambda connection, told=told: dispatch.insert_branch(
+                connection, shop.workspace_id, source, 10, told
+            )
         )
         assert child is not None
         shop.run(child.id)
@@ -295,7 +297,7 @@ def test_one_that_was_stopped_in_mid_reading_goes_on_there(shop: Workshop) -> No
     shop.store.write(lambda connection: connection.execute(capped))
     shop.run(source)
     child = shop.store.write(
-        lambda connection: dispatch.branch(connection, shop.workspace_id, source, 10, None)
+        lambda connection: dispatch.insert_branch(connection, shop.workspace_id, source, 10, None)
     )
     assert child is not None
     shop.run(child.id)
@@ -309,7 +311,7 @@ def test_one_that_waited_and_was_cancelled_reads_from_the_start_when_extended(sh
     _, ((source, _), _) = make_ask(shop.store, shop.workspace_id)
     shop.store.write(lambda connection: lifecycle.cancel(connection, shop.workspace_id, [source]))
     child = shop.store.write(
-        lambda connection: dispatch.branch(connection, shop.workspace_id, source, 10, None)
+        lambda connection: dispatch.insert_branch(connection, shop.workspace_id, source, 10, None)
     )
     assert child is not None
     shop.run(child.id)

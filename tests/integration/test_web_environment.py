@@ -15,7 +15,7 @@ import pytest
 from tests.servers import serve_in_thread
 from understudy.domain.simulation import Action, Observation
 from understudy.environments import EnvironmentUnreachable, transport
-from understudy.environments.forms import Visit
+from understudy.environments.forms import PageRequest
 from understudy.environments.transport import is_public
 from understudy.environments.web import WebEnvironment
 
@@ -239,7 +239,7 @@ def test_what_does_not_fit_is_a_problem_and_changes_nothing(url: str, site: Nast
 
 def test_a_post_is_never_repeated_by_going_back(url: str, site: Nasty) -> None:
     async def walk(environment: WebEnvironment) -> None:
-        form = Visit(f"{url}/keep-post", "POST", b"x=1", "application/x-www-form-urlencoded")
+        form = PageRequest(f"{url}/keep-post", "POST", b"x=1", "application/x-www-form-urlencoded")
         await environment._go(form)
         assert environment.observe().title == "Got POST"
         await do(environment, "follow", "Other")
@@ -473,7 +473,7 @@ def test_a_connection_that_was_closed_unseen_is_made_anew_but_nothing_is_sent_tw
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         environment = WebEnvironment({"url": address}, allow_private_hosts=True)
         await environment.open()
-        await environment._go(Visit(address, method, b"" if method == "POST" else None))
+        await environment._go(PageRequest(address, method, b"" if method == "POST" else None))
         assert problem in environment.observe().problem
         assert bool(problem) == bool(environment.observe().problem)
         assert len(requests) == asked

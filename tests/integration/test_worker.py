@@ -32,9 +32,9 @@ from understudy.store.schema import Tables
 from understudy.worker import committer
 from understudy.worker.committer import Committer
 from understudy.worker.heartbeat import LeaseKeeper
-from understudy.worker.run import Claimed, Ending, House, Run, _take
+from understudy.worker.run import ClaimedRun, Run, RunResult, WorkerContext, _claim_batch
 from understudy.worker.runner import Runner
-from understudy.worker.watchdog import LoopMonitor, Watch
+from understudy.worker.watchdog import LoopMonitor, Watchdog
 
 _p = Tables.participant
 
@@ -49,9 +49,9 @@ class Workshop:
         self.leaving = threading.Event()
         self.committer = Committer(store)
         self.publisher = Publisher(create_celery(settings.broker_url), store)
-        self.notifier = Notifier(settings.bell_url)
+        self.notifier = Notifier(settings.notifications_url)
         self.keeper = LeaseKeeper(store, "test", ttl_s=5, interval_s=0.2)
-        house = House(self.committer, lambda: self.keeper.worker_id, self.leaving.is_set, True)
+        house = WorkerContext(self.committer, lambda: self.keeper.worker_id, self.leaving.is_set, True)
         self.runner = Runner(house, self.publisher, self.notifier)
         self.keeper.start(self.runner)
         self.workspace_id = make_workspace(store).workspace_id
@@ -77,7 +77,7 @@ class Workshop:
         )
         return id_
 
-    def run(self, id_: UUID) -> Ending:
+    def run(self, id_: UUID) -> RunResult:
         return self.runner.submit(self.runner.run(id_)).result()
 
     def start(self, id_: UUID) -> "Started":
@@ -99,14 +99,14 @@ class Started:
     """A run in a thread of its own, as the pool has it."""
 
     def __init__(self, shop: Workshop, id_: UUID) -> None:
-        self.ending: Ending | None = None
+        self.ending: RunResult | None = None
         self._thread = threading.Thread(target=self._run, args=(shop, id_), daemon=True)
         self._thread.start()
 
     def _run(self, shop: Workshop, id_: UUID) -> None:
         self.ending = shop.run(id_)
 
-    def ended(self) -> Ending:
+    def ended(self) -> RunResult:
         self._thread.join(20)
         assert self.ending is not None, "the run did not end"
         return self.ending
@@ -124,7 +124,7 @@ def shop(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Workshop]
 
 def test_a_run_goes_to_its_cap(shop: Workshop) -> None:
     id_ = shop.participant(3)
-    assert shop.run(id_) is Ending.ENDED
+    assert shop.run(id_) is RunResult.ENDED
     row = shop.row(id_)
     assert (row.status, row.outcome, row.interaction_count) == ("completed", "cap_reached", 3)
 
@@ -161,7 +161,7 @@ def test_what_cannot_go_on_fails_and_says_why(
     shop: Workshop, details: dict[str, Any], kind: str, message: str
 ) -> None:
     id_ = shop.participant(9, **details)
-    assert shop.run(id_) is Ending.ENDED
+    assert shop.run(id_) is RunResult.ENDED
     row = shop.row(id_)
     assert (row.status, row.error_kind) == ("failed", kind)
     assert message in row.error_message
@@ -170,7 +170,7 @@ def test_what_cannot_go_on_fails_and_says_why(
 def test_a_duplicate_message_runs_nothing(shop: Workshop) -> None:
     id_ = shop.participant(3, delay_s=0.2)
     first, second = shop.start(id_), shop.start(id_)
-    assert {first.ended(), second.ended()} == {Ending.ENDED, Ending.DROPPED}
+    assert {first.ended(), second.ended()} == {RunResult.ENDED, RunResult.DROPPED}
     assert shop.row(id_).epoch == 1
 
 
@@ -178,7 +178,7 @@ def test_a_run_that_was_extended_goes_on_from_the_stored_state(shop: Workshop) -
     id_ = shop.participant(2)
     shop.run(id_)
     child = shop.store.write(
-        lambda connection: dispatch.branch(connection, shop.workspace_id, id_, 2, "Turn left")
+        lambda connection: dispatch.insert_branch(connection, shop.workspace_id, id_, 2, "Turn left")
     )
     assert child is not None
     shop.run(child.id)
@@ -188,7 +188,7 @@ def test_a_run_that_was_extended_goes_on_from_the_stored_state(shop: Workshop) -
     ]
     with shop.store.read() as connection:
         rows = lineage.interactions(connection, child.id, own=True, limit=9)
-        state = lineage.checkpoint(connection, child.id)
+        state = lineage.load_checkpoint(connection, child.id)
     assert [row.thought for row in rows] == ["Told: Turn left"] * 2
     # Memory goes on; only the first own turn is told that it is one.
     assert state is not None
@@ -200,7 +200,7 @@ def test_one_that_is_taken_up_at_its_cap_is_done(shop: Workshop) -> None:
     shop.store.write(
         lambda connection: connection.execute(update(_p).values(interaction_count=0, max_interactions=0))
     )
-    assert shop.run(id_) is Ending.ENDED
+    assert shop.run(id_) is RunResult.ENDED
     assert shop.row(id_).outcome == "cap_reached"
 
 
@@ -214,7 +214,7 @@ def test_an_abort_cuts_the_step_in_flight_and_records_the_stop(shop: Workshop) -
     shop.cancel(id_)
     began = time.monotonic()
     shop.runner.abort([id_])
-    assert run.ended() is Ending.STOPPED
+    assert run.ended() is RunResult.STOPPED
     assert time.monotonic() - began < 5
     assert shop.steps()[-1] == "aborted 0"
     assert shop.row(id_).stopped_at is not None
@@ -225,7 +225,7 @@ def test_a_cancel_that_no_message_brings_comes_with_the_heartbeat(shop: Workshop
     run = shop.start(id_)
     wait_until(lambda: "act 0" in shop.steps())
     shop.cancel(id_)
-    assert run.ended() is Ending.STOPPED
+    assert run.ended() is RunResult.STOPPED
     assert shop.row(id_).stopped_at is not None
 
 
@@ -234,7 +234,7 @@ def test_an_abort_of_what_was_not_cancelled_only_gives_it_back(shop: Workshop) -
     run = shop.start(id_)
     wait_until(lambda: "act 0" in shop.steps())
     shop.runner.abort([id_])
-    assert run.ended() is Ending.RELEASED
+    assert run.ended() is RunResult.RELEASED
     wait_until(lambda: shop.publisher.queue_depth(Queue.RECOVERED) == 1)
     assert shop.row(id_).attempt == 0
 
@@ -243,11 +243,11 @@ def test_a_suspect_gives_its_place_back_after_one_interaction(shop: Workshop) ->
     """It got past what killed its worker, and others wait to run alone."""
     shop.runner._house = dataclasses.replace(shop.runner._house, suspects=True)
     id_, short = shop.participant(9), shop.participant(1)
-    assert shop.run(id_) is Ending.RELEASED
+    assert shop.run(id_) is RunResult.RELEASED
     row = shop.row(id_)
     assert (row.status, row.interaction_count, row.attempt) == ("pending", 1, 0)
     assert row.queue == "simulations.recovered"
-    assert shop.run(short) is Ending.ENDED
+    assert shop.run(short) is RunResult.ENDED
 
 
 def test_a_step_that_swallows_its_abort_still_stores_nothing(shop: Workshop) -> None:
@@ -256,7 +256,7 @@ def test_a_step_that_swallows_its_abort_still_stores_nothing(shop: Workshop) -> 
     wait_until(lambda: "act 0" in shop.steps())
     shop.cancel(id_)
     shop.runner.abort([id_])
-    assert run.ended() is Ending.STOPPED
+    assert run.ended() is RunResult.STOPPED
     assert "swallowed 0" in shop.steps()
     assert shop.row(id_).interaction_count == 0
 
@@ -266,7 +266,7 @@ def test_a_draining_process_stops_at_the_next_interaction(shop: Workshop) -> Non
     run = shop.start(id_)
     wait_until(lambda: "act 1" in shop.steps())
     shop.leaving.set()
-    assert run.ended() is Ending.RELEASED
+    assert run.ended() is RunResult.RELEASED
     row = shop.row(id_)
     assert (row.status, row.attempt) == ("pending", 0)
     assert row.interaction_count >= 2
@@ -282,11 +282,11 @@ def test_a_process_whose_lease_ran_out_aborts_and_takes_a_new_one(shop: Workshop
         lambda connection: connection.execute(update(Tables.lease).values(expires_at=store_clock(-1)))
     )
     shop.store.write(lambda connection: recovery.recover_lost(connection, 3, 10))
-    assert run.ended() is Ending.STOPPED
+    assert run.ended() is RunResult.STOPPED
     wait_until(lambda: shop.keeper.worker_id != lost)
     assert shop.row(id_).status == "pending"
     quick = shop.participant(1)
-    assert shop.run(quick) is Ending.ENDED
+    assert shop.run(quick) is RunResult.ENDED
 
 
 def test_what_runs_here_but_nobody_runs_is_given_back(shop: Workshop) -> None:
@@ -301,14 +301,14 @@ def test_a_claim_that_a_busy_loop_has_not_heard_of_is_not_given_back(
 ) -> None:
     """Many that start at once, or a slow import, keep a loop for longer than two beats."""
     id_ = shop.participant(1)
-    tell = committer._tell
+    tell = committer._resolve_futures
 
     def tell_late(outcomes: list[Any]) -> None:
         time.sleep(1)
         tell(outcomes)
 
-    monkeypatch.setattr(committer, "_tell", tell_late)
-    assert shop.run(id_) is Ending.ENDED
+    monkeypatch.setattr(committer, "_resolve_futures", tell_late)
+    assert shop.run(id_) is RunResult.ENDED
     assert (shop.row(id_).status, shop.row(id_).epoch, shop.row(id_).attempt) == ("completed", 1, 0)
 
 
@@ -324,7 +324,7 @@ def test_who_goes_gives_back_also_what_nobody_here_runs(shop: Workshop) -> None:
 
 @pytest.mark.valkey("nobody is told, waiters look by themselves")
 def test_whoever_waits_is_told(shop: Workshop) -> None:
-    with redis.Redis.from_url(shop.settings.bell_url) as client, client.pubsub() as listener:
+    with redis.Redis.from_url(shop.settings.notifications_url) as client, client.pubsub() as listener:
         listener.subscribe("understudy.notices")
         id_ = shop.participant(1)
         shop.run(id_)
@@ -342,7 +342,7 @@ def test_a_write_that_fails_does_not_take_others_with_it(shop: Workshop) -> None
     good = [shop.participant(3) for _ in range(30)]
     bad = shop.participant(3, at={"1": "unstorable"})
     runs = [shop.start(id_) for id_ in (*good[:15], bad, *good[15:])]
-    assert {run.ended() for run in runs} == {Ending.ENDED}
+    assert {run.ended() for run in runs} == {RunResult.ENDED}
     assert {shop.row(id_).status for id_ in good} == {"completed"}
     assert shop.row(bad).error_kind == "simulator_error"
 
@@ -396,7 +396,8 @@ def test_writes_of_several_kinds_lock_their_rows_in_id_order(shop: Workshop) -> 
         assert await asyncio.to_thread(begun.wait, 10)
         kinds = [(first, touch), (third, touch), (second, touch_too)]
         tasks = [
-            asyncio.create_task(shop.committer.share(id_, work, id_, "step.commit")) for id_, work in kinds
+            asyncio.create_task(shop.committer.write_batched(id_, work, id_, "step.commit"))
+            for id_, work in kinds
         ]
         await asyncio.sleep(0)  # each of them has handed in its write
         busy.set()
@@ -420,24 +421,26 @@ def test_runs_that_are_claimed_in_one_go_each_have_their_own_answer(shop: Worksh
     time, and of one with a past."""
     past = shop.participant(2)
     shop.run(past)
-    child = shop.store.write(lambda connection: dispatch.branch(connection, shop.workspace_id, past, 1, None))
+    child = shop.store.write(
+        lambda connection: dispatch.insert_branch(connection, shop.workspace_id, past, 1, None)
+    )
     assert child is not None
     cancelled = shop.participant()
     shop.cancel(cancelled)
     fresh = [shop.participant(2) for _ in range(30)]
     ids = [*fresh, fresh[0], cancelled, child.id, past]
 
-    async def take_all() -> list[Claimed | Ending]:
+    async def take_all() -> list[ClaimedRun | RunResult]:
         runs = [Run(id_, shop.runner._house) for id_ in ids]
-        runs[-5].claim_given_up = True
-        return shop.store.write(lambda connection: _take(connection, runs))
+        runs[-5].claim_timed_out = True
+        return shop.store.write(lambda connection: _claim_batch(connection, runs))
 
     *taken, twice, of_cancelled, of_child, of_past = asyncio.run(take_all())
     given_up = taken.pop()
-    assert [claimed.row.id for claimed in taken if isinstance(claimed, Claimed)] == fresh[:-1]
-    assert {claimed.row.epoch for claimed in taken if isinstance(claimed, Claimed)} == {1}
-    assert (given_up, twice, of_cancelled, of_past) == (Ending.REFUSED, *[Ending.DROPPED] * 3)
-    assert isinstance(of_child, Claimed)
+    assert [claimed.row.id for claimed in taken if isinstance(claimed, ClaimedRun)] == fresh[:-1]
+    assert {claimed.row.epoch for claimed in taken if isinstance(claimed, ClaimedRun)} == {1}
+    assert (given_up, twice, of_cancelled, of_past) == (RunResult.REFUSED, *[RunResult.DROPPED] * 3)
+    assert isinstance(of_child, ClaimedRun)
     assert of_child.state is not None
     assert [row.ordinal for row in of_child.history] == [0, 1]
 
@@ -454,9 +457,9 @@ def test_a_claim_that_takes_too_long_is_not_made_later(
     with monkeypatch.context() as patch:
         patch.setattr("understudy.worker.run.CLAIM_TIMEOUT_S", 0.3)
         patch.setattr(shop.store, "write", away)
-        assert shop.run(id_) is Ending.REFUSED
+        assert shop.run(id_) is RunResult.REFUSED
     # The committer goes through what waited, in order.
-    assert shop.run(shop.participant(1)) is Ending.ENDED
+    assert shop.run(shop.participant(1)) is RunResult.ENDED
     assert (shop.row(id_).status, shop.row(id_).epoch) == ("pending", 0)
 
 
@@ -475,9 +478,9 @@ def test_a_process_that_goes_does_not_wait_for_ever_for_a_store_that_is_away(
     refused = shop.start(later)
     time.sleep(1)
     assert run.ending is refused.ending is None
-    shop.committer.give_up()
-    assert run.ended() is Ending.UNKNOWN
-    assert refused.ended() is Ending.REFUSED
+    shop.committer.stop_retrying()
+    assert run.ended() is RunResult.UNKNOWN
+    assert refused.ended() is RunResult.REFUSED
     monkeypatch.undo()
     # Its lease is what tells others that nobody runs it.
     assert shop.row(id_).status == "running"
@@ -487,14 +490,14 @@ def test_a_lapsed_lease_aborts_the_steps_whatever_the_heartbeat_does(shop: Works
     """It may hang in the store for minutes; by then somebody else has its participants."""
     run = shop.start(shop.participant(9, delay_s=30))
     wait_until(lambda: "act 0" in shop.steps())
-    watch = Watch(shop.store, shop.keeper, shop.runner, lambda: None, loop_stall_s=30, max_memory_mb=0)
+    watch = Watchdog(shop.store, shop.keeper, shop.runner, lambda: None, loop_stall_s=30, max_memory_mb=0)
     try:
         time.sleep(1)
         assert "aborted 0" not in shop.steps()
         shop.keeper._stop.set()
-        shop.keeper.alive_until = time.monotonic()
+        shop.keeper.lease_valid_until = time.monotonic()
         wait_until(lambda: "aborted 0" in shop.steps())
-        assert run.ended() is Ending.RELEASED
+        assert run.ended() is RunResult.RELEASED
     finally:
         watch.close()
 
@@ -506,7 +509,7 @@ def feel(pulse: LoopMonitor, for_s: float) -> float:
     """The longest that the loop seemed to be in one task, within so many seconds."""
     until, longest = time.monotonic() + for_s, 0.0
     while time.monotonic() < until:
-        longest = max(longest, pulse.look())
+        longest = max(longest, pulse.stalled_s())
         time.sleep(0.02)
     return longest
 
@@ -530,11 +533,11 @@ def test_a_loop_that_stays_in_one_task_is_stuck_and_one_knows_whose_it_is(
     id_ = shop.participant(2, at={"1": "block"})
     run = shop.start(id_)
     pulse = LoopMonitor(shop.runner.loop)
-    wait_until(lambda: pulse.look() > 0.5)
+    wait_until(lambda: pulse.stalled_s() > 0.5)
     claim = shop.runner.claim_of(pulse.task)
     assert claim is not None
     assert claim.participant_id == id_
-    assert run.ended() is Ending.ENDED
+    assert run.ended() is RunResult.ENDED
     shop.runner.abort_all()
     other.ended()
 
@@ -542,7 +545,7 @@ def test_a_loop_that_stays_in_one_task_is_stuck_and_one_knows_whose_it_is(
 def test_a_process_without_a_lease_leaves_messages_to_others(shop: Workshop) -> None:
     shop.keeper.close()
     id_ = shop.participant()
-    assert shop.run(id_) is Ending.REFUSED
+    assert shop.run(id_) is RunResult.REFUSED
     assert shop.row(id_).status == "pending"
 
 
@@ -608,7 +611,7 @@ def test_a_step_that_did_not_end_in_time_is_told_once_more(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr("scripted.ScriptedEnvironment", Slow)
-    monkeypatch.setattr("understudy.worker.run.CLEAN_UP_S", 0.3)
+    monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
     id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
     run = shop.start(id_)
     wait_until(lambda: "act 0" in shop.steps())
@@ -623,7 +626,7 @@ def test_a_step_that_does_not_end_holds_nothing_up(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr("scripted.ScriptedEnvironment", Stubborn)
-    monkeypatch.setattr("understudy.worker.run.CLEAN_UP_S", 0.3)
+    monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
     id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
     run = shop.start(id_)
     wait_until(lambda: "act 0" in shop.steps())
@@ -635,7 +638,7 @@ def test_a_step_that_does_not_end_holds_nothing_up(
     assert time.monotonic() - began < 10
     row = shop.row(id_)
     if how == "timeout":
-        assert (ending, row.status, row.error_kind) == (Ending.ENDED, "failed", "step_timeout")
+        assert (ending, row.status, row.error_kind) == (RunResult.ENDED, "failed", "step_timeout")
     else:
         # Nobody knows that it has stopped, so nobody says so.
-        assert (ending, row.status, row.stopped_at) == (Ending.STOPPED, "cancelled", None)
+        assert (ending, row.status, row.stopped_at) == (RunResult.STOPPED, "cancelled", None)

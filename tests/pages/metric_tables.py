@@ -2,7 +2,7 @@
 
 import understudy.telemetry.metrics  # noqa: F401 - declares them
 from tests.pages.tables import table
-from understudy.telemetry.exporter import DECLARED
+from understudy.telemetry.exporter import METRIC_SPECS
 
 
 def metrics() -> str:
@@ -17,7 +17,7 @@ def metrics() -> str:
                 ", ".join(metric.parts),
                 metric.help,
             )
-            for metric in DECLARED.values()
+            for metric in METRIC_SPECS.values()
         ],
     )
 

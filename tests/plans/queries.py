@@ -39,8 +39,8 @@ HOT: dict[str, Query] = {
     ),
     "complete": lambda c, it: lifecycle.complete(c, Claim(it.by_status["running"][0], 1), None, 5),
     "release": lambda c, it: lifecycle.release(c, Claim(it.by_status["running"][0], 1), 5),
-    "what to run": lambda c, it: lineage.load_runs(c, it.by_status["pending"][:20]),
-    "state to go on from": lambda c, it: lineage.checkpoint(c, it.extended[0]),
+    "what to run": lambda c, it: lineage.load_run_specs(c, it.by_status["pending"][:20]),
+    "state to go on from": lambda c, it: lineage.load_checkpoint(c, it.extended[0]),
     "what was said": lambda c, it: lineage.latest_interactions(c, it.extended[0], 10),
     "heartbeat": lambda c, it: (
         leases.renew_lease(c, it.worker_id, 9),
@@ -63,12 +63,14 @@ HOT: dict[str, Query] = {
     "cancel many": lambda c, it: lifecycle.cancel(
         c, it.workspace_id, [*it.by_status["pending"], *it.by_status["running"]]
     ),
-    "cancel's scope": lambda c, it: participants.candidates(
+    "cancel's scope": lambda c, it: participants.cancel_candidates(
         c, it.workspace_id, ParticipantScope(study_id=it.study_id)
     ),
-    "extend": lambda c, it: dispatch.branch(c, it.workspace_id, it.by_status["completed"][7], 10, "Go on."),
+    "extend": lambda c, it: dispatch.insert_branch(
+        c, it.workspace_id, it.by_status["completed"][7], 10, "Go on."
+    ),
     "wait": lambda c, it: (
-        participants.unfinished(c, it.workspace_id, it.by_status["completed"][:200]),
+        participants.non_terminal_ids(c, it.workspace_id, it.by_status["completed"][:200]),
         participants.states(c, it.workspace_id, it.by_status["completed"][:200]),
     ),
     "journey page": lambda c, it: lineage.page_of_interactions(
@@ -93,8 +95,8 @@ HOT: dict[str, Query] = {
         studies.outcome_counts(c, it.workspace_id, it.study_id),
         studies.sentiment_counts(c, it.workspace_id, it.study_id),
     ),
-    "a study's usage": lambda c, it: usage.of_study(c, it.study_id),
-    "a workspace's usage": lambda c, it: usage.of_workspace_today(c, it.workspace_id),
+    "a study's usage": lambda c, it: usage.sum_for_study(c, it.study_id),
+    "a workspace's usage": lambda c, it: usage.sum_for_workspace_today(c, it.workspace_id),
     "events of a workspace": lambda c, it: events.events_after(c, it.workspace_id, 500, 100),
     "events of a study": lambda c, it: events.events_after(
         c, it.workspace_id, 500, 100, of=(Kind.STUDY, it.study_id)
@@ -103,20 +105,26 @@ HOT: dict[str, Query] = {
         c, it.workspace_id, 500, 100, of=(Kind.PARTICIPANT, it.extended[0])
     ),
     # a sweeper
-    "positions": lambda c, it: (events.any_waits(c), events.give_positions(c)),
+    "positions": lambda c, it: (events.has_unsequenced(c), events.assign_positions(c)),
     "lost": lambda c, it: recovery.recover_lost(c, 3, 1000),
     "stops": lambda c, it: stops.record_stops(c, 30, 1000),
-    "owed": lambda c, it: dispatch.owed_ids(c, 1000),
-    "own": lambda c, it: dispatch.own_messages(c, it.by_status["pending"]),
-    "overdue": lambda c, it: dispatch.sent_before_ids(c, Queue.RUNS, store_time(c), 1000),
-    "last followed": lambda c, it: dispatch.last_followed(c, Queue.RUNS),
-    "dead leases": lambda c, it: leases.forget_dead(c, 0),
+    "owed": lambda c, it: dispatch.unpublished_ids(c, 1000),
+    "own": lambda c, it: dispatch.reserve_messages(c, it.by_status["pending"]),
+    "overdue": lambda c, it: dispatch.published_before_ids(c, Queue.RUNS, store_time(c), 1000),
+    "last followed": lambda c, it: dispatch.newest_running_dispatch(c, Queue.RUNS),
+    "dead leases": lambda c, it: leases.delete_expired(c, 0),
     # metrics
     "active": lambda c, it: participants.active_counts(c),
-    "pending": lambda c, it: participants.pending_figures(c),
+    "pending": lambda c, it: participants.backlog_stats(c),
     # prune
-    "who is old": lambda c, it: prune.old_ones(c, prune.Old(it.workspace_id, store_time(c)), None, 200),
+    "who is old": lambda c, it: prune.expired_participants(
+        c, prune.RetentionFilter(it.workspace_id, store_time(c)), None, 200
+    ),
     "prune": lambda c, it: prune.prune(
-        c, prune.Old(it.workspace_id, store_time(c)), it.by_status["completed"][:200], (), dry=False
+        c,
+        prune.RetentionFilter(it.workspace_id, store_time(c)),
+        it.by_status["completed"][:200],
+        (),
+        dry_run=False,
     ),
 }

@@ -72,7 +72,7 @@ def _work(store: Store) -> None:
                 some = claims[start : start + 10]
                 store.write(lambda c, some=some, index=index: _commit(c, some, index, chance))
             store.write(lambda c: leases.renew_lease(c, worker_id, 60))
-            while store.write(events.give_positions):
+            while store.write(events.assign_positions):
                 pass
         store.write(lambda c, claims=claims: [lifecycle.complete(c, claim, None, 5) for claim in claims])
 

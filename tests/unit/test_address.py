@@ -6,14 +6,14 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from understudy.domain.broker_address import BadAddress, parse_address
+from understudy.domain.broker_address import InvalidBrokerUrl, parse_broker_url
 from understudy.queue.celery.app import create_celery
 from understudy.queue.redis_clients import connect
 from understudy.settings import Settings
 
 
 def test_a_plain_server() -> None:
-    address = parse_address("redis://:pass%2Fword@valkey.internal/3")
+    address = parse_broker_url("redis://:pass%2Fword@valkey.internal/3")
     assert address.hosts == (("valkey.internal", 6379),)
     assert (address.password, address.path, address.is_redis) == ("pass/word", "3", True)
     assert address.celery_url == "redis://:pass%2Fword@valkey.internal:6379/3"
@@ -23,7 +23,7 @@ def test_a_plain_server() -> None:
 def test_an_encrypted_one_is_always_checked(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.touch()
-    address = parse_address(f"rediss://user:pw@[::1]:6380/0?ssl_ca_certs={ca}")
+    address = parse_broker_url(f"rediss://user:pw@[::1]:6380/0?ssl_ca_certs={ca}")
     assert address.hosts == (("::1", 6380),)
     assert address.celery_url == "rediss://user:pw@[::1]:6380/0"
     assert address.celery_ssl == {
@@ -31,14 +31,14 @@ def test_an_encrypted_one_is_always_checked(tmp_path: Path) -> None:
         "ssl_cert_reqs": "required",
         "ssl_check_hostname": True,
     }
-    rabbit = parse_address(f"amqps://user:pw@rabbit.internal/?ssl_ca_certs={ca}")
+    rabbit = parse_broker_url(f"amqps://user:pw@rabbit.internal/?ssl_ca_certs={ca}")
     assert rabbit.hosts == (("rabbit.internal", 5671),)
     assert rabbit.celery_ssl == {"ca_certs": str(ca), "cert_reqs": ssl.CERT_REQUIRED}
 
 
 def test_sentinels_stand_in_a_row() -> None:
     url = "sentinel://:pw@one:26379,two/0?master_name=understudy&sentinel_password=other"
-    address = parse_address(url)
+    address = parse_broker_url(url)
     assert address.celery_url == "sentinel://:pw@one:26379/0;sentinel://:pw@two:26379/0"
     told = create_celery(url).conf.broker_transport_options
     assert told["master_name"] == "understudy"
@@ -48,7 +48,7 @@ def test_sentinels_stand_in_a_row() -> None:
 
 
 def test_a_cluster_of_rabbitmq_and_a_virtual_host_with_a_slash() -> None:
-    address = parse_address("amqp://u:p@a,b:5673//team/one")
+    address = parse_broker_url("amqp://u:p@a,b:5673//team/one")
     assert address.celery_url == "amqp://u:p@a:5672/%2Fteam%2Fone;amqp://u:p@b:5673/%2Fteam%2Fone"
     queue = create_celery("amqp://u:p@a/").amqp.queues["simulations"]
     assert queue.queue_arguments["x-queue-type"] == "quorum"
@@ -71,8 +71,8 @@ def test_a_cluster_of_rabbitmq_and_a_virtual_host_with_a_slash() -> None:
     ],
 )
 def test_a_wrong_one_is_told_what_would_be_right_and_no_password(url: str, said: str) -> None:
-    with pytest.raises(BadAddress) as refused:
-        parse_address(url)
+    with pytest.raises(InvalidBrokerUrl) as refused:
+        parse_broker_url(url)
     assert said in str(refused.value)
     assert "secret" not in str(refused.value)
     with pytest.raises(pydantic.ValidationError) as told:
@@ -82,12 +82,12 @@ def test_a_wrong_one_is_told_what_would_be_right_and_no_password(url: str, said:
 
 
 def test_notices_are_told_by_the_broker_or_by_a_redis_beside_it() -> None:
-    assert Settings(broker_url="redis://x/0").bell_url == "redis://x/0"
-    assert Settings(broker_url="amqp://x").bell_url == ""
-    assert Settings(broker_url="amqp://x", notices_url="redis://y/0").bell_url == "redis://y/0"
+    assert Settings(broker_url="redis://x/0").notifications_url == "redis://x/0"
+    assert Settings(broker_url="amqp://x").notifications_url == ""
+    assert Settings(broker_url="amqp://x", notices_url="redis://y/0").notifications_url == "redis://y/0"
     with pytest.raises(pydantic.ValidationError, match="Valkey or Redis only"):
         Settings(notices_url="amqp://x")
 
 
 def test_an_address_shows_no_password() -> None:
-    assert str(parse_address("redis://me:secret@x/0")) == "redis://x:6379/0"
+    assert str(parse_broker_url("redis://me:secret@x/0")) == "redis://x:6379/0"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from understudy.domain.chat import Bot, NoReply, check_chat
+from understudy.domain.chat import ChatbotConfig, ReplyNotFound, check_chat
 from understudy.domain.errors import ValidationError
-from understudy.plugins.secrets import BadSecrets, SecretRefused, Secrets
+from understudy.plugins.secrets import InvalidSecretsFile, SecretNotAllowed, Secrets
 
 OPENAI = {"environment": "chat", "url": "https://bot.example/v1", "protocol": "openai"}
 OWN = {
@@ -23,20 +23,20 @@ KEY = "Bearer sk-0123456789"
 
 @pytest.mark.parametrize("url", ["https://bot.example/v1", "https://bot.example/v1/chat/completions/"])
 def test_an_openai_compatible_bot_is_told_all_that_was_said(url: str) -> None:
-    bot = Bot.of(OPENAI | {"url": url, "model": "small"})
+    bot = ChatbotConfig.of(OPENAI | {"url": url, "model": "small"})
     before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     assert bot.url == "https://bot.example/v1/chat/completions"
     assert bot.request("Why {so}?", "c-1", before) == {
         "model": "small",
         "messages": [*before, {"role": "user", "content": "Why {so}?"}],
     }
-    assert bot.replays
+    assert bot.sends_full_history
     assert bot.reply({"choices": [{"message": {"content": "Because."}}]}) == "Because."
 
 
 def test_a_template_is_filled_wherever_its_texts_have_placeholders() -> None:
     request = {"say": "<{message}> {{raw}}", "in": [{"id": "{conversation_id}", "n": 3}], "all": "{history}"}
-    filled = Bot.of(OWN | {"request": request}).request('{message} "x"', "c-1", [])
+    filled = ChatbotConfig.of(OWN | {"request": request}).request('{message} "x"', "c-1", [])
     assert filled == {
         "say": '<{message} "x"> {raw}',
         "in": [{"id": "c-1", "n": 3}],
@@ -46,25 +46,25 @@ def test_a_template_is_filled_wherever_its_texts_have_placeholders() -> None:
 
 @pytest.mark.parametrize(
     ("path", "reply"),
-    [("a.0.b", "x"), ("a.-1.b", "y"), ("lines", "one\ntwo"), ("a.0", NoReply), ("n", NoReply)],
+    [("a.0.b", "x"), ("a.-1.b", "y"), ("lines", "one\ntwo"), ("a.0", ReplyNotFound), ("n", ReplyNotFound)],
 )
 def test_the_reply_stands_where_the_path_says(path: str, reply: Any) -> None:
     answer = {"a": [{"b": "x"}, {"b": "y"}], "lines": ["one", "two"], "n": None}
-    bot = Bot.of(OWN | {"response_path": path})
-    if reply is NoReply:
-        with pytest.raises(NoReply, match="is no text"):
+    bot = ChatbotConfig.of(OWN | {"response_path": path})
+    if reply is ReplyNotFound:
+        with pytest.raises(ReplyNotFound, match="is no text"):
             bot.reply(answer)
     else:
         assert bot.reply(answer) == reply
 
 
 def test_an_id_that_the_bot_gives_is_sent_as_it_was_given() -> None:
-    bot = Bot.of(OWN | {"conversation_path": "session.id"})
+    bot = ChatbotConfig.of(OWN | {"conversation_path": "session.id"})
     assert bot.request("Hi", None, []) == {"text": "Hi", "id": None}
     given = bot.conversation({"session": {"id": 7}})
     assert bot.request("Hi", given, []) == {"text": "Hi", "id": 7}
     for answer in ({"session": {"id": None}}, {"session": {"id": True}}, {"session": {"id": "x" * 1_001}}):
-        with pytest.raises(NoReply, match="is no id"):
+        with pytest.raises(ReplyNotFound, match="is no id"):
             bot.conversation(answer)
 
 
@@ -72,8 +72,8 @@ def test_an_id_that_the_bot_gives_is_sent_as_it_was_given() -> None:
     ("path", "told"), [("a.2.b", "a list of 2"), ("b.c", "there is a, lines"), ("a.x", "it is a list")]
 )
 def test_where_there_is_no_reply_the_error_says_what_there_is(path: str, told: str) -> None:
-    with pytest.raises(NoReply, match=told):
-        Bot.of(OWN | {"response_path": path}).reply({"a": [{}, {}], "lines": []})
+    with pytest.raises(ReplyNotFound, match=told):
+        ChatbotConfig.of(OWN | {"response_path": path}).reply({"a": [{}, {}], "lines": []})
 
 
 DEEP: Any = "{message}"
@@ -101,7 +101,7 @@ for _ in range(20):
         (OWN | {"response_path": 7}, "response_path"),
         (OWN | {"response_path": ".".join("a" * 17)}, "response_path"),
         (OWN | {"conversation_path": ""}, "conversation_path"),
-        (OWN | {"request": {"text": "{message}"}, "conversation_path": "id"}, "goes with {conversation_id}"),
+        (OWN | {"request": {"text": "{message}"}, "conversation_path": "id"}, "needs {conversation_id}"),
         (OPENAI | {"conversation_path": "id"}, "not 'conversation_path'"),
         (OWN | {"headers": []}, "must be an object"),
         (OWN | {"headers": {"Host": "x"}}, "cannot be set"),
@@ -132,9 +132,9 @@ def test_a_secret_goes_to_its_origins_and_nowhere_else(tmp_path: Path) -> None:
     secrets = secrets_of(tmp_path, {"bot": {"value": KEY, "origins": ["https://Bot.example"]}})
     assert secrets.value("bot", "https://bot.example:443/chat?x=1") == KEY
     for url in ("http://bot.example/", "https://bot.example:8443/", "https://bot.example.evil.example/"):
-        with pytest.raises(SecretRefused, match="must not be sent"):
+        with pytest.raises(SecretNotAllowed, match="must not be sent"):
             secrets.value("bot", url)
-    with pytest.raises(SecretRefused, match="no secret 'other'"):
+    with pytest.raises(SecretNotAllowed, match="no secret 'other'"):
         secrets.value("other", "https://bot.example/")
     assert "sk-" not in repr(secrets)
 
@@ -161,14 +161,14 @@ def test_a_secret_that_comes_back_is_not_told(tmp_path: Path) -> None:
 def test_a_file_of_secrets_that_cannot_be_used_is_told_without_them(
     tmp_path: Path, content: Any, told: str
 ) -> None:
-    with pytest.raises(BadSecrets) as refused:
+    with pytest.raises(InvalidSecretsFile) as refused:
         secrets_of(tmp_path, content)
     assert told in str(refused.value)
     assert "sk-" not in str(refused.value)
 
 
 def test_without_a_file_there_are_no_secrets(tmp_path: Path) -> None:
-    with pytest.raises(SecretRefused):
+    with pytest.raises(SecretNotAllowed):
         Secrets.load("").value("bot", "https://bot.example/")
-    with pytest.raises(BadSecrets, match="cannot be read"):
+    with pytest.raises(InvalidSecretsFile, match="cannot be read"):
         Secrets.load(str(tmp_path / "none.json"))

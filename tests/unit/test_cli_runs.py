@@ -24,7 +24,7 @@ from tests.fake_api import (
     summary,
 )
 from understudy.cli import progress
-from understudy.cli.progress import Look, follow, frame
+from understudy.cli.progress import Snapshot, follow_run, render_frame
 from understudy.domain.errors import ERROR_RULES, ServiceUnavailable
 from understudy.envelopes.participants import Participant
 
@@ -149,7 +149,7 @@ def test_extend_passes_on_what_it_is_told(fake: FakeApi, understudy: Cli) -> Non
     assert fake.bodies == [
         {"participant_id": "t-2e4", "additional_steps": 7, "instruction": "Deutsch, bitte."}
     ]
-    assert "t-1f3 goes on where t-2e4 stopped." in result.stdout
+    assert "t-1f3 continues from t-2e4." in result.stdout
     # Bounds are the server's.
     understudy("extend", "t-2e4", "--steps", "-3")
     assert fake.bodies[-1]["additional_steps"] == -3
@@ -160,7 +160,7 @@ def test_extend_tells_a_person_the_new_id_before_it_waits_for_it(fake: FakeApi, 
     fake.give("/v1/simulations/wait", OVER)
     result = understudy("extend", "t-2e4", "--wait", "--timeout", "9")
     assert fake.asked[-1].body == {"participant_ids": ["t-1f3"], "timeout": 9.0}
-    assert "t-1f3 goes on where t-2e4 stopped." in result.stdout
+    assert "t-1f3 continues from t-2e4." in result.stdout
     assert "completed" in result.stdout
 
 
@@ -184,7 +184,7 @@ def test_watch_gives_up_after_its_timeout(fake: FakeApi, understudy: Cli) -> Non
 def test_watch_says_how_to_go_on_when_the_server_stays_away(
     fake: FakeApi, understudy: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(progress, "RECONNECT_TIMEOUT_S", 0.05)
     fake.give("/v1/studies/s-b2c", summary(running=1))
     fake.give("/v1/studies/s-b2c", error_body("service_unavailable"), status=503)
     result = understudy("watch", "s-b2c")
@@ -205,9 +205,9 @@ def test_watched_participants_are_asked_for_until_they_are_through(fake: FakeApi
 
 def test_watching_outlives_a_restart_of_the_server_but_not_its_end() -> None:
     now = [0.0]
-    looks: list[Look | None] = [Look({"running": 1}, ()), None, None, Look({"completed": 1}, ())]
+    looks: list[Snapshot | None] = [Snapshot({"running": 1}, ()), None, None, Snapshot({"completed": 1}, ())]
 
-    def look() -> Look:
+    def look() -> Snapshot:
         seen = looks.pop(0) if looks else None
         if seen is None:
             raise ServiceUnavailable("away")
@@ -216,22 +216,22 @@ def test_watching_outlives_a_restart_of_the_server_but_not_its_end() -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    assert follow(look, None, clock=lambda: now[0], sleep=sleep)
+    assert follow_run(look, None, clock=lambda: now[0], sleep=sleep)
     with pytest.raises(ServiceUnavailable):
-        follow(look, None, clock=lambda: now[0], sleep=sleep)
-    assert now[0] > progress.PATIENCE_S
+        follow_run(look, None, clock=lambda: now[0], sleep=sleep)
+    assert now[0] > progress.RECONNECT_TIMEOUT_S
 
 
 def test_drafts_are_not_waited_for() -> None:
-    assert Look({"draft": 3, "completed": 1}, ()).over
-    assert not Look({"draft": 3, "pending": 1}, ()).over
-    assert Look({}, ()).over
+    assert Snapshot({"draft": 3, "completed": 1}, ()).is_finished
+    assert not Snapshot({"draft": 3, "pending": 1}, ()).is_finished
+    assert Snapshot({}, ()).is_finished
 
 
 def test_a_terminal_shows_a_bar_and_a_row_for_each() -> None:
     out = StringIO()
     row = Participant.model_validate({**PARTICIPANT, "status": "running"})
-    view = frame(Look({"running": 1, "completed": 3}, [row]), 7, away=True)
+    view = render_frame(Snapshot({"running": 1, "completed": 3}, [row]), 7, away=True)
     Console(file=out, force_terminal=True, color_system=None, width=100).print(view)
     shown = out.getvalue()
     assert "3/4" in shown

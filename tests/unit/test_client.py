@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from understudy.client import Understudy
-from understudy.client.server_address import find_endpoint
-from understudy.client.transport import AnswerLost, OtherError
+from understudy.client.server_address import find_server_address
+from understudy.client.transport import ResponseLost, UnknownErrorCode
 from understudy.domain import errors
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.envelopes.people import People, Person
@@ -271,7 +271,7 @@ def test_a_code_of_a_newer_server_keeps_its_name(
         "retryable": retryable,
         "suggestions": [],
     }
-    with pytest.raises(OtherError) as raised:
+    with pytest.raises(UnknownErrorCode) as raised:
         client.person_list()
     assert raised.value.text == "[rate_limited] Slow."
     assert raised.value.rule == (429, retryable, exit_code)
@@ -349,7 +349,7 @@ def test_a_lost_answer_may_be_asked_for_again_only_where_twice_is_as_good_as_onc
             call()
         assert raised.value.rule.retryable
     for dispatch in (lambda: client.simulation_extend("t-1f3"), lambda: client.study_run("s-b2c", sample=1)):
-        with pytest.raises(AnswerLost) as raised:
+        with pytest.raises(ResponseLost) as raised:
             dispatch()
         assert not raised.value.rule.retryable
         assert raised.value.rule.exit_code == 5
@@ -379,7 +379,7 @@ def test_a_proxy_without_an_answer_does_not_make_a_dispatch_worth_repeating(
     client: Understudy, server: Server, status: int
 ) -> None:
     server.status, server.answer = status, b"<html>gateway timeout</html>"
-    with pytest.raises(AnswerLost) as raised:
+    with pytest.raises(ResponseLost) as raised:
         client.study_run("s-b2c", sample=1)
     assert not raised.value.rule.retryable
 
@@ -415,19 +415,19 @@ def test_health_needs_no_token(server: Server) -> None:
 def test_what_up_wrote_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SERVER", "TOKEN", "DATA_DIR"):
         monkeypatch.delenv(f"UNDERSTUDY_{name}", raising=False)
-    assert find_endpoint(data_dir=tmp_path) == ("http://127.0.0.1:8000", "")
+    assert find_server_address(data_dir=tmp_path) == ("http://127.0.0.1:8000", "")
     (tmp_path / "server").write_text("http://127.0.0.1:8123\n")
     (tmp_path / "token").write_text("from the file\n")
-    assert find_endpoint(data_dir=tmp_path) == ("http://127.0.0.1:8123", "from the file")
-    given = find_endpoint("http://127.0.0.1:8000", "given", tmp_path)
+    assert find_server_address(data_dir=tmp_path) == ("http://127.0.0.1:8123", "from the file")
+    given = find_server_address("http://127.0.0.1:8000", "given", tmp_path)
     assert given == ("http://127.0.0.1:8000", "given")
     monkeypatch.setenv("UNDERSTUDY_SERVER", "http://elsewhere")
     monkeypatch.setenv("UNDERSTUDY_TOKEN", "from the environment")
-    assert find_endpoint(data_dir=tmp_path) == ("http://elsewhere", "from the environment")
+    assert find_server_address(data_dir=tmp_path) == ("http://elsewhere", "from the environment")
     monkeypatch.setenv("UNDERSTUDY_SERVER", "")
     monkeypatch.setenv("UNDERSTUDY_TOKEN", "")
     monkeypatch.setenv("UNDERSTUDY_DATA_DIR", str(tmp_path))
-    assert find_endpoint() == ("http://127.0.0.1:8123", "from the file")
+    assert find_server_address() == ("http://127.0.0.1:8123", "from the file")
 
 
 def test_settings_of_a_server_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,13 +436,13 @@ def test_settings_of_a_server_are_not_read(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("UNDERSTUDY_LEASE_TTL_S", "-1")
     with Understudy("http://127.0.0.1:1", "secret") as client:
         assert client.server == "http://127.0.0.1:1"
-    assert find_endpoint(data_dir=tmp_path).server == "http://127.0.0.1:8000"
+    assert find_server_address(data_dir=tmp_path).server == "http://127.0.0.1:8000"
 
 
 def test_a_token_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "token").mkdir()
     with pytest.raises(AuthFailed, match="token"):
-        find_endpoint(data_dir=tmp_path)
+        find_server_address(data_dir=tmp_path)
 
 
 def test_proxies_are_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

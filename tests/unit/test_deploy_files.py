@@ -16,7 +16,7 @@ from understudy.deploy.main import app
 from understudy.deploy.stack import FLOWER_OPTIONS
 from understudy.domain.queues import Queue
 from understudy.settings import Settings
-from understudy.telemetry.exporter import DECLARED
+from understudy.telemetry.exporter import METRIC_SPECS
 
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -169,7 +169,7 @@ def test_what_the_scaler_asks_for_is_told() -> None:
     assert f'understudy_queue_messages{{queue="{Queue.RUNS}"}}' in text
     asked = set(re.findall(r"understudy_[a-z_]+", text))
     assert asked == {"understudy_queue_messages", "understudy_participants", "understudy_run_slots"}
-    assert asked <= set(DECLARED)
+    assert asked <= set(METRIC_SPECS)
 
 
 def test_passwords_are_asked_for_and_never_there() -> None:

@@ -54,7 +54,7 @@ def server() -> Server:
 
 @pytest.fixture
 def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Understudy]:
-    monkeypatch.setattr(event_calls, "PAUSE_S", 0.001)
+    monkeypatch.setattr(event_calls, "RECONNECT_DELAY_S", 0.001)
     with Understudy("http://127.0.0.1:1", "secret", wire=httpx.MockTransport(server)) as client:
         yield client
 

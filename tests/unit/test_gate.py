@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from understudy.admission.middleware import Gate
+from understudy.admission.middleware import AdmissionMiddleware
 
 
 def cut_off(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) -> list[Message]:
@@ -19,7 +19,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) -> list[
     async def workspace(*_: Any) -> UUID:
         return uuid4()
 
-    monkeypatch.setattr(Gate, "_workspace", workspace)
+    monkeypatch.setattr(AdmissionMiddleware, "_workspace", workspace)
 
     async def play() -> None:
         hangs = asyncio.Event()
@@ -37,7 +37,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) -> list[
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
-        request = asyncio.create_task(Gate(app, SimpleNamespace())(scope, receive, send))  # type: ignore[arg-type]
+        request = asyncio.create_task(AdmissionMiddleware(app, SimpleNamespace())(scope, receive, send))  # type: ignore[arg-type]
         await hangs.wait()
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -52,7 +52,7 @@ def test_a_request_that_is_cut_off_is_answered_in_words(monkeypatch: pytest.Monk
     start, body = cut_off(monkeypatch, path, begun=False)
     answer = json.loads(body["body"])
     assert (start["status"], answer["error_code"]) == (503, "service_unavailable")
-    assert "may have been done" in answer["error"]
+    assert "may have been applied" in answer["error"]
     assert answer.get("ok", False) is False
 
 

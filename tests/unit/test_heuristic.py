@@ -25,8 +25,8 @@ from understudy.domain.simulation import (
     Success,
     Turn,
 )
-from understudy.minds.answers import chosen, written
-from understudy.minds.goals import understand
+from understudy.minds.answers import option_for_field, text_for_field
+from understudy.minds.goals import parse_goal
 from understudy.minds.heuristic import HeuristicMind
 from understudy.minds.word_stems import language_of_label, stem, stems
 
@@ -278,7 +278,7 @@ def test_being_taken_up_again_is_a_fresh_start() -> None:
     ],
 )
 def test_which_language_is_asked_for(text: str, language: str | None) -> None:
-    assert understand(text).language == language
+    assert parse_goal(text).language == language
 
 
 # Getting nowhere
@@ -483,7 +483,7 @@ def test_languages_by_label(label: str, code: str | None) -> None:
     ],
 )
 def test_answers_fit_the_question(label: str, answer: str | bool) -> None:
-    said = written(Element(1, "text", label), ADA, understand("Order three red mugs"))
+    said = text_for_field(Element(1, "text", label), ADA, parse_goal("Order three red mugs"))
     assert said == answer if isinstance(answer, str) else " " in said
 
 
@@ -500,5 +500,6 @@ def test_countries_are_found_by_any_of_their_names(
 ) -> None:
     person = replace(ADA, country=country)
     assert (
-        chosen(Element(1, "select", "Country", options=offered), person, understand("Buy it"), 0.5) == wanted
+        option_for_field(Element(1, "select", "Country", options=offered), person, parse_goal("Buy it"), 0.5)
+        == wanted
     )

@@ -10,23 +10,23 @@ import pytest
 
 HANGING = """
 import time
-from understudy.worker.shutdown import Leaving
-leaving = Leaving()
-leaving.install()
-leaving.then(lambda: print("begun", flush=True), most_s=0.3)
+from understudy.worker.shutdown import ShutdownSignal
+shutdown = ShutdownSignal()
+shutdown.install()
+shutdown.on_request(lambda: print("begun", flush=True), timeout_s=0.3)
 print("ready", flush=True)
 while True:
     time.sleep(60)
 """
 
 WAITING = """
-from understudy.worker.shutdown import Leaving
-leaving = Leaving()
-leaving.install()
+from understudy.worker.shutdown import ShutdownSignal
+shutdown = ShutdownSignal()
+shutdown.install()
 print("ready", flush=True)
-while not leaving.wait(60):
+while not shutdown.wait(60):
     pass
-assert leaving.now
+assert shutdown.is_requested
 """
 
 

@@ -1,6 +1,6 @@
 """The table of moves, held against the contract's words."""
 
-from understudy.domain.lifecycle import ACTIVE, TERMINAL, TRANSITIONS, Move, Status
+from understudy.domain.lifecycle import ACTIVE, TERMINAL, TRANSITIONS, Status, TransitionKind
 
 
 def test_statuses_are_those_of_the_contract() -> None:
@@ -28,4 +28,4 @@ def test_active_is_pending_or_running() -> None:
 
 
 def test_every_move_has_its_transition() -> None:
-    assert set(TRANSITIONS) == set(Move)
+    assert set(TRANSITIONS) == set(TransitionKind)

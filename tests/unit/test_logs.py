@@ -12,7 +12,7 @@ import pytest
 
 from understudy.settings import Settings
 from understudy.telemetry import logs
-from understudy.telemetry.logs import HIDDEN, Hider, formatter, secrets_of
+from understudy.telemetry.logs import REDACTED, SecretRedactor, formatter, secret_values
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def test_lines_are_readable_on_a_terminal_unless_somebody_says_otherwise(
 def test_what_is_bound_goes_with_each_line_of_its_context_and_no_other() -> None:
     def inside() -> None:
         logs.bind(request_id="r1", study=None)
-        with logs.about(participant="p1", task="p1.1"):
+        with logs.log_context(participant="p1", task="p1.1"):
             assert json.loads(line("x"))["participant"] == "p1"
         told = json.loads(line("x"))
         assert told["request_id"] == "r1"
@@ -102,7 +102,7 @@ def test_what_nobody_catches_is_a_line_too_without_its_secrets() -> None:
     assert "some-thread" in told[0]["message"]
     for line in told:
         assert line["exception"].startswith("Traceback")
-        assert f"redis://:{HIDDEN}@host" in line["exception"]
+        assert f"redis://:{REDACTED}@host" in line["exception"]
     assert "hunter22" not in ended.stderr
 
 
@@ -129,7 +129,7 @@ def test_what_nobody_catches_is_a_line_too_without_its_secrets() -> None:
 def test_what_looks_like_a_secret_is_hidden_wherever_it_stands(told: str) -> None:
     for shown in (line("%s", told), line(told), line("x %s", [told])):
         assert "hunter22" not in shown
-        assert HIDDEN in shown
+        assert REDACTED in shown
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,19 @@ def test_passwords_and_tokens_of_the_settings_are_known_whatever_they_look_like(
         broker_url="sentinel://:wonder%21land@a:1,b:2/0?master_name=m&sentinel_password=looking-glass",
         database_url="postgresql://me:chess-board@host/db",
     )
-    assert secrets_of(settings) == {
+    assert secret_values(settings) == {
         "wonder!land",
         "wonder%21land",
         "looking-glass",
         "chess-board",
     }
-    hider = Hider(secrets_of(settings))
-    for secret in secrets_of(settings):
-        assert hider.hide(f"so it is: {secret}!") == f"so it is: {HIDDEN}!"
+    hider = SecretRedactor(secret_values(settings))
+    for secret in secret_values(settings):
+        assert hider.redact(f"so it is: {secret}!") == f"so it is: {REDACTED}!"
 
 
 def test_fields_are_hidden_by_their_names_and_numbers_are_none() -> None:
-    hide = Hider()
+    hide = SecretRedactor()
     given = {
         "authorization": "x",
         "llm_api_key": "y",
@@ -172,9 +172,9 @@ def test_fields_are_hidden_by_their_names_and_numbers_are_none() -> None:
     }
     told = hide(None, "", given)
     assert told == {
-        "authorization": HIDDEN,
-        "llm_api_key": HIDDEN,
+        "authorization": REDACTED,
+        "llm_api_key": REDACTED,
         "input_tokens": 12,
         "study": "s-1f3",
-        "more": f"{{'token': {HIDDEN}}}",
+        "more": f"{{'token': {REDACTED}}}",
     }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from understudy.domain.simulation import Action, Element, Observation
-from understudy.models.answer import Misread, read_answer, schema_of
+from understudy.models.answer import InvalidDecision, parse_answer, schema_of
 
 PAGE = Observation(
     url="http://shop.test/",
@@ -40,14 +40,14 @@ def written(kind: str = "follow", element: Any = 1, value: Any = None, **more: A
     ],
 )
 def test_a_decision_is_found_wherever_it_stands(text: str) -> None:
-    answer = read_answer(text.format(json.dumps(written())), PAGE)
+    answer = parse_answer(text.format(json.dumps(written())), PAGE)
     assert answer.action == Action("follow", 1, "Mugs")
     assert (answer.thought, answer.sentiment) == ("Mugs!", 0.5)
 
 
 def test_a_flat_action_will_do() -> None:
     flat = {"thought": "Mugs!", "action": "fill", "element": "[2]", "value": 7, "sentiment": 0}
-    assert read_answer(json.dumps(flat), PAGE).action == Action("fill", 2, "Search", "7")
+    assert parse_answer(json.dumps(flat), PAGE).action == Action("fill", 2, "Search", "7")
 
 
 @pytest.mark.parametrize(
@@ -74,24 +74,24 @@ def test_a_flat_action_will_do() -> None:
     ],
 )
 def test_what_is_no_decision_is_told(wrong: Any, said: str) -> None:
-    with pytest.raises(Misread) as misread:
-        read_answer(wrong if isinstance(wrong, str) else json.dumps(wrong), PAGE)
+    with pytest.raises(InvalidDecision) as misread:
+        parse_answer(wrong if isinstance(wrong, str) else json.dumps(wrong), PAGE)
     assert said in str(misread.value)
 
 
 def test_sentiment_beyond_the_scale_is_its_end() -> None:
-    assert read_answer(json.dumps(written(sentiment=40)), PAGE).sentiment == 1
+    assert parse_answer(json.dumps(written(sentiment=40)), PAGE).sentiment == 1
 
 
 @given(st.text(max_size=300) | st.from_regex(r"(\{\"action\": |\{|\[|\"|\}|\]|<think>){1,60}"))
 def test_any_text_is_a_decision_or_none(text: str) -> None:
-    with pytest.raises(Misread):
-        read_answer(text, PAGE)
+    with pytest.raises(InvalidDecision):
+        parse_answer(text, PAGE)
 
 
 def test_deep_nesting_is_no_decision() -> None:
-    with pytest.raises(Misread):
-        read_answer('{"action": ' * 100_000, PAGE)
+    with pytest.raises(InvalidDecision):
+        parse_answer('{"action": ' * 100_000, PAGE)
 
 
 def test_the_schema_takes_decisions_and_is_strict() -> None:
@@ -131,6 +131,6 @@ def test_an_answer_to_a_question_is_rated() -> None:
     )
     opinion = {"pick": "A", "ratings": {"A": 5, "B": 2}, "comment": "Nicer."}
     assert Draft202012Validator(schema_of(asked)).is_valid(written("answer", None, opinion))
-    assert read_answer(json.dumps(written("answer", None, opinion)), asked).action == Action(
+    assert parse_answer(json.dumps(written("answer", None, opinion)), asked).action == Action(
         "answer", value=opinion
     )

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 #: A sentence that begins with a bare pronoun has no subject that a reader knows.
 OPENING = re.compile(
-    r"(?:^|[.;:] |\n)(?:Who|Whoever|Whatever|What|Nobody|Somebody|Everybody|Of (?:who|what|those|it))\b[^?\n]*?[.;,]"
+    r"(?:^|[.;:] |\n)(?:Who|Whoever|Whatever|What|Nobody|Somebody|Everybody|Of (?:who|what|those|it))\b"
+    r"[^?\n]*?[.;,]"
 )
 #: Words of a private dialect, with what they stand for in the glossary.
 PHRASES = {

@@ -26,4 +26,4 @@ def test_all_are_told_in_one_line_without_importing_any(monkeypatch: pytest.Monk
     monkeypatch.setattr(registry, "entry_points", entry_points)
     for cached in (registry.environments, registry.minds, registry.profiled_minds):
         monkeypatch.setattr(registry, cached.__name__, cached.__wrapped__)
-    assert registry.told() == "chat: chat; interactive: app, web; minds: guess, llm"
+    assert registry.describe_plugins() == "chat: chat; interactive: app, web; minds: guess, llm"

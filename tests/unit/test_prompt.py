@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from understudy.domain.simulation import Assignment, Element, Observation, Person, Turn
-from understudy.models.prompt import compose, estimate_tokens, plainly
+from understudy.models.prompt import compose, estimate_tokens, without_system_messages
 
 ADA = Person(
     "Ada Löve",
@@ -133,7 +133,7 @@ def test_each_instruction_of_a_lineage_has_its_place() -> None:
 def test_for_plain_models_roles_alternate_and_nothing_is_lost() -> None:
     told = turn(3, instructions=((3, "Look for a red one."),), instruction="Look for a red one.")
     messages = compose(told, 8_000)
-    plain = plainly(messages)
+    plain = without_system_messages(messages)
     roles = [message["role"] for message in plain]
     assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
     assert all(message["content"] in contents(plain) for message in messages)

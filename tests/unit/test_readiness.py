@@ -65,7 +65,7 @@ def test_who_asks_during_a_look_gets_its_answer() -> None:
 def test_a_look_that_hangs_is_not_waited_for_long_and_no_other_is_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(health, "DEADLINE_S", 0.05)
+    monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.05)
     parts = Parts()
 
     async def scene(readiness: Readiness) -> None:
@@ -74,7 +74,7 @@ def test_a_look_that_hangs_is_not_waited_for_long_and_no_other_is_begun(
             assert [type(answer) for answer in answers] == [ServiceUnavailable] * 3
         assert parts.looks <= 1
         parts.release.set()
-        monkeypatch.setattr(health, "DEADLINE_S", 60)
+        monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 60)
         assert await readiness.workers() == 7
 
     ask(parts, scene)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers import wait_until
 from understudy.domain.errors import AuthFailed, ServiceUnavailable
-from understudy.service.coalesced_reads import READS_AT_A_TIME, SharedReads
+from understudy.service.coalesced_reads import READS_AT_A_TIME, CoalescedReads
 
 MOST = 1_500
 
@@ -37,7 +37,7 @@ class Reads:
         await asyncio.to_thread(wait_until, lambda: len(self.asked) >= number)
 
 
-Shared = SharedReads[str, str]
+Shared = CoalescedReads[str, str]
 
 
 def play(scene: Callable[[Shared, Reads], Awaitable[None]], timeout_s: float = 20) -> Reads:

@@ -3,13 +3,13 @@
 import pytest
 
 from understudy.domain.lifecycle import TERMINAL, Status
-from understudy.domain.stuck_detection import ParticipantActivity, RecoveryTimes, why_stuck
+from understudy.domain.stuck_detection import ParticipantActivity, RecoveryTimes, stuck_reason
 
 PATIENCE = RecoveryTimes(lease_ttl_s=9, sweep_interval_s=1)
 
 
 def why(status: Status, quiet_s: float, *, workers: int = 1, sent: bool = True) -> str | None:
-    return why_stuck(ParticipantActivity(status, quiet_s, step_timeout_s=60, sent=sent), workers, PATIENCE)
+    return stuck_reason(ParticipantActivity(status, quiet_s, step_timeout_s=60, sent=sent), workers, PATIENCE)
 
 
 def test_who_runs_may_take_as_long_as_a_step_and_a_recovery_may() -> None:

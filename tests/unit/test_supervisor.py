@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.deploy.child import Child, ChildFailed, end_leftover
+from understudy.deploy.child import Child, ChildFailed, kill_orphan
 from understudy.deploy.supervisor import StopRequested, Supervisor
 
 #: Writes what happens to it into the diary, gets ready, and ends on SIGTERM unless told to ignore it.
@@ -51,7 +51,7 @@ class Site:
         return Child(name, command, log=self.path / f"{name}.log", run_dir=self.path, ready_file=ready_file)
 
     def supervisor(self, *, grace_s: float = 10) -> Supervisor:
-        return Supervisor(say=self.said.append, grace_s=grace_s, backoff_s=0.05, max_backoff_s=0.2)
+        return Supervisor(log=self.said.append, grace_s=grace_s, backoff_s=0.05, max_backoff_s=0.2)
 
     def lines(self) -> list[str]:
         return self.diary.read_text().splitlines() if self.diary.exists() else []
@@ -100,7 +100,7 @@ def test_children_of_a_stage_stop_together(site: Site) -> None:
         site.said.append(line)
         asked_by_then.append(sorted(site.lines()[3:]))
 
-    with Supervisor(say=say, grace_s=0.5) as supervisor:
+    with Supervisor(log=say, grace_s=0.5) as supervisor:
         supervisor.start(*children)
         supervisor.wait_ready(10)
         supervisor.stop()
@@ -265,7 +265,7 @@ def test_children_die_with_a_killed_supervisor(site: Site, supervisor_process: s
     supervisor_process.wait(10)
     assert eventually(lambda: not any(alive(pid) for pid in pids))
     for name in ("deaf", "deafer"):
-        assert end_leftover(site.path / f"{name}.pid") is None
+        assert kill_orphan(site.path / f"{name}.pid") is None
 
 
 def test_a_leftover_is_ended_but_never_another_process_with_its_pid(tmp_path: Path) -> None:
@@ -275,15 +275,15 @@ def test_a_leftover_is_ended_but_never_another_process_with_its_pid(tmp_path: Pa
     recorded = pid_file.read_text()
     # The same pid, born at another moment: not the process that was recorded.
     pid_file.write_text(recorded.strip() + "1\n")
-    assert end_leftover(pid_file) is None
+    assert kill_orphan(pid_file) is None
     assert child.running
     assert not pid_file.exists()
 
     pid_file.write_text(recorded)
-    assert end_leftover(pid_file) == child.pid
+    assert kill_orphan(pid_file) == child.pid
     assert eventually(lambda: not child.running)
-    assert end_leftover(pid_file) is None  # may be repeated
+    assert kill_orphan(pid_file) is None  # may be repeated
 
     for damaged in ("", "12", "x y", "1 1", "-5 x"):
         pid_file.write_text(damaged)
-        assert end_leftover(pid_file) is None
+        assert kill_orphan(pid_file) is None

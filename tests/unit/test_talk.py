@@ -100,20 +100,20 @@ def test_a_task_becomes_messages_in_the_first_person(task: str, messages: list[s
 
 def test_everybody_gets_a_return_number_from_the_help_desk() -> None:
     for person in EVERYBODY:
-        chat = Chat(Conversation().hear).go_on(person, RETURN, DONE)
+        chat = Chat(Conversation().reply).go_on(person, RETURN, DONE)
         assert chat.success, chat.said
     # And not all in the same words.
-    assert len({Chat(Conversation().hear).go_on(person, RETURN, DONE).said[0] for person in EVERYBODY}) > 2
+    assert len({Chat(Conversation().reply).go_on(person, RETURN, DONE).said[0] for person in EVERYBODY}) > 2
 
 
 def test_the_same_person_says_the_same_again() -> None:
     for person in EVERYBODY[:5]:
-        first, second = (Chat(Conversation().hear).go_on(person, RETURN, DONE) for _ in range(2))
+        first, second = (Chat(Conversation().reply).go_on(person, RETURN, DONE) for _ in range(2))
         assert first.decisions == second.decisions
 
 
 def test_without_a_success_condition_one_is_content_when_all_was_answered() -> None:
-    chat = Chat(Conversation().hear).go_on(ADA, "Ask whether you ship abroad. Ask about gift wrapping.")
+    chat = Chat(Conversation().reply).go_on(ADA, "Ask whether you ship abroad. Ask about gift wrapping.")
     assert (len(chat.said), chat.end) == (2, "finish")
     assert chat.decisions[-1].sentiment > 0.5
 
@@ -163,7 +163,7 @@ def test_questions_are_answered_by_who_one_is(question: str, answer: str | tuple
 def test_an_instruction_comes_first_and_frustration_starts_fresh() -> None:
     for person in EVERYBODY[:10]:
         desk = Conversation()
-        chat = Chat(desk.hear).go_on(person, "Book a table for two.", Success(text_contains="booked"))
+        chat = Chat(desk.reply).go_on(person, "Book a table for two.", Success(text_contains="booked"))
         assert chat.end == "give_up"
         before = len(chat.said)
         chat.go_on(person, "Book a table for two.", None, told="Ask about payment instead.")
@@ -173,7 +173,7 @@ def test_an_instruction_comes_first_and_frustration_starts_fresh() -> None:
 
 
 def test_told_to_stop_one_stops() -> None:
-    chat = Chat(Conversation().hear).go_on(ADA, RETURN, DONE, told="Stop now.")
+    chat = Chat(Conversation().reply).go_on(ADA, RETURN, DONE, told="Stop now.")
     assert (chat.said, chat.end) == ([], "finish")
 
 

@@ -11,10 +11,10 @@ from understudy.domain.variants import (
     MAX_VARIANT_LENGTH,
     MAX_VARIANTS,
     SEGMENT_LENGTH,
+    answer_error,
     check_variants,
     interactions_to_answer,
     labels,
-    problem_with_answer,
     segments,
 )
 
@@ -77,6 +77,6 @@ def test_what_nobody_can_be_asked_about_is_refused(variants: Any) -> None:
     ],
 )
 def test_an_answer_is_what_it_should_be_or_one_is_told(value: Any, says: str) -> None:
-    problem = problem_with_answer(value, ["A", "B"])
+    problem = answer_error(value, ["A", "B"])
     assert says in problem
     assert bool(problem) == bool(says)

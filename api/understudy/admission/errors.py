@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from understudy.domain.errors import NotFound, UnderstudyError, ValidationError
 from understudy.envelopes.errors import ErrorBody
-from understudy.operations.validation_messages import MAX_NAME, told
+from understudy.operations.validation_messages import MAX_NAME, format_problems
 from understudy.service.response import failure
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _RUN_RESPONSE = re.compile(
 _CLIENT_CLOSED_REQUEST = 499
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client went away while it waited; nobody is there to be answered."""
 
 
@@ -50,16 +50,16 @@ def install_error_handlers(app: FastAPI) -> None:
     """Have `app` answer every error this way."""
 
     @app.exception_handler(UnderstudyError)
-    async def ours(request: Request, error: UnderstudyError) -> JSONResponse:
+    async def handle_known(request: Request, error: UnderstudyError) -> JSONResponse:
         return error_response(request, error)
 
-    @app.exception_handler(ClientGone)
-    async def gone(_request: Request, _error: ClientGone) -> Response:
+    @app.exception_handler(ClientDisconnected)
+    async def handle_disconnect(_request: Request, _error: ClientDisconnected) -> Response:
         return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return error_response(request, ValidationError(told(error.errors(), skip=1)))
+        return error_response(request, ValidationError(format_problems(error.errors(), skip=1)))
 
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
@@ -76,7 +76,7 @@ def install_error_handlers(app: FastAPI) -> None:
         return error_response(request, kind(str(error.detail)), http_status=error.status_code)
 
     @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
+    async def handle_unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return error_response(
             request, UnderstudyError("Internal error. Search the server log for the X-Request-ID.")

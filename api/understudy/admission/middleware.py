@@ -18,7 +18,7 @@ from starlette.types import Message as AsgiMessage
 from understudy.admission.errors import error_response
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.service import Service
-from understudy.service.coalesced_reads import SharedReads
+from understudy.service.coalesced_reads import CoalescedReads
 from understudy.store.workspaces import authenticate
 
 MIB = 1024 * 1024
@@ -33,7 +33,7 @@ MAX_INTEGER = 2**63 - 1
 #: Requests that are looked at at a time.
 THREADS = 8
 #: Different tokens that one read looks up.
-TOKENS_AT_A_TIME = 20
+TOKEN_BATCH_SIZE = 20
 #: Bodies up to this size are looked at sooner than a thread would be told of them, in bytes.
 SMALL_BODY = 16 * 1024
 #: So long a read of tokens may take; a request waits for two at most, while the store hangs.
@@ -52,34 +52,34 @@ class NotJson(ValidationError):
     """The body is not JSON."""
 
 
-class Message(NamedTuple):
+class CheckedBody(NamedTuple):
     """A body to be read on, and what was wrong with a part of it that is left out."""
 
     body: bytes
-    flaw: ValidationError | None
+    argument_error: ValidationError | None
 
 
 #: Looks at a body. Raises NotJson, TooLarge, ValidationError.
-LookAt: TypeAlias = Callable[[bytes], Message]
+BodyCheck: TypeAlias = Callable[[bytes], CheckedBody]
 
 
-class Gate:
+class AdmissionMiddleware:
     """ASGI middleware. Puts the token's workspace into the request's state as `workspace_id`.
 
     `messages`: paths outside of `/v1` that it guards too, and what looks at the bodies posted there; a flaw
-    is put into the state as `flaw`.
+    is put into the state as `argument_error`.
     """
 
     def __init__(
-        self, app: ASGIApp, service: Service, messages: Mapping[str, LookAt] = MappingProxyType({})
+        self, app: ASGIApp, service: Service, messages: Mapping[str, BodyCheck] = MappingProxyType({})
     ) -> None:
         self._app = app
         self._service = service
         self._messages = messages
         # Of its own: what waits for its turn here can be given up, and does not wait behind long reads.
         self._threads = ThreadPoolExecutor(THREADS, "gate")
-        self._tokens = SharedReads(
-            self._look_up, self._threads, most=TOKENS_AT_A_TIME, timeout_s=READ_TIMEOUT_S
+        self._tokens = CoalescedReads(
+            self._find_workspaces, self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,9 +110,9 @@ class Gate:
             # It went away before it had said all; there is nobody to answer.
             return
         else:
-            await self._answered(_as_json(scope, body), _replayed(body, receive), send)
+            await self._call_app(_as_json(scope, body), _replayed(body, receive), send)
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call_app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The app's answer; ours when the server is told to go and has no patience left for it."""
         begun = False
 
@@ -125,7 +125,7 @@ class Gate:
             await self._app(scope, receive, send_on)
         except asyncio.CancelledError:
             if not begun:
-                await error_response(Request(scope), _cut_off())(scope, receive, send)
+                await error_response(Request(scope), _shutdown_error())(scope, receive, send)
             raise
 
     async def _workspace(self, request: Request) -> UUID:
@@ -142,7 +142,7 @@ class Gate:
                 "The server is overloaded. Send the same request again in a moment."
             ) from None
 
-    def _look_up(self, secrets: Sequence[str]) -> dict[str, UUID | Exception]:
+    def _find_workspaces(self, secrets: Sequence[str]) -> dict[str, UUID | Exception]:
         """The workspaces that these tokens open, or why one opens none."""
         opened: dict[str, UUID | Exception] = {}
         with self._service.store.read() as connection:
@@ -159,19 +159,19 @@ class Gate:
         )
 
 
-def _cut_off() -> ServiceUnavailable:
+def _shutdown_error() -> ServiceUnavailable:
     return ServiceUnavailable(
         "The server is shutting down; the request may have been applied.",
         suggestions=("Look first what is there; with an Idempotency-Key a dispatch can be sent again.",),
     )
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def _read(request: Request, max_bytes: int) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > most:
-            raise TooLarge(f"The body is over the limit of {most // MIB} MiB.")
+        if size > max_bytes:
+            raise TooLarge(f"The body is over the limit of {max_bytes // MIB} MiB.")
         parts.append(part)
     return b"".join(parts)
 

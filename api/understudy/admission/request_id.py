@@ -13,7 +13,7 @@ HEADER = "X-Request-ID"
 _GOOD = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
-class Naming:
+class RequestIdMiddleware:
     """ASGI middleware, the outermost one. The name is the caller's `X-Request-ID`, else a new one; the answer
     tells it."""
 

@@ -14,7 +14,7 @@ _CLIENT_GONE = 499
 _BROKEN = 500
 
 
-class Meter:
+class RequestMetricsMiddleware:
     """ASGI middleware, the outermost one: what it counts is what callers see."""
 
     def __init__(self, app: ASGIApp) -> None:

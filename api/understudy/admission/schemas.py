@@ -20,7 +20,7 @@ def bounds(settings: Settings) -> dict[str, Schema]:
     }
 
 
-def complete_iteration(schema: Schema) -> None:
+def complete_iteration_schema(schema: Schema) -> None:
     """Say which environments and minds there are here."""
     content = schema["properties"]["content"]
     installed = {name for modality in get_args(Modality) for name in environments(modality)}

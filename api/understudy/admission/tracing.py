@@ -7,7 +7,7 @@ from understudy.admission.request_metrics import route_of
 from understudy.telemetry import traces
 
 
-class Tracing:
+class TracingMiddleware:
     """ASGI middleware: a span for each request, as a part of what its `traceparent` names."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -16,7 +16,7 @@ class Tracing:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Looks at health and metrics would be most of all traces.
         told = scope["type"] == "http" and (scope["path"].startswith("/v1/") or scope["path"] == "/mcp")
-        if not told or not traces.on():
+        if not told or not traces.is_enabled():
             await self._app(scope, receive, send)
             return
         with traces.span(scope["method"], "server", Headers(scope=scope)) as tell:

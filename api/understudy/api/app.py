@@ -16,23 +16,23 @@ from starlette.routing import Route
 
 from understudy import faults, gc_tuning
 from understudy.admission.errors import install_error_handlers
-from understudy.admission.middleware import Gate
-from understudy.admission.request_id import Naming
-from understudy.admission.request_metrics import Meter
-from understudy.admission.tracing import Tracing
+from understudy.admission.middleware import AdmissionMiddleware
+from understudy.admission.request_id import RequestIdMiddleware
+from understudy.admission.request_metrics import RequestMetricsMiddleware
+from understudy.admission.tracing import TracingMiddleware
 from understudy.envelopes.errors import ErrorBody
-from understudy.mcp.app import Door
-from understudy.mcp.message_check import look_at
+from understudy.mcp.app import McpApp
+from understudy.mcp.message_check import check_message
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.rest import asks, docs, events, health, metrics, objects, simulations
 from understudy.rest.inputs import PREFIX, check_query
-from understudy.rest.openapi import publish
+from understudy.rest.openapi import install_openapi
 from understudy.service import Service
 from understudy.service.events import EventHub
 from understudy.service.health import Readiness
-from understudy.service.waiters import WaitRoom
+from understudy.service.waiters import WaiterRegistry
 from understudy.settings import Settings
 from understudy.store import Connection, participants
 from understudy.store.engine import AnyRow, Store
@@ -50,7 +50,7 @@ MCP_PATH = "/mcp"
 #: How long open requests may take to end when the process is told to go.
 SHUTDOWN_GRACE_S = 3
 #: Exit code when there is no listening there, as uvicorn's own.
-_NOT_STARTED = 3
+EXIT_BIND_FAILED = 3
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -60,27 +60,29 @@ def create_app(settings: Settings) -> FastAPI:
 
     def finished(ids: Sequence[UUID]) -> Mapping[UUID, AnyRow]:
         with store.read() as connection:
-            return {row.id: row for row in participants.finished(connection, ids)}
+            return {row.id: row for row in participants.terminal_states(connection, ids)}
 
-    def of_each(read: Callable[[Connection, Sequence[Any]], Sequence[Any]]) -> Callable[..., dict[Any, Any]]:
+    def keyed_reader(
+        read: Callable[[Connection, Sequence[Any]], Sequence[Any]],
+    ) -> Callable[..., dict[Any, Any]]:
         def read_each(asked: Sequence[Any]) -> dict[Any, Any]:
             with store.read() as connection:
                 return dict(zip(asked, read(connection, asked), strict=True))
 
         return read_each
 
-    find, states = of_each(participants.find_each), of_each(participants.states_of_each)
+    find, states = keyed_reader(participants.resolve_by_request), keyed_reader(participants.states_by_request)
     service = Service(
         settings,
         store,
         publisher,
-        Notifier(settings.bell_url),
-        WaitRoom(settings.bell_url, finished, find, states),
+        Notifier(settings.notifications_url),
+        WaiterRegistry(settings.notifications_url, finished, find, states),
         Readiness(store, publisher),
         EventHub(store, settings.max_event_streams),
     )
 
-    door = Door(service)
+    door = McpApp(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -115,11 +117,11 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (objects.router, asks.router, simulations.router, docs.router, events.router):
         app.include_router(router, prefix=PREFIX, responses=errors, dependencies=checks)
     app.router.routes.append(Route(MCP_PATH, door, methods=["GET", "POST", "DELETE"]))
-    app.add_middleware(Gate, service=service, messages={MCP_PATH: look_at})
-    app.add_middleware(Meter)
-    app.add_middleware(Tracing)
-    app.add_middleware(Naming)
-    publish(app, settings)
+    app.add_middleware(AdmissionMiddleware, service=service, messages={MCP_PATH: check_message})
+    app.add_middleware(RequestMetricsMiddleware)
+    app.add_middleware(TracingMiddleware)
+    app.add_middleware(RequestIdMiddleware)
+    install_openapi(app, settings)
     return app
 
 
@@ -137,12 +139,12 @@ def serve(settings: Settings, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
-    gc_tuning.leave_what_is_here()
+    gc_tuning.freeze_gc_objects()
     # Ctrl-C is how it is ended.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
-        sys.exit(_NOT_STARTED)
+        sys.exit(EXIT_BIND_FAILED)
 
 
 class _Server(uvicorn.Server):
@@ -151,12 +153,12 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, **options: Any) -> None:
         super().__init__(uvicorn.Config(app, **options))
         self._service: Service = app.state.service
-        self._door: Door = app.state.door
+        self._door: McpApp = app.state.door
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._service.waiting.end_all()
-        self._service.events.end_all()
-        self._door.end_streams()
+        self._service.waiting.end_all_waits()
+        self._service.events.close_streams()
+        self._door.close_streams()
         await super().shutdown(sockets)
         # Here, as uvicorn ends the process by the signal it was told to go with.
         traces.close()

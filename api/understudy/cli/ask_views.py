@@ -7,7 +7,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from understudy.cli.render import STATUS_STYLES, columns, counts_text, facts, plain, status_text, usage_text
+from understudy.cli.render import (
+    STATUS_STYLES,
+    counts_text,
+    empty_table,
+    key_value_table,
+    plain,
+    status_text,
+    usage_text,
+)
 
 if TYPE_CHECKING:
     from understudy.envelopes.asks import (
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def ask_table(asks: "Sequence[Ask]") -> Table:
-    table = columns("ask", "rounds", "question")
+    table = empty_table("ask", "rounds", "question")
     for ask in asks:
         table.add_row(plain(ask.alias), str(ask.round_count), plain(ask.question))
     return table
@@ -40,12 +48,12 @@ def ask_view(ask: "AskSummary") -> RenderableType:
         if one.round in changes:
             views.append(_change_view(changes[one.round]))
     if ask.usage is not None:
-        views += [Text(), facts(model=usage_text(ask.usage))]
+        views += [Text(), key_value_table(model=usage_text(ask.usage))]
     return Group(*views)
 
 
 def settings_view(ask: "AskFull") -> RenderableType:
-    return facts(
+    return key_value_table(
         mind=ask.mind,
         most_interactions=ask.max_interactions or "",
         timeouts=f"{ask.step_timeout:g} s a step, {ask.run_timeout:g} s a run",
@@ -54,7 +62,7 @@ def settings_view(ask: "AskFull") -> RenderableType:
 
 def people_table(ask: "AskPerParticipant") -> RenderableType:
     """A page of people, each with what they answered in every round."""
-    table = columns("name", "round", "participant", "status", "pick", "ratings", "comment")
+    table = empty_table("name", "round", "participant", "status", "pick", "ratings", "comment")
     for person in ask.people:
         for row in _person_rows(person):
             table.add_row(*row)
@@ -63,25 +71,25 @@ def people_table(ask: "AskPerParticipant") -> RenderableType:
 
 def _round_view(one: "RoundResult", first_question: str) -> RenderableType:
     statuses = {status: getattr(one, f"{status}_count") for status in STATUS_STYLES}
-    table = columns("variant", "text", "picks", "rating")
+    table = empty_table("variant", "text", "picks", "rating")
     for variant in one.variants:
         rating = "" if variant.mean_rating is None else f"{variant.mean_rating:.2f} ({variant.rating_count})"
         style = "green" if variant.label == one.winner else ""
         table.add_row(plain(variant.label, style), plain(variant.text), str(variant.picks), rating)
     return Group(
-        plain(f"Round {one.round}: {_verdict(one)}", "bold"),
-        facts(
+        plain(f"Round {one.round}: {_winner_text(one)}", "bold"),
+        key_value_table(
             question="" if one.question == first_question else one.question,
             participants=counts_text(statuses),
             answered=f"{one.answered_count} of {one.people_count}",
             picked_none=one.no_pick_count or "",
-            errored=_errored(one),
+            errored=_failed_text(one),
         ),
         table,
     )
 
 
-def _verdict(one: "RoundResult") -> str:
+def _winner_text(one: "RoundResult") -> str:
     if one.winner is not None:
         return f"{one.winner} wins"
     if one.tie:
@@ -89,7 +97,7 @@ def _verdict(one: "RoundResult") -> str:
     return "nobody has picked one" if one.answered_count or not one.partial else "nobody has answered yet"
 
 
-def _errored(one: "RoundResult") -> str:
+def _failed_text(one: "RoundResult") -> str:
     named = [f"{error.alias} ({error.error_kind})" for error in one.errored]
     rest = one.errored_count - len(named)
     return ", ".join([*named, *([f"and {rest} more"] if rest else [])])
@@ -113,11 +121,11 @@ def _person_rows(person: "PersonAnswers") -> Iterable[list[Text]]:
             status_text(answer.status),
             plain(_pick(answer.pick) if answer.answered else "", "yellow" if answer.round in changed else ""),
             plain(" ".join(f"{label}{rating}" for label, rating in (answer.ratings or {}).items())),
-            _said(answer),
+            _answer_cell(answer),
         ]
 
 
-def _said(answer: "Answer") -> Text:
+def _answer_cell(answer: "Answer") -> Text:
     return plain(answer.error_kind, "red") if answer.error_kind else plain(answer.comment or "")
 
 

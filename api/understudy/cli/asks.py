@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.ask_views import ask_table, ask_view
-from understudy.cli.console import Session
-from understudy.cli.filters import Age, Country, Language, Search, Trait, where_of
+from understudy.cli.console import CommandContext
+from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
 from understudy.cli.numbers import positive_number, seconds, whole_number
 from understudy.cli.render import plain, run_view
 from understudy.domain.errors import ValidationError
@@ -18,7 +18,7 @@ _DEFAULT_PEOPLE = 5
 
 
 def ask(
-    session: Session,
+    session: CommandContext,
     *,
     question: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What they are asked about the variants.")
@@ -69,7 +69,7 @@ def ask(
     A next round asks the same people again: what is not given is as it was in the round before.
     """
     texts = variant or None
-    where = where_of(age, country, language, trait, search)
+    where = parse_people_filter(age, country, language, trait, search)
     if next_ is None and question is None and texts is None:
         if where or (number, seed, mind, wait) != (None, None, None, False):
             raise ValidationError("to ask something give --question and --variant; to ask again, --next")
@@ -79,7 +79,7 @@ def ask(
     if next_ is not None:
         if where or number is not None or mind is not None:
             raise ValidationError("the people and --mind are those of round 1: leave them out with --next")
-        session.go_on = f"understudy get {next_}"
+        session.resume_command = f"understudy get {next_}"
         with session.waiting(waiting, shown=wait):
             response = session.client.ask_round(
                 next_, question=question, variants=texts, seed=seed, wait=wait, timeout=timeout
@@ -101,7 +101,7 @@ def ask(
     _show(session, response, wait=wait)
 
 
-def _list(session: Session) -> None:
+def _list(session: CommandContext) -> None:
     asks = session.client.ask_list(limit=500)
     if asks.items:
         session.show(ask_table(asks.items))
@@ -109,7 +109,7 @@ def _list(session: Session) -> None:
         session.show(plain("No asks. understudy ask --question … --variant … makes one.", "dim"))
 
 
-def _show(session: Session, response: "RunSuccess | RunFailure", *, wait: bool) -> None:
+def _show(session: CommandContext, response: "RunSuccess | RunFailure", *, wait: bool) -> None:
     dispatch = response.dispatch
     if session.as_json or dispatch is None or dispatch.ask_id is None:
         session.show_run(response, run_view(response))

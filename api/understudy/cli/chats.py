@@ -36,28 +36,28 @@ ChatSecret = Annotated[
 ]
 
 
-class Place(NamedTuple):
+class RunTarget(NamedTuple):
     """Where people are sent: an iteration's content, and the modality it fits."""
 
     modality: str
     content: dict[str, Any]
 
 
-def place_of(
+def parse_target(
     url: str | None,
     chat: str | None,
     model: str | None,
     request: str | None,
     reply: str | None,
     secrets: list[str] | None,
-) -> Place:
+) -> RunTarget:
     """The place that the options name. Raises ValidationError."""
     if (url is None) == (chat is None):
         raise ValidationError("give exactly one of --url (a website) and --chat (a chatbot)")
     if url is not None:
         if model or request or reply or secrets:
             raise ValidationError("the options --chat-… go with --chat only")
-        return Place("interactive", {"environment": "web", "url": url})
+        return RunTarget("interactive", {"environment": "web", "url": url})
     if (request is None) != (reply is None) or (model and request):
         raise ValidationError("give --chat-request and --chat-reply together, and without --chat-model")
     content: dict[str, Any] = {
@@ -71,7 +71,7 @@ def place_of(
         content["model"] = model
     if secrets:
         content["headers"] = dict(map(_header, secrets))
-    return Place("chat", content)
+    return RunTarget("chat", content)
 
 
 def _object(text: str) -> Any:

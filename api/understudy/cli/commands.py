@@ -3,7 +3,7 @@
 import typer
 
 from understudy.cli.asks import ask
-from understudy.cli.console import Commands, talks_to_server
+from understudy.cli.console import Commands, server_command
 from understudy.cli.docs import docs
 from understudy.cli.objects import get
 from understudy.cli.people import app as people
@@ -45,6 +45,6 @@ def understudy() -> None:
 
 
 for command in (run, ask, watch, wait, get, cancel, extend):
-    app.command(command.__name__, rich_help_panel=_PANEL)(talks_to_server(command))
+    app.command(command.__name__, rich_help_panel=_PANEL)(server_command(command))
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
-app.command("docs", rich_help_panel=_PANEL)(talks_to_server(docs))
+app.command("docs", rich_help_panel=_PANEL)(server_command(docs))

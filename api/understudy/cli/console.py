@@ -80,7 +80,7 @@ _PIPE_CLOSED = 141
 _FILE_WIDTH = 120
 
 
-class Session:
+class CommandContext:
     """One command at work: whom it talks to and how it tells what came out."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Session:
     ) -> None:
         self.as_json = as_json
         #: The command with which to go on after Ctrl-C.
-        self.go_on = ""
+        self.resume_command = ""
         self.out = _console(stderr=False)
         self.err = _console(stderr=True)
         self._server, self._token, self._data_dir = server, token, data_dir
@@ -103,9 +103,9 @@ class Session:
     def client(self) -> "Understudy":
         # Here and not above: `--help` must not pay for HTTP and models.
         from understudy.client import Understudy  # noqa: PLC0415
-        from understudy.client.server_address import find_endpoint  # noqa: PLC0415
+        from understudy.client.server_address import find_server_address  # noqa: PLC0415
 
-        found = find_endpoint(self._server, self._token, self._data_dir)
+        found = find_server_address(self._server, self._token, self._data_dir)
         return Understudy(found.server, found.token, on_answer=self._keep)
 
     @property
@@ -140,7 +140,7 @@ class Session:
         else:
             self._print(views)
 
-    def show_line(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """One line of a stream, at once."""
         self._write(text.encode())
 
@@ -163,9 +163,9 @@ class Session:
             return nullcontext()
         return self.out.status(plain(text))
 
-    def tell(self, error: UnderstudyError) -> None:
+    def print_error(self, error: UnderstudyError) -> None:
         """An error on stderr: as text, or with --json as the error body."""
-        tell_error(error, as_json=self.as_json, err=self.err)
+        print_error_body(error, as_json=self.as_json, err=self.err)
 
     def _print(self, views: Sequence[RenderableType]) -> None:
         for view in views:
@@ -183,7 +183,7 @@ class Session:
         sys.stdout.buffer.flush()
 
 
-def talks_to_server(function: Callable[Concatenate[Session, Parameters], None]) -> Callable[..., None]:
+def server_command(function: Callable[Concatenate[CommandContext, Parameters], None]) -> Callable[..., None]:
     """Makes a command of `function`: adds the common options and gives it a Session for them.
 
     UnderstudyError ends it with the code's exit status, Ctrl-C with 130 and a word on how to go on.
@@ -194,18 +194,20 @@ def talks_to_server(function: Callable[Concatenate[Session, Parameters], None]) 
         *args: Any,
         **values: Any,
     ) -> None:
-        session = Session(**{name: values.pop(name) for name in _OPTIONS})
+        session = CommandContext(**{name: values.pop(name) for name in _OPTIONS})
         try:
             function(session, *args, **values)
         except UnderstudyError as error:
-            session.tell(error)
+            session.print_error(error)
             raise typer.Exit(error.rule.exit_code) from error
         except KeyboardInterrupt:
-            if session.go_on:
-                session.err.print(f"\nNothing was cancelled. Go on with: {session.go_on}", highlight=False)
+            if session.resume_command:
+                session.err.print(
+                    f"\nNothing was cancelled. Go on with: {session.resume_command}", highlight=False
+                )
             raise typer.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
-            _leave_closed_pipe()
+            _exit_on_closed_pipe()
         finally:
             session.close()
 
@@ -236,14 +238,14 @@ class Commands(TyperGroup):
         except TyperException as error:
             code = self._refuse(error, as_json="--json" in given)
         except UnderstudyError as error:
-            tell_error(error, as_json="--json" in given, err=_console(stderr=True))
+            print_error_body(error, as_json="--json" in given, err=_console(stderr=True))
             code = error.rule.exit_code
         except ModuleNotFoundError as error:
             missing = _not_installed(error)
-            tell_error(missing, as_json="--json" in given, err=_console(stderr=True))
+            print_error_body(missing, as_json="--json" in given, err=_console(stderr=True))
             code = missing.rule.exit_code
         except BrokenPipeError:
-            _leave_closed_pipe()
+            _exit_on_closed_pipe()
         if not standalone_mode:
             return code
         sys.exit(code)
@@ -256,7 +258,9 @@ class Commands(TyperGroup):
             # No arguments at all: typer has shown the help.
             return 2
         help_of = (f"See `{context.command_path} --help`.",) if context else ()
-        tell_error(ValidationError(message, suggestions=help_of), as_json=as_json, err=_console(stderr=True))
+        print_error_body(
+            ValidationError(message, suggestions=help_of), as_json=as_json, err=_console(stderr=True)
+        )
         return error.exit_code
 
 
@@ -270,7 +274,7 @@ def _not_installed(error: ModuleNotFoundError) -> UnderstudyError:
     )
 
 
-def tell_error(error: UnderstudyError, *, as_json: bool, err: Console) -> None:
+def print_error_body(error: UnderstudyError, *, as_json: bool, err: Console) -> None:
     if as_json:
         body = {
             "error": str(error),
@@ -285,7 +289,7 @@ def tell_error(error: UnderstudyError, *, as_json: bool, err: Console) -> None:
 
 class _Output(Console):
     def on_broken_pipe(self) -> None:
-        _leave_closed_pipe()
+        _exit_on_closed_pipe()
 
 
 def _console(*, stderr: bool) -> Console:
@@ -295,7 +299,7 @@ def _console(*, stderr: bool) -> Console:
     return console
 
 
-def _leave_closed_pipe() -> NoReturn:
+def _exit_on_closed_pipe() -> NoReturn:
     # Whoever read our output has gone; the interpreter must not fail once more when it flushes.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(_PIPE_CLOSED)

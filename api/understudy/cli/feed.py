@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from understudy.envelopes.events import Event
 
 #: From one time that something is told to have changed to the next: many events cost one look.
-PAUSE_S = 0.5
+DEBOUNCE_S = 0.5
 #: Events that wait to be taken; who reads them waits, too, when there are more.
-_MOST_WAITING = 1_000
+_MAX_QUEUED = 1_000
 
 
-class Feed:
+class EventFeed:
     """The events of some sources, each read by a thread of its own."""
 
     def __init__(self, sources: Sequence[Callable[[], "Iterator[Event]"]]) -> None:
-        self._waiting: queue.Queue[Event] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[Event] = queue.Queue(_MAX_QUEUED)
         self._flowing = [False for _ in sources]
         self._told_at = float("-inf")
         #: Why there will be no more, if that is so.
@@ -29,11 +29,11 @@ class Feed:
             threading.Thread(target=self._read, args=(number, source), name="events", daemon=True).start()
 
     @property
-    def flows(self) -> bool:
+    def is_connected(self) -> bool:
         """Is every source connected, as far as one can tell?"""
         return bool(self._flowing) and all(self._flowing)
 
-    def take(self, most_s: float) -> "Event | None":
+    def next_event(self, most_s: float) -> "Event | None":
         """The next event; None if none comes within `most_s`."""
         try:
             return self._waiting.get(timeout=max(most_s, 0))
@@ -43,10 +43,10 @@ class Feed:
     def wait(self, most_s: float) -> bool:
         """Until something happened, at most `most_s`; did it? A burst of events is told once."""
         end = time.monotonic() + most_s
-        if self.take(most_s) is None:
+        if self.next_event(most_s) is None:
             return False
-        time.sleep(max(min(self._told_at + PAUSE_S, end) - time.monotonic(), 0))
-        while self.take(0) is not None:
+        time.sleep(max(min(self._told_at + DEBOUNCE_S, end) - time.monotonic(), 0))
+        while self.next_event(0) is not None:
             pass
         self._told_at = time.monotonic()
         return True

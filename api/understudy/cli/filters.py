@@ -7,7 +7,7 @@ import typer
 
 from understudy.domain.errors import ValidationError
 
-_AGES = re.compile(r"(\d{0,3})\.\.(\d{0,3})|(\d{1,3})")
+_AGE_RANGE = re.compile(r"(\d{0,3})\.\.(\d{0,3})|(\d{1,3})")
 
 Age = Annotated[
     str | None,
@@ -32,7 +32,7 @@ Search = Annotated[
 ]
 
 
-def where_of(
+def parse_people_filter(
     age: str | None,
     country: list[str] | None,
     language: list[str] | None,
@@ -43,7 +43,7 @@ def where_of(
     where = {"country": country, "language": language, "trait": trait, "search": search}
     given: dict[str, Any] = {name: value for name, value in where.items() if value}
     if age is not None:
-        match = _AGES.fullmatch(age.strip())
+        match = _AGE_RANGE.fullmatch(age.strip())
         if match is None or age.strip() == "..":
             raise ValidationError(f"--age must look like 18..30, 60.., ..30 or 42, not {age!r}")
         youngest, oldest = (match[3], match[3]) if match[3] else (match[1], match[2])

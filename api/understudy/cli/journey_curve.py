@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from understudy.cli.journeys import mood
-from understudy.cli.render import columns, plain, status_text
+from understudy.cli.journeys import sentiment_text
+from understudy.cli.render import empty_table, plain, status_text
 
 if TYPE_CHECKING:
     from understudy.envelopes.journeys import Journey
@@ -31,7 +31,7 @@ def whole_journey_view(journey: "Journey") -> RenderableType:
     if not journey.steps:
         return Group(title, plain("  No interactions yet.", "dim"))
     curve = [Text.assemble(("mood  ", "dim"), line) for line in curve_lines(journey.sentiment_curve)]
-    hard = columns("#", "kind", "what", "where", apart=1)
+    hard = empty_table("#", "kind", "what", "where", apart=1)
     for point in journey.friction_points:
         hard.add_row(
             str(point.index), plain(point.kind, "yellow"), plain(point.what), plain(point.url, "dim")
@@ -47,7 +47,7 @@ def curve_lines(curve: Sequence[float]) -> list[str]:
 
 
 def _steps(journey: "Journey") -> RenderableType:
-    table = columns("#", "where", "thought", "did", "mood", apart=1)
+    table = empty_table("#", "where", "thought", "did", "mood", apart=1)
     told = {one.before_index: one.instruction for one in journey.told}
     for step in journey.steps:
         if instruction := told.pop(step.index, None):
@@ -57,7 +57,7 @@ def _steps(journey: "Journey") -> RenderableType:
             plain(step.title or step.url),
             plain(step.thought),
             plain(step.did, "bold"),
-            mood(step.sentiment),
+            sentiment_text(step.sentiment),
         )
     return table
 

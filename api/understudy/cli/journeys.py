@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from understudy.cli.render import columns, facts, plain, status_text, usage_text
-from understudy.domain.text import spelled
+from understudy.cli.render import empty_table, key_value_table, plain, status_text, usage_text
+from understudy.domain.text import format_value
 
 if TYPE_CHECKING:
     from understudy.envelopes.participants import Interaction, Participant, Transcript
@@ -28,7 +28,7 @@ def participant_view(participant: "Participant") -> RenderableType:
     )
     return Group(
         title,
-        facts(
+        key_value_table(
             id=one.id,
             study=one.study_id or "",
             ask="" if one.ask_id is None else f"{one.ask_id}, round {one.round}",
@@ -49,7 +49,7 @@ def journey_view(participant: "Participant", interactions: "Iterable[Interaction
 
     Steps of those it goes on from are dim; its instruction stands where it was told.
     """
-    table = columns("#", "where", "did", "thought", "mood", apart=1)
+    table = empty_table("#", "where", "did", "thought", "mood", apart=1)
     told = not participant.instruction
     arrived: Mapping[str, Any] = {}
     for step in interactions:
@@ -60,21 +60,21 @@ def journey_view(participant: "Participant", interactions: "Iterable[Interaction
         style = "" if own else "dim"
         table.add_row(
             plain(step.index, style),
-            _place(step.observation, style),
-            _deed(step.action, step.result, style),
+            _location_text(step.observation, style),
+            _action_text(step.action, step.result, style),
             plain(step.thought, style),
-            mood(step.sentiment),
+            sentiment_text(step.sentiment),
         )
         arrived = step.result
     if arrived.get("url"):
-        table.add_row("", _place(arrived, ""), plain("ended here", "dim"), "", "")
+        table.add_row("", _location_text(arrived, ""), plain("ended here", "dim"), "", "")
     if not table.row_count:
         return plain("  No interactions yet.", "dim")
     return Group(Text(), table)
 
 
 def transcript_view(transcript: "Transcript") -> RenderableType:
-    table = columns("#", "", "", show_header=False, apart=1)
+    table = empty_table("#", "", "", show_header=False, apart=1)
     for item in transcript.items:
         index = "" if item.index is None else str(item.index)
         said = plain(item.content)
@@ -94,22 +94,22 @@ def transcripts_view(study: "StudyTranscripts") -> RenderableType:
     return Group(*views)
 
 
-def _place(observation: Mapping[str, Any], style: str) -> Text:
+def _location_text(observation: Mapping[str, Any], style: str) -> Text:
     lines = [plain(observation.get("title") or "", style), plain(observation.get("url") or "", "dim")]
     return Text("\n").join(line for line in lines if line.plain)
 
 
-def _deed(action: Mapping[str, Any], result: Mapping[str, Any], style: str) -> Text:
+def _action_text(action: Mapping[str, Any], result: Mapping[str, Any], style: str) -> Text:
     deed = plain(action.get("kind", ""), f"bold {style}".strip())
     if action.get("target"):
         deed.append_text(Text.assemble(" ", plain(action["target"], style)))
     if action.get("value") is not None:
-        deed.append_text(Text.assemble(": ", plain(spelled(action["value"]), style)))
+        deed.append_text(Text.assemble(": ", plain(format_value(action["value"]), style)))
     if result.get("problem"):
         deed.append_text(Text.assemble("\n", plain(result["problem"], "red")))
     return deed
 
 
-def mood(sentiment: float) -> Text:
+def sentiment_text(sentiment: float) -> Text:
     style = "green" if sentiment > 0.25 else "red" if sentiment < -0.25 else "dim"
     return Text(f"{sentiment:+.1f}", style)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from understudy.cli.ask_views import ask_view, people_table, settings_view
-from understudy.cli.console import Session
+from understudy.cli.console import CommandContext
 from understudy.cli.journey_curve import whole_journey_view
 from understudy.cli.journeys import journey_view, participant_view, transcript_view, transcripts_view
 from understudy.cli.numbers import positive_number
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from understudy.envelopes.participants import Interaction, Participant
 
 View = Literal["summary", "full", "per_participant", "transcripts", "interactions", "transcript", "journey"]
-_VIEWS_OF = {
+_VIEWS_BY_KIND = {
     Kind.STUDY: {"summary", "full", "per_participant", "transcripts"},
     Kind.ASK: {"summary", "full", "per_participant"},
     Kind.PARTICIPANT: {"interactions", "transcript", "journey"},
@@ -36,7 +36,7 @@ _KINDS = (Kind.PARTICIPANT, Kind.STUDY, Kind.PERSON, Kind.ITERATION, Kind.ASK)
 _LARGEST_PAGE = 500
 
 
-class _Wanted(NamedTuple):
+class _GetRequest(NamedTuple):
     id_: str
     view: str | None
     own: bool
@@ -46,7 +46,7 @@ class _Wanted(NamedTuple):
 
 
 def get(
-    session: Session,
+    session: CommandContext,
     id_: Annotated[
         str | None,
         typer.Argument(metavar="ID", help="Alias or UUID of anything; without it: your studies."),
@@ -82,7 +82,7 @@ def get(
 ) -> None:
     """Show studies, one study, an ask's answers, a participant's journey, or a person."""
     if id_ is None and status:
-        _show_list(session, _Wanted("", None, own, limit, cursor, status))
+        _show_list(session, _GetRequest("", None, own, limit, cursor, status))
         return
     if id_ is None:
         studies = session.client.study_list(limit=limit, cursor=cursor)
@@ -94,7 +94,7 @@ def get(
     kind = kind_of(id_)
     if view and status:
         raise ValidationError("--view and --status exclude each other: --status lists participants")
-    wanted = _Wanted(id_, view, own, limit, cursor, status)
+    wanted = _GetRequest(id_, view, own, limit, cursor, status)
     kinds = [candidate for candidate in ([kind] if kind else _KINDS) if _has(candidate, wanted)]
     if not kinds:
         lacking = f"view {view}" if view else "participants to list by their status"
@@ -126,7 +126,7 @@ def kind_of(id_: str) -> Kind | None:
     )
 
 
-def _show_study(session: Session, wanted: _Wanted) -> None:
+def _show_study(session: CommandContext, wanted: _GetRequest) -> None:
     if wanted.view == "summary":
         session.show(summary_view(session.client.study_get(wanted.id_, "summary")))
     elif wanted.view == "per_participant":
@@ -151,7 +151,7 @@ def _show_study(session: Session, wanted: _Wanted) -> None:
         session.show(study_view(study, summary, participants))
 
 
-def _show_participant(session: Session, wanted: _Wanted) -> None:
+def _show_participant(session: CommandContext, wanted: _GetRequest) -> None:
     if wanted.view == "transcript":
         session.show(transcript_view(session.client.participant_transcript(wanted.id_)))
         return
@@ -172,7 +172,7 @@ def _show_participant(session: Session, wanted: _Wanted) -> None:
     session.show(participant_view(participant), journey)
 
 
-def _journey(session: Session, participant: "Participant", *, own: bool) -> "Iterator[Interaction]":
+def _journey(session: CommandContext, participant: "Participant", *, own: bool) -> "Iterator[Interaction]":
     cursor = None
     while True:
         page = session.client.participant_interactions(
@@ -184,15 +184,15 @@ def _journey(session: Session, participant: "Participant", *, own: bool) -> "Ite
             return
 
 
-def _show_person(session: Session, wanted: _Wanted) -> None:
+def _show_person(session: CommandContext, wanted: _GetRequest) -> None:
     session.show(person_view(session.client.person_get(wanted.id_)))
 
 
-def _show_iteration(session: Session, wanted: _Wanted) -> None:
+def _show_iteration(session: CommandContext, wanted: _GetRequest) -> None:
     _show_list(session, wanted, iteration_id=wanted.id_)
 
 
-def _show_ask(session: Session, wanted: _Wanted) -> None:
+def _show_ask(session: CommandContext, wanted: _GetRequest) -> None:
     if wanted.view == "summary":
         session.show(ask_view(session.client.ask_get(wanted.id_, "summary")))
         return
@@ -208,8 +208,8 @@ def _show_ask(session: Session, wanted: _Wanted) -> None:
 
 
 def _show_list(
-    session: Session,
-    wanted: _Wanted,
+    session: CommandContext,
+    wanted: _GetRequest,
     *,
     study_id: str | None = None,
     iteration_id: str | None = None,
@@ -226,7 +226,7 @@ def _show_list(
     session.show(participants_table(page.items), *_more(session, wanted, page.next_cursor))
 
 
-def _more(session: Session, wanted: _Wanted, next_cursor: str | None) -> "list[RenderableType]":
+def _more(session: CommandContext, wanted: _GetRequest, next_cursor: str | None) -> "list[RenderableType]":
     """How to see the rest of what is wanted."""
     command = f"get {wanted.id_}".strip()
     for option in ("status", "view", "limit"):
@@ -235,13 +235,13 @@ def _more(session: Session, wanted: _Wanted, next_cursor: str | None) -> "list[R
     return session.more(next_cursor, command)
 
 
-def _has(kind: Kind, wanted: _Wanted) -> bool:
+def _has(kind: Kind, wanted: _GetRequest) -> bool:
     if wanted.status is not None:
         return kind in _WITH_PARTICIPANTS
-    return wanted.view is None or wanted.view in _VIEWS_OF.get(kind, ())
+    return wanted.view is None or wanted.view in _VIEWS_BY_KIND.get(kind, ())
 
 
-_SHOW: dict[Kind, Callable[[Session, _Wanted], None]] = {
+_SHOW: dict[Kind, Callable[[CommandContext, _GetRequest], None]] = {
     Kind.STUDY: _show_study,
     Kind.PARTICIPANT: _show_participant,
     Kind.PERSON: _show_person,

@@ -12,10 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from understudy.cli.console import Session, talks_to_server
-from understudy.cli.filters import Age, Country, Language, Search, Trait, where_of
+from understudy.cli.console import CommandContext, server_command
+from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
 from understudy.cli.numbers import positive_number, whole_number
-from understudy.cli.render import columns, facts, plain
+from understudy.cli.render import empty_table, key_value_table, plain
 from understudy.domain.errors import ValidationError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 #: Of a long panel just made, this many are shown.
-_FIRST = 10
+_PREVIEW_ROWS = 10
 
 
 @app.callback()
@@ -33,9 +33,9 @@ def people() -> None:
 
 
 @app.command("list")
-@talks_to_server
+@server_command
 def list_people(
-    session: Session,
+    session: CommandContext,
     *,
     age: Age = None,
     country: Country = None,
@@ -51,7 +51,7 @@ def list_people(
     ] = None,
 ) -> None:
     """List your people, or those of them for whom all conditions hold."""
-    where = where_of(age, country, language, trait, search)
+    where = parse_people_filter(age, country, language, trait, search)
     page = session.client.person_list(**where, limit=limit, cursor=cursor)
     if not page.items:
         none = (
@@ -61,14 +61,14 @@ def list_people(
         )
         session.show(plain(none, "dim"))
         return
-    command = " ".join(["people list", *_again(age, country, language, trait, search)])
+    command = " ".join(["people list", *_filter_options(age, country, language, trait, search)])
     session.show(people_table(page.items), *session.more(page.next_cursor, command))
 
 
 @app.command("generate")
-@talks_to_server
+@server_command
 def generate(
-    session: Session,
+    session: CommandContext,
     number: Annotated[int, typer.Argument(metavar="N", parser=positive_number, help="How many.")],
     seed: Annotated[
         int | None,
@@ -77,14 +77,14 @@ def generate(
 ) -> None:
     """Make up people: of many countries, ages, habits and needs."""
     made = session.client.person_create(generate=number, seed=seed).items
-    rest = [plain(f"… and {len(made) - _FIRST} more", "dim")] if len(made) > _FIRST else []
-    session.show(people_table(made[:_FIRST]), *rest)
+    rest = [plain(f"… and {len(made) - _PREVIEW_ROWS} more", "dim")] if len(made) > _PREVIEW_ROWS else []
+    session.show(people_table(made[:_PREVIEW_ROWS]), *rest)
 
 
 @app.command("import")
-@talks_to_server
+@server_command
 def import_people(
-    session: Session,
+    session: CommandContext,
     file: Annotated[
         str | None,
         typer.Argument(
@@ -102,12 +102,12 @@ def import_people(
     if panel is not None:
         made = session.client.person_create(panel=panel).items
     else:
-        made = _import(session, _text(str(file)), str(file))
-    rest = [plain(f"… and {len(made) - _FIRST} more", "dim")] if len(made) > _FIRST else []
-    session.show(people_table(made[:_FIRST]), *rest)
+        made = _import(session, _read_text(str(file)), str(file))
+    rest = [plain(f"… and {len(made) - _PREVIEW_ROWS} more", "dim")] if len(made) > _PREVIEW_ROWS else []
+    session.show(people_table(made[:_PREVIEW_ROWS]), *rest)
 
 
-def _import(session: Session, text: str, file: str) -> "list[Person]":
+def _import(session: CommandContext, text: str, file: str) -> "list[Person]":
     if not text.lstrip("\ufeff \r\n\t").startswith(("{", "[")):
         # The API refuses such a text before it knows that it has lines.
         before, nul, _ = text.partition("\0")
@@ -115,15 +115,15 @@ def _import(session: Session, text: str, file: str) -> "list[Person]":
             line = before.count("\n") + 1
             raise ValidationError(f"line {line}: the text has a NUL; leave it out. Nobody was imported.")
         return session.client.person_create(csv=text).items
-    content = _parsed(text.removeprefix("\ufeff"), file)
+    content = _parse_json(text.removeprefix("\ufeff"), file)
     people = content if isinstance(content, list) else content.get("people", [content])
     return session.client.person_create(people=people).items
 
 
 @app.command("export")
-@talks_to_server
+@server_command
 def export_people(
-    session: Session,
+    session: CommandContext,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -144,13 +144,13 @@ def export_people(
     if format_ not in (None, "csv", "json"):
         raise ValidationError(f"--format must be csv or json, not {format_!r}")
     by_name = "json" if session.as_json or (file is not None and file.suffix == ".json") else "csv"
-    where = where_of(age, country, language, trait, search)
+    where = parse_people_filter(age, country, language, trait, search)
     if (format_ or by_name) == "csv":
         text = session.client.person_export(where, "csv")
     else:
         text = session.client.person_export(where).model_dump_json(indent=2) + "\n"
     if file is None:
-        session.show_line(text)
+        session.print_line(text)
         return
     try:
         file.write_text(text, encoding="utf-8")
@@ -160,9 +160,9 @@ def export_people(
 
 
 @app.command("show")
-@talks_to_server
+@server_command
 def show(
-    session: Session,
+    session: CommandContext,
     person: Annotated[str, typer.Argument(metavar="TP", help="A person: an alias like tp-1f3, or a UUID.")],
 ) -> None:
     """Show one person."""
@@ -170,9 +170,9 @@ def show(
 
 
 @app.command("add")
-@talks_to_server
+@server_command
 def add(
-    session: Session,
+    session: CommandContext,
     file: Annotated[
         str | None,
         typer.Argument(metavar="FILE", help="JSON: one person, or a list of them. - reads standard input."),
@@ -216,7 +216,7 @@ def add(
 
 
 def people_table(people: "Iterable[Person]") -> Table:
-    table = columns("person", "name", "age", "country", "language", "bio")
+    table = empty_table("person", "name", "age", "country", "language", "bio")
     for person in people:
         table.add_row(
             plain(person.alias),
@@ -236,7 +236,7 @@ def person_view(person: "Person") -> RenderableType:
     }
     return Group(
         Text.assemble(("Person ", "bold"), plain(person.alias, "bold"), "  ", plain(person.name)),
-        facts(
+        key_value_table(
             id=person.id,
             age=person.age,
             country=person.country,
@@ -257,7 +257,7 @@ def _trait(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _again(
+def _filter_options(
     age: str | None,
     country: list[str] | None,
     language: list[str] | None,
@@ -273,7 +273,7 @@ def _again(
     ]
 
 
-def _text(file: str) -> str:
+def _read_text(file: str) -> str:
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except OSError as error:
@@ -282,7 +282,7 @@ def _text(file: str) -> str:
         raise ValidationError(f"{file} is not UTF-8 text; save it as such") from error
 
 
-def _parsed(text: str, file: str) -> Any:
+def _parse_json(text: str, file: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -290,7 +290,7 @@ def _parsed(text: str, file: str) -> Any:
 
 
 def _read(file: str) -> Any:
-    content = _parsed(_text(file), file)
+    content = _parse_json(_read_text(file), file)
     if not isinstance(content, dict | list):
         raise ValidationError(f"{file} must hold a person, or a list of them")
     return content

@@ -17,21 +17,21 @@ from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import ACTIVE, TERMINAL
 
 if TYPE_CHECKING:
-    from understudy.cli.feed import Feed
+    from understudy.cli.feed import EventFeed
     from understudy.client import Understudy
     from understudy.envelopes.participants import Participant
 
 INTERVAL_S = 1.0
 #: The same while events tell when something changed.
-BACKSTOP_S = 5.0
+FALLBACK_POLL_S = 5.0
 #: How long a server may be away, for a restart for instance, before watching it fails.
-PATIENCE_S = 30.0
+RECONNECT_TIMEOUT_S = 30.0
 #: Lines of a terminal that are not for participants.
 _FRAME_LINES = 6
 _MOST_ROWS = 100
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """A run as seen at one moment."""
 
     counts: Mapping[str, int]
@@ -47,28 +47,28 @@ class Look(NamedTuple):
         return sum(self.counts.get(status, 0) for status in TERMINAL)
 
     @property
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         # Drafts were not dispatched: nothing will become of them by waiting.
         return not any(self.counts.get(status) for status in ACTIVE)
 
 
-def look_at_study(client: "Understudy", study_id: str, room: int) -> Callable[[], Look]:
+def study_poller(client: "Understudy", study_id: str, room: int) -> Callable[[], Snapshot]:
     """Counts of the whole study; its participants if they fit into `room` lines, else those running."""
 
-    def look() -> Look:
+    def look() -> Snapshot:
         summary = client.study_get(study_id, "summary")
         status = "running" if summary.participant_count > room else None
         rows = client.participant_list(study_id=study_id, status=status, limit=room).items if room else []
-        return Look(summary_counts(summary), rows)
+        return Snapshot(summary_counts(summary), rows)
 
     return look
 
 
-def look_at_participants(client: "Understudy", participant_ids: Sequence[str]) -> Callable[[], Look]:
+def participants_poller(client: "Understudy", participant_ids: Sequence[str]) -> Callable[[], Snapshot]:
     """Each of them; one that is terminal is not asked for again."""
     known: dict[str, Participant] = {}
 
-    def look() -> Look:
+    def look() -> Snapshot:
         for id_ in participant_ids:
             if id_ not in known or known[id_].status not in TERMINAL:
                 known[id_] = client.participant_get(id_)
@@ -76,23 +76,23 @@ def look_at_participants(client: "Understudy", participant_ids: Sequence[str]) -
         counts: dict[str, int] = {}
         for row in rows:
             counts[row.status] = counts.get(row.status, 0) + 1
-        return Look(counts, rows)
+        return Snapshot(counts, rows)
 
     return look
 
 
-def room_for_rows(out: Console) -> int:
+def available_rows(out: Console) -> int:
     """How many participants the display can show one by one."""
     return min(_MOST_ROWS, max(0, out.height - _FRAME_LINES)) if out.is_terminal else 0
 
 
-def follow(
-    look: Callable[[], Look],
+def follow_run(
+    look: Callable[[], Snapshot],
     out: Console | None,
     *,
     limit_s: float | None = None,
     hint: str = "Ctrl-C ends the watching, not the run.",
-    feed: "Feed | None" = None,
+    feed: "EventFeed | None" = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
@@ -103,23 +103,23 @@ def follow(
     server that is away for less than PATIENCE_S is waited for; then ServiceUnavailable.
     """
     started = answered = clock()
-    seen: Look | None = None
+    seen: Snapshot | None = None
     pause: Callable[[float], object] = feed.wait if feed else sleep
     with _display(out, hint) as show:
         while True:
             try:
                 seen = look()
             except ServiceUnavailable:
-                if clock() - answered > PATIENCE_S:
+                if clock() - answered > RECONNECT_TIMEOUT_S:
                     raise
                 seen = None
                 show(None, clock() - started)
             else:
                 answered = clock()
                 show(seen, answered - started)
-                if seen.over:
+                if seen.is_finished:
                     return True
-            look_at = clock() + (BACKSTOP_S if feed and feed.flows and seen else INTERVAL_S)
+            look_at = clock() + (FALLBACK_POLL_S if feed and feed.is_connected and seen else INTERVAL_S)
             end = None if limit_s is None else started + limit_s
             while (left := min(look_at, end or look_at) - clock()) > 0 and not pause(min(INTERVAL_S, left)):
                 if seen:
@@ -129,7 +129,7 @@ def follow(
                 return False
 
 
-Show = Callable[[Look | None, float], None]
+Show = Callable[[Snapshot | None, float], None]
 
 
 @contextmanager
@@ -138,18 +138,18 @@ def _display(out: Console | None, hint: str) -> Generator[Show]:
         yield lambda _seen, _elapsed_s: None
     elif out.is_terminal:
         with Live(console=out, auto_refresh=False) as live:
-            latest: list[Look] = []
+            latest: list[Snapshot] = []
 
-            def show_frame(seen: Look | None, elapsed_s: float) -> None:
+            def show_frame(seen: Snapshot | None, elapsed_s: float) -> None:
                 latest[:] = [seen] if seen else latest
                 seen_last = latest[0] if latest else None
-                live.update(frame(seen_last, elapsed_s, hint, away=seen is None), refresh=True)
+                live.update(render_frame(seen_last, elapsed_s, hint, away=seen is None), refresh=True)
 
             yield show_frame
     else:
         told: list[str] = []
 
-        def show_line(seen: Look | None, elapsed_s: float) -> None:
+        def show_line(seen: Snapshot | None, elapsed_s: float) -> None:
             state = f"{counts_text(seen.counts)}" if seen else "the server does not answer"
             if told != [state]:
                 told[:] = [state]
@@ -158,7 +158,9 @@ def _display(out: Console | None, hint: str) -> Generator[Show]:
         yield show_line
 
 
-def frame(seen: Look | None, elapsed_s: float, hint: str = "", *, away: bool = False) -> RenderableType:
+def render_frame(
+    seen: Snapshot | None, elapsed_s: float, hint: str = "", *, away: bool = False
+) -> RenderableType:
     """One picture of the live display; `hint` stands below it while something is still to come."""
     views: list[RenderableType] = []
     if seen:
@@ -171,7 +173,7 @@ def frame(seen: Look | None, elapsed_s: float, hint: str = "", *, away: bool = F
         )
         views = [participants_table(seen.rows), Text()] if seen.rows else []
         views.append(bar)
-        if hint and not seen.over:
+        if hint and not seen.is_finished:
             views.append(plain(hint, "dim"))
     if away:
         views.append(plain("The server does not answer; asking again…", "yellow"))

@@ -26,10 +26,21 @@ STATUS_STYLES = {
     "cancelled": "yellow",
 }
 #: Participants that a run or a cancel shows one by one.
-_MOST_ROWS = 20
+_MAX_ROWS = 20
 # Prose is what gives way on a narrow terminal; ids, numbers and statuses stay whole.
-_WHOLE = {"#", "participant", "person", "study", "iteration", "status", "outcome", "steps", "age", "mood"}
-_WHOLE |= {"ask", "round", "rounds", "variant", "picks", "rating", "pick", "ratings"}
+_NO_WRAP_COLUMNS = {
+    "#",
+    "participant",
+    "person",
+    "study",
+    "iteration",
+    "status",
+    "outcome",
+    "steps",
+    "age",
+    "mood",
+}
+_NO_WRAP_COLUMNS |= {"ask", "round", "rounds", "variant", "picks", "rating", "pick", "ratings"}
 # What could steer a terminal or turn text around. Line breaks and tabs mean nothing in a table.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
@@ -49,19 +60,19 @@ def _printable(text: str) -> str:
     return _CONTROL.sub(" ", text.encode(errors="replace").decode())
 
 
-def columns(*names: str, show_header: bool = True, apart: int = 0) -> Table:
+def empty_table(*names: str, show_header: bool = True, apart: int = 0) -> Table:
     """An empty table, without lines; `apart`: blank lines between rows."""
     table = Table(
         box=None, show_header=show_header, header_style="dim", pad_edge=False, padding=(0, 2, apart, 0)
     )
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap=name in _WHOLE)
+        table.add_column(name, overflow="fold", no_wrap=name in _NO_WRAP_COLUMNS)
     return table
 
 
-def facts(**values: object) -> Table:
+def key_value_table(**values: object) -> Table:
     """Names and values, one a line; empty ones are left out."""
-    table = columns("", "", show_header=False)
+    table = empty_table("", "", show_header=False)
     for name, value in values.items():
         if str(value):
             shown = value if isinstance(value, Text) else plain(value)
@@ -69,7 +80,7 @@ def facts(**values: object) -> Table:
     return table
 
 
-def tally(counts: Mapping[str, int]) -> str:
+def format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
 
 
@@ -111,8 +122,8 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
         aliases = (
             dict(zip(dispatch.participant_ids, dispatch.aliases or (), strict=False)) if dispatch else {}
         )
-        table = columns("participant", "status", "outcome", "interactions", "error")
-        for state in response.participants[:_MOST_ROWS]:
+        table = empty_table("participant", "status", "outcome", "interactions", "error")
+        for state in response.participants[:_MAX_ROWS]:
             table.add_row(
                 plain(aliases.get(state.participant_id, str(state.participant_id))),
                 status_text(state.status),
@@ -120,7 +131,7 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
                 str(state.interaction_count),
                 plain(state.error_kind or "", "red"),
             )
-        views += [table, *_others(len(response.participants))]
+        views += [table, *_more_rows(len(response.participants))]
         failed = next((one.participant_id for one in response.participants if one.error_kind), None)
         if failed is not None:
             ref = aliases.get(failed, str(failed))
@@ -141,22 +152,22 @@ def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
         *((item.participant_id, status_text("cancelled")) for item in envelope.cancelled if item.success),
         *((item.participant_id, plain(f"skipped: {item.reason}", "dim")) for item in envelope.skipped),
     ]
-    table = columns("participant", "", show_header=False)
-    for participant_id, result in results[:_MOST_ROWS]:
+    table = empty_table("participant", "", show_header=False)
+    for participant_id, result in results[:_MAX_ROWS]:
         table.add_row(plain(participant_id), result)
     summary = envelope.summary
     told = f"{summary.cancelled_count} cancelled, {summary.skipped_count} skipped"
     if summary.failed_count:
         told += f", {summary.failed_count} could not be cancelled"
-    views: list[RenderableType] = [table, *_others(len(results))] if results else []
+    views: list[RenderableType] = [table, *_more_rows(len(results))] if results else []
     views.append(plain(told, "bold"))
     if summary.cancelled_count:
         views.append(plain("To continue one: understudy extend PARTICIPANT", "dim"))
     return Group(*views)
 
 
-def _others(total: int) -> list[RenderableType]:
-    return [plain(f"… and {total - _MOST_ROWS} more", "dim")] if total > _MOST_ROWS else []
+def _more_rows(total: int) -> list[RenderableType]:
+    return [plain(f"… and {total - _MAX_ROWS} more", "dim")] if total > _MAX_ROWS else []
 
 
 def _failure(code: str, error: str, suggestions: "tuple[str, ...] | list[str]") -> RenderableType:

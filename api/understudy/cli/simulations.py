@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from understudy.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, ChatUrl, place_of
-from understudy.cli.console import Session
-from understudy.cli.filters import Age, Country, Language, Search, Trait, where_of
+from understudy.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, ChatUrl, parse_target
+from understudy.cli.console import CommandContext
+from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
 from understudy.cli.numbers import positive_number, seconds, whole_number
 from understudy.cli.render import cancel_view, plain, run_view
 from understudy.cli.watch import watch_study
@@ -28,11 +28,11 @@ Timeout = Annotated[
     float,
     typer.Option(parser=seconds, metavar="SECONDS", help="Stop waiting after SECONDS; the run continues."),
 ]
-_KEEPS_ON = "Ctrl-C stops waiting; the run continues."
+_RUN_CONTINUES = "Ctrl-C stops waiting; the run continues."
 
 
 def run(
-    session: Session,
+    session: CommandContext,
     *,
     task: Annotated[str, typer.Option(metavar="TEXT", help="What they are asked to do there.")],
     url: Annotated[
@@ -108,16 +108,16 @@ def run(
         raise ValidationError("--watch is for people: with --json use --wait")
     conditions = {"url_contains": success_url, "text_contains": success_text}
     success = {condition: text for condition, text in conditions.items() if text is not None}
-    where = where_of(age, country, language, trait, search)
-    place = place_of(url, chat, chat_model, chat_request, chat_reply, chat_secret)
+    where = parse_people_filter(age, country, language, trait, search)
+    place = parse_target(url, chat, chat_model, chat_request, chat_reply, chat_secret)
     study = session.client.study_create(
         name or " ".join(task.split())[:80] or "Run",
         assignment={"task": task, **({"success": success} if success else {})},
         modality=place.modality,
         iteration={"content": place.content, **({"mind": mind} if mind else {})},
     )
-    session.go_on = f"understudy watch {study.alias}"
-    with session.waiting(f"Waiting until all {number} finished. {_KEEPS_ON}", shown=wait):
+    session.resume_command = f"understudy watch {study.alias}"
+    with session.waiting(f"Waiting until all {number} finished. {_RUN_CONTINUES}", shown=wait):
         response = session.client.study_run(
             study.id,
             iteration_id=study.iterations[0].id,
@@ -139,21 +139,21 @@ def run(
 
 
 def wait(
-    session: Session,
+    session: CommandContext,
     participants: Annotated[
         list[str], typer.Argument(metavar="T…", help="Participants: aliases (t-1f3) or UUIDs.")
     ],
     timeout: Timeout = 600.0,
 ) -> None:
     """Wait until participants finish. Exit code 5 on timeout."""
-    session.go_on = f"understudy wait {shlex.join(participants)}"
-    with session.waiting(f"Waiting for {', '.join(participants)}. {_KEEPS_ON}"):
+    session.resume_command = f"understudy wait {shlex.join(participants)}"
+    with session.waiting(f"Waiting for {', '.join(participants)}. {_RUN_CONTINUES}"):
         response = session.client.simulation_wait(participants, timeout=timeout)
     session.show_run(response, run_view(response))
 
 
 def extend(
-    session: Session,
+    session: CommandContext,
     participant: Annotated[
         str,
         typer.Argument(metavar="T", help="Finished participant: alias (t-1f3) or UUID."),
@@ -186,14 +186,14 @@ def extend(
         new = (response.dispatch.aliases or response.dispatch.participant_ids)[0]
         heading = f"{new} continues from {participant}.\nIts journey: understudy get {new}"
         if wait:
-            session.go_on = f"understudy wait {new}"
-            with session.waiting(f"Waiting for {new}. {_KEEPS_ON}"):
+            session.resume_command = f"understudy wait {new}"
+            with session.waiting(f"Waiting for {new}. {_RUN_CONTINUES}"):
                 response = session.client.simulation_wait([str(new)], timeout=timeout)
     session.show_run(response, run_view(response, heading))
 
 
 def cancel(
-    session: Session,
+    session: CommandContext,
     participants: Annotated[
         list[str] | None, typer.Argument(metavar="T…", help="Participants: aliases (t-1f3) or UUIDs.")
     ] = None,
@@ -222,10 +222,10 @@ def cancel(
     one = participants[0] if participants else None
     envelope = session.client.simulation_cancel(participant_id=one, **scopes, round=round_)
     session.show(cancel_view(envelope))
-    _leave_if_failed(envelope, [])
+    _exit_if_failed(envelope, [])
 
 
-def _cancel_each(session: Session, participants: Sequence[str]) -> None:
+def _cancel_each(session: CommandContext, participants: Sequence[str]) -> None:
     """One call each, one envelope of all answers. An error is told and does not stop the others."""
     from understudy.envelopes.simulations import CancelEnvelope  # noqa: PLC0415
 
@@ -237,7 +237,7 @@ def _cancel_each(session: Session, participants: Sequence[str]) -> None:
         try:
             session.client.simulation_cancel(participant_id=participant)
         except UnderstudyError as error:
-            session.tell(error)
+            session.print_error(error)
             errors.append(error)
             if isinstance(error, AuthFailed | ServiceUnavailable):
                 # The others would fare no better.
@@ -248,7 +248,7 @@ def _cancel_each(session: Session, participants: Sequence[str]) -> None:
     envelope = CancelEnvelope.model_validate(merged)
     if answers:
         session.show_data(merged, cancel_view(envelope))
-    _leave_if_failed(envelope, errors)
+    _exit_if_failed(envelope, errors)
 
 
 def merge_cancels(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def merge_cancels(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _leave_if_failed(envelope: "CancelEnvelope", errors: Sequence[UnderstudyError]) -> None:
+def _exit_if_failed(envelope: "CancelEnvelope", errors: Sequence[UnderstudyError]) -> None:
     if errors:
         raise typer.Exit(errors[0].rule.exit_code)
     for item in envelope.cancelled:

@@ -9,12 +9,12 @@ from rich.text import Text
 
 from understudy.cli.render import (
     STATUS_STYLES,
-    columns,
     counts_text,
-    facts,
+    empty_table,
+    format_counts,
+    key_value_table,
     plain,
     status_text,
-    tally,
     usage_text,
 )
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def study_table(studies: "Sequence[Study]") -> Table:
-    table = columns("study", "name", "task")
+    table = empty_table("study", "name", "task")
     for study in studies:
         table.add_row(plain(study.alias), plain(study.name), plain(study.assignment.task))
     return table
@@ -42,14 +42,14 @@ def study_view(
     }
     views: list[RenderableType] = [
         _title(study.alias, study.name),
-        facts(
+        key_value_table(
             task=study.assignment.task,
             done_when=" and ".join(f"{what} {text!r}" for what, text in conditions.items() if text),
             **_counts(summary),
         ),
     ]
     if study.iterations:
-        table = columns("iteration", "", "where", "mind", "cap")
+        table = empty_table("iteration", "", "where", "mind", "cap")
         for iteration in study.iterations:
             table.add_row(
                 plain(iteration.alias),
@@ -69,19 +69,19 @@ def study_view(
 
 
 def summary_view(summary: "StudySummary") -> RenderableType:
-    return Group(_title(summary.alias, summary.name), facts(**_counts(summary)))
+    return Group(_title(summary.alias, summary.name), key_value_table(**_counts(summary)))
 
 
 def participants_table(participants: "Sequence[Participant]") -> Table:
     """One a line; with a highlight where the view has them."""
     highlights = any(getattr(one, "highlight", None) for one in participants)
     extra = ["highlight"] if highlights else []
-    table = columns("participant", "name", "status", "outcome", "steps", *extra)
+    table = empty_table("participant", "name", "status", "outcome", "steps", *extra)
     for one in participants:
         cells = [
             plain(one.alias),
             plain(one.person_name),
-            _standing(one),
+            _status_cell(one),
             plain(one.error_kind, "red") if one.error_kind else plain(one.outcome or ""),
             plain(f"{one.interaction_count}/{one.max_interactions}"),
         ]
@@ -91,7 +91,7 @@ def participants_table(participants: "Sequence[Participant]") -> Table:
     return table
 
 
-def _standing(participant: "Participant") -> Text:
+def _status_cell(participant: "Participant") -> Text:
     status = status_text(participant.status)
     return Text.assemble(status, (" stuck?", "yellow")) if participant.likely_stuck else status
 
@@ -107,8 +107,8 @@ def _title(alias: str, name: str) -> Text:
 def _counts(summary: "StudySummary") -> dict[str, object]:
     return {
         "participants": counts_text(summary_counts(summary)),
-        "outcomes": tally(summary.outcomes),
-        "mood": tally(summary.sentiment),
+        "outcomes": format_counts(summary.outcomes),
+        "mood": format_counts(summary.sentiment),
         "model": usage_text(summary.usage),
         "workspace today": usage_text(summary.workspace_usage_today),
     }

@@ -9,17 +9,17 @@ from uuid import UUID
 
 import typer
 
-from understudy.cli.console import Session
-from understudy.cli.feed import Feed
+from understudy.cli.console import CommandContext
+from understudy.cli.feed import EventFeed
 from understudy.cli.numbers import seconds, whole_number
 from understudy.cli.objects import kind_of
 from understudy.cli.progress import (
-    BACKSTOP_S,
-    Look,
-    follow,
-    look_at_participants,
-    look_at_study,
-    room_for_rows,
+    FALLBACK_POLL_S,
+    Snapshot,
+    available_rows,
+    follow_run,
+    participants_poller,
+    study_poller,
 )
 from understudy.domain.errors import NotFound, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.domain.ids import Kind
@@ -34,14 +34,14 @@ Source = Callable[[], "Iterator[Event]"]
 _MOST_STREAMS = 5
 
 
-class NotOver(UnderstudyError):
+class WatchTimeout(UnderstudyError):
     """What is watched is still going on."""
 
     code = "wait_timeout"
 
 
 def watch(
-    session: Session,
+    session: CommandContext,
     ids: Annotated[list[str], typer.Argument(metavar="S|T…", help="One study, or one or more participants.")],
     timeout: Annotated[
         float | None,
@@ -90,11 +90,11 @@ def watch(
         raise ValidationError("watch takes one study, or one or more participants")
 
 
-def watch_study(session: Session, study: str, timeout: float | None) -> None:
+def watch_study(session: CommandContext, study: str, timeout: float | None) -> None:
     """Until nobody in the study is active; NotOver after `timeout` seconds."""
-    session.go_on = f"understudy watch {study}"
+    session.resume_command = f"understudy watch {study}"
     out = None if session.as_json else session.out
-    look = look_at_study(session.client, study, room_for_rows(session.out) if out else 0)
+    look = study_poller(session.client, study, available_rows(session.out) if out else 0)
     _watch(session, look, [partial(session.client.events, study_id=study)], timeout)
     if session.as_json:
         session.show()
@@ -102,10 +102,10 @@ def watch_study(session: Session, study: str, timeout: float | None) -> None:
         session.out.print(f"How everybody did: understudy get {study}", style="dim")
 
 
-def _watch_participants(session: Session, ids: list[str], timeout: float | None) -> None:
-    session.go_on = f"understudy watch {shlex.join(ids)}"
+def _watch_participants(session: CommandContext, ids: list[str], timeout: float | None) -> None:
+    session.resume_command = f"understudy watch {shlex.join(ids)}"
     sources: list[Source] = [partial(session.client.events, participant_id=id_) for id_ in ids]
-    look = look_at_participants(session.client, ids)
+    look = participants_poller(session.client, ids)
     _watch(session, look, sources if len(ids) <= _MOST_STREAMS else [], timeout)
     if session.as_json:
         session.client.simulation_wait(ids, timeout=1.0)
@@ -114,49 +114,55 @@ def _watch_participants(session: Session, ids: list[str], timeout: float | None)
         session.out.print(f"The journey: understudy get {ids[0]}", style="dim")
 
 
-def _watch(session: Session, look: Callable[[], Look], sources: list[Source], timeout: float | None) -> None:
+def _watch(
+    session: CommandContext, look: Callable[[], Snapshot], sources: list[Source], timeout: float | None
+) -> None:
     out = None if session.as_json else session.out
     try:
-        over = follow(look, out, limit_s=timeout, feed=Feed(sources))
+        over = follow_run(look, out, limit_s=timeout, feed=EventFeed(sources))
     except ServiceUnavailable as error:
-        raise _lost(session, error) from error
+        raise _connection_lost(session, error) from error
     if not over:
-        raise _not_over(session, timeout)
+        raise _watch_timeout(session, timeout)
 
 
-def _print_events(session: Session, id_: str, kind: Kind, after: int | None, timeout: float | None) -> None:
+def _print_events(
+    session: CommandContext, id_: str, kind: Kind, after: int | None, timeout: float | None
+) -> None:
     """Each event as it comes, until nobody in scope is active; then the rest of them."""
     client, command = session.client, f"understudy watch {id_} --events"
-    session.go_on = command if after is None else f"{command} --after {after}"
+    session.resume_command = command if after is None else f"{command} --after {after}"
     study, participant = (id_, None) if kind is Kind.STUDY else (None, id_)
     read = partial(client.events, study_id=study, participant_id=participant)
-    look = look_at_study(client, id_, 0) if study else look_at_participants(client, [id_])
+    look = study_poller(client, id_, 0) if study else participants_poller(client, [id_])
     last = after
 
     def show(event: "Event") -> None:
         nonlocal last
-        session.show_line(event.model_dump_json())
+        session.print_line(event.model_dump_json())
         last = event.id
-        session.go_on = f"{command} --after {last}"
+        session.resume_command = f"{command} --after {last}"
 
     end = float("inf") if timeout is None else time.monotonic() + timeout
     try:
-        over = look().over or _show_until_over(Feed([partial(read, last_event_id=after)]), look, show, end)
+        over = look().is_finished or _show_until_finished(
+            EventFeed([partial(read, last_event_id=after)]), look, show, end
+        )
         for event in read(last_event_id=last, follow=False):
             show(event)
     except ServiceUnavailable as error:
-        raise _lost(session, error) from error
+        raise _connection_lost(session, error) from error
     if not over:
-        raise _not_over(session, timeout)
+        raise _watch_timeout(session, timeout)
 
 
-def _show_until_over(
-    feed: Feed, look: Callable[[], Look], show: Callable[["Event"], None], end: float
+def _show_until_finished(
+    feed: EventFeed, look: Callable[[], Snapshot], show: Callable[["Event"], None], end: float
 ) -> bool:
     """Until nobody is active; False when the moment `end` of the monotonic clock comes first."""
     active: set[UUID] = set()
     while (left := end - time.monotonic()) > 0:
-        event = feed.take(min(BACKSTOP_S, left))
+        event = feed.next_event(min(FALLBACK_POLL_S, left))
         if event is None and feed.failure is not None:
             raise feed.failure
         if event is not None:
@@ -166,29 +172,29 @@ def _show_until_over(
                 continue
             active.discard(event.participant_id)
         # Nobody whom we know of is on the way, or nothing happened for a while: then it is worth asking.
-        if (not active or event is None) and _is_over(look):
+        if (not active or event is None) and _is_finished(look):
             return True
     return False
 
 
-def _is_over(look: Callable[[], Look]) -> bool:
+def _is_finished(look: Callable[[], Snapshot]) -> bool:
     try:
-        return look().over
+        return look().is_finished
     except ServiceUnavailable:
         # Whether it comes back, the feed will tell.
         return False
 
 
-def _lost(session: Session, error: ServiceUnavailable) -> ServiceUnavailable:
-    hint = f"The run goes on by itself. Watch on with: {session.go_on}"
+def _connection_lost(session: CommandContext, error: ServiceUnavailable) -> ServiceUnavailable:
+    hint = f"The run goes on by itself. Watch on with: {session.resume_command}"
     return ServiceUnavailable(str(error), suggestions=(*error.suggestions, hint))
 
 
-def _not_over(session: Session, timeout: float | None) -> NotOver:
-    return NotOver(f"not over after {timeout:g} s; it goes on", suggestions=(session.go_on,))
+def _watch_timeout(session: CommandContext, timeout: float | None) -> WatchTimeout:
+    return WatchTimeout(f"not over after {timeout:g} s; it goes on", suggestions=(session.resume_command,))
 
 
-def _is_study(session: Session, ids: list[str]) -> bool:
+def _is_study(session: CommandContext, ids: list[str]) -> bool:
     try:
         session.client.study_get(ids[0], "summary")
     except NotFound:

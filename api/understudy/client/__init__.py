@@ -6,7 +6,7 @@ Methods return the models of `understudy.envelopes` and raise the errors below.
 """
 
 from understudy.client.client import Understudy
-from understudy.client.transport import AnswerLost, OtherError
+from understudy.client.transport import ResponseLost, UnknownErrorCode
 from understudy.domain.errors import (
     AuthFailed,
     Conflict,
@@ -33,7 +33,6 @@ from understudy.envelopes.studies import (
 )
 
 __all__ = [
-    "AnswerLost",
     "Ask",
     "AskFull",
     "AskPerParticipant",
@@ -48,12 +47,12 @@ __all__ = [
     "Iteration",
     "Journey",
     "NotFound",
-    "OtherError",
     "Page",
     "Panel",
     "Participant",
     "People",
     "Person",
+    "ResponseLost",
     "RunFailure",
     "RunSuccess",
     "ServiceUnavailable",
@@ -65,5 +64,6 @@ __all__ = [
     "Transcript",
     "Understudy",
     "UnderstudyError",
+    "UnknownErrorCode",
     "ValidationError",
 ]

@@ -13,7 +13,7 @@ Cursor: TypeAlias = str | None
 Json: TypeAlias = Mapping[str, Any]
 
 
-def in_path(kind: Kind, id_: Id) -> str:
+def path_segment(kind: Kind, id_: Id) -> str:
     """An id as part of a path. Raises ValidationError."""
     # Read before it becomes part of one: "../people" is no participant.
     ref = parse_ref(kind, str(id_), f"{kind.name.lower()}_id")
@@ -25,7 +25,7 @@ def text(id_: Id | None) -> str | None:
     return None if id_ is None else str(id_)
 
 
-def waiting(wait: bool, timeout: float) -> dict[str, Any]:
+def wait_fields(wait: bool, timeout: float) -> dict[str, Any]:
     """The fields about waiting."""
     # A server may allow less than our default: not to be told where nothing waits.
     return {"wait": True, "timeout": timeout} if wait else {}

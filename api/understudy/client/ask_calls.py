@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, overload
 
-from understudy.client.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
+from understudy.client.arguments import Cursor, Id, Json, Limit, path_segment, text, wait_fields
 from understudy.client.transport import Transport
 from understudy.domain.ids import Kind
 from understudy.envelopes.asks import Ask, AskFull, AskPerParticipant, AskSummary
@@ -50,7 +50,7 @@ class AskCalls:
             "step_timeout": step_timeout,
             "run_timeout": run_timeout,
             "seed": seed,
-            **waiting(wait, timeout),
+            **wait_fields(wait, timeout),
         }
         return self._transport.run(
             "/v1/asks", body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
@@ -72,9 +72,9 @@ class AskCalls:
             "question": question,
             "variants": None if variants is None else list(variants),
             "seed": seed,
-            **waiting(wait, timeout),
+            **wait_fields(wait, timeout),
         }
-        path = f"/v1/asks/{in_path(Kind.ASK, ask_id)}/rounds"
+        path = f"/v1/asks/{path_segment(Kind.ASK, ask_id)}/rounds"
         return self._transport.run(
             path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
         )
@@ -106,5 +106,5 @@ class AskCalls:
             "full": AskFull,
             "per_participant": AskPerParticipant,
         }
-        path = f"/v1/asks/{in_path(Kind.ASK, ask_id)}"
+        path = f"/v1/asks/{path_segment(Kind.ASK, ask_id)}"
         return self._transport.get(models[view], path, {"view": view, "limit": limit, "cursor": cursor})

@@ -17,13 +17,13 @@ from typing import Any, Literal, Self, overload
 
 import httpx
 
-from understudy.client.arguments import Cursor, Id, Json, Limit, in_path, text, waiting
+from understudy.client.arguments import Cursor, Id, Json, Limit, path_segment, text, wait_fields
 from understudy.client.ask_calls import AskCalls
 from understudy.client.docs_calls import DocsCalls
 from understudy.client.event_calls import EventCalls
 from understudy.client.person_calls import PersonCalls
-from understudy.client.server_address import Endpoint, find_endpoint
-from understudy.client.transport import Answer, Transport
+from understudy.client.server_address import ServerAddress, find_server_address
+from understudy.client.transport import RawResponse, Transport
 from understudy.domain.ids import Kind
 from understudy.envelopes.base import Page
 from understudy.envelopes.journeys import Journey
@@ -58,11 +58,11 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         wire: httpx.BaseTransport | None = None,
     ) -> None:
         if server is None or token is None:
-            found = find_endpoint()
+            found = find_server_address()
             server = found.server if server is None else server
             token = found.token if token is None else token
         self._transport = Transport(
-            Endpoint(server, token), timeout_s=timeout_s, on_answer=on_answer, wire=wire
+            ServerAddress(server, token), timeout_s=timeout_s, on_answer=on_answer, wire=wire
         )
 
     @property
@@ -88,7 +88,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         params: Json | None = None,
         body: Json | None = None,
         wait_s: float = 0.0,
-    ) -> Answer:
+    ) -> RawResponse:
         """Any endpoint, its JSON as it came. `wait_s`: how long the request tells the server to wait."""
         return self._transport.call(
             method,
@@ -96,7 +96,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
             params=params,
             body=body,
             wait_s=wait_s,
-            repeatable=method == "GET",
+            is_idempotent=method == "GET",
             run_response=True,
         )
 
@@ -136,7 +136,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
     ) -> Iteration:
         return self._transport.post(
             Iteration,
-            f"/v1/studies/{in_path(Kind.STUDY, study_id)}/iterations",
+            f"/v1/studies/{path_segment(Kind.STUDY, study_id)}/iterations",
             {
                 "content": content,
                 "max_interactions": max_interactions,
@@ -171,9 +171,9 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
             "where": where,
             "max_interactions": max_interactions,
             "seed": seed,
-            **waiting(wait, timeout),
+            **wait_fields(wait, timeout),
         }
-        path = f"/v1/studies/{in_path(Kind.STUDY, study_id)}/run"
+        path = f"/v1/studies/{path_segment(Kind.STUDY, study_id)}/run"
         return self._transport.run(
             path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
         )
@@ -205,7 +205,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         }
         return self._transport.get(
             models[view],
-            f"/v1/studies/{in_path(Kind.STUDY, study_id)}",
+            f"/v1/studies/{path_segment(Kind.STUDY, study_id)}",
             {"view": view, "limit": limit, "cursor": cursor},
         )
 
@@ -213,7 +213,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
 
     def participant_get(self, participant_id: Id) -> Participant:
         return self._transport.get(
-            Participant, f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}"
+            Participant, f"/v1/participants/{path_segment(Kind.PARTICIPANT, participant_id)}"
         )
 
     def participant_list(
@@ -247,18 +247,18 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         """The journey over the whole lineage, oldest first; with `own` only what this participant added."""
         return self._transport.get(
             Page[Interaction],
-            f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}/interactions",
+            f"/v1/participants/{path_segment(Kind.PARTICIPANT, participant_id)}/interactions",
             {"own": "true" if own else None, "limit": limit, "cursor": cursor},
         )
 
     def participant_transcript(self, participant_id: Id) -> Transcript:
         return self._transport.get(
-            Transcript, f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}/transcript"
+            Transcript, f"/v1/participants/{path_segment(Kind.PARTICIPANT, participant_id)}/transcript"
         )
 
     def participant_journey(self, participant_id: Id) -> Journey:
         """Thoughts, the curve of feelings, points of friction, and where it gave up; over the lineage."""
-        path = f"/v1/participants/{in_path(Kind.PARTICIPANT, participant_id)}/journey"
+        path = f"/v1/participants/{path_segment(Kind.PARTICIPANT, participant_id)}/journey"
         return self._transport.get(Journey, path)
 
     # -- simulations ---------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
             "participant_id": str(participant_id),
             "additional_steps": additional_steps,
             "instruction": instruction,
-            **waiting(wait, timeout),
+            **wait_fields(wait, timeout),
         }
         return self._transport.run(
             "/v1/simulations/extend",

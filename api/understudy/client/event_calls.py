@@ -13,9 +13,9 @@ from understudy.domain.errors import ServiceUnavailable
 from understudy.envelopes.events import Event
 
 #: A server gives a sign of life every ten seconds; one that is silent for so long has gone.
-SILENCE_S = 30.0
+STREAM_TIMEOUT_S = 30.0
 #: Pause before connecting again.
-PAUSE_S = 1.0
+RECONNECT_DELAY_S = 1.0
 
 _KINDS = get_args(Event.model_fields["event"].annotation)
 
@@ -59,7 +59,7 @@ def _read(
     while True:
         after = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
         try:
-            with transport.stream("/v1/events", query, after, silence_s=SILENCE_S) as response:
+            with transport.stream("/v1/events", query, after, silence_s=STREAM_TIMEOUT_S) as response:
                 for frame in httpx_sse.EventSource(response).iter_sse():
                     lost_at = None
                     position = int(frame.id) if frame.data else 0
@@ -76,12 +76,12 @@ def _read(
             if time.monotonic() - lost_at > patience_s:
                 raise
         except ValueError as error:
-            raise transport.not_understood(f"is no stream of events ({error})") from error
-        time.sleep(PAUSE_S)
+            raise transport.unexpected_response(f"is no stream of events ({error})") from error
+        time.sleep(RECONNECT_DELAY_S)
 
 
 def _event(transport: Transport, frame: httpx_sse.ServerSentEvent) -> Event:
     try:
         return Event.model_validate({**frame.json(), "id": int(frame.id), "event": frame.event})
     except (pydantic.ValidationError, TypeError) as error:
-        raise transport.not_understood(f"has an event that is none: {frame.data[:200]!r}") from error
+        raise transport.unexpected_response(f"has an event that is none: {frame.data[:200]!r}") from error

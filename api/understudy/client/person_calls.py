@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, overload
 
-from understudy.client.arguments import Cursor, Id, Json, Limit, in_path
+from understudy.client.arguments import Cursor, Id, Json, Limit, path_segment
 from understudy.client.transport import Transport
 from understudy.domain.ids import Kind
 from understudy.envelopes.base import Page
@@ -76,7 +76,7 @@ class PersonCalls:
         return answer.body.decode()
 
     def person_get(self, person_id: Id) -> Person:
-        return self._transport.get(Person, f"/v1/people/{in_path(Kind.PERSON, person_id)}")
+        return self._transport.get(Person, f"/v1/people/{path_segment(Kind.PERSON, person_id)}")
 
 
 def _where(

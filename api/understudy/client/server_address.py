@@ -13,29 +13,29 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = ".understudy"
 
 #: How to come by a token.
-NO_TOKEN = (
+TOKEN_HELP = (
     "On the machine and in the folder where `understudy up` runs, its token is found by itself; "
     "elsewhere name its folder with --data-dir or UNDERSTUDY_DATA_DIR.",
     "Or pass a token with --token or UNDERSTUDY_TOKEN; `understudy token create --workspace NAME` makes one.",
 )
 
 
-class Endpoint(NamedTuple):
+class ServerAddress(NamedTuple):
     server: str
     #: Empty: there is none, and only what needs no token can be asked.
     token: str
 
 
-def find_endpoint(
+def find_server_address(
     server: str | None = None, token: str | None = None, data_dir: Path | None = None
-) -> Endpoint:
+) -> ServerAddress:
     """Returns the arguments, completed from variables, then from the data folder, then by the default.
 
     The variables are `UNDERSTUDY_SERVER`, `UNDERSTUDY_TOKEN` and `UNDERSTUDY_DATA_DIR`; an empty one counts
     as unset. No setting of a server is read. Raises AuthFailed for a file that exists and cannot be read.
     """
     folder = data_dir or Path(os.environ.get("UNDERSTUDY_DATA_DIR") or DEFAULT_DATA_DIR)
-    return Endpoint(
+    return ServerAddress(
         server or os.environ.get("UNDERSTUDY_SERVER") or _first_line(folder / "server") or DEFAULT_SERVER,
         token or os.environ.get("UNDERSTUDY_TOKEN") or _first_line(folder / "token"),
     )
@@ -47,7 +47,7 @@ def _first_line(file: Path) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        raise AuthFailed(f"{file} cannot be read ({error.strerror})", suggestions=NO_TOKEN) from error
+        raise AuthFailed(f"{file} cannot be read ({error.strerror})", suggestions=TOKEN_HELP) from error
     return lines[0].strip() if lines else ""
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import httpx
 import pydantic
 
-from understudy.client.server_address import NO_TOKEN, Endpoint, is_loopback, server_url
+from understudy.client.server_address import TOKEN_HELP, ServerAddress, is_loopback, server_url
 from understudy.domain.errors import (
     ERROR_RULES,
     AuthFailed,
@@ -35,7 +35,7 @@ _DAY_S = 86_400.0
 _ERRORS = {kind.code: kind for kind in (ValidationError, AuthFailed, NotFound, Conflict, ServiceUnavailable)}
 
 
-class OtherError(UnderstudyError):
+class UnknownErrorCode(UnderstudyError):
     """An error whose code has no class here, as it comes from a newer server."""
 
     def __init__(
@@ -51,7 +51,7 @@ class OtherError(UnderstudyError):
         return self._rule
 
 
-class AnswerLost(ServiceUnavailable):
+class ResponseLost(ServiceUnavailable):
     """The request went out, no answer came: it may have been done. Sending it again might do it twice."""
 
     @property
@@ -59,7 +59,7 @@ class AnswerLost(ServiceUnavailable):
         return super().rule._replace(retryable=False)
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     status: int
     #: The JSON exactly as it came.
     body: bytes
@@ -70,7 +70,7 @@ class Transport:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         *,
         timeout_s: float,
         on_answer: Callable[[bytes], None] | None = None,
@@ -101,29 +101,29 @@ class Transport:
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         wait_s: float = 0.0,
-        repeatable: bool = True,
+        is_idempotent: bool = True,
         needs_token: bool = True,
         run_response: bool = False,
         idempotency_key: str | None = None,
-    ) -> Answer:
+    ) -> RawResponse:
         """Ask once. Parameters and fields that are None are left out.
 
-        `wait_s`: how long the server was told to wait before it answers. `repeatable`: twice is as good as
+        `wait_s`: how long the server was told to wait before it answers. `is_idempotent`: twice is as good as
         once, which an `idempotency_key` sees to. `run_response`: a failure told as a RunStudyResponse is an
         answer, not an error. Raises what the error body says; ServiceUnavailable where none came.
         """
-        repeatable = repeatable or idempotency_key is not None
+        is_idempotent = is_idempotent or idempotency_key is not None
         request = self._request(
             method, path, params, body, wait_s, needs_token=needs_token, idempotency_key=idempotency_key
         )
-        with self._errors_told(repeatable=repeatable):
+        with self._translate_errors(repeatable=is_idempotent):
             response = self._http.send(request)
         told = run_response and _is_run_response(response.content)
         if response.is_success or told:
             if self._on_answer is not None:
                 self._on_answer(response.content)
-            return Answer(response.status_code, response.content)
-        raise self._failure(response, repeatable=repeatable)
+            return RawResponse(response.status_code, response.content)
+        raise self._failure(response, repeatable=is_idempotent)
 
     @contextmanager
     def stream(
@@ -138,20 +138,20 @@ class Transport:
         # kept for a next request, and by nobody closed.
         request.headers.update({**headers, "Accept": "text/event-stream", "Connection": "close"})
         request.extensions["timeout"]["read"] = silence_s
-        with self._errors_told(repeatable=True):
+        with self._translate_errors(repeatable=True):
             response = self._http.send(request, stream=True)
             try:
                 if not response.is_success:
                     response.read()
                     raise self._failure(response, repeatable=True)
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                    raise self.not_understood("is no stream of events")
+                    raise self.unexpected_response("is no stream of events")
                 yield response
             finally:
                 response.close()
 
     @contextmanager
-    def _errors_told(self, *, repeatable: bool) -> Iterator[None]:
+    def _translate_errors(self, *, repeatable: bool) -> Iterator[None]:
         """What goes wrong on the way there and back, as an error of ours."""
         try:
             yield
@@ -160,7 +160,7 @@ class Transport:
         except httpx.TransportError as error:
             raise self._lost(error, repeatable=repeatable) from error
         except httpx.HTTPError as error:
-            raise self.not_understood(f"cannot be read ({_cause(error)})") from error
+            raise self.unexpected_response(f"cannot be read ({_cause(error)})") from error
 
     def get(
         self,
@@ -176,7 +176,7 @@ class Transport:
     def post(
         self, model: type[Model], path: str, body: Mapping[str, Any], *, repeatable: bool = False
     ) -> Model:
-        return cast(Model, self._read(model, self.call("POST", path, body=body, repeatable=repeatable)))
+        return cast(Model, self._read(model, self.call("POST", path, body=body, is_idempotent=repeatable)))
 
     def run(
         self,
@@ -193,19 +193,19 @@ class Transport:
             path,
             body=body,
             wait_s=wait_s or 0.0,
-            repeatable=repeatable,
+            is_idempotent=repeatable,
             run_response=True,
             idempotency_key=idempotency_key,
         )
         return cast(RunSuccess | RunFailure, self._read(RunStudyResponse, answer))
 
-    def _read(self, model: Any, answer: Answer) -> Any:
+    def _read(self, model: Any, answer: RawResponse) -> Any:
         try:
             return _adapter(model).validate_json(answer.body)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the body"
-            raise self.not_understood(f"is not what it should be ({where}: {first['msg']})") from error
+            raise self.unexpected_response(f"is not what it should be ({where}: {first['msg']})") from error
 
     def _request(
         self,
@@ -219,9 +219,9 @@ class Transport:
         idempotency_key: str | None,
     ) -> httpx.Request:
         if needs_token and not self._token:
-            raise AuthFailed("a token is needed, and there is none", suggestions=NO_TOKEN)
+            raise AuthFailed("a token is needed, and there is none", suggestions=TOKEN_HELP)
         if not (self._token.isascii() and self._token.isprintable()):
-            raise AuthFailed("the token has characters that no token has", suggestions=NO_TOKEN)
+            raise AuthFailed("the token has characters that no token has", suggestions=TOKEN_HELP)
         headers = {"Accept": "application/json"}
         if needs_token:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -230,20 +230,20 @@ class Transport:
         content = None
         try:
             if body is not None:
-                content = json.dumps(_given(body), allow_nan=False)
+                content = json.dumps(_drop_none(body), allow_nan=False)
                 headers["Content-Type"] = "application/json"
             return self._http.build_request(
                 method,
                 path,
-                params=_given(params or {}),
+                params=_drop_none(params or {}),
                 content=content,
                 headers=headers,
-                timeout=httpx.Timeout(self._patience_s(wait_s), connect=CONNECT_TIMEOUT_S),
+                timeout=httpx.Timeout(self._read_timeout_s(wait_s), connect=CONNECT_TIMEOUT_S),
             )
         except (ValueError, TypeError) as error:
             raise ValidationError(f"the request cannot be written as JSON: {error}") from error
 
-    def _patience_s(self, wait_s: float) -> float:
+    def _read_timeout_s(self, wait_s: float) -> float:
         # A wait of any length is the server's to judge, but sockets know no centuries.
         return self._timeout_s + (min(wait_s, _DAY_S) + WAIT_MARGIN_S if wait_s > 0 else 0.0)
 
@@ -260,13 +260,13 @@ class Transport:
                 return ServiceUnavailable(
                     f"{self.server} answered {what}", suggestions=("Try again in a moment.",)
                 )
-            return self.not_understood(f"is {what}")
+            return self.unexpected_response(f"is {what}")
         suggestions = tuple(told.suggestions)
         if told.error_code == UnderstudyError.code:
             return UnderstudyError(told.error, suggestions=suggestions)
         if kind := _ERRORS.get(told.error_code):
             return kind(told.error, suggestions=suggestions)
-        return OtherError(
+        return UnknownErrorCode(
             told.error,
             code=told.error_code,
             http_status=response.status_code,
@@ -274,7 +274,7 @@ class Transport:
             suggestions=suggestions,
         )
 
-    def not_understood(self, what: str) -> UnderstudyError:
+    def unexpected_response(self, what: str) -> UnderstudyError:
         """The error for an answer that no server of ours gives."""
         return UnderstudyError(
             f"the answer of {self.server} {what}",
@@ -299,8 +299,8 @@ class Transport:
         return _answer_lost(message)
 
 
-def _answer_lost(message: str) -> AnswerLost:
-    return AnswerLost(
+def _answer_lost(message: str) -> ResponseLost:
+    return ResponseLost(
         f"{message}: whether it was done is not known",
         suggestions=("Before asking again, look what is there: GET /v1/studies and /v1/participants.",),
     )
@@ -311,7 +311,7 @@ def _adapter(model: Any) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(model)
 
 
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 

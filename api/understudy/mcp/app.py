@@ -39,7 +39,7 @@ class Sessions(StreamableHTTPSessionManager):
         return None if theirs >= MAX_SESSIONS_OF_ONE else super()._admit_session(requestor)
 
 
-class Door:
+class McpApp:
     """Serves MCP to whom the gate let in. Run it for as long as it is to serve."""
 
     def __init__(self, service: Service) -> None:
@@ -58,7 +58,7 @@ class Door:
         """Serve throughout the block; all sessions end with it."""
         return self._sessions.run()
 
-    def end_streams(self) -> None:
+    def close_streams(self) -> None:
         """End the streams on which clients wait for nothing in particular: this process is told to go."""
         for stream in self._streams:
             stream.cancel()
@@ -88,7 +88,7 @@ class Door:
         return origin is None or origin in self._origins or urlsplit(origin).hostname in _LOOPBACK
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a stream until its client leaves or `end_streams`; it then ends as a whole answer."""
+        """Serve a stream until its client leaves or `close_streams`; it then ends as a whole answer."""
         begun = ended = False
 
         async def send_on(message: Message) -> None:

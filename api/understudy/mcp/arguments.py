@@ -21,7 +21,7 @@ from understudy.operations.requests import (
     StudyView,
     WhereRequest,
 )
-from understudy.service.dispatching import Once
+from understudy.service.dispatching import IdempotentRequest
 
 Body = TypeVar("Body", bound=Request)
 
@@ -52,9 +52,9 @@ def body_of(arguments: Request, model: type[Body]) -> Body:
     return model.model_validate(arguments.model_dump(include=given))
 
 
-def once(path: str, key: str | None, body: Request) -> Once | None:
+def once(path: str, key: str | None, body: Request) -> IdempotentRequest | None:
     """How a repetition of this call is known, through whatever door it comes; None without a key."""
-    return None if key is None else Once.of(path, key, body)
+    return None if key is None else IdempotentRequest.of(path, key, body)
 
 
 class Listing(Request):
@@ -64,11 +64,11 @@ class Listing(Request):
     limit: Limit = DEFAULT_PAGE
 
     @property
-    def limit_if_any(self) -> int | None:
+    def explicit_limit(self) -> int | None:
         """None where none was given: not everything has pages."""
         return self.limit if "limit" in self.model_fields_set else None
 
-    def _refuse(self, unless: str, *names: str) -> None:
+    def _reject_if_set(self, unless: str, *names: str) -> None:
         """Raises ValueError when one of `names` was given."""
         if wrong := [name for name in names if name in self.model_fields_set]:
             raise ValueError(f"{' and '.join(wrong)}: {unless}")
@@ -95,9 +95,9 @@ class StudyGetArguments(Listing):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.study_id is None:
-            self._refuse("only together with study_id", "view")
+            self._reject_if_set("only together with study_id", "view")
         return self
 
 
@@ -123,7 +123,7 @@ class AskGetArguments(Listing):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.ask_id is None:
-            self._refuse("only together with ask_id", "view")
+            self._reject_if_set("only together with ask_id", "view")
         return self
 
 
@@ -136,7 +136,7 @@ class PersonGetArguments(Listing, WhereRequest):
     def _fits(self) -> Self:
         if self.person_id is not None:
             conditions = WhereRequest.model_fields
-            self._refuse("only for the list, without person_id", "cursor", "limit", *conditions)
+            self._reject_if_set("only for the list, without person_id", "cursor", "limit", *conditions)
         return self
 
     def filter(self) -> PeopleFilter:
@@ -172,12 +172,12 @@ class ParticipantGetArguments(Listing):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.participant_id is None:
-            self._refuse("only together with participant_id", "view", "own")
+            self._reject_if_set("only together with participant_id", "view", "own")
             return self
         filters = ("study_id", "iteration_id", "ask_id", "round", "status")
-        self._refuse("only for the list, without participant_id", *filters)
+        self._reject_if_set("only for the list, without participant_id", *filters)
         if self.view != "interactions":
-            self._refuse("only for the list or view interactions", "own", "cursor", "limit")
+            self._reject_if_set("only for the list or view interactions", "own", "cursor", "limit")
         return self
 
 
@@ -193,5 +193,5 @@ class DocsGetArguments(Listing):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.slug is not None:
-            self._refuse("only for the list, without slug", "cursor", "limit")
+            self._reject_if_set("only for the list, without slug", "cursor", "limit")
         return self

@@ -30,7 +30,7 @@ async def ask_run(call: Call, request: AskRunArguments) -> RunStudyResponse:
     timeout_s = timeout_of(call.service, body)
     repeated = once("/v1/asks", request.idempotency_key, body)
     dispatch = await run_in_threadpool(run_ask, call.service, call.workspace_id, body, repeated)
-    return await call.answered(dispatch, timeout_s, wait=body.wait)
+    return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 
 @tool("Ask the same people again", Tier.LONG_RUNNING, "ask", "dispatch")
@@ -47,7 +47,7 @@ async def ask_round(call: Call, request: AskRoundArguments) -> RunStudyResponse:
     dispatch = await run_in_threadpool(
         run_round, call.service, call.workspace_id, request.ask_id, body, repeated
     )
-    return await call.answered(dispatch, timeout_s, wait=body.wait)
+    return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 
 @tool("Look at asks", Tier.READ_ONLY, "ask", "read")
@@ -61,5 +61,5 @@ def ask_get(call: Call, request: AskGetArguments) -> AskAnswer | Page[Ask]:
     """
     if request.ask_id is None:
         return list_asks(call.service, call.workspace_id, request.cursor, request.limit)
-    view, cursor, limit = request.view, request.cursor, request.limit_if_any
+    view, cursor, limit = request.view, request.cursor, request.explicit_limit
     return get_ask(call.service, call.workspace_id, request.ask_id, view, cursor, limit)

@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from understudy.admission.middleware import MAX_BODY, MIB, Message, NotJson, TooLarge, check_json
+from understudy.admission.middleware import MAX_BODY, MIB, CheckedBody, NotJson, TooLarge, check_json
 from understudy.domain.errors import ValidationError
 
 #: The one tool whose arguments may be as large as a panel of people.
-_OF_PEOPLE = "person_create"
+_LARGE_ARGUMENTS_TOOL = "person_create"
 
 
-def look_at(body: bytes) -> Message:
+def check_message(body: bytes) -> CheckedBody:
     """A message as it is to be read on.
 
     JSON that REST refuses is refused here too. A tool call that has some goes on without its arguments: its
@@ -24,15 +24,15 @@ def look_at(body: bytes) -> Message:
     except ValidationError as error:
         flaw = error
     if flaw is None and len(body) <= MAX_BODY:
-        return Message(body, None)
+        return CheckedBody(body, None)
     name, without = _without_arguments(body)
     if flaw is None:
-        if name == _OF_PEOPLE:
-            return Message(body, None)
+        if name == _LARGE_ARGUMENTS_TOOL:
+            return CheckedBody(body, None)
         flaw = TooLarge(f"The arguments are over the limit of {MAX_BODY // MIB} MiB.")
     if without is None:
         raise flaw
-    return Message(without, flaw)
+    return CheckedBody(without, flaw)
 
 
 def _without_arguments(body: bytes) -> tuple[Any, bytes | None]:

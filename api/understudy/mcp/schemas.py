@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from understudy.admission.schemas import Schema, bounds, complete_iteration
+from understudy.admission.schemas import Schema, bounds, complete_iteration_schema
 from understudy.mcp.tool import Tool
 from understudy.settings import Settings
 
@@ -33,8 +33,8 @@ def input_schema(tool: Tool, settings: Settings) -> Schema:
         schema["properties"][name] = _readable(field | bound.get(name, {}))
     for part in (schema, schema["properties"].get("iteration", {})):
         if "content" in part.get("properties", ()):
-            complete_iteration(part)
-    return schema | tool.more_schema
+            complete_iteration_schema(part)
+    return schema | tool.extra_schema
 
 
 @cache

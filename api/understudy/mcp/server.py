@@ -20,7 +20,7 @@ from understudy.mcp import resources
 from understudy.mcp.registry import INSTRUCTIONS, TOOLS
 from understudy.mcp.schemas import input_schema, output_schema
 from understudy.mcp.tool import Tier, Tool
-from understudy.mcp.tool_call import Call, HungUp
+from understudy.mcp.tool_call import Call, ClientDisconnected
 from understudy.operations.validation_messages import MAX_NAME
 from understudy.service import Service
 from understudy.service.response import failure
@@ -29,7 +29,7 @@ from understudy.settings import Settings
 log = logging.getLogger(__name__)
 
 #: So long a client may take what is listed for unchanged; only another version of this program changes it.
-_LISTS_STAY_MS = 300_000
+_LIST_CACHE_TTL_MS = 300_000
 
 Context: TypeAlias = ServerRequestContext[Any, Request]
 
@@ -65,11 +65,11 @@ def create_server(service: Service) -> Server[Any]:
         try:
             page = await run_in_threadpool(resources.read, service, workspace_id, params.uri)
         except UnderstudyError as error:
-            raise MCPError(types.INVALID_PARAMS, _told(error)) from error
+            raise MCPError(types.INVALID_PARAMS, _error_text(error)) from error
         content = types.TextResourceContents(uri=params.uri, mime_type=page.mime_type, text=page.text)
         return types.ReadResourceResult(contents=[content])
 
-    stays = CacheHint(ttl_ms=_LISTS_STAY_MS)
+    stays = CacheHint(ttl_ms=_LIST_CACHE_TTL_MS)
     return Server(
         "understudy",
         version=version("understudy"),
@@ -118,7 +118,7 @@ async def _result(
         return await run_in_threadpool(lambda: _answered(tool.work(call, request)))
     except UnderstudyError as error:
         return _failed(tool, error)
-    except HungUp:
+    except ClientDisconnected:
         return _failed(tool, UnderstudyError("The client disconnected."))
     except Exception:
         log.exception("tool %s failed", tool.name)
@@ -132,12 +132,12 @@ def _answered(envelope: Envelope) -> types.CallToolResult:
 
 
 def _failed(tool: Tool, error: UnderstudyError) -> types.CallToolResult:
-    if tool.answers_failures:
+    if tool.returns_failures_in_body:
         return _answered(failure(error))
-    return types.CallToolResult(content=[types.TextContent(text=_told(error))], is_error=True)
+    return types.CallToolResult(content=[types.TextContent(text=_error_text(error))], is_error=True)
 
 
-def _told(error: UnderstudyError) -> str:
+def _error_text(error: UnderstudyError) -> str:
     return "\n".join((error.text, *error.suggestions))
 
 

@@ -9,7 +9,7 @@ from understudy.mcp.tool import Tier, tool
 from understudy.mcp.tool_call import Call
 from understudy.operations.requests import CancelRequest, ExtendRequest, WaitRequest
 from understudy.service.cancel import cancel
-from understudy.service.dispatching import extend, find_dispatched
+from understudy.service.dispatching import extend, resolve_wait
 from understudy.service.response import timeout_of
 
 _EXACTLY_ONE_SCOPE = {
@@ -59,7 +59,7 @@ async def simulation_extend(call: Call, request: ExtendArguments) -> RunStudyRes
     dispatch = await run_in_threadpool(
         extend, call.service, call.workspace_id, body.participant_id, body, repeated
     )
-    return await call.answered(dispatch, timeout_s, wait=body.wait)
+    return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 
 @tool("Wait for simulations", Tier.READ_ONLY, "simulation", "read")
@@ -73,5 +73,5 @@ async def simulation_wait(call: Call, request: WaitRequest) -> RunStudyResponse:
     docs_get("reference/long-running-jobs").
     """
     timeout_s = timeout_of(call.service, request)
-    dispatch = await find_dispatched(call.service, call.workspace_id, request.participant_ids)
-    return await call.answered(dispatch, timeout_s, wait=True)
+    dispatch = await resolve_wait(call.service, call.workspace_id, request.participant_ids)
+    return await call.dispatch_response(dispatch, timeout_s, wait=True)

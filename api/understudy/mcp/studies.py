@@ -61,7 +61,7 @@ async def study_run(call: Call, request: StudyRunArguments) -> RunStudyResponse:
     dispatch = await run_in_threadpool(
         run_study, call.service, call.workspace_id, request.study_id, body, repeated
     )
-    return await call.answered(dispatch, timeout_s, wait=body.wait)
+    return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 
 @tool("Look at studies", Tier.READ_ONLY, "study", "read")
@@ -76,5 +76,5 @@ def study_get(call: Call, request: StudyGetArguments) -> studies.StudyAnswer | P
     """
     if request.study_id is None:
         return studies.list_studies(call.service, call.workspace_id, request.cursor, request.limit)
-    view, cursor, limit = request.view, request.cursor, request.limit_if_any
+    view, cursor, limit = request.view, request.cursor, request.explicit_limit
     return studies.get_study(call.service, call.workspace_id, request.study_id, view, cursor, limit)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from understudy.domain.errors import ValidationError
 from understudy.envelopes.simulations import RunStudyResponse
 from understudy.mcp.tool_call import Call
-from understudy.operations.validation_messages import told
+from understudy.operations.validation_messages import format_problems
 
 
 class Tier(StrEnum):
@@ -35,21 +35,21 @@ class Tool(NamedTuple):
     #: Given the call and the parsed request; a coroutine function only where it waits.
     work: Callable[[Call, Any], Any]
     #: JSON Schema that no model says, added to that of the request.
-    more_schema: dict[str, Any]
+    extra_schema: dict[str, Any]
 
     @property
-    def answers_failures(self) -> bool:
+    def returns_failures_in_body(self) -> bool:
         """Are failures answered in its body, and not as errors? Source: contract section 5."""
         return self.answer is RunStudyResponse
 
-    def parse(self, arguments: dict[str, Any], flaw: ValidationError | None) -> Any:
-        """The request that `arguments` are. Raises ValidationError; `flaw` when that is known of them."""
-        if flaw is not None:
-            raise flaw
+    def parse(self, arguments: dict[str, Any], argument_error: ValidationError | None) -> Any:
+        """The request that `arguments` are. Raises ValidationError, or `argument_error` if it is known."""
+        if argument_error is not None:
+            raise argument_error
         try:
             return self.request.validate_python(arguments)
         except pydantic.ValidationError as error:
-            raise ValidationError(told(error.errors())) from error
+            raise ValidationError(format_problems(error.errors())) from error
 
 
 def tool(
@@ -68,7 +68,7 @@ def tool(
             request=TypeAdapter(hints["request"]),
             answer=hints["return"],
             work=work,
-            more_schema=more_schema or {},
+            extra_schema=more_schema or {},
         )
 
     return make

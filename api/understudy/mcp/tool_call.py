@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from understudy.domain.errors import ServiceUnavailable
 from understudy.envelopes.simulations import Dispatch, RunFailure, RunSuccess
 from understudy.service import Service
-from understudy.service.response import answer, answer_when_done, unfinished
+from understudy.service.response import build_response, unfinished, wait_and_build_response
 from understudy.store.engine import StoreError
 
 #: How often a caller hears from its wait.
@@ -25,7 +25,7 @@ _LOOK_TIMEOUT_S = 1.0
 Report: TypeAlias = Callable[[float, float, str], Awaitable[None]]
 
 
-class HungUp(Exception):
+class ClientDisconnected(Exception):
     """The client went away while it waited; nobody is there to be answered."""
 
 
@@ -35,30 +35,36 @@ class Call(NamedTuple):
     service: Service
     workspace_id: UUID
     #: Set when nobody is there any more to be answered.
-    hangup: asyncio.Event
+    disconnected: asyncio.Event
     #: None: the caller did not ask to hear of progress.
     report: Report | None = None
 
-    async def answered(self, dispatch: Dispatch, timeout_s: float, *, wait: bool) -> RunSuccess | RunFailure:
+    async def dispatch_response(
+        self, dispatch: Dispatch, timeout_s: float, *, wait: bool
+    ) -> RunSuccess | RunFailure:
         """A dispatch at once, or when it is done or the wait has run out. Raises HungUp."""
         if not wait:
-            return await run_in_threadpool(answer, self.service, self.workspace_id, dispatch, timeout_s)
-        waiting = asyncio.create_task(answer_when_done(self.service, self.workspace_id, dispatch, timeout_s))
+            return await run_in_threadpool(
+                build_response, self.service, self.workspace_id, dispatch, timeout_s
+            )
+        waiting = asyncio.create_task(
+            wait_and_build_response(self.service, self.workspace_id, dispatch, timeout_s)
+        )
         hanging_up = asyncio.create_task(self._hung_up())
-        telling = asyncio.create_task(self._tell(dispatch.participant_ids))
+        telling = asyncio.create_task(self._report_progress(dispatch.participant_ids))
         try:
             await asyncio.wait({waiting, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
-                raise HungUp
+                raise ClientDisconnected
             return waiting.result()
         finally:
             for task in (waiting, hanging_up, telling):
                 task.cancel()
 
     async def _hung_up(self) -> None:
-        await self.hangup.wait()
+        await self.disconnected.wait()
 
-    async def _tell(self, ids: Sequence[UUID]) -> None:
+    async def _report_progress(self, ids: Sequence[UUID]) -> None:
         """Tell how many are done, again and again, until all are."""
         if self.report is None:
             return

@@ -8,7 +8,7 @@ from understudy.envelopes.base import Page
 from understudy.envelopes.simulations import RunStudyResponse
 from understudy.operations.requests import DEFAULT_PAGE, AskRoundRequest, AskRunRequest, AskView
 from understudy.rest.inputs import Cursor, IdempotencyKey, IdInPath, Limit, LimitIfAny, TheService, Workspace
-from understudy.rest.simulations import DISPATCH_ANSWERS, TheCaller
+from understudy.rest.simulations import DISPATCH_ANSWERS, DispatchContextDep
 from understudy.service.ask_results import AskAnswer, get_ask, list_asks
 from understudy.service.asks import run_ask, run_round
 from understudy.service.response import timeout_of
@@ -17,24 +17,29 @@ router = APIRouter(tags=["asks"])
 
 
 @router.post("/asks", status_code=202, summary="ask_run", responses=DISPATCH_ANSWERS)
-async def ask_run(body: AskRunRequest, caller: TheCaller, key: IdempotencyKey = None) -> RunStudyResponse:
+async def ask_run(
+    body: AskRunRequest, caller: DispatchContextDep, key: IdempotencyKey = None
+) -> RunStudyResponse:
     """Ask people which of some texts they pick: makes the ask, and dispatches its first round."""
     timeout_s = timeout_of(caller.service, body)
     once = caller.once(key, body)
     dispatch = await run_in_threadpool(run_ask, caller.service, caller.workspace_id, body, once)
-    return await caller.answered(dispatch, timeout_s, wait=body.wait)
+    return await caller.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 
 @router.post("/asks/{ask_id}/rounds", status_code=202, summary="ask_round", responses=DISPATCH_ANSWERS)
 async def ask_round(
-    ask_id: IdInPath, caller: TheCaller, body: AskRoundRequest | None = None, key: IdempotencyKey = None
+    ask_id: IdInPath,
+    caller: DispatchContextDep,
+    body: AskRoundRequest | None = None,
+    key: IdempotencyKey = None,
 ) -> RunStudyResponse:
     """Ask the same people once more, with other texts or another question: at most five rounds in all."""
     request = body or AskRoundRequest()
     timeout_s = timeout_of(caller.service, request)
     once = caller.once(key, request)
     dispatch = await run_in_threadpool(run_round, caller.service, caller.workspace_id, ask_id, request, once)
-    return await caller.answered(dispatch, timeout_s, wait=request.wait)
+    return await caller.dispatch_response(dispatch, timeout_s, wait=request.wait)
 
 
 @router.get("/asks", summary="ask_get (list)")

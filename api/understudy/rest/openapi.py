@@ -6,7 +6,7 @@ describes; the checks are where they always were.
 
 from fastapi import FastAPI
 
-from understudy.admission.schemas import Schema, bounds, complete_iteration, mind_names
+from understudy.admission.schemas import Schema, bounds, complete_iteration_schema, mind_names
 from understudy.domain.cancellation import SCOPES
 from understudy.settings import Settings
 
@@ -14,15 +14,15 @@ from understudy.settings import Settings
 _ID = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[a-z]{1,2}-[0-9a-f]{3,32})$"
 
 
-def publish(app: FastAPI, settings: Settings) -> None:
+def install_openapi(app: FastAPI, settings: Settings) -> None:
     """Have `app` publish its description completed."""
     describe = app.openapi
-    told = bounds(settings)
+    field_bounds = bounds(settings)
 
     def completed() -> Schema:
         if app.openapi_schema is None:
             document = describe()
-            _complete_fields(document, told)
+            _complete_fields(document, field_bounds)
             _complete_rules(document["components"]["schemas"])
         return app.openapi_schema or {}
 
@@ -69,7 +69,7 @@ def _complete_rules(schemas: dict[str, Schema]) -> None:
         run["oneOf"] = [_only(given, ("person_ids", "sample")) for given in ("person_ids", "sample")]
     success["anyOf"] = [_given(name) for name in success["properties"]]
     schemas["AskRunRequest"]["properties"]["mind"] |= mind_names()
-    complete_iteration(schemas["IterationRequest"])
+    complete_iteration_schema(schemas["IterationRequest"])
 
 
 def _given(name: str) -> Schema:

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from understudy.admission.errors import ClientGone
+from understudy.admission.errors import ClientDisconnected
 from understudy.domain.cancellation import CancelScope, parse_scope
 from understudy.domain.errors import ERROR_RULES
 from understudy.envelopes.simulations import (
@@ -20,9 +20,9 @@ from understudy.envelopes.simulations import (
 )
 from understudy.operations.requests import (
     CancelRequest,
+    EmptyRequest,
     ExtendOptions,
     ExtendRequest,
-    NoOptions,
     StudyRunRequest,
     WaitRequest,
 )
@@ -30,8 +30,8 @@ from understudy.operations.requests import Request as Body
 from understudy.rest.inputs import IdempotencyKey, IdInPath, TheService, Workspace
 from understudy.service import Service
 from understudy.service.cancel import cancel
-from understudy.service.dispatching import Once, extend, find_dispatched, run_study
-from understudy.service.response import answer, answer_when_done, timeout_of
+from understudy.service.dispatching import IdempotentRequest, extend, resolve_wait, run_study
+from understudy.service.response import build_response, timeout_of, wait_and_build_response
 
 router = APIRouter(tags=["simulations"])
 
@@ -44,7 +44,7 @@ DISPATCH_ANSWERS: _Answers = {200: {"model": RunStudyResponse}, **_FAILURES}
 WAIT_ANSWERS: _Answers = {202: {"model": RunStudyResponse}, **_FAILURES}
 
 
-class Caller(NamedTuple):
+class DispatchContext(NamedTuple):
     """Who waits for a dispatch: the service it asked, for which workspace, and its connection."""
 
     service: Service
@@ -52,55 +52,61 @@ class Caller(NamedTuple):
     request: Request
     response: Response
 
-    async def answered(self, dispatch: Dispatch, timeout_s: float, *, wait: bool) -> RunStudyResponse:
+    async def dispatch_response(
+        self, dispatch: Dispatch, timeout_s: float, *, wait: bool
+    ) -> RunStudyResponse:
         """A dispatch at once, or when it is done or the wait has run out."""
         if not wait:
-            return await run_in_threadpool(answer, self.service, self.workspace_id, dispatch, timeout_s)
-        waiting = answer_when_done(self.service, self.workspace_id, dispatch, timeout_s)
+            return await run_in_threadpool(
+                build_response, self.service, self.workspace_id, dispatch, timeout_s
+            )
+        waiting = wait_and_build_response(self.service, self.workspace_id, dispatch, timeout_s)
         result = await self._while_connected(waiting)
         timed_out = ERROR_RULES["wait_timeout"].http_status
         self.response.status_code = 200 if isinstance(result, RunSuccess) else timed_out
         return result
 
-    def once(self, key: str | None, body: Body) -> Once | None:
+    def once(self, key: str | None, body: Body) -> IdempotentRequest | None:
         """How a repetition of this request is known; None without a key."""
-        return None if key is None else Once.of(self.request.url.path, key, body)
+        return None if key is None else IdempotentRequest.of(self.request.url.path, key, body)
 
     async def _while_connected(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The result of `work`; it is cancelled, and ClientGone raised, when the client goes away."""
         working = asyncio.create_task(work)
-        leaving = asyncio.create_task(self._gone())
+        leaving = asyncio.create_task(self._disconnected())
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
-                raise ClientGone
+                raise ClientDisconnected
             return working.result()
         finally:
             working.cancel()
             leaving.cancel()
 
-    async def _gone(self) -> None:
+    async def _disconnected(self) -> None:
         # The body has been read: the next message can only be the disconnect.
         while (await self.request.receive())["type"] != "http.disconnect":
             pass
 
 
-async def _caller(request: Request, response: Response, service: TheService, workspace: Workspace) -> Caller:
-    return Caller(service, workspace, request, response)
+async def _caller(
+    request: Request, response: Response, service: TheService, workspace: Workspace
+) -> DispatchContext:
+    return DispatchContext(service, workspace, request, response)
 
 
-TheCaller = Annotated[Caller, Depends(_caller)]
+DispatchContextDep = Annotated[DispatchContext, Depends(_caller)]
 
 
 @router.post("/studies/{study_id}/run", status_code=202, summary="study_run", responses=DISPATCH_ANSWERS)
 async def study_run(
-    study_id: IdInPath, body: StudyRunRequest, caller: TheCaller, key: IdempotencyKey = None
+    study_id: IdInPath, body: StudyRunRequest, caller: DispatchContextDep, key: IdempotencyKey = None
 ) -> RunStudyResponse:
     """Create one participant per person and have them run."""
     timeout_s = timeout_of(caller.service, body)
     once = caller.once(key, body)
     dispatch = await run_in_threadpool(run_study, caller.service, caller.workspace_id, study_id, body, once)
-    return await caller.answered(dispatch, timeout_s, wait=body.wait)
+    return await caller.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 
 @router.post("/simulations/cancel", summary="simulation_cancel")
@@ -121,7 +127,7 @@ def participant_cancel(
     participant_id: IdInPath,
     service: TheService,
     workspace: Workspace,
-    body: NoOptions | None = None,  # noqa: ARG001 - so that a field in it is refused
+    body: EmptyRequest | None = None,  # noqa: ARG001 - so that a field in it is refused
 ) -> CancelEnvelope:
     """`simulation_cancel` with this participant as its scope."""
     return cancel(service, workspace, CancelScope("participant_id", participant_id, None))
@@ -129,7 +135,7 @@ def participant_cancel(
 
 @router.post("/simulations/extend", status_code=202, summary="simulation_extend", responses=DISPATCH_ANSWERS)
 async def simulation_extend(
-    body: ExtendRequest, caller: TheCaller, key: IdempotencyKey = None
+    body: ExtendRequest, caller: DispatchContextDep, key: IdempotencyKey = None
 ) -> RunStudyResponse:
     """Have a new participant go on where a terminal one ended; the source stays as it is."""
     return await _extend(body.participant_id, body, caller, key)
@@ -143,7 +149,7 @@ async def simulation_extend(
 )
 async def participant_extend(
     participant_id: IdInPath,
-    caller: TheCaller,
+    caller: DispatchContextDep,
     body: ExtendOptions | None = None,
     key: IdempotencyKey = None,
 ) -> RunStudyResponse:
@@ -151,16 +157,18 @@ async def participant_extend(
     return await _extend(participant_id, body or ExtendOptions(), caller, key)
 
 
-async def _extend(source: str, options: ExtendOptions, caller: Caller, key: str | None) -> RunStudyResponse:
+async def _extend(
+    source: str, options: ExtendOptions, caller: DispatchContext, key: str | None
+) -> RunStudyResponse:
     timeout_s = timeout_of(caller.service, options)
     once = caller.once(key, options)
     dispatch = await run_in_threadpool(extend, caller.service, caller.workspace_id, source, options, once)
-    return await caller.answered(dispatch, timeout_s, wait=options.wait)
+    return await caller.dispatch_response(dispatch, timeout_s, wait=options.wait)
 
 
 @router.post("/simulations/wait", summary="simulation_wait", responses=WAIT_ANSWERS)
-async def simulation_wait(body: WaitRequest, caller: TheCaller) -> RunStudyResponse:
+async def simulation_wait(body: WaitRequest, caller: DispatchContextDep) -> RunStudyResponse:
     """Wait until all of these are terminal, or `timeout` passes; the runs go on either way."""
     timeout_s = timeout_of(caller.service, body)
-    dispatch = await find_dispatched(caller.service, caller.workspace_id, body.participant_ids)
-    return await caller.answered(dispatch, timeout_s, wait=True)
+    dispatch = await resolve_wait(caller.service, caller.workspace_id, body.participant_ids)
+    return await caller.dispatch_response(dispatch, timeout_s, wait=True)

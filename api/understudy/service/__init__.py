@@ -6,7 +6,7 @@ from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.service.events import EventHub
 from understudy.service.health import Readiness
-from understudy.service.waiters import WaitRoom
+from understudy.service.waiters import WaiterRegistry
 from understudy.settings import Settings
 from understudy.store.engine import Store
 
@@ -19,6 +19,6 @@ class Service:
     store: Store
     publisher: Publisher
     notifier: Notifier
-    waiting: WaitRoom
+    waiting: WaiterRegistry
     readiness: Readiness
     events: EventHub

@@ -21,10 +21,10 @@ from understudy.envelopes.asks import (
     AskFull,
     AskPerParticipant,
     AskSummary,
-    Errored,
+    FailedPerson,
     PersonAnswers,
     PickChange,
-    PickMove,
+    PickTransition,
     RoundChange,
     RoundResult,
     VariantChange,
@@ -44,7 +44,7 @@ AskAnswer: TypeAlias = AskFull | AskPerParticipant | AskSummary
 #: Characters of a variant that a summary shows.
 _SHOWN = 100
 #: People who errored that a summary names, by round.
-_MOST_ERRORED = 20
+_MAX_FAILED_LISTED = 20
 
 
 def list_asks(service: Service, workspace_id: UUID, cursor: str | None, limit: int) -> Page[Ask]:
@@ -91,7 +91,7 @@ def get_ask(
 
 
 @dataclass(slots=True)
-class _Tally:
+class _RoundCounts:
     """A round, counted."""
 
     row: AnyRow
@@ -101,7 +101,7 @@ class _Tally:
     picks: Counter[str | None] = field(default_factory=Counter)
     rating_sums: Counter[str] = field(default_factory=Counter)
     rating_counts: Counter[str] = field(default_factory=Counter)
-    errored: list[Errored] = field(default_factory=list)
+    errored: list[FailedPerson] = field(default_factory=list)
     errored_count: int = 0
     #: Person -> pick, of those who answered.
     picked: dict[UUID, str | None] = field(default_factory=dict)
@@ -117,8 +117,8 @@ class _Tally:
             self.rating_counts.update(choice.ratings.keys())
         elif one.status == Status.FAILED:
             self.errored_count += 1
-            if len(self.errored) < _MOST_ERRORED:
-                self.errored.append(Errored.model_validate(one, from_attributes=True))
+            if len(self.errored) < _MAX_FAILED_LISTED:
+                self.errored.append(FailedPerson.model_validate(one, from_attributes=True))
 
     def mean_rating(self, label: str) -> float | None:
         count = self.rating_counts[label]
@@ -142,9 +142,9 @@ def _is_rating(value: Any) -> bool:
 
 
 def _summary(connection: Connection, ask: AnyRow, rows: Sequence[AnyRow], *, whole_texts: bool) -> AskSummary:
-    tallies = {row.number: _Tally(row, labels(row.variants)) for row in rows}
+    tallies = {row.number: _RoundCounts(row, labels(row.variants)) for row in rows}
     statuses = asks.status_counts(connection, ask.id)
-    for one in asks.standings(connection, ask.id):
+    for one in asks.round_answers(connection, ask.id):
         tallies[one.round].count(one)
     rounds = [_round(tally, statuses[number], whole_texts=whole_texts) for number, tally in tallies.items()]
     return AskSummary(
@@ -156,11 +156,11 @@ def _summary(connection: Connection, ask: AnyRow, rows: Sequence[AnyRow], *, who
         rounds=rounds,
         changes=[_change(before, after) for before, after in pairwise(tallies.values())],
         partial=any(one.partial for one in rounds),
-        usage=describe_usage(usage.of_ask(connection, ask.id)),
+        usage=describe_usage(usage.sum_for_ask(connection, ask.id)),
     )
 
 
-def _round(tally: _Tally, statuses: dict[str, int], *, whole_texts: bool) -> RoundResult:
+def _round(tally: _RoundCounts, statuses: dict[str, int], *, whole_texts: bool) -> RoundResult:
     most = max((tally.picks[label] for label in tally.labels), default=0)
     first = [label for label in tally.labels if most and tally.picks[label] == most]
     still_open = sum(count for status, count in statuses.items() if Status(status) not in TERMINAL)
@@ -191,7 +191,7 @@ def _round(tally: _Tally, statuses: dict[str, int], *, whole_texts: bool) -> Rou
     )
 
 
-def _change(before: _Tally, after: _Tally) -> RoundChange:
+def _change(before: _RoundCounts, after: _RoundCounts) -> RoundChange:
     both = before.picked.keys() & after.picked.keys()
     moves = Counter((before.picked[person], after.picked[person]) for person in both)
     changed = {move: count for move, count in moves.items() if move[0] != move[1]}
@@ -204,12 +204,14 @@ def _change(before: _Tally, after: _Tally) -> RoundChange:
         answered_both_count=len(both),
         same_pick_count=len(both) - sum(changed.values()),
         changed_pick_count=sum(changed.values()),
-        moves=[PickMove(from_pick=was, to_pick=now, count=count) for (was, now), count in in_order],
+        moves=[PickTransition(from_pick=was, to_pick=now, count=count) for (was, now), count in in_order],
         variants=[_variant_change(before, after, label, was != now) for label, was, now in shared],
     )
 
 
-def _variant_change(before: _Tally, after: _Tally, label: str, text_changed: bool) -> VariantChange:
+def _variant_change(
+    before: _RoundCounts, after: _RoundCounts, label: str, text_changed: bool
+) -> VariantChange:
     was, now = before.mean_rating(label), after.mean_rating(label)
     return VariantChange(
         label=label,
@@ -228,7 +230,7 @@ def _people(
     rows, following = asks.page_of_panel(connection, ask.id, cursor, limit)
     known = {row.number: labels(row.variants) for row in rounds}
     answers: dict[UUID, list[Answer]] = {row.person_id: [] for row in rows}
-    for one in asks.standings(connection, ask.id, list(answers), comments=True):
+    for one in asks.round_answers(connection, ask.id, list(answers), comments=True):
         answers[one.person_id].append(_answer(one, known[one.round]))
     people = [
         PersonAnswers(

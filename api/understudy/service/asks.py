@@ -9,7 +9,7 @@ from understudy.domain.variants import interactions_to_answer
 from understudy.envelopes.simulations import Dispatch
 from understudy.operations.requests import AskRoundRequest, AskRunRequest
 from understudy.service import Service
-from understudy.service.dispatching import Once, chosen_people, dispatch_once
+from understudy.service.dispatching import IdempotentRequest, dispatch_idempotent, select_people
 from understudy.service.studies import check_mind
 from understudy.store import Connection, asks, dispatch
 from understudy.store.aliases import find
@@ -17,7 +17,7 @@ from understudy.store.asks import MAX_ROUNDS
 
 
 def run_ask(
-    service: Service, workspace_id: UUID, request: AskRunRequest, once: Once | None = None
+    service: Service, workspace_id: UUID, request: AskRunRequest, once: IdempotentRequest | None = None
 ) -> Dispatch:
     """Store an ask with its first round and a participant per person, in one transaction; have them run.
 
@@ -28,7 +28,7 @@ def run_ask(
     seed = secrets.randbits(31) if request.seed is None else request.seed
 
     def create(connection: Connection) -> Dispatch:
-        person_ids = chosen_people(service, connection, workspace_id, request, seed)
+        person_ids = select_people(service, connection, workspace_id, request, seed)
         ask_id = asks.insert_ask(
             connection,
             workspace_id,
@@ -38,9 +38,9 @@ def run_ask(
             step_timeout_s=request.step_timeout,
             run_timeout_s=request.run_timeout,
         )
-        number = asks.take_round(connection, ask_id)
+        number = asks.open_round(connection, ask_id)
         assert number == 1
-        asks.fill_round(connection, ask_id, 1, question=request.question, variants=request.variants)
+        asks.insert_round(connection, ask_id, 1, question=request.question, variants=request.variants)
         most = request.max_interactions or interactions_to_answer(request.variants)
         aliases = dispatch.insert_participants(
             connection,
@@ -53,11 +53,15 @@ def run_ask(
         )
         return _dispatched(ask_id, 1, aliases, most)
 
-    return dispatch_once(service, workspace_id, create, once, "run.commit")
+    return dispatch_idempotent(service, workspace_id, create, once, "run.commit")
 
 
 def run_round(
-    service: Service, workspace_id: UUID, ask_ref: str, request: AskRoundRequest, once: Once | None = None
+    service: Service,
+    workspace_id: UUID,
+    ask_ref: str,
+    request: AskRoundRequest,
+    once: IdempotentRequest | None = None,
 ) -> Dispatch:
     """Ask the people of round 1 once more, in the next round; what is not given is as in the last one.
 
@@ -67,7 +71,7 @@ def run_round(
 
     def create(connection: Connection) -> Dispatch:
         ask = find(connection, workspace_id, Kind.ASK, ask_ref, "ask_id")
-        number = asks.take_round(connection, ask.id)
+        number = asks.open_round(connection, ask.id)
         if number is None:
             raise ValidationError(
                 f"Ask {ask.alias} has had its {MAX_ROUNDS} rounds; there are no more.",
@@ -76,7 +80,7 @@ def run_round(
         before = asks.round_of(connection, ask.id, number - 1)
         variants = request.variants or before.variants
         question = request.question or before.question
-        asks.fill_round(connection, ask.id, number, question=question, variants=variants)
+        asks.insert_round(connection, ask.id, number, question=question, variants=variants)
         panel = asks.panel(connection, ask.id)
         if not panel:
             raise ValidationError(
@@ -96,7 +100,7 @@ def run_round(
         )
         return _dispatched(ask.id, number, aliases, most)
 
-    return dispatch_once(service, workspace_id, create, once, "run.commit")
+    return dispatch_idempotent(service, workspace_id, create, once, "run.commit")
 
 
 def _dispatched(ask_id: UUID, number: int, aliases: dict[UUID, str], max_interactions: int) -> Dispatch:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 #: Participants that one transaction cancels: on SQLite nobody else writes for up to half a second.
 CANCEL_BATCH_SIZE = 10_000
 #: After so many participants in a row for whom the store was away, it is away for the rest too.
-AWAY_AFTER = 3
+MAX_STORE_FAILURES = 3
 
 _KINDS = {
     "participant_id": Kind.PARTICIPANT,
@@ -34,7 +34,7 @@ _KINDS = {
 }
 
 
-@metrics.answering_cancel()
+@metrics.time_cancel()
 def cancel(service: Service, workspace_id: UUID, given: CancelScope) -> CancelEnvelope:
     """Cancel every active participant in scope; the answer is final for each of them.
 
@@ -50,21 +50,21 @@ def cancel(service: Service, workspace_id: UUID, given: CancelScope) -> CancelEn
     """
     with service.store.read() as connection:
         scope = _find_scope(connection, workspace_id, given)
-        plan = plan_cancellation(participants.candidates(connection, workspace_id, scope))
+        plan = plan_cancellation(participants.cancel_candidates(connection, workspace_id, scope))
     tally = _cancel_all(service, workspace_id, plan.cancel)
-    _settle(service, workspace_id, tally)
-    metrics.end(Status.CANCELLED, count=len(tally.cancelled))
-    to_tell = [*tally.cancelled, *tally.in_doubt]
-    service.publisher.abort_soon([*tally.running, *tally.in_doubt])
+    _resolve_in_doubt(service, workspace_id, tally)
+    metrics.count_ended(Status.CANCELLED, count=len(tally.cancelled))
+    affected_ids = [*tally.cancelled, *tally.in_doubt]
+    service.publisher.enqueue_aborts([*tally.running, *tally.in_doubt])
     failures = tally.failures
     try:
-        if plan.cancel and len(failures) == len(plan.cancel) and _all_away(failures):
+        if plan.cancel and len(failures) == len(plan.cancel) and _store_unavailable(failures):
             raise next(iter(failures.values()))
         return _envelope(plan, tally.cancelled, failures)
     finally:
         # Last of all: thousands of messages take time, which is not to be the answer's.
-        service.notifier.publish_soon(to_tell)
-        service.publisher.stop_soon(to_tell)
+        service.notifier.enqueue(affected_ids)
+        service.publisher.enqueue_stop_tasks(affected_ids)
 
 
 def _find_scope(connection: Connection, workspace_id: UUID, given: CancelScope) -> ParticipantScope:
@@ -75,7 +75,7 @@ def _find_scope(connection: Connection, workspace_id: UUID, given: CancelScope) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Tally:
+class _CancelResults:
     """Who was cancelled, and why some could not be asked. In neither: no longer active."""
 
     cancelled: set[UUID] = field(default_factory=set)
@@ -94,8 +94,8 @@ class _Tally:
         self.in_doubt.difference_update(cancelled)
 
 
-def _cancel_all(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> _Tally:
-    tally = _Tally()
+def _cancel_all(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> _CancelResults:
+    tally = _CancelResults()
     away: ServiceUnavailable | None = None
     for chunk in chunks(ids, CANCEL_BATCH_SIZE):
         if away is not None:
@@ -112,7 +112,7 @@ def _cancel_all(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> _T
 
 
 def _cancel_some(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
-    with faults.around("cancel.commit"):
+    with faults.fault_site("cancel.commit"):
         return service.store.write(lambda connection: lifecycle.cancel(connection, workspace_id, ids))
 
 
@@ -121,7 +121,7 @@ def _may_be_committed(error: Exception) -> bool:
 
 
 def _one_by_one(
-    service: Service, workspace_id: UUID, ids: Sequence[UUID], tally: _Tally
+    service: Service, workspace_id: UUID, ids: Sequence[UUID], tally: _CancelResults
 ) -> ServiceUnavailable | None:
     """Cancel each by itself. Returns the error once the store is unavailable for good."""
     away_in_a_row = 0
@@ -133,7 +133,7 @@ def _one_by_one(
             tally.failures[id_] = error
             tally.in_doubt.add(id_)
             away_in_a_row += 1
-            if away_in_a_row >= AWAY_AFTER:
+            if away_in_a_row >= MAX_STORE_FAILURES:
                 tally.failures.update(dict.fromkeys(ids[position:], error))
                 return error
         except UnderstudyError as error:
@@ -145,7 +145,7 @@ def _one_by_one(
     return None
 
 
-def _settle(service: Service, workspace_id: UUID, tally: _Tally) -> None:
+def _resolve_in_doubt(service: Service, workspace_id: UUID, tally: _CancelResults) -> None:
     """Ask the rows about those in doubt. If that fails, they stay in doubt."""
     if not tally.in_doubt:
         return
@@ -159,7 +159,7 @@ def _settle(service: Service, workspace_id: UUID, tally: _Tally) -> None:
     tally.in_doubt.clear()
 
 
-def _all_away(failures: dict[UUID, UnderstudyError]) -> bool:
+def _store_unavailable(failures: dict[UUID, UnderstudyError]) -> bool:
     return all(isinstance(error, ServiceUnavailable) for error in failures.values())
 
 

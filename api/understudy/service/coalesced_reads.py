@@ -13,7 +13,7 @@ Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
 
 
-async def read_in(
+async def run_with_timeout(
     threads: ThreadPoolExecutor, timeout_s: float, work: Callable[..., Found], *args: Any
 ) -> Found:
     """What `work` finds in one of `threads`. Raises TimeoutError when that takes longer, its turn included.
@@ -29,7 +29,7 @@ async def read_in(
     return reading.result()
 
 
-class SharedReads(Generic[Key, Found]):
+class CoalescedReads(Generic[Key, Found]):
     """Whoever asks while reads are under way shares the next one with all others who do.
 
     Thousands who ask at once are a few reads, none older than the question it answers: nothing is kept.
@@ -67,20 +67,20 @@ class SharedReads(Generic[Key, Found]):
             # All may have given up before it failed; then nobody is left to be told.
             asked.add_done_callback(lambda done: done.cancelled() or done.exception())
             if len(self._at_work) < READS_AT_A_TIME:
-                self._at_work.add(asyncio.create_task(self._read_on()))
+                self._at_work.add(asyncio.create_task(self._read_loop()))
         return await asyncio.shield(asked)
 
-    async def _read_on(self) -> None:
+    async def _read_loop(self) -> None:
         try:
             while now := self._take():
-                await self._read_for(now)
+                await self._read_batch(now)
         finally:
             self._at_work.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _read_for(self, now: dict[Key, asyncio.Future[Found]]) -> None:
+    async def _read_batch(self, now: dict[Key, asyncio.Future[Found]]) -> None:
         found: Mapping[Key, Found | Exception]
         try:
-            found = await read_in(self._threads, self._timeout_s, self._read, list(now))
+            found = await run_with_timeout(self._threads, self._timeout_s, self._read, list(now))
         except Exception as error:  # noqa: BLE001 - it is told to all who asked
             found = dict.fromkeys(now, error)
         for key, asked in now.items():

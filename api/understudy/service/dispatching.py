@@ -14,7 +14,7 @@ from uuid import UUID
 from understudy import faults
 from understudy.domain.errors import NotFound, ServiceUnavailable, ValidationError
 from understudy.domain.extension import plan_extension, source_not_terminal
-from understudy.domain.filters import EVERYBODY
+from understudy.domain.filters import NO_FILTER
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.envelopes.simulations import Dispatch
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 DEFAULT_MAX_INTERACTIONS = 20
 
 
-class Once(NamedTuple):
+class IdempotentRequest(NamedTuple):
     """What makes a repeated dispatch known: its path, its Idempotency-Key, and what was asked for."""
 
     path: str
@@ -44,26 +44,30 @@ class Once(NamedTuple):
         return cls(path, key, hashlib.sha256(asked.encode()).hexdigest())
 
 
-class Earlier(Dispatch):
+class ReplayedDispatch(Dispatch):
     """What an earlier request dispatched: it may have come far since."""
 
 
 def run_study(
-    service: Service, workspace_id: UUID, study_ref: str, request: StudyRunRequest, once: Once | None = None
+    service: Service,
+    workspace_id: UUID,
+    study_ref: str,
+    request: StudyRunRequest,
+    idempotent_request: IdempotentRequest | None = None,
 ) -> Dispatch:
     """Make one participant per person, in one transaction, and have them run.
 
-    With `once`, a repeated request is answered with what the first one made. Raises NotFound,
+    With `idempotent_request`, a repeated request is answered with what the first one made. Raises NotFound,
     ValidationError, and Conflict when the key was used for something else.
     """
     seed = secrets.randbits(31) if request.seed is None else request.seed
 
     def create(connection: Connection) -> Dispatch:
         study = find(connection, workspace_id, Kind.STUDY, study_ref, "study_id")
-        iteration = studies.iteration_to_run(connection, workspace_id, study.id, request.iteration_id)
+        iteration = studies.resolve_iteration(connection, workspace_id, study.id, request.iteration_id)
         if iteration is None:
             raise _no_iteration(study.alias, request.iteration_id)
-        person_ids = chosen_people(service, connection, workspace_id, request, seed)
+        person_ids = select_people(service, connection, workspace_id, request, seed)
         max_interactions = request.max_interactions or iteration.max_interactions or DEFAULT_MAX_INTERACTIONS
         aliases = dispatch.insert_participants(
             connection,
@@ -82,14 +86,14 @@ def run_study(
             max_interactions=max_interactions,
         )
 
-    return dispatch_once(service, workspace_id, create, once, "run.commit")
+    return dispatch_idempotent(service, workspace_id, create, idempotent_request, "run.commit")
 
 
-def dispatch_once(
+def dispatch_idempotent(
     service: Service,
     workspace_id: UUID,
     create: Callable[[Connection], Dispatch],
-    once: Once | None,
+    once: IdempotentRequest | None,
     place: str,
 ) -> Dispatch:
     """Commit what `create` makes, or find what it made before; then have its messages published."""
@@ -99,16 +103,18 @@ def dispatch_once(
         nonlocal made
         made = None
         if once is not None:
-            answered = idempotency.find_or_take(connection, workspace_id, *once)
+            answered = idempotency.find_or_reserve(connection, workspace_id, *once)
             if answered is not None:
-                return Earlier.model_validate(answered)
+                return ReplayedDispatch.model_validate(answered)
         made = create(connection)
         if once is not None:
-            idempotency.fill(connection, workspace_id, once.path, once.key, made.model_dump(mode="json"))
+            idempotency.save_answer(
+                connection, workspace_id, once.path, once.key, made.model_dump(mode="json")
+            )
         return made
 
     try:
-        with faults.around(place):
+        with faults.fault_site(place):
             dispatched = service.store.write(work)
     except ServiceUnavailable as error:
         if made is None or not _is_committed(service, workspace_id, made):
@@ -116,7 +122,7 @@ def dispatch_once(
         log.warning("committed, though the store did not say so: %s", error)
         dispatched = made
     # Of a repeated one too: whoever died before publishing may have left it to us.
-    service.publisher.dispatch_soon(dispatched.participant_ids)
+    service.publisher.enqueue_run_messages(dispatched.participant_ids)
     return dispatched
 
 
@@ -147,7 +153,7 @@ def _no_iteration(study_alias: str, iteration_ref: str | None) -> NotFound | Val
     return NotFound(f"There is no iteration {iteration_ref} in study {study_alias}.")
 
 
-def chosen_people(
+def select_people(
     service: Service,
     connection: Connection,
     workspace_id: UUID,
@@ -161,7 +167,7 @@ def chosen_people(
     if count > most:
         raise ValidationError(f"One run takes at most {most:,} participants; {count:,} were asked for.")
     if refs is None:
-        where = EVERYBODY if request.where is None else request.where.filter()
+        where = NO_FILTER if request.where is None else request.where.filter()
         return people.sample_people(connection, workspace_id, count, seed, where)
     ids = people.resolve_people(connection, workspace_id, refs)
     if len(set(ids)) < len(ids):
@@ -170,12 +176,16 @@ def chosen_people(
 
 
 def extend(
-    service: Service, workspace_id: UUID, source_ref: str, request: ExtendOptions, once: Once | None = None
+    service: Service,
+    workspace_id: UUID,
+    source_ref: str,
+    request: ExtendOptions,
+    once: IdempotentRequest | None = None,
 ) -> Dispatch:
     """Have a new participant go on where a terminal one ended; the source stays as it is.
 
-    Of several extends of one source each makes a participant; with `once`, a repeated request is answered
-    with what the first one made. Raises NotFound, ValidationError, Conflict.
+    Each extend of one source creates a participant. With `idempotent_request`, a repeated request returns the
+    participant of the first one. Raises NotFound, ValidationError, Conflict.
     """
     extension = plan_extension(
         request.additional_steps, request.instruction, service.settings.max_additional_steps
@@ -183,7 +193,7 @@ def extend(
 
     def create(connection: Connection) -> Dispatch:
         source = find(connection, workspace_id, Kind.PARTICIPANT, source_ref, "participant_id")
-        child = dispatch.branch(
+        child = dispatch.insert_branch(
             connection, workspace_id, source.id, extension.additional_steps, extension.instruction
         )
         if child is None:
@@ -202,10 +212,10 @@ def extend(
             max_interactions=child.max_interactions,
         )
 
-    return dispatch_once(service, workspace_id, create, once, "extend.commit")
+    return dispatch_idempotent(service, workspace_id, create, once, "extend.commit")
 
 
-async def find_dispatched(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:
+async def resolve_wait(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:
     """What simulation_wait waits for: each participant once, in the order given. Raises NotFound."""
     rows = await service.waiting.find(workspace_id, refs)
-    return Earlier(participant_ids=[row.id for row in rows], aliases=[row.alias for row in rows])
+    return ReplayedDispatch(participant_ids=[row.id for row in rows], aliases=[row.alias for row in rows])

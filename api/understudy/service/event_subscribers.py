@@ -9,7 +9,7 @@ from uuid import UUID
 from understudy.domain.ids import Kind
 
 #: Events that are kept for a reader.
-MOST_KEPT = 200
+MAX_BUFFERED = 200
 
 
 class Event(NamedTuple):
@@ -29,47 +29,47 @@ class EventScope(NamedTuple):
     id: UUID
 
 
-class Reader:
+class EventSubscriber:
     """What is kept for one reader until it takes it."""
 
     def __init__(self) -> None:
-        self.kept: deque[Event] = deque()
+        self.buffer: deque[Event] = deque()
         #: There was more than could be kept: the store has to be read.
         self.missed = False
-        self.bell = asyncio.Event()
+        self.wake_event = asyncio.Event()
 
-    def begin_anew(self) -> None:
-        self.kept.clear()
+    def reset(self) -> None:
+        self.buffer.clear()
         self.missed = False
 
-    def hand(self, found: Event) -> None:
-        if len(self.kept) >= MOST_KEPT:
-            self.miss()
+    def push(self, found: Event) -> None:
+        if len(self.buffer) >= MAX_BUFFERED:
+            self.mark_overflow()
         elif not self.missed:
-            self.kept.append(found)
-            self.bell.set()
+            self.buffer.append(found)
+            self.wake_event.set()
 
-    def miss(self) -> None:
-        self.kept.clear()
+    def mark_overflow(self) -> None:
+        self.buffer.clear()
         self.missed = True
-        self.bell.set()
+        self.wake_event.set()
 
     def take(self, after: int) -> list[Event]:
         """What was kept and is newer than `after`."""
-        taken = [one for one in self.kept if one.position > after]
-        self.kept.clear()
+        taken = [one for one in self.buffer if one.position > after]
+        self.buffer.clear()
         return taken
 
-    async def rest(self, most_s: float) -> None:
+    async def wait(self, most_s: float) -> None:
         """Until there is something to take, but no longer than `most_s`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.bell.wait(), max(most_s, 0))
-        self.bell.clear()
+            await asyncio.wait_for(self.wake_event.wait(), max(most_s, 0))
+        self.wake_event.clear()
 
 
-class Readers:
+class WorkspaceSubscribers:
     """The readers of one workspace, and the position up to which they were handed what there was."""
 
     def __init__(self) -> None:
         self.position: int | None = None
-        self.readers: dict[UUID, set[Reader]] = defaultdict(set)
+        self.readers: dict[UUID, set[EventSubscriber]] = defaultdict(set)

@@ -17,8 +17,8 @@ from understudy.domain.errors import AuthFailed, ServiceUnavailable, ValidationE
 from understudy.domain.ids import Kind
 from understudy.envelopes.events import EventData
 from understudy.sequencer import give_positions
-from understudy.service.event_subscribers import Event, EventScope, Reader, Readers
-from understudy.service.executors import end_threads
+from understudy.service.event_subscribers import Event, EventScope, EventSubscriber, WorkspaceSubscribers
+from understudy.service.executors import shutdown_executors
 from understudy.store import Connection, events
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow, Store
@@ -36,9 +36,9 @@ READS_AT_A_TIME = 2
 #: So long a read may take, with its turn.
 READ_TIMEOUT_S = 15
 #: Pause of a reader whom the store did not answer.
-AWAY_PAUSE_S = 1.0
+UNAVAILABLE_RETRY_S = 1.0
 #: Transactions of one look that give positions.
-_POSITIONS = 10
+_SEQUENCER_TRANSACTIONS = 10
 
 Result = TypeVar("Result")
 
@@ -57,7 +57,7 @@ class EventHub:
         self._store = store
         self._most = most_readers
         self._count = 0
-        self._workspaces: dict[UUID, Readers] = {}
+        self._workspaces: dict[UUID, WorkspaceSubscribers] = {}
         self._looking: asyncio.Task[None] | None = None
         # Looks have a thread of their own: who catches up must not delay those who have.
         self._looks = ThreadPoolExecutor(1, "events-look")
@@ -69,21 +69,21 @@ class EventHub:
         """How many there are just now."""
         return self._count
 
-    def end_all(self) -> None:
+    def close_streams(self) -> None:
         """End every reader's stream, those to come too: this process is told to go."""
         self._ending.set()
         for workspace in self._workspaces.values():
             for readers in workspace.readers.values():
                 for reader in readers:
-                    reader.bell.set()
+                    reader.wake_event.set()
 
     async def close(self) -> None:
         """Stop looking. Nobody may read any more."""
-        self.end_all()
+        self.close_streams()
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
-        await end_threads(self._looks, self._reads)
+        await shutdown_executors(self._looks, self._reads)
 
     async def find(self, workspace_id: UUID, refs: Mapping[Kind, str | None], after: int) -> EventScope:
         """What exactly one of `refs` names, of which there are events up to `after` at least.
@@ -100,7 +100,7 @@ class EventHub:
 
         def look_up(connection: Connection) -> EventScope:
             row = find(connection, workspace_id, kind, ref, f"{kind.name.lower()}_id")
-            if after > (newest := events.newest_position(connection, workspace_id)):
+            if after > (newest := events.last_position(connection, workspace_id)):
                 raise ValidationError(
                     f"Last-Event-ID is {after}, but the newest event is {newest}.",
                     suggestions=("Leave it out to read from the beginning.",),
@@ -115,7 +115,7 @@ class EventHub:
         What it yields first is empty, and so is what it yields while the store is unavailable. Raises
         ServiceUnavailable, before anything else, when that cannot be begun.
         """
-        with self._place():
+        with self._reserve_slot():
             await self._in_thread(lambda: give_positions(self._store, patient=True))
             yield ()
             more = True
@@ -129,13 +129,13 @@ class EventHub:
     ) -> AsyncGenerator[Sequence[Event]]:
         """All events of `scope` after the position `after`, those to come too, in order, each once.
 
-        Yields an empty sequence first, and after HEARTBEAT_S without an event. Ends when `end_all` is called,
-        or when `allowed`, which it calls from time to time, raises AuthFailed. While the store is unavailable,
-        it yields no events and loses none. Raises ServiceUnavailable, before it yields, if there are too many
-        readers.
+        Yields an empty sequence first, and after HEARTBEAT_S without an event. Ends when `close_streams` is
+        called, or when `allowed`, which it calls from time to time, raises AuthFailed. While the store is
+        unavailable, it yields no events and loses none. Raises ServiceUnavailable, before it yields, if there
+        are too many readers.
         """
         clock = asyncio.get_running_loop().time
-        with self._place(), self._enter(scope) as reader:
+        with self._reserve_slot(), self._enter(scope) as reader:
             yield ()
             heard = asked = clock()
             behind = True
@@ -146,11 +146,11 @@ class EventHub:
                         return
                 if behind:
                     # From here on the hub keeps what is new; what it found before is there to be read.
-                    reader.begin_anew()
+                    reader.reset()
                     batch, behind = await self._page_or_pause(scope, after)
                 else:
-                    if not reader.kept:
-                        await reader.rest(min(heard, asked) + HEARTBEAT_S - clock())
+                    if not reader.buffer:
+                        await reader.wait(min(heard, asked) + HEARTBEAT_S - clock())
                     batch, behind = reader.take(after), reader.missed
                 if batch or clock() >= heard + HEARTBEAT_S:
                     after = batch[-1].position if batch else after
@@ -161,7 +161,7 @@ class EventHub:
     # -- one reader ----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def _reserve_slot(self) -> Iterator[None]:
         if self._count >= self._most or self._ending.is_set():
             raise ServiceUnavailable(
                 f"No more than {self._most} streams of events are open at a time on this server."
@@ -175,12 +175,12 @@ class EventHub:
             self._count -= 1
 
     @contextlib.contextmanager
-    def _enter(self, scope: EventScope) -> Iterator[Reader]:
-        reader = Reader()
-        workspace = self._workspaces.setdefault(scope.workspace_id, Readers())
+    def _enter(self, scope: EventScope) -> Iterator[EventSubscriber]:
+        reader = EventSubscriber()
+        workspace = self._workspaces.setdefault(scope.workspace_id, WorkspaceSubscribers())
         workspace.readers[scope.id].add(reader)
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look_on())
+            self._looking = asyncio.create_task(self._poll_loop())
         try:
             yield reader
         finally:
@@ -191,19 +191,19 @@ class EventHub:
                 del self._workspaces[scope.workspace_id]
 
     async def _page_or_pause(self, scope: EventScope, after: int) -> tuple[Sequence[Event], bool]:
-        """Returns the next page and whether more may follow; empty, after a pause, while the store is unavailable."""
+        """Returns the next page, and whether more may follow; empty while the store is unavailable."""
 
         def read(connection: Connection) -> list[Event]:
             of = (scope.kind, scope.id)
             rows = events.events_after(connection, scope.workspace_id, after, PAGE, of=of)
-            return [_as_told(row) for row in rows]
+            return [_to_event(row) for row in rows]
 
         try:
             page = await self._read(read)
         except ServiceUnavailable:
             log.info("store unavailable; a reader of events waits")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), AWAY_PAUSE_S)
+                await asyncio.wait_for(self._ending.wait(), UNAVAILABLE_RETRY_S)
             return (), True
         return page, len(page) == PAGE
 
@@ -233,29 +233,29 @@ class EventHub:
 
     # -- all of them ---------------------------------------------------------------------------------------
 
-    async def _look_on(self) -> None:
+    async def _poll_loop(self) -> None:
         """Look for what is new as long as there are readers."""
         loop = asyncio.get_running_loop()
         while self._workspaces:
             positions = {id_: workspace.position for id_, workspace in self._workspaces.items()}
             more = False
             try:
-                found, more = await loop.run_in_executor(self._looks, self._look, positions)
+                found, more = await loop.run_in_executor(self._looks, self._poll, positions)
             except ServiceUnavailable:
                 log.info("store unavailable; readers of events wait")
             except Exception:
                 # Without this task nobody would be handed anything any more.
                 log.exception("a look for events failed; the next one may not")
             else:
-                self._hand_out(found)
+                self._fan_out(found)
             if not more:
                 await asyncio.sleep(POLL_INTERVAL_S)
         self._looking = None
 
-    def _look(self, positions: Mapping[UUID, int | None]) -> tuple[dict[UUID, _Found], bool]:
+    def _poll(self, positions: Mapping[UUID, int | None]) -> tuple[dict[UUID, _Found], bool]:
         """What is new in each workspace after its position, and whether there is more."""
         try:
-            more = give_positions(self._store, transactions=_POSITIONS)
+            more = give_positions(self._store, transactions=_SEQUENCER_TRANSACTIONS)
         except ServiceUnavailable:
             # Others may be able to write, and give them.
             more = False
@@ -263,14 +263,14 @@ class EventHub:
         with self._store.read() as connection:
             for id_, position in positions.items():
                 if position is None:
-                    found[id_] = _Found(events.newest_position(connection, id_))
+                    found[id_] = _Found(events.last_position(connection, id_))
                 elif rows := events.events_after(connection, id_, position, PAGE):
-                    told = [(_as_told(row), _scopes(row)) for row in rows]
+                    told = [(_to_event(row), _scopes(row)) for row in rows]
                     found[id_] = _Found(rows[-1].position, told)
                     more = more or len(rows) == PAGE
         return found, more
 
-    def _hand_out(self, found: Mapping[UUID, _Found]) -> None:
+    def _fan_out(self, found: Mapping[UUID, _Found]) -> None:
         for id_, new in found.items():
             workspace = self._workspaces.get(id_)
             if workspace is None:
@@ -279,18 +279,18 @@ class EventHub:
                 # What came before it was found by nobody: whoever is here reads the store once more.
                 for readers in workspace.readers.values():
                     for reader in readers:
-                        reader.miss()
+                        reader.mark_overflow()
             workspace.position = new.position
             for one, scopes in new.events:
                 for scope in scopes:
                     for reader in workspace.readers.get(scope, ()):
-                        reader.hand(one)
+                        reader.push(one)
 
 
 def _scopes(row: AnyRow) -> frozenset[UUID]:
     return frozenset(id_ for id_ in (row.participant_id, row.study_id, row.ask_id) if id_ is not None)
 
 
-def _as_told(row: AnyRow) -> Event:
+def _to_event(row: AnyRow) -> Event:
     data = EventData.model_validate({**row.data, **row._mapping})
     return Event(row.position, row.kind, data.model_dump_json())

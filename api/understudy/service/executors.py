@@ -5,11 +5,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 #: Seconds that reads under way may take to end.
-END_S = 2
-_LOOK_EVERY_S = 0.005
+SHUTDOWN_TIMEOUT_S = 2
+_POLL_INTERVAL_S = 0.005
 
 
-async def end_threads(*pools: ThreadPoolExecutor) -> None:
+async def shutdown_executors(*pools: ThreadPoolExecutor) -> None:
     """Begin nothing more, and wait for what is under way; but not for a store that hangs.
 
     Whoever closes the store's connections right after this finds them all given back.
@@ -20,6 +20,6 @@ async def end_threads(*pools: ThreadPoolExecutor) -> None:
     for thread in ending:
         thread.start()
     clock = asyncio.get_running_loop().time
-    deadline = clock() + END_S
+    deadline = clock() + SHUTDOWN_TIMEOUT_S
     while any(thread.is_alive() for thread in ending) and clock() < deadline:  # noqa: ASYNC110 - a thread
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_INTERVAL_S)

@@ -11,20 +11,20 @@ from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
-from understudy.service.executors import end_threads
+from understudy.service.executors import shutdown_executors
 from understudy.store import leases, participants
 from understudy.store.engine import Store
 
 #: Whoever asks whether all is well is answered by then.
-DEADLINE_S = 3
+PROBE_TIMEOUT_S = 3
 #: Seconds from one count of those that rest to the next, and how much of the time counting takes at most.
-CENSUS_INTERVAL_S = 30
-CENSUS_SHARE = 0.01
+COUNT_INTERVAL_S = 30
+COUNT_MAX_SHARE = 0.01
 #: So long a look waits for such a count; it is told what was counted before.
-CENSUS_PATIENCE_S = 0.5
+COUNT_TIMEOUT_S = 0.5
 
 
-class StoreFigures(NamedTuple):
+class StoreStats(NamedTuple):
     """Of all workspaces together."""
 
     workers: int
@@ -58,30 +58,30 @@ class Readiness:
         Who asks during a look gets the answer of that one. Raises ServiceUnavailable naming what does not
         answer, or after DEADLINE_S.
         """
-        workers: int = await self._look("workers", self._count)
+        workers: int = await self._probe("workers", self._count)
         return workers
 
-    async def store_figures(self) -> StoreFigures:
+    async def store_stats(self) -> StoreStats:
         """How much there is to do, and who does it. Raises ServiceUnavailable as `workers` does."""
-        figures: StoreFigures = await self._look("store", self._figure)
+        figures: StoreStats = await self._probe("store", self._figure)
         return figures
 
-    async def resting_counts(self) -> Mapping[Status, int]:
+    async def inactive_counts(self) -> Mapping[Status, int]:
         """How many participants are neither pending nor running, by status, as of a while ago.
 
         Counting them reads every row, so it is done seldom: see CENSUS_INTERVAL_S. Empty as long as it never
         was, or not within CENSUS_PATIENCE_S.
         """
         with contextlib.suppress(ServiceUnavailable):
-            await self._look("census", self._count_resting, CENSUS_PATIENCE_S)
+            await self._probe("census", self._count_resting, COUNT_TIMEOUT_S)
         return self._resting
 
     async def queue_depths(self) -> dict[Queue, int]:
         """Messages that wait in each queue. Raises ServiceUnavailable as `workers` does."""
-        depths: dict[Queue, int] = await self._look("queues", self._measure_queues)
+        depths: dict[Queue, int] = await self._probe("queues", self._measure_queues)
         return depths
 
-    async def _look(self, name: str, work: Callable[[], Any], patience_s: float = DEADLINE_S) -> Any:
+    async def _probe(self, name: str, work: Callable[[], Any], patience_s: float = PROBE_TIMEOUT_S) -> Any:
         look = self._looks.get(name)
         if look is None or look.done():
             look = self._looks[name] = asyncio.get_running_loop().run_in_executor(self._threads[name], work)
@@ -94,11 +94,11 @@ class Readiness:
 
     async def close(self) -> None:
         """Look no more."""
-        await end_threads(*self._threads.values())
+        await shutdown_executors(*self._threads.values())
 
     def _count(self) -> int:
         with self._store.read() as connection:
-            workers = leases.live_count(connection)
+            workers = leases.count_live(connection)
         try:
             self._publisher.ping()
         except BROKER_ERRORS as error:
@@ -107,12 +107,12 @@ class Readiness:
             ) from error
         return workers
 
-    def _figure(self) -> StoreFigures:
+    def _figure(self) -> StoreStats:
         with self._store.read() as connection:
-            return StoreFigures(
-                leases.live_count(connection),
+            return StoreStats(
+                leases.count_live(connection),
                 *participants.active_counts(connection),
-                *participants.pending_figures(connection),
+                *participants.backlog_stats(connection),
             )
 
     def _count_resting(self) -> None:
@@ -121,10 +121,10 @@ class Readiness:
             return
         try:
             with self._store.read() as connection:
-                self._resting = participants.resting_counts(connection)
+                self._resting = participants.inactive_counts(connection)
         finally:
             took_s = time.monotonic() - began
-            self._count_again_at = began + max(CENSUS_INTERVAL_S, took_s / CENSUS_SHARE)
+            self._count_again_at = began + max(COUNT_INTERVAL_S, took_s / COUNT_MAX_SHARE)
 
     def _measure_queues(self) -> dict[Queue, int]:
         try:

@@ -5,11 +5,17 @@ from typing import Any
 from uuid import UUID
 
 from understudy.domain.ids import Kind
-from understudy.domain.journey import PastInteraction, frictions
+from understudy.domain.journey import PastInteraction, find_friction_points
 from understudy.domain.lifecycle import Outcome
-from understudy.envelopes.journeys import Ending, FrictionPoint, Journey, JourneyStep, Told
+from understudy.envelopes.journeys import (
+    FrictionPoint,
+    InstructionEntry,
+    Journey,
+    JourneyStep,
+    LastInteraction,
+)
 from understudy.service import Service
-from understudy.service.participants import done_in_words
+from understudy.service.participants import action_text
 from understudy.store import lineage, participants
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow
@@ -19,8 +25,8 @@ def get_journey(service: Service, workspace_id: UUID, ref: str) -> Journey:
     """The journey over the lineage. Raises NotFound."""
     with service.store.read() as connection:
         id_ = find(connection, workspace_id, Kind.PARTICIPANT, ref, "participant_id").id
-        one = participants.describe_one(connection, workspace_id, id_)
-        task = lineage.load_run(connection, id_).assignment["task"]
+        one = participants.get_details(connection, workspace_id, id_)
+        task = lineage.load_run_spec(connection, id_).assignment["task"]
         told = lineage.instructions(connection, id_)
         rows = lineage.interactions(connection, id_, limit=one.interaction_count)
     return Journey(
@@ -31,7 +37,7 @@ def get_journey(service: Service, workspace_id: UUID, ref: str) -> Journey:
         outcome=one.outcome,
         task=task,
         steps=[JourneyStep(**_place(row), participant_id=row.participant_id, **_felt(row)) for row in rows],
-        told=[Told(before_index=index, instruction=text) for index, text in told],
+        told=[InstructionEntry(before_index=index, instruction=text) for index, text in told],
         sentiment_curve=[row.sentiment for row in rows],
         friction_points=_points(rows),
         gave_up_at=_ending(rows[-1]) if rows and one.outcome == Outcome.GAVE_UP else None,
@@ -49,7 +55,7 @@ def _points(rows: Sequence[AnyRow]) -> list[FrictionPoint]:
             url=by_index[found.index].observation["url"],
             thought=by_index[found.index].thought,
         )
-        for found in frictions(steps)
+        for found in find_friction_points(steps)
     ]
 
 
@@ -58,8 +64,8 @@ def _place(row: AnyRow) -> dict[str, Any]:
 
 
 def _felt(row: AnyRow) -> dict[str, Any]:
-    return {"thought": row.thought, "did": done_in_words(row.action), "sentiment": row.sentiment}
+    return {"thought": row.thought, "did": action_text(row.action), "sentiment": row.sentiment}
 
 
-def _ending(row: AnyRow) -> Ending:
-    return Ending(**_place(row), thought=row.thought)
+def _ending(row: AnyRow) -> LastInteraction:
+    return LastInteraction(**_place(row), thought=row.thought)

@@ -19,17 +19,17 @@ import pydantic
 from understudy.domain.errors import ValidationError
 from understudy.envelopes.people import Profile
 from understudy.operations.requests import MAX_PEOPLE, PersonRequest
-from understudy.operations.validation_messages import told
+from understudy.operations.validation_messages import format_problems
 
 FOLDER = files("understudy.panels")
 FIELDS = ("name", "age", "country", "language", "bio")
-_NEEDED = ("name", "age", "country", "language")
+_REQUIRED = ("name", "age", "country", "language")
 _ACCESSIBILITY = "accessibility"
 _TRAIT = "trait."
 _MAX_COLUMNS = 200
 _MAX_TRAIT_NAME = 64
 #: Wrong lines that are named.
-_MAX_NAMED = 5
+_MAX_LISTED = 5
 _MAX_DEPTH = 8
 _MAX_INTEGER = 2**63 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -40,8 +40,8 @@ _DECIMAL_COMMA = re.compile(r"-?\d{1,12},\d{1,12}")
 _JSON = re.compile(r'[-\d"\[{]|true$|false$|null$')
 
 
-def ready_panel(name: str) -> list[PersonRequest]:
-    """The panel of that name, which is one of `ReadyPanelRequest`."""
+def built_in_panel(name: str) -> list[PersonRequest]:
+    """The panel of that name, which is one of `BuiltInPanelRequest`."""
     return read_csv((FOLDER / f"{name}.csv").read_text(encoding="utf-8"))
 
 
@@ -66,12 +66,12 @@ def read_csv(text: str) -> list[PersonRequest]:
         try:
             people.append(_person(columns, cells, decimal_comma=delimiter == ";"))
         except pydantic.ValidationError as problem:
-            wrong.append(f"line {line}: {told(problem.errors())}")
+            wrong.append(f"line {line}: {format_problems(problem.errors())}")
         except ValueError as problem:
             wrong.append(f"line {line}: {problem}")
     if wrong:
-        more = f"; and {len(wrong) - _MAX_NAMED:,} more lines" if len(wrong) > _MAX_NAMED else ""
-        raise ValidationError(f"{'; '.join(wrong[:_MAX_NAMED])}{more}. Nobody was imported.")
+        more = f"; and {len(wrong) - _MAX_LISTED:,} more lines" if len(wrong) > _MAX_LISTED else ""
+        raise ValidationError(f"{'; '.join(wrong[:_MAX_LISTED])}{more}. Nobody was imported.")
     if not people:
         raise ValidationError("The table has no people: there is nothing below its first line.")
     return people
@@ -86,7 +86,7 @@ def write_csv(people: Sequence[Profile]) -> str:
     for person in people:
         fields = [getattr(person, field) for field in FIELDS]
         needs = _written_needs(person.traits.get(_ACCESSIBILITY))
-        writer.writerow([*fields, needs, *(_written(person.traits.get(name)) for name in traits)])
+        writer.writerow([*fields, needs, *(_format_cell(person.traits.get(name)) for name in traits)])
     return out.getvalue()
 
 
@@ -109,7 +109,7 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 def _check_columns(columns: Sequence[str], line: int) -> None:
     where = f"line {line}, the names of the columns:"
-    if missing := [name for name in _NEEDED if name not in columns]:
+    if missing := [name for name in _REQUIRED if name not in columns]:
         raise ValidationError(f"{where} {', '.join(missing)} missing. Nobody was imported.")
     if len(columns) > _MAX_COLUMNS:
         raise ValidationError(f"{where} at most {_MAX_COLUMNS}, not {len(columns):,}.")
@@ -175,7 +175,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _written(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     """A trait as a cell that is read as the same."""
     if value is None:
         return ""

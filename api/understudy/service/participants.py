@@ -8,8 +8,8 @@ from uuid import UUID
 from understudy.domain.errors import NotFound, ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
-from understudy.domain.stuck_detection import ParticipantActivity, RecoveryTimes, why_stuck
-from understudy.domain.text import spelled
+from understudy.domain.stuck_detection import ParticipantActivity, RecoveryTimes, stuck_reason
+from understudy.domain.text import format_value
 from understudy.envelopes.base import Page
 from understudy.envelopes.participants import Interaction, Participant, Transcript, TranscriptItem
 from understudy.envelopes.usage import Usage
@@ -26,8 +26,8 @@ def get_participant(service: Service, workspace_id: UUID, ref: str) -> Participa
     """One participant. Raises NotFound."""
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
-        row = participants.describe_one(connection, workspace_id, id_)
-        return describe(row, look_around(service, connection, [id_]))
+        row = participants.get_details(connection, workspace_id, id_)
+        return describe(row, load_describe_context(service, connection, [id_]))
 
 
 def list_participants(
@@ -59,7 +59,7 @@ def list_participants(
         rows, following = participants.page_of_participants(
             connection, workspace_id, scope, status=status, cursor=cursor, limit=limit
         )
-        around = look_around(service, connection, [row.id for row in rows])
+        around = load_describe_context(service, connection, [row.id for row in rows])
     return Page(items=[describe(row, around) for row in rows], next_cursor=following)
 
 
@@ -78,7 +78,7 @@ def get_interactions(
         rows, following = lineage.page_of_interactions(
             connection, workspace_id, id_, own=own, cursor=cursor, limit=limit
         )
-        used = usage.of_interactions(connection, rows)
+        used = usage.for_interactions(connection, rows)
     items = [
         Interaction.model_validate(
             {
@@ -96,7 +96,7 @@ def get_transcript(service: Service, workspace_id: UUID, ref: str) -> Transcript
     """The whole run in words, over the lineage. Raises NotFound."""
     with service.store.read() as connection:
         row = _find(connection, workspace_id, ref)
-        task = lineage.load_run(connection, row.id).assignment["task"]
+        task = lineage.load_run_spec(connection, row.id).assignment["task"]
         return Transcript(items=transcript_of(connection, row, task))
 
 
@@ -121,8 +121,8 @@ def _entries(rows: Sequence[AnyRow], given: list[tuple[int, str]]) -> Iterator[T
 
 def _step(row: AnyRow) -> Iterator[TranscriptItem]:
     """What was seen, then what was made of it."""
-    yield TranscriptItem(role="environment", content=_seen(row.observation), index=row.ordinal)
-    content = f"{row.thought}\n→ {done_in_words(row.action)}"
+    yield TranscriptItem(role="environment", content=_observation_text(row.observation), index=row.ordinal)
+    content = f"{row.thought}\n→ {action_text(row.action)}"
     yield TranscriptItem(role="person", content=content, index=row.ordinal)
 
 
@@ -132,7 +132,7 @@ def _exchange(row: AnyRow) -> Iterator[TranscriptItem]:
     if isinstance(said, str):
         yield TranscriptItem(role="person", content=said, thought=row.thought, index=row.ordinal)
     else:
-        content = f"{row.thought}\n→ {done_in_words(row.action)}"
+        content = f"{row.thought}\n→ {action_text(row.action)}"
         yield TranscriptItem(role="person", content=content, index=row.ordinal)
         if row.action["kind"] in {"finish", "give_up"}:
             # Nothing was said to be answered.
@@ -141,15 +141,15 @@ def _exchange(row: AnyRow) -> Iterator[TranscriptItem]:
         yield TranscriptItem(role="environment", content=reply, index=row.ordinal)
 
 
-def _seen(observation: dict[str, Any]) -> str:
+def _observation_text(observation: dict[str, Any]) -> str:
     lines = (observation[name] for name in ("title", "url", "problem", "text"))
     return "\n".join(line for line in lines if line)
 
 
-def done_in_words(action: dict[str, Any]) -> str:
+def action_text(action: dict[str, Any]) -> str:
     """An action as somebody would tell it."""
     value = action.get("value")
-    said = "" if value is None else spelled(value)
+    said = "" if value is None else format_value(value)
     words = (action["kind"].replace("_", " "), action.get("target"), said)
     return " · ".join(word for word in words if word)
 
@@ -158,7 +158,7 @@ def _find(connection: Connection, workspace_id: UUID, ref: str) -> AnyRow:
     return find(connection, workspace_id, Kind.PARTICIPANT, ref, "participant_id")
 
 
-class Around(NamedTuple):
+class DescribeContext(NamedTuple):
     """What the participants of one answer are judged by: the store's time and the fleet; what each used."""
 
     now: datetime
@@ -167,26 +167,26 @@ class Around(NamedTuple):
     used: Mapping[UUID, AnyRow]
 
 
-def look_around(service: Service, connection: Connection, ids: Sequence[UUID]) -> Around:
+def load_describe_context(service: Service, connection: Connection, ids: Sequence[UUID]) -> DescribeContext:
     """How things are now, with these participants."""
     settings = service.settings
-    return Around(
+    return DescribeContext(
         store_time(connection),
-        leases.live_count(connection),
+        leases.count_live(connection),
         RecoveryTimes(settings.lease_ttl_s, settings.sweep_interval_s),
-        usage.of_participants(connection, ids),
+        usage.for_participants(connection, ids),
     )
 
 
-def describe(row: AnyRow, around: Around) -> Participant:
+def describe(row: AnyRow, around: DescribeContext) -> Participant:
     """A participant, as `participants.described` reads it, as callers see it."""
     standing = ParticipantActivity(
         status=Status(row.status),
-        quiet_s=_seconds(around.now, row.moved_at or row.created_at),
+        idle_s=_seconds(around.now, row.moved_at or row.created_at),
         step_timeout_s=row.step_timeout_s,
         sent=row.dispatched_at is not None,
     )
-    reason = why_stuck(standing, around.live_workers, around.patience)
+    reason = stuck_reason(standing, around.live_workers, around.patience)
     told = {
         "age_seconds": _seconds(around.now, row.created_at),
         "likely_stuck": reason is not None,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from understudy import faults
 from understudy.domain.errors import ValidationError
-from understudy.domain.filters import EVERYBODY, PeopleFilter
+from understudy.domain.filters import NO_FILTER, PeopleFilter
 from understudy.domain.ids import Kind
 from understudy.domain.people import generate_people
 from understudy.domain.simulation import Person
@@ -15,15 +15,15 @@ from understudy.envelopes.people import Panel, People, Profile
 from understudy.envelopes.people import Person as PersonEnvelope
 from understudy.operations.requests import (
     MAX_PEOPLE,
+    BuiltInPanelRequest,
     CsvRequest,
     GenerateRequest,
     PeopleRequest,
     PersonCreateRequest,
     PersonRequest,
-    ReadyPanelRequest,
 )
 from understudy.service import Service
-from understudy.service.panels import read_csv, ready_panel
+from understudy.service.panels import built_in_panel, read_csv
 from understudy.store import people
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow
@@ -38,8 +38,8 @@ def create(service: Service, workspace_id: UUID, request: PersonCreateRequest) -
             made = create_people(service, workspace_id, request.people)
         case CsvRequest():
             made = create_people(service, workspace_id, read_csv(request.csv))
-        case ReadyPanelRequest():
-            made = create_people(service, workspace_id, ready_panel(request.panel))
+        case BuiltInPanelRequest():
+            made = create_people(service, workspace_id, built_in_panel(request.panel))
         case _:
             made = generate(service, workspace_id, request)
     return People(items=made)
@@ -59,10 +59,10 @@ def generate(service: Service, workspace_id: UUID, request: GenerateRequest) -> 
 
 
 def _store(service: Service, workspace_id: UUID, made: Sequence[Person]) -> list[PersonEnvelope]:
-    with faults.around("create.commit"):
+    with faults.fault_site("create.commit"):
         ids = service.store.write(lambda connection: people.insert_people(connection, workspace_id, made))
     with service.store.read() as connection:
-        return [_person(row) for row in people.people_of(connection, workspace_id, ids)]
+        return [_person(row) for row in people.get_people(connection, workspace_id, ids)]
 
 
 def get_person(service: Service, workspace_id: UUID, ref: str) -> PersonEnvelope:
@@ -72,7 +72,7 @@ def get_person(service: Service, workspace_id: UUID, ref: str) -> PersonEnvelope
 
 
 def list_people(
-    service: Service, workspace_id: UUID, cursor: str | None, limit: int, where: PeopleFilter = EVERYBODY
+    service: Service, workspace_id: UUID, cursor: str | None, limit: int, where: PeopleFilter = NO_FILTER
 ) -> Page[PersonEnvelope]:
     """A page of the profiles that are meant, in order of creation."""
     with service.store.read() as connection:
@@ -80,10 +80,10 @@ def list_people(
     return Page(items=[_person(row) for row in rows], next_cursor=following)
 
 
-def export_people(service: Service, workspace_id: UUID, where: PeopleFilter = EVERYBODY) -> Panel:
+def export_people(service: Service, workspace_id: UUID, where: PeopleFilter = NO_FILTER) -> Panel:
     """All profiles that are meant, as `create` takes them. Raises ValidationError for more than it takes."""
     with service.store.read() as connection:
-        count, rows = people.matching(connection, workspace_id, where, MAX_PEOPLE)
+        count, rows = people.find_people(connection, workspace_id, where, MAX_PEOPLE)
     if count > MAX_PEOPLE:
         raise ValidationError(
             f"An export has at most {MAX_PEOPLE:,} people; these are {count:,}.",

@@ -24,7 +24,7 @@ from understudy.operations.requests import (
     WaitRequest,
 )
 from understudy.service import Service
-from understudy.service.dispatching import Earlier
+from understudy.service.dispatching import ReplayedDispatch
 from understudy.store import participants
 from understudy.store.engine import AnyRow, StoreError
 
@@ -34,10 +34,10 @@ POLL_AFTER_S = 5
 
 
 #: What can be waited for.
-Waiting: TypeAlias = StudyRunRequest | AskRunRequest | AskRoundRequest | ExtendOptions | WaitRequest
+WaitableRequest: TypeAlias = StudyRunRequest | AskRunRequest | AskRoundRequest | ExtendOptions | WaitRequest
 
 
-def timeout_of(service: Service, request: Waiting) -> float:
+def timeout_of(service: Service, request: WaitableRequest) -> float:
     """How long to wait: as asked, by default as long as this server does. Raises ValidationError."""
     most = service.settings.max_wait_s
     if request.timeout <= most:
@@ -47,22 +47,22 @@ def timeout_of(service: Service, request: Waiting) -> float:
     raise ValidationError(f"timeout must be at most {most:g} seconds; {request.timeout:g} was given.")
 
 
-def answer(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:
+def build_response(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:
     """How the dispatched participants stand, and how to go on while one of them is not terminal.
 
     Of those just made nobody has to ask: they are as they were dispatched.
     """
-    if not isinstance(dispatch, Earlier):
-        return _answer(service, dispatch, _as_dispatched(dispatch), timeout_s)
+    if not isinstance(dispatch, ReplayedDispatch):
+        return _answer(service, dispatch, _initial_states(dispatch), timeout_s)
     try:
         with service.store.read() as connection:
             states = participants.states(connection, workspace_id, dispatch.participant_ids)
     except (ServiceUnavailable, StoreError) as error:
-        return _unread_answer(service, dispatch, timeout_s, error)
+        return _response_without_read(service, dispatch, timeout_s, error)
     return _answer(service, dispatch, states, timeout_s)
 
 
-async def answer_when_done(
+async def wait_and_build_response(
     service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float
 ) -> RunSuccess | RunFailure:
     """Wait until every dispatched participant is terminal; `wait_timeout` when `timeout_s` passes first.
@@ -70,7 +70,7 @@ async def answer_when_done(
     The runs go on either way, and when the caller goes away.
     """
     began = time.monotonic()
-    done = await service.waiting.until_done(dispatch.participant_ids, timeout_s)
+    done = await service.waiting.wait_until_terminal(dispatch.participant_ids, timeout_s)
     if all(id_ in done for id_ in dispatch.participant_ids):
         return _answer(service, dispatch, [done[id_] for id_ in dispatch.participant_ids], timeout_s)
     # A server that goes down ends its waits early.
@@ -80,14 +80,14 @@ async def answer_when_done(
         states = await service.waiting.states(workspace_id, dispatch.participant_ids)
         result = _answer(service, dispatch, states, timeout_s)
     except (ServiceUnavailable, StoreError) as error:
-        result = _unread_answer(service, dispatch, timeout_s, error)
+        result = _response_without_read(service, dispatch, timeout_s, error)
     return result if result.next_action is None else _wait_timeout(result, waited_s)
 
 
 def unfinished(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
     """Those of `ids` that are not terminal, in the order given."""
     with service.store.read() as connection:
-        return participants.unfinished(connection, workspace_id, ids)
+        return participants.non_terminal_ids(connection, workspace_id, ids)
 
 
 def failure(error: UnderstudyError) -> RunFailure:
@@ -114,7 +114,7 @@ class Dispatched(NamedTuple):
     error_kind: None = None
 
 
-def _as_dispatched(dispatch: Dispatch) -> list[Dispatched]:
+def _initial_states(dispatch: Dispatch) -> list[Dispatched]:
     inherited = dispatch.inherited_interactions or 0
     return [
         Dispatched(id_, alias, inherited, dispatch.study_id, dispatch.ask_id)
@@ -122,12 +122,14 @@ def _as_dispatched(dispatch: Dispatch) -> list[Dispatched]:
     ]
 
 
-def _unread_answer(service: Service, dispatch: Dispatch, timeout_s: float, error: Exception) -> RunSuccess:
+def _response_without_read(
+    service: Service, dispatch: Dispatch, timeout_s: float, error: Exception
+) -> RunSuccess:
     """The answer when nobody can tell how they stand now. Raises `error` unless something was dispatched."""
     if dispatch.max_interactions is None:
         raise error
     # It is committed: whoever were told that it is not would dispatch it twice.
-    return _answer(service, dispatch, _as_dispatched(dispatch), timeout_s)
+    return _answer(service, dispatch, _initial_states(dispatch), timeout_s)
 
 
 def _answer(
@@ -145,7 +147,7 @@ def _answer(
             )
             for row in states
         ],
-        next_action=_next_action(states, _wait_again_s(service, timeout_s)),
+        next_action=_next_action(states, _next_timeout_s(service, timeout_s)),
     )
 
 
@@ -165,7 +167,7 @@ def _wait_timeout(result: RunSuccess, waited_s: float) -> RunFailure:
     )
 
 
-def _wait_again_s(service: Service, timeout_s: float) -> float:
+def _next_timeout_s(service: Service, timeout_s: float) -> float:
     """How long to wait next: a wait that was too short must not be advised again."""
     return min(max(timeout_s, DEFAULT_WAIT_S), service.settings.max_wait_s)
 

@@ -24,9 +24,9 @@ from understudy.envelopes.studies import (
     StudyTranscripts,
 )
 from understudy.operations.requests import DEFAULT_PAGE, IterationRequest, StudyRequest, StudyView
-from understudy.plugins.registry import environments, problem_with_mind
+from understudy.plugins.registry import environments, mind_error
 from understudy.service import Service
-from understudy.service.participants import describe, describe_usage, look_around, transcript_of
+from understudy.service.participants import describe, describe_usage, load_describe_context, transcript_of
 from understudy.store import Connection, lineage, participants, studies, usage
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow
@@ -35,7 +35,7 @@ from understudy.store.participants import ParticipantScope
 StudyAnswer: TypeAlias = StudyPerParticipant | StudyTranscripts | StudySummary | StudyFull
 
 #: Interactions that a page of transcripts holds at most, unless it is those of one participant.
-MAX_TRANSCRIBED = 2_000
+MAX_TRANSCRIPT_INTERACTIONS = 2_000
 MAX_URL_LENGTH = 2_000
 #: Characters of a wrong value that are repeated to whoever sent it.
 MAX_SHOWN = 100
@@ -59,7 +59,7 @@ def create_study(service: Service, workspace_id: UUID, request: StudyRequest) ->
             _insert_iteration(connection, workspace_id, study_id, request.iteration)
         return _full(connection, workspace_id, str(study_id))
 
-    with faults.around("create.commit"):
+    with faults.fault_site("create.commit"):
         return service.store.write(create)
 
 
@@ -74,7 +74,7 @@ def add_iteration(
         id_ = _insert_iteration(connection, workspace_id, study.id, request)
         return _iteration(find(connection, workspace_id, Kind.ITERATION, str(id_), "iteration_id"))
 
-    with faults.around("create.commit"):
+    with faults.fault_site("create.commit"):
         return service.store.write(create)
 
 
@@ -99,7 +99,7 @@ def check_iteration(modality: str, request: IterationRequest) -> None:
 
 def check_mind(name: str) -> None:
     """Is there such a mind here? Raises ValidationError."""
-    if problem := problem_with_mind(name):
+    if problem := mind_error(name):
         raise ValidationError(problem)
 
 
@@ -215,8 +215,8 @@ def get_per_participant(
         study = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
         summary = _summary(connection, study)
         rows, following = _participants(connection, study, cursor, limit)
-        strongest = lineage.strongest(connection, [row.id for row in rows])
-        around = look_around(service, connection, [row.id for row in rows])
+        strongest = lineage.highlights(connection, [row.id for row in rows])
+        around = load_describe_context(service, connection, [row.id for row in rows])
     described = []
     for row in rows:
         felt = strongest.get(row.id)
@@ -242,7 +242,7 @@ def get_transcripts(
         study = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
         summary = _summary(connection, study)
         rows, following = _participants(connection, study, cursor, limit)
-        few = _few_enough(rows)
+        few = _count_within_limit(rows)
         if few < len(rows):
             rows, following = _participants(connection, study, cursor, few)
         transcripts = [
@@ -259,10 +259,10 @@ def get_transcripts(
     return StudyTranscripts(**summary.model_dump(), transcripts=transcripts, next_cursor=following)
 
 
-def _few_enough(rows: list[AnyRow]) -> int:
+def _count_within_limit(rows: list[AnyRow]) -> int:
     """How many of `rows`, from the first, to transcribe at once."""
     lengths: Iterator[int] = accumulate(row.interaction_count for row in rows)
-    return max(sum(length <= MAX_TRANSCRIBED for length in lengths), 1)
+    return max(sum(length <= MAX_TRANSCRIPT_INTERACTIONS for length in lengths), 1)
 
 
 def _participants(
@@ -280,16 +280,16 @@ def _participants(
 
 def _full(connection: Connection, workspace_id: UUID, ref: str) -> StudyFull:
     row = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
-    iterations = [_iteration(one) for one in studies.iterations_of(connection, workspace_id, row.id)]
+    iterations = [_iteration(one) for one in studies.list_iterations(connection, workspace_id, row.id)]
     study = Study.model_validate(row, from_attributes=True)
     return StudyFull(**study.model_dump(), iterations=iterations)
 
 
 def _summary(connection: Connection, study: AnyRow) -> StudySummary:
     counts = studies.status_counts(connection, study.workspace_id, study.id)
-    open_or_failed = sum(counts[status] for status in Status if status not in _SETTLED)
-    used = usage.of_study(connection, study.id)
-    today = usage.of_workspace_today(connection, study.workspace_id) if used else None
+    open_or_failed = sum(counts[status] for status in Status if status not in _COMPLETE_STATUSES)
+    used = usage.sum_for_study(connection, study.id)
+    today = usage.sum_for_workspace_today(connection, study.workspace_id) if used else None
     return StudySummary(
         study_id=study.id,
         alias=study.alias,
@@ -305,7 +305,7 @@ def _summary(connection: Connection, study: AnyRow) -> StudySummary:
 
 
 #: With these alone, a study's results are whole.
-_SETTLED = frozenset({Status.COMPLETED, Status.CANCELLED})
+_COMPLETE_STATUSES = frozenset({Status.COMPLETED, Status.CANCELLED})
 
 
 def _iteration(row: AnyRow) -> Iteration:

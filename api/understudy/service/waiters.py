@@ -12,9 +12,9 @@ from uuid import UUID
 import redis
 
 from understudy.domain.errors import ServiceUnavailable
-from understudy.queue.notifications import listen
-from understudy.service.coalesced_reads import SharedReads, read_in
-from understudy.service.executors import end_threads
+from understudy.queue.notifications import subscribe
+from understudy.service.coalesced_reads import CoalescedReads, run_with_timeout
+from understudy.service.executors import shutdown_executors
 from understudy.store.engine import AnyRow, chunks
 
 log = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 #: How often everybody who is waited for is looked at: notices are hints and may be lost.
 POLL_INTERVAL_S = 2.0
 #: Reads at a time, of all waiters together: so many store connections they take from dispatch and cancel.
-READS_AT_A_TIME = 4
+MAX_CONCURRENT_READS = 4
 #: Participants that one read looks at.
-AT_A_TIME = 1_000
+CHECK_BATCH_SIZE = 1_000
 #: So long a read may take, with its turn: while the store hangs, those before it take theirs.
 READ_TIMEOUT_S = 15
 #: Pause before the broker is asked again for notices.
@@ -33,21 +33,21 @@ _RECONNECT_S = 1.0
 Result = TypeVar("Result")
 
 
-class Named(NamedTuple):
+class ParticipantRefs(NamedTuple):
     """Participants as a caller names them, by ids or aliases."""
 
     workspace_id: UUID
     refs: tuple[str, ...]
 
 
-class Known(NamedTuple):
+class ParticipantIds(NamedTuple):
     """Participants that were found in a workspace."""
 
     workspace_id: UUID
     ids: tuple[UUID, ...]
 
 
-class _Wait:
+class _Waiter:
     """One call that waits."""
 
     def __init__(self, ids: Sequence[UUID]) -> None:
@@ -60,7 +60,7 @@ class _Wait:
             self.over.set_result(None)
 
 
-class WaitRoom:
+class WaiterRegistry:
     """All waiters of a process: one subscription to notices, one look at the store for all of them at a time.
 
     Belongs to one event loop.
@@ -70,39 +70,39 @@ class WaitRoom:
         self,
         notices_url: str,
         look: Callable[[Sequence[UUID]], Mapping[UUID, AnyRow]],
-        find: Callable[[Sequence[Named]], Mapping[Named, Sequence[AnyRow] | Exception]],
-        states: Callable[[Sequence[Known]], Mapping[Known, Sequence[AnyRow] | Exception]],
+        find: Callable[[Sequence[ParticipantRefs]], Mapping[ParticipantRefs, Sequence[AnyRow] | Exception]],
+        states: Callable[[Sequence[ParticipantIds]], Mapping[ParticipantIds, Sequence[AnyRow] | Exception]],
     ) -> None:
         """`look` reads the store: those of these participants that are terminal, with their state. Without a
         URL there are no notices, and it is asked every POLL_INTERVAL_S. `find` reads whom callers name, and
         `states` how those stand whose wait is over."""
         self._notices_url = notices_url
         self._look = look
-        self._waits: dict[UUID, set[_Wait]] = defaultdict(set)
+        self._waits: dict[UUID, set[_Waiter]] = defaultdict(set)
         #: Who is to be looked at next.
         self._told: set[UUID] = set()
         self._bell = asyncio.Event()
         self._at_work: list[asyncio.Task[None]] = []
-        self._threads = ThreadPoolExecutor(READS_AT_A_TIME, "waiting")
-        bounds: Any = {"most": AT_A_TIME, "timeout_s": READ_TIMEOUT_S / 2}
-        self._named = SharedReads(find, self._threads, **bounds, size_of=lambda named: len(named.refs))
-        self._states = SharedReads(states, self._threads, **bounds, size_of=lambda known: len(known.ids))
+        self._threads = ThreadPoolExecutor(MAX_CONCURRENT_READS, "waiting")
+        bounds: Any = {"most": CHECK_BATCH_SIZE, "timeout_s": READ_TIMEOUT_S / 2}
+        self._named = CoalescedReads(find, self._threads, **bounds, size_of=lambda named: len(named.refs))
+        self._states = CoalescedReads(states, self._threads, **bounds, size_of=lambda known: len(known.ids))
         self._ending = False
         #: How many calls wait just now.
         self.waiters = 0
 
     @property
-    def waited_for(self) -> int:
+    def awaited_count(self) -> int:
         """For how many participants somebody waits just now."""
         return len(self._waits)
 
     def open(self) -> None:
         """Begin to listen and to look; call it on the loop."""
-        works = [self._look_at_those_told_of(), self._look_at_everybody()]
+        works = [self._check_notified(), self._poll_all()]
         works += [self._listen()] if self._notices_url else []
         self._at_work = [asyncio.create_task(work) for work in works]
 
-    def end_all(self) -> None:
+    def end_all_waits(self) -> None:
         """End every wait, those to come too, as if its time were up: this process is told to go."""
         self._ending = True
         for waits in self._waits.values():
@@ -114,45 +114,45 @@ class WaitRoom:
         for task in self._at_work:
             task.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
-        await end_threads(self._threads)
+        await shutdown_executors(self._threads)
 
     async def read(self, work: Callable[[], Result]) -> Result:
         """Do what reads the store for a waiter in a thread of this room: others never wait behind it.
 
         Raises ServiceUnavailable when it is not done in READ_TIMEOUT_S.
         """
-        with _in_words():
-            return await read_in(self._threads, READ_TIMEOUT_S, work)
+        with _translate_timeout():
+            return await run_with_timeout(self._threads, READ_TIMEOUT_S, work)
 
     async def find(self, workspace_id: UUID, refs: Sequence[str]) -> Sequence[AnyRow]:
         """`(id, alias)` of whom a caller names, each once, in order, by a read shared with others who begin.
 
         Raises NotFound, ValidationError, and ServiceUnavailable when the store does not answer in time.
         """
-        with _in_words():
-            return await self._named.find(Named(workspace_id, tuple(refs)))
+        with _translate_timeout():
+            return await self._named.find(ParticipantRefs(workspace_id, tuple(refs)))
 
     async def states(self, workspace_id: UUID, ids: Sequence[UUID]) -> Sequence[AnyRow]:
         """How those of `ids` stand now that are this workspace's, by a read shared with others who ask.
 
         Raises ServiceUnavailable when the store does not answer in time.
         """
-        with _in_words():
-            return await self._states.find(Known(workspace_id, tuple(ids)))
+        with _translate_timeout():
+            return await self._states.find(ParticipantIds(workspace_id, tuple(ids)))
 
-    async def until_done(self, ids: Sequence[UUID], timeout_s: float) -> Mapping[UUID, AnyRow]:
+    async def wait_until_terminal(self, ids: Sequence[UUID], timeout_s: float) -> Mapping[UUID, AnyRow]:
         """The states of those that are done: as soon as all of `ids` are, or when `timeout_s` passes first.
 
         What is terminal stays as it is: nobody need read it again. All are looked at at once, when a notice
         tells of them, and every POLL_INTERVAL_S. Cancelling the caller ends the wait and nothing else.
         """
-        wait = _Wait(ids)
+        wait = _Waiter(ids)
         if self._ending or not ids:
             return {}
         self.waiters += 1
         for id_ in ids:
             self._waits[id_].add(wait)
-        self.ring(ids)
+        self.notify(ids)
         try:
             async with asyncio.timeout(timeout_s):
                 await wait.over
@@ -161,32 +161,32 @@ class WaitRoom:
         finally:
             self.waiters -= 1
             for id_ in wait.left:
-                self._forget(id_, wait)
+                self._remove_waiter(id_, wait)
         return wait.done
 
-    def _forget(self, id_: UUID, wait: _Wait) -> None:
+    def _remove_waiter(self, id_: UUID, wait: _Waiter) -> None:
         waits = self._waits[id_]
         waits.discard(wait)
         if not waits:
             del self._waits[id_]
 
-    async def _look_at_those_told_of(self) -> None:
+    async def _check_notified(self) -> None:
         while True:
             await self._bell.wait()
             # Cleared before the look: who is told of during it is looked at next.
             self._bell.clear()
             told, self._told = self._told & self._waits.keys(), set()
-            for some in chunks(list(told), AT_A_TIME):
-                await self._look_at(some)
+            for some in chunks(list(told), CHECK_BATCH_SIZE):
+                await self._check(some)
 
-    async def _look_at_everybody(self) -> None:
+    async def _poll_all(self) -> None:
         """From time to time, beside the looks at those who are told of: these never wait behind thousands."""
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
-            for some in chunks(list(self._waits), AT_A_TIME):
-                await self._look_at(some)
+            for some in chunks(list(self._waits), CHECK_BATCH_SIZE):
+                await self._check(some)
 
-    async def _look_at(self, ids: Sequence[UUID]) -> None:
+    async def _check(self, ids: Sequence[UUID]) -> None:
         try:
             done = await self.read(lambda: self._look(ids))
         except Exception as error:  # noqa: BLE001 - the next look may tell; what is waited for is there all the same
@@ -196,20 +196,20 @@ class WaitRoom:
             for wait in list(self._waits.get(id_, ())):
                 wait.left.discard(id_)
                 wait.done[id_] = state
-                self._forget(id_, wait)
+                self._remove_waiter(id_, wait)
                 if not wait.left:
                     wait.end()
 
     async def _listen(self) -> None:
         while True:
             try:
-                async for ids in listen(self._notices_url):
-                    self.ring(ids)
+                async for ids in subscribe(self._notices_url):
+                    self.notify(ids)
             except (redis.RedisError, OSError, ValueError) as error:
                 log.info("no notices for now, waiters poll: %s", error)
             await asyncio.sleep(_RECONNECT_S)
 
-    def ring(self, ids: Collection[UUID]) -> None:
+    def notify(self, ids: Collection[UUID]) -> None:
         """A notice came: these are looked at soon; of nobody: something may have been missed, so all are."""
         # Notices tell of everybody; here only those count for whom somebody waits.
         if told := self._waits.keys() & set(ids) if ids else self._waits.keys():
@@ -218,7 +218,7 @@ class WaitRoom:
 
 
 @contextlib.contextmanager
-def _in_words() -> Iterator[None]:
+def _translate_timeout() -> Iterator[None]:
     try:
         yield
     except TimeoutError:

@@ -12,8 +12,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from understudy.deploy.child import Child, ChildFailed, end_leftover
-from understudy.deploy.lock import FolderLock, FolderTaken
+from understudy.deploy.child import Child, ChildFailed, kill_orphan
+from understudy.deploy.lock import DataDirLock, DataDirLocked
 from understudy.deploy.owner_only_files import write_private
 from understudy.deploy.ports import check_port, free_port
 
@@ -72,11 +72,11 @@ class BrokerServer:
         for folder in (self._dir, self._logs, self._run_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._held.enter_context(FolderLock(self._dir / "lock"))
-        except FolderTaken as taken:
+            self._held.enter_context(DataDirLock(self._dir / "lock"))
+        except DataDirLocked as taken:
             raise BrokerFailed(f"a broker is {taken}") from None
         try:
-            end_leftover(self._run_dir / "broker.pid")
+            kill_orphan(self._run_dir / "broker.pid")
             self._start_on_some_port(binary)
             write_private(self._dir / "url", self.url + "\n")
         except BaseException:

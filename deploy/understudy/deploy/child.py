@@ -24,7 +24,7 @@ class Child:
     """A process that dies with this one, has its own log, and does not hear the terminal's Ctrl-C.
 
     The command runs in a session of its own: a Ctrl-C reaches only the supervisor, which stops things in
-    order. `run_dir` keeps its pid while it runs, for `end_leftover`; `log` is appended to. `ready` tells
+    order. `run_dir` keeps its pid while it runs, for `kill_orphan`; `log` is appended to. `ready` tells
     whether it does its work (called often, must be quick, may not raise); without it, running is ready.
     `ready_file` is a file the process itself makes once it is ready; one from an earlier run is removed
     before each start.
@@ -94,7 +94,7 @@ class Child:
                 # Logs, and what the parts write, hold what people did: nobody else's to read.
                 umask=0o077,
             )
-        write_private(self._pid_file, f"{self._process.pid} {_birth(self._process.pid)}\n")
+        write_private(self._pid_file, f"{self._process.pid} {_start_time(self._process.pid)}\n")
 
     def terminate(self) -> None:
         """Asks it to end; returns at once. It passes that on to its own children as it sees fit."""
@@ -118,7 +118,7 @@ class Child:
                 self._process.wait(grace_s)
         self.kill()
 
-    def tail(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log, for a message about what went wrong."""
         if not self.log.exists():
             return ""
@@ -127,7 +127,7 @@ class Child:
 
     def failure(self, what: str) -> ChildFailed:
         """The exception that says what went wrong with it, with the end of its log."""
-        return ChildFailed(f"{self.name} {what}; the end of {self.log}:\n{self.tail()}")
+        return ChildFailed(f"{self.name} {what}; the end of {self.log}:\n{self.log_tail()}")
 
 
 def describe_exit(exit_code: int) -> str:
@@ -139,7 +139,7 @@ def describe_exit(exit_code: int) -> str:
     return f"signal {-exit_code}"
 
 
-def end_leftover(pid_file: Path, grace_s: float = 5) -> int | None:
+def kill_orphan(pid_file: Path, grace_s: float = 5) -> int | None:
     """Ends the process a killed supervisor left behind, known by the pid file it wrote.
 
     Only if it is that very process: its pid and the moment of its birth must both be the recorded ones.
@@ -153,19 +153,19 @@ def end_leftover(pid_file: Path, grace_s: float = 5) -> int | None:
         return None
     except ValueError:  # written halfway when the machine went down
         pid, born = 0, ""
-    found = pid > 1 and born != "" and _birth(pid) == born
+    found = pid > 1 and born != "" and _start_time(pid) == born
     if found:
         for ending in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, ending)
             deadline = time.monotonic() + grace_s
-            while _birth(pid) == born and time.monotonic() < deadline:
+            while _start_time(pid) == born and time.monotonic() < deadline:
                 time.sleep(0.02)
     pid_file.unlink(missing_ok=True)
     return pid if found else None
 
 
-def _birth(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """When this process was born, as text that tells it from any other that had or will have its pid.
 
     Empty if there is none (a zombie counts as none). Linux: boot and clock ticks since; else what `ps` says.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from understudy.deploy.demo_scenario import Showing
-from understudy.deploy.ports import answers_ok, free_port
-from understudy.deploy.stack import Stack, StackPlan, running
+from understudy.deploy.demo_scenario import DemoScenario
+from understudy.deploy.ports import free_port, is_healthy
+from understudy.deploy.stack import Stack, StackPlan, run_stack
 from understudy.deploy.supervisor import StopRequested
-from understudy.deploy.up import CANT_RUN, say
+from understudy.deploy.up import STARTUP_ERRORS, log_status
 from understudy.settings import Settings
 
 _SHOP_HOST = "127.0.0.1"
@@ -36,18 +36,18 @@ def demo() -> int:
         out.width = _FILE_WIDTH
     try:
         out.print("Starting broker, API, workers, sweeper, Flower and the demo shop …")
-        with running(settings, StackPlan(port=0), say) as stack:
+        with run_stack(settings, StackPlan(port=0), log_status) as stack:
             went_well = _show(stack, out)
             out.print("\nStopping everything …")
     except StopRequested:
-        say("stopped before the demo was through")
+        log_status("stopped before the demo was through")
         shutil.rmtree(folder, ignore_errors=True)
         return 1
-    except CANT_RUN as problem:
-        say(str(problem))
+    except STARTUP_ERRORS as problem:
+        log_status(str(problem))
         went_well = False
     if not went_well:
-        say(f"the demo failed; the logs are in {folder / 'logs'}")
+        log_status(f"the demo failed; the logs are in {folder / 'logs'}")
         return 1
     shutil.rmtree(folder, ignore_errors=True)
     out.print("Stopped. Keep such a stack running with: understudy up")
@@ -58,7 +58,7 @@ def _show(stack: Stack, out: Console) -> bool:
     """Starts the shop and shows the job, the stack being watched. False unless all of it went well."""
     port = free_port()
     shop = ["shop", "--port", str(port), "--delay-s", str(_PAGE_DELAY_S)]
-    stack.supervisor.start(stack.child("shop", shop, lambda: answers_ok(_SHOP_HOST, port, "/")))
+    stack.supervisor.start(stack.child("shop", shop, lambda: is_healthy(_SHOP_HOST, port, "/")))
     stack.supervisor.wait_ready(_SHOP_READY_S)
     out.print(f"  API docs   {stack.url}/docs")
     if stack.flower_url:
@@ -66,14 +66,16 @@ def _show(stack: Stack, out: Console) -> bool:
         out.print(f"  Flower     {stack.flower_url}  (user understudy, password {password})")
     out.print(f"  Demo shop  http://{_SHOP_HOST}:{port}/\n")
 
-    showing = Showing(stack.url, stack.token_file.read_text().strip(), f"http://{_SHOP_HOST}:{port}/", out)
+    showing = DemoScenario(
+        stack.url, stack.token_file.read_text().strip(), f"http://{_SHOP_HOST}:{port}/", out
+    )
     # The job in a thread, the supervisor here: it started the processes, and they would die with its thread.
     job = threading.Thread(target=showing.run, name="demo", daemon=True)
     job.start()
     stack.supervisor.run(until=lambda: not job.is_alive())
     if stack.supervisor.stop_requested:
-        showing.abandon()
+        showing.stop()
         # It leaves the terminal in order; but a call that waits must not hold up the stop.
         job.join(_LEAVE_S)
         raise StopRequested
-    return showing.went_well
+    return showing.succeeded

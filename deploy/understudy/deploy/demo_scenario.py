@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from understudy.cli.journeys import journey_view
-from understudy.cli.progress import Look, follow, look_at_study, room_for_rows
+from understudy.cli.progress import Snapshot, available_rows, follow_run, study_poller
 from understudy.cli.render import error_view, plain
 from understudy.cli.studies import participants_table
 from understudy.client import Understudy
@@ -29,10 +29,10 @@ _TO_CANCEL = 3
 #: Cancelled are those who are this far: in the middle of it.
 _CANCEL_FROM = 3
 _PHASE_LIMIT_S = 40.0
-_LOOK_EVERY_S = 0.25
+_POLL_INTERVAL_S = 0.25
 
 
-class _LastLook(Look):
+class _FinalSnapshot(Snapshot):
     """A look that ends the display although the run goes on."""
 
     @property
@@ -40,11 +40,11 @@ class _LastLook(Look):
         return True
 
 
-class _Abandoned(Exception):
+class _DemoStopped(Exception):
     """Nobody wants to see the rest."""
 
 
-class Showing:
+class DemoScenario:
     """Shows the job once, on a server that runs, to people who shop in a shop that runs."""
 
     def __init__(self, server: str, token: str, shop_url: str, out: Console) -> None:
@@ -56,7 +56,7 @@ class Showing:
         self._abandoned = False
 
     @property
-    def went_well(self) -> bool:
+    def succeeded(self) -> bool:
         """Was everything shown, and did all of it happen as it should?"""
         return self._finished and all(held for _, held in self._checks)
 
@@ -65,7 +65,7 @@ class Showing:
         try:
             with self._client:
                 self._show()
-        except _Abandoned:
+        except _DemoStopped:
             pass
         except UnderstudyError as error:
             # While everything is being stopped nobody wonders that nothing answers.
@@ -74,18 +74,18 @@ class Showing:
         else:
             self._finished = True
 
-    def abandon(self) -> None:
+    def stop(self) -> None:
         """Makes `run`, in another thread, end at its next look."""
         self._abandoned = True
 
     def _show(self) -> None:
         study_id = self._dispatch()
-        cancelled = self._cancel_some_in_mid_run(study_id)
+        cancelled = self._cancel_running(study_id)
         if not cancelled:
             return
         child_id = self._extend(cancelled[0])
         self._step("The others go on to their end")
-        follow(self._look_at(study_id), self._out, limit_s=_PHASE_LIMIT_S, hint="")
+        follow_run(self._look_at(study_id), self._out, limit_s=_PHASE_LIMIT_S, hint="")
         everybody = self._client.participant_list(study_id=study_id, limit=500).items
         waited = self._client.simulation_wait([one.id for one in everybody], timeout=_PHASE_LIMIT_S)
         self._check("simulation_wait knows all of them at their end", waited.ok)
@@ -95,12 +95,12 @@ class Showing:
         self._out.print(participants_table(everybody))
         self._check_ends(everybody, cancelled)
 
-    def _look_at(self, study_id: UUID) -> Callable[[], Look]:
-        look = look_at_study(self._client, str(study_id), room_for_rows(self._out))
+    def _look_at(self, study_id: UUID) -> Callable[[], Snapshot]:
+        look = study_poller(self._client, str(study_id), available_rows(self._out))
 
-        def look_unless_abandoned() -> Look:
+        def look_unless_abandoned() -> Snapshot:
             if self._abandoned:
-                raise _Abandoned
+                raise _DemoStopped
             return look()
 
         return look_unless_abandoned
@@ -117,13 +117,13 @@ class Showing:
         self._check(f"{PEOPLE} participants were dispatched", run.ok and started == PEOPLE)
         return study.id
 
-    def _cancel_some_in_mid_run(self, study_id: UUID) -> list[Participant]:
+    def _cancel_running(self, study_id: UUID) -> list[Participant]:
         """Those who were cancelled in the middle of their run, as they were right after the answer."""
         client, look = self._client, self._look_at(study_id)
         cancelled: list[Participant] = []
         answers: list[CancelEnvelope] = []
 
-        def look_and_cancel() -> Look:
+        def look_and_cancel() -> Snapshot:
             seen = look()
             running = client.participant_list(study_id=study_id, status="running").items
             midway = [one for one in running if one.interaction_count >= _CANCEL_FROM]
@@ -133,14 +133,14 @@ class Showing:
                 if answer.summary.cancelled_count == 1:
                     answers.append(answer)
                     cancelled.append(client.participant_get(one.id))
-            return _LastLook(*look()) if len(cancelled) == _TO_CANCEL else seen
+            return _FinalSnapshot(*look()) if len(cancelled) == _TO_CANCEL else seen
 
-        follow(
+        follow_run(
             look_and_cancel,
             self._out,
             limit_s=_PHASE_LIMIT_S,
             hint="",
-            sleep=lambda _: time.sleep(_LOOK_EVERY_S),
+            sleep=lambda _: time.sleep(_POLL_INTERVAL_S),
         )
         self._check(f"{_TO_CANCEL} were cancelled in the middle of it", len(cancelled) == _TO_CANCEL)
         if cancelled:
@@ -183,7 +183,7 @@ class Showing:
         own = [step for step in journey if step.participant_id == child.id]
         self._check(
             "the first thing it did of its own was to use the German picker",
-            bool(own) and own[0].index == child.branched_at and _picks_german(own[0]),
+            bool(own) and own[0].index == child.branched_at and _uses_german_picker(own[0]),
         )
         entries = self._client.participant_transcript(child_id).items
         told = [k for k, entry in enumerate(entries) if entry.role == "user" and entry.content == INSTRUCTION]
@@ -225,6 +225,6 @@ class Showing:
         self._out.print(plain(f"✓ {what}", "green") if held else plain(f"✗ NOT: {what}", "bold red"))
 
 
-def _picks_german(step: Interaction) -> bool:
+def _uses_german_picker(step: Interaction) -> bool:
     value = str(step.action.get("value") or "").casefold()
     return step.action.get("kind") == "choose" and value in {"de", "deutsch", "german"}

@@ -4,7 +4,7 @@
 parent dies, and becomes the command. The wish survives the exec, so that it holds for programs which are not
 ours (the broker, Flower) too. A wrapper instead of subprocess's `preexec_fn`: code between fork and exec is
 not safe in a process with threads. Only Linux has the wish; elsewhere the command just runs, and the next
-`up` ends what was left over by its recorded pid (`understudy.deploy.child.end_leftover`).
+`up` ends what was left over by its recorded pid (`understudy.deploy.child.kill_orphan`).
 
 The parent is, to the kernel, the *thread* that started the child: start children from threads that live on.
 
@@ -18,7 +18,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(parent: int) -> None:
+def kill_on_parent_exit(parent: int) -> None:
     """Ends this process with its parent. If the parent is gone already, ends it now."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - not needed elsewhere, and slow to load
@@ -31,7 +31,7 @@ def die_with_parent(parent: int) -> None:
 
 def main() -> None:
     parent, *command = sys.argv[1:]
-    die_with_parent(int(parent))
+    kill_on_parent_exit(int(parent))
     try:
         os.execvp(command[0], command)  # noqa: S606 - the supervisor's own command, no shell
     except OSError as problem:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 
-class FolderTaken(Exception):
+class DataDirLocked(Exception):
     """Another process holds the lock. `pid` is that process, 0 if it did not write its pid yet."""
 
     def __init__(self, path: Path, pid: int) -> None:
@@ -14,7 +14,7 @@ class FolderTaken(Exception):
         self.pid = pid
 
 
-class FolderLock:
+class DataDirLock:
     """An exclusive lock on a file, with the pid of its holder in it.
 
     The system frees it when the holder ends in whatever way, so that it can't be left over. The file stays:
@@ -33,7 +33,7 @@ class FolderLock:
         except BlockingIOError:
             written = os.read(file, 32).strip()
             os.close(file)
-            raise FolderTaken(self._path, int(written) if written.isdigit() else 0) from None
+            raise DataDirLocked(self._path, int(written) if written.isdigit() else 0) from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file

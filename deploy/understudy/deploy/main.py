@@ -17,8 +17,8 @@ from understudy.deploy.tokens import app as tokens
 if TYPE_CHECKING:
     from understudy.settings import Settings
 
-_MACHINE = "This machine"
-_PARTS = "Components"
+_LOCAL_PANEL = "This machine"
+_COMPONENTS_PANEL = "Components"
 
 DataDir = Annotated[
     Path | None,
@@ -48,7 +48,7 @@ MetricsPort = Annotated[
 ReadyFile = Annotated[Path | None, typer.Option(help="Create this file when the process is ready.")]
 
 
-@app.command("up", rich_help_panel=_MACHINE)
+@app.command("up", rich_help_panel=_LOCAL_PANEL)
 def up_command(
     *,
     data_dir: DataDir = None,
@@ -81,10 +81,10 @@ def up_command(
         flower_port=flower_port,
         broker_port=broker_port,
     )
-    raise typer.Exit(up(_settings(data_dir), plan))
+    raise typer.Exit(up(_load_settings(data_dir), plan))
 
 
-@app.command("demo", rich_help_panel=_MACHINE)
+@app.command("demo", rich_help_panel=_LOCAL_PANEL)
 def demo_command() -> None:
     """Show the main job on a demo shop: run, cancel, extend, wait.
 
@@ -95,15 +95,15 @@ def demo_command() -> None:
     raise typer.Exit(demo())
 
 
-@app.command("api", rich_help_panel=_PARTS)
+@app.command("api", rich_help_panel=_COMPONENTS_PANEL)
 def api_command(data_dir: DataDir = None, host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve the API (docs at /docs)."""
     from understudy.api.app import serve  # noqa: PLC0415
 
-    serve(_settings(data_dir), host, port)
+    serve(_load_settings(data_dir), host, port)
 
 
-@app.command("worker", rich_help_panel=_PARTS)
+@app.command("worker", rich_help_panel=_COMPONENTS_PANEL)
 def worker_command(
     *,
     data_dir: DataDir = None,
@@ -128,7 +128,7 @@ def worker_command(
 
     kind: Literal["run", "control", "alone"] = "control" if control else "alone" if alone else "run"
     run_worker(
-        _settings(data_dir, metrics_port),
+        _load_settings(data_dir, metrics_port),
         name=name or kind,
         concurrency=concurrency,
         kind=kind,
@@ -136,25 +136,25 @@ def worker_command(
     )
 
 
-@app.command("sweeper", rich_help_panel=_PARTS)
+@app.command("sweeper", rich_help_panel=_COMPONENTS_PANEL)
 def sweeper_command(
     data_dir: DataDir = None, metrics_port: MetricsPort = None, ready_file: ReadyFile = None
 ) -> None:
     """Recover lost participants, republish lost messages, record stops. Any number may run."""
     from understudy.worker.sweeper import run_sweeper  # noqa: PLC0415
 
-    run_sweeper(_settings(data_dir, metrics_port), ready_file)
+    run_sweeper(_load_settings(data_dir, metrics_port), ready_file)
 
 
-@app.command("migrate", rich_help_panel=_PARTS)
+@app.command("migrate", rich_help_panel=_COMPONENTS_PANEL)
 def migrate_command(data_dir: DataDir = None) -> None:
     """Apply pending database migrations."""
     from understudy.deploy.migrate import migrate  # noqa: PLC0415
 
-    migrate(_settings(data_dir))
+    migrate(_load_settings(data_dir))
 
 
-@app.command("prune", rich_help_panel=_PARTS)
+@app.command("prune", rich_help_panel=_COMPONENTS_PANEL)
 def prune_command(
     *,
     older_than: Annotated[
@@ -188,7 +188,7 @@ def prune_command(
 
     raise typer.Exit(
         prune(
-            _settings(data_dir),
+            _load_settings(data_dir),
             older_than_days=older_than,
             workspace=workspace,
             batch_size=batch_size,
@@ -199,10 +199,10 @@ def prune_command(
     )
 
 
-app.add_typer(tokens, name="token", rich_help_panel=_MACHINE)
+app.add_typer(tokens, name="token", rich_help_panel=_LOCAL_PANEL)
 
 
-@app.command("shop", rich_help_panel=_MACHINE)
+@app.command("shop", rich_help_panel=_LOCAL_PANEL)
 def shop_command(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")],
     delay_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds each page takes.")] = 0,
@@ -215,7 +215,7 @@ def shop_command(
     uvicorn.run(create_shop(delay_s=delay_s), host="127.0.0.1", port=port, access_log=False)
 
 
-@app.command("chatbot", rich_help_panel=_MACHINE)
+@app.command("chatbot", rich_help_panel=_LOCAL_PANEL)
 def chatbot_command(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")],
     delay_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds each reply takes.")] = 0,
@@ -234,11 +234,11 @@ def chatbot_command(
 
 def main() -> None:
     """Entry point of the command `understudy`."""
-    gc_tuning.look_seldom()
+    gc_tuning.raise_gc_threshold()
     app(prog_name="understudy")
 
 
-def _settings(data_dir: Path | None, metrics_port: int | None = None) -> "Settings":
+def _load_settings(data_dir: Path | None, metrics_port: int | None = None) -> "Settings":
     given = {"data_dir": data_dir, "metrics_port": metrics_port}
     return read_settings({name: value for name, value in given.items() if value is not None})
 

@@ -14,19 +14,19 @@ def check_port(host: str, port: int) -> None:
     _bind(host, port)
 
 
-def reachable(host: str) -> str:
+def reachable_host(host: str) -> str:
     """An address at which this machine reaches what listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a wildcard
 
 
-def url_of(host: str, port: int) -> str:
+def http_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def answers_ok(host: str, port: int, path: str) -> bool:
+def is_healthy(host: str, port: int, path: str) -> bool:
     """Does what listens on `host` answer a GET with 200, within two seconds?"""
     # Not urllib: it would ask a proxy that is set up for the world outside.
-    connection = http.client.HTTPConnection(reachable(host), port, timeout=2)
+    connection = http.client.HTTPConnection(reachable_host(host), port, timeout=2)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.client.OK

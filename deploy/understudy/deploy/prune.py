@@ -26,7 +26,7 @@ from understudy.store.engine import Store, store_time
 
 DAY_S = 24 * 3600
 #: How often progress is told.
-TELL_EVERY_S = 2
+PROGRESS_INTERVAL_S = 2
 #: What a shell reports of a program that was ended by SIGINT.
 INTERRUPTED = 130
 
@@ -34,15 +34,15 @@ Work = Callable[[Connection], rules.Pruned]
 
 
 @dataclass
-class Tally:
+class PruneReport:
     """What was done so far."""
 
     ended_before: datetime
-    dry: bool
+    dry_run: bool
     #: Was everything looked at?
     complete: bool = False
     rows: Counter[str] = field(default_factory=Counter)
-    kept: Counter[rules.Kept] = field(default_factory=Counter)
+    kept: Counter[rules.KeepReason] = field(default_factory=Counter)
 
     def add(self, pruned: rules.Pruned) -> None:
         self.rows += pruned.rows
@@ -52,7 +52,7 @@ class Tally:
         """As JSON."""
         return {
             "ended_before": rfc3339(self.ended_before),
-            "dry_run": self.dry,
+            "dry_run": self.dry_run,
             "complete": self.complete,
             "removed": {
                 "participants": self.rows["participant"],
@@ -61,18 +61,18 @@ class Tally:
                 "checkpoints": self.rows["checkpoint"],
                 "usage": self.rows["usage"],
             },
-            "kept": {str(reason): self.kept[reason] for reason in rules.Kept},
+            "kept": {str(reason): self.kept[reason] for reason in rules.KeepReason},
         }
 
     def line(self) -> str:
         """For people."""
-        told = self.told()
-        removed = ", ".join(f"{count:,} {name}" for name, count in told["removed"].items())
-        kept = ", ".join(f"{count:,} {name}" for name, count in told["kept"].items() if count) or "nobody"
-        return f"{'would remove' if self.dry else 'removed'} {removed}; kept although old: {kept}"
+        as_json = self.told()
+        removed = ", ".join(f"{count:,} {name}" for name, count in as_json["removed"].items())
+        kept = ", ".join(f"{count:,} {name}" for name, count in as_json["kept"].items() if count) or "nobody"
+        return f"{'would remove' if self.dry_run else 'removed'} {removed}; kept although old: {kept}"
 
 
-class Pruning:
+class PruneJob:
     """One run of the command: looks at who is old, the youngest first, and removes them by and by."""
 
     def __init__(self, store: Store, *, batch_size: int, pause_s: float, dry: bool) -> None:
@@ -81,17 +81,17 @@ class Pruning:
         #: Set it, and no further transaction is begun.
         self.stopping = threading.Event()
 
-    def run(self, names: dict[UUID, str], tally: Tally, tell: Callable[[str], None]) -> None:
+    def run(self, names: dict[UUID, str], tally: PruneReport, report_progress: Callable[[str], None]) -> None:
         """Go through these workspaces; what was removed is in `tally`. Raises ServiceUnavailable."""
         told_at = time.monotonic()
         for workspace_id, name in names.items():
-            for work in self._work(rules.Old(workspace_id, tally.ended_before)):
+            for work in self._transactions(rules.RetentionFilter(workspace_id, tally.ended_before)):
                 if self.stopping.is_set():
                     return
                 tally.add(self._do(work))
-                if time.monotonic() - told_at > TELL_EVERY_S:
+                if time.monotonic() - told_at > PROGRESS_INTERVAL_S:
                     told_at = time.monotonic()
-                    tell(f"{name}: {tally.line()}")
+                    report_progress(f"{name}: {tally.line()}")
         tally.complete = True
 
     def _do(self, work: Work) -> rules.Pruned:
@@ -103,24 +103,24 @@ class Pruning:
         self.stopping.wait(self._pause_s)
         return done
 
-    def _work(self, old: rules.Old) -> Iterator[Work]:
+    def _transactions(self, old: rules.RetentionFilter) -> Iterator[Work]:
         """One transaction after the other, for all that was there when it was looked at."""
         last, gone = None, set[UUID]()
         asks: dict[UUID, None] = {}
         while True:
             with self._store.read() as connection:
-                rows = rules.old_ones(connection, old, last, self._batch_size)
+                rows = rules.expired_participants(connection, old, last, self._batch_size)
             if not rows:
                 break
             last = rows[-1]
             asks |= dict.fromkeys(row.ask_id for row in rows if row.is_panel)
-            for ids in rules.by_weight([row for row in rows if not row.is_panel]):
-                yield self._remembered(gone, partial(rules.prune, old=old, ids=ids))
+            for ids in rules.batch_by_rows([row for row in rows if not row.is_panel]):
+                yield self._track_removed(gone, partial(rules.prune, old=old, ids=ids))
         # Once everything else of their asks was looked at.
         for ask_id in asks:
-            yield self._remembered(gone, partial(rules.prune_panel, old=old, ask_id=ask_id))
+            yield self._track_removed(gone, partial(rules.prune_panel, old=old, ask_id=ask_id))
 
-    def _remembered(self, gone: set[UUID], work: Callable[..., rules.Pruned]) -> Work:
+    def _track_removed(self, gone: set[UUID], work: Callable[..., rules.Pruned]) -> Work:
         """Do `work`; who would be gone by it is gone for what comes after."""
 
         def remember(connection: Connection) -> rules.Pruned:
@@ -144,12 +144,12 @@ def prune(
 ) -> int:
     """Do it and tell about it; the exit code. Raises NotFound, ServiceUnavailable."""
     err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    store = _existing(settings)
+    store = _open_existing_store(settings)
     try:
         with store.read() as connection:
             names, ended_before = _begin(connection, workspace, older_than_days * DAY_S)
-        tally = Tally(ended_before, dry)
-        pruning = Pruning(store, batch_size=batch_size, pause_s=pause_s, dry=dry)
+        tally = PruneReport(ended_before, dry)
+        pruning = PruneJob(store, batch_size=batch_size, pause_s=pause_s, dry=dry)
         with _interrupted_by_signal(pruning.stopping):
             try:
                 pruning.run(names, tally, (lambda _: None) if as_json else err.print)
@@ -164,7 +164,7 @@ def prune(
     return 0 if tally.complete else INTERRUPTED
 
 
-def _existing(settings: Settings) -> Store:
+def _open_existing_store(settings: Settings) -> Store:
     """The store, which is not made by looking for it."""
     store = Store(settings.store_url)
     if store.url.get_backend_name() == "sqlite" and not Path(store.url.database or "").is_file():
@@ -184,7 +184,7 @@ def _existing(settings: Settings) -> Store:
 
 
 def _begin(connection: Connection, workspace: str | None, age_s: float) -> tuple[dict[UUID, str], datetime]:
-    names = {id_: name for id_, name in workspaces.names(connection) if workspace in {None, name}}
+    names = {id_: name for id_, name in workspaces.list_workspaces(connection) if workspace in {None, name}}
     if workspace is not None and not names:
         raise NotFound(f"There is no workspace {workspace!r}.", suggestions=("See `understudy token list`.",))
     return names, store_time(connection, -age_s)

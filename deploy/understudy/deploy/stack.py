@@ -14,11 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from understudy.deploy.bootstrap import ensure_default_workspace
 from understudy.deploy.broker import BrokerServer
-from understudy.deploy.child import Child, end_leftover
-from understudy.deploy.lock import FolderLock
+from understudy.deploy.child import Child, kill_orphan
+from understudy.deploy.lock import DataDirLock
 from understudy.deploy.migrate import migrate
 from understudy.deploy.owner_only_files import write_private
-from understudy.deploy.ports import answers_ok, check_port, free_port, reachable, url_of
+from understudy.deploy.ports import check_port, free_port, http_url, is_healthy, reachable_host
 from understudy.deploy.supervisor import Supervisor
 from understudy.domain.errors import UnderstudyError
 from understudy.settings import Settings
@@ -43,7 +43,7 @@ FLOWER_OPTIONS = {
 }
 
 
-class StackFailed(Exception):
+class StackStartError(Exception):
     """The stack can't be started; the text says why and what would help."""
 
 
@@ -63,7 +63,7 @@ class StackPlan:
 
 
 class Stack:
-    """The parts of one machine, on one data folder. Made by `running`."""
+    """The parts of one machine, on one data folder. Made by `run_stack`."""
 
     def __init__(self, settings: Settings, plan: StackPlan, supervisor: Supervisor) -> None:
         self._plan = plan
@@ -92,12 +92,12 @@ class Stack:
     @property
     def url(self) -> str:
         """Where the API is, as it was asked for."""
-        return url_of(self._plan.host, self._port)
+        return http_url(self._plan.host, self._port)
 
     @property
     def local_url(self) -> str:
         """Where this machine reaches the API; the command line finds it in `data_dir/server`."""
-        return url_of(reachable(self._plan.host), self._port)
+        return http_url(reachable_host(self._plan.host), self._port)
 
     @property
     def flower_url(self) -> str | None:
@@ -118,15 +118,15 @@ class Stack:
         Raises StackFailed, BrokerFailed, ChildFailed or StopRequested; whoever made the stack then stops what
         runs already.
         """
-        self._port = _claim_port("the API", "--port", self._plan.host, self._plan.port)
+        self._port = _resolve_port("the API", "--port", self._plan.host, self._plan.port)
         if self._plan.flower:
-            self._flower_port = _claim_port("Flower", "--flower-port", _LOOPBACK, self._plan.flower_port)
+            self._flower_port = _resolve_port("Flower", "--flower-port", _LOOPBACK, self._plan.flower_port)
         for folder in (self.logs, self._run_dir):
             folder.mkdir(mode=0o700, exist_ok=True)
         for pid_file in self._run_dir.glob("*.pid"):
             # Parts of a killed supervisor; on Linux they died with it. The broker sees to its own.
             if pid_file.stem != "broker":
-                end_leftover(pid_file)
+                kill_orphan(pid_file)
         if self._own_broker:
             self._start_broker()
         self._prepare_store()
@@ -165,7 +165,7 @@ class Stack:
     def _api(self) -> Child:
         host, port = self._plan.host, self._port
         return self.child(
-            "api", ["api", "--host", host, "--port", str(port)], lambda: answers_ok(host, port, "/readyz")
+            "api", ["api", "--host", host, "--port", str(port)], lambda: is_healthy(host, port, "/readyz")
         )
 
     def _workers(self) -> Iterator[Child]:
@@ -179,7 +179,7 @@ class Stack:
     def _start_broker(self) -> None:
         self._broker = BrokerServer(self.data_dir, port=self._plan.broker_port)
         self._broker.start()
-        self.supervisor.adopt(self._broker.child)
+        self.supervisor.attach(self._broker.child)
         self.settings = self.settings.model_copy(update={"broker_url": self._broker.url})
 
     def close(self) -> None:
@@ -195,7 +195,7 @@ class Stack:
             ensure_default_workspace(self.settings)
         except (SQLAlchemyError, UnderstudyError, OSError) as problem:
             store = make_url(self.settings.store_url).render_as_string(hide_password=True)
-            raise StackFailed(f"the store {store} can't be prepared: {problem}") from problem
+            raise StackStartError(f"the store {store} can't be prepared: {problem}") from problem
         finally:
             os.umask(mask)
 
@@ -220,7 +220,7 @@ class Stack:
             env=self._environment() | {"FLOWER_BASIC_AUTH": f"understudy:{password}"},
             # Celery looks for `worker`, and Flower for a file of options, in the current folder first.
             cwd=self._run_dir,
-            ready=lambda: answers_ok(_LOOPBACK, self._flower_port, "/healthcheck"),
+            ready=lambda: is_healthy(_LOOPBACK, self._flower_port, "/healthcheck"),
         )
 
     def _environment(self) -> dict[str, str]:
@@ -233,7 +233,7 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(settings: Settings, plan: StackPlan, say: Callable[[str], None]) -> Iterator[Stack]:
+def run_stack(settings: Settings, plan: StackPlan, say: Callable[[str], None]) -> Iterator[Stack]:
     """A started stack on `settings.data_dir`, which belongs to it alone; stopped, in order, when the block is
     left.
 
@@ -244,10 +244,10 @@ def running(settings: Settings, plan: StackPlan, say: Callable[[str], None]) -> 
     with contextlib.ExitStack() as held:
         try:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            held.enter_context(FolderLock(data_dir / "up.lock"))
+            held.enter_context(DataDirLock(data_dir / "up.lock"))
         except OSError as problem:
-            raise StackFailed(f"can't use {data_dir} as data folder: {problem.strerror}") from problem
-        supervisor = Supervisor(say=say)
+            raise StackStartError(f"can't use {data_dir} as data folder: {problem.strerror}") from problem
+        supervisor = Supervisor(log=say)
         stack = Stack(settings, plan, supervisor)
         # Left in reverse: the supervisor stops what runs, the broker gives its folder back, the lock goes.
         held.callback(stack.close)
@@ -256,7 +256,7 @@ def running(settings: Settings, plan: StackPlan, say: Callable[[str], None]) -> 
         yield stack
 
 
-def _claim_port(what: str, option: str, host: str, port: int) -> int:
+def _resolve_port(what: str, option: str, host: str, port: int) -> int:
     """`port`, or a free one for 0. StackFailed if it can't be had."""
     try:
         if port:
@@ -264,6 +264,6 @@ def _claim_port(what: str, option: str, host: str, port: int) -> int:
         return port or free_port(host)
     except OSError as problem:
         wanted = f"port {port}" if port else "a port"
-        raise StackFailed(
+        raise StackStartError(
             f"{what} can't have {wanted} on {host!r}: {problem.strerror}; choose another one with {option}"
         ) from problem

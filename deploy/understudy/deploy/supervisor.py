@@ -19,7 +19,7 @@ class StopRequested(Exception):
 
 
 @dataclass(slots=True)
-class _Watched:
+class _SupervisedChild:
     child: Child
     started_at: float
     #: Ends in a row, each soon after a start.
@@ -40,7 +40,7 @@ class Supervisor:
     def __init__(
         self,
         *,
-        say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201
+        log: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201
         grace_s: float = 15,
         backoff_s: float = 0.5,
         max_backoff_s: float = 30,
@@ -51,12 +51,12 @@ class Supervisor:
         A child that dies is started again after `backoff_s`, doubled with each further end up to
         `max_backoff_s`; one that ran for `stable_s` is taken for healthy again.
         """
-        self._say = say
+        self._say = log
         self._grace_s = grace_s
         self._backoff_s = backoff_s
         self._max_backoff_s = max_backoff_s
         self._stable_s = stable_s
-        self._stages: list[list[_Watched]] = []
+        self._stages: list[list[_SupervisedChild]] = []
         self._signals_seen = 0
         self._previous: dict[int, Any] = {}
 
@@ -80,15 +80,15 @@ class Supervisor:
 
     def start(self, *children: Child) -> None:
         """Starts a stage: children that start, and later stop, side by side. Does not wait for them."""
-        stage: list[_Watched] = []
+        stage: list[_SupervisedChild] = []
         self._stages.append(stage)
         for child in children:
             child.start()
-            stage.append(_Watched(child, time.monotonic()))
+            stage.append(_SupervisedChild(child, time.monotonic()))
 
-    def adopt(self, child: Child) -> None:
+    def attach(self, child: Child) -> None:
         """Watches, from now on, a child that was started elsewhere; a stage of its own."""
-        self._stages.append([_Watched(child, time.monotonic())])
+        self._stages.append([_SupervisedChild(child, time.monotonic())])
 
     def wait_ready(self, timeout_s: float) -> None:
         """Waits until all children are ready.
@@ -113,7 +113,7 @@ class Supervisor:
         """Watches the children, starting again what dies, until a signal comes or `until` holds."""
         while not self.stop_requested and not until():
             for watched in self._all():
-                self._tend(watched)
+                self._check_child(watched)
             time.sleep(_TICK_S)
 
     def stop(self) -> None:
@@ -135,10 +135,10 @@ class Supervisor:
                 child.kill()
             self._stages.pop()
 
-    def _all(self) -> list[_Watched]:
+    def _all(self) -> list[_SupervisedChild]:
         return [watched for stage in self._stages for watched in stage]
 
-    def _tend(self, watched: _Watched) -> None:
+    def _check_child(self, watched: _SupervisedChild) -> None:
         child, now = watched.child, time.monotonic()
         code = child.exit_code
         if code is None:

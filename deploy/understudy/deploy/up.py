@@ -4,13 +4,13 @@ import sys
 
 from understudy.deploy.broker import BrokerFailed
 from understudy.deploy.child import ChildFailed
-from understudy.deploy.lock import FolderTaken
-from understudy.deploy.stack import Stack, StackFailed, StackPlan, running
+from understudy.deploy.lock import DataDirLocked
+from understudy.deploy.stack import Stack, StackPlan, StackStartError, run_stack
 from understudy.deploy.supervisor import StopRequested
 from understudy.settings import Settings
 
 #: What `running` raises when the stack can't be had; each says what to do in its text.
-CANT_RUN = (BrokerFailed, ChildFailed, FolderTaken, StackFailed)
+STARTUP_ERRORS = (BrokerFailed, ChildFailed, DataDirLocked, StackStartError)
 
 
 def up(settings: Settings, plan: StackPlan) -> int:
@@ -21,29 +21,31 @@ def up(settings: Settings, plan: StackPlan) -> int:
     `up` on the same folder goes on with what was unfinished. Source: contract section 8.
     """
     try:
-        with running(settings, plan, say) as stack:
-            _tell(stack)
+        with run_stack(settings, plan, log_status) as stack:
+            _print_addresses(stack)
             print(f"ready {stack.url}", flush=True)  # noqa: T201 - what callers wait for
             stack.supervisor.run()
-            say("stopping; press Ctrl-C again to force")
-        say("stopped")
+            log_status("stopping; press Ctrl-C again to force")
+        log_status("stopped")
     except StopRequested:
-        say("stopped before it was ready")
+        log_status("stopped before it was ready")
         return 1
-    except CANT_RUN as problem:
-        say(str(problem))
+    except STARTUP_ERRORS as problem:
+        log_status(str(problem))
         return 1
     return 0
 
 
-def say(text: str) -> None:
+def log_status(text: str) -> None:
     """A line to whoever watches; never on stdout, which belongs to programs."""
     print(f"understudy: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _tell(stack: Stack) -> None:
-    say(f"API docs  {stack.url}/docs")
+def _print_addresses(stack: Stack) -> None:
+    log_status(f"API docs  {stack.url}/docs")
     if stack.flower_url:
-        say(f"Flower    {stack.flower_url}  (user understudy, password in {stack.flower_password_file})")
-    say(f"token     in {stack.token_file}")
-    say(f"logs      in {stack.logs}")
+        log_status(
+            f"Flower    {stack.flower_url}  (user understudy, password in {stack.flower_password_file})"
+        )
+    log_status(f"token     in {stack.token_file}")
+    log_status(f"logs      in {stack.logs}")

@@ -19,7 +19,7 @@ _BOTH_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessibilityNeeds:
     """Nothing of it: a large screen, a pointer, no enlargement."""
 
     small_viewport: bool = False

@@ -18,11 +18,11 @@ _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _SENTINEL_OPTIONS = ("master_name", "sentinel_username", "sentinel_password")
 
 
-class BadAddress(ValueError):
+class InvalidBrokerUrl(ValueError):
     """A URL that names no broker; the text says what is wrong with it, and holds no password."""
 
 
-class Address(NamedTuple):
+class BrokerAddress(NamedTuple):
     """Where a broker is, and how to get in. Its text holds no password."""
 
     scheme: str
@@ -63,7 +63,7 @@ class Address(NamedTuple):
         )
         # A virtual host may have slashes.
         path = quote(self.path, safe="")
-        return ";".join(f"{scheme}://{given}{_named(host)}:{port}/{path}" for host, port in self.hosts)
+        return ";".join(f"{scheme}://{given}{_bracket_host(host)}:{port}/{path}" for host, port in self.hosts)
 
     @property
     def celery_ssl(self) -> dict[str, Any] | None:
@@ -87,7 +87,7 @@ class Address(NamedTuple):
     def redis_arguments(self) -> dict[str, Any]:
         """What redis-py is told of the server, but for its host. BadAddress for RabbitMQ."""
         if not self.is_redis:
-            raise BadAddress(f"{self} is no Valkey or Redis server")
+            raise InvalidBrokerUrl(f"{self} is no Valkey or Redis server")
         encrypted = {"ssl": True, **self._redis_ssl()} if _ENCRYPTED[self.scheme] else {}
         return {
             "db": int(self.path or 0),
@@ -108,7 +108,7 @@ class Address(NamedTuple):
         return given | ({"ssl": True, **self._redis_ssl()} if _ENCRYPTED[self.scheme] else {})
 
 
-def parse_address(url: str) -> Address:
+def parse_broker_url(url: str) -> BrokerAddress:
     """The address in a broker's URL. Raises BadAddress.
 
     `scheme://user:password@host:port/path?option=value`; several hosts with commas between them, where a
@@ -116,14 +116,14 @@ def parse_address(url: str) -> Address:
     """
     scheme, found, rest = url.partition("://")
     if not found or scheme not in _ENCRYPTED:
-        raise BadAddress(f"a broker's URL begins with one of {_listed(_ENCRYPTED)}, and ://")
+        raise InvalidBrokerUrl(f"a broker's URL begins with one of {_listed(_ENCRYPTED)}, and ://")
     if ";" in rest:
-        raise BadAddress("several hosts of a broker are written as host:port,host:port, in one URL")
+        raise InvalidBrokerUrl("several hosts of a broker are written as host:port,host:port, in one URL")
     before, _, query = rest.partition("?")
     authority, _, path = before.partition("/")
     given, _, hosts = authority.rpartition("@")
     username, has_password, password = given.partition(":")
-    address = Address(
+    address = BrokerAddress(
         scheme,
         tuple(_host_and_port(one, scheme) for one in hosts.split(",")),
         unquote(username) or None,
@@ -141,29 +141,31 @@ def _host_and_port(text: str, scheme: str) -> tuple[str, int]:
     if not has_port:
         host, port = text, str(_PORTS[scheme])
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadAddress("the port in a broker's URL is a number from 1 to 65535")
+        raise InvalidBrokerUrl("the port in a broker's URL is a number from 1 to 65535")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _check(address: Address) -> None:
+def _check(address: BrokerAddress) -> None:
     scheme = address.scheme
     if len(address.hosts) > 1 and scheme in _REDIS:
-        raise BadAddress(f"{scheme}:// takes one host; Sentinels of several servers: sentinel://")
+        raise InvalidBrokerUrl(f"{scheme}:// takes one host; Sentinels of several servers: sentinel://")
     if address.is_redis and not (address.path or "0").isdecimal():
-        raise BadAddress(f"{scheme}://…/{address.path}: the path is the number of a database")
+        raise InvalidBrokerUrl(f"{scheme}://…/{address.path}: the path is the number of a database")
     takes = (_FILES if _ENCRYPTED[scheme] else ()) + (_SENTINEL_OPTIONS if address.has_sentinels else ())
     if unknown := sorted(address.options.keys() - set(takes)):
-        raise BadAddress(f"{scheme}:// takes {_listed(takes) or 'no options'}, not {_listed(unknown)}")
+        raise InvalidBrokerUrl(f"{scheme}:// takes {_listed(takes) or 'no options'}, not {_listed(unknown)}")
     if address.has_sentinels and not address.options.get("master_name"):
-        raise BadAddress(f"{scheme}:// needs ?master_name=…, the name that Sentinels know the servers by")
+        raise InvalidBrokerUrl(
+            f"{scheme}:// needs ?master_name=…, the name that Sentinels know the servers by"
+        )
     for name in _FILES:
         if name in address.options and not Path(address.options[name]).is_file():
-            raise BadAddress(f"{name}={address.options[name]} in a broker's URL: there is no such file")
+            raise InvalidBrokerUrl(f"{name}={address.options[name]} in a broker's URL: there is no such file")
 
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _named(host: str) -> str:
+def _bracket_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host

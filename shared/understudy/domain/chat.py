@@ -33,22 +33,24 @@ _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 #: How a secret is called; its value is known to the workers alone.
 SECRET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 #: What the transport says itself.
-_OURS = {"host", "connection", "content-length", "content-type", "transfer-encoding", "accept"}
-_OURS |= {"accept-encoding", "te", "trailer", "upgrade", "expect"}
-_TELLS_A_SECRET = re.compile(r"authori[sz]ation|cookie|key|token|secret|password|credential", re.IGNORECASE)
+_RESERVED_HEADERS = {"host", "connection", "content-length", "content-type", "transfer-encoding", "accept"}
+_RESERVED_HEADERS |= {"accept-encoding", "te", "trailer", "upgrade", "expect"}
+_SECRET_HEADER_NAME = re.compile(
+    r"authori[sz]ation|cookie|key|token|secret|password|credential", re.IGNORECASE
+)
 _LIST_PLACE = re.compile(r"-?\d{1,4}")
 _MAX_SHOWN = 80
 
 #: One turn as chat-completions tell it: role (user, assistant) and content.
-Said: TypeAlias = Mapping[str, str]
+ChatMessage: TypeAlias = Mapping[str, str]
 
 
-class NoReply(ValueError):
+class ReplyNotFound(ValueError):
     """The answer has no reply where one was to be."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bot:
+class ChatbotConfig:
     """A chatbot, as an iteration describes it."""
 
     url: str
@@ -71,7 +73,7 @@ class Bot:
         if content["protocol"] == "openai":
             model = {"model": content["model"]} if "model" in content else {}
             template, path = model | {"messages": "{history}"}, "choices.0.message.content"
-            url = _completions(url)
+            url = _completions_url(url)
         return cls(
             url=url,
             template=template,
@@ -83,11 +85,11 @@ class Bot:
         )
 
     @property
-    def replays(self) -> bool:
+    def sends_full_history(self) -> bool:
         """Does each request tell all that was said?"""
-        return any(text == "{history}" for text in _texts(self.template))
+        return any(text == "{history}" for text in _strings(self.template))
 
-    def request(self, message: str, conversation_id: str | int | None, history: Sequence[Said]) -> Any:
+    def request(self, message: str, conversation_id: str | int | None, history: Sequence[ChatMessage]) -> Any:
         """The body that says `message`; `history` is what was said before.
 
         An id stands as it is where nothing stands beside it; None: the bot has not told one yet.
@@ -104,22 +106,26 @@ class Bot:
         def put(match: re.Match[str]) -> str:
             return match[0][0] if match[1] is None else values[match[1]]
 
-        return _filled(self.template, lambda text: whole[text] if text in whole else _BRACES.sub(put, text))
+        return _fill_template(
+            self.template, lambda text: whole[text] if text in whole else _BRACES.sub(put, text)
+        )
 
     def conversation(self, answer: Any) -> str | int:
         """Of which conversation the bot says that it is. Raises NoReply."""
-        value = _at(answer, self.conversation_path)
+        value = _value_at(answer, self.conversation_path)
         if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_ID_LENGTH:
-            raise NoReply(f"what stands at {'.'.join(self.conversation_path)} is no id: {_told(value)}")
+            raise ReplyNotFound(
+                f"what stands at {'.'.join(self.conversation_path)} is no id: {_describe_type(value)}"
+            )
         return value
 
     def reply(self, answer: Any) -> str:
         """What the bot says in its answer. Raises NoReply."""
-        value = _at(answer, self.path)
+        value = _value_at(answer, self.path)
         if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
             return "\n".join(value)
         if not isinstance(value, str):
-            raise NoReply(f"what stands at {'.'.join(self.path)} is no text: {_told(value)}")
+            raise ReplyNotFound(f"what stands at {'.'.join(self.path)} is no text: {_describe_type(value)}")
         return value
 
 
@@ -127,19 +133,19 @@ def check_chat(content: Mapping[str, Any]) -> None:
     """Raises ValidationError unless this describes a chatbot; its address is looked at elsewhere."""
     protocol = content.get("protocol")
     if not isinstance(protocol, str) or protocol not in _FIELDS:
-        raise ValidationError(f"content.protocol must be openai or json, not {_shown(protocol)}.")
+        raise ValidationError(f"content.protocol must be openai or json, not {_quote(protocol)}.")
     known = _ANY_FIELDS | _FIELDS[protocol]
     if unknown := sorted(set(content) - known):
         raise ValidationError(
             f"content of a chat environment with protocol {protocol} has {', '.join(sorted(known))}, "
-            f"not {_shown(unknown[0])}."
+            f"not {_quote(unknown[0])}."
         )
     if protocol == "json":
         _check_template(content.get("request"))
         _check_path("response_path", "the reply stands, like choices.0.message.content", content)
         if "conversation_path" in content:
             _check_path("conversation_path", "the conversation's id stands, like session.id", content)
-            if not any("{conversation_id}" in text for text in _texts(content["request"])):
+            if not any("{conversation_id}" in text for text in _strings(content["request"])):
                 raise ValidationError(
                     "content.conversation_path needs {conversation_id} in content.request: "
                     "otherwise the bot does not receive the conversation id."
@@ -163,13 +169,13 @@ def _check_template(template: Any) -> None:
     if len(json.dumps(template)) > MAX_TEMPLATE_LENGTH:
         raise ValidationError(f"content.request must be at most {MAX_TEMPLATE_LENGTH:,} characters of JSON.")
     used: set[str] = set()
-    for text in _texts(template):
+    for text in _strings(template):
         for match in _BRACES.finditer(text):
             if match[0] in {"{{", "}}"}:
                 continue
             if match[1] not in PLACEHOLDERS:
                 raise ValidationError(
-                    f"content.request has {_shown(match[0])}; there is "
+                    f"content.request has {_quote(match[0])}; there is "
                     f"{', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}, and {{{{ or }}}} for a brace."
                 )
             if match[1] == "history" and text != "{history}":
@@ -202,8 +208,8 @@ def _check_headers(headers: Any) -> None:
         raise ValidationError(f"content.headers must be an object of at most {MAX_HEADERS} headers.")
     seen: set[str] = set()
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS or name.lower() in seen:
-            raise ValidationError(f"content.headers: {_shown(name)} cannot be set, or is given twice.")
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _RESERVED_HEADERS or name.lower() in seen:
+            raise ValidationError(f"content.headers: {_quote(name)} cannot be set, or is given twice.")
         seen.add(name.lower())
         if isinstance(value, dict):
             secret = value.get("secret")
@@ -212,7 +218,7 @@ def _check_headers(headers: Any) -> None:
                     f'content.headers: {name} must be a text, or {{"secret": "NAME"}} with the name of a '
                     "secret that the workers know: letters, digits, - and _."
                 )
-        elif _TELLS_A_SECRET.search(name):
+        elif _SECRET_HEADER_NAME.search(name):
             # It would be stored and answered like any other content.
             raise ValidationError(
                 f'content.headers: {name} looks like a secret. Give {{"secret": "NAME"}}; the workers know '
@@ -226,7 +232,7 @@ def _check_headers(headers: Any) -> None:
             )
 
 
-def _at(answer: Any, path: Sequence[str]) -> Any:
+def _value_at(answer: Any, path: Sequence[str]) -> Any:
     """What stands there. Raises NoReply."""
     value = answer
     for number, step in enumerate(path):
@@ -236,37 +242,37 @@ def _at(answer: Any, path: Sequence[str]) -> Any:
         elif isinstance(value, list) and _LIST_PLACE.fullmatch(step):
             place = int(step)
             if not -len(value) <= place < len(value):
-                raise NoReply(f"there is no {step} at {where}: it is a list of {len(value)}")
+                raise ReplyNotFound(f"there is no {step} at {where}: it is a list of {len(value)}")
             value = value[place]
         else:
-            raise NoReply(f"there is no {step!r} at {where}: {_told(value)}")
+            raise ReplyNotFound(f"there is no {step!r} at {where}: {_describe_type(value)}")
     return value
 
 
-def _completions(url: str) -> str:
+def _completions_url(url: str) -> str:
     """The endpoint of an OpenAI-compatible server, of which often only the beginning is told."""
     address, mark, query = url.partition("?")
     bare = address.rstrip("/")
     return (bare if bare.endswith("/chat/completions") else f"{bare}/chat/completions") + mark + query
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list):
         for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
+            yield from _strings(item)
 
 
-def _filled(value: Any, fill: Callable[[str], Any]) -> Any:
+def _fill_template(value: Any, fill: Callable[[str], Any]) -> Any:
     if isinstance(value, str):
         return fill(value)
     if isinstance(value, Mapping):
-        return {name: _filled(item, fill) for name, item in value.items()}
-    return [_filled(item, fill) for item in value] if isinstance(value, list) else value
+        return {name: _fill_template(item, fill) for name, item in value.items()}
+    return [_fill_template(item, fill) for item in value] if isinstance(value, list) else value
 
 
-def _told(value: Any) -> str:
+def _describe_type(value: Any) -> str:
     if isinstance(value, dict):
         return f"there is {', '.join(str(name)[:30] for name in list(value)[:6]) or 'nothing'}"
     return {list: "it is a list", str: "it is a text", type(None): "it is null"}.get(
@@ -274,5 +280,5 @@ def _told(value: Any) -> str:
     )
 
 
-def _shown(given: object) -> str:
+def _quote(given: object) -> str:
     return repr(given)[:_MAX_SHOWN]

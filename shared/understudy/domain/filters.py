@@ -17,12 +17,12 @@ _TRAIT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,63})\s*(?:(<=|>=|<|>|=)\s*(\S(?:
 _NUMBER = re.compile(r"-?\d{1,12}(?:\.\d{1,12})?")
 
 
-class TraitTest(NamedTuple):
+class TraitCondition(NamedTuple):
     """One condition on a trait: there is one of that name, or its value compares like this."""
 
     name: str
     #: <, <=, >, >= or =; empty: it is there.
-    sign: str = ""
+    operator: str = ""
     #: What is compared with, as it was written.
     text: str = ""
 
@@ -41,8 +41,8 @@ class TraitTest(NamedTuple):
                 f"a name, and maybe <, <=, >, >= or = and a value, at most {MAX_TERM_LENGTH} characters."
             )
         test = cls(match[1], match[2] or "", match[3] or "")
-        if test.sign not in ("", "=") and test.number is None:
-            raise ValidationError(f"trait: {test.name}{test.sign} needs a plain number, such as 0.3.")
+        if test.operator not in ("", "=") and test.number is None:
+            raise ValidationError(f"trait: {test.name}{test.operator} needs a plain number, such as 0.3.")
         return test
 
 
@@ -55,7 +55,7 @@ class PeopleFilter:
     #: One of these, in capitals or not.
     country: tuple[str, ...] = ()
     language: tuple[str, ...] = ()
-    traits: tuple[TraitTest, ...] = ()
+    traits: tuple[TraitCondition, ...] = ()
     #: Each of these is somewhere in name, bio, country or language.
     words: tuple[str, ...] = ()
 
@@ -90,7 +90,7 @@ class PeopleFilter:
             age_max,
             tuple(term.strip() for term in country or ()),
             tuple(term.strip() for term in language or ()),
-            tuple(map(TraitTest.parse, trait or ())),
+            tuple(map(TraitCondition.parse, trait or ())),
             tuple(words),
         )
 
@@ -99,11 +99,11 @@ class PeopleFilter:
         return self == PeopleFilter()
 
     @property
-    def key(self) -> str:
+    def cursor_key(self) -> str:
         """What tells this filter from others; nothing for everybody."""
         if self.is_empty:
             return ""
         return json.dumps([self.age_min, self.age_max, self.country, self.language, self.traits, self.words])
 
 
-EVERYBODY = PeopleFilter()
+NO_FILTER = PeopleFilter()

@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Any
 
 #: A mood that falls so far from one interaction to the next is a point of friction.
-DROP = 0.3
+MOOD_DROP_THRESHOLD = 0.3
 #: So often one is back at a place, or has done the same thing there, before it counts as going in circles.
-TIMES = 3
+REVISIT_THRESHOLD = 3
 
-_STAYS = frozenset(("finish", "give_up", "wait"))
+_NON_NAVIGATING = frozenset(("finish", "give_up", "wait"))
 
 
 class FrictionKind(StrEnum):
@@ -44,14 +44,18 @@ class Friction:
     what: str
 
 
-def frictions(steps: Iterable[PastInteraction]) -> Iterator[Friction]:
+def find_friction_points(steps: Iterable[PastInteraction]) -> Iterator[Friction]:
     """All points of friction of a journey, in order. One interaction can be several."""
     before: PastInteraction | None = None
     visits: Counter[str] = Counter()
     replies: set[str] = set()
     for step in steps:
-        found = [*_mishaps(step), *_repeated(step, replies), *_circles(step, before, visits)]
-        if before is not None and before.sentiment - step.sentiment >= DROP:
+        found = [
+            *_detect_problems(step),
+            *_detect_repeated_reply(step, replies),
+            *_detect_loops(step, before, visits),
+        ]
+        if before is not None and before.sentiment - step.sentiment >= MOOD_DROP_THRESHOLD:
             fall = f"The mood fell from {before.sentiment:+.1f} to {step.sentiment:+.1f}."
             found.append((FrictionKind.MOOD_DROP, fall))
         for kind, what in found:
@@ -59,7 +63,7 @@ def frictions(steps: Iterable[PastInteraction]) -> Iterator[Friction]:
         before = step
 
 
-def _mishaps(step: PastInteraction) -> Iterator[tuple[FrictionKind, str]]:
+def _detect_problems(step: PastInteraction) -> Iterator[tuple[FrictionKind, str]]:
     status = step.result.get("status")
     if problem := step.result.get("problem"):
         yield FrictionKind.PROBLEM, str(problem)
@@ -67,7 +71,7 @@ def _mishaps(step: PastInteraction) -> Iterator[tuple[FrictionKind, str]]:
         yield FrictionKind.ERROR_PAGE, f"The page answers {status}."
 
 
-def _repeated(step: PastInteraction, replies: set[str]) -> Iterator[tuple[FrictionKind, str]]:
+def _detect_repeated_reply(step: PastInteraction, replies: set[str]) -> Iterator[tuple[FrictionKind, str]]:
     """In a chat: the bot says what it has said before."""
     reply = step.result.get("text")
     if not isinstance(reply, str) or not reply or step.action.get("kind") != "say":
@@ -77,17 +81,17 @@ def _repeated(step: PastInteraction, replies: set[str]) -> Iterator[tuple[Fricti
     replies.add(reply)
 
 
-def _circles(
+def _detect_loops(
     step: PastInteraction, before: PastInteraction | None, visits: Counter[str]
 ) -> Iterator[tuple[FrictionKind, str]]:
     """On a site: back at a place once more, whence one had left."""
     url = step.result.get("url")
-    if not isinstance(url, str) or "text" in step.result or step.action.get("kind") in _STAYS:
+    if not isinstance(url, str) or "text" in step.result or step.action.get("kind") in _NON_NAVIGATING:
         return
     if before is not None and before.result.get("url") == url:
         return
     visits[url] += 1
-    if visits[url] >= TIMES:
+    if visits[url] >= REVISIT_THRESHOLD:
         yield FrictionKind.GOING_IN_CIRCLES, f"Here for the {_ordinal(visits[url])} time."
 
 

@@ -37,7 +37,7 @@ class FailureKind(StrEnum):
     STALE_WORKER = "stale_worker"
 
 
-class Move(StrEnum):
+class TransitionKind(StrEnum):
     """What can happen to a participant."""
 
     CLAIM = "claim"
@@ -52,13 +52,13 @@ class Transition(NamedTuple):
     target: Status
 
 
-TRANSITIONS: dict[Move, Transition] = {
-    Move.CLAIM: Transition(frozenset({Status.PENDING}), Status.RUNNING),
-    Move.COMPLETE: Transition(frozenset({Status.RUNNING}), Status.COMPLETED),
-    Move.FAIL: Transition(frozenset({Status.RUNNING}), Status.FAILED),
+TRANSITIONS: dict[TransitionKind, Transition] = {
+    TransitionKind.CLAIM: Transition(frozenset({Status.PENDING}), Status.RUNNING),
+    TransitionKind.COMPLETE: Transition(frozenset({Status.RUNNING}), Status.COMPLETED),
+    TransitionKind.FAIL: Transition(frozenset({Status.RUNNING}), Status.FAILED),
     # A lost or drained worker gives its participants back; the same row goes on from its last interaction.
-    Move.RELEASE: Transition(frozenset({Status.RUNNING}), Status.PENDING),
-    Move.CANCEL: Transition(frozenset({Status.PENDING, Status.RUNNING}), Status.CANCELLED),
+    TransitionKind.RELEASE: Transition(frozenset({Status.RUNNING}), Status.PENDING),
+    TransitionKind.CANCEL: Transition(frozenset({Status.PENDING, Status.RUNNING}), Status.CANCELLED),
 }
 
 _LEFT = frozenset[Status]().union(*(move.sources for move in TRANSITIONS.values()))
@@ -67,4 +67,4 @@ _LEFT = frozenset[Status]().union(*(move.sources for move in TRANSITIONS.values(
 TERMINAL = frozenset(move.target for move in TRANSITIONS.values()) - _LEFT
 
 #: What a cancel reaches.
-ACTIVE = TRANSITIONS[Move.CANCEL].sources
+ACTIVE = TRANSITIONS[TransitionKind.CANCEL].sources

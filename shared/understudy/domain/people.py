@@ -177,7 +177,7 @@ _SUBJECTS = "biology, economics, engineering, history, law, media, medicine, mus
 
 # The fractional part of multiples of the golden ratio falls evenly into 0..1 however early one stops.
 _GOLDEN = 0.6180339887498949
-_TRIES = 50
+_MAX_TRIES = 50
 
 
 def generate_people(count: int, seed: int) -> list[Person]:
@@ -187,24 +187,24 @@ def generate_people(count: int, seed: int) -> list[Person]:
     85, so that a small panel is varied too.
     """
     # Of a Random only random() is promised to stay the same in later versions of Python.
-    chance = Random(f"people {seed}")  # noqa: S311 - nothing secret
-    first_age = chance.random()
+    rng = Random(f"people {seed}")  # noqa: S311 - nothing secret
+    first_age = rng.random()
     origins: list[_Origin] = []
     taken: set[str] = set()
     people = []
     for index in range(count):
         if not origins:
-            origins = sorted(_ORIGINS, key=lambda _: chance.random())
+            origins = sorted(_ORIGINS, key=lambda _: rng.random())
         origin = origins.pop()
         age = YOUNGEST + int((first_age + index * _GOLDEN) % 1 * (OLDEST + 1 - YOUNGEST))
-        traits = _traits(chance, age)
+        traits = _traits(rng, age)
         person = Person(
-            name=_name(chance, origin, taken),
+            name=_name(rng, origin, taken),
             age=age,
             country=origin.country,
             language=origin.language,
             traits=traits,
-            bio=_bio(chance, age, traits),
+            bio=_bio(rng, age, traits),
         )
         taken.add(person.name)
         people.append(person)
@@ -216,19 +216,19 @@ def default_panel() -> list[Person]:
     return generate_people(DEFAULT_PANEL_SIZE, DEFAULT_PANEL_SEED)
 
 
-def _pick(chance: Random, items: Sequence[Item]) -> Item:
+def _choose(chance: Random, items: Sequence[Item]) -> Item:
     return items[int(chance.random() * len(items))]
 
 
-def _listed(text: str) -> list[str]:
+def _split_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
 
 
 def _name(chance: Random, origin: _Origin, taken: set[str]) -> str:
     name = ""
-    for attempt in range(_TRIES):
-        given, family = _pick(chance, origin.given), _pick(chance, origin.family)
-        middle = _pick(chance, origin.given) if attempt else given
+    for attempt in range(_MAX_TRIES):
+        given, family = _choose(chance, origin.given), _choose(chance, origin.family)
+        middle = _choose(chance, origin.given) if attempt else given
         name = " ".join([given, family] if middle == given else [given, middle, family])
         if name not in taken:
             break
@@ -241,17 +241,17 @@ def _traits(chance: Random, age: int) -> dict[str, Any]:
     years_over_forty = max(0, age - 40)
     traits["tech_savviness"] = round(traits["tech_savviness"] * (1 - years_over_forty / 90), 2)
     if chance.random() < 0.12 + years_over_forty / 200:
-        traits["accessibility"] = [_pick(chance, tuple(_ACCESSIBILITY))]
+        traits["accessibility"] = [_choose(chance, tuple(_ACCESSIBILITY))]
     return traits
 
 
 def _bio(chance: Random, age: int, traits: dict[str, Any]) -> str:
     if age <= _STUDENT_UNTIL:
-        work = f"Student of {_pick(chance, _listed(_SUBJECTS))}"
+        work = f"Student of {_choose(chance, _split_list(_SUBJECTS))}"
     elif age >= _RETIRED_FROM:
-        work = f"Retired {_pick(chance, _listed(_JOBS))}"
+        work = f"Retired {_choose(chance, _split_list(_JOBS))}"
     else:
-        work = _pick(chance, _listed(_JOBS)).capitalize()
+        work = _choose(chance, _split_list(_JOBS)).capitalize()
     strongest = max(_TRAITS, key=lambda trait: abs(float(traits[trait]) - 0.5))
     habit = _TRAITS[strongest][traits[strongest] > 0.5]
     needs = "".join(f" {_ACCESSIBILITY[need]}" for need in traits.get("accessibility", ()))

@@ -18,13 +18,13 @@ class Queue(StrEnum):
     #: Runs that were lost or given back; consumed first.
     RECOVERED = "simulations.recovered"
     #: Runs whose worker died under them more than once: one at a time, in a process of their own.
-    ALONE = "simulations.alone"
+    QUARANTINE = "simulations.alone"
     #: Stop tasks, in a process of their own: a full house of runs never delays a stop.
     CONTROL = "control"
 
 
 #: Queues of runs, the most urgent first.
-URGENCY = (Queue.RECOVERED, Queue.RESUME, Queue.RUNS)
+QUEUE_PRIORITY = (Queue.RECOVERED, Queue.RESUME, Queue.RUNS)
 
 
 def task_id(participant_id: object, dispatch_no: int) -> str:
@@ -35,7 +35,7 @@ def task_id(participant_id: object, dispatch_no: int) -> str:
 _RUN_MESSAGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[0-9]+")
 
 
-def participant_of(id_: str) -> UUID | None:
+def parse_participant_id(id_: str) -> UUID | None:
     """Whose run message has the Celery id `id_`; None when it is not one of a run message."""
     found = _RUN_MESSAGE.fullmatch(id_)
     return UUID(found[1]) if found else None

@@ -8,7 +8,7 @@ from uuid import UUID
 #: A JSON object; what is in it is the affair of the part that wrote it.
 Json: TypeAlias = Mapping[str, Any]
 
-_NOBODY = UUID(int=0)
+_NIL_UUID = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +152,8 @@ class Turn:
     #: the last of them.
     instructions: Sequence[tuple[int, str]] = ()
     #: Whose it is: what is shared within a workspace, and within its study or ask, goes by their ids.
-    workspace: UUID = _NOBODY
-    study: UUID = _NOBODY
+    workspace: UUID = _NIL_UUID
+    study: UUID = _NIL_UUID
 
 
 def succeeded(success: Success | None, observation: Observation) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from understudy.domain.lifecycle import Status
 
 #: So long a run message may be owed before it is remarkable: many are sent a thousand at a time.
-SENT_WITHIN_S = 60.0
+PUBLISH_GRACE_S = 60.0
 
 
 class RecoveryTimes(NamedTuple):
@@ -29,18 +29,18 @@ class ParticipantActivity(NamedTuple):
 
     status: Status
     #: Seconds since anything happened to it: a move to another status, or an interaction.
-    quiet_s: float
+    idle_s: float
     #: How long one of its steps may take.
     step_timeout_s: float
     #: Was a run message sent since it became pending?
     sent: bool
 
 
-def why_stuck(standing: ParticipantActivity, live_workers: int, patience: RecoveryTimes) -> str | None:
+def stuck_reason(standing: ParticipantActivity, live_workers: int, patience: RecoveryTimes) -> str | None:
     """Why it is likely stuck, in words for whoever runs the fleet; None while all may be well."""
-    quiet = f"{standing.quiet_s:.0f} s"
+    quiet = f"{standing.idle_s:.0f} s"
     if standing.status is Status.RUNNING:
-        if standing.quiet_s <= standing.step_timeout_s + patience.recovery_s:
+        if standing.idle_s <= standing.step_timeout_s + patience.recovery_s:
             return None
         return (
             f"No interaction for {quiet}, though a step may take {standing.step_timeout_s:g} s and a lost "
@@ -48,8 +48,8 @@ def why_stuck(standing: ParticipantActivity, live_workers: int, patience: Recove
         )
     if standing.status is not Status.PENDING:
         return None
-    if not live_workers and standing.quiet_s > patience.recovery_s:
+    if not live_workers and standing.idle_s > patience.recovery_s:
         return f"It has waited for {quiet}, and no worker is alive."
-    if not standing.sent and standing.quiet_s > SENT_WITHIN_S:
+    if not standing.sent and standing.idle_s > PUBLISH_GRACE_S:
         return f"Its message has been owed for {quiet}. Check the broker and the sweeper."
     return None

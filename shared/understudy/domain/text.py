@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def clean(value: Any) -> Any:
+def sanitize(value: Any) -> Any:
     """JSON-like `value` with NULs dropped and lone surrogates replaced, in all strings and keys."""
     if isinstance(value, str):
         if value.isascii() and "\x00" not in value:
             return value
         return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, Mapping):
-        return {clean(key): clean(item) for key, item in value.items()}
+        return {sanitize(key): sanitize(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [clean(item) for item in value]
+        return [sanitize(item) for item in value]
     return value
 
 
-def spelled(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A JSON value in words: `pick: B; ratings: A 2, B 4; comment: …`. A text is itself, null is none."""
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {_inner(item)}" for name, item in value.items())

@@ -62,10 +62,10 @@ def interactions_to_answer(variants: Sequence[str]) -> int:
 def _parts(paragraph: str) -> list[str]:
     if len(paragraph) <= SEGMENT_LENGTH:
         return [paragraph]
-    return [piece for sentence in _SENTENCE.split(paragraph) for piece in _cut(sentence)]
+    return [piece for sentence in _SENTENCE.split(paragraph) for piece in _split_between_words(sentence)]
 
 
-def _cut(text: str) -> list[str]:
+def _split_between_words(text: str) -> list[str]:
     pieces = []
     while len(text) > SEGMENT_LENGTH:
         end = max(text.rfind(" ", 0, SEGMENT_LENGTH), text.rfind("\n", 0, SEGMENT_LENGTH))
@@ -75,7 +75,7 @@ def _cut(text: str) -> list[str]:
     return [*pieces, text] if text else pieces
 
 
-def problem_with_answer(value: Any, given_labels: Sequence[str]) -> str:
+def answer_error(value: Any, given_labels: Sequence[str]) -> str:
     """What is wrong with an answer to these variants, and what would be right; empty if nothing is.
 
     An answer is `{"pick": "A" or null, "ratings": {"A": 4, …}, "comment": "…"}`; null picks none of them.

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from understudy.envelopes.base import Envelope, Outcome, Status, Time, if_any
+from understudy.envelopes.base import Envelope, Outcome, Status, Time, optional_field
 from understudy.envelopes.usage import Usage
 
 Label = Annotated[str, Field(description="A variant: A, B, C…")]
@@ -35,7 +35,7 @@ class VariantResult(Envelope):
     mean_rating: float | None = Field(description="From 1 to 5; null when nobody rated it.")
 
 
-class Errored(Envelope):
+class FailedPerson(Envelope):
     """Somebody who has no answer because their run failed."""
 
     participant_id: UUID
@@ -66,12 +66,14 @@ class RoundResult(Envelope):
         description="The one most people picked; null when nobody picked or on a tie."
     )
     tie: list[Label] = Field(description="On a tie those that were picked most; else empty.")
-    errored: list[Errored] = Field(description="The first of those who have no answer because they failed.")
+    errored: list[FailedPerson] = Field(
+        description="The first of those who have no answer because they failed."
+    )
     errored_count: int = Field(description="All of those.")
     partial: bool = Field(description="Something is not terminal, or somebody errored.")
 
 
-class PickMove(Envelope):
+class PickTransition(Envelope):
     """How many people went from one pick to another; null stands for none."""
 
     from_pick: Label | None
@@ -99,7 +101,7 @@ class RoundChange(Envelope):
     answered_both_count: int = Field(description="People who answered in both.")
     same_pick_count: int = Field(description="Of those: who picked the same.")
     changed_pick_count: int = Field(description="Of those: who picked another one, or none.")
-    moves: list[PickMove] = Field(description="The changed picks, most frequent first.")
+    moves: list[PickTransition] = Field(description="The changed picks, most frequent first.")
     variants: list[VariantChange] = Field(description="Those that both rounds have.")
 
 
@@ -114,7 +116,7 @@ class AskSummary(Envelope):
     rounds: list[RoundResult] = Field(description="In order.")
     changes: list[RoundChange] = Field(description="From each round to the next.")
     partial: bool = Field(description="Of any round.")
-    usage: Usage | None = if_any("What asking language models took; absent where none was asked.")
+    usage: Usage | None = optional_field("What asking language models took; absent where none was asked.")
 
 
 class Answer(Envelope):

@@ -73,7 +73,7 @@ class Envelope(BaseModel):
         return schema
 
 
-def if_any(description: str) -> Any:
+def optional_field(description: str) -> Any:
     """A field that is absent where it does not apply."""
     return Field(default=None, exclude_if=lambda value: value is None, description=description)
 

@@ -5,23 +5,23 @@ from uuid import UUID
 
 from pydantic import Field
 
-from understudy.envelopes.base import Envelope, Outcome, Status, Time, if_any
+from understudy.envelopes.base import Envelope, Outcome, Status, Time, optional_field
 
 
 class EventData(Envelope):
     """What an event says. What does not apply is absent."""
 
     participant_id: UUID
-    study_id: UUID | None = if_any("The study it takes part in.")
-    ask_id: UUID | None = if_any("The ask it takes part in.")
+    study_id: UUID | None = optional_field("The study it takes part in.")
+    ask_id: UUID | None = optional_field("The ask it takes part in.")
     seq: int = Field(description="Counts this participant's events from 1.")
     at: Time
-    status: Status | None = if_any("Of `status`: the new one.")
-    outcome: Outcome | None = if_any("Of `completed`: how it ended.")
-    error_kind: str | None = if_any("Of `failed`: why.")
-    reason: str | None = if_any("Of `pending` after `running`: `lost` or `released`.")
-    attempt: int | None = if_any("Of `pending` after `running`: losses since the last interaction.")
-    index: int | None = if_any("Of `interaction`: which one was committed.")
+    status: Status | None = optional_field("Of `status`: the new one.")
+    outcome: Outcome | None = optional_field("Of `completed`: how it ended.")
+    error_kind: str | None = optional_field("Of `failed`: why.")
+    reason: str | None = optional_field("Of `pending` after `running`: `lost` or `released`.")
+    attempt: int | None = optional_field("Of `pending` after `running`: losses since the last interaction.")
+    index: int | None = optional_field("Of `interaction`: which one was committed.")
 
 
 class Event(EventData):

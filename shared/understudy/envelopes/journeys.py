@@ -34,14 +34,14 @@ class FrictionPoint(Envelope):
     thought: str = Field(description="What it thought.")
 
 
-class Told(Envelope):
+class InstructionEntry(Envelope):
     """An instruction of an extend."""
 
     before_index: int = Field(description="The interaction that came next.")
     instruction: str
 
 
-class Ending(Envelope):
+class LastInteraction(Envelope):
     """Where a journey came to its end."""
 
     index: int = Field(description="The last interaction.")
@@ -60,9 +60,9 @@ class Journey(Envelope):
     outcome: Outcome | None = Field(description="Outcome if completed, else null.")
     task: str = Field(description="What was to be done.")
     steps: list[JourneyStep] = Field(description="In order.")
-    told: list[Told] = Field(description="Instructions, in order.")
+    told: list[InstructionEntry] = Field(description="Instructions, in order.")
     sentiment_curve: list[float] = Field(description="How each interaction felt, from -1 to 1, by index.")
     friction_points: list[FrictionPoint] = Field(
         description="Where it was hard, in order; one interaction can be several."
     )
-    gave_up_at: Ending | None = Field(description="Of one that gave up: where; else null.")
+    gave_up_at: LastInteraction | None = Field(description="Of one that gave up: where; else null.")

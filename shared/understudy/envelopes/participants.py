@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from understudy.envelopes.base import Envelope, Outcome, Status, Time, if_any
+from understudy.envelopes.base import Envelope, Outcome, Status, Time, optional_field
 from understudy.envelopes.usage import USED, Usage
 
 
@@ -35,7 +35,7 @@ class Participant(Envelope):
     age_seconds: float = Field(description="Since it was created, by the store's clock.")
     likely_stuck: bool = Field(description="A hint: it waits for something that somebody has to look at.")
     stuck_reason: str | None = Field(description="Why it is likely stuck.")
-    usage: Usage | None = if_any(f"{USED} Without what it inherited.")
+    usage: Usage | None = optional_field(f"{USED} Without what it inherited.")
 
 
 class ParticipantHighlight(Participant):
@@ -63,7 +63,7 @@ class Interaction(Envelope):
     result: dict[str, Any] = Field(description="Where it led: url, title, status, problem; in a chat text.")
     started_at: Time = Field(description="When it began.")
     duration_ms: int = Field(description="Milliseconds it took.")
-    usage: Usage | None = if_any(USED)
+    usage: Usage | None = optional_field(USED)
 
 
 class TranscriptItem(Envelope):
@@ -71,8 +71,8 @@ class TranscriptItem(Envelope):
         description="user: an instruction; person; environment: what was seen; system: the task."
     )
     content: str = Field(description="What was said, seen or done, in words.")
-    thought: str | None = if_any("In a chat: what the person thought when it said that.")
-    index: int | None = if_any("Of which interaction; absent where it is of none.")
+    thought: str | None = optional_field("In a chat: what the person thought when it said that.")
+    index: int | None = optional_field("Of which interaction; absent where it is of none.")
 
 
 class Transcript(Envelope):

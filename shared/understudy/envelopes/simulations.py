@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from understudy.envelopes.base import Envelope, Outcome, Status, if_any
+from understudy.envelopes.base import Envelope, Outcome, Status, optional_field
 
 
 class CancelledItem(Envelope):
@@ -25,7 +25,7 @@ class CancelSummary(Envelope):
     total: int = Field(description="Entries in both lists.")
     cancelled_count: int = Field(description="Entries with success.")
     skipped_count: int = Field(description="Entries in `skipped`.")
-    failed_count: int | None = if_any("Entries without success; absent when there are none.")
+    failed_count: int | None = optional_field("Entries without success; absent when there are none.")
 
 
 class CancelEnvelope(Envelope):
@@ -38,14 +38,16 @@ class Dispatch(Envelope):
     """Keys that don't apply are absent."""
 
     participant_ids: list[UUID] = Field(description="The new participants; of a wait those waited for.")
-    aliases: list[str] | None = if_any("Their aliases, in the same order.")
-    study_id: UUID | None = if_any("The study they are in.")
-    iteration_id: UUID | None = if_any("The iteration they are in.")
-    ask_id: UUID | None = if_any("The ask they are in.")
-    round: int | None = if_any("The round of the ask.")
-    extended_from: UUID | None = if_any("Of an extend: the source.")
-    inherited_interactions: int | None = if_any("Of an extend: interactions taken over from the source.")
-    max_interactions: int | None = if_any("Each one's cap, inherited interactions included.")
+    aliases: list[str] | None = optional_field("Their aliases, in the same order.")
+    study_id: UUID | None = optional_field("The study they are in.")
+    iteration_id: UUID | None = optional_field("The iteration they are in.")
+    ask_id: UUID | None = optional_field("The ask they are in.")
+    round: int | None = optional_field("The round of the ask.")
+    extended_from: UUID | None = optional_field("Of an extend: the source.")
+    inherited_interactions: int | None = optional_field(
+        "Of an extend: interactions taken over from the source."
+    )
+    max_interactions: int | None = optional_field("Each one's cap, inherited interactions included.")
 
 
 class ParticipantState(Envelope):
@@ -80,7 +82,7 @@ class RunSuccess(Envelope):
     participants: list[ParticipantState] = Field(
         description="How each stands; pending when it was just dispatched."
     )
-    next_action: NextAction | None = if_any("How to get the result; absent when all are at an end.")
+    next_action: NextAction | None = optional_field("How to get the result; absent when all are at an end.")
 
 
 class RunFailure(Envelope):
@@ -90,10 +92,10 @@ class RunFailure(Envelope):
     error: str = Field(description="What is wrong and what would be right.")
     retryable: bool = Field(description="May the same request, sent again, succeed?")
     suggestions: list[str] = Field(description="What to do next; may be empty.")
-    dispatch: Dispatch | None = if_any("What was dispatched before the failure.")
-    participants: list[ParticipantState] | None = if_any("How each stands now.")
-    progress: Progress | None = if_any("How far the wait came.")
-    next_action: NextAction | None = if_any("How to wait on.")
+    dispatch: Dispatch | None = optional_field("What was dispatched before the failure.")
+    participants: list[ParticipantState] | None = optional_field("How each stands now.")
+    progress: Progress | None = optional_field("How far the wait came.")
+    next_action: NextAction | None = optional_field("How to wait on.")
 
 
 RunStudyResponse = Annotated[RunSuccess | RunFailure, Field(discriminator="ok")]

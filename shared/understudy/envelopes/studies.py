@@ -5,19 +5,19 @@ from uuid import UUID
 
 from pydantic import Field
 
-from understudy.envelopes.base import Envelope, Time, if_any
+from understudy.envelopes.base import Envelope, Time, optional_field
 from understudy.envelopes.participants import ParticipantHighlight, ParticipantTranscript
 from understudy.envelopes.usage import USED, Usage
 
 
 class Success(Envelope):
-    url_contains: str | None = if_any("The page's address contains this.")
-    text_contains: str | None = if_any("The page's text contains this, in capitals or not.")
+    url_contains: str | None = optional_field("The page's address contains this.")
+    text_contains: str | None = optional_field("The page's text contains this, in capitals or not.")
 
 
 class Assignment(Envelope):
     task: str = Field(description="What people are asked to do.")
-    success: Success | None = if_any("When that counts as done; both given = both must hold.")
+    success: Success | None = optional_field("When that counts as done; both given = both must hold.")
 
 
 class Iteration(Envelope):
@@ -70,8 +70,8 @@ class StudySummary(Envelope):
         description="How completed participants felt at their last interaction."
     )
     partial: bool = Field(description="Something is not terminal, or failed.")
-    usage: Usage | None = if_any(f"{USED} Inherited interactions count where they were made.")
-    workspace_usage_today: Usage | None = if_any(
+    usage: Usage | None = optional_field(f"{USED} Inherited interactions count where they were made.")
+    workspace_usage_today: Usage | None = optional_field(
         "What the whole workspace took since midnight (UTC); absent where this study took nothing."
     )
 

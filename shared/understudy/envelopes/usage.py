@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator
 
-from understudy.envelopes.base import Envelope, if_any
+from understudy.envelopes.base import Envelope, optional_field
 
 USED = "What asking language models took; absent where none was asked."
 
@@ -14,8 +14,8 @@ class Usage(Envelope):
     input_tokens: int = Field(description="Tokens that models read.")
     output_tokens: int = Field(description="Tokens that they wrote.")
     seconds: float = Field(description="From question to answer, waits for a free place not counted.")
-    cost: float | None = if_any("By the prices that are set for the model; absent without.")
-    model: str | None = if_any("Of one interaction: who was asked.")
+    cost: float | None = optional_field("By the prices that are set for the model; absent without.")
+    model: str | None = optional_field("Of one interaction: who was asked.")
 
     @field_validator("seconds", "cost")
     @classmethod

@@ -73,7 +73,7 @@ class SuccessRequest(Request):
     )
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _require_condition(self) -> Self:
         if self.url_contains is None and self.text_contains is None:
             raise ValueError("give url_contains, text_contains or both, or leave success out")
         return self
@@ -159,7 +159,7 @@ class PanelRequest(Request):
     )
 
     @model_validator(mode="after")
-    def _says_who(self) -> Self:
+    def _require_people_source(self) -> Self:
         if (self.person_ids is None) == (self.sample is None):
             raise ValueError("give exactly one of person_ids and sample")
         if self.where is not None and self.sample is None:
@@ -253,7 +253,7 @@ class CsvRequest(Request):
     )
 
 
-class ReadyPanelRequest(Request):
+class BuiltInPanelRequest(Request):
     panel: Literal["varied-50"] = Field(
         description="A panel that comes along: 50 people of many countries, ages, habits and devices."
     )
@@ -264,7 +264,7 @@ class GenerateRequest(Request):
     seed: Seed | None = None
 
 
-def _person_form(body: Any) -> str:
+def _request_variant(body: Any) -> str:
     """Which of the forms a body means, so that its problems are told for that one only."""
     fields = body if isinstance(body, dict) else {}
     return next((form for form in ("people", "generate", "csv", "panel") if form in fields), "person")
@@ -275,8 +275,8 @@ PersonCreateRequest = Annotated[
     | Annotated[PeopleRequest, Tag("people")]
     | Annotated[GenerateRequest, Tag("generate")]
     | Annotated[CsvRequest, Tag("csv")]
-    | Annotated[ReadyPanelRequest, Tag("panel")],
-    Discriminator(_person_form),
+    | Annotated[BuiltInPanelRequest, Tag("panel")],
+    Discriminator(_request_variant),
 ]
 
 
@@ -297,7 +297,7 @@ class CancelRequest(Request):
     round: int | None = Field(default=None, description="Counts from 1; only with ask_id.")
 
 
-class NoOptions(Request):
+class EmptyRequest(Request):
     """Nothing can be said beyond the path."""
 
 

@@ -8,7 +8,7 @@ _MAX_PROBLEMS = 5
 MAX_NAME = 100
 
 
-def told(problems: Sequence[Any], skip: int = 0) -> str:
+def format_problems(problems: Sequence[Any], skip: int = 0) -> str:
     """Each of pydantic's problems as `field: what is wrong`, its place without the first `skip` parts.
 
     What was sent is not repeated: it may be anything.

@@ -35,7 +35,7 @@ def profiled_minds() -> dict[str, EntryPoint]:
     return _installed(PROFILED_MIND_GROUP)
 
 
-def problem_with_mind(name: str) -> str:
+def mind_error(name: str) -> str:
     """Why nobody could decide as `name`, and what would be right; empty if somebody can.
 
     Which profiles there are is known to the workers only.
@@ -52,15 +52,15 @@ def problem_with_mind(name: str) -> str:
     return f"There is no mind {name!r}; there is {', '.join(sorted({*minds(), *profiled_minds()}))}."
 
 
-def make_mind(name: str) -> Any:
+def create_mind(name: str) -> Any:
     """The mind of that name. Raises LookupError when it is not installed here."""
     kind, _, profile = name.partition(":")
-    if problem := problem_with_mind(name):
+    if problem := mind_error(name):
         raise LookupError(problem)
     return profiled_minds()[kind].load()(profile) if kind in profiled_minds() else minds()[kind].load()()
 
 
-def told() -> str:
+def describe_plugins() -> str:
     """All of them in a line, for people: `chat: chat; interactive: web; minds: heuristic, llm`."""
     groups = sorted(group for group in entry_points().groups if group.startswith(ENVIRONMENT_GROUPS))
     modalities = (group.removeprefix(ENVIRONMENT_GROUPS) for group in groups)

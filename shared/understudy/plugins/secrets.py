@@ -12,14 +12,14 @@ from understudy.domain.chat import SECRET_NAME
 _PORTS = {"http": 80, "https": 443}
 _VALUE = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")
 #: Parts of a value this long are no words that anybody says by chance.
-_TELLING = 8
+_MIN_REDACTED_CHARS = 8
 
 
-class SecretRefused(Exception):
+class SecretNotAllowed(Exception):
     """There is no such secret here, or it must not go there. Never tells a value."""
 
 
-class BadSecrets(ValueError):
+class InvalidSecretsFile(ValueError):
     """The file cannot be used. Never tells a value."""
 
 
@@ -45,29 +45,29 @@ class Secrets:
         try:
             content = json.loads(Path(file).read_text(encoding="utf-8"))
         except OSError as error:
-            raise BadSecrets(f"secrets_file {file} cannot be read: {error.strerror}") from error
+            raise InvalidSecretsFile(f"secrets_file {file} cannot be read: {error.strerror}") from error
         except ValueError:
             # What json says of it would show a part of it.
-            raise BadSecrets(f"secrets_file {file} is not JSON") from None
+            raise InvalidSecretsFile(f"secrets_file {file} is not JSON") from None
         if not isinstance(content, dict):
-            raise BadSecrets(f"secrets_file {file} must be an object of secrets by name")
+            raise InvalidSecretsFile(f"secrets_file {file} must be an object of secrets by name")
         return cls({name: _read(name, fields) for name, fields in content.items()})
 
     def value(self, name: str, url: str) -> str:
         """The secret, to be sent to `url`. Raises SecretRefused."""
         secret = self._known.get(name)
         if secret is None:
-            raise SecretRefused(f"no secret {name!r} is known to this worker (UNDERSTUDY_SECRETS_FILE)")
+            raise SecretNotAllowed(f"no secret {name!r} is known to this worker (UNDERSTUDY_SECRETS_FILE)")
         origin = origin_of(url)
         if origin not in secret.origins:
-            raise SecretRefused(f"the secret {name!r} must not be sent to {origin}")
+            raise SecretNotAllowed(f"the secret {name!r} must not be sent to {origin}")
         return secret.value
 
     def redacted(self, text: str) -> str:
         """`text` without the values, should somebody have sent one back."""
         for secret in self._known.values():
             for part in sorted({secret.value, *secret.value.split()}, key=len, reverse=True):
-                if len(part) >= _TELLING or part == secret.value:
+                if len(part) >= _MIN_REDACTED_CHARS or part == secret.value:
                     text = text.replace(part, "[secret]")
         return text
 
@@ -87,15 +87,17 @@ def origin_of(url: str) -> str:
 
 def _read(name: str, fields: Any) -> _Secret:
     if not SECRET_NAME.fullmatch(name):
-        raise BadSecrets(f"secret {name[:80]!r}: a name is letters, digits, - and _, a letter first")
+        raise InvalidSecretsFile(f"secret {name[:80]!r}: a name is letters, digits, - and _, a letter first")
     if not isinstance(fields, dict) or set(fields) != {"value", "origins"}:
-        raise BadSecrets(f"secret {name}: it has value and origins, and nothing else")
+        raise InvalidSecretsFile(f"secret {name}: it has value and origins, and nothing else")
     value, origins = fields["value"], fields["origins"]
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
-        raise BadSecrets(f"secret {name}: value must be plain text (ASCII) of 1 to 4,096 characters")
+        raise InvalidSecretsFile(f"secret {name}: value must be plain text (ASCII) of 1 to 4,096 characters")
     if not isinstance(origins, list) or not origins:
-        raise BadSecrets(f'secret {name}: origins must list where it may go, like ["https://bot.example"]')
+        raise InvalidSecretsFile(
+            f'secret {name}: origins must list where it may go, like ["https://bot.example"]'
+        )
     known = frozenset(origin_of(origin) if isinstance(origin, str) else "" for origin in origins)
     if not all(origin.startswith(("http:", "https:")) for origin in known):
-        raise BadSecrets(f"secret {name}: an origin is like https://bot.example")
+        raise InvalidSecretsFile(f"secret {name}: an origin is like https://bot.example")
     return _Secret(value, known)

@@ -10,7 +10,7 @@ from understudy.domain.lifecycle import FailureKind
 from understudy.domain.simulation import Usage
 
 
-class Failed(Exception):
+class RunFailed(Exception):
     """The run cannot go on."""
 
     def __init__(self, kind: FailureKind, message: str, used: Usage | None = None) -> None:
@@ -29,19 +29,19 @@ class Limits(NamedTuple):
     deadline: float
 
     @classmethod
-    def of(cls, step_timeout_s: float, run_timeout_s: float, claimed_ms: int) -> "Limits":
+    def from_claim(cls, step_timeout_s: float, run_timeout_s: float, claimed_ms: int) -> "Limits":
         """Those of a run that has held its row for `claimed_ms` before."""
-        left_s = run_timeout_s - claimed_ms / 1000
-        return cls(step_timeout_s, run_timeout_s, time.monotonic() + left_s)
+        remaining_s = run_timeout_s - claimed_ms / 1000
+        return cls(step_timeout_s, run_timeout_s, time.monotonic() + remaining_s)
 
-    def now(self) -> tuple[float, Failed]:
+    def next_step_limit(self) -> tuple[float, RunFailed]:
         """Seconds the next step may take, and the failure if it takes longer."""
         left_s = max(self.deadline - time.monotonic(), 0)
         if left_s < self.step_timeout_s:
             message = f"The run took longer than the {self.run_timeout_s:g} s allowed."
-            return left_s, Failed(FailureKind.RUN_TIMEOUT, message)
+            return left_s, RunFailed(FailureKind.RUN_TIMEOUT, message)
         message = f"A step took longer than the {self.step_timeout_s:g} s allowed."
-        return self.step_timeout_s, Failed(FailureKind.STEP_TIMEOUT, message)
+        return self.step_timeout_s, RunFailed(FailureKind.STEP_TIMEOUT, message)
 
 
 class StepTimer:

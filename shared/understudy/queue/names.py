@@ -9,7 +9,7 @@ ABORT_COMMAND = "abort_participants"
 #: Celery's own command, which Flower sends for an operator: workers cancel the participant.
 REVOKE_COMMAND = "revoke"
 #: Argument of that command by which a stop task says that it does so for one who was cancelled.
-CANCELLED_ALREADY = "cancelled_already"
+ALREADY_CANCELLED = "cancelled_already"
 
 #: Channel on which processes tell that participants became terminal. A hint: the row decides.
-NOTICE_CHANNEL = "understudy.notices"
+NOTIFICATION_CHANNEL = "understudy.notices"

@@ -13,7 +13,7 @@ import redis.retry
 from redis.backoff import NoBackoff
 
 from understudy import faults
-from understudy.queue.names import NOTICE_CHANNEL
+from understudy.queue.names import NOTIFICATION_CHANNEL
 from understudy.queue.redis_clients import connect, connect_async
 from understudy.telemetry import metrics
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 2
 #: After so long without a word the broker is asked whether it is there.
-QUIET_S = 5.0
+PING_INTERVAL_S = 5.0
 #: Ids in one notice, so that none grows without bound.
 _BATCH = 500
 
@@ -47,7 +47,7 @@ class Notifier:
         self._thread = threading.Thread(target=self._publish, name="notices", daemon=True)
         self._thread.start()
 
-    def publish_soon(self, ids: Iterable[UUID]) -> None:
+    def enqueue(self, ids: Iterable[UUID]) -> None:
         """Tell of `ids`, in the background."""
         for id_ in ids if self._thread else ():
             self._waiting.put(id_)
@@ -70,8 +70,8 @@ class Notifier:
             names = [str(id_) for id_ in batch if id_ is not None]
             try:
                 if names:
-                    with metrics.asking_broker("notice"), faults.around("notice.send"):
-                        self._redis.publish(NOTICE_CHANNEL, json.dumps(names))
+                    with metrics.time_broker_call("notice"), faults.fault_site("notice.send"):
+                        self._redis.publish(NOTIFICATION_CHANNEL, json.dumps(names))
             except (redis.RedisError, OSError) as error:
                 log.debug("notification lost; waiters will poll: %s", error)
             except Exception:
@@ -79,7 +79,7 @@ class Notifier:
                 log.exception("notification lost; waiters will poll")
 
 
-async def listen(notices_url: str) -> AsyncIterator[list[UUID]]:
+async def subscribe(notices_url: str) -> AsyncIterator[list[UUID]]:
     """Notices as they come, from now on. Ends with a RedisError or OSError when the broker goes away.
 
     One that vanishes without a word is noticed too: when it is quiet for QUIET_S it is asked for a sign of
@@ -92,14 +92,14 @@ async def listen(notices_url: str) -> AsyncIterator[list[UUID]]:
         retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
     )
     async with client, client.pubsub() as subscription:
-        await subscription.subscribe(NOTICE_CHANNEL)
+        await subscription.subscribe(NOTIFICATION_CHANNEL)
         asked = False
         while True:
             # Not `listen()`: that one asks for a sign of life between messages only.
-            message = await subscription.get_message(timeout=QUIET_S)
+            message = await subscription.get_message(timeout=PING_INTERVAL_S)
             if message is None:
                 if asked:
-                    raise redis.ConnectionError(f"the broker gave no sign of life for {QUIET_S} s")
+                    raise redis.ConnectionError(f"the broker gave no sign of life for {PING_INTERVAL_S} s")
                 await subscription.ping()
             elif message["type"] == "subscribe":
                 # Whoever waited while nobody listened must look now.

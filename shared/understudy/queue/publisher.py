@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 BROKER_ERRORS = (OperationalError, KombuError, RedisError, AMQPError, OSError)
 
 #: Messages that one caller's work may send before another's gets its turn.
-TURN = 200
+PUBLISH_BATCH_SIZE = 200
 #: Seconds until an answer that messages wait for should be out, and what each participant adds to it, a tenth
 #: of what sending takes.
-ANSWER_S, ANSWER_EACH_S = 0.05, 3e-5
+RESPONSE_DELAY_S, RESPONSE_DELAY_PER_ID_S = 0.05, 3e-5
 #: Participants named by one abort broadcast.
 ABORT_BATCH = 1_000
 
@@ -44,12 +44,12 @@ ABORT_BATCH = 1_000
 _Send: TypeAlias = Callable[[Sequence[UUID]], bool]
 
 
-class Sent(NamedTuple):
+class PublishResult(NamedTuple):
     """What became of messages that were owed."""
 
     sent: int
     #: The broker did not take them; they are owed again.
-    unsent: int
+    unpublished: int
 
 
 class Publisher:
@@ -70,29 +70,34 @@ class Publisher:
         self._aborts.shutdown(wait=True, cancel_futures=True)
         self._messages.shutdown(wait=True, cancel_futures=True)
 
-    def dispatch(self, ids: Sequence[UUID], *, republish_before: datetime | None = None) -> "Sent":
+    def publish_run_messages(
+        self, ids: Sequence[UUID], *, republish_before: datetime | None = None
+    ) -> "PublishResult":
         """Publish the run messages that are owed to `ids`.
 
         With `republish_before`, also those sent before that moment. Two callers never send the same one.
-        Raises ServiceUnavailable if the store is unavailable; messages that the broker refuses stay unpublished.
+        Raises ServiceUnavailable if the store is unavailable. Messages that the broker refuses stay
+        unpublished.
         """
-        with faults.around("run_message.own"):
+        with faults.fault_site("run_message.own"):
             messages = self._store.write(
-                lambda connection: dispatch.own_messages(connection, ids, republish_before=republish_before)
+                lambda connection: dispatch.reserve_messages(
+                    connection, ids, republish_before=republish_before
+                )
             )
         unsent = self._send_runs(messages)
         if unsent:
-            with faults.around("run_message.disown"):
-                self._store.write(lambda connection: dispatch.disown_messages(connection, unsent))
-        return Sent(len(messages) - len(unsent), len(unsent))
+            with faults.fault_site("run_message.disown"):
+                self._store.write(lambda connection: dispatch.unreserve_messages(connection, unsent))
+        return PublishResult(len(messages) - len(unsent), len(unsent))
 
     def _send_runs(self, messages: Sequence[RunMessage]) -> Sequence[RunMessage]:
         """Send them in order; those that the broker did not take, as far as anybody knows."""
         unsent = messages
         try:
             with self._celery.producer_pool.acquire(block=True) as producer:
-                for some in chunks(messages, TURN):
-                    with self._one_way(producer, "run_message"):
+                for some in chunks(messages, PUBLISH_BATCH_SIZE):
+                    with self._batched(producer, "run_message"):
                         for message in some:
                             self._send(RUN_TASK, message, message.task_id, message.queue, producer)
                     unsent = unsent[len(some) :]
@@ -100,29 +105,31 @@ class Publisher:
             log.warning("cannot publish run messages (%s); they remain unpublished", error)
         return unsent
 
-    def dispatch_soon(self, ids: Sequence[UUID]) -> None:
-        """`dispatch`, behind the caller's answer: of more than TURN only the first go while that is made."""
-        self._take_turns(self._messages, self._dispatch_turn, chunks(ids[:TURN], TURN))
-        if len(ids) > TURN:
-            self._send_once_answered(self._dispatch_turn, ids[TURN:])
+    def enqueue_run_messages(self, ids: Sequence[UUID]) -> None:
+        """Calls `publish_run_messages` in the background; all but the first batch after the response."""
+        self._submit_batches(
+            self._messages, self._publish_run_batch, chunks(ids[:PUBLISH_BATCH_SIZE], PUBLISH_BATCH_SIZE)
+        )
+        if len(ids) > PUBLISH_BATCH_SIZE:
+            self._send_after_response(self._publish_run_batch, ids[PUBLISH_BATCH_SIZE:])
 
-    def abort_soon(self, ids: Sequence[UUID]) -> None:
+    def enqueue_aborts(self, ids: Sequence[UUID]) -> None:
         """Tell all workers to abort the steps in flight of `ids`."""
-        self._take_turns(self._aborts, self._abort_turn, chunks(ids, ABORT_BATCH))
+        self._submit_batches(self._aborts, self._publish_abort_batch, chunks(ids, ABORT_BATCH))
 
-    def stop_soon(self, ids: Sequence[UUID]) -> None:
+    def enqueue_stop_tasks(self, ids: Sequence[UUID]) -> None:
         """Publish one revoke-plus-status task for each of `ids`, which were just cancelled.
 
         Those of more than TURN go once the caller's answer should be out: steps are aborted by other means.
         """
-        if len(ids) > TURN:
-            self._send_once_answered(self._stop_turn, ids)
+        if len(ids) > PUBLISH_BATCH_SIZE:
+            self._send_after_response(self._publish_stop_batch, ids)
         else:
-            self._take_turns(self._messages, self._stop_turn, chunks(ids, TURN))
+            self._submit_batches(self._messages, self._publish_stop_batch, chunks(ids, PUBLISH_BATCH_SIZE))
 
     def queue_depth(self, queue: Queue) -> int:
         """Messages waiting in `queue`. Raises one of BROKER_ERRORS."""
-        with metrics.asking_broker("look"), self._celery.connection_or_acquire() as connection:
+        with metrics.time_broker_call("look"), self._celery.connection_or_acquire() as connection:
             # Declared whole: RabbitMQ refuses a queue that is declared otherwise than it is.
             declared = self._celery.amqp.queues[str(queue)](connection.default_channel)
             return int(declared.queue_declare().message_count)
@@ -131,13 +138,13 @@ class Publisher:
         """Does the broker answer? Raises one of BROKER_ERRORS."""
         self.queue_depth(Queue.RUNS)
 
-    def _send_once_answered(self, send: _Send, ids: Sequence[UUID]) -> None:
+    def _send_after_response(self, send: _Send, ids: Sequence[UUID]) -> None:
         """Send these when an answer that tells of all of them should be out.
 
         Making thousands of messages takes the interpreter from the threads that make and send the answer.
         """
-        begin = partial(self._take_turns, self._messages, send, chunks(ids, TURN))
-        waiting = Timer(ANSWER_S + len(ids) * ANSWER_EACH_S, copy_context().run, [begin])
+        begin = partial(self._submit_batches, self._messages, send, chunks(ids, PUBLISH_BATCH_SIZE))
+        waiting = Timer(RESPONSE_DELAY_S + len(ids) * RESPONSE_DELAY_PER_ID_S, copy_context().run, [begin])
         waiting.daemon = True
         try:
             waiting.start()
@@ -145,15 +152,17 @@ class Publisher:
             # No more threads are to be had: then the answer has to wait.
             begin()
 
-    def _take_turns(self, lane: ThreadPoolExecutor, send: _Send, turns: Iterator[Sequence[UUID]]) -> None:
+    def _submit_batches(
+        self, executor: ThreadPoolExecutor, send: _Send, turns: Iterator[Sequence[UUID]]
+    ) -> None:
         """Send one piece, then queue up again behind everybody else."""
 
         def turn() -> None:
             piece = next(turns, None)
             if piece is not None and send(piece):
-                self._submit(lane, turn)
+                self._submit(executor, turn)
 
-        self._submit(lane, turn)
+        self._submit(executor, turn)
 
     def _submit(self, lane: ThreadPoolExecutor, work: Callable[[], None]) -> None:
         try:
@@ -162,31 +171,31 @@ class Publisher:
         except RuntimeError:
             log.info("not sent any more, the process is ending; the sweeper will retry")
 
-    def _dispatch_turn(self, ids: Sequence[UUID]) -> bool:
+    def _publish_run_batch(self, ids: Sequence[UUID]) -> bool:
         try:
             # Without the broker, the rest is left to the sweeper.
-            return self.dispatch(ids).unsent == 0
+            return self.publish_run_messages(ids).unpublished == 0
         except ServiceUnavailable:
             log.warning("run messages stay owed: store unavailable")
             return False
 
-    def _abort_turn(self, ids: Sequence[UUID]) -> bool:
+    def _publish_abort_batch(self, ids: Sequence[UUID]) -> bool:
         try:
             names = [str(id_) for id_ in ids]
-            with metrics.asking_broker("abort"), faults.around("abort.send"):
+            with metrics.time_broker_call("abort"), faults.fault_site("abort.send"):
                 broadcast(self._celery, ABORT_COMMAND, {"participant_ids": names})
         except BROKER_ERRORS as error:
             log.warning("the broker does not take aborts (%s); heartbeats will carry them", error)
             return False
         return True
 
-    def _stop_turn(self, ids: Sequence[UUID]) -> bool:
+    def _publish_stop_batch(self, ids: Sequence[UUID]) -> bool:
         try:
             with self._store.read() as connection:
-                messages = dispatch.messages_of(connection, ids)
+                messages = dispatch.load_messages(connection, ids)
             with (
                 self._celery.producer_pool.acquire(block=True) as producer,
-                self._one_way(producer, "stop_task"),
+                self._batched(producer, "stop_task"),
             ):
                 for message in messages:
                     id_ = f"{message.task_id}.stop"
@@ -200,9 +209,13 @@ class Publisher:
         return True
 
     @contextmanager
-    def _one_way(self, producer: Any, work: Literal["run_message", "stop_task"]) -> Iterator[None]:
+    def _batched(self, producer: Any, work: Literal["run_message", "stop_task"]) -> Iterator[None]:
         """What is sent in this block, TURN messages at most, goes to the broker at its end, all in one go."""
-        with metrics.asking_broker(work), faults.around(f"{work}.send"), producer.batch(max_size=TURN):
+        with (
+            metrics.time_broker_call(work),
+            faults.fault_site(f"{work}.send"),
+            producer.batch(max_size=PUBLISH_BATCH_SIZE),
+        ):
             yield
 
     def _send(self, task: str, message: RunMessage, id_: str, queue: str, producer: Any, *more: str) -> None:
@@ -215,7 +228,7 @@ class Publisher:
             argsrepr=message.description,
             kwargsrepr="",
             ignore_result=True,
-            headers=logs.carried() | traces.carrier(),
+            headers=logs.propagated_headers() | traces.inject_trace_headers(),
             retry=False,
             producer=producer,
         )

@@ -7,12 +7,12 @@ import redis.asyncio
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
 
-from understudy.domain.broker_address import parse_address
+from understudy.domain.broker_address import parse_broker_url
 
 
 def connect(url: str, **options: Any) -> redis.Redis:
     """A client that connects when it is used, by Sentinels if the URL says so. Raises BadAddress."""
-    address = parse_address(url)
+    address = parse_broker_url(url)
     arguments = address.redis_arguments() | options
     if not address.has_sentinels:
         (host, port), *_ = address.hosts
@@ -26,7 +26,7 @@ def connect(url: str, **options: Any) -> redis.Redis:
 
 def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
     """`connect`, for asyncio."""
-    address = parse_address(url)
+    address = parse_broker_url(url)
     arguments = address.redis_arguments() | options
     if not address.has_sentinels:
         (host, port), *_ = address.hosts

@@ -34,14 +34,14 @@ def assign_aliases(
     turn = select(workspace.c.id).where(workspace.c.id == workspace_id).with_for_update(key_share=True)
     connection.execute(turn)
     table = TABLES[kind]
-    among = bulk_parameters.is_among(connection.dialect.name, table.c.alias)
+    among = bulk_parameters.in_parameter(connection.dialect.name, table.c.alias)
     taken = select(table.c.alias).where(table.c.workspace_id == workspace_id, among)
     aliases: dict[UUID, str] = {}
     given: set[str] = set()
     waiting, digits = list(ids), MIN_DIGITS
     while waiting:
         candidates = list(dict.fromkeys(alias_candidates(kind, waiting, digits)))
-        given.update(connection.scalars(taken, {bulk_parameters.AMONG: candidates}))
+        given.update(connection.scalars(taken, {bulk_parameters.IDS_PARAM: candidates}))
         clashing = []
         for id_, alias in zip(waiting, alias_candidates(kind, waiting, digits), strict=True):
             if alias in given:

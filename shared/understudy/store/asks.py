@@ -56,7 +56,7 @@ def insert_ask(
     return id_
 
 
-def take_round(connection: Connection, ask_id: UUID) -> int | None:
+def open_round(connection: Connection, ask_id: UUID) -> int | None:
     """The number of the ask's next round, which is the caller's to fill; None when there may be no more.
 
     Of two who ask at once the second waits until the first has committed, and gets the number after it.
@@ -71,7 +71,7 @@ def take_round(connection: Connection, ask_id: UUID) -> int | None:
     return number
 
 
-def fill_round(
+def insert_round(
     connection: Connection, ask_id: UUID, number: int, *, question: str, variants: Sequence[str]
 ) -> None:
     """Store what the round asks."""
@@ -161,7 +161,7 @@ class RoundAnswer(NamedTuple):
     comment: str | None
 
 
-def standings(
+def round_answers(
     connection: Connection,
     ask_id: UUID,
     person_ids: Sequence[UUID] | None = None,

@@ -26,18 +26,18 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 #: What the statement's parameter is called; its value is a list of objects, as JSON.
-NAME = "batch"
-#: And that of `is_among`, a list.
-AMONG = "among"
+ROWS_PARAM = "batch"
+#: And that of `in_parameter`, a list.
+IDS_PARAM = "among"
 
 
-def rows_of(dialect: str, *columns: Column[Any]) -> FromClause:
-    """The rows that a statement is given as `NAME`, with the names and types of `columns`.
+def rows_parameter(dialect: str, *columns: Column[Any]) -> FromClause:
+    """The rows that a statement is given as `ROWS_PARAM`, with the names and types of `columns`.
 
     Ids go in as hex digits without hyphens: so SQLite keeps them, and PostgreSQL reads them. Moments go in
-    as `moment` writes them; what is JSON, as objects.
+    as `format_time` writes them; what is JSON, as objects.
     """
-    given = bindparam(NAME, type_=JSON)
+    given = bindparam(ROWS_PARAM, type_=JSON)
     if dialect == "postgresql":
         rows = func.json_to_recordset(given).table_valued(*(column(one.name, one.type) for one in columns))
         return rows.render_derived(name="given", with_types=True)
@@ -48,10 +48,10 @@ def rows_of(dialect: str, *columns: Column[Any]) -> FromClause:
 
 def parameter(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The parameter of such a statement."""
-    return {NAME: rows}
+    return {ROWS_PARAM: rows}
 
 
-def moment(dialect: str, at: datetime) -> str:
+def format_time(dialect: str, at: datetime) -> str:
     """`at` for such a row; as text it is what SQLite stores."""
     at = at.astimezone(UTC)
     return (
@@ -59,7 +59,7 @@ def moment(dialect: str, at: datetime) -> str:
     )
 
 
-class _Several(TypeDecorator[Sequence[Any]]):
+class _ArrayParameter(TypeDecorator[Sequence[Any]]):
     """Several values of one type, as one value."""
 
     impl = JSON
@@ -78,13 +78,13 @@ class _Several(TypeDecorator[Sequence[Any]]):
         return [one.hex if isinstance(one, UUID) else one for one in value or ()]
 
 
-def is_among(dialect: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Is `column`, of ids or words, one of those that the statement is given as `AMONG`, however many?
+def in_parameter(dialect: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Is `column`, of ids or words, one of those that the statement is given as `IDS_PARAM`, however many?
 
     The text of the statement does not depend on how many, and a planner that knows nothing of the table takes
-    the index for it, which it does not for a join with `rows_of`.
+    the index for it, which it does not for a join with `rows_parameter`.
     """
-    several = bindparam(AMONG, type_=_Several(column.type))
+    several = bindparam(IDS_PARAM, type_=_ArrayParameter(column.type))
     if dialect == "postgresql":
         return column == any_(several)
     return column.in_(select(func.json_each(several).table_valued("value").c.value))

@@ -27,11 +27,11 @@ from sqlalchemy import (
 
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import TERMINAL, Status
-from understudy.domain.queues import URGENCY, Queue, task_id
+from understudy.domain.queues import QUEUE_PRIORITY, Queue, task_id
 from understudy.store import bulk_parameters
 from understudy.store.aliases import assign_aliases
 from understudy.store.engine import AnyRow, store_clock, store_time
-from understudy.store.events import NewEvent, record, record_alike
+from understudy.store.events import NewEvent, record, record_bulk
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -106,17 +106,17 @@ def insert_participants(
         "pending_since": now,
     }
     if rows:
-        given = bulk_parameters.rows_of(
+        given = bulk_parameters.rows_parameter(
             connection.dialect.name, _p.c.id, _p.c.alias, _p.c.person_id, _p.c.seed
         )
         same = [bindparam(name, type_=_p.c[name].type) for name in same_for_all]
         statement = insert(_p).from_select([*given.c.keys(), *same_for_all], select(*given.c, *same))
         connection.execute(statement, {**bulk_parameters.parameter(rows), **same_for_all})
-        record_alike(connection, ids, "status", {"status": str(status)}, by_outbox=True)
+        record_bulk(connection, ids, "status", {"status": str(status)}, via_outbox=True)
     return aliases
 
 
-def branch(
+def insert_branch(
     connection: Connection,
     workspace_id: UUID,
     source_id: UUID,
@@ -175,7 +175,7 @@ def branch(
     return row
 
 
-def own_messages(
+def reserve_messages(
     connection: Connection, ids: Sequence[UUID], *, republish_before: datetime | None = None
 ) -> list[RunMessage]:
     """Take the publication of run messages owed to pending participants among `ids`.
@@ -189,7 +189,7 @@ def own_messages(
     if republish_before is not None:
         unsent = or_(unsent, _p.c.dispatched_at < republish_before)
     owed = and_(_p.c.status == str(Status.PENDING), unsent)
-    among = bulk_parameters.is_among(connection.dialect.name, _p.c.id)
+    among = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
     pending = select(_p.c.id).where(among, owed).order_by(_p.c.id).with_for_update(skip_locked=True)
     taken = (
         update(_p)
@@ -197,11 +197,11 @@ def own_messages(
         .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
         .returning(_p.c.id)
     )
-    locked = connection.scalars(pending, {bulk_parameters.AMONG: ids}).all()
-    return messages_of(connection, connection.scalars(taken, {bulk_parameters.AMONG: locked}).all())
+    locked = connection.scalars(pending, {bulk_parameters.IDS_PARAM: ids}).all()
+    return load_messages(connection, connection.scalars(taken, {bulk_parameters.IDS_PARAM: locked}).all())
 
 
-def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]:
+def load_messages(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]:
     """The latest run message of each of `ids`, in order of creation."""
     study, ask = Tables.study, Tables.ask
     statement = (
@@ -209,13 +209,13 @@ def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]
         .select_from(_p)
         .outerjoin(study, study.c.id == _p.c.study_id)
         .outerjoin(ask, ask.c.id == _p.c.ask_id)
-        .where(bulk_parameters.is_among(connection.dialect.name, _p.c.id))
+        .where(bulk_parameters.in_parameter(connection.dialect.name, _p.c.id))
         .order_by(_p.c.created_at, _p.c.id)
     )
-    return [RunMessage(*row) for row in connection.execute(statement, {bulk_parameters.AMONG: ids})]
+    return [RunMessage(*row) for row in connection.execute(statement, {bulk_parameters.IDS_PARAM: ids})]
 
 
-def disown_messages(connection: Connection, messages: Sequence[RunMessage]) -> None:
+def unreserve_messages(connection: Connection, messages: Sequence[RunMessage]) -> None:
     """These could not be sent: they are owed again, but for those that somebody has sent since."""
     for message in sorted(messages):
         connection.execute(
@@ -229,15 +229,19 @@ def disown_messages(connection: Connection, messages: Sequence[RunMessage]) -> N
         )
 
 
-def owed_ids(connection: Connection, limit: int) -> Sequence[UUID]:
+def unpublished_ids(connection: Connection, limit: int) -> Sequence[UUID]:
     """Pending participants whose message was never sent: those first that are consumed first, then by age."""
     owed = select(_p.c.id).where(_p.c.status == str(Status.PENDING), _p.c.dispatched_at.is_(None))
-    last = len(URGENCY)
-    urgency = case({str(queue): rank for rank, queue in enumerate(URGENCY)}, value=_p.c.queue, else_=last)
+    last = len(QUEUE_PRIORITY)
+    urgency = case(
+        {str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}, value=_p.c.queue, else_=last
+    )
     return connection.scalars(owed.order_by(urgency, _p.c.created_at).limit(limit)).all()
 
 
-def sent_before_ids(connection: Connection, queue: Queue, before: datetime, limit: int) -> Sequence[UUID]:
+def published_before_ids(
+    connection: Connection, queue: Queue, before: datetime, limit: int
+) -> Sequence[UUID]:
     """Pending participants whose message went to `queue` before that moment, the oldest first."""
     waiting = select(_p.c.id).where(
         _p.c.status == str(Status.PENDING),
@@ -247,7 +251,7 @@ def sent_before_ids(connection: Connection, queue: Queue, before: datetime, limi
     return connection.scalars(waiting.order_by(_p.c.dispatched_at).limit(limit)).all()
 
 
-def last_followed(connection: Connection, queue: Queue) -> datetime | None:
+def newest_running_dispatch(connection: Connection, queue: Queue) -> datetime | None:
     """When the latest message was sent to `queue` that somebody runs on now; None if nobody does."""
     followed = select(func.max(_p.c.dispatched_at)).where(
         _p.c.status == str(Status.RUNNING), _p.c.queue == str(queue)

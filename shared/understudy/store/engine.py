@@ -34,7 +34,7 @@ LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 15
 #: How long a new connection may take: whoever was cut off is back soon after its heartbeat asks again.
 CONNECT_TIMEOUT_S = 3
-SILENCE_TIMEOUT_S = 6
+TCP_TIMEOUT_S = 6
 #: How long a transaction may do nothing, on PostgreSQL: its process was frozen, or cut off, and holds locks
 #: that keep others from taking up what it ran. Some prepare thousands of rows in one; the small ones of a
 #: worker are never idle for so long.
@@ -44,7 +44,7 @@ WORKER_IDLE_TIMEOUT_S = 1
 #: statement is not idle to the server, which waits for the rest of it.
 TRANSACTION_TIMEOUT_S = 30
 #: Transactions that lost a race against another are begun anew this often.
-MAX_TRIES = 10
+MAX_TRANSACTION_TRIES = 10
 
 #: serialization_failure, deadlock_detected; and idle_in_transaction_session_timeout and transaction_timeout,
 #: of a process that was frozen or starved for a while: nothing of its transaction was committed.
@@ -54,7 +54,7 @@ _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "25P03", "25P04"})
 _STANDBY_SQLSTATES = frozenset({"25006", "0A000"})
 
 #: What is no JSON is the fault of who wants it stored, on both stores, before either sees it.
-_in_json = partial(json.dumps, allow_nan=False)
+_dump_json = partial(json.dumps, allow_nan=False)
 
 #: Of the file's pages, what a connection of SQLite keeps in memory at most. Ids are random, and so are the
 #: pages that a write needs: with its own 2 MB it reads and writes some several times in one transaction.
@@ -150,12 +150,12 @@ class Store:
         self._reader = self.engine.execution_options(**snapshot)
         #: Writers of one process take turns on SQLite before they take a connection: it lets in one at a
         #: time anyway, and those that wait inside would leave readers without a connection.
-        self._turn: AbstractContextManager[Any] = _Turn() if sqlite else nullcontext()
+        self._turn: AbstractContextManager[Any] = _WriterLock() if sqlite else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent look. Raises ServiceUnavailable when the store does not answer."""
-        with self._observer.time("read"), self._translated(), self._reader.connect() as connection:
+        with self._observer.time("read"), self._translate_errors(), self._reader.connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -164,28 +164,28 @@ class Store:
         `work` is begun anew when another transaction stood in its way, so it must do nothing but SQL.
         Raises ServiceUnavailable when the store does not answer.
         """
-        for tries_left in reversed(range(MAX_TRIES)):
+        for tries_left in reversed(range(MAX_TRANSACTION_TRIES)):
             try:
                 with (
                     self._observer.time("write"),
-                    self._translated(),
+                    self._translate_errors(),
                     self._turn,
                     self._writer.begin() as connection,
                 ):
                     return work(connection)
             except DBAPIError as error:
-                if not tries_left or not _lost_race(error):
+                if not tries_left or not _is_retryable(error):
                     raise
                 self._observer.failed("race")
-            time.sleep(random.uniform(0, 0.01) * (MAX_TRIES - tries_left))  # noqa: S311
+            time.sleep(random.uniform(0, 0.01) * (MAX_TRANSACTION_TRIES - tries_left))  # noqa: S311
         raise AssertionError("unreachable")
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (OperationalError, InterfaceError, InternalError, NotSupportedError, PoolTimeout) as error:
-            if isinstance(error, DBAPIError) and _lost_race(error):
+            if isinstance(error, DBAPIError) and _is_retryable(error):
                 raise
             if isinstance(error, (InternalError, NotSupportedError)) and not _is_standby(error):
                 raise
@@ -200,7 +200,7 @@ class Store:
         self.engine.dispose()
 
 
-class _Turn:
+class _WriterLock:
     """A lock that is not waited for longer than any other lock of the store."""
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ class _Turn:
         self._lock.release()
 
 
-def _lost_race(error: DBAPIError) -> bool:
+def _is_retryable(error: DBAPIError) -> bool:
     """Would the same transaction succeed if begun anew?"""
     return _sqlstate(error) in _RETRYABLE_SQLSTATES
 
@@ -234,7 +234,7 @@ def _lower(text: str | None) -> str | None:
 def _create_sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
-        json_serializer=_in_json,
+        json_serializer=_dump_json,
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
@@ -245,7 +245,7 @@ def _create_sqlite_engine(url: URL) -> Engine:
     def _prepare(connection: Any, _: Any) -> None:
         # The driver's own transactions begin too late to keep a read and the write after it together.
         connection.isolation_level = None
-        _write_ahead(connection)
+        _enable_wal(connection)
         for pragma in (
             "synchronous = NORMAL",
             "foreign_keys = ON",
@@ -265,7 +265,7 @@ def _create_sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _write_ahead(connection: Any) -> None:
+def _enable_wal(connection: Any) -> None:
     """Switch the file to a log of writes ahead, if it was not yet, so that readers wait for nobody.
 
     While others open a new file SQLite refuses that at once, whatever the timeout: here it waits as
@@ -296,7 +296,7 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
     }
     engine = create_engine(
         url.difference_update_query([POOLING]),
-        json_serializer=_in_json,
+        json_serializer=_dump_json,
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
@@ -304,10 +304,10 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
         # A server that vanished without a word is noticed by what it does not acknowledge, and by probes.
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "tcp_user_timeout": SILENCE_TIMEOUT_S * 1000,
-            "keepalives_idle": SILENCE_TIMEOUT_S // 2,
+            "tcp_user_timeout": TCP_TIMEOUT_S * 1000,
+            "keepalives_idle": TCP_TIMEOUT_S // 2,
             "keepalives_interval": 1,
-            "keepalives_count": SILENCE_TIMEOUT_S // 2,
+            "keepalives_count": TCP_TIMEOUT_S // 2,
         }
         # What was prepared on one of the pooler's connections is not there on the next.
         | ({"prepare_threshold": None} if pooling else {}),
@@ -317,21 +317,23 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
             version = int((connection.dialect.server_version_info or (0,))[0])
-            connection.exec_driver_sql("; ".join(f"SET LOCAL {one}" for one in _known(timeouts, version)))
+            connection.exec_driver_sql(
+                "; ".join(f"SET LOCAL {one}" for one in _supported_timeouts(timeouts, version))
+            )
 
         return engine
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
         connection.autocommit = True
-        for one in _known(timeouts, connection.info.server_version // 10_000):
+        for one in _supported_timeouts(timeouts, connection.info.server_version // 10_000):
             connection.execute(f"SET {one}")
         connection.autocommit = False
 
     return engine
 
 
-def _known(timeouts: Mapping[str, int], version: int) -> Iterator[str]:
+def _supported_timeouts(timeouts: Mapping[str, int], version: int) -> Iterator[str]:
     """Those that a server of this version has, in milliseconds."""
     for name, ms in timeouts.items():
         if name != "transaction_timeout" or version >= 17:

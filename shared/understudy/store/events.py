@@ -46,14 +46,14 @@ _p = Tables.participant
 #: Positions that one transaction gives.
 MAX_POSITIONS = 1_000
 #: From so many events on, it is worth while to move them later.
-MANY = 100
+OUTBOX_THRESHOLD = 100
 #: Any number that nothing else in the database locks.
 _ADVISORY_LOCK = 8_246_017_332
 
 #: What events can be read of, and the column that tells.
 SCOPES = {Kind.PARTICIPANT: _event.c.participant_id, Kind.STUDY: _event.c.study_id, Kind.ASK: _event.c.ask_id}
 #: What is known of an event when it is written.
-_TOLD = ("participant_id", "seq", "kind", "data", "at")
+_EVENT_COLUMNS = ("participant_id", "seq", "kind", "data", "at")
 
 
 def _by_seq(table: Table) -> tuple[Column[Any], ...]:
@@ -86,47 +86,49 @@ def record(connection: Connection, events: Sequence[NewEvent]) -> None:
 
 @cache
 def _record(dialect: str) -> Insert:
-    given = bulk_parameters.rows_of(dialect, *(_event.c[name] for name in NewEvent._fields))
+    given = bulk_parameters.rows_parameter(dialect, *(_event.c[name] for name in NewEvent._fields))
     return insert(_event).from_select([*given.c.keys(), "at"], select(given, store_clock()))
 
 
-def record_alike(
-    connection: Connection, ids: Sequence[UUID], kind: str, data: dict[str, Any], *, by_outbox: bool = False
+def record_bulk(
+    connection: Connection, ids: Sequence[UUID], kind: str, data: dict[str, Any], *, via_outbox: bool = False
 ) -> None:
     """Write the same event for each of these participants, in one statement however many they are.
 
     Their `seq` is that of their rows: the guarded update that moved all of them has just raised it, in this
-    transaction. `by_outbox`: if they are many, move the events later. If not, what of these still waits in
+    transaction. `via_outbox`: if they are many, move the events later. If not, what of these still waits in
     the outbox is moved first.
     """
     if not ids:
         return
-    by_outbox = by_outbox and len(ids) >= MANY
-    if not by_outbox:
-        deliver(connection, ids)
-    statement = _insert_alike(connection.dialect.name, by_outbox=by_outbox)
-    connection.execute(statement, {"kind": kind, "data": data, bulk_parameters.AMONG: ids})
+    via_outbox = via_outbox and len(ids) >= OUTBOX_THRESHOLD
+    if not via_outbox:
+        flush_outbox(connection, ids)
+    statement = _insert_bulk(connection.dialect.name, by_outbox=via_outbox)
+    connection.execute(statement, {"kind": kind, "data": data, bulk_parameters.IDS_PARAM: ids})
 
 
 @cache
-def _insert_alike(dialect: str, *, by_outbox: bool) -> Insert:
+def _insert_bulk(dialect: str, *, by_outbox: bool) -> Insert:
     alike = (bindparam(name, type_=_event.c[name].type) for name in ("kind", "data"))
-    moved = select(_p.c.id, _p.c.seq, *alike, store_clock()).where(bulk_parameters.is_among(dialect, _p.c.id))
-    return insert(_outbox if by_outbox else _event).from_select(_TOLD, moved)
+    moved = select(_p.c.id, _p.c.seq, *alike, store_clock()).where(
+        bulk_parameters.in_parameter(dialect, _p.c.id)
+    )
+    return insert(_outbox if by_outbox else _event).from_select(_EVENT_COLUMNS, moved)
 
 
 # -- moving them out of the outbox -------------------------------------------------------------------------
 
 
-def deliver(connection: Connection, ids: Sequence[UUID]) -> None:
+def flush_outbox(connection: Connection, ids: Sequence[UUID]) -> None:
     """Move the events of these participants from the outbox, if there are any, to where all others are.
 
-    A claim and `record_alike` call it first, in the transaction that has just raised their `seq`.
+    A claim and `record_bulk` call it first, in the transaction that has just raised their `seq`.
     """
     if not ids:
         return
-    statements = _deliver(connection.dialect.name)
-    found = connection.execute(statements.lock, {bulk_parameters.AMONG: ids}).all()
+    statements = _flush_statements(connection.dialect.name)
+    found = connection.execute(statements.lock, {bulk_parameters.IDS_PARAM: ids}).all()
     if not found:
         return
     locked = bulk_parameters.parameter([{"participant_id": id_.hex, "seq": seq} for id_, seq in found])
@@ -141,44 +143,46 @@ class _Delivery(NamedTuple):
 
 
 @cache
-def _deliver(dialect: str) -> _Delivery:
+def _flush_statements(dialect: str) -> _Delivery:
     key = _by_seq(_outbox)
     # In order: whoever moves the same ones at the same time waits, and finds none.
-    here = bulk_parameters.is_among(dialect, _outbox.c.participant_id)
+    here = bulk_parameters.in_parameter(dialect, _outbox.c.participant_id)
     lock = select(*key).where(here).order_by(*key).with_for_update()
     # Those that were locked: a cancel may have added one of the same participant since.
-    given = bulk_parameters.rows_of(dialect, *key)
+    given = bulk_parameters.rows_parameter(dialect, *key)
     locked = tuple_(*key).in_(select(*given.c))
-    whole = select(*(_outbox.c[name] for name in _TOLD))
-    copy = insert(_event).from_select(_TOLD, whole.where(locked))
+    whole = select(*(_outbox.c[name] for name in _EVENT_COLUMNS))
+    copy = insert(_event).from_select(_EVENT_COLUMNS, whole.where(locked))
     return _Delivery(lock, copy, delete(_outbox).where(locked))
 
 
 # -- giving positions --------------------------------------------------------------------------------------
 
 
-def any_waits(connection: Connection) -> bool:
+def has_unsequenced(connection: Connection) -> bool:
     """Is there an event without a position?"""
     waiting = select(_event.c.seq).where(_event.c.position.is_(None)).limit(1)
-    return connection.scalar(waiting) is not None or bool(_undelivered(connection, 1))
+    return connection.scalar(waiting) is not None or bool(_outbox_participants(connection, 1))
 
 
-def _undelivered(connection: Connection, limit: int) -> Sequence[UUID]:
+def _outbox_participants(connection: Connection, limit: int) -> Sequence[UUID]:
     """Whose events are in the outbox: of so many events. Who was made and cancelled at once has two."""
     first = select(_outbox.c.participant_id).order_by(*_by_seq(_outbox)).limit(limit)
     return connection.scalars(first).all()
 
 
-def give_positions(connection: Connection, limit: int = MAX_POSITIONS, *, patient: bool = False) -> int:
+def assign_positions(
+    connection: Connection, limit: int = MAX_POSITIONS, *, wait_for_lock: bool = False
+) -> int:
     """Give up to `limit` events that are committed the next positions of their workspaces; returns how many.
 
-    One transaction does so at a time, so that positions become visible in order; whoever comes second gets
-    0, or waits if `patient`. A participant's events get theirs in order of `seq`: each was committed before
-    the participant's next one was made.
+    One transaction does so at a time, so that positions become visible in order; a second one returns 0, or
+    waits if `wait_for_lock`. A participant's events get theirs in order of `seq`: each was committed before
+    the next one of that participant was created.
     """
-    if not _is_our_turn(connection, patient=patient):
+    if not _lock_sequencer(connection, patient=wait_for_lock):
         return 0
-    deliver(connection, _undelivered(connection, limit))
+    flush_outbox(connection, _outbox_participants(connection, limit))
     by_seq = _by_seq(_event)
     first = select(*by_seq).where(_event.c.position.is_(None)).order_by(*by_seq).limit(limit).subquery()
     whose = select(first, _p.c.workspace_id, _p.c.study_id, _p.c.ask_id)
@@ -189,25 +193,25 @@ def give_positions(connection: Connection, limit: int = MAX_POSITIONS, *, patien
     last: dict[UUID, int] = {}
     for row in waiting:
         if row.workspace_id not in last:
-            last[row.workspace_id] = newest_position(connection, row.workspace_id)
+            last[row.workspace_id] = last_position(connection, row.workspace_id)
         last[row.workspace_id] += 1
         ids = {name: value.hex for name, value in row._mapping.items() if isinstance(value, UUID)}
         given.append({"seq": row.seq, "position": last[row.workspace_id], **ids})
     if given:
-        connection.execute(_give(connection.dialect.name), bulk_parameters.parameter(given))
+        connection.execute(_assign_statement(connection.dialect.name), bulk_parameters.parameter(given))
     return len(given)
 
 
 @cache
-def _give(dialect: str) -> Update:
+def _assign_statement(dialect: str) -> Update:
     key = (_event.c.participant_id, _event.c.seq)
     new = (_event.c.position, _event.c.workspace_id, _event.c.study_id, _event.c.ask_id)
-    given = bulk_parameters.rows_of(dialect, *key, *new)
+    given = bulk_parameters.rows_parameter(dialect, *key, *new)
     statement = update(_event).where(*(column == given.c[column.name] for column in key))
     return statement.values({column.name: given.c[column.name] for column in new})
 
 
-def _is_our_turn(connection: Connection, *, patient: bool) -> bool:
+def _lock_sequencer(connection: Connection, *, patient: bool) -> bool:
     if connection.dialect.name != "postgresql":
         # A writer of SQLite is the only one from its beginning to its commit.
         return True
@@ -219,7 +223,7 @@ def _is_our_turn(connection: Connection, *, patient: bool) -> bool:
 # -- reading them ------------------------------------------------------------------------------------------
 
 
-def newest_position(connection: Connection, workspace_id: UUID) -> int:
+def last_position(connection: Connection, workspace_id: UUID) -> int:
     """The position of the workspace's newest event that has one; 0 when none has."""
     newest = func.coalesce(func.max(_event.c.position), 0)
     mine = (_event.c.workspace_id == workspace_id, _event.c.position.is_not(None))

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Update, and_, exists, select, update
 
-from understudy.domain.lifecycle import TRANSITIONS, Move
+from understudy.domain.lifecycle import TRANSITIONS, TransitionKind
 from understudy.store import bulk_parameters
 from understudy.store.engine import store_clock
 from understudy.store.schema import Tables
@@ -26,7 +26,7 @@ class Claim(NamedTuple):
     epoch: int
 
 
-def transition(move: Move) -> Update:
+def transition(move: TransitionKind) -> Update:
     """The update that makes `move` from wherever it may start, and from nowhere else."""
     sources, target = TRANSITIONS[move]
     return (
@@ -41,20 +41,20 @@ def epoch_fence(claim: Claim) -> Any:
     return and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)
 
 
-def lives(worker_id: Any) -> Any:
+def lease_is_live(worker_id: Any) -> Any:
     """Is this worker's lease still good?"""
     return exists(select(1).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock()))
 
 
-def lock(connection: Connection, ids: Sequence[UUID]) -> None:
+def lock_in_id_order(connection: Connection, ids: Sequence[UUID]) -> None:
     """Lock these in id order, before statements that touch them in any other."""
     if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK, {bulk_parameters.AMONG: ids})
+        connection.execute(_LOCK, {bulk_parameters.IDS_PARAM: ids})
 
 
 _LOCK = (
     select(_p.c.id)
-    .where(bulk_parameters.is_among("postgresql", _p.c.id))
+    .where(bulk_parameters.in_parameter("postgresql", _p.c.id))
     .order_by(_p.c.id)
     # Keys do not change: who inserts rows that point here need not wait.
     .with_for_update(key_share=True)

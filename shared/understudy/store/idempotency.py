@@ -13,20 +13,20 @@ from understudy.store.schema import Tables
 
 _key = Tables.idempotency
 
-KEPT_S = 24 * 3600
+RETENTION_S = 24 * 3600
 
 
-def find_or_take(
+def find_or_reserve(
     connection: Connection, workspace_id: UUID, path: str, key: str, request_hash: str
 ) -> dict[str, Any] | None:
-    """What was answered under this key, or None: then the key is the caller's, who answers by `fill`.
+    """What was answered under this key, or None: then the key is the caller's, who answers by `save_answer`.
 
     The key is taken in the caller's transaction. Of two at once the second waits for the first to end, and
     then finds its answer; or nothing, if it was rolled back. Raises Conflict when the key was used for
     another request.
     """
     here = (_key.c.workspace_id == workspace_id) & (_key.c.path == path) & (_key.c.key == key)
-    connection.execute(delete(_key).where(here, _key.c.created_at < store_clock(-KEPT_S)))
+    connection.execute(delete(_key).where(here, _key.c.created_at < store_clock(-RETENTION_S)))
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     take = (
         dialect.insert(_key)
@@ -53,12 +53,14 @@ def find_or_take(
     return answer
 
 
-def fill(connection: Connection, workspace_id: UUID, path: str, key: str, answer: Mapping[str, Any]) -> None:
+def save_answer(
+    connection: Connection, workspace_id: UUID, path: str, key: str, answer: Mapping[str, Any]
+) -> None:
     """Keep `answer` for whoever repeats the request."""
     here = (_key.c.workspace_id == workspace_id) & (_key.c.path == path) & (_key.c.key == key)
     connection.execute(_key.update().where(here).values(answer=dict(answer)))
 
 
-def forget_old(connection: Connection) -> int:
+def delete_expired(connection: Connection) -> int:
     """Remove keys that are no longer kept; how many."""
-    return connection.execute(delete(_key).where(_key.c.created_at < store_clock(-KEPT_S))).rowcount
+    return connection.execute(delete(_key).where(_key.c.created_at < store_clock(-RETENTION_S))).rowcount

@@ -30,7 +30,7 @@ def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]])
             "action": step.action,
             "sentiment": step.sentiment,
             "result": step.result,
-            "started_at": bulk_parameters.moment(dialect, step.started_at),
+            "started_at": bulk_parameters.format_time(dialect, step.started_at),
             "duration_ms": step.duration_ms,
         }
         for id_, epoch, step in steps
@@ -43,14 +43,14 @@ def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]])
 
 @cache
 def _insert(dialect: str) -> Insert:
-    given = bulk_parameters.rows_of(dialect, *_interaction.c)
+    given = bulk_parameters.rows_parameter(dialect, *_interaction.c)
     return insert(_interaction).from_select([*given.c.keys()], select(given))
 
 
 @cache
 def _save(dialect: str) -> Insert:
     insert_or = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    given = bulk_parameters.rows_of(dialect, *_checkpoint.c)
+    given = bulk_parameters.rows_parameter(dialect, *_checkpoint.c)
     # Without a condition SQLite takes ON CONFLICT for the beginning of a join.
     statement = insert_or(_checkpoint).from_select([*given.c.keys()], select(given).where(true()))
     return statement.on_conflict_do_update(

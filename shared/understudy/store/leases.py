@@ -13,7 +13,7 @@ _lease = Tables.lease
 _p = Tables.participant
 
 
-def open_lease(connection: Connection, worker_id: UUID, name: str, ttl_s: float) -> None:
+def create_lease(connection: Connection, worker_id: UUID, name: str, ttl_s: float) -> None:
     """Begin to live, for `ttl_s` from now by the store's clock."""
     connection.execute(insert(_lease).values(id=worker_id, name=name, expires_at=store_clock(ttl_s)))
 
@@ -35,7 +35,7 @@ def is_live(connection: Connection, worker_id: UUID) -> bool:
     return connection.scalar(live) is not None
 
 
-def end_lease(connection: Connection, worker_id: UUID) -> None:
+def expire_lease(connection: Connection, worker_id: UUID) -> None:
     """Die in order: whatever is still held is anybody's at once."""
     connection.execute(
         update(_lease)
@@ -52,7 +52,7 @@ def running_claims(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:
     return connection.execute(running.order_by(_p.c.id)).all()
 
 
-def live_count(connection: Connection) -> int:
+def count_live(connection: Connection) -> int:
     """How many worker processes live now."""
     return (
         connection.scalar(select(func.count()).select_from(_lease).where(_lease.c.expires_at > store_clock()))
@@ -60,7 +60,7 @@ def live_count(connection: Connection) -> int:
     )
 
 
-def forget_dead(connection: Connection, dead_for_s: float) -> int:
+def delete_expired(connection: Connection, dead_for_s: float) -> int:
     """Remove leases that ran out that long ago and hold nothing; how many."""
     holds = exists(select(1).where(_p.c.worker_id == _lease.c.id, _p.c.status == str(Status.RUNNING)))
     statement = delete(_lease).where(_lease.c.expires_at < store_clock(-dead_for_s), ~holds)

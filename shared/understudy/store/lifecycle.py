@@ -19,14 +19,14 @@ from sqlalchemy import (
     update,
 )
 
-from understudy.domain.lifecycle import FailureKind, Move, Outcome, Status
+from understudy.domain.lifecycle import FailureKind, Outcome, Status, TransitionKind
 from understudy.domain.queues import Queue
 from understudy.domain.runs import Step
 from understudy.domain.simulation import Usage
 from understudy.store import bulk_parameters, usage
 from understudy.store.engine import AnyRow, store_clock
-from understudy.store.events import NewEvent, deliver, record, record_alike
-from understudy.store.guards import Claim, epoch_fence, lives, lock, transition
+from understudy.store.events import NewEvent, flush_outbox, record, record_bulk
+from understudy.store.guards import Claim, epoch_fence, lease_is_live, lock_in_id_order, transition
 from understudy.store.interactions import is_stored, store_steps
 from understudy.store.schema import Tables
 
@@ -69,9 +69,9 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
     or this worker's lease has run out.
     """
     statement = _claim(connection.dialect.name)
-    rows = connection.execute(statement, {bulk_parameters.AMONG: ids, "worker": worker_id}).all()
+    rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, "worker": worker_id}).all()
     # Of who was made with many others, that was perhaps told to the outbox only.
-    deliver(connection, [row.id for row in rows])
+    flush_outbox(connection, [row.id for row in rows])
     record(connection, [NewEvent.of_status(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
     return {row.id: row for row in rows}
 
@@ -79,8 +79,8 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
 @cache
 def _claim(dialect: str) -> Update:
     return (
-        transition(Move.CLAIM)
-        .where(bulk_parameters.is_among(dialect, _p.c.id), lives(bindparam("worker")))
+        transition(TransitionKind.CLAIM)
+        .where(bulk_parameters.in_parameter(dialect, _p.c.id), lease_is_live(bindparam("worker")))
         .values(
             epoch=_p.c.epoch + 1,
             worker_id=bindparam("worker", type_=_p.c.worker_id.type),
@@ -102,7 +102,7 @@ def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool
     May be repeated when nobody knows whether it was committed: it then tells so, and writes nothing.
     """
     seqs: dict[Claim, int] = {}
-    for ends, statement in ((False, _advance), (True, _advance_and_complete)):
+    for ends, statement in ((False, _commit_statement), (True, _advance_and_complete)):
         rows = [one.as_row() for one in commits if one.step.ends is ends]
         if rows:
             moved = connection.execute(statement(connection.dialect.name), bulk_parameters.parameter(rows))
@@ -120,9 +120,9 @@ def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool
 
 
 @cache
-def _advance(dialect: str) -> Update:
+def _commit_statement(dialect: str) -> Update:
     """Counts one more interaction of each given run that still holds its row."""
-    given = bulk_parameters.rows_of(
+    given = bulk_parameters.rows_parameter(
         dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome
     )
     return (
@@ -146,11 +146,11 @@ def _advance(dialect: str) -> Update:
 @cache
 def _advance_and_complete(dialect: str) -> Update:
     """Counts the last interaction of each given run that still holds its row, and completes it."""
-    given = bulk_parameters.rows_of(
+    given = bulk_parameters.rows_parameter(
         dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome
     )
     return (
-        transition(Move.COMPLETE)
+        transition(TransitionKind.COMPLETE)
         .where(
             _p.c.id == given.c.id,
             _p.c.epoch == given.c.epoch,
@@ -173,7 +173,7 @@ def complete(connection: Connection, claim: Claim, outcome: Outcome | None, clai
     """Completes a run that has nothing left to do. False: the run lost its claim."""
     word = None if outcome is None else str(outcome)
     statement = (
-        transition(Move.COMPLETE)
+        transition(TransitionKind.COMPLETE)
         .where(epoch_fence(claim))
         .values(finished_at=store_clock(), claimed_ms=_p.c.claimed_ms + claimed_ms, outcome=word)
         .returning(_p.c.seq)
@@ -191,7 +191,7 @@ def fail(
 ) -> bool:
     """End a run that cannot go on; `used`: what its last step took all the same. False: it lost its claim."""
     statement = (
-        transition(Move.FAIL)
+        transition(TransitionKind.FAIL)
         .where(epoch_fence(claim))
         .values(
             finished_at=store_clock(),
@@ -210,7 +210,7 @@ def fail(
 def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
     """Give a running participant back, to go on elsewhere from its last interaction. Costs no attempt."""
     statement = (
-        transition(Move.RELEASE)
+        transition(TransitionKind.RELEASE)
         .where(epoch_fence(claim))
         .values(
             claimed_ms=_p.c.claimed_ms + claimed_ms,
@@ -247,7 +247,7 @@ def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> d
     return _cancelled(connection, statement, ids, workspace=workspace_id)
 
 
-def cancel_for_operator(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, bool]:
+def cancel_any_workspace(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, bool]:
     """`cancel` of participants of whatever workspace: of who runs the fleet, never of a caller."""
     return _cancelled(connection, _cancel(connection.dialect.name, anybodys=True), ids)
 
@@ -256,21 +256,21 @@ def _cancelled(
     connection: Connection, statement: Executable, ids: Sequence[UUID], **more: UUID
 ) -> dict[UUID, bool]:
     # In id order, like everything that touches several rows: two cancels then wait, but never deadlock.
-    lock(connection, ids)
-    rows = connection.execute(statement, {bulk_parameters.AMONG: ids, **more}).all()
+    lock_in_id_order(connection, ids)
+    rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, **more}).all()
     # Asked here: in RETURNING, SQLite 3.40 takes `worker_id IS NOT NULL` for true of all.
     cancelled = {id_: worker_id is not None for id_, worker_id in rows}
     told = {"status": str(Status.CANCELLED)}
-    record_alike(connection, list(cancelled), "status", told, by_outbox=True)
+    record_bulk(connection, list(cancelled), "status", told, via_outbox=True)
     return cancelled
 
 
 @cache
-def _cancel(dialect: str, *, anybodys: bool) -> Executable:
-    whose = () if anybodys else (_p.c.workspace_id == bindparam("workspace"),)
+def _cancel(dialect: str, *, any_workspace: bool) -> Executable:
+    whose = () if any_workspace else (_p.c.workspace_id == bindparam("workspace"),)
     return (
-        transition(Move.CANCEL)
-        .where(bulk_parameters.is_among(dialect, _p.c.id), *whose)
+        transition(TransitionKind.CANCEL)
+        .where(bulk_parameters.in_parameter(dialect, _p.c.id), *whose)
         .values(finished_at=store_clock())
         .returning(_p.c.id, _p.c.worker_id)
     )

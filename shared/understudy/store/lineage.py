@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, and_, func, literal, select
 
-from understudy.domain.cursors import seal, unseal
+from understudy.domain.cursors import decode_cursor, encode_cursor
 from understudy.domain.runs import RunSpec
 from understudy.store import bulk_parameters
 from understudy.store.engine import AnyRow
@@ -53,11 +53,11 @@ def page_of_interactions(
 ) -> tuple[Sequence[AnyRow], str | None]:
     """One page of the journey over the lineage, or of what it did itself; and the cursor of the next."""
     of = (_interaction.name, workspace_id, participant_id, own)
-    after = -1 if cursor is None else int(unseal(cursor, *of))
+    after = -1 if cursor is None else int(decode_cursor(cursor, *of))
     rows = interactions(connection, participant_id, own=own, after=after, limit=limit + 1)
     if len(rows) <= limit:
         return rows, None
-    return rows[:limit], seal(str(rows[limit - 1].ordinal), *of)
+    return rows[:limit], encode_cursor(str(rows[limit - 1].ordinal), *of)
 
 
 def latest_interactions(connection: Connection, participant_id: UUID, limit: int) -> list[AnyRow]:
@@ -66,7 +66,7 @@ def latest_interactions(connection: Connection, participant_id: UUID, limit: int
     return list(reversed(connection.execute(statement).all()))
 
 
-def strongest(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
+def highlights(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
     """Of each of `ids`: the interaction over its lineage that it felt strongest about, for better or worse.
 
     Of several equally strong ones the latest. Who has no interaction yet is left out.
@@ -96,7 +96,7 @@ def strongest(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]
     return {row.of: row for row in connection.execute(statement)}
 
 
-def checkpoint(connection: Connection, participant_id: UUID) -> dict[str, Any] | None:
+def load_checkpoint(connection: Connection, participant_id: UUID) -> dict[str, Any] | None:
     """The state to go on from: its own, else its nearest ancestor's. None: from the start."""
     chain = _ancestry(participant_id)
     statement = (
@@ -122,15 +122,17 @@ def instructions(connection: Connection, participant_id: UUID) -> list[tuple[int
     return [(row.branched_at, row.instruction) for row in rows]
 
 
-def load_run(connection: Connection, participant_id: UUID) -> RunSpec:
+def load_run_spec(connection: Connection, participant_id: UUID) -> RunSpec:
     """The surroundings of a participant."""
-    return load_runs(connection, [participant_id])[participant_id]
+    return load_run_specs(connection, [participant_id])[participant_id]
 
 
-def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, RunSpec]:
+def load_run_specs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, RunSpec]:
     """The surroundings of participants: from their study and iteration, or from their ask and round."""
     statement = _load_runs(connection.dialect.name)
-    return {row.id: _surroundings(row) for row in connection.execute(statement, {bulk_parameters.AMONG: ids})}
+    return {
+        row.id: _surroundings(row) for row in connection.execute(statement, {bulk_parameters.IDS_PARAM: ids})
+    }
 
 
 _person, _study, _iteration, _ask, _round = (
@@ -168,7 +170,7 @@ def _load_runs(dialect: str) -> Select[Any]:
         .outerjoin(_iteration, _iteration.c.id == _p.c.iteration_id)
         .outerjoin(_ask, _ask.c.id == _p.c.ask_id)
         .outerjoin(_round, and_(_round.c.ask_id == _p.c.ask_id, _round.c.number == _p.c.round))
-        .where(bulk_parameters.is_among(dialect, _p.c.id))
+        .where(bulk_parameters.in_parameter(dialect, _p.c.id))
     )
 
 

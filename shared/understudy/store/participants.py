@@ -42,7 +42,7 @@ class ParticipantScope(NamedTuple):
         return and_(_p.c.workspace_id == workspace_id, *given)
 
 
-def candidates(connection: Connection, workspace_id: UUID, scope: ParticipantScope) -> list[Candidate]:
+def cancel_candidates(connection: Connection, workspace_id: UUID, scope: ParticipantScope) -> list[Candidate]:
     """Id and status of all participants in scope, in order of creation."""
     statement = select(_p.c.id, _p.c.status).where(scope.where(workspace_id))
     rows = connection.execute(statement.order_by(_p.c.created_at, _p.c.id)).all()
@@ -67,31 +67,31 @@ _STATE = tuple(
 def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
     """The state of those of `ids` that are this workspace's, in the order given."""
     here = _p.c.workspace_id == bindparam("workspace")
-    statement = select(*_STATE).where(here, bulk_parameters.is_among(connection.dialect.name, _p.c.id))
-    rows = connection.execute(statement, {"workspace": workspace_id, bulk_parameters.AMONG: ids}).all()
+    statement = select(*_STATE).where(here, bulk_parameters.in_parameter(connection.dialect.name, _p.c.id))
+    rows = connection.execute(statement, {"workspace": workspace_id, bulk_parameters.IDS_PARAM: ids}).all()
     found = {row[0]: row for row in rows}
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def finished(connection: Connection, ids: Sequence[UUID]) -> Sequence[AnyRow]:
+def terminal_states(connection: Connection, ids: Sequence[UUID]) -> Sequence[AnyRow]:
     """The state, which is final, of those of `ids`, of whatever workspaces, that are terminal."""
-    among = bulk_parameters.is_among(connection.dialect.name, _p.c.id)
+    among = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
     ended = select(*_STATE).where(among, _p.c.status.in_([str(status) for status in sorted(TERMINAL)]))
-    return connection.execute(ended, {bulk_parameters.AMONG: ids}).all()
+    return connection.execute(ended, {bulk_parameters.IDS_PARAM: ids}).all()
 
 
-def unfinished(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
+def non_terminal_ids(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
     """Those of `ids` that are not terminal, in the order given."""
     here = _p.c.workspace_id == workspace_id
-    among = bulk_parameters.is_among(connection.dialect.name, _p.c.id)
+    among = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
     not_ended = _p.c.status.not_in([str(status) for status in sorted(TERMINAL)])
     found = set(
-        connection.scalars(select(_p.c.id).where(here, among, not_ended), {bulk_parameters.AMONG: ids})
+        connection.scalars(select(_p.c.id).where(here, among, not_ended), {bulk_parameters.IDS_PARAM: ids})
     )
     return [id_ for id_ in ids if id_ in found]
 
 
-def states_of_each(
+def states_by_request(
     connection: Connection, asked: Sequence[tuple[UUID, Sequence[UUID]]]
 ) -> list[list[AnyRow]]:
     """`states` for each workspace and its ids in `asked`; all of a workspace are read at once."""
@@ -105,7 +105,7 @@ def states_of_each(
     return [[found[here][id_] for id_ in ids if id_ in found[here]] for here, ids in asked]
 
 
-def find_each(
+def resolve_by_request(
     connection: Connection, asked: Sequence[tuple[UUID, Sequence[str]]]
 ) -> list[list[AnyRow] | UnderstudyError]:
     """`(id, alias)` of whom each workspace and its refs in `asked` name, each once, in order; or what is
@@ -139,7 +139,7 @@ def _find_lists(
     return [list({row.id: row for row in islice(rows, len(refs))}.values()) for refs in several]
 
 
-def described(workspace_id: UUID) -> Select[Any]:
+def select_details(workspace_id: UUID) -> Select[Any]:
     """Participants with what a reader wants to know beside: `person_name`, when anything happened to them
     last (`moved_at`), and how long one of their steps may take."""
     person, iteration, ask, event = Tables.person, Tables.iteration, Tables.ask, Tables.event
@@ -159,9 +159,9 @@ def described(workspace_id: UUID) -> Select[Any]:
     )
 
 
-def describe_one(connection: Connection, workspace_id: UUID, id_: UUID) -> AnyRow:
+def get_details(connection: Connection, workspace_id: UUID, id_: UUID) -> AnyRow:
     """One participant that was found before."""
-    return connection.execute(described(workspace_id).where(_p.c.id == id_)).one()
+    return connection.execute(select_details(workspace_id).where(_p.c.id == id_)).one()
 
 
 def page_of_participants(
@@ -174,7 +174,7 @@ def page_of_participants(
     limit: int,
 ) -> tuple[list[AnyRow], str | None]:
     """One page of the participants in scope, of one status or of all."""
-    statement = described(workspace_id).where(scope.where(workspace_id))
+    statement = select_details(workspace_id).where(scope.where(workspace_id))
     if status is not None:
         statement = statement.where(_p.c.status == str(status))
     return page(connection, statement, _p, cursor, limit)
@@ -190,7 +190,7 @@ def active_counts(connection: Connection) -> tuple[int, int]:
     return pending or 0, running or 0
 
 
-def resting_counts(connection: Connection) -> dict[Status, int]:
+def inactive_counts(connection: Connection) -> dict[Status, int]:
     """How many participants of all workspaces are neither pending nor running, by status. Reads every row."""
     rows = connection.execute(
         select(_p.c.status, func.count())
@@ -201,7 +201,7 @@ def resting_counts(connection: Connection) -> dict[Status, int]:
     return {status: counted.get(status, 0) for status in Status if status not in ACTIVE}
 
 
-def pending_figures(connection: Connection) -> tuple[int, float]:
+def backlog_stats(connection: Connection) -> tuple[int, float]:
     """How many pending participants' run messages were never sent; and for how many seconds the one that has
     been pending longest has been, 0 when none is. Neither reads more than an index."""
     pending = _p.c.status == literal_column(f"'{Status.PENDING}'")

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, ColumnElement, Connection, func, insert, or_, select, type_coerce
 
 from understudy.domain.errors import ValidationError
-from understudy.domain.filters import EVERYBODY, PeopleFilter
+from understudy.domain.filters import NO_FILTER, PeopleFilter
 from understudy.domain.ids import Kind
 from understudy.domain.simulation import Person
 from understudy.store import bulk_parameters
@@ -16,7 +16,7 @@ from understudy.store.aliases import assign_aliases, find_many
 from understudy.store.engine import AnyRow, store_time
 from understudy.store.paging import page
 from understudy.store.schema import Tables
-from understudy.store.traits import holds
+from understudy.store.traits import trait_matches
 
 _person = Tables.person
 
@@ -38,12 +38,12 @@ def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[P
             "traits": dict(person.traits),
             "bio": person.bio,
             # One after the other: the same panel lies in the same order everywhere, for the same samples.
-            "created_at": bulk_parameters.moment(dialect, now + timedelta(microseconds=place)),
+            "created_at": bulk_parameters.format_time(dialect, now + timedelta(microseconds=place)),
         }
         for place, (id_, person) in enumerate(zip(ids, people, strict=True))
     ]
     if rows:
-        given = bulk_parameters.rows_of(dialect, *_person.c)
+        given = bulk_parameters.rows_parameter(dialect, *_person.c)
         statement = insert(_person).from_select([*given.c.keys()], select(given))
         connection.execute(statement, bulk_parameters.parameter(rows))
     return ids
@@ -63,25 +63,25 @@ def page_of_people(
     workspace_id: UUID,
     cursor: str | None,
     limit: int,
-    where: PeopleFilter = EVERYBODY,
+    where: PeopleFilter = NO_FILTER,
 ) -> tuple[list[AnyRow], str | None]:
     """One page of the workspace's people that are meant."""
-    statement = select(_person).where(*_meant(workspace_id, where))
-    return page(connection, statement, _person, cursor, limit, of=where.key)
+    statement = select(_person).where(*_conditions(workspace_id, where))
+    return page(connection, statement, _person, cursor, limit, list_key=where.cursor_key)
 
 
-def matching(
+def find_people(
     connection: Connection, workspace_id: UUID, where: PeopleFilter, limit: int
 ) -> tuple[int, list[AnyRow]]:
     """How many people are meant, and the first `limit` of them, in order of creation."""
-    meant = _meant(workspace_id, where)
+    conditions = _conditions(workspace_id, where)
     rows = connection.execute(
-        select(_person).where(*meant).order_by(_person.c.created_at, _person.c.id).limit(limit)
+        select(_person).where(*conditions).order_by(_person.c.created_at, _person.c.id).limit(limit)
     )
-    return _count(connection, meant), list(rows.all())
+    return _count(connection, conditions), list(rows.all())
 
 
-def _meant(workspace_id: UUID, where: PeopleFilter) -> list[ColumnElement[bool]]:
+def _conditions(workspace_id: UUID, where: PeopleFilter) -> list[ColumnElement[bool]]:
     conditions = [_person.c.workspace_id == workspace_id]
     if where.age_min is not None:
         conditions.append(_person.c.age >= where.age_min)
@@ -90,7 +90,7 @@ def _meant(workspace_id: UUID, where: PeopleFilter) -> list[ColumnElement[bool]]
     for column, wanted in ((_person.c.country, where.country), (_person.c.language, where.language)):
         if wanted:
             conditions.append(func.lower(column).in_([term.lower() for term in wanted]))
-    conditions += [holds(_person.c.traits, test) for test in where.traits]
+    conditions += [trait_matches(_person.c.traits, test) for test in where.traits]
     said = _person.c.name + " " + _person.c.bio + " " + _person.c.country + " " + _person.c.language
     for word in where.words:
         # Not every store knows the small letter of every capital; as it was written it is found everywhere.
@@ -99,7 +99,7 @@ def _meant(workspace_id: UUID, where: PeopleFilter) -> list[ColumnElement[bool]]
     return conditions
 
 
-def people_of(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
+def get_people(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
     """Those of `ids` that are this workspace's, in the order given."""
     rows = connection.execute(
         select(_person).where(_person.c.workspace_id == workspace_id, _person.c.id.in_(ids))
@@ -114,10 +114,10 @@ def resolve_people(connection: Connection, workspace_id: UUID, refs: Sequence[st
 
 
 def sample_people(
-    connection: Connection, workspace_id: UUID, count: int, seed: int, where: PeopleFilter = EVERYBODY
+    connection: Connection, workspace_id: UUID, count: int, seed: int, where: PeopleFilter = NO_FILTER
 ) -> list[UUID]:
     """`count` different people of those meant, the same for the same seed and panel."""
-    meant = _meant(workspace_id, where)
+    meant = _conditions(workspace_id, where)
     there = _count(connection, meant)
     if count > there and not where.is_empty:
         raise ValidationError(
@@ -133,6 +133,6 @@ def sample_people(
     places = random.Random(seed).sample(range(1, there + 1), count)  # noqa: S311 - reproducible, not secret
     in_order = func.row_number().over(order_by=(_person.c.created_at, _person.c.id))
     numbered = select(_person.c.id, type_coerce(in_order, BigInteger).label("place")).where(*meant).subquery()
-    drawn = select(numbered).where(bulk_parameters.is_among(connection.dialect.name, numbered.c.place))
-    at = {row.place: row.id for row in connection.execute(drawn, {bulk_parameters.AMONG: places})}
+    drawn = select(numbered).where(bulk_parameters.in_parameter(connection.dialect.name, numbered.c.place))
+    at = {row.place: row.id for row in connection.execute(drawn, {bulk_parameters.IDS_PARAM: places})}
     return [at[place] for place in places]

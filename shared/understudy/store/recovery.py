@@ -5,11 +5,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, and_, case, null, select
 
-from understudy.domain.lifecycle import FailureKind, Move, Status
+from understudy.domain.lifecycle import FailureKind, Status, TransitionKind
 from understudy.domain.queues import Queue
 from understudy.store.engine import store_clock
 from understudy.store.events import NewEvent, record
-from understudy.store.guards import lives, transition
+from understudy.store.guards import lease_is_live, transition
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -29,12 +29,12 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
     Each loss without an interaction in between counts. At the second the row is a suspect and runs alone, so
     that what kills its worker kills nobody else's; at `max_attempts` it fails with `stale_worker`.
     """
-    dead = ~lives(_p.c.worker_id)
+    dead = ~lease_is_live(_p.c.worker_id)
     lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), dead)
     ids = connection.scalars(lost.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
     here = and_(_p.c.id.in_(ids), dead)
     failing = (
-        transition(Move.FAIL)
+        transition(TransitionKind.FAIL)
         .where(here, _p.c.attempt + 1 >= max_attempts)
         .values(
             attempt=_p.c.attempt + 1,
@@ -46,13 +46,13 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
     )
     failed = connection.execute(failing).all()
     resuming = (
-        transition(Move.RELEASE)
+        transition(TransitionKind.RELEASE)
         .where(here)
         .values(
             attempt=_p.c.attempt + 1,
             worker_id=null(),
             dispatched_at=null(),
-            queue=case((_p.c.attempt >= 1, str(Queue.ALONE)), else_=str(Queue.RECOVERED)),
+            queue=case((_p.c.attempt >= 1, str(Queue.QUARANTINE)), else_=str(Queue.RECOVERED)),
             pending_since=store_clock(),
         )
         .returning(_p.c.id, _p.c.seq, _p.c.attempt)

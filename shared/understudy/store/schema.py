@@ -20,11 +20,11 @@ from understudy.domain.lifecycle import Status
 from understudy.store.utc import UtcTime
 
 
-def _moment() -> Any:
+def _timestamp() -> Any:
     return Field(sa_type=UtcTime)
 
 
-def _maybe_moment() -> Any:
+def _optional_timestamp() -> Any:
     return Field(default=None, sa_type=UtcTime)
 
 
@@ -42,7 +42,7 @@ class Workspace(SQLModel, table=True):
 
     id: UUID = Field(primary_key=True)
     name: str = Field(unique=True)
-    created_at: datetime = _moment()
+    created_at: datetime = _timestamp()
 
 
 class Token(SQLModel, table=True):
@@ -52,8 +52,8 @@ class Token(SQLModel, table=True):
     workspace_id: UUID = Field(foreign_key="workspace.id")
     hash: str = Field(unique=True)
     hint: str
-    created_at: datetime = _moment()
-    revoked_at: datetime | None = _maybe_moment()
+    created_at: datetime = _timestamp()
+    revoked_at: datetime | None = _optional_timestamp()
 
 
 class Person(SQLModel, table=True):
@@ -72,7 +72,7 @@ class Person(SQLModel, table=True):
     language: str
     traits: dict[str, Any] = _json()
     bio: str
-    created_at: datetime = _moment()
+    created_at: datetime = _timestamp()
 
 
 class Study(SQLModel, table=True):
@@ -90,7 +90,7 @@ class Study(SQLModel, table=True):
     status: str
     assignment: dict[str, Any] = _json()
     questions: list[str] = _json()
-    created_at: datetime = _moment()
+    created_at: datetime = _timestamp()
 
 
 class Iteration(SQLModel, table=True):
@@ -110,7 +110,7 @@ class Iteration(SQLModel, table=True):
     mind: str
     step_timeout_s: float
     run_timeout_s: float
-    created_at: datetime = _moment()
+    created_at: datetime = _timestamp()
 
 
 class Ask(SQLModel, table=True):
@@ -131,7 +131,7 @@ class Ask(SQLModel, table=True):
     mind: str
     step_timeout_s: float
     run_timeout_s: float
-    created_at: datetime = _moment()
+    created_at: datetime = _timestamp()
 
 
 class Round(SQLModel, table=True):
@@ -141,7 +141,7 @@ class Round(SQLModel, table=True):
     number: int = Field(primary_key=True)
     question: str
     variants: list[str] = _json()
-    created_at: datetime = _moment()
+    created_at: datetime = _timestamp()
 
 
 class Lease(SQLModel, table=True):
@@ -149,7 +149,7 @@ class Lease(SQLModel, table=True):
 
     id: UUID = Field(primary_key=True)
     name: str
-    expires_at: datetime = _moment()
+    expires_at: datetime = _timestamp()
 
 
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
@@ -202,10 +202,10 @@ class Participant(SQLModel, table=True):
     claimed_ms: int = 0
 
     #: When it last became pending.
-    pending_since: datetime | None = _maybe_moment()
+    pending_since: datetime | None = _optional_timestamp()
     #: Which queue its next run message belongs to, when one was last sent, and how many were.
     queue: str
-    dispatched_at: datetime | None = _maybe_moment()
+    dispatched_at: datetime | None = _optional_timestamp()
     dispatch_no: int = 0
 
     seed: int
@@ -218,10 +218,10 @@ class Participant(SQLModel, table=True):
     instruction: str | None = None
     instruction_is_own: bool = False
 
-    created_at: datetime = _moment()
-    started_at: datetime | None = _maybe_moment()
-    finished_at: datetime | None = _maybe_moment()
-    stopped_at: datetime | None = _maybe_moment()
+    created_at: datetime = _timestamp()
+    started_at: datetime | None = _optional_timestamp()
+    finished_at: datetime | None = _optional_timestamp()
+    stopped_at: datetime | None = _optional_timestamp()
 
 
 class Interaction(SQLModel, table=True):
@@ -237,7 +237,7 @@ class Interaction(SQLModel, table=True):
     action: dict[str, Any] = _json()
     sentiment: float
     result: dict[str, Any] = _json()
-    started_at: datetime = _moment()
+    started_at: datetime = _timestamp()
     duration_ms: int
 
 
@@ -252,7 +252,7 @@ class Usage(SQLModel, table=True):
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     #: The interaction's; of a step that failed, the one that it would have had.
     ordinal: int = Field(primary_key=True)
-    at: datetime = _moment()
+    at: datetime = _timestamp()
     #: The participant's, to be summed by.
     workspace_id: UUID
     study_id: UUID | None = None
@@ -287,7 +287,7 @@ class Event(SQLModel, table=True):
     #: status, interaction or stopped
     kind: str
     data: dict[str, Any] = _json()
-    at: datetime = _moment()
+    at: datetime = _timestamp()
     #: Counts the workspace's events from 1. Given after the commit, and the participant's ids with it.
     position: int | None = Field(default=None, sa_type=BigInteger)
     workspace_id: UUID | None = None
@@ -302,7 +302,7 @@ class Outbox(SQLModel, table=True):
     seq: int = Field(primary_key=True)
     kind: str
     data: dict[str, Any] = _json()
-    at: datetime = _moment()
+    at: datetime = _timestamp()
 
 
 class Idempotency(SQLModel, table=True):
@@ -315,7 +315,7 @@ class Idempotency(SQLModel, table=True):
     #: Of the parsed request: repeating a key with another one is a mistake.
     request_hash: str
     answer: dict[str, Any] = _json()
-    created_at: datetime = _moment()
+    created_at: datetime = _timestamp()
 
 
 class Tables:

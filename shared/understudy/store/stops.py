@@ -7,8 +7,8 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from understudy.domain.lifecycle import Status
 from understudy.store.engine import store_clock
-from understudy.store.events import record_alike
-from understudy.store.guards import Claim, epoch_fence, lives
+from understudy.store.events import record_bulk
+from understudy.store.guards import Claim, epoch_fence, lease_is_live
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -26,7 +26,7 @@ def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None
 
     It is known of one that no living worker holds; with `held`, a run tells it of itself.
     """
-    known = ~lives(_p.c.worker_id) if held is None else epoch_fence(held)
+    known = ~lease_is_live(_p.c.worker_id) if held is None else epoch_fence(held)
     return _record_stops(connection, and_(_p.c.id == id_, known))
 
 
@@ -40,7 +40,7 @@ def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[St
     rows = connection.execute(statement).all()
     if not rows:
         return []
-    record_alike(connection, [row.id for row in rows], "stopped", {})
+    record_bulk(connection, [row.id for row in rows], "stopped", {})
     return [Stopped(row.id, (row.stopped_at - row.finished_at).total_seconds()) for row in rows]
 
 
@@ -49,7 +49,7 @@ def record_stops(connection: Connection, after_s: float, limit: int) -> list[Sto
 
     It is known of those that no living worker holds, and assumed of all others `after_s` after the cancel.
     """
-    known = or_(~lives(_p.c.worker_id), _p.c.finished_at < store_clock(-after_s))
+    known = or_(~lease_is_live(_p.c.worker_id), _p.c.finished_at < store_clock(-after_s))
     stopping = select(_p.c.id).where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), known)
     ids = connection.scalars(stopping.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
     return _record_stops(connection, and_(_p.c.id.in_(ids), known))

@@ -19,7 +19,7 @@ _p = Tables.participant
 _interaction = Tables.interaction
 
 #: From here on a sentiment counts as positive, and below its negative as negative.
-SENTIMENT_EDGE = 0.2
+SENTIMENT_THRESHOLD = 0.2
 
 
 def insert_study(
@@ -91,7 +91,7 @@ def insert_iteration(
     return id_
 
 
-def iterations_of(connection: Connection, workspace_id: UUID, study_id: UUID) -> Sequence[AnyRow]:
+def list_iterations(connection: Connection, workspace_id: UUID, study_id: UUID) -> Sequence[AnyRow]:
     """A study's iterations, in order."""
     statement = select(_iteration).where(
         _iteration.c.workspace_id == workspace_id, _iteration.c.study_id == study_id
@@ -99,14 +99,14 @@ def iterations_of(connection: Connection, workspace_id: UUID, study_id: UUID) ->
     return connection.execute(statement.order_by(_iteration.c.number)).all()
 
 
-def iteration_to_run(
+def resolve_iteration(
     connection: Connection, workspace_id: UUID, study_id: UUID, ref: str | None
 ) -> AnyRow | None:
     """The iteration `ref` names, or the study's latest; None when that study has no such iteration."""
     if ref is not None:
         row = find(connection, workspace_id, Kind.ITERATION, ref, "iteration_id")
         return row if row.study_id == study_id else None
-    rows = iterations_of(connection, workspace_id, study_id)
+    rows = list_iterations(connection, workspace_id, study_id)
     return rows[-1] if rows else None
 
 
@@ -134,8 +134,8 @@ def outcome_counts(connection: Connection, workspace_id: UUID, study_id: UUID) -
 def sentiment_counts(connection: Connection, workspace_id: UUID, study_id: UUID) -> dict[str, int]:
     """How completed participants felt at their last interaction: negative, neutral, positive."""
     felt = case(
-        (_interaction.c.sentiment <= -SENTIMENT_EDGE, "negative"),
-        (_interaction.c.sentiment >= SENTIMENT_EDGE, "positive"),
+        (_interaction.c.sentiment <= -SENTIMENT_THRESHOLD, "negative"),
+        (_interaction.c.sentiment >= SENTIMENT_THRESHOLD, "positive"),
         else_="neutral",
     )
     last = (_interaction.c.participant_id == _p.c.id) & (_interaction.c.ordinal == _p.c.interaction_count - 1)

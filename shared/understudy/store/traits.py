@@ -1,6 +1,6 @@
 """What can be asked of a trait in SQL: its number, and whether it is or has a text.
 
-A trait's name comes from `TraitTest`, so it has no characters that mean anything in a path.
+A trait's name comes from `TraitCondition`, so it has no characters that mean anything in a path.
 """
 # ruff: noqa: S608 - the SQL here is put together of parts that were compiled
 
@@ -10,18 +10,18 @@ from sqlalchemy import Boolean, ColumnElement, Float, Text, and_, cast, literal,
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from understudy.domain.filters import TraitTest
+from understudy.domain.filters import TraitCondition
 
 
-def holds(traits: ColumnElement[Any], test: TraitTest) -> ColumnElement[bool]:
+def trait_matches(traits: ColumnElement[Any], test: TraitCondition) -> ColumnElement[bool]:
     """Is it so? What is no number is neither above nor below one."""
     name = cast(literal(test.name), Text)
     number: ColumnElement[Any] = trait_number(traits, name)
-    match test.sign:
+    match test.operator:
         case "":
-            return trait_is_given(traits, name)
+            return trait_exists(traits, name)
         case "=":
-            said: ColumnElement[bool] = trait_says(traits, name, cast(literal(test.text), Text))
+            said: ColumnElement[bool] = trait_equals(traits, name, cast(literal(test.text), Text))
             return (
                 said if test.number is None else or_(said, and_(number.is_not(None), number == test.number))
             )
@@ -42,14 +42,14 @@ class trait_number(FunctionElement[Any]):  # noqa: N801 - an SQL function
     inherit_cache = True
 
 
-class trait_says(FunctionElement[Any]):  # noqa: N801
+class trait_equals(FunctionElement[Any]):  # noqa: N801
     """Is the trait of that name this text, true or false, or a list with this in it?"""
 
     type = Boolean()
     inherit_cache = True
 
 
-class trait_is_given(FunctionElement[Any]):  # noqa: N801
+class trait_exists(FunctionElement[Any]):  # noqa: N801
     """Is there a trait of that name that is more than null?"""
 
     type = Boolean()
@@ -79,8 +79,8 @@ def _postgresql_number(element: trait_number, compiler: Any, **options: Any) -> 
     )
 
 
-@compiles(trait_says, "sqlite")
-def _sqlite_says(element: trait_says, compiler: Any, **options: Any) -> str:
+@compiles(trait_equals, "sqlite")
+def _sqlite_says(element: trait_equals, compiler: Any, **options: Any) -> str:
     traits, name, value = _parts(element, compiler, **options)
     path = f"'$.\"' || {name} || '\"'"
     return (
@@ -91,8 +91,8 @@ def _sqlite_says(element: trait_says, compiler: Any, **options: Any) -> str:
     )
 
 
-@compiles(trait_says, "postgresql")
-def _postgresql_says(element: trait_says, compiler: Any, **options: Any) -> str:
+@compiles(trait_equals, "postgresql")
+def _postgresql_says(element: trait_equals, compiler: Any, **options: Any) -> str:
     traits, name, value = _parts(element, compiler, **options)
     return (
         f"(CASE json_typeof({traits} -> {name}) WHEN 'array' THEN EXISTS "
@@ -103,13 +103,13 @@ def _postgresql_says(element: trait_says, compiler: Any, **options: Any) -> str:
     )
 
 
-@compiles(trait_is_given, "sqlite")
-def _sqlite_given(element: trait_is_given, compiler: Any, **options: Any) -> str:
+@compiles(trait_exists, "sqlite")
+def _sqlite_given(element: trait_exists, compiler: Any, **options: Any) -> str:
     traits, name = _parts(element, compiler, **options)
     return f"(coalesce(json_type({traits}, '$.\"' || {name} || '\"'), 'null') <> 'null')"
 
 
-@compiles(trait_is_given, "postgresql")
-def _postgresql_given(element: trait_is_given, compiler: Any, **options: Any) -> str:
+@compiles(trait_exists, "postgresql")
+def _postgresql_given(element: trait_exists, compiler: Any, **options: Any) -> str:
     traits, name = _parts(element, compiler, **options)
     return f"(coalesce(json_typeof({traits} -> {name}), 'null') <> 'null')"

@@ -32,7 +32,7 @@ def store(connection: Connection, used: Sequence[tuple[UUID, int | None, Usage]]
 def _store(dialect: str) -> Insert:
     """Where it belongs comes from the participant's row, which the caller has just written."""
     figures = (_usage.c[name] for name in _FIGURES)
-    given = bulk_parameters.rows_of(dialect, _usage.c.participant_id, _usage.c.ordinal, *figures)
+    given = bulk_parameters.rows_parameter(dialect, _usage.c.participant_id, _usage.c.ordinal, *figures)
     values = {
         "participant_id": _p.c.id,
         "ordinal": func.coalesce(given.c.ordinal, _p.c.interaction_count),
@@ -53,17 +53,17 @@ def _sums() -> Select[Any]:
     return select(*total, cost.label("cost"))
 
 
-def of_study(connection: Connection, study_id: UUID) -> AnyRow | None:
+def sum_for_study(connection: Connection, study_id: UUID) -> AnyRow | None:
     """What all participants of a study took; None when none asked a model."""
     return _one(connection, _sums().where(_usage.c.study_id == study_id))
 
 
-def of_ask(connection: Connection, ask_id: UUID) -> AnyRow | None:
+def sum_for_ask(connection: Connection, ask_id: UUID) -> AnyRow | None:
     """What all participants of an ask took; None when none asked a model."""
     return _one(connection, _sums().where(_usage.c.ask_id == ask_id))
 
 
-def of_workspace_today(connection: Connection, workspace_id: UUID) -> AnyRow | None:
+def sum_for_workspace_today(connection: Connection, workspace_id: UUID) -> AnyRow | None:
     """What a workspace took since midnight (UTC), as its daily cap counts; None when nobody asked a model."""
     midnight = store_time(connection).replace(hour=0, minute=0, second=0, microsecond=0)
     here = (_usage.c.workspace_id == workspace_id, _usage.c.at >= midnight)
@@ -90,7 +90,7 @@ def tokens_of_workspace(connection: Connection, workspace_id: UUID, since: datet
 _TOKENS = func.sum(_usage.c.input_tokens + _usage.c.output_tokens)
 
 
-def of_participants(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
+def for_participants(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
     """What each of `ids` took itself, without what it inherited. Who asked no model is left out."""
     found: dict[UUID, AnyRow] = {}
     for chunk in chunks(ids):
@@ -100,7 +100,7 @@ def of_participants(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, A
     return found
 
 
-def of_interactions(connection: Connection, rows: Sequence[AnyRow]) -> dict[tuple[UUID, int], AnyRow]:
+def for_interactions(connection: Connection, rows: Sequence[AnyRow]) -> dict[tuple[UUID, int], AnyRow]:
     """What each of these interactions took, by participant and index. Who asked no model is left out."""
     if not rows:
         return {}

@@ -46,7 +46,7 @@ def ensure_workspace(connection: Connection, name: str) -> tuple[UUID, bool]:
     return connection.execute(found).scalar_one(), False
 
 
-def names(connection: Connection) -> list[tuple[UUID, str]]:
+def list_workspaces(connection: Connection) -> list[tuple[UUID, str]]:
     """All workspaces, `(id, name)`, by name."""
     rows = connection.execute(select(_workspace.c.id, _workspace.c.name).order_by(_workspace.c.name))
     return [(id_, name) for id_, name in rows]

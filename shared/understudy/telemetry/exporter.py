@@ -28,30 +28,30 @@ from understudy.settings import Settings
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 __all__ = [
-    "DECLARED",
+    "METRIC_SPECS",
     "OTHER",
-    "Exposition",
+    "CallbackGauge",
+    "Component",
     "Family",
-    "Figure",
-    "Part",
+    "MetricsExporter",
     "bounded",
     "counter",
     "histogram",
-    "show",
+    "start_metrics_server",
 ]
 
 log = logging.getLogger(__name__)
 
-Part = Literal["api", "worker", "sweeper"]
+Component = Literal["api", "worker", "sweeper"]
 Labels: TypeAlias = tuple[str, ...]
 Counted = TypeVar("Counted", Counter, Histogram)
 
 #: Values of a label that others choose: what comes after so many is `other`.
-MOST_VALUES = 20
+MAX_LABEL_VALUES = 20
 OTHER = "other"
 
 
-class Declared(NamedTuple):
+class MetricSpec(NamedTuple):
     """A metric as expressions name it."""
 
     name: str
@@ -59,33 +59,33 @@ class Declared(NamedTuple):
     help: str
     #: Each label with the values it takes; none: they come from plug-ins, models or routes.
     labels: Mapping[str, Sequence[str]]
-    parts: tuple[Part, ...]
+    parts: tuple[Component, ...]
 
 
 #: Every metric, once `understudy.telemetry.metrics` is imported.
-DECLARED: dict[str, Declared] = {}
+METRIC_SPECS: dict[str, MetricSpec] = {}
 _counted: dict[str, Counter | Histogram] = {}
 _seen: dict[str, set[str]] = {}
 _process = ProcessCollector(registry=CollectorRegistry())
 
 
-def counter(name: str, help_: str, *parts: Part, **labels: Sequence[str]) -> Counter:
+def counter(name: str, help_: str, *parts: Component, **labels: Sequence[str]) -> Counter:
     """Declare something that is counted."""
-    return _kept(
-        Declared(name, "counter", help_, labels, parts), Counter(name, help_, tuple(labels), registry=None)
+    return _register(
+        MetricSpec(name, "counter", help_, labels, parts), Counter(name, help_, tuple(labels), registry=None)
     )
 
 
 def histogram(
-    name: str, help_: str, buckets: Sequence[float], *parts: Part, **labels: Sequence[str]
+    name: str, help_: str, buckets: Sequence[float], *parts: Component, **labels: Sequence[str]
 ) -> Histogram:
     """Declare something that is measured, and the bounds that matter."""
     metric = Histogram(name, help_, tuple(labels), registry=None, buckets=buckets)
-    return _kept(Declared(name, "histogram", help_, labels, parts), metric)
+    return _register(MetricSpec(name, "histogram", help_, labels, parts), metric)
 
 
-def _kept(declared: Declared, metric: Counted) -> Counted:
-    DECLARED[declared.name] = declared
+def _register(declared: MetricSpec, metric: Counted) -> Counted:
+    METRIC_SPECS[declared.name] = declared
     _counted[declared.name] = metric
     if declared.labels:
         # A series that began with its first event would hide that one from `rate` and `increase`.
@@ -94,17 +94,17 @@ def _kept(declared: Declared, metric: Counted) -> Counted:
     return metric
 
 
-class Figure:
+class CallbackGauge:
     """A gauge that is read when somebody looks."""
 
-    def __init__(self, name: str, help_: str, *parts: Part, **labels: Sequence[str]) -> None:
-        DECLARED[name] = self._declared = Declared(name, "gauge", help_, labels, parts)
+    def __init__(self, name: str, help_: str, *parts: Component, **labels: Sequence[str]) -> None:
+        METRIC_SPECS[name] = self._declared = MetricSpec(name, "gauge", help_, labels, parts)
 
-    def of(self, value: float) -> Family:
+    def sample(self, value: float) -> Family:
         """The figure, when it has no labels."""
-        return self.by({(): value})
+        return self.samples({(): value})
 
-    def by(self, values: Mapping[Labels, float]) -> Family:
+    def samples(self, values: Mapping[Labels, float]) -> Family:
         """The figure, by the values of its labels."""
         family = GaugeMetricFamily(
             self._declared.name, self._declared.help, labels=tuple(self._declared.labels)
@@ -118,24 +118,24 @@ def bounded(label: str, value: str) -> str:
     """`value`, or `other` once this process has seen MOST_VALUES others of this label."""
     seen = _seen.setdefault(label, set())
     if value not in seen:
-        if len(seen) >= MOST_VALUES:
+        if len(seen) >= MAX_LABEL_VALUES:
             return OTHER
         seen.add(value)
     return value
 
 
-class Exposition:
+class MetricsExporter:
     """What a process of this part shows: what it has counted, and its figures as of the look."""
 
-    def __init__(self, part: Part, figures: Callable[[], Iterable[Family]] = lambda: ()) -> None:
+    def __init__(self, part: Component, figures: Callable[[], Iterable[Family]] = lambda: ()) -> None:
         self._part = part
-        self.figures = figures
+        self.gauges = figures
 
     def collect(self) -> Iterator[Family]:
         """All of it, as prometheus_client has it."""
-        yield from self.figures()
+        yield from self.gauges()
         for name, metric in _counted.items():
-            if self._part in DECLARED[name].parts:
+            if self._part in METRIC_SPECS[name].parts:
                 yield from metric.collect()
         yield from _process.collect()
 
@@ -149,18 +149,20 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
 
-def show(settings: Settings, part: Part) -> Exposition:
+def start_metrics_server(settings: Settings, part: Component) -> MetricsExporter:
     """Answer `GET /metrics` at `metrics_port`, if there is one, from now on, in threads of its own.
 
-    `GET /healthz` says that the process answers. What is shown is the result, to give it `figures`.
+    `GET /healthz` says that the process answers. What is shown is the result, to give it `gauges`.
     Ends the process when the port cannot be had: one that nobody sees is worse than one that does not run.
     """
-    exposition = Exposition(part)
+    exposition = MetricsExporter(part)
     if settings.metrics_port is None:
         return exposition
     host, port = settings.metrics_host, settings.metrics_port
     try:
-        server = _listen(host, port, _answers({"/metrics": exposition.text, "/healthz": lambda: b"ok\n"}))
+        server = _listen(
+            host, port, _metrics_handler({"/metrics": exposition.text, "/healthz": lambda: b"ok\n"})
+        )
     except OSError as error:
         sys.exit(f"Metrics cannot be shown at {host}:{port} ({error}): choose another --metrics-port.")
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
@@ -183,7 +185,7 @@ def _listen(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> _Ser
     return server
 
 
-def _answers(pages: Mapping[str, Callable[[], bytes]]) -> type[BaseHTTPRequestHandler]:
+def _metrics_handler(pages: Mapping[str, Callable[[], bytes]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Answers with one of `pages`, and keeps nobody's connection."""
 

@@ -1,6 +1,6 @@
 """Logs: lines of JSON for machines, readable lines on a terminal, and never a secret in either.
 
-All code logs by the standard library; what is bound by `bind` or `about` goes with each line of that context.
+All code logs by the standard library. Each line carries the fields that `bind` or `log_context` set.
 """
 
 import logging
@@ -20,14 +20,14 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, get_conte
 from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from understudy.domain.broker_address import parse_address
+from understudy.domain.broker_address import parse_broker_url
 from understudy.settings import Settings
 
 log = logging.getLogger(__name__)
 
 #: Whose lines are shown from `log_level` on; of everybody else warnings and worse.
-OURS = ("understudy", "uvicorn")
-HIDDEN = "***"
+APP_LOGGERS = ("understudy", "uvicorn")
+REDACTED = "***"
 #: Goes with a request, and with the messages that are sent for it.
 REQUEST_ID = "request_id"
 
@@ -36,21 +36,21 @@ _WORDS = r"authorization|api[-_]?key|access[-_]?key|password|passwd|secret|token
 _NAME = re.compile(rf"(?i)(?:^|[-_])(?:{_WORDS})s?$")
 _PATTERNS = (
     # user:password@ of a URL
-    (re.compile(r"(://[^\s/:@'\"]*:)[^\s/?#'\"]+(@)"), rf"\1{HIDDEN}\2"),
-    (re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{6,}"), rf"\1\2{HIDDEN}"),
+    (re.compile(r"(://[^\s/:@'\"]*:)[^\s/?#'\"]+(@)"), rf"\1{REDACTED}\2"),
+    (re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{6,}"), rf"\1\2{REDACTED}"),
     (
         re.compile(
             rf"(?i)\b((?:\w+[-_])?(?:{_WORDS})[\"']?\s*[=:]\s*)"
             r"(?!bearer|basic)(?:\"[^\"]*\"|'[^']*'|[^\s\"',;&)]+)"
         ),
-        rf"\1{HIDDEN}",
+        rf"\1{REDACTED}",
     ),
     # Our own tokens, and keys as makers of language models give them out.
-    (re.compile(r"\b(us_|sk-)[\w-]{8,}"), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(us_|sk-)[\w-]{8,}"), rf"\1{REDACTED}"),
 )
 
 
-def about(**what: object) -> AbstractContextManager[Any]:
+def log_context(**what: object) -> AbstractContextManager[Any]:
     """Lines of this block name these: participant, task …"""
     return bound_contextvars(**{name: str(value) for name, value in what.items()})
 
@@ -60,7 +60,7 @@ def bind(**what: object) -> None:
     bind_contextvars(**{name: str(value) for name, value in what.items() if value is not None})
 
 
-def carried() -> dict[str, str]:
+def propagated_headers() -> dict[str, str]:
     """What a message says of the request that it is sent for, in its headers."""
     name = get_contextvars().get(REQUEST_ID)
     return {} if name is None else {REQUEST_ID: name}
@@ -75,28 +75,28 @@ def configure(settings: Settings, **what: str) -> None:
     handler.setFormatter(formatter(settings, on_terminal=sys.stderr.isatty(), what=what))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    for name in OURS:
+    for name in APP_LOGGERS:
         logging.getLogger(name).setLevel(settings.log_level)
     # What nobody catches is a line like any other: the interpreter would write it out as it is.
-    sys.excepthook = _tell_end
-    threading.excepthook = _tell_end_of_thread
-    sys.unraisablehook = _tell_unraisable
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_thread_exception
+    sys.unraisablehook = _log_unraisable
 
 
-def _tell_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
         log.critical("uncaught exception; exiting", exc_info=(kind, error, trace))
 
 
-def _tell_end_of_thread(end: threading.ExceptHookArgs) -> None:
+def _log_thread_exception(end: threading.ExceptHookArgs) -> None:
     name = end.thread.name if end.thread is not None else "?"
     error = end.exc_value or end.exc_type()
     log.error("the thread %s ended by an error", name, exc_info=(end.exc_type, error, end.exc_traceback))
 
 
-def _tell_unraisable(told: "sys.UnraisableHookArgs") -> None:
+def _log_unraisable(told: "sys.UnraisableHookArgs") -> None:
     error = told.exc_value or told.exc_type()
     log.error("%s", told.err_msg or "ignored", exc_info=(told.exc_type, error, told.exc_traceback))
 
@@ -117,7 +117,7 @@ def formatter(settings: Settings, *, on_terminal: bool, what: dict[str, str]) ->
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _drop_colors,
-            Hider(secrets_of(settings)),
+            SecretRedactor(secret_values(settings)),
             *(_text(colors=on_terminal) if as_text else _json(what)),
         ],
     )
@@ -142,7 +142,7 @@ def _json(what: dict[str, str]) -> list[Processor]:
     return [order, JSONRenderer()]
 
 
-class Hider:
+class SecretRedactor:
     """Puts stars in place of what only its owner may see: given secrets, and what looks like one."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -152,27 +152,28 @@ class Hider:
 
     def __call__(self, _: WrappedLogger, __: str, line: EventDict) -> EventDict:
         return {
-            name: HIDDEN if _names_secret(name, value) else self.hide(value) for name, value in line.items()
+            name: REDACTED if _is_secret_name(name, value) else self.redact(value)
+            for name, value in line.items()
         }
 
-    def hide(self, value: Any) -> Any:
+    def redact(self, value: Any) -> Any:
         """`value` without secrets; whatever it is, as text unless it is a number or a truth."""
         if value is None or isinstance(value, bool | int | float):
             return value
         text = value if isinstance(value, str) else repr(value)
         if self._known is not None:
-            text = self._known.sub(HIDDEN, text)
+            text = self._known.sub(REDACTED, text)
         for pattern, shown in _PATTERNS:
             text = pattern.sub(shown, text)
         return text
 
 
-def _names_secret(name: str, value: object) -> bool:
+def _is_secret_name(name: str, value: object) -> bool:
     # How many tokens a model read is none.
     return _NAME.search(name) is not None and not isinstance(value, int | float | None)
 
 
-def secrets_of(settings: Settings) -> set[str]:
+def secret_values(settings: Settings) -> set[str]:
     """What must not be told of these settings: passwords in URLs, tokens, keys."""
     found = set()
     for name, value in settings:
@@ -181,7 +182,7 @@ def secrets_of(settings: Settings) -> set[str]:
         elif isinstance(value, str) and _NAME.search(name):
             found.add(value)
         elif name in {"broker_url", "notices_url"} and value:
-            found |= parse_address(value).secrets
+            found |= parse_broker_url(value).secrets
         elif isinstance(value, str) and "://" in value:
             found |= _password(value)
     # Shorter ones would turn every log into stars.

@@ -14,40 +14,48 @@ from prometheus_client import Histogram
 
 from understudy.domain.lifecycle import FailureKind, Outcome, Status
 from understudy.domain.queues import Queue
-from understudy.telemetry.exporter import MOST_VALUES, Family, Figure, Part, bounded, counter, histogram
+from understudy.telemetry.exporter import (
+    MAX_LABEL_VALUES,
+    CallbackGauge,
+    Component,
+    Family,
+    bounded,
+    counter,
+    histogram,
+)
 
 #: Seconds, for what should be over at once and may take a minute.
 _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 _SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-_EVERYWHERE: tuple[Part, ...] = ("api", "worker", "sweeper")
+_EVERYWHERE: tuple[Component, ...] = ("api", "worker", "sweeper")
 
 # -- what there is to do, and who does it: out of the store and the broker ---------------------------------
 
-participants = Figure(
+participants = CallbackGauge(
     "understudy_participants",
     "Participants by status: those pending and running as of now, all others as they were counted last.",
     "api",
     status=tuple(Status),
 )
-oldest_pending = Figure(
+oldest_pending = CallbackGauge(
     "understudy_oldest_pending_seconds", "Age in seconds of the oldest pending participant; 0 if none.", "api"
 )
-owed_messages = Figure(
+unpublished_messages = CallbackGauge(
     "understudy_owed_messages", "Pending participants whose run message is unpublished.", "api"
 )
-workers = Figure("understudy_workers", "Worker processes whose lease lives.", "api")
-queue_messages = Figure(
+workers = CallbackGauge("understudy_workers", "Worker processes whose lease lives.", "api")
+queue_messages = CallbackGauge(
     "understudy_queue_messages", "Messages that wait in a queue of the broker.", "api", queue=tuple(Queue)
 )
-store_up = Figure("understudy_store_up", "1 if the store answered this look, else 0.", "api")
-broker_up = Figure("understudy_broker_up", "1 if the broker answered this look, else 0.", "api")
+store_up = CallbackGauge("understudy_store_up", "1 if the store answered this look, else 0.", "api")
+broker_up = CallbackGauge("understudy_broker_up", "1 if the broker answered this look, else 0.", "api")
 
 # -- requests ----------------------------------------------------------------------------------------------
 
-waiters = Figure("understudy_waiters", "Calls that wait for participants here.", "api")
-waited_for = Figure("understudy_waited_for", "Participants that calls wait for here.", "api")
-event_streams = Figure("understudy_event_streams", "Streams of events that are open here.", "api")
+waiters = CallbackGauge("understudy_waiters", "Calls that wait for participants here.", "api")
+awaited_participants = CallbackGauge("understudy_waited_for", "Participants that calls wait for here.", "api")
+event_streams = CallbackGauge("understudy_event_streams", "Streams of events that are open here.", "api")
 requests = counter(
     "understudy_http_requests_total",
     "Requests that were answered, by route and status; 499 if nobody waited for the answer any more.",
@@ -72,16 +80,16 @@ cancel_seconds = histogram(
 # -- runs --------------------------------------------------------------------------------------------------
 
 _KINDS = ("run", "alone")
-run_slots = Figure(
+run_slots = CallbackGauge(
     "understudy_run_slots",
     "Participants that this process runs at a time at most, by the worker's kind.",
     "worker",
     kind=_KINDS,
 )
-runs_here = Figure(
+active_runs = CallbackGauge(
     "understudy_runs", "Participants that run in this process, by the worker's kind.", "worker", kind=_KINDS
 )
-lease_seconds = Figure(
+lease_seconds = CallbackGauge(
     "understudy_lease_seconds",
     "Seconds until this process's lease expires; negative once expired.",
     "worker",
@@ -121,7 +129,7 @@ runs = counter(
     "worker",
     ending=("ended", "released", "stopped", "unknown"),
 )
-ended = counter(
+participants_ended = counter(
     "understudy_participants_ended_total",
     "Participants that came to their end here; the reason is the outcome of a completed one, the error_kind "
     "of a failed one.",
@@ -135,7 +143,7 @@ for _status, _reasons in {
     Status.CANCELLED: ("",),
 }.items():
     for _reason in _reasons:
-        ended.labels(str(_status), str(_reason))
+        participants_ended.labels(str(_status), str(_reason))
 abort_seconds = histogram(
     "understudy_abort_seconds",
     "From the commit of a cancel to the cut of the step that was in flight.",
@@ -179,7 +187,7 @@ sweeps = counter(
     work=_SWEEPS,
     result=("done", "failed"),
 )
-last_sweep = Figure(
+last_sweep = CallbackGauge(
     "understudy_last_sweep_timestamp_seconds",
     "When a sweep last came to its end, in Unix time; 0: never yet.",
     "sweeper",
@@ -242,7 +250,7 @@ llm_cost = counter("understudy_llm_cost_total", "What calls cost, where prices a
 LlmResult = Literal["answered", "rate_limited", "failed", "timeout", "aborted"]
 
 
-def llm_called(model: str, result: LlmResult, seconds: float) -> None:
+def observe_llm_call(model: str, result: LlmResult, seconds: float) -> None:
     """A call of a language model ended, after so long; a repeated try is a call of its own."""
     model = bounded("model", model)
     llm_calls.labels(model, result).inc()
@@ -250,7 +258,7 @@ def llm_called(model: str, result: LlmResult, seconds: float) -> None:
         llm_seconds.labels(model).observe(seconds)
 
 
-def llm_used(model: str, *, input_tokens: int, output_tokens: int, cost: float | None) -> None:
+def count_llm_usage(model: str, *, input_tokens: int, output_tokens: int, cost: float | None) -> None:
     """An answered call took so many tokens, and cost so much where prices are set."""
     model = bounded("model", model)
     llm_cost.labels(model).inc(cost or 0)
@@ -261,7 +269,7 @@ def llm_used(model: str, *, input_tokens: int, output_tokens: int, cost: float |
 # -- counting ----------------------------------------------------------------------------------------------
 
 
-def taken(ending: str) -> None:
+def count_run_message(ending: str) -> None:
     """Count a run message by how the run left this process, one of understudy.worker.run's endings."""
     if ending in {"dropped", "refused"}:
         claims.labels(ending).inc()
@@ -270,76 +278,76 @@ def taken(ending: str) -> None:
         runs.labels(ending).inc()
 
 
-def stepped(environment: str, mind: str, seconds: float) -> None:
+def observe_step(environment: str, mind: str, seconds: float) -> None:
     """Count a step that ended in time."""
     _steps_of(environment, mind).observe(seconds)
 
 
-@lru_cache(MOST_VALUES**2)
+@lru_cache(MAX_LABEL_VALUES**2)
 def _steps_of(environment: str, mind: str) -> Histogram:
     # Looking the series up takes longer than counting.
     return step_seconds.labels(bounded("environment", environment), bounded("mind", mind))
 
 
-def end(status: Status, reason: str | None = None, count: int = 1) -> None:
+def count_ended(status: Status, reason: str | None = None, count: int = 1) -> None:
     """Count participants that came to their end."""
-    ended.labels(status, reason or "").inc(count)
+    participants_ended.labels(status, reason or "").inc(count)
 
 
 @contextlib.contextmanager
-def answering_cancel() -> Iterator[None]:
+def time_cancel() -> Iterator[None]:
     """Time a cancel that is done in this block; one that is refused is none."""
     began = time.perf_counter()
     yield
     cancel_seconds.observe(time.perf_counter() - began)
 
 
-def stopped(by: str, after_s: Iterable[float]) -> None:
+def observe_stops(by: str, after_s: Iterable[float]) -> None:
     """Count cancelled runs that are known to have stopped so long after their cancels."""
     for seconds in after_s:
         stop_seconds.labels(by).observe(seconds)
 
 
-def run_stopped(after_s: float, cut_ago_s: float | None) -> None:
+def observe_run_stop(after_s: float, cut_ago_s: float | None) -> None:
     """Count a run that recorded its own stop: after its cancel, and since its step was cut, if any."""
-    stopped("run", [after_s])
+    observe_stops("run", [after_s])
     if cut_ago_s is not None:
         abort_seconds.observe(max(after_s - cut_ago_s, 0))
 
 
-def recovery(resumed: int, failed: int) -> None:
+def count_recovered(resumed: int, failed: int) -> None:
     """Count participants that were taken from lost workers."""
     recovered.labels("resumed").inc(resumed)
     recovered.labels("failed").inc(failed)
-    end(Status.FAILED, FailureKind.STALE_WORKER, failed)
+    count_ended(Status.FAILED, FailureKind.STALE_WORKER, failed)
 
 
-def swept(work: str) -> None:
+def count_sweep(work: str) -> None:
     """Count a sweep that came to its end just now."""
     sweeps.labels(work, "done").inc()
     _last_sweep[work] = time.time()
 
 
-def worker_figures(kind: str, slots: int, running: int, lease_s: float) -> Iterator[Family]:
+def worker_gauges(kind: str, slots: int, running: int, lease_s: float) -> Iterator[Family]:
     """What a worker that runs participants is asked for."""
-    yield run_slots.by({(kind,): slots})
-    yield runs_here.by({(kind,): running})
-    yield lease_seconds.of(lease_s)
+    yield run_slots.samples({(kind,): slots})
+    yield active_runs.samples({(kind,): running})
+    yield lease_seconds.sample(lease_s)
 
 
-def sweeper_figures() -> Iterator[Family]:
+def sweeper_gauges() -> Iterator[Family]:
     """What a sweeper is asked for."""
-    yield last_sweep.by({(work,): at for work, at in _last_sweep.items()})
+    yield last_sweep.samples({(work,): at for work, at in _last_sweep.items()})
 
 
-def committed(stored: bool) -> bool:
+def count_commit(stored: bool) -> bool:
     """Count an interaction that was handed in; `stored`, as it was given."""
     (_stored if stored else _refused).inc()
     return stored
 
 
 @contextlib.contextmanager
-def asking_broker(work: str) -> Iterator[None]:
+def time_broker_call(work: str) -> Iterator[None]:
     """Count and time what the broker is asked for in this block."""
     began = time.perf_counter()
     try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["server", "consumer", "internal"]
 
 
-class Tell(Protocol):
+class SpanUpdater(Protocol):
     """Takes what is only known while a span is on its way."""
 
     def __call__(self, attributes: Mapping[str, str | int], name: str | None = None) -> None:
@@ -30,7 +30,7 @@ class Tell(Protocol):
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 #: Headers that name a trace.
-CARRIED = ("traceparent", "tracestate")
+TRACE_HEADERS = ("traceparent", "tracestate")
 #: How long a process that ends waits for a collector to take what it has.
 _FLUSH_S = 2
 
@@ -50,10 +50,10 @@ def configure(settings: Settings, part: str) -> None:
     except ImportError:
         sys.exit("Traces are asked for, and not installed: pip install 'understudy[traces]'.")
     endpoint = settings.traces_endpoint.rstrip("/")
-    send(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces") if endpoint else OTLPSpanExporter(), part)
+    set_exporter(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces") if endpoint else OTLPSpanExporter(), part)
 
 
-def send(exporter: "SpanExporter", part: str) -> None:
+def set_exporter(exporter: "SpanExporter", part: str) -> None:
     """Give spans to `exporter` from now on."""
     global _provider  # noqa: PLW0603 - one for the process, as OpenTelemetry has it
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -77,19 +77,19 @@ def close() -> None:
         flush.join(_FLUSH_S)
 
 
-def on() -> bool:
+def is_enabled() -> bool:
     """Is anything traced here?"""
     return _provider is not None
 
 
 def span(
     name: str, kind: Kind = "internal", carrier: Mapping[str, str] | None = None, **attributes: str | int
-) -> AbstractContextManager[Tell]:
+) -> AbstractContextManager[SpanUpdater]:
     """Time what is done in this block, as a part of what is being traced here.
 
-    With a `carrier` (headers of a request or a message) it is a part of what that one names, if it names
-    anything. What is yielded takes more attributes, and a better name. Costs next to nothing while tracing is
-    off.
+    With a `carrier` (headers of a request or a message), the span continues the trace that the headers name,
+    if they name one. The yielded callable adds attributes and renames the span. Costs next to nothing while
+    tracing is off.
     """
     return _OFF if _provider is None else _span(_provider, name, kind, carrier, attributes)
 
@@ -101,7 +101,7 @@ def _span(
     kind: Kind,
     carrier: Mapping[str, str] | None,
     attributes: Mapping[str, str | int],
-) -> Iterator[Tell]:
+) -> Iterator[SpanUpdater]:
     from opentelemetry import propagate, trace  # noqa: PLC0415
 
     parent = None if carrier is None else propagate.extract(carrier)
@@ -121,14 +121,14 @@ def _span(
                 current.update_name(name)
 
         try:
-            with logs.about(trace_id=trace.format_trace_id(current.get_span_context().trace_id)):
+            with logs.log_context(trace_id=trace.format_trace_id(current.get_span_context().trace_id)):
                 yield tell
         except Exception as error:
             current.set_status(trace.StatusCode.ERROR, type(error).__name__)
             raise
 
 
-def carrier() -> dict[str, str]:
+def inject_trace_headers() -> dict[str, str]:
     """Headers that name what is being traced here; none while nothing is."""
     headers: dict[str, str] = {}
     if _provider is not None:
@@ -138,9 +138,9 @@ def carrier() -> dict[str, str]:
     return headers
 
 
-def _tell_nobody(attributes: Mapping[str, str | int], name: str | None = None) -> None:
+def _noop_update(attributes: Mapping[str, str | int], name: str | None = None) -> None:
     """While tracing is off."""
 
 
 #: Entered by many at a time: it holds nothing.
-_OFF: AbstractContextManager[Tell] = nullcontext(_tell_nobody)
+_OFF: AbstractContextManager[SpanUpdater] = nullcontext(_noop_update)

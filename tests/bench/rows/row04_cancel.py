@@ -15,7 +15,7 @@ from tests.servers import wait_until
 from understudy.domain.lifecycle import ACTIVE, Status
 from understudy.domain.queues import Queue
 from understudy.store.engine import store_clock
-from understudy.store.events import give_positions
+from understudy.store.events import assign_positions
 from understudy.store.schema import Tables
 
 NUMBER = 4
@@ -47,7 +47,7 @@ def ours(stage: Stage, client: httpx.Client, count: int) -> float:
     # What it does behind its answer is not to be in the way of the next one.
     wait_until(lambda: stage.queued(Queue.CONTROL) == count, 60, "all stop tasks are published")
     stage.flush_broker()
-    while stage.store.write(give_positions):
+    while stage.store.write(assign_positions):
         pass
     assert answer.json()["summary"] == {"total": count, "cancelled_count": count, "skipped_count": 0}
     return took_s

@@ -18,7 +18,7 @@ import httpx
 from tests.bench.figures import Comparison, at_most
 from tests.bench.stage import Bench, Stage
 from tests.servers import ROOT, own_port, wait_until
-from understudy.queue.names import NOTICE_CHANNEL
+from understudy.queue.names import NOTIFICATION_CHANNEL
 from understudy.queue.notifications import Notifier
 from understudy.store import lifecycle
 
@@ -87,7 +87,7 @@ def theirs(bench: Bench, count: int, single: int) -> Took:
         how = {
             "broker_url": bench.broker_url,
             "database_url": stage.store.engine.url.render_as_string(hide_password=False),
-            "channel": NOTICE_CHANNEL,
+            "channel": NOTIFICATION_CHANNEL,
             "port": port,
         }
         ids = stage.participants(count)
@@ -120,7 +120,7 @@ def _end(stage: Stage, ids: Sequence[UUID], single: int, answers: Path) -> Took:
     def end(some: Sequence[UUID]) -> float:
         stage.store.write(lambda connection: lifecycle.cancel(connection, stage.workspace_id, some))
         at = time.monotonic()
-        notifier.publish_soon(some)
+        notifier.enqueue(some)
         return at
 
     ended = {}

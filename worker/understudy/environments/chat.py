@@ -4,12 +4,12 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from understudy.domain.accessibility import Access
-from understudy.domain.chat import MAX_MESSAGE_LENGTH, Bot, NoReply
+from understudy.domain.accessibility import AccessibilityNeeds
+from understudy.domain.chat import MAX_MESSAGE_LENGTH, ChatbotConfig, ReplyNotFound
 from understudy.domain.errors import ValidationError
 from understudy.domain.simulation import Action, Element, Json, Observation
 from understudy.environments import EnvironmentUnreachable
-from understudy.environments.chatbot_client import Line
+from understudy.environments.chatbot_client import ChatbotClient
 from understudy.environments.page import clean
 from understudy.environments.transport import Resolver, resolve
 from understudy.plugins.secrets import Secrets
@@ -41,18 +41,18 @@ class ChatEnvironment:
         *,
         allow_private_hosts: bool,
         secrets: Secrets | None = None,
-        access: Access | None = None,
+        access: AccessibilityNeeds | None = None,
         resolver: Resolver = resolve,
     ) -> None:
         # A bad one is refused when it is made; what got past that is told as any place that cannot be opened.
         self._content = content
         self._secrets = secrets or Secrets()
         # On a small or enlarged screen the end of the conversation is in view.
-        self._view_chars = (access or Access()).window or VIEW_CHARS
+        self._view_chars = (access or AccessibilityNeeds()).window or VIEW_CHARS
         self._allow_private_hosts = allow_private_hosts
         self._resolver = resolver
-        self._bot: Bot | None = None
-        self._line: Line | None = None
+        self._bot: ChatbotConfig | None = None
+        self._line: ChatbotClient | None = None
         self._conversation_id: str | int | None = None
         #: The latest of what was said, oldest first: role and content.
         self._said: tuple[dict[str, str], ...] = ()
@@ -121,11 +121,11 @@ class ChatEnvironment:
 
     def _connect(self) -> None:
         try:
-            bot = Bot.of(self._content)
+            bot = ChatbotConfig.of(self._content)
         except (ValidationError, KeyError) as error:
             raise EnvironmentUnreachable(f"The iteration describes no chatbot: {error}") from error
         self._bot = bot
-        self._line = Line(
+        self._line = ChatbotClient(
             bot, self._secrets, allow_private_hosts=self._allow_private_hosts, resolver=self._resolver
         )
         self._line.check()
@@ -140,7 +140,7 @@ class ChatEnvironment:
             said = self._bot.reply(answer)
             if self._bot.conversation_path:
                 conversation_id = self._bot.conversation(answer)
-        except NoReply as problem:
+        except ReplyNotFound as problem:
             told = self._secrets.redacted(str(problem))
             raise EnvironmentUnreachable(clean(f"The chatbot's answer has no reply: {told}.")) from None
         if self._secrets.redacted(str(conversation_id)) != str(conversation_id):
@@ -154,7 +154,7 @@ class ChatEnvironment:
         self._status, self._news, self._conversation_id = status, reply, conversation_id
         self._problem = "" if reply else "The bot says nothing."
         turns = ({"role": "user", "content": message}, {"role": "assistant", "content": reply})
-        self._said = _kept((*self._said, *turns), KEPT_CHARS if self._bot.replays else VIEW_CHARS)
+        self._said = _kept((*self._said, *turns), KEPT_CHARS if self._bot.sends_full_history else VIEW_CHARS)
 
     def _view(self) -> str:
         lines = (f"{_SPEAKERS[said['role']]}: {said['content']}" for said in _kept(self._said, VIEW_CHARS))

@@ -7,18 +7,24 @@ from urllib.parse import urljoin
 
 import httpx
 
-from understudy.domain.chat import Bot
+from understudy.domain.chat import ChatbotConfig
 from understudy.environments import EnvironmentUnreachable
 from understudy.environments.fetch import MAX_BYTES, MAX_REDIRECTS, read_body
 from understudy.environments.page import tidy
-from understudy.environments.transport import AddressRefused, GuardedTransport, HostUnknown, Resolver, resolve
-from understudy.plugins.secrets import SecretRefused, Secrets
+from understudy.environments.transport import (
+    AddressBlocked,
+    GuardedTransport,
+    HostNotFound,
+    Resolver,
+    resolve,
+)
+from understudy.plugins.secrets import SecretNotAllowed, Secrets
 
 #: Times that one message is sent to a bot that says it is too busy to take it, and seconds in between
 #: where it does not say how long.
 _TRIES = 4
 _PAUSE_S = 1.0
-_MOST_PAUSE_S = 30.0
+_MAX_RETRY_DELAY_S = 30.0
 _BUSY = frozenset((429, 503))
 _MOVED = frozenset((301, 302, 303, 307, 308))
 _TIMEOUTS = {"connect": 15.0, "read": None, "write": 30.0, "pool": 15.0}
@@ -33,11 +39,11 @@ _HEADERS = {
 }
 
 
-class Line:
+class ChatbotClient:
     """Asks a bot. No cookies are kept: what a bot remembers it remembers by what it is told."""
 
     def __init__(
-        self, bot: Bot, secrets: Secrets, *, allow_private_hosts: bool, resolver: Resolver = resolve
+        self, bot: ChatbotConfig, secrets: Secrets, *, allow_private_hosts: bool, resolver: Resolver = resolve
     ) -> None:
         self._bot = bot
         self._secrets = secrets
@@ -58,7 +64,7 @@ class Line:
         except TimeoutError:
             raise self._failed(f"did not reply within {self._bot.reply_timeout_s:g} s") from None
         except (httpx.HTTPError, OSError) as error:
-            raise self._failed(_told(error)) from error
+            raise self._failed(_error_text(error)) from error
         except (httpx.InvalidURL, ValueError) as error:
             raise self._failed("has an address that makes no sense") from error
 
@@ -71,7 +77,7 @@ class Line:
             response = await self._send(url, body)
             try:
                 if response.status_code in _MOVED and "location" in response.headers:
-                    url, hops = self._following(url, response), hops + 1
+                    url, hops = self._redirect_target(url, response), hops + 1
                     if hops > MAX_REDIRECTS:
                         raise self._failed("sends me round in circles: too many redirects")
                     continue
@@ -94,11 +100,11 @@ class Line:
     def _headers(self, url: str) -> dict[str, str]:
         try:
             secret = {name: self._secrets.value(called, url) for name, called in self._bot.secrets.items()}
-        except SecretRefused as refused:
+        except SecretNotAllowed as refused:
             raise self._failed(f"cannot be asked: {refused}") from None
         return _HEADERS | dict(self._bot.headers) | secret
 
-    def _following(self, url: str, response: httpx.Response) -> str:
+    def _redirect_target(self, url: str, response: httpx.Response) -> str:
         target = urljoin(url, response.headers["location"])
         if response.status_code not in (307, 308):
             raise self._failed(
@@ -138,13 +144,13 @@ def _pause_s(response: httpx.Response, tries: int) -> float:
         if asked.isascii() and asked.isdigit() and len(asked) < 6
         else _PAUSE_S * 2 ** (tries - 1)
     )
-    return min(pause_s, _MOST_PAUSE_S)
+    return min(pause_s, _MAX_RETRY_DELAY_S)
 
 
-def _told(error: Exception) -> str:
-    if isinstance(error, AddressRefused):
+def _error_text(error: Exception) -> str:
+    if isinstance(error, AddressBlocked):
         return f"must not be visited: {error}"
-    if isinstance(error, HostUnknown):
+    if isinstance(error, HostNotFound):
         return f"is not there: {error}"
     if isinstance(error, httpx.TimeoutException):
         return "took too long to answer"

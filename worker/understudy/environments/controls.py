@@ -68,7 +68,7 @@ class ControlReader:
             own = self._label_of_id.get(attributes.get("id") or "") or attributes.get("aria-label") or value
             one = self._field(node, kind, "", form)
             if one.kind == "radio":
-                one.label = _spoken(one.name)
+                one.label = _humanize_name(one.name)
                 one.options, one.sends = (tidy(own, _OPTION_CHARS),), (value or "on",)
                 one.chosen = 0 if checked else -1
             return one
@@ -129,7 +129,7 @@ class ControlReader:
             return Control("hidden", form=form)
         if kind == "hidden" or (kind in ("text", "textarea") and "readonly" in attributes):
             return Control("hidden", name=name, value=value, form=form)
-        fallback = "search" if (attributes.get("type") or "").lower() == "search" else _spoken(name)
+        fallback = "search" if (attributes.get("type") or "").lower() == "search" else _humanize_name(name)
         label = (
             attributes.get("aria-label")
             or self._label_of_id.get(attributes.get("id") or "")
@@ -183,6 +183,6 @@ def _is_pointer_only(node: LexborNode) -> bool:
     return (node.attributes.get("tabindex") or "").strip().startswith("-")
 
 
-def _spoken(name: str) -> str:
+def _humanize_name(name: str) -> str:
     """A field's name as somebody would read it: `billing[zip_code]` is "billing zip code"."""
     return tidy(_NAME_BREAKS.sub(" ", name), LABEL_CHARS).lower()

@@ -12,20 +12,26 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from understudy.domain.accessibility import Access
+from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.environments import cookies
-from understudy.environments.forms import Visit
-from understudy.environments.markup import is_short
+from understudy.environments.forms import PageRequest
+from understudy.environments.markup import is_small
 from understudy.environments.page import Page, clean
 from understudy.environments.reader import read_html, read_text
-from understudy.environments.transport import AddressRefused, GuardedTransport, HostUnknown, Resolver, resolve
+from understudy.environments.transport import (
+    AddressBlocked,
+    GuardedTransport,
+    HostNotFound,
+    Resolver,
+    resolve,
+)
 
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 20
 _URL_CHARS = 4_096
 #: Waiting for the next sign of life; the whole step has its own limit outside.
 _TIMEOUT = httpx.Timeout(30.0, connect=15.0)
-_HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+_CONNECTION_LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _HEADERS = {
     "User-Agent": "Mozilla/5.0 (compatible; Understudy/0.1; simulated participant)",
     "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.5",
@@ -34,7 +40,7 @@ _HEADERS = {
     "Accept-Language": "en;q=0.9,*;q=0.5",
 }
 #: By which a site that has other pages for phones tells one.
-_ON_PHONE = {
+_MOBILE_HEADERS = {
     "User-Agent": "Mozilla/5.0 (Linux; Android 14; Mobile; Understudy/0.1; simulated participant)",
     "Sec-CH-UA-Mobile": "?1",
     "Sec-CH-Viewport-Width": "390",
@@ -50,7 +56,7 @@ _WEB_CODECS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class FetchResult:
     """Where a visit ended."""
 
     url: str
@@ -64,45 +70,49 @@ class Arrival:
     stays: bool = False
 
 
-class Visitor:
+class HttpSession:
     """One participant's way to the net: connections and cookies of their own."""
 
     def __init__(
-        self, *, allow_private_hosts: bool, resolver: Resolver = resolve, access: Access | None = None
+        self,
+        *,
+        allow_private_hosts: bool,
+        resolver: Resolver = resolve,
+        access: AccessibilityNeeds | None = None,
     ) -> None:
-        access = access or Access()
+        access = access or AccessibilityNeeds()
         self._with_places = access.window is not None
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver),
             trust_env=False,
             follow_redirects=False,
             timeout=_TIMEOUT,
-            headers=_HEADERS | (_ON_PHONE if access.small_viewport else {}),
+            headers=_HEADERS | (_MOBILE_HEADERS if access.small_viewport else {}),
         )
         self.jar = self._client.cookies.jar
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def go(self, visit: Visit, referrer: str = "") -> Arrival:
+    async def fetch(self, visit: PageRequest, referrer: str = "") -> FetchResult:
         """Make the request, then follow redirects. Raises nothing; cancelling it closes the connection."""
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                arrival, following = await self._hop(visit, referrer)
+                arrival, following = await self._fetch_once(visit, referrer)
             # TLS errors in mid-answer come through as OSErrors; some of these are ValueErrors as well.
             except (httpx.HTTPError, OSError) as error:
-                return Arrival(visit.url, problem=_told(error))
+                return FetchResult(visit.url, problem=_error_text(error))
             except (httpx.InvalidURL, ValueError):
-                return Arrival(visit.url, problem="This address makes no sense.")
+                return FetchResult(visit.url, problem="This address makes no sense.")
             if following is None:
                 return arrival
             visit = following
-        return Arrival(visit.url, problem="The site sends me round in circles: too many redirects.")
+        return FetchResult(visit.url, problem="The site sends me round in circles: too many redirects.")
 
-    async def _hop(self, visit: Visit, referrer: str) -> tuple[Arrival, Visit | None]:
+    async def _fetch_once(self, visit: PageRequest, referrer: str) -> tuple[FetchResult, PageRequest | None]:
         url = httpx.URL(visit.url.split("#", 1)[0])
         if url.scheme not in ("http", "https") or not url.host or len(visit.url) > _URL_CHARS:
-            return Arrival(visit.url, problem="This address is not one of a web page."), None
+            return FetchResult(visit.url, problem="This address is not one of a web page."), None
         headers = {}
         if visit.content_type:
             headers["Content-Type"] = visit.content_type
@@ -111,7 +121,7 @@ class Visitor:
         request = self._client.build_request(visit.method, url, content=visit.body, headers=headers)
         try:
             response = await self._client.send(request, stream=True)
-        except _HUNG_UP:
+        except _CONNECTION_LOST:
             if visit.method != "GET":
                 # It may have got through all the same.
                 raise
@@ -121,26 +131,26 @@ class Visitor:
             cookies.bound(self.jar)
             following = _redirect(visit, response)
             if following is not None:
-                return Arrival(visit.url), following
-            arrival = await self._arrive(visit, response)
+                return FetchResult(visit.url), following
+            arrival = await self._read_response(visit, response)
         finally:
             # Closes the connection unless the body was read to its end.
             await response.aclose()
         if arrival.page is not None and arrival.page.refresh not in ("", arrival.url):
-            return arrival, Visit(arrival.page.refresh)
+            return arrival, PageRequest(arrival.page.refresh)
         return arrival, None
 
-    async def _arrive(self, visit: Visit, response: httpx.Response) -> Arrival:
+    async def _read_response(self, visit: PageRequest, response: httpx.Response) -> FetchResult:
         status = response.status_code
         posted = visit.method != "GET"
         if status in (204, 205):
-            return Arrival(visit.url, status=status, problem="Nothing happened.", stays=True)
+            return FetchResult(visit.url, status=status, problem="Nothing happened.", stays=True)
         content_type, _, parameters = response.headers.get("content-type", "").partition(";")
         content_type = content_type.strip().lower()
         is_html = content_type in _HTML_TYPES
         if not is_html and not _TEXT_TYPES.match(content_type):
             problem = f"This is not a page but a file ({clean(content_type)[:80]})."
-            return Arrival(visit.url, Page(), status, problem, posted)
+            return FetchResult(visit.url, Page(), status, problem, posted)
         problem = ""
         if status >= 400:
             problem = (
@@ -149,19 +159,21 @@ class Visitor:
             )
         body = await read_body(response)
         if body is None:
-            return Arrival(visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted)
+            return FetchResult(
+                visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted
+            )
         text = _decode(body, parameters)
         if not is_html:
             page = read_text(text)
-        elif is_short(text):
+        elif is_small(text):
             page = read_html(text, visit.url, with_places=self._with_places)
         else:
             # Long pages take a while; others have their turn meanwhile.
             page = await asyncio.to_thread(read_html, text, visit.url, with_places=self._with_places)
-        return Arrival(visit.url, page, status, problem, posted)
+        return FetchResult(visit.url, page, status, problem, posted)
 
 
-def _redirect(visit: Visit, response: httpx.Response) -> Visit | None:
+def _redirect(visit: PageRequest, response: httpx.Response) -> PageRequest | None:
     location = response.headers.get("location", "")
     if response.status_code not in (301, 302, 303, 307, 308) or not location:
         return None
@@ -169,8 +181,8 @@ def _redirect(visit: Visit, response: httpx.Response) -> Visit | None:
     if "#" not in url and "#" in visit.url:
         url += visit.url[visit.url.index("#") :]
     if response.status_code in (307, 308):
-        return Visit(url, visit.method, visit.body, visit.content_type)
-    return Visit(url)
+        return PageRequest(url, visit.method, visit.body, visit.content_type)
+    return PageRequest(url)
 
 
 async def read_body(response: httpx.Response) -> bytes | None:
@@ -221,11 +233,11 @@ def _codec(name: str) -> str:
     return known if _WEB_CODECS.fullmatch(known) else "utf-8"
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """What went wrong, in a person's words."""
-    if isinstance(error, AddressRefused):
+    if isinstance(error, AddressBlocked):
         return f"This address must not be visited: {error}."
-    if isinstance(error, HostUnknown):
+    if isinstance(error, HostNotFound):
         return f"There is no site at this address: {error}."
     if isinstance(error, httpx.TimeoutException):
         return "The site took too long to answer."

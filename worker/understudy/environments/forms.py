@@ -13,7 +13,7 @@ _TYPED_CHARS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageRequest:
     """A request to be made."""
 
     url: str
@@ -22,7 +22,7 @@ class Visit:
     content_type: str = ""
 
 
-class Misfit(Exception):
+class ActionNotPossible(Exception):
     """The action does not fit what is on the page. Its text is what the person notices."""
 
 
@@ -58,9 +58,9 @@ class Forms:
         """The control of that number. Raises Misfit if there is none, or it is of no such kind."""
         control = self._page.by_number.get(number) if number is not None else None
         if control is None:
-            raise Misfit("There is no such thing on this page.")
+            raise ActionNotPossible("There is no such thing on this page.")
         if control.kind not in kinds:
-            raise Misfit(f'"{control.label}" is a {control.kind}: that can\'t be done with it.')
+            raise ActionNotPossible(f'"{control.label}" is a {control.kind}: that can\'t be done with it.')
         return control
 
     def fill(self, number: int | None, value: str | None) -> None:
@@ -77,48 +77,48 @@ class Forms:
                 if _folded(option) == wanted:
                     self._filled[control.number] = index
                     return control
-        raise Misfit(f'"{control.label}" does not offer "{clean(value or "")[:100]}".')
+        raise ActionNotPossible(f'"{control.label}" does not offer "{clean(value or "")[:100]}".')
 
     def check(self, number: int | None, value: str | None) -> None:
         """Tick a box; with a value of "off", untick it."""
         control = self.control(number, "checkbox")
         self._filled[control.number] = _folded(value or "on") not in ("off", "false", "no", "0")
 
-    def press(self, number: int | None) -> Visit:
+    def press(self, number: int | None) -> PageRequest:
         """What pressing a button sends, or Enter in a field. Raises Misfit where nothing is sent."""
         pressed = self.control(number, "button", "text", "checkbox", "radio", "select")
         if pressed.form is None or pressed.role == "button":
-            raise Misfit(f'Nothing happened on pressing "{pressed.label}".')
+            raise ActionNotPossible(f'Nothing happened on pressing "{pressed.label}".')
         if pressed.role == "reset":
             self._reset(pressed.form)
-            raise Misfit("The form is back to how it was at first.")
+            raise ActionNotPossible("The form is back to how it was at first.")
         if pressed.kind != "button":
             buttons = (c for c in self._controls(pressed.form) if c.kind == "button" and c.role == "submit")
             pressed = next(buttons, pressed)
         return self.sent_by(pressed)
 
-    def sent_by(self, pressed: Control) -> Visit:
+    def sent_by(self, pressed: Control) -> PageRequest:
         """The request that sends the form `pressed` belongs to."""
         if pressed.form is None:
-            raise Misfit(f'"{pressed.label}" belongs to nothing that could be sent.')
+            raise ActionNotPossible(f'"{pressed.label}" belongs to nothing that could be sent.')
         form = self._page.forms[pressed.form]
         if not form.unchecked:
             missing = [control.label for control in self._controls(pressed.form) if self._is_missing(control)]
             if missing:
-                raise Misfit(f"Please fill in: {', '.join(missing)[:500]}.")
+                raise ActionNotPossible(f"Please fill in: {', '.join(missing)[:500]}.")
         entries = self._entries(pressed)
         url = pressed.action or form.action
         method = pressed.method or form.method
         if method == "dialog":
-            raise Misfit(f'Nothing happened on pressing "{pressed.label}".')
+            raise ActionNotPossible(f'Nothing happened on pressing "{pressed.label}".')
         if method != "post":
-            return Visit(_with_query(url, urlencode(entries)))
+            return PageRequest(_with_query(url, urlencode(entries)))
         if form.multipart:
             boundary = secrets.token_hex(16)
-            return Visit(
+            return PageRequest(
                 url, "POST", _multipart(entries, boundary), f"multipart/form-data; boundary={boundary}"
             )
-        return Visit(url, "POST", urlencode(entries).encode(), "application/x-www-form-urlencoded")
+        return PageRequest(url, "POST", urlencode(entries).encode(), "application/x-www-form-urlencoded")
 
     def _controls(self, form: int) -> list[Control]:
         return [control for control in self._page.controls if control.form == form]

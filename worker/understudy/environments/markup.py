@@ -59,17 +59,17 @@ _CLOSES = {
     "tr": words("tr td th p"),
 }
 #: How far an end tag may look for its start.
-_REACH = 12
+_MAX_UNWIND = 12
 
 
-def is_short(html: str) -> bool:
+def is_small(html: str) -> bool:
     """Is it read in no time, whatever is in it?"""
     return len(html) <= _SMALL_CHARS and html.count("<") <= _SMALL_TAGS
 
 
-def tame(html: str) -> str:
+def sanitize_html(html: str) -> str:
     """`html` such that parsing it takes time linear in its length. A short page is returned as it is."""
-    return html if is_short(html) else _Writer().write(html)
+    return html if is_small(html) else _Writer().write(html)
 
 
 class _Writer:
@@ -114,7 +114,7 @@ class _Writer:
         self._out.append(f"<{name}{_attributes(attributes)}>")
 
     def _end(self, name: str) -> None:
-        for above, found in enumerate(reversed(self._open[-_REACH:])):
+        for above, found in enumerate(reversed(self._open[-_MAX_UNWIND:])):
             if found == name:
                 self._close(above + 1)
                 return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from understudy.environments.controls import LABEL_CHARS, MAX_OPTIONS, ControlReader, absolute
-from understudy.environments.markup import tame
+from understudy.environments.markup import sanitize_html
 from understudy.environments.page import Control, Page, clean, tidy, words
 
 TEXT_CHARS = 20_000
@@ -43,7 +43,7 @@ def read_text(text: str) -> Page:
 
 def read_html(html: str, url: str, *, with_places: bool = False) -> Page:
     """The page that `html`, found at `url`, makes. What makes no sense in it is left out."""
-    return _Reader(LexborHTMLParser(tame(clean(html))), url).page(with_places=with_places)
+    return _Reader(LexborHTMLParser(sanitize_html(clean(html))), url).page(with_places=with_places)
 
 
 class _Capture:

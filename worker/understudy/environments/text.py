@@ -4,8 +4,8 @@ from typing import Any
 
 from understudy.domain.errors import ValidationError
 from understudy.domain.simulation import Action, Element, Json, Observation
-from understudy.domain.text import clean
-from understudy.domain.variants import RATINGS, check_variants, labels, problem_with_answer, segments
+from understudy.domain.text import sanitize
+from understudy.domain.variants import RATINGS, answer_error, check_variants, labels, segments
 from understudy.environments import EnvironmentUnreachable
 
 #: Characters of each variant that are shown beside the questions, as a reminder.
@@ -37,23 +37,23 @@ class TextEnvironment:
 
     async def open(self) -> None:
         """At the first piece of the first variant."""
-        self._lay_out()
+        self._load_segments()
         self._place = f"{self._labels[0]}/1"
 
     async def restore(self, snapshot: Json) -> None:
         """Where the snapshot was taken; what was answered can be answered anew."""
-        self._lay_out()
+        self._load_segments()
         self._place = snapshot["place"]
         self._answer = snapshot["answer"]
         self._problem = snapshot["problem"]
 
-    def _lay_out(self) -> None:
+    def _load_segments(self) -> None:
         try:
             check_variants(self._variants, "variants")
         except ValidationError as error:
             raise EnvironmentUnreachable(str(error)) from error
         self._labels = labels(self._variants)
-        self._pieces = [segments(clean(text)) for text in self._variants]
+        self._pieces = [segments(sanitize(text)) for text in self._variants]
 
     def observe(self) -> Observation:
         title, text = self._seen()
@@ -64,7 +64,7 @@ class TextEnvironment:
             headings=tuple(f"Variant {label}" for label in self._labels),
             elements=self._elements(),
             problem=self._problem,
-            actions=("follow", "answer") if self._at is None else ("read", "follow", "answer"),
+            actions=("follow", "answer") if self._position is None else ("read", "follow", "answer"),
             over=self._over,
         )
 
@@ -75,13 +75,13 @@ class TextEnvironment:
             case "read":
                 self._read_on()
             case "follow":
-                self._turn_to(action.element)
+                self._open_variant(action.element)
             case "answer":
-                self._take(action.value)
+                self._record_answer(action.value)
             case "wait" | "finish" | "give_up":
                 pass
             case _:
-                self._problem = clean(f'Nobody knows how to "{action.kind[:50]}" here.')
+                self._problem = sanitize(f'Nobody knows how to "{action.kind[:50]}" here.')
 
     def snapshot(self) -> Json:
         """Where one is and what was answered; the texts are the content's."""
@@ -93,14 +93,14 @@ class TextEnvironment:
     # Where one is
 
     @property
-    def _at(self) -> tuple[int, int] | None:
+    def _position(self) -> tuple[int, int] | None:
         """Variant and piece, both from 0; None when one is not reading."""
         label, _, number = self._place.partition("/")
         return (self._labels.index(label), int(number) - 1) if number else None
 
     def _seen(self) -> tuple[str, str]:
-        if self._at is not None:
-            variant, piece = self._at
+        if self._position is not None:
+            variant, piece = self._position
             pieces = self._pieces[variant]
             part = f", part {piece + 1} of {len(pieces)}" if len(pieces) > 1 else ""
             return f"Variant {self._labels[variant]}{part}", pieces[piece]
@@ -137,10 +137,10 @@ class TextEnvironment:
     # What one does
 
     def _read_on(self) -> None:
-        if self._at is None:
+        if self._position is None:
             self._problem = "There is no more to read; turn to a variant to read it again."
             return
-        variant, piece = self._at
+        variant, piece = self._position
         if piece + 1 < len(self._pieces[variant]):
             self._place = f"{self._labels[variant]}/{piece + 2}"
         elif variant + 1 < len(self._labels):
@@ -148,14 +148,14 @@ class TextEnvironment:
         else:
             self._place = _ASKED
 
-    def _turn_to(self, number: int | None) -> None:
+    def _open_variant(self, number: int | None) -> None:
         for element in self._elements():
             if element.number == number and element.href:
                 self._place = element.href.removeprefix("text://")
                 return
         self._problem = f"There is nothing to turn to at {number}."
 
-    def _take(self, value: object) -> None:
-        self._problem = problem_with_answer(value, self._labels)
+    def _record_answer(self, value: object) -> None:
+        self._problem = answer_error(value, self._labels)
         if not self._problem:
-            self._answer, self._place, self._over = clean(value), _ANSWERED, True
+            self._answer, self._place, self._over = sanitize(value), _ANSWERED, True

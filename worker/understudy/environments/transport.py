@@ -32,11 +32,11 @@ _MAX_ADDRESSES = 6
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class AddressRefused(httpx.ConnectError):
+class AddressBlocked(httpx.ConnectError):
     """The host has no address that participants may visit."""
 
 
-class HostUnknown(httpx.ConnectError):
+class HostNotFound(httpx.ConnectError):
     """The host has no address."""
 
 
@@ -87,8 +87,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         if not self._allow_private_hosts:
             addresses = [address for address in addresses if is_public(address)]
             if not addresses:
-                raise AddressRefused(f"{host} is a private address")
-        failure: Exception = HostUnknown(f"{host} has no address")
+                raise AddressBlocked(f"{host} is a private address")
+        failure: Exception = HostNotFound(f"{host} has no address")
         for address in addresses[:_MAX_ADDRESSES]:
             limit = timeout if len(addresses) == 1 else min(timeout or _ATTEMPT_TIMEOUT_S, _ATTEMPT_TIMEOUT_S)
             try:
@@ -105,7 +105,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002 - the signature is httpcore's
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        raise AddressRefused(f"{path} is not on the net")
+        raise AddressBlocked(f"{path} is not on the net")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -119,7 +119,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
                 return await self._resolve(host, port)
         except (OSError, UnicodeError) as error:
-            raise HostUnknown(f"{host} has no address") from error
+            raise HostNotFound(f"{host} has no address") from error
 
 
 class _Stream(httpcore.AsyncNetworkStream):

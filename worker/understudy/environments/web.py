@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from understudy.domain.accessibility import Access
+from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.simulation import Action, Element, Json, Observation
 from understudy.environments import EnvironmentUnreachable, cookies
-from understudy.environments.fetch import Arrival, Visitor
-from understudy.environments.forms import Forms, Misfit, Visit
+from understudy.environments.fetch import FetchResult, HttpSession
+from understudy.environments.forms import ActionNotPossible, Forms, PageRequest
 from understudy.environments.page import Page, clean
 from understudy.environments.transport import Resolver, resolve
 from understudy.environments.window import Window, windows
@@ -32,12 +32,12 @@ class WebEnvironment:
         content: Json,
         *,
         allow_private_hosts: bool,
-        access: Access | None = None,
+        access: AccessibilityNeeds | None = None,
         resolver: Resolver = resolve,
     ) -> None:
         self._start = content.get("url")
-        self._access = access or Access()
-        self._visitor = Visitor(
+        self._access = access or AccessibilityNeeds()
+        self._visitor = HttpSession(
             allow_private_hosts=allow_private_hosts,
             resolver=resolver,
             access=self._access,
@@ -57,7 +57,7 @@ class WebEnvironment:
         """Go to the first page. An error page (404, 500) is one; no answer raises EnvironmentUnreachable."""
         if not isinstance(self._start, str) or not self._start.strip():
             raise EnvironmentUnreachable("the iteration's content has no url to start from")
-        arrival = await self._visitor.go(Visit(clean(self._start.strip())))
+        arrival = await self._visitor.fetch(PageRequest(clean(self._start.strip())))
         if arrival.page is None and not arrival.stays:
             raise EnvironmentUnreachable(f"{arrival.url[:500]}: {arrival.problem}")
         self._arrive(arrival)
@@ -80,19 +80,21 @@ class WebEnvironment:
         page, windows = self._page, self._windows()
         elements, headings = self._reachable(), page.headings
         if len(windows) == 1:
-            return self._seen(page.text, elements, headings)
+            return self._observation(page.text, elements, headings)
         window = windows[min(self._above, len(windows) - 1)]
         number_at = zip((control.number for control in page.controls), page.places, strict=False)
         shown = {number for number, place in number_at if window.shows(place)}
         text = page.text[window.start : window.end]
-        seen = self._seen(
+        seen = self._observation(
             text,
             tuple(element for element in elements if element.number in shown),
             tuple(heading for heading in headings if heading in text),
         )
         return replace(seen, actions=WINDOWED, whole=page.text)
 
-    def _seen(self, text: str, elements: tuple[Element, ...], headings: tuple[str, ...]) -> Observation:
+    def _observation(
+        self, text: str, elements: tuple[Element, ...], headings: tuple[str, ...]
+    ) -> Observation:
         return Observation(
             url=self._url,
             title=self._page.title,
@@ -115,11 +117,11 @@ class WebEnvironment:
         return tuple(one for one in elements if not by_number[one.number].pointer_only)
 
     async def act(self, action: Action) -> None:
-        """Do it; `wait`, `finish` and `give_up` do nothing here."""
+        """Do it; `wait`, `finish` and `stop_retrying` do nothing here."""
         self._problem = ""
         try:
             await self._do(action)
-        except Misfit as misfit:
+        except ActionNotPossible as misfit:
             self._problem = clean(str(misfit))[:_PROBLEM_CHARS]
 
     def snapshot(self) -> Json:
@@ -141,8 +143,8 @@ class WebEnvironment:
 
     async def _do(self, action: Action) -> None:
         value = action.value if isinstance(action.value, str) else None
-        if action.element is not None and self._access != Access():
-            self._reach(action.element)
+        if action.element is not None and self._access != AccessibilityNeeds():
+            self._require_reachable(action.element)
         match action.kind:
             case "follow":
                 await self._follow(self._forms.control(action.element, "link").href)
@@ -163,21 +165,21 @@ class WebEnvironment:
             case "wait" | "finish" | "give_up":
                 pass
             case _:
-                raise Misfit(f'Nobody knows how to "{action.kind[:50]}" here.')
+                raise ActionNotPossible(f'Nobody knows how to "{action.kind[:50]}" here.')
 
-    def _reach(self, number: int) -> None:
+    def _require_reachable(self, number: int) -> None:
         """Raises Misfit for what this person cannot get at now."""
         control = self._page.by_number.get(number)
         if control is None or any(element.number == number for element in self.observe().elements):
             return
         if self._access.no_pointer and control.pointer_only:
-            raise Misfit(f'"{control.label}" cannot be reached with the keyboard.')
-        raise Misfit(f'"{control.label}" is not in view.')
+            raise ActionNotPossible(f'"{control.label}" cannot be reached with the keyboard.')
+        raise ActionNotPossible(f'"{control.label}" is not in view.')
 
     def _scroll(self) -> None:
         parts = len(self._windows())
         if parts == 1:
-            raise Misfit("All of the page is in view.")
+            raise ActionNotPossible("All of the page is in view.")
         self._above = (self._above + 1) % parts
 
     async def _follow(self, url: str) -> None:
@@ -187,10 +189,10 @@ class WebEnvironment:
             self._remember()
             self._url = url
         else:
-            await self._go(Visit(url))
+            await self._go(PageRequest(url))
 
-    async def _go(self, visit: Visit) -> None:
-        arrival = await self._visitor.go(visit, referrer=self._url)
+    async def _go(self, visit: PageRequest) -> None:
+        arrival = await self._visitor.fetch(visit, referrer=self._url)
         if arrival.stays:
             self._problem = arrival.problem
             return
@@ -199,8 +201,8 @@ class WebEnvironment:
 
     async def _go_back(self) -> None:
         if not self._back:
-            raise Misfit("There is no page to go back to.")
-        arrival = await self._visitor.go(Visit(self._back[-1]), referrer=self._url)
+            raise ActionNotPossible("There is no page to go back to.")
+        arrival = await self._visitor.fetch(PageRequest(self._back[-1]), referrer=self._url)
         self._back.pop()
         self._arrive(arrival)
 
@@ -209,7 +211,7 @@ class WebEnvironment:
         if not self._answers_post and self._url:
             self._back = [*self._back, self._url][-_MAX_BACK:]
 
-    def _arrive(self, arrival: Arrival) -> None:
+    def _arrive(self, arrival: FetchResult) -> None:
         self._url = clean(arrival.url)
         self._status = arrival.status
         self._problem = clean(arrival.problem)[:_PROBLEM_CHARS]

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable
 
 from understudy.domain.simulation import Element, Person
-from understudy.minds.goals import Aim
+from understudy.minds.goals import Goal
 from understudy.minds.memory import key_of
 from understudy.minds.places import Place, place_of
 from understudy.minds.word_stems import concepts, stems
@@ -14,7 +14,7 @@ _PLACEHOLDER = re.compile(
     r"\W*|.*\b(?:choose|select|wählen|auswählen|choisir|elija|seleccione|pick one|please)\b.*", re.IGNORECASE
 )
 _STREETS = ("Station Road 12", "Garden Street 7", "Mill Lane 3", "High Street 48", "Park Avenue 21")
-_OFFERS = frozenset(
+_MARKETING_WORDS = frozenset(
     ("newsletter", "offer", "marketing", "subscribe", "update", "promotion", "werbung", "angebot")
 )
 
@@ -106,7 +106,7 @@ def is_unanswered(element: Element) -> bool:
     return not element.value.strip()
 
 
-def written(element: Element, person: Person, aim: Aim) -> str:
+def text_for_field(element: Element, person: Person, aim: Goal) -> str:
     """What the person types into a field of a form that is to be sent."""
     label = element.label[:150]
     if is_quantity(element):
@@ -119,7 +119,7 @@ def written(element: Element, person: Person, aim: Aim) -> str:
     return "Hello" if element.kind == "textarea" else "none"
 
 
-def chosen(element: Element, person: Person, aim: Aim, chance: float) -> str | None:
+def option_for_field(element: Element, person: Person, aim: Goal, chance: float) -> str | None:
     """Which option the person picks; None if there is nothing to pick."""
     real = [option for option in element.options if not _PLACEHOLDER.fullmatch(option[:100])]
     if not real:
@@ -145,10 +145,10 @@ def chosen(element: Element, person: Person, aim: Aim, chance: float) -> str | N
     return real[int(chance * len(real)) % len(real)]
 
 
-def ticks(element: Element, aim: Aim) -> bool:
+def should_check(element: Element, aim: Goal) -> bool:
     """Does the person tick this box?"""
     words = set(stems(element.label))
-    if words & _OFFERS:
+    if words & _MARKETING_WORDS:
         return "subscribe" in aim.wants
     return (
         is_required(element)

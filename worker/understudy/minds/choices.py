@@ -5,18 +5,18 @@ from typing import NamedTuple
 
 from understudy.domain.simulation import Person
 from understudy.minds.answers import (
-    chosen,
     is_personal,
     is_quantity,
     is_required,
     is_unanswered,
-    ticks,
-    written,
+    option_for_field,
+    should_check,
+    text_for_field,
 )
-from understudy.minds.character import Character
-from understudy.minds.goals import Aim
+from understudy.minds.character import Personality
+from understudy.minds.goals import Goal
 from understudy.minds.memory import Memory, key_of
-from understudy.minds.page_features import FormView, Thing, View, is_picker, site_of_url
+from understudy.minds.page_features import FormFeatures, LabelledElement, PageFeatures, is_picker, site_of_url
 from understudy.minds.word_stems import language_of_label
 
 _MAX_QUERIES = 4
@@ -28,7 +28,7 @@ class Choice(NamedTuple):
     score: float
     kind: str
     reason: str
-    thing: Thing | None = None
+    thing: LabelledElement | None = None
     value: str | None = None
     #: What is remembered of having tried it; empty: nothing.
     key: str = ""
@@ -37,7 +37,9 @@ class Choice(NamedTuple):
 class Choices:
     """All choices of one moment."""
 
-    def __init__(self, view: View, aim: Aim, person: Person, character: Character, memory: Memory) -> None:
+    def __init__(
+        self, view: PageFeatures, aim: Goal, person: Person, character: Personality, memory: Memory
+    ) -> None:
         self._view = view
         self._aim = aim
         self._person = person
@@ -70,26 +72,26 @@ class Choices:
             if thing.element.kind == "link":
                 yield self._of_link(thing)
             elif thing.element.kind == "button" and thing.element.form not in handled:
-                score, reason = self._heard(thing)
+                score, reason = self._label_score(thing)
                 yield self._pressing(thing, score - 0.2, reason)
         if self._memory.depth > 0:
             yield self._going_back()
 
     # Forms
 
-    def _of_form(self, number: int, form: FormView) -> Choice | None:
+    def _of_form(self, number: int, form: FormFeatures) -> Choice | None:
         match form.purpose:
             case "search":
-                return self._searching(number, form)
+                return self._search_choice(number, form)
             case "order":
-                return self._adding(form) if self._aim.buys else None
+                return self._add_choice(form) if self._aim.buys else None
             case "language":
                 return None
             case "subscribe" | "login" as purpose if purpose not in self._aim.wants:
                 return None
         return self._answering(form) if self._is_to_be_sent(form) else None
 
-    def _searching(self, number: int, form: FormView) -> Choice | None:
+    def _search_choice(self, number: int, form: FormFeatures) -> Choice | None:
         field, memory = form.typed[0], self._memory
         asked = bool(memory.searches) and field.element.value == memory.searches[-1]
         if asked and (memory.last_kind, memory.last_reason) == ("fill", "search"):
@@ -105,7 +107,7 @@ class Choices:
             score += 4.5
         return Choice(score, "fill", "search", field, fresh[0], key_of("search", number))
 
-    def _adding(self, form: FormView) -> Choice | None:
+    def _add_choice(self, form: FormFeatures) -> Choice | None:
         if self._memory.in_cart:
             return None
         for thing in form.fields:
@@ -115,7 +117,9 @@ class Choices:
                 if kind == "fill" or str(wanted) in thing.element.options:
                     return Choice(3.6, kind, "quantity", thing, str(wanted))
             if thing.element.kind in ("select", "radio") and is_unanswered(thing.element):
-                option = chosen(thing.element, self._person, self._aim, self._chance(thing.read.key))
+                option = option_for_field(
+                    thing.element, self._person, self._aim, self._chance(thing.read.key)
+                )
                 if option is not None:
                     return Choice(3.6, "choose", "variant", thing, option)
         # Somebody who has seen the very thing does not take another; the longer it takes, the less choosy.
@@ -126,7 +130,7 @@ class Choices:
             return None
         return self._submitting(form, 3.2, "add")
 
-    def _is_to_be_sent(self, form: FormView) -> bool:
+    def _is_to_be_sent(self, form: FormFeatures) -> bool:
         """Is this form on the way to what is wanted?"""
         personal = [thing for thing in form.fields if is_personal(thing.element)]
         if self._aim.buys:
@@ -136,29 +140,29 @@ class Choices:
         about = set().union(*(thing.read.words for thing in (*form.fields, *form.buttons)))
         return bool(about & self._aim.words.keys()) or (bool(personal) and self._covered > 0.4)
 
-    def _answering(self, form: FormView) -> Choice | None:
+    def _answering(self, form: FormFeatures) -> Choice | None:
         """The next field, as long as there is one; then the button."""
         sent_before = any(self._tried(thing) for thing in form.buttons)
         careful = self._character.thoroughness > 0.35 or self._trouble or sent_before
         for thing in form.fields:
             element = thing.element
             if element.kind == "checkbox":
-                if ticks(element, self._aim) and not element.value:
+                if should_check(element, self._aim) and not element.value:
                     return Choice(3.8, "check", "tick", thing)
             elif not is_unanswered(element) or not (careful or is_required(element)):
                 continue
             elif element.kind in ("text", "textarea"):
-                answer = written(element, self._person, self._aim)
+                answer = text_for_field(element, self._person, self._aim)
                 if answer and element.value != answer:
                     return Choice(3.8, "fill", "answer", thing, answer)
             else:
-                option = chosen(element, self._person, self._aim, self._chance(thing.read.key))
+                option = option_for_field(element, self._person, self._aim, self._chance(thing.read.key))
                 if option is not None and option != element.value:
                     return Choice(3.8, "choose", "answer", thing, option)
         return self._submitting(form, 3.9, "send")
 
-    def _submitting(self, form: FormView, score: float, reason: str) -> Choice | None:
-        def fits(button: Thing) -> int:
+    def _submitting(self, form: FormFeatures, score: float, reason: str) -> Choice | None:
+        def fits(button: LabelledElement) -> int:
             good = {"search": {"search", "lookup"}, "add": {"add", "cart", "buy"}}
             wanted = good.get(
                 reason, {"order", "pay", "buy", "submit", "confirm", "subscribe", "login", "register"}
@@ -175,20 +179,20 @@ class Choices:
         held = key_of(*(thing.element.value for thing in form.fields))
         return self._pressing(button, score, reason, held)
 
-    def _pressing(self, button: Thing, score: float, reason: str, held: str = "") -> Choice:
+    def _pressing(self, button: LabelledElement, score: float, reason: str, held: str = "") -> Choice:
         key = key_of(self._view.place, button.read.key, held)
         score -= 1.6 * self._memory.tried.get(key, 0)
         return Choice(score, "press", reason, button, key=key)
 
     # Links
 
-    def _of_link(self, thing: Thing) -> Choice:
+    def _of_link(self, thing: LabelledElement) -> Choice:
         memory = self._memory
         key = self._view.place + thing.read.key
         target = thing.read.target
-        score, reason = self._heard(thing)
+        score, reason = self._label_score(thing)
         if self._aim.buys:
-            score, reason = self._on_the_way_to_the_till(thing, score, reason)
+            score, reason = self._checkout_score(thing, score, reason)
         if self._is_offer and "no" in thing.read.concepts and key not in memory.tried:
             # Where an offer is in the way, turning it down leads to where one was going.
             return Choice(score, "follow", "decline", thing, key=key)
@@ -202,7 +206,7 @@ class Choices:
             score -= 0.15
         return Choice(score, "follow", reason, thing, key=key)
 
-    def _heard(self, thing: Thing) -> tuple[float, str]:
+    def _label_score(self, thing: LabelledElement) -> tuple[float, str]:
         """What speaks for a link or button by what it says, whoever it is that reads it."""
         aim, said = self._aim, thing.read.concepts
         match = self._view.match(thing, aim)
@@ -223,7 +227,7 @@ class Choices:
             score -= 3.0
         return score, "explore"
 
-    def _on_the_way_to_the_till(self, thing: Thing, score: float, reason: str) -> tuple[float, str]:
+    def _checkout_score(self, thing: LabelledElement, score: float, reason: str) -> tuple[float, str]:
         said = thing.read.concepts
         if self._memory.in_cart:
             if "checkout" in said or ("order" in said and "cart" not in said):
@@ -260,14 +264,14 @@ class Choices:
         key = key_of(self._view.place, "back")
         return Choice(score - 0.5 * memory.tried.get(key, 0), "back", "back", key=key)
 
-    def _tried(self, thing: Thing) -> bool:
+    def _tried(self, thing: LabelledElement) -> bool:
         return key_of(self._view.place, thing.read.key, "sent") in self._memory.tried
 
     def _chance(self, *parts: object) -> float:
-        return self._character.chance(self._memory.turns, *parts)
+        return self._character.random_for(self._memory.turns, *parts)
 
 
-def picking(view: View, code: str, memory: Memory) -> Choice | None:
+def picking(view: PageFeatures, code: str, memory: Memory) -> Choice | None:
     """The next step to having the site in this language; None if it is, or can't be had from here."""
     for thing in view.things:
         if not is_picker(thing.element):

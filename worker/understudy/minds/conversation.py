@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from understudy.domain.simulation import Action, Decision, Element, Json, Turn
-from understudy.minds.answers import is_personal, written
-from understudy.minds.character import Character
-from understudy.minds.goals import understand
+from understudy.minds.answers import is_personal, text_for_field
+from understudy.minds.character import Personality
+from understudy.minds.goals import parse_goal
 from understudy.minds.memory import key_of
 from understudy.minds.message_plan import points
 from understudy.minds.word_stems import stems
@@ -104,7 +104,7 @@ class _Memory:
         return {"talk": {name: getattr(self, name) for name in self.__slots__}}
 
 
-def converse(turn: Turn) -> Decision:
+def decide_reply(turn: Turn) -> Decision:
     """What the person says next, or that it is done or has had enough. The same for the same turn."""
     return _Conversation(turn).decide()
 
@@ -116,10 +116,10 @@ class _Conversation:
         self._turn = turn
         self._reply = turn.observation.news or ""
         self._memory = memory = _Memory.load(turn.memory)
-        self._character = Character(turn.person, turn.seed)
+        self._character = Personality(turn.person, turn.seed)
         self._task = points(turn.assignment.task) or (turn.assignment.task[:_MAX_MESSAGE],)
         self._told = points(turn.instruction) if turn.instruction else ()
-        self._aim = understand(turn.instruction or turn.assignment.task)
+        self._aim = parse_goal(turn.instruction or turn.assignment.task)
         told = key_of(turn.instruction) if turn.instruction else ""
         self._is_new = told != memory.told
         if self._is_new:
@@ -133,25 +133,25 @@ class _Conversation:
         memory, success = self._memory, self._turn.assignment.success
         has_begun = memory.raised + memory.told_raised > 0
         if has_begun:
-            self._take_in()
-        if self._turn.instruction and understand(self._turn.instruction).ends:
+            self._process_reply()
+        if self._turn.instruction and parse_goal(self._turn.instruction).ends:
             return self._end("finish", "I was told to stop, so I stop here.", 0.0)
         wanted = success.text_contains if success else None
         if wanted and wanted.casefold() in self._reply.casefold() and not (self._told and self._is_new):
             return self._end("finish", "That is what I wanted to hear.", 0.9)
-        if memory.frustration >= self._character.endurance:
+        if memory.frustration >= self._character.frustration_limit:
             return self._end("give_up", "I am not getting anywhere with this bot; I have had enough.", -0.9)
         if memory.told_raised < len(self._told):
-            return self._raise_told()
+            return self._raise_instruction()
         if has_begun and not self._lost and (answer := self._answer()):
             return self._say(*answer)
         if memory.raised < len(self._task) and not (self._told and memory.raised):
             return self._raise_next()
         if success is None and not self._lost and not self._repeated:
             return self._end("finish", "That answers what I wanted to know.", 0.7)
-        return self._press_on()
+        return self._repeat_request()
 
-    def _take_in(self) -> None:
+    def _process_reply(self) -> None:
         """What the last reply does to the mood."""
         memory, reply = self._memory, self._reply
         key = key_of(reply.casefold())
@@ -177,7 +177,7 @@ class _Conversation:
 
     # What to say
 
-    def _raise_told(self) -> Decision:
+    def _raise_instruction(self) -> Decision:
         memory = self._memory
         point = self._told[memory.told_raised]
         first = memory.told_raised == 0
@@ -196,7 +196,7 @@ class _Conversation:
             return self._say(f"{self._greeting()}{point}{self._thanks()}", "I'll say what I came for.")
         return self._say(point, "That is settled; there is something else I came for.")
 
-    def _press_on(self) -> Decision:
+    def _repeat_request(self) -> Decision:
         """It was not what was asked for: say it in other words, as long as there is patience for it."""
         memory = self._memory
         memory.frustration += 0.15
@@ -214,7 +214,7 @@ class _Conversation:
         if not asked:
             return None
         question = asked[-1]
-        person, chance = self._turn.person, self._character.chance
+        person, chance = self._turn.person, self._character.random_for
         if _OPEN.search(question):
             return None
         if _NUMBER_OF.search(question):
@@ -227,7 +227,7 @@ class _Conversation:
         # Yes and no come first: "may I have your name" is answered with the name all the same.
         field_ = Element(1, "text", question)
         if is_personal(field_) and not is_choice:
-            return f"{written(field_, person, self._aim)}.", "It wants to know something about me."
+            return f"{text_for_field(field_, person, self._aim)}.", "It wants to know something about me."
         if is_choice and (options := _options(question)):
             best = max(options, key=lambda option: (self._liking(option), chance("option", option)))
             return f"{best[:1].upper()}{best[1:]}, please.", "I have to choose one."
@@ -248,7 +248,7 @@ class _Conversation:
             return ""
         if person.age >= 60:
             return "Good day. "
-        return "Hello! " if character.chance("greeting") < 0.5 else "Hi! "
+        return "Hello! " if character.random_for("greeting") < 0.5 else "Hi! "
 
     def _thanks(self) -> str:
         return " Thank you in advance." if self._character.thoroughness > 0.7 else ""
@@ -265,7 +265,7 @@ class _Conversation:
         return Decision(thought, Action(kind), sentiment, self._memory.as_json())
 
     def _sentiment(self) -> float:
-        spent = self._memory.frustration / self._character.endurance
+        spent = self._memory.frustration / self._character.frustration_limit
         return round(min(max(0.2 + 0.6 * self._progress - 1.1 * spent, -1.0), 1.0), 2)
 
 

@@ -85,7 +85,7 @@ _VAGUE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class Goal:
     """What to look for and what to do with it."""
 
     #: Stems worth looking for -> how much.
@@ -118,7 +118,7 @@ class Aim:
 
 
 @lru_cache(maxsize=1_000)
-def understand(text: str) -> Aim:
+def parse_goal(text: str) -> Goal:
     """What `text` asks for. Clauses that say no count for what is to be avoided, and for nothing else."""
     text = text[:_MAX_TEXT]
     wanted: list[str] = []
@@ -144,9 +144,9 @@ def understand(text: str) -> Aim:
     stemmed = [stems(run) for run in runs]
     queries = _queries(says, names, runs)
     words = dict(sorted(words.items(), key=lambda item: -item[1])[:_MAX_WORDS])
-    return Aim(
+    return Goal(
         words=words,
-        starts=starts_of(words),
+        starts=prefixes_of(words),
         pairs=frozenset(pair for run in stemmed for pair in itertools.pairwise(run)),
         names=names,
         queries=queries,
@@ -179,7 +179,7 @@ def _is_empty(word: str) -> bool:
     return word in _EMPTY or word.removesuffix("s") in _EMPTY
 
 
-def starts_of(words: Iterable[str]) -> frozenset[str]:
+def prefixes_of(words: Iterable[str]) -> frozenset[str]:
     """The first letters of words that are long enough to have some."""
     return frozenset(word[:4] for word in words if len(word) > 3)
 

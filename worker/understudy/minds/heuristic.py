@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from understudy.domain.simulation import Action, Decision, Turn
-from understudy.minds.character import Character
+from understudy.minds.character import Personality
 from understudy.minds.choices import Choice, Choices, picking
-from understudy.minds.conversation import converse
-from understudy.minds.goals import Aim, starts_of, understand
+from understudy.minds.conversation import decide_reply
+from understudy.minds.goals import Goal, parse_goal, prefixes_of
 from understudy.minds.memory import Memory, key_of
-from understudy.minds.opinions import opine
-from understudy.minds.page_features import View
+from understudy.minds.opinions import decide_on_texts
+from understudy.minds.page_features import PageFeatures
 from understudy.minds.thoughts import thought
 from understudy.minds.word_stems import concepts
 
@@ -32,37 +32,37 @@ class HeuristicMind:
     async def decide(self, turn: Turn) -> Decision:
         """The next action; a matter of milliseconds, whatever the page and the length of the run."""
         if "answer" in turn.observation.actions:
-            return opine(turn)
+            return decide_on_texts(turn)
         if "say" in turn.observation.actions:
-            return converse(turn)
-        return _Deliberation(turn).decide()
+            return decide_reply(turn)
+        return _DecisionBuilder(turn).decide()
 
 
-class _Deliberation:
+class _DecisionBuilder:
     """One decision."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._seen = turn.observation
         self._memory = Memory.load(turn.memory)
-        self._character = Character(turn.person, turn.seed)
-        self._task = understand(turn.assignment.task)
-        self._direction = understand(turn.instruction) if turn.instruction else None
-        self._hear()
+        self._character = Personality(turn.person, turn.seed)
+        self._task = parse_goal(turn.assignment.task)
+        self._direction = parse_goal(turn.instruction) if turn.instruction else None
+        self._apply_instruction()
         self._aim = self._aim_now()
-        self._view = View(self._seen, self._aim)
+        self._view = PageFeatures(self._seen, self._aim)
         self._progress = 0.0
 
     def decide(self) -> Decision:
-        self._notice()
+        self._update_mood()
         if self._aim.ends:
             return self._last("finish", "I was told to stop, so I stop here.", 0.0)
         if self._turn.assignment.success is None and self._is_done():
             return self._last("finish", "That is it: I have what I came for.", 0.8)
-        if self._memory.frustration >= self._character.endurance:
-            return self._last("give_up", f"I have had enough of this. {self._grievance()}", -0.9)
+        if self._memory.frustration >= self._character.frustration_limit:
+            return self._last("give_up", f"I have had enough of this. {self._complaint()}", -0.9)
         choice = self._choose()
-        if choice is None or choice.score < self._character.hopeless:
+        if choice is None or choice.score < self._character.min_choice_score:
             if self._memory.last_kind == "wait" or choice is not None:
                 return self._last("give_up", "I have tried everything I can think of here.", -0.7)
             choice = Choice(0.0, "wait", "wait")
@@ -70,7 +70,7 @@ class _Deliberation:
 
     # What happened since
 
-    def _hear(self) -> None:
+    def _apply_instruction(self) -> None:
         """A new instruction is a new beginning; so is being taken up again."""
         memory = self._memory
         told = key_of(self._turn.instruction) if self._turn.instruction else ""
@@ -79,7 +79,7 @@ class _Deliberation:
         if told != memory.told:
             memory.told, memory.told_step, memory.told_tries, memory.told_done = told, 0, 0, False
 
-    def _aim_now(self) -> Aim:
+    def _aim_now(self) -> Goal:
         """The task; with an instruction, that first, then the task with the instruction still in mind."""
         task, direction = self._task, self._direction
         if direction is None:
@@ -96,7 +96,7 @@ class _Deliberation:
         return replace(
             task,
             words=words,
-            starts=starts_of(words),
+            starts=prefixes_of(words),
             pairs=task.pairs | direction.pairs,
             names=direction.names or task.names,
             queries=tuple(dict.fromkeys(direction.queries + task.queries)),
@@ -109,7 +109,7 @@ class _Deliberation:
             ends=direction.ends,
         )
 
-    def _notice(self) -> None:
+    def _update_mood(self) -> None:
         """Take in what became of the last action: how much nearer, how much more annoyed."""
         memory, view, seen = self._memory, self._view, self._seen
         covered = view.covered(self._aim)
@@ -194,7 +194,7 @@ class _Deliberation:
             memory.depth = min(memory.depth + 1, 20)
         elif choice.kind == "back":
             memory.depth = max(memory.depth - 1, 0)
-        self._carry_out(choice)
+        self._track_instruction(choice)
         memory.last_kind, memory.last_reason = choice.kind, choice.reason
         memory.last_place, memory.last_look = view.place, view.look
         memory.furniture = [thing.read.key for thing in view.things if thing.element.kind == "link"]
@@ -210,7 +210,7 @@ class _Deliberation:
             memory=memory.as_json(),
         )
 
-    def _carry_out(self, choice: Choice) -> None:
+    def _track_instruction(self, choice: Choice) -> None:
         """Is the instruction carried out by this?"""
         direction, memory = self._direction, self._memory
         if direction is None or memory.told_done or direction.language:
@@ -224,9 +224,9 @@ class _Deliberation:
         self._memory.last_kind = kind
         return Decision(said, Action(kind), sentiment, self._memory.as_json())
 
-    def _grievance(self) -> str:
+    def _complaint(self) -> str:
         return self._seen.problem[:150] or "I am not getting anywhere."
 
     def _sentiment(self) -> float:
-        spent = self._memory.frustration / self._character.endurance
+        spent = self._memory.frustration / self._character.frustration_limit
         return round(min(max(0.3 + 0.5 * self._progress - 1.2 * spent, -1.0), 1.0), 2)

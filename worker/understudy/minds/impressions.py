@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from understudy.domain.simulation import Person
-from understudy.minds.character import Character, leaning
-from understudy.minds.goals import Aim
+from understudy.minds.character import Personality, trait_value
+from understudy.minds.goals import Goal
 from understudy.minds.memory import key_of
 from understudy.minds.word_stems import stem
 
@@ -15,7 +15,7 @@ _SENTENCE_END = re.compile(r"[.!?…\u3002\uff01\uff1f]+|\n{2,}")
 _SHOUTED = re.compile(r"!{2,}|\b[A-ZÄÖÜ]{4,}\b")
 
 #: What people with a leaning like to read about; those who lean the other way do not mind it.
-_DEAR = {
+_TRAIT_KEYWORDS = {
     "frugality": "price cheap free save saving discount offer deal euro dollar percent budget cost value",
     "caution": "secure safe security privacy guarantee warranty refund return trust certified cancel terms",
     "curiosity": "new discover story imagine explore learn why how secret behind inspire unusual",
@@ -23,7 +23,7 @@ _DEAR = {
     "thoroughness": "detail compare material size measure test review data fact exact specification",
     "tech_savviness": "app online api software device digital data update integration automatic smart",
 }
-_DEAR_STEMS = {trait: frozenset(map(stem, words.split())) for trait, words in _DEAR.items()}
+_DEAR_STEMS = {trait: frozenset(map(stem, words.split())) for trait, words in _TRAIT_KEYWORDS.items()}
 _SHORT = frozenset(map(stem, ("short", "shorter", "shortest", "brief", "concise", "crisp")))
 _PLAIN = frozenset(map(stem, ("simple", "simpler", "plain", "easy", "easier", "clear", "clearer")))
 _NAMED = re.compile(r"\b(?:variant|option|pick|choose|take|prefer|text)\s+[\"'“]?([A-J])\b(?!['\u2019])")
@@ -41,14 +41,14 @@ class Impression(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-class Judge:
+class TextEvaluator:
     """How one person takes texts, given a question and perhaps an instruction that overrides it."""
 
-    def __init__(self, person: Person, character: Character, question: Aim, told: Aim | None) -> None:
+    def __init__(self, person: Person, character: Personality, question: Goal, told: Goal | None) -> None:
         self._character = character
         self._question = question
         self._told = told
-        self._traits = {trait: leaning(person.traits, trait) for trait in _DEAR}
+        self._traits = {trait: trait_value(person.traits, trait) for trait in _TRAIT_KEYWORDS}
         needs = person.traits.get("accessibility", ()) if isinstance(person.traits, Mapping) else ()
         #: How much reading costs this person.
         self._effort = 0.3 + 0.5 * (1 - character.thoroughness)
@@ -62,35 +62,35 @@ class Judge:
         said = [stem(word) for word in _WORD.findall(text)]
         words = set(said)
         parts = [
-            self._asked_part(words),
-            self._dear_part(words),
+            self._question_part(words),
+            self._trait_part(words),
             self._style_part(text, said),
             self._taste_part(text),
         ]
         if self._told is not None:
             # It overrides: all the rest counts half.
             parts = [part._replace(liking=part.liking / 2) for part in parts]
-            parts.append(self._told_part(words, self._told))
+            parts.append(self._instruction_part(words, self._told))
         strongest = max(parts, key=lambda part: abs(part.liking))
         return strongest._replace(liking=sum(part.liking for part in parts))
 
-    def boredom(self, pieces: int) -> float:
+    def length_penalty(self, pieces: int) -> float:
         """What a text of so many pieces costs it."""
         by_length = 0.06 * max(pieces - 2, 0) * (1.2 - self._character.patience)
         return min(by_length + (0.25 * (pieces - 1) if self._wants_short else 0.0), 1.5)
 
-    def _told_part(self, words: set[str], told: Aim) -> Impression:
+    def _instruction_part(self, words: set[str], told: Goal) -> Impression:
         unwanted = tuple(sorted(told.avoid & words))
         if unwanted:
             return Impression(-1.0, "unwanted", unwanted[:3])
         found = _found(told, words)
         return Impression(2.0 * found.share, "told", found.words)
 
-    def _asked_part(self, words: set[str]) -> Impression:
+    def _question_part(self, words: set[str]) -> Impression:
         found = _found(self._question, words)
         return Impression(0.5 * found.share, "asked", found.words)
 
-    def _dear_part(self, words: set[str]) -> Impression:
+    def _trait_part(self, words: set[str]) -> Impression:
         heard = {trait: sorted(dear & words) for trait, dear in _DEAR_STEMS.items()}
         weights = {
             trait: (self._traits[trait] - 0.35) * min(len(found), 3) / 3 for trait, found in heard.items()
@@ -110,7 +110,7 @@ class Judge:
         return Impression(0.12 - heavy - annoyed, "heavy" if heavy > 0.12 else "plain")
 
     def _taste_part(self, text: str) -> Impression:
-        taste = (self._character.chance("taste", key_of(text)) - 0.5) * 0.7
+        taste = (self._character.random_for("taste", key_of(text)) - 0.5) * 0.7
         return Impression(taste, "pleases" if taste > 0 else "cold")
 
 
@@ -125,7 +125,7 @@ class _Found(NamedTuple):
     words: tuple[str, ...]
 
 
-def _found(aim: Aim, words: set[str]) -> _Found:
+def _found(aim: Goal, words: set[str]) -> _Found:
     """How much of what an aim asks for is said; two words of many are a good part of it."""
     found = {word: weight for word, weight in aim.words.items() if word in words}
     return _Found(min(sum(found.values()) / min(aim.weight or 1.0, 2.0), 1.0), tuple(found)[:3])

@@ -6,9 +6,9 @@ from typing import Any
 
 from understudy.domain.simulation import Decision, Turn, Usage
 from understudy.models import ModelFailed
-from understudy.models.answer import Answer, Misread, read_answer, schema_of
+from understudy.models.answer import Answer, InvalidDecision, parse_answer, schema_of
 from understudy.models.endpoint.endpoint import Endpoint, Reply, endpoint_of
-from understudy.models.endpoint.usage_meter import Gate
+from understudy.models.endpoint.usage_meter import Quota
 from understudy.models.prompt import Message, compose
 from understudy.models.quotas import quotas
 
@@ -29,47 +29,49 @@ class LanguageModelMind:
     async def decide(self, turn: Turn) -> Decision:
         """The next action. Raises ModelFailed; may be cancelled at any time, which closes the connection."""
         endpoint, profile = endpoint_of(self._profile)
-        return await decide(turn, endpoint, quotas.gate(turn.workspace, turn.study), profile.context_tokens)
+        return await decide(
+            turn, endpoint, quotas.quota_for(turn.workspace, turn.study), profile.context_tokens
+        )
 
 
-async def decide(turn: Turn, endpoint: Endpoint, gate: Gate, budget: int) -> Decision:
+async def decide(turn: Turn, endpoint: Endpoint, gate: Quota, budget: int) -> Decision:
     """What the model at `endpoint` makes of `turn`. Raises ModelFailed with what was spent on it."""
     messages, schema = compose(turn, budget), schema_of(turn.observation)
     reply = await endpoint.ask(messages, schema, gate)
     spent = reply.usage
     try:
         answer = _read(reply, turn)
-    except Misread as misread:
+    except InvalidDecision as misread:
         try:
-            reply = await _again(endpoint, messages, schema, gate, reply, misread)
+            reply = await _retry_with_error(endpoint, messages, schema, gate, reply, misread)
         except ModelFailed as failure:
             raise ModelFailed(str(failure), _sum(spent, failure.usage)) from None
         spent = _sum(spent, reply.usage)
         try:
             answer = _read(reply, turn)
-        except Misread as still:
+        except InvalidDecision as still:
             raise ModelFailed(f"The language model gave no decision, told so once: {still}", spent) from None
     return Decision(answer.thought, answer.action, answer.sentiment, {"note": answer.note}, spent)
 
 
 def _read(reply: Reply, turn: Turn) -> Answer:
     if reply.refusal:
-        raise Misread(f"The model refused: {' '.join(reply.refusal.split())[:200]}")
+        raise InvalidDecision(f"The model refused: {' '.join(reply.refusal.split())[:200]}")
     try:
-        return read_answer(reply.text, turn.observation)
-    except Misread as misread:
+        return parse_answer(reply.text, turn.observation)
+    except InvalidDecision as misread:
         if reply.cut:
-            raise Misread(f"{misread} It was cut off at max_output_tokens.") from None
+            raise InvalidDecision(f"{misread} It was cut off at max_output_tokens.") from None
         raise
 
 
-async def _again(
+async def _retry_with_error(
     endpoint: Endpoint,
     messages: list[Message],
     schema: Mapping[str, Any],
-    gate: Gate,
+    gate: Quota,
     reply: Reply,
-    misread: Misread,
+    misread: InvalidDecision,
 ) -> Reply:
     """Show the model what it wrote and what is wrong with it."""
     wrote = {"role": "assistant", "content": (reply.text or reply.refusal or "(nothing)")[:_MAX_SHOWN]}

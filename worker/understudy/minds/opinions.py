@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from understudy.domain.simulation import Action, Decision, Json, Turn
 from understudy.domain.variants import MAX_VARIANTS, RATINGS
-from understudy.minds.character import Character
-from understudy.minds.goals import understand
-from understudy.minds.impressions import Impression, Judge, named_variant
+from understudy.minds.character import Personality
+from understudy.minds.goals import parse_goal
+from understudy.minds.impressions import Impression, TextEvaluator, named_variant
 from understudy.minds.memory import key_of
 
 _PART = re.compile(r"part (\d+) of (\d+)")
@@ -44,7 +44,7 @@ _BECAUSE = {
 _AGAINST = frozenset(("unwanted", "heavy", "loud", "cold"))
 
 
-class _Liked(NamedTuple):
+class _VariantScore(NamedTuple):
     """What is kept of a variant: pieces read, their likings summed up, and the strongest of its reasons."""
 
     pieces: int = 0
@@ -53,9 +53,9 @@ class _Liked(NamedTuple):
     reason: str = "cold"
     words: tuple[str, ...] = ()
 
-    def and_then(self, impression: Impression) -> "_Liked":
+    def and_then(self, impression: Impression) -> "_VariantScore":
         stronger = self.pieces == 0 or abs(impression.liking) > abs(self.strongest)
-        return _Liked(
+        return _VariantScore(
             self.pieces + 1,
             round(self.liking + impression.liking, 4),
             round(impression.liking, 4) if stronger else self.strongest,
@@ -64,20 +64,20 @@ class _Liked(NamedTuple):
         )
 
 
-def opine(turn: Turn) -> Decision:
+def decide_on_texts(turn: Turn) -> Decision:
     """The next action of somebody who reads variants: read, turn to another one, or answer."""
-    return _Reading(turn).decide()
+    return _TextDecision(turn).decide()
 
 
-class _Reading:
+class _TextDecision:
     """One decision."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        self._character = Character(turn.person, turn.seed)
+        self._character = Personality(turn.person, turn.seed)
         instruction = turn.instruction or ""
-        told = understand(instruction) if instruction else None
-        self._judge = Judge(turn.person, self._character, understand(turn.assignment.task), told)
+        told = parse_goal(instruction) if instruction else None
+        self._judge = TextEvaluator(turn.person, self._character, parse_goal(turn.assignment.task), told)
         #: Number of the element to follow, by label.
         self._links = {
             element.href.removeprefix("text://").removesuffix("/1"): element.number
@@ -99,7 +99,7 @@ class _Reading:
             return self._answer()
         impression = self._judge.impression(turn.observation.text)
         at, of = self._part()
-        before = self._liked.get(self._label, _Liked()) if at > 1 else _Liked()
+        before = self._liked.get(self._label, _VariantScore()) if at > 1 else _VariantScore()
         self._liked[self._label] = before.and_then(impression)
         return self._go_on(impression, at, of)
 
@@ -120,21 +120,23 @@ class _Reading:
         if left == 0:
             return self._answer()
         unread = self._labels[self._labels.index(self._label) + 1 :] if self._label in self._links else ()
-        if at < of and (left - 1 < len(unread) or self._skips(at, of)):
+        if at < of and (left - 1 < len(unread) or self._should_skip(at, of)):
             if unread:
                 return self._follow(unread[0], f"{thought} On to the next one.", feeling)
             return self._answer()
         return self._decision(thought, Action("read", target=self._turn.observation.title), feeling)
 
-    def _skips(self, at: int, of: int) -> bool:
+    def _should_skip(self, at: int, of: int) -> bool:
         character = self._character
         hurry = (1 - character.thoroughness) * (1 - character.patience)
-        return at < of and character.chance("skip", self._label, at) < 0.6 * hurry
+        return at < of and character.random_for("skip", self._label, at) < 0.6 * hurry
 
     def _answer(self) -> Decision:
         """What it makes of all it has read; what it has not read it does not rate."""
         opinions = {label: self._opinion(label) for label in self._labels if label in self._liked}
-        ranked = sorted(opinions, key=lambda label: (-opinions[label], self._character.chance("tie", label)))
+        ranked = sorted(
+            opinions, key=lambda label: (-opinions[label], self._character.random_for("tie", label))
+        )
         named = named_variant(self._turn.instruction or "", self._labels)
         best = named or (ranked[0] if ranked and opinions[ranked[0]] > _NONE_BELOW else None)
         value = {
@@ -148,7 +150,7 @@ class _Reading:
 
     def _opinion(self, label: str) -> float:
         liked = self._liked[label]
-        return liked.liking / liked.pieces - self._judge.boredom(liked.pieces)
+        return liked.liking / liked.pieces - self._judge.length_penalty(liked.pieces)
 
     def _comment(self, best: str | None, ranked: list[str], *, told: bool) -> str:
         told_so = f"I was told to pick {best}. " if told else ""
@@ -166,7 +168,7 @@ class _Reading:
 
     def _said(self, impression: Impression) -> str:
         variants = _SAID[impression.reason]
-        number = self._character.chance("words", self._label, impression.reason) * len(variants)
+        number = self._character.random_for("words", self._label, impression.reason) * len(variants)
         said = variants[int(number)].format(words=_listed(impression.words))
         return said[0].upper() + said[1:]
 
@@ -186,7 +188,7 @@ def _listed(words: tuple[str, ...]) -> str:
     return ", ".join(f"“{word}”" for word in words) or "that"
 
 
-def _load(stored: Json) -> dict[str, _Liked]:
+def _load(stored: Json) -> dict[str, _VariantScore]:
     """Whatever is odd in stored memory is forgotten, never an error."""
     kept = stored.get("liked") if isinstance(stored, Mapping) else None
     if not isinstance(kept, Mapping):
@@ -195,8 +197,8 @@ def _load(stored: Json) -> dict[str, _Liked]:
     return {str(label): liked for label, liked in loaded.items() if liked is not None}
 
 
-def _liked(fields: Any) -> _Liked | None:
-    if not isinstance(fields, list) or len(fields) != len(_Liked._fields):
+def _liked(fields: Any) -> _VariantScore | None:
+    if not isinstance(fields, list) or len(fields) != len(_VariantScore._fields):
         return None
     pieces, liking, strongest, reason, words = fields
     numbers = all(
@@ -206,4 +208,4 @@ def _liked(fields: Any) -> _Liked | None:
     fits = numbers and 1 <= pieces <= _MOST_PIECES and isinstance(reason, str) and reason in _SAID
     if not fits or not isinstance(words, list):
         return None
-    return _Liked(int(pieces), liking, strongest, reason, tuple(str(word)[:100] for word in words[:3]))
+    return _VariantScore(int(pieces), liking, strongest, reason, tuple(str(word)[:100] for word in words[:3]))

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from understudy.domain.simulation import Element, Observation
 from understudy.minds.answers import is_personal, is_quantity
-from understudy.minds.goals import Aim, starts_of
+from understudy.minds.goals import Goal, prefixes_of
 from understudy.minds.memory import key_of
 from understudy.minds.word_stems import concepts, language_of_label, stems
 
@@ -25,7 +25,7 @@ _RESULTS = frozenset(
 _FILLABLE = ("text", "textarea", "select", "checkbox", "radio")
 
 
-class Reading(NamedTuple):
+class LabelFeatures(NamedTuple):
     """What the mind reads in a label and where it leads."""
 
     words: tuple[str, ...]
@@ -45,26 +45,26 @@ class Reading(NamedTuple):
     site: str
 
 
-class Thing(NamedTuple):
+class LabelledElement(NamedTuple):
     """An element, read."""
 
     element: Element
-    read: Reading
+    read: LabelFeatures
 
 
 @dataclass
-class FormView:
+class FormFeatures:
     """The elements of one form. Complete before anything is asked of it."""
 
-    fields: list[Thing]
-    buttons: list[Thing]
+    fields: list[LabelledElement]
+    buttons: list[LabelledElement]
 
     @cached_property
     def concepts(self) -> frozenset[str]:
         return frozenset().union(*(thing.read.concepts for thing in (*self.fields, *self.buttons)))
 
     @cached_property
-    def typed(self) -> list[Thing]:
+    def typed(self) -> list[LabelledElement]:
         return [thing for thing in self.fields if thing.element.kind in ("text", "textarea")]
 
     @cached_property
@@ -87,27 +87,27 @@ class FormView:
         return "details"
 
 
-class View:
+class PageFeatures:
     """One observation, sorted. Cheap: half a thousand links take a millisecond or two."""
 
-    def __init__(self, seen: Observation, aim: Aim) -> None:
+    def __init__(self, seen: Observation, aim: Goal) -> None:
         self.seen = seen
         self.place = key_of(place_of_url(seen.url))
         self.look = key_of(seen.title, seen.status, len(seen.text), seen.text[:2_000], len(seen.elements))
-        self.things = [thing_of(element) for element in seen.elements[:_LOOKED_AT]]
-        self.forms: dict[int, FormView] = {}
+        self.things = [label_element(element) for element in seen.elements[:_LOOKED_AT]]
+        self.forms: dict[int, FormFeatures] = {}
         for thing in self.things:
             form = thing.element.form
             if form is None:
                 continue
-            group = self.forms.setdefault(form, FormView([], []))
+            group = self.forms.setdefault(form, FormFeatures([], []))
             if thing.element.kind in _FILLABLE:
                 group.fields.append(thing)
             elif thing.element.kind == "button":
                 group.buttons.append(thing)
         self._rarity = self._rarities(aim)
 
-    def _rarities(self, aim: Aim) -> dict[str, float]:
+    def _rarities(self, aim: Goal) -> dict[str, float]:
         """A word that every link has tells little about any of them."""
         wanted = aim.words.keys()
         counts = dict.fromkeys(wanted, 0)
@@ -116,7 +116,7 @@ class View:
                 counts[word] += 1
         return {word: 1.0 / (1.0 + math.log1p(max(count - 1, 0)) / 3) for word, count in counts.items()}
 
-    def match(self, thing: Thing, aim: Aim) -> float:
+    def match(self, thing: LabelledElement, aim: Goal) -> float:
         """How much the thing sounds like what is looked for; 0 if not at all."""
         read = thing.read
         if aim.words.keys().isdisjoint(read.both):
@@ -143,7 +143,7 @@ class View:
                 score += 2.0 * any(name in read.said for name in aim.names)
         return score if aim.avoid.isdisjoint(read.label) else score - 3.0
 
-    def covered(self, aim: Aim) -> float:
+    def covered(self, aim: Goal) -> float:
         """How much of what is looked for this page is about, going by title and headings; from 0 to 1."""
         # Words that say little count only where there are no others.
         telling = {word: weight for word, weight in aim.words.items() if weight > 0.3} or aim.words
@@ -172,25 +172,25 @@ def place_of_url(url: str) -> str:
     return url.split("#", 1)[0].rstrip("/")
 
 
-def thing_of(element: Element) -> Thing:
+def label_element(element: Element) -> LabelledElement:
     """The element, read."""
-    return Thing(element, _read(element.kind, element.label, element.href))
+    return LabelledElement(element, _read(element.kind, element.label, element.href))
 
 
 # Most of a page is on the next one, too.
 @lru_cache(maxsize=20_000)
-def _read(kind: str, label: str, href: str) -> Reading:
+def _read(kind: str, label: str, href: str) -> LabelFeatures:
     words = stems(label)
     said = label[:150].strip().casefold()
     path = frozenset(_path(href)) if href else frozenset()
-    return Reading(
+    return LabelFeatures(
         words=words,
         said=said,
         raw=frozenset(_RAW_WORD.findall(said)),
         label=frozenset(words),
         path=path,
         both=path.union(words),
-        starts=starts_of(words),
+        starts=prefixes_of(words),
         concepts=concepts(label),
         key=key_of(kind, label[:100], href),
         target=key_of(place_of_url(href)),
@@ -215,5 +215,5 @@ def is_picker(element: Element) -> bool:
     return sum(language_of_label(option) is not None for option in element.options) * 2 > len(element.options)
 
 
-def _is_typed(thing: Thing) -> bool:
+def _is_typed(thing: LabelledElement) -> bool:
     return thing.element.kind in ("text", "textarea")

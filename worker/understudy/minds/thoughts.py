@@ -1,8 +1,8 @@
 """Thoughts: what goes with a choice, in the first person."""
 
-from understudy.minds.character import Character
+from understudy.minds.character import Personality
 from understudy.minds.choices import Choice
-from understudy.minds.goals import Aim
+from understudy.minds.goals import Goal
 from understudy.minds.memory import Memory
 from understudy.minds.word_stems import language_name
 
@@ -34,10 +34,10 @@ _SAID = {
 }
 
 
-def thought(choice: Choice, aim: Aim, character: Character, memory: Memory, problem: str) -> str:
+def thought(choice: Choice, aim: Goal, character: Personality, memory: Memory, problem: str) -> str:
     """Why this, in words; with what just went wrong, if anything did."""
     variants = _SAID[choice.reason]
-    said = variants[int(character.chance(memory.turns, "words") * len(variants)) % len(variants)]
+    said = variants[int(character.random_for(memory.turns, "words") * len(variants)) % len(variants)]
     sought = " ".join(aim.queries[:1])
     filled = said.format(
         label=choice.thing.element.label[:80] if choice.thing else "",

@@ -35,7 +35,7 @@ _MAX_PLACES = 200
 _THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 
 
-class Misread(Exception):
+class InvalidDecision(Exception):
     """What was written is no decision; the text says what is wrong, in words for whoever wrote it."""
 
 
@@ -105,15 +105,15 @@ def _opinion(seen: Observation) -> dict[str, Any]:
     )
 
 
-def read_answer(written: str, seen: Observation) -> Answer:
+def parse_answer(written: str, seen: Observation) -> Answer:
     """The decision in what a model wrote: fenced, prefaced or thought aloud. Raises Misread."""
-    found = _find(written)
+    found = _find_object(written)
     action = found["action"]
     if isinstance(action, str):
         # Flat: {"action": "follow", "element": 3}.
         action = {"kind": action, "element": found.get("element"), "value": found.get("value")}
     if not isinstance(action, dict):
-        raise Misread('"action" must be an object with kind, element and value.')
+        raise InvalidDecision('"action" must be an object with kind, element and value.')
     return Answer(
         thought=_text(found, "thought", MAX_THOUGHT_LENGTH, needed=True),
         action=_read_action(action, seen),
@@ -122,7 +122,7 @@ def read_answer(written: str, seen: Observation) -> Answer:
     )
 
 
-def _find(written: str) -> dict[str, Any]:
+def _find_object(written: str) -> dict[str, Any]:
     text = _THINKING.sub("", written[:_MAX_LENGTH])
     best: dict[str, Any] | None = None
     for one in _objects(text):
@@ -130,8 +130,8 @@ def _find(written: str) -> dict[str, Any]:
             return one
         best = best or one
     if best is not None:
-        raise Misread('The JSON object has no "action".')
-    raise Misread("There is no complete JSON object in it.")
+        raise InvalidDecision('The JSON object has no "action".')
+    raise InvalidDecision("There is no complete JSON object in it.")
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
@@ -155,13 +155,13 @@ def _text(found: dict[str, Any], name: str, length: int, *, needed: bool) -> str
     if value is None and not needed:
         return ""
     if not isinstance(value, str) or (needed and not value.strip()):
-        raise Misread(f'"{name}" must be a text.')
+        raise InvalidDecision(f'"{name}" must be a text.')
     return value.strip()[:length]
 
 
 def _read_sentiment(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise Misread('"sentiment" must be a number from -1 to 1.')
+        raise InvalidDecision('"sentiment" must be a number from -1 to 1.')
     return min(max(float(value), -1.0), 1.0)
 
 
@@ -169,19 +169,21 @@ def _read_action(given: dict[str, Any], seen: Observation) -> Action:
     kinds = kinds_of(seen)
     kind = given.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
-        raise Misread(f'"action.kind" must be one of {", ".join(kinds)}.')
+        raise InvalidDecision(f'"action.kind" must be one of {", ".join(kinds)}.')
     element = _read_element(kind, given.get("element"), seen)
     value = given.get("value")
     if kind == "answer":
         if not isinstance(value, dict):
-            raise Misread('"action.value" of an answer must be an object with pick, ratings and comment.')
+            raise InvalidDecision(
+                '"action.value" of an answer must be an object with pick, ratings and comment.'
+            )
         return Action(kind, value=value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if value is not None and not isinstance(value, str):
-        raise Misread('"action.value" must be a text or null.')
+        raise InvalidDecision('"action.value" must be a text or null.')
     if kind in _TEXTS and value is None:
-        raise Misread(f'"action.value" must be the text to {kind}.')
+        raise InvalidDecision(f'"action.value" must be the text to {kind}.')
     if kind not in _TEXTS and kind in (*WEB_ACTIONS, *ENDINGS) and kind != "check":
         value = None
     return Action(
@@ -201,7 +203,7 @@ def _read_element(kind: str, number: object, seen: Observation) -> Element | Non
     element = next((one for one in fitting if one.number == number and not isinstance(number, bool)), None)
     if element is None:
         there = ", ".join(str(one.number) for one in fitting[:40]) or "none here"
-        raise Misread(
+        raise InvalidDecision(
             f'"action.element" of {kind} must be the number of a {" or ".join(ELEMENTS[kind])}: {there}.'
         )
     return element

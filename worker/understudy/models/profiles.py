@@ -64,7 +64,7 @@ class Profile(BaseModel):
 
     @field_validator("base_url")
     @classmethod
-    def _is_an_address(cls, value: str) -> str:
+    def _validate_url(cls, value: str) -> str:
         try:
             # What the one lets pass the other refuses.
             there = httpx.URL(value).host and urlsplit(value).port != 0
@@ -78,11 +78,11 @@ class Profile(BaseModel):
     @classmethod
     def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _can_be_sent(value.get_secret_value()):
-            raise ValueError(_NO_KEY_AT_ALL)
+            raise ValueError(_KEY_FORMAT)
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _validate_combination(self) -> Self:
         if (self.input_price is None) != (self.output_price is None):
             raise ValueError("input_price and output_price go together; set both or neither")
         if self.api_key is not None and self.api_key_file is not None:
@@ -90,7 +90,7 @@ class Profile(BaseModel):
         return self
 
     @property
-    def place(self) -> str:
+    def display_url(self) -> str:
         """The address as it may be told: without name, password and query."""
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -102,12 +102,12 @@ class Profile(BaseModel):
                 key = self.api_key_file.read_text(encoding="utf-8", errors="replace").strip()
             except OSError as error:
                 raise ModelFailed(
-                    f"The file with the key of {self.place} cannot be read ({error.strerror}); "
+                    f"The file with the key of {self.display_url} cannot be read ({error.strerror}); "
                     "api_key_file must name one that the worker may read."
                 ) from None
             if not _can_be_sent(key):
                 raise ModelFailed(
-                    f"The file with the key of {self.place} has something else in it; {_NO_KEY_AT_ALL}."
+                    f"The file with the key of {self.display_url} has something else in it; {_KEY_FORMAT}."
                 )
             return key or NO_KEY
         return (self.api_key.get_secret_value() if self.api_key else "") or NO_KEY
@@ -119,7 +119,7 @@ class Profile(BaseModel):
         return (input_tokens * self.input_price + output_tokens * self.output_price) / 1_000_000
 
 
-_NO_KEY_AT_ALL = "a key is one line of plain text (ASCII), at most 4,096 characters"
+_KEY_FORMAT = "a key is one line of plain text (ASCII), at most 4,096 characters"
 
 
 def _can_be_sent(key: str) -> bool:

@@ -23,7 +23,7 @@ _MAX_OPTIONS = 40
 _SHORT = 80
 _LABEL = 120
 
-_HOW = {
+_ACTION_HELP = {
     "follow": "follow: go where the link `element` leads",
     "fill": "fill: type `value` into the field `element`, replacing what is there",
     "choose": "choose: pick the option `value` of `element`",
@@ -67,7 +67,7 @@ def compose(turn: Turn, budget: int) -> list[Message]:
     right after the interaction at which its extend branched off, however far back that is. Who one is, what
     one was told and what one sees now is always there; what one sees is cut to half of the budget.
     """
-    system = _message("system", _who(turn))
+    system = _message("system", _persona(turn))
     now = _message("user", _seen(turn, int(budget * _NOW_SHARE)))
     told = [_message("user", text) for _, text in turn.instructions]
     left = budget - estimate_tokens([system, now, *told])
@@ -81,10 +81,10 @@ def compose(turn: Turn, budget: int) -> list[Message]:
         first -= 1
         room -= costs[first]
     older = _lines(turn.history[:first], older_left if first else 0)
-    return [system, *_woven(turn, older, turns[first:], first), now]
+    return [system, *_interleave(turn, older, turns[first:], first), now]
 
 
-def _woven(
+def _interleave(
     turn: Turn, older: Sequence[tuple[int, str]], recent: Sequence[list[Message]], first: int
 ) -> Iterator[Message]:
     """Older turns in short, recent ones in full, and each instruction in its place among them."""
@@ -154,12 +154,12 @@ def _turn_of(past: Json) -> list[Message]:
     ]
 
 
-def _who(turn: Turn) -> str:
-    parts = [_portrait(turn.person), _RULES, f"What you were asked to do: {turn.assignment.task}"]
+def _persona(turn: Turn) -> str:
+    parts = [_person_description(turn.person), _RULES, f"What you were asked to do: {turn.assignment.task}"]
     return "\n\n".join(parts)
 
 
-def _portrait(person: Person) -> str:
+def _person_description(person: Person) -> str:
     """The person, as one would describe them to an actor."""
     lines = [
         f"You are {person.name}, {person.age} years old, from {person.country}. "
@@ -213,7 +213,9 @@ def _seen(turn: Turn, tokens: int) -> str:
     if turn.resumed:
         lines.append("You had stopped here, and go on now, refreshed.")
     lines.append(f"Turns left, this one included: {turn.remaining}")
-    lines.append("Kinds of action:\n" + "\n".join(f"- {_HOW.get(kind, kind)}" for kind in kinds_of(seen)))
+    lines.append(
+        "Kinds of action:\n" + "\n".join(f"- {_ACTION_HELP.get(kind, kind)}" for kind in kinds_of(seen))
+    )
     if seen.headings:
         lines.append("Headings: " + " | ".join(_short(heading) for heading in seen.headings[:10]))
     if seen.elements:
@@ -261,7 +263,7 @@ def _message(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
 
-def plainly(messages: Sequence[Message]) -> list[Message]:
+def without_system_messages(messages: Sequence[Message]) -> list[Message]:
     """The same for models that know no system message and want user and assistant in turn."""
     plain: list[Message] = []
     for message in messages:

@@ -38,7 +38,7 @@ class _Write(NamedTuple):
     work: BatchWrite[Any, Any]
     item: Any
     done: asyncio.Future[Any]
-    place: str
+    fault_site: str
 
 
 class _Outcome(NamedTuple):
@@ -47,7 +47,7 @@ class _Outcome(NamedTuple):
     error: Exception | None = None
 
 
-def _each(connection: Connection, works: Sequence[Callable[[Connection], Result]]) -> list[Result]:
+def _run_each(connection: Connection, works: Sequence[Callable[[Connection], Result]]) -> list[Result]:
     return [work(connection) for work in works]
 
 
@@ -55,14 +55,14 @@ class Committer:
     """Groups waiting writes into one transaction; each keeps its own outcome.
 
     A transaction, and each statement in it, costs almost the same for one write as for a hundred, so a
-    process with hundreds of runs would otherwise spend its time on them. While the store is unavailable, writes
-    wait; they are done afterwards.
+    process with hundreds of runs would otherwise spend its time on them. While the store is unavailable,
+    writes wait; they are done afterwards.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._impatient = threading.Event()
+        self._no_retry = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
         self._thread.start()
 
@@ -70,12 +70,12 @@ class Committer:
         """The result of `work`, once it is committed. Raises what `work` raised; nothing is stored then.
 
         `work` writes for this participant only, and does nothing but SQL: it may be begun more than once.
-        `place` is the fault point around it, one of `faults.PLACES`.
-        Raises ServiceUnavailable only after `give_up`: then nobody knows whether it is committed.
+        `fault_site` is the fault point around it, one of `faults.PLACES`.
+        Raises ServiceUnavailable only after `stop_retrying`: then nobody knows whether it is committed.
         """
-        return await self.share(participant_id, _each, work, place)
+        return await self.write_batched(participant_id, _run_each, work, place)
 
-    async def share(
+    async def write_batched(
         self, participant_id: UUID, work: BatchWrite[Item, Result], item: Item, place: str
     ) -> Result:
         """`write`, for work that does all of its kind that wait in one go: the result for `item`."""
@@ -83,13 +83,13 @@ class Committer:
         self._waiting.put(_Write(participant_id, work, item, done, place))
         return await done
 
-    def give_up(self) -> None:
+    def stop_retrying(self) -> None:
         """From now on, do not wait for a store that is away."""
-        self._impatient.set()
+        self._no_retry.set()
 
     def close(self) -> None:
         """Write what is waiting, then stop; give up on a store that is away."""
-        self.give_up()
+        self.stop_retrying()
         self._waiting.put(None)
         self._thread.join()
 
@@ -105,14 +105,14 @@ class Committer:
             if writes:
                 metrics.transaction_writes.observe(len(writes))
                 # In id order, like whatever touches several rows: it waits for others, but never deadlocks.
-                _tell(self._commit(sorted(writes, key=lambda write: write.participant_id)))
+                _resolve_futures(self._commit(sorted(writes, key=lambda write: write.participant_id)))
 
     def _commit(self, writes: list[_Write]) -> list[_Outcome]:
         try:
             with contextlib.ExitStack() as points:
                 for write in writes:
-                    points.enter_context(faults.around(write.place))
-                results = self._when_there(lambda connection: _do(connection, writes))
+                    points.enter_context(faults.fault_site(write.fault_site))
+                results = self._write_with_retry(lambda connection: _run_batch(connection, writes))
         except Exception as error:  # noqa: BLE001 - it belongs to whoever handed in the write
             if len(writes) == 1:
                 return [_Outcome(writes[0].done, None, error)]
@@ -120,21 +120,21 @@ class Committer:
             return [outcome for write in writes for outcome in self._commit([write])]
         return [_Outcome(write.done, result) for write, result in zip(writes, results, strict=True)]
 
-    def _when_there(self, work: Callable[[Connection], Result]) -> Result:
+    def _write_with_retry(self, work: Callable[[Connection], Result]) -> Result:
         while True:
             try:
                 return self._store.write(work)
             except ServiceUnavailable:
-                if self._impatient.is_set():
+                if self._no_retry.is_set():
                     raise
                 log.warning("store unavailable; waiting for it")
                 time.sleep(STORE_RETRY_S)
 
 
-def _do(connection: Connection, writes: list[_Write]) -> list[Any]:
+def _run_batch(connection: Connection, writes: list[_Write]) -> list[Any]:
     """All of them, those of one kind in one go; the results in the order of `writes`."""
     if len(writes) > 1:
-        guards.lock(connection, [write.participant_id for write in writes])
+        guards.lock_in_id_order(connection, [write.participant_id for write in writes])
     kinds: dict[BatchWrite[Any, Any], list[int]] = defaultdict(list)
     for place, write in enumerate(writes):
         kinds[write.work].append(place)
@@ -146,7 +146,7 @@ def _do(connection: Connection, writes: list[_Write]) -> list[Any]:
     return results
 
 
-def _tell(outcomes: list[_Outcome]) -> None:
+def _resolve_futures(outcomes: list[_Outcome]) -> None:
     """Wake those who wait, with one call per loop: each call is a system call, and a change of threads."""
     loops: dict[asyncio.AbstractEventLoop, list[_Outcome]] = defaultdict(list)
     for outcome in outcomes:
@@ -154,10 +154,10 @@ def _tell(outcomes: list[_Outcome]) -> None:
     for loop, some in loops.items():
         # A loop that is closed has nobody left who waits.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_wake, some)
+            loop.call_soon_threadsafe(_set_results, some)
 
 
-def _wake(outcomes: list[_Outcome]) -> None:
+def _set_results(outcomes: list[_Outcome]) -> None:
     for done, result, error in outcomes:
         if done.done():
             continue

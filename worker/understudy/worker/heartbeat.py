@@ -20,13 +20,13 @@ from understudy.worker.runner import Runner
 log = logging.getLogger(__name__)
 
 #: How late a heartbeat may be before the store is taken for out of reach.
-LATE_S = 2
+HEARTBEAT_GRACE_S = 2
 
 
 class LeaseKeeper:
     """Holds the lease of this process: a fresh one per start, and another if it ever ran out.
 
-    It may hang in the store for as long as it likes: `alive_until` tells others how far it got.
+    It may hang in the store for as long as it likes: `lease_valid_until` tells others how far it got.
 
     Each beat also carries the cancels that no message brought: what the store no longer sees running here
     is aborted, and what it sees running here but nobody runs is given back.
@@ -48,15 +48,15 @@ class LeaseKeeper:
         return self._worker_id
 
     @property
-    def in_touch(self) -> bool:
+    def is_store_reachable(self) -> bool:
         """Did the store answer lately? Whoever is not in touch with it leaves messages to others."""
-        renewed_at = self.alive_until - self.ttl_s
-        return time.monotonic() < renewed_at + self._interval_s + LATE_S
+        renewed_at = self.lease_valid_until - self.ttl_s
+        return time.monotonic() < renewed_at + self._interval_s + HEARTBEAT_GRACE_S
 
     def start(self, runner: Runner) -> None:
         """Begin to beat for `runner`."""
         self._runner = runner
-        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._heartbeat_loop, name="heartbeat", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -65,39 +65,39 @@ class LeaseKeeper:
         if self._thread is not None:
             self._thread.join()
         try:
-            with faults.around("lease.commit"):
+            with faults.fault_site("lease.commit"):
                 self._store.write(self._end)
         except ServiceUnavailable:
             log.warning("the lease could not be ended; it runs out by itself")
 
     def _open(self) -> None:
         worker_id, asked_at = uuid4(), time.monotonic()
-        with faults.around("lease.commit"):
+        with faults.fault_site("lease.commit"):
             self._store.write(
-                lambda connection: leases.open_lease(connection, worker_id, self._name, self.ttl_s)
+                lambda connection: leases.create_lease(connection, worker_id, self._name, self.ttl_s)
             )
         # Not before it is there: until then nothing is claimed under it.
         self._worker_id = worker_id
         #: Monotonic time up to which the lease holds for certain.
-        self.alive_until = asked_at + self.ttl_s
+        self.lease_valid_until = asked_at + self.ttl_s
 
     def _end(self, connection: Connection) -> None:
         # A claim whose answer never came: nobody here runs it.
         for row in leases.running_claims(connection, self._worker_id):
             lifecycle.release(connection, Claim(row.id, row.epoch), claimed_ms=0)
-        leases.end_lease(connection, self._worker_id)
+        leases.expire_lease(connection, self._worker_id)
 
-    def _beat_on(self) -> None:
+    def _heartbeat_loop(self) -> None:
         while not self._stop.wait(self._interval_s):
             try:
-                self._beat()
+                self._heartbeat()
             except ServiceUnavailable:
                 log.warning("store unavailable; the next heartbeat asks again")
             except Exception:
                 # A beat that cannot beat must not die unnoticed: without it, the lease runs out.
                 log.exception("a heartbeat failed")
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         # Taken before the store is read: what is claimed in between is in neither, and looked at next time.
         ours = self._runner.claims()
         asked_at = time.monotonic()
@@ -108,13 +108,13 @@ class LeaseKeeper:
             self._runner.abort_all()
             self._open()
             return
-        self.alive_until = asked_at + self.ttl_s
+        self.lease_valid_until = asked_at + self.ttl_s
         running = {Claim(row.id, row.epoch) for row in rows}
         self._runner.abort([claim.participant_id for claim in ours.values() if claim not in running])
-        self._give_back_unknown(running)
+        self._release_orphans(running)
 
     def _renew(self) -> Sequence[AnyRow] | None:
-        with faults.around("heartbeat.commit"):
+        with faults.fault_site("heartbeat.commit"):
             alive = self._store.write(
                 lambda connection: leases.renew_lease(connection, self._worker_id, self.ttl_s)
             )
@@ -123,17 +123,17 @@ class LeaseKeeper:
         with self._store.read() as connection:
             return leases.running_claims(connection, self._worker_id)
 
-    def _give_back_unknown(self, running: set[Claim]) -> None:
+    def _release_orphans(self, running: set[Claim]) -> None:
         """What nobody here runs for two beats in a row is released: its claim was written, its run is not.
 
         A loop that is busy may take longer than that to hear of a claim: its run is there to hear of it.
         """
         # In this order: whoever gets its claim in between is in both.
-        claiming = self._runner.claiming()
+        claiming = self._runner.pending_claims()
         ours = set(self._runner.claims().values())
         unknown = {claim for claim in running - ours if claim.participant_id not in claiming}
         for claim in unknown & self._unknown:
             log.warning("participant %s runs here, but nobody runs it: released", claim.participant_id)
-            with faults.around("give_back.commit"):
+            with faults.fault_site("give_back.commit"):
                 self._store.write(partial(lifecycle.release, claim=claim, claimed_ms=0))
         self._unknown = unknown

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from understudy import faults
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import Status
-from understudy.domain.queues import participant_of
+from understudy.domain.queues import parse_participant_id
 from understudy.queue.notifications import Notifier
 from understudy.store import lifecycle, stops
 from understudy.store.engine import Store
@@ -25,7 +25,7 @@ STORE_RETRY_S = 0.5
 CLOSE_S = 2
 
 
-class Orders:
+class OperatorCommands:
     """Cancels participants whose run messages an operator revoked.
 
     In a thread of its own: the store may take its time. While it is away, orders wait; those that still wait
@@ -44,7 +44,7 @@ class Orders:
 
     def cancel(self, task_ids: Iterable[str]) -> None:
         """Cancel the participants that these run messages, of whatever age, are for; returns at once."""
-        ids = sorted({id_ for id_ in map(participant_of, task_ids) if id_ is not None})
+        ids = sorted({id_ for id_ in map(parse_participant_id, task_ids) if id_ is not None})
         if ids:
             self._waiting.put(ids)
 
@@ -57,7 +57,7 @@ class Orders:
     def _serve(self) -> None:
         while (ids := self._waiting.get()) is not None:
             try:
-                self._carry_out(ids)
+                self._apply(ids)
             except ServiceUnavailable:
                 if self._closing.wait(STORE_RETRY_S):
                     log.warning("store unavailable: nobody cancels the revoked participants %s", _names(ids))
@@ -68,20 +68,20 @@ class Orders:
                 # Without this thread there would be no more orders.
                 log.exception("the revoked participants %s are not cancelled", _names(ids))
 
-    def _carry_out(self, ids: list[UUID]) -> None:
+    def _apply(self, ids: list[UUID]) -> None:
         def cancel(connection: Connection) -> tuple[Sequence[UUID], list[stops.Stopped]]:
-            cancelled = sorted(lifecycle.cancel_for_operator(connection, ids))
+            cancelled = sorted(lifecycle.cancel_any_workspace(connection, ids))
             stopped = [stop for id_ in cancelled for stop in stops.mark_stopped(connection, id_)]
             return cancelled, stopped
 
-        with faults.around("cancel.commit"):
+        with faults.fault_site("cancel.commit"):
             cancelled, stopped = self._store.write(cancel)
         if cancelled:
             log.info("an operator's revoke cancelled the participants %s", _names(cancelled))
-        metrics.end(Status.CANCELLED, count=len(cancelled))
+        metrics.count_ended(Status.CANCELLED, count=len(cancelled))
         # In place of a stop task.
-        metrics.stopped("stop_task", (stop.after_s for stop in stopped))
-        self._notifier.publish_soon(cancelled)
+        metrics.observe_stops("stop_task", (stop.after_s for stop in stopped))
+        self._notifier.enqueue(cancelled)
         # Whoever did it: they may run here.
         self._abort(ids)
 

@@ -10,10 +10,10 @@ from celery import Celery
 from celery.signals import setup_logging, worker_ready
 
 from understudy import faults, gc_tuning
-from understudy.domain.queues import URGENCY, Queue
+from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.models.quotas import quotas
 from understudy.plugins import registry
-from understudy.plugins.secrets import BadSecrets, Secrets
+from understudy.plugins.secrets import InvalidSecretsFile, Secrets
 from understudy.queue.celery import channel, flower_events
 from understudy.queue.celery.app import create_celery
 from understudy.queue.celery.control_commands import install_control_commands
@@ -24,16 +24,16 @@ from understudy.queue.publisher import Publisher
 from understudy.settings import Settings
 from understudy.store.engine import WORKER_IDLE_TIMEOUT_S, Store
 from understudy.telemetry import logs, metrics, traces
-from understudy.telemetry.exporter import Exposition, show
+from understudy.telemetry.exporter import MetricsExporter, start_metrics_server
 from understudy.telemetry.store_metrics import StoreMetrics
 from understudy.worker import tasks
 from understudy.worker.committer import Committer
 from understudy.worker.heartbeat import LeaseKeeper
-from understudy.worker.operator_commands import Orders
-from understudy.worker.run import House
+from understudy.worker.operator_commands import OperatorCommands
+from understudy.worker.run import WorkerContext
 from understudy.worker.runner import Runner
-from understudy.worker.shutdown import Leaving
-from understudy.worker.watchdog import Watch
+from understudy.worker.shutdown import ShutdownSignal
+from understudy.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +41,16 @@ Kind = Literal["run", "control", "alone"]
 
 #: What each kind consumes, the most urgent queue first.
 QUEUES: dict[Kind, tuple[Queue, ...]] = {
-    "run": URGENCY,
-    "alone": (Queue.ALONE,),
+    "run": QUEUE_PRIORITY,
+    "alone": (Queue.QUARANTINE,),
     "control": (Queue.CONTROL,),
 }
 #: Threads of a control worker: stop tasks are short.
 CONTROL_CONCURRENCY = 4
 #: How long a process that is to go waits for a store that is away, once all its steps are cut.
-STORE_PATIENCE_S = 5
+STORE_RETRY_WINDOW_S = 5
 #: And for everything else to end, after that.
-MOST_S = 10
+SHUTDOWN_TIMEOUT_S = 10
 
 
 def run_worker(
@@ -66,32 +66,34 @@ def run_worker(
     # Celery leaves logging alone when somebody else sets it up.
     setup_logging.connect(lambda **_: None, weak=False)
     traces.configure(settings, "worker")
-    exposition = show(settings, "worker")
+    exposition = start_metrics_server(settings, "worker")
     app = create_celery(settings.broker_url)
     store = Store(settings.store_url, idle_timeout_s=WORKER_IDLE_TIMEOUT_S, observer=StoreMetrics())
     if ready_file is not None:
         worker_ready.connect(lambda **_: ready_file.touch(), weak=False)
     try:
         if kind == "control":
-            _stop_participants(settings, app, store, name)
+            _run_control_worker(settings, app, store, name)
         else:
             concurrency = 1 if kind == "alone" else concurrency
-            _run_participants(settings, app, store, exposition, name=name, kind=kind, concurrency=concurrency)
-    except BadSecrets as error:
+            _run_simulation_worker(
+                settings, app, store, exposition, name=name, kind=kind, concurrency=concurrency
+            )
+    except InvalidSecretsFile as error:
         raise SystemExit(f"understudy worker: {error}") from None
     finally:
         store.dispose()
         traces.close()
 
 
-def _stop_participants(settings: Settings, app: Celery, store: Store, name: str) -> None:
-    notifier = Notifier(settings.bell_url)
+def _run_control_worker(settings: Settings, app: Celery, store: Store, name: str) -> None:
+    notifier = Notifier(settings.notifications_url)
     tasks.register_stop(app, store)
-    leaving = Leaving()
-    leaving.then(most_s=MOST_S)
-    orders = Orders(store, notifier, lambda _: None)
-    install_control_commands(orders.cancel, leaving.tell)
-    channel.use()
+    leaving = ShutdownSignal()
+    leaving.on_request(timeout_s=SHUTDOWN_TIMEOUT_S)
+    orders = OperatorCommands(store, notifier, lambda _: None)
+    install_control_commands(orders.cancel, leaving.request)
+    channel.install_channel()
     try:
         _consume(app, leaving, name, "control", CONTROL_CONCURRENCY, "threads")
     finally:
@@ -99,68 +101,68 @@ def _stop_participants(settings: Settings, app: Celery, store: Store, name: str)
         notifier.close()
 
 
-def _run_participants(
+def _run_simulation_worker(
     settings: Settings,
     app: Celery,
     store: Store,
-    exposition: Exposition,
+    exposition: MetricsExporter,
     *,
     name: str,
     kind: Kind,
     concurrency: int,
 ) -> None:
     secrets = Secrets.load(settings.secrets_file)
-    quotas.keep(settings.bell_url, store)
+    quotas.configure(settings.notifications_url, store)
     committer = Committer(store)
     publisher = Publisher(app, store)
-    notifier = Notifier(settings.bell_url)
+    notifier = Notifier(settings.notifications_url)
     keeper = LeaseKeeper(
         store,
         name,
         ttl_s=settings.lease_ttl_s,
         interval_s=settings.heartbeat_interval_s,
     )
-    leaving = Leaving()
-    house = House(
+    leaving = ShutdownSignal()
+    house = WorkerContext(
         committer,
         lambda: keeper.worker_id,
-        lambda: leaving.now,
+        lambda: leaving.is_requested,
         settings.allow_private_hosts,
-        suspects=kind == "alone",
+        quarantine=kind == "alone",
         secrets=secrets,
     )
     runner = Runner(house, publisher, notifier)
-    exposition.figures = lambda: metrics.worker_figures(
-        kind, concurrency, len(runner.claims()), keeper.alive_until - time.monotonic()
+    exposition.gauges = lambda: metrics.worker_gauges(
+        kind, concurrency, len(runner.claims()), keeper.lease_valid_until - time.monotonic()
     )
     keeper.start(runner)
-    watch = Watch(
+    watch = Watchdog(
         store,
         keeper,
         runner,
-        leaving.tell,
+        leaving.request,
         loop_stall_s=settings.loop_stall_s,
         max_memory_mb=settings.max_memory_mb,
     )
-    work = tasks.register_run(app, runner, lambda: leaving.now, lambda: keeper.in_touch)
-    orders = Orders(store, notifier, runner.abort)
-    install_control_commands(orders.cancel, leaving.tell)
+    work = tasks.register_run(app, runner, lambda: leaving.is_requested, lambda: keeper.is_store_reachable)
+    orders = OperatorCommands(store, notifier, runner.abort)
+    install_control_commands(orders.cancel, leaving.request)
 
     def drain() -> None:
         # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
         time.sleep(settings.drain_grace_s)
         runner.abort_all()
-        time.sleep(STORE_PATIENCE_S)
-        committer.give_up()
+        time.sleep(STORE_RETRY_WINDOW_S)
+        committer.stop_retrying()
 
-    leaving.then(drain, most_s=MOST_S)
-    channel.use(lambda: keeper.in_touch)
+    leaving.on_request(drain, timeout_s=SHUTDOWN_TIMEOUT_S)
+    channel.install_channel(lambda: keeper.is_store_reachable)
     # Looked for here, as the loop of the runs would stand still for it at the first claim.
-    log.info("worker %s has %s", name, registry.told())
+    log.info("worker %s has %s", name, registry.describe_plugins())
     try:
         _consume(app, leaving, name, kind, concurrency, create_pool(work, runner.submit))
     finally:
-        leaving.now = True
+        leaving.is_requested = True
         orders.close()
         watch.close()
         runner.close()
@@ -170,8 +172,10 @@ def _run_participants(
         notifier.close()
 
 
-def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
-    flower_events.use(app)
+def _consume(
+    app: Celery, leaving: ShutdownSignal, name: str, kind: Kind, concurrency: int, pool: Any
+) -> None:
+    flower_events.install(app)
     worker = worker_class(app, leaving.install)(
         hostname=name,
         pool=pool,
@@ -183,6 +187,6 @@ def _consume(app: Celery, leaving: Leaving, name: str, kind: Kind, concurrency: 
         redirect_stdouts=False,
         quiet=True,
     )
-    gc_tuning.leave_what_is_here()
+    gc_tuning.freeze_gc_objects()
     worker.start()
     log.info("worker %s has stopped", name)

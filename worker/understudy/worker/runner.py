@@ -14,7 +14,7 @@ from uuid import UUID
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.store.guards import Claim
-from understudy.worker.run import Ending, House, Run
+from understudy.worker.run import Run, RunResult, WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Runner:
     Steps wait on networks for seconds, so hundreds share the loop.
     """
 
-    def __init__(self, house: House, publisher: Publisher, notifier: Notifier) -> None:
+    def __init__(self, house: WorkerContext, publisher: Publisher, notifier: Notifier) -> None:
         self._house = house
         self._publisher = publisher
         self._notifier = notifier
@@ -45,20 +45,20 @@ class Runner:
         """Have it done on the loop of all runs; returns at once."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def run(self, participant_id: UUID) -> Ending:
+    async def run(self, participant_id: UUID) -> RunResult:
         """Run a participant to its end and tell who waits; on the runner's loop."""
         run = Run(participant_id, self._house)
         _current_run.set(run)
         self._runs.add(run)
         try:
             # A task of its own, and so one that is known to work for this run.
-            ending = await asyncio.create_task(run.go())
+            ending = await asyncio.create_task(run.execute())
         finally:
             self._runs.remove(run)
-        if ending is Ending.RELEASED:
-            self._publisher.dispatch_soon([participant_id])
-        elif ending in {Ending.ENDED, Ending.STOPPED}:
-            self._notifier.publish_soon([participant_id])
+        if ending is RunResult.RELEASED:
+            self._publisher.enqueue_run_messages([participant_id])
+        elif ending in {RunResult.ENDED, RunResult.STOPPED}:
+            self._notifier.enqueue([participant_id])
         return ending
 
     def abort(self, participant_ids: Iterable[UUID]) -> None:
@@ -75,7 +75,7 @@ class Runner:
         """What runs here now."""
         return {run.claim.participant_id: run.claim for run in tuple(self._runs) if run.claim}
 
-    def claiming(self) -> set[UUID]:
+    def pending_claims(self) -> set[UUID]:
         """Who is about to run here: claimed perhaps, but the loop has not come to it yet."""
         return {run.participant_id for run in tuple(self._runs) if run.claim is None}
 

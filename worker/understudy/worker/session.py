@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from understudy.domain.accessibility import Access
+from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.runs import RunSpec, Step
 from understudy.domain.simulation import (
@@ -21,10 +21,10 @@ from understudy.domain.simulation import (
     Turn,
     succeeded,
 )
-from understudy.domain.text import clean
+from understudy.domain.text import sanitize
 from understudy.environments import Environment
 from understudy.minds import Mind
-from understudy.plugins.registry import environments, make_mind
+from understudy.plugins.registry import create_mind, environments
 from understudy.plugins.secrets import Secrets
 
 #: Interactions of the past that a mind is shown.
@@ -35,10 +35,10 @@ STORED_TEXT_LENGTH = 1_000
 STORED_NEWS_LENGTH = 8_000
 
 #: Actions that end a walk, and what they make of it.
-_LAST_ACTIONS = {"finish": None, "give_up": Outcome.GAVE_UP}
+_FINAL_ACTIONS = {"finish": None, "give_up": Outcome.GAVE_UP}
 
 
-class Claimed(NamedTuple):
+class ClaimedRun(NamedTuple):
     """What a claim yields: all that a walk needs, read in the claim's transaction."""
 
     #: The participant's row.
@@ -52,11 +52,11 @@ class Claimed(NamedTuple):
     instructions: Sequence[tuple[int, str]] = ()
 
 
-class Walk:
+class SimulationSession:
     """Takes one step after the other. Not safe to step twice at once; may be cancelled at any await."""
 
     def __init__(
-        self, claimed: Claimed, *, allow_private_hosts: bool, secrets: Secrets | None = None
+        self, claimed: ClaimedRun, *, allow_private_hosts: bool, secrets: Secrets | None = None
     ) -> None:
         row, around = claimed.row, claimed.surroundings
         self._person = Person(
@@ -74,17 +74,17 @@ class Walk:
         self._state = claimed.state
         self._memory: Mapping[str, Any] = (claimed.state or {}).get("memory", {})
         self._history = deque(
-            (_remembered(past, past.ordinal) for past in claimed.history), maxlen=HISTORY_LENGTH
+            (_history_entry(past, past.ordinal) for past in claimed.history), maxlen=HISTORY_LENGTH
         )
         self._instructions = claimed.instructions
-        self._mind: Mind = make_mind(around.mind)
+        self._mind: Mind = create_mind(around.mind)
         factory = environments(around.modality)[around.content["environment"]].load()
         # Environments are handed what they ask for.
         more: dict[str, Any] = {}
         if getattr(factory, "takes_secrets", False):
             more["secrets"] = secrets
         if getattr(factory, "takes_access", False):
-            more["access"] = Access.of(around.traits)
+            more["access"] = AccessibilityNeeds.of(around.traits)
         self._environment: Environment = factory(
             around.content, allow_private_hosts=allow_private_hosts, **more
         )
@@ -98,31 +98,31 @@ class Walk:
     async def step(self) -> Step:
         """Observe, decide, act. What a plug-in raises comes through."""
         started_at, began = datetime.now(UTC), time.monotonic()
-        await self._enter()
-        seen = _checked(self._environment.observe(), Observation)
-        decision = _checked(await self._mind.decide(self._turn(seen)), Decision)
+        await self._open_environment()
+        seen = _expect_type(self._environment.observe(), Observation)
+        decision = _expect_type(await self._mind.decide(self._turn(seen)), Decision)
         if not math.isfinite(decision.sentiment):
             raise ValueError(f"the mind's sentiment is {decision.sentiment}, not a number from -1 to 1")
-        last = decision.action.kind in _LAST_ACTIONS
+        last = decision.action.kind in _FINAL_ACTIONS
         if not last:
             await self._environment.act(decision.action)
-        now_seen = _checked(self._environment.observe(), Observation)
+        now_seen = _expect_type(self._environment.observe(), Observation)
         last = last or now_seen.over
         done = succeeded(self._assignment.success, now_seen)
-        outcome = Outcome.SUCCEEDED if done else _LAST_ACTIONS.get(decision.action.kind)
+        outcome = Outcome.SUCCEEDED if done else _FINAL_ACTIONS.get(decision.action.kind)
         ends = done or last or self.remaining == 1
         if ends and not done and not last:
             outcome = Outcome.CAP_REACHED
         return Step(
             index=self._count,
-            observation=clean(_stored(seen)),
-            thought=clean(decision.thought),
-            action=clean(_stored_action(decision.action)),
+            observation=sanitize(_stored(seen)),
+            thought=sanitize(decision.thought),
+            action=sanitize(_stored_action(decision.action)),
             sentiment=min(max(float(decision.sentiment), -1.0), 1.0),
-            result=clean(_result(now_seen)),
+            result=sanitize(_result(now_seen)),
             started_at=started_at,
             duration_ms=round((time.monotonic() - began) * 1000),
-            state=clean({"environment": self._environment.snapshot(), "memory": decision.memory}),
+            state=sanitize({"environment": self._environment.snapshot(), "memory": decision.memory}),
             ends=ends,
             outcome=outcome,
             usage=decision.usage,
@@ -132,13 +132,13 @@ class Walk:
         """`step` is committed: go on from it."""
         self._count += 1
         self._memory = step.state["memory"]
-        self._history.append(_remembered(step, step.index))
+        self._history.append(_history_entry(step, step.index))
 
     async def close(self) -> None:
         """Give back what the environment holds."""
         await self._environment.close()
 
-    async def _enter(self) -> None:
+    async def _open_environment(self) -> None:
         if self._entered:
             return
         if self._state is None:
@@ -165,7 +165,7 @@ class Walk:
         )
 
 
-def _checked(value: Any, kind: type) -> Any:
+def _expect_type(value: Any, kind: type) -> Any:
     """A plug-in's answer is what its protocol says, or an error that names what it is."""
     if not isinstance(value, kind):
         raise TypeError(f"expected {kind.__name__}, the plug-in answered {type(value).__name__}")
@@ -192,7 +192,7 @@ def _stored_action(action: Action) -> dict[str, Any]:
     return {name: value for name, value in asdict(action).items() if value is not None}
 
 
-def _remembered(past: Any, index: int) -> dict[str, Any]:
+def _history_entry(past: Any, index: int) -> dict[str, Any]:
     """A row or step as minds are shown it."""
     return {
         "index": index,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from understudy import faults
 from understudy.domain.errors import ServiceUnavailable
-from understudy.domain.queues import URGENCY, Queue
+from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
@@ -19,25 +19,25 @@ from understudy.settings import Settings
 from understudy.store import Connection, dispatch, idempotency, leases, recovery, stops
 from understudy.store.engine import Store, store_time
 from understudy.telemetry import logs, metrics
-from understudy.telemetry.exporter import show
+from understudy.telemetry.exporter import start_metrics_server
 from understudy.telemetry.store_metrics import StoreMetrics
-from understudy.worker.shutdown import Leaving
+from understudy.worker.shutdown import ShutdownSignal
 
 log = logging.getLogger(__name__)
 
 #: Rows that one statement moves; a sweep goes on until none are left.
-LIMIT = 1_000
+BATCH_SIZE = 1_000
 #: Transactions of one sweep that give positions to events: what comes after it must not wait for long.
-POSITIONS = 2
+SEQUENCER_TRANSACTIONS = 2
 #: How long a sweep may go on when the process is told to go.
 MOST_S = 10
 #: Leases that ran out this long ago and hold nothing are removed.
-FORGET_LEASE_AFTER_S = 3600
+LEASE_RETENTION_S = 3600
 
 #: How much later a message must have been sent to overtake another: two who publish at once mix theirs.
-OVERTAKEN_BY = timedelta(seconds=5)
+REORDER_MARGIN = timedelta(seconds=5)
 
-RUN_QUEUES = (*URGENCY, Queue.ALONE)
+RUN_QUEUES = (*QUEUE_PRIORITY, Queue.QUARANTINE)
 
 
 class Sweeper:
@@ -54,7 +54,7 @@ class Sweeper:
         self._store_was_away = False
         self._recover_from = time.monotonic()
         #: What was sent to a queue before this moment was not in it when it was last seen empty.
-        self._gone_before: dict[Queue, datetime] = {}
+        self._lost_before: dict[Queue, datetime] = {}
 
     def recover(self) -> bool:
         """Take what runs from lost workers, record stops that nobody else did; was anybody taken?
@@ -71,15 +71,15 @@ class Sweeper:
         if lost:
             log.warning("recovered %d participants from lost workers", len(lost))
             # Those that failed are terminal: somebody may be waiting for them.
-            self._notifier.publish_soon(lost)
+            self._notifier.enqueue(lost)
         return bool(lost)
 
-    def give_positions(self) -> bool:
+    def assign_positions(self) -> bool:
         """See to it that readers of events who come later find few that wait; are there more?
 
         Raises ServiceUnavailable when the store is unavailable.
         """
-        return give_positions(self._store, transactions=POSITIONS)
+        return give_positions(self._store, transactions=SEQUENCER_TRANSACTIONS)
 
     def publish(self) -> bool:
         """Send some of what is owed or was lost; is there more?
@@ -88,7 +88,7 @@ class Sweeper:
         """
         try:
             # Both in any case: what was lost must not wait for all that is owed.
-            more = [self._publish_owed(), *(self._republish_lost(queue) for queue in RUN_QUEUES)]
+            more = [self._publish_pending(), *(self._republish_lost(queue) for queue in RUN_QUEUES)]
             return any(more)
         except BROKER_ERRORS as error:
             log.warning("the broker does not answer (%s); run messages stay owed", error)
@@ -101,8 +101,8 @@ class Sweeper:
         held, at no attempt, if they are given the time of a heartbeat before anything is recovered.
         """
         asked_at = time.monotonic()
-        with faults.around("forget.commit"):
-            self._store.write(_forget_old)
+        with faults.fault_site("forget.commit"):
+            self._store.write(_delete_expired)
         slow = time.monotonic() - asked_at > self._settings.sweep_interval_s
         if slow or self._store_was_away:
             self._store_was_away = False
@@ -112,34 +112,36 @@ class Sweeper:
         max_attempts = self._settings.max_attempts
         lost: list[UUID] = []
         while True:
-            with faults.around("recover.commit"):
+            with faults.fault_site("recover.commit"):
                 some = self._store.write(
-                    lambda connection: recovery.recover_lost(connection, max_attempts, LIMIT)
+                    lambda connection: recovery.recover_lost(connection, max_attempts, BATCH_SIZE)
                 )
-            metrics.recovery(len(some.resumed), len(some.failed))
+            metrics.count_recovered(len(some.resumed), len(some.failed))
             lost += (*some.resumed, *some.failed)
-            if len(some.resumed) + len(some.failed) < LIMIT:
+            if len(some.resumed) + len(some.failed) < BATCH_SIZE:
                 return lost
 
     def _record_stops(self) -> None:
         """Usually the run or its stop task has; here come those whose worker or message was lost."""
         after_s = self._settings.stop_grace_s
         while True:
-            with faults.around("record_stops.commit"):
-                some = self._store.write(lambda connection: stops.record_stops(connection, after_s, LIMIT))
-            metrics.stopped("sweeper", (stop.after_s for stop in some))
-            if len(some) < LIMIT:
+            with faults.fault_site("record_stops.commit"):
+                some = self._store.write(
+                    lambda connection: stops.record_stops(connection, after_s, BATCH_SIZE)
+                )
+            metrics.observe_stops("sweeper", (stop.after_s for stop in some))
+            if len(some) < BATCH_SIZE:
                 return
 
-    def _publish_owed(self) -> bool:
+    def _publish_pending(self) -> bool:
         with self._store.read() as connection:
-            ids = dispatch.owed_ids(connection, LIMIT)
+            ids = dispatch.unpublished_ids(connection, BATCH_SIZE)
         if not ids:
             return False
         # Asked first: owning messages only to disown them again would be a write for nothing.
         self._publisher.ping()
         # None of them, when somebody else sends them just now or the broker went away after all.
-        return self._publisher.dispatch(ids).sent > 0 and len(ids) == LIMIT
+        return self._publisher.publish_run_messages(ids).sent > 0 and len(ids) == BATCH_SIZE
 
     def _republish_lost(self, queue: Queue) -> bool:
         """Send again what is overdue and was lost: its queue is empty, or others overtook it.
@@ -153,53 +155,53 @@ class Sweeper:
             overdue_s /= 6
         with self._store.read() as connection:
             overdue_before = store_time(connection, -overdue_s)
-            if not dispatch.sent_before_ids(connection, queue, overdue_before, 1):
+            if not dispatch.published_before_ids(connection, queue, overdue_before, 1):
                 return False
-            followed_at = dispatch.last_followed(connection, queue)
-        lost_before = [self._gone_before[queue]] if queue in self._gone_before else []
+            followed_at = dispatch.newest_running_dispatch(connection, queue)
+        lost_before = [self._lost_before[queue]] if queue in self._lost_before else []
         if self._publisher.queue_depth(queue) == 0:
-            self._gone_before[queue] = overdue_before
+            self._lost_before[queue] = overdue_before
             lost_before = [overdue_before]
         if followed_at is not None:
-            lost_before.append(min(followed_at - OVERTAKEN_BY, overdue_before))
+            lost_before.append(min(followed_at - REORDER_MARGIN, overdue_before))
         if not lost_before:
             return False
         before = max(lost_before)
         with self._store.read() as connection:
-            ids = dispatch.sent_before_ids(connection, queue, before, LIMIT)
+            ids = dispatch.published_before_ids(connection, queue, before, BATCH_SIZE)
         if not ids:
             return False
-        again = self._publisher.dispatch(ids, republish_before=before).sent
+        again = self._publisher.publish_run_messages(ids, republish_before=before).sent
         metrics.republished.labels(queue).inc(again)
         log.info("republished %d run messages to %s", again, queue)
-        return again > 0 and len(ids) == LIMIT
+        return again > 0 and len(ids) == BATCH_SIZE
 
 
-def _forget_old(connection: Connection) -> None:
-    leases.forget_dead(connection, FORGET_LEASE_AFTER_S)
-    idempotency.forget_old(connection)
+def _delete_expired(connection: Connection) -> None:
+    leases.delete_expired(connection, LEASE_RETENTION_S)
+    idempotency.delete_expired(connection)
 
 
 def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     """Sweep every `sweep_interval_s` until SIGTERM or SIGINT."""
     logs.configure(settings, part="sweeper")
     faults.arm(settings.faults)
-    show(settings, "sweeper").figures = metrics.sweeper_figures
-    leaving = Leaving()
+    start_metrics_server(settings, "sweeper").gauges = metrics.sweeper_gauges
+    leaving = ShutdownSignal()
     leaving.install()
-    leaving.then(most_s=MOST_S)
+    leaving.on_request(timeout_s=MOST_S)
     store = Store(settings.store_url, observer=StoreMetrics())
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
     publisher = Publisher(app, store)
-    notifier = Notifier(settings.bell_url)
+    notifier = Notifier(settings.notifications_url)
     sweeper = Sweeper(settings, store, publisher, notifier)
     if ready_file is not None:
         ready_file.touch()
     publish_now = threading.Event()
 
     def publish_on() -> None:
-        while not leaving.now:
-            more = _done("publish", sweeper.publish)
+        while not leaving.is_requested:
+            more = _run_sweep("publish", sweeper.publish)
             publish_now.wait(0 if more else settings.sweep_interval_s)
             publish_now.clear()
 
@@ -208,9 +210,9 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     pause_s = 0.0
     while not leaving.wait(pause_s):
         pause_s = settings.sweep_interval_s
-        if _done("recover", sweeper.recover):
+        if _run_sweep("recover", sweeper.recover):
             publish_now.set()
-        if _done("positions", sweeper.give_positions):
+        if _run_sweep("positions", sweeper.assign_positions):
             pause_s = 0
     publish_now.set()
     publishing.join()
@@ -219,11 +221,11 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     store.dispose()
 
 
-def _done(name: str, work: Callable[[], bool]) -> bool:
+def _run_sweep(name: str, work: Callable[[], bool]) -> bool:
     """What `work` says; False when it failed. The next time may do better, and better than no sweeper."""
     try:
         more = work()
-        metrics.swept(name)
+        metrics.count_sweep(name)
         return more  # noqa: TRY300 - what went wrong has no answer
     except ServiceUnavailable:
         log.warning("store unavailable; the next sweep will look again")

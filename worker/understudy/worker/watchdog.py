@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks.
 TICK_S = 0.25
 #: A process in which not even this thread gets to run for so many leases is ended from outside Python.
-HANG_LEASES = 3
+HANG_LEASE_MULTIPLE = 3
 MIN_HANG_S = 20
 #: Exit code of a process that a step has blocked: EX_SOFTWARE.
 EXIT_STALLED = 70
@@ -45,7 +45,7 @@ class LoopMonitor:
         #: The task that the loop was in at the last look.
         self.task: asyncio.Task[Any] | None = None
 
-    def look(self) -> float:
+    def stalled_s(self) -> float:
         """Seconds for which the loop has been in one and the same task; 0 while it gets round.
 
         To be asked again and again, by one thread other than the loop's.
@@ -57,14 +57,14 @@ class LoopMonitor:
             self._since = time.monotonic()
         if felt:
             self._felt = False
-            self._loop.call_soon_threadsafe(self._feel)
+            self._loop.call_soon_threadsafe(self._tick)
         return time.monotonic() - self._since
 
-    def _feel(self) -> None:
+    def _tick(self) -> None:
         self._felt = True
 
 
-class Watch:
+class Watchdog:
     """Looks after one process until it is closed.
 
     - No word from the store for as long as a lease lasts: all steps are aborted, others may have them by now.
@@ -80,7 +80,7 @@ class Watch:
         store: Store,
         keeper: LeaseKeeper,
         runner: Runner,
-        go: Callable[[], None],
+        request_shutdown: Callable[[], None],
         *,
         loop_stall_s: float,
         max_memory_mb: int,
@@ -88,14 +88,14 @@ class Watch:
         self._store = store
         self._keeper = keeper
         self._runner = runner
-        self._go = go
+        self._go = request_shutdown
         self._monitor = LoopMonitor(runner.loop)
         self._loop_stall_s = loop_stall_s
         self._max_memory_mb = max_memory_mb
-        self._hang_s = max(HANG_LEASES * keeper.ttl_s, MIN_HANG_S)
+        self._hang_s = max(HANG_LEASE_MULTIPLE * keeper.ttl_s, MIN_HANG_S)
         self._lapsed = False
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look_on, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="watch", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -104,27 +104,27 @@ class Watch:
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
 
-    def _look_on(self) -> None:
+    def _run_loop(self) -> None:
         while not self._stop.wait(TICK_S):
             # Needs no interpreter to go off; every look puts it off.
             faulthandler.dump_traceback_later(self._hang_s, exit=True)
-            self._look_at_lease()
-            self._look_at_loop()
-            self._look_at_memory()
+            self._check_lease()
+            self._check_loop()
+            self._check_memory()
 
-    def _look_at_lease(self) -> None:
-        lapsed = time.monotonic() > self._keeper.alive_until
+    def _check_lease(self) -> None:
+        lapsed = time.monotonic() > self._keeper.lease_valid_until
         if lapsed and not self._lapsed:
             log.warning("no successful heartbeat for %g s: aborting all steps", self._keeper.ttl_s)
             self._runner.abort_all()
         self._lapsed = lapsed
 
-    def _look_at_loop(self) -> None:
-        stalled_s = self._monitor.look()
+    def _check_loop(self) -> None:
+        stalled_s = self._monitor.stalled_s()
         if stalled_s > self._loop_stall_s:
-            self._end_stalled(stalled_s)
+            self._exit_stalled(stalled_s)
 
-    def _end_stalled(self, stalled_s: float) -> None:
+    def _exit_stalled(self, stalled_s: float) -> None:
         culprit = self._runner.claim_of(self._monitor.task)
         log.critical(
             "%s blocked the event loop for %.1f s; this process ends",
@@ -133,15 +133,15 @@ class Watch:
         )
         faulthandler.dump_traceback()
         try:
-            with faults.around("give_up.commit"):
-                self._store.write(partial(self._give_up, culprit=culprit))
+            with faults.fault_site("give_up.commit"):
+                self._store.write(partial(self._fail_and_release, culprit=culprit))
         except Exception:
             # The lease runs out by itself, then.
             log.exception("nothing could be given back")
         logging.shutdown()
         os._exit(EXIT_STALLED)
 
-    def _give_up(self, connection: Connection, culprit: guards.Claim | None) -> None:
+    def _fail_and_release(self, connection: Connection, culprit: guards.Claim | None) -> None:
         # If nobody knows whose fault it is, everybody's loss counts: who does it again will be alone.
         claims = self._runner.claims().values() if culprit else ()
         for claim in sorted(claims):
@@ -150,9 +150,9 @@ class Watch:
                 lifecycle.fail(connection, claim, FailureKind.STEP_TIMEOUT, message, 0)
             else:
                 lifecycle.release(connection, claim, 0)
-        leases.end_lease(connection, self._keeper.worker_id)
+        leases.expire_lease(connection, self._keeper.worker_id)
 
-    def _look_at_memory(self) -> None:
+    def _check_memory(self) -> None:
         if self._max_memory_mb and (used_mb := _memory_mb()) > self._max_memory_mb:
             log.warning("%d MB in use, %d allowed: this process goes", used_mb, self._max_memory_mb)
             # Once is enough.

@@ -32,12 +32,12 @@ class Completion(BaseModel):
 def create_chatbot(delay_s: float = 0.0, key: str = "") -> FastAPI:
     """The bot, with its own memory. Every reply takes `delay_s`; with `key` it wants `Bearer KEY`."""
 
-    async def at_the_desk(authorization: Annotated[str, Header()] = "") -> None:
+    async def require_key(authorization: Annotated[str, Header()] = "") -> None:
         if key and not hmac.compare_digest(authorization.encode(), f"Bearer {key}".encode()):
             raise HTTPException(401, "Who are you?")
         await asyncio.sleep(delay_s)
 
-    bot = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(at_the_desk)])
+    bot = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(require_key)])
     bot.state.conversations = known = OrderedDict[str, Conversation]()
 
     @bot.get("/")
@@ -52,7 +52,7 @@ def create_chatbot(delay_s: float = 0.0, key: str = "") -> FastAPI:
         known.move_to_end(message.conversation)
         while len(known) > _MAX_CONVERSATIONS:
             known.popitem(last=False)
-        text = conversation.hear(message.text)
+        text = conversation.reply(message.text)
         return {"reply": {"text": text}, "turn": conversation.turns}
 
     @bot.post("/v1/chat/completions")
@@ -61,7 +61,7 @@ def create_chatbot(delay_s: float = 0.0, key: str = "") -> FastAPI:
         conversation, text = Conversation(), ""
         for said in request.messages:
             if said.role == "user":
-                text = conversation.hear(said.content)
+                text = conversation.reply(said.content)
         message = {"role": "assistant", "content": text}
         return {
             "object": "chat.completion",

@@ -33,19 +33,19 @@ class Conversation:
     topics: list[str] = field(default_factory=list)
     order: str = ""
     #: What a return waits for: number, reason, or nothing.
-    waits_for: str = ""
+    awaiting: str = ""
 
-    def hear(self, message: str) -> str:
+    def reply(self, message: str) -> str:
         """What the desk says to that."""
         self.turns += 1
         if name := _NAME.search(message):
             self.name = name[1]
         if number := _NUMBER.search(message):
             self.order = number[0]
-        if self.waits_for == "reason":
-            self.waits_for = ""
+        if self.awaiting == "reason":
+            self.awaiting = ""
             return f"Thank you. Your return number is RET-{self.order}. Send it back within 30 days."
-        if self.waits_for == "number" and self.order:
+        if self.awaiting == "number" and self.order:
             return self._return()
         if _RECALL.search(message):
             return self._recall()
@@ -57,9 +57,9 @@ class Conversation:
 
     def _return(self) -> str:
         if not self.order:
-            self.waits_for = "number"
+            self.awaiting = "number"
             return "I am happy to help with your return. What is your order number?"
-        self.waits_for = "reason"
+        self.awaiting = "reason"
         return f"I have found order {self.order}. Why do you want to return it?"
 
     def _recall(self) -> str:

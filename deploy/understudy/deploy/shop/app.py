@@ -20,15 +20,15 @@ _FAVOURITES = PRODUCTS[2:22:5]
 def create_shop(delay_s: float = 0.0) -> FastAPI:
     """The shop, with its own visitors. Every answer takes `delay_s` longer than it has to."""
 
-    async def dawdle() -> None:
+    async def delay() -> None:
         await asyncio.sleep(delay_s)
 
-    shop = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(dawdle)])
-    _Counter(Visitors()).serve(shop)
+    shop = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(delay)])
+    _ShopHandlers(Visitors()).serve(shop)
     return shop
 
 
-class _Counter:
+class _ShopHandlers:
     """Answers visitors."""
 
     def __init__(self, visitors: Visitors) -> None:
@@ -79,7 +79,7 @@ class _Counter:
             raise HTTPException(404)
         visitor = self._visitor(request)
         pages = self._pages(visitor, request)
-        if visitor.is_to_be_asked():
+        if visitor.should_show_newsletter():
             return _page(visitor, pages.newsletter(f"/product/{slug}"))
         return _page(visitor, pages.product(BY_SLUG[slug]))
 
@@ -153,7 +153,7 @@ class _Counter:
         return _page(visitor, self._pages(visitor, request).not_found(), status=404)
 
     def _visitor(self, request: Request) -> Visitor:
-        return self._visitors.welcome(request.headers.get("cookie", ""))
+        return self._visitors.get_or_create(request.headers.get("cookie", ""))
 
     def _pages(self, visitor: Visitor, request: Request) -> Pages:
         query = f"?{request.url.query}" if request.url.query else ""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from understudy.deploy.shop.texts import say
+from understudy.deploy.shop.texts import translate
 
 #: Country codes offered, and what they are called everywhere.
 COUNTRIES = {
@@ -54,11 +54,13 @@ class Customer:
             missing.append("country")
         problems = []
         if missing:
-            problems.append(say(language, "missing", ", ".join(say(language, name) for name in missing)))
+            problems.append(
+                translate(language, "missing", ", ".join(translate(language, name) for name in missing))
+            )
         if self.values["email"] and "@" not in self.values["email"].strip("@"):
-            problems.append(say(language, "bad_email"))
+            problems.append(translate(language, "bad_email"))
         if not self.accepts:
-            problems.append(say(language, "accept_terms"))
+            problems.append(translate(language, "accept_terms"))
         if not problems and sum(map(str.isdigit, self.values["phone"])) < 5:
-            problems.append(say(language, "something_wrong"))
+            problems.append(translate(language, "something_wrong"))
         return problems

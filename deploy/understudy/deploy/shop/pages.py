@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 from understudy.deploy.shop.checkout import COUNTRIES, FIELDS, Customer
 from understudy.deploy.shop.products import CATEGORIES, Product, price
-from understudy.deploy.shop.texts import LANGUAGES, say
+from understudy.deploy.shop.texts import LANGUAGES, translate
 from understudy.deploy.shop.visitors import Visitor
 
 PAGE_SIZE = 6
@@ -54,7 +54,7 @@ class Pages:
         return self._page(category or "all", self._goods(shown) + count)
 
     def results(self, query: str, goods: tuple[Product, ...]) -> str:
-        title = say(self._visitor.language, "results", query[:100])
+        title = translate(self._visitor.language, "results", query[:100])
         return self._titled(title, self._goods(goods) if goods else f"<p>{self._say('nothing_found')}</p>")
 
     def product(self, product: Product) -> str:
@@ -136,7 +136,7 @@ class Pages:
         return self._page("not_found", f'<p><a href="/">{self._say("back_home")}</a></p>')
 
     def _say(self, key: str, *values: object) -> str:
-        return escape(say(self._visitor.language, key, *values))
+        return escape(translate(self._visitor.language, key, *values))
 
     def _goods(self, goods: Iterable[Product]) -> str:
         items = "".join(
@@ -148,7 +148,7 @@ class Pages:
         return f'<ul class="goods">{items}</ul>'
 
     def _page(self, key: str, body: str) -> str:
-        return self._titled(say(self._visitor.language, key), body)
+        return self._titled(translate(self._visitor.language, key), body)
 
     def _titled(self, title: str, body: str) -> str:
         language = self._visitor.language

@@ -104,6 +104,6 @@ _WORDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def say(language: str, key: str, *values: object) -> str:
+def translate(language: str, key: str, *values: object) -> str:
     """What the shop says for `key` in one of its languages."""
     return _WORDS[key][LANGUAGES.index(language)].format(*values)

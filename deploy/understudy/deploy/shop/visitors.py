@@ -38,7 +38,7 @@ class Visitor:
         if product.in_stock and (product.slug in self.cart or len(self.cart) < _MAX_LINES):
             self.cart[product.slug] = min(self.cart.get(product.slug, 0) + quantity, _MAX_QUANTITY)
 
-    def is_to_be_asked(self) -> bool:
+    def should_show_newsletter(self) -> bool:
         """True once, when the visitor has begun to like it here: the worst moment to get in the way."""
         self.looked_at += 1
         if self.asked or self.looked_at < _ASKED_AFTER:
@@ -54,7 +54,7 @@ class Visitors:
         self._known: OrderedDict[str, Visitor] = OrderedDict()
         self._orders = 1000
 
-    def welcome(self, cookie_header: str) -> Visitor:
+    def get_or_create(self, cookie_header: str) -> Visitor:
         """The visitor who sent these cookies; a new one if unknown."""
         try:
             cookie = SimpleCookie(cookie_header).get(COOKIE)

@@ -22,8 +22,8 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         self._last_tag = 0
         self._unconfirmed: set[int] = set()
         self._refused = 0
-        self.events["basic_ack"].add(self._on_confirmed)
-        self.events["basic_nack"].add(self._on_refused)
+        self.events["basic_ack"].add(self._on_ack)
+        self.events["basic_nack"].add(self._on_nack)
 
     def basic_publish(self, msg: Any, **options: Any) -> Any:
         """As the one of py-amqp, counted while confirms are on."""
@@ -41,7 +41,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             self._confirming = True
         return _Batch(self)
 
-    def await_confirms(self) -> None:
+    def wait_for_confirms(self) -> None:
         """Wait until RabbitMQ has all that was published. Raises MessageNacked if it refused some of it."""
         while self._unconfirmed:
             if self.connection is None:
@@ -63,15 +63,15 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         except (OSError, amqp.AMQPError) as error:
             log.debug("a message was not given back, RabbitMQ has taken it back itself: %s", error)
 
-    def _on_confirmed(self, tag: int, multiple: bool) -> None:
+    def _on_ack(self, tag: int, multiple: bool) -> None:
         if multiple:
             self._unconfirmed = {other for other in self._unconfirmed if other > tag}
         else:
             self._unconfirmed.discard(tag)
 
-    def _on_refused(self, tag: int, multiple: bool) -> None:
+    def _on_nack(self, tag: int, multiple: bool) -> None:
         self._refused += 1
-        self._on_confirmed(tag, multiple)
+        self._on_ack(tag, multiple)
 
 
 class _Batch:
@@ -84,7 +84,7 @@ class _Batch:
         return self.channel.basic_publish(message, **options)
 
     def flush(self) -> None:
-        self.channel.await_confirms()
+        self.channel.wait_for_confirms()
 
     def discard(self) -> None:
         """What was published is; a message too many is void."""
@@ -96,7 +96,7 @@ class _Batch:
 class Connection(pyamqp.Connection):  # type: ignore[misc]
     """A connection that is given up when an answer takes longer than `answer_timeout_s`.
 
-    `only_publishes`: nobody reads it between questions, so that it has to look by itself whether it still is.
+    `publish_only`: nobody reads it between questions, so that it has to look by itself whether it still is.
     """
 
     Channel = Channel
@@ -104,7 +104,7 @@ class Connection(pyamqp.Connection):  # type: ignore[misc]
     def __init__(self, *args: Any, answer_timeout_s: float, only_publishes: bool, **options: Any) -> None:
         super().__init__(*args, **options)
         self.answer_timeout_s = answer_timeout_s
-        self.only_publishes = only_publishes
+        self.publish_only = only_publishes
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         # Whoever waits for messages says for how long; without a time, an answer is waited for.

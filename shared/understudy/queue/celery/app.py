@@ -6,7 +6,7 @@ from celery import Celery
 from kombu import Queue as BrokerQueue
 from kombu.transport import TRANSPORT_ALIASES
 
-from understudy.domain.broker_address import Address, parse_address
+from understudy.domain.broker_address import BrokerAddress, parse_broker_url
 from understudy.domain.queues import Queue
 
 #: Seconds until a connection attempt to a broker that does not answer is given up. What cannot be published
@@ -18,7 +18,7 @@ BROKER_READ_TIMEOUT_S = 5
 CONSUMER_READ_TIMEOUT_S = 20
 #: How RabbitMQ keeps queues: on most of its nodes, on disk. A worker has a message for as long as its run
 #: takes, but RabbitMQ takes it back after half an hour, unless told so (before 3.12: in its configuration).
-QUORUM = {"x-queue-type": "quorum", "x-consumer-timeout": 7 * 24 * 3600 * 1000}
+QUORUM_QUEUE_ARGUMENTS = {"x-queue-type": "quorum", "x-consumer-timeout": 7 * 24 * 3600 * 1000}
 
 
 def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Celery:
@@ -27,12 +27,14 @@ def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Ce
     `read_timeout_s`: how long one answer of the broker may take. Who only publishes sets it, so that a broker
     that takes connections and says nothing is away for it too; who consumes waits for messages, and does not.
     """
-    address = parse_address(broker_url)
+    address = parse_broker_url(broker_url)
     app = Celery("understudy", broker=address.celery_url, set_as_current=False)
     app.conf.update(
         task_queues=[
             BrokerQueue(
-                str(queue), routing_key=str(queue), queue_arguments=None if address.is_redis else QUORUM
+                str(queue),
+                routing_key=str(queue),
+                queue_arguments=None if address.is_redis else QUORUM_QUEUE_ARGUMENTS,
             )
             for queue in Queue
         ],
@@ -56,7 +58,7 @@ def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Ce
     return app
 
 
-def _for_redis(address: Address, read_timeout_s: float | None) -> dict[str, Any]:
+def _for_redis(address: BrokerAddress, read_timeout_s: float | None) -> dict[str, Any]:
     return {
         "broker_transport_options": {
             # Queues are listed by rank: runs taken up again come before new ones.

@@ -8,21 +8,21 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
 #: Messages that are taken in one turn of the loop, besides the one that was waited for.
-MOST_AT_ONCE = 16
+MAX_MESSAGES_PER_POLL = 16
 
 
 class _QoS(virtual.QoS):  # type: ignore[misc]
     """Takes messages while this process may act on them, and leaves them to others else."""
 
-    may_consume: Callable[[], bool] = staticmethod(lambda: True)
+    is_consuming: Callable[[], bool] = staticmethod(lambda: True)
 
     def can_consume(self) -> bool:
         # What was asked for already may be on its way: it is taken, and given back.
         asked = bool(self.channel._in_poll)
-        return super().can_consume() and (asked or not self.channel.active_queues or self.may_consume())
+        return super().can_consume() and (asked or not self.channel.active_queues or self.is_consuming())
 
 
-class _Doorbell(virtual.Channel):  # type: ignore[misc]
+class _NoAckChannel(virtual.Channel):  # type: ignore[misc]
     """A channel that takes messages for good, and survives the loss of its connection.
 
     Redis knows no acknowledging. Kombu acts it with two more transactions for each message, puts back what
@@ -40,7 +40,7 @@ class _Doorbell(virtual.Channel):  # type: ignore[misc]
     def _brpop_read(self, **options: Any) -> Any:
         # One message was waited for; more of them that are there come along, instead of one a turn.
         read = super()._brpop_read(**options)
-        room = min(self.qos.can_consume_max_estimate() or 0, MOST_AT_ONCE)
+        room = min(self.qos.can_consume_max_estimate() or 0, MAX_MESSAGES_PER_POLL)
         for queue in self.active_queues if room and self.qos.may_consume() else ():
             for message in self.client.rpop(self._q_for_pri(queue, 0), room) or ():
                 self.connection._deliver(loads(bytes_to_str(message)), queue)
@@ -54,20 +54,20 @@ class _Doorbell(virtual.Channel):  # type: ignore[misc]
             super().basic_reject(delivery_tag, requeue=requeue)
 
 
-class Channel(_Doorbell, redis.Channel):  # type: ignore[misc]
+class Channel(_NoAckChannel, redis.Channel):  # type: ignore[misc]
     """Of a server whose address is known."""
 
 
-class SentinelChannel(_Doorbell, redis.SentinelChannel):  # type: ignore[misc]
+class SentinelChannel(_NoAckChannel, redis.SentinelChannel):  # type: ignore[misc]
     """Of the server that Sentinels name."""
 
 
-def use(may_consume: Callable[[], bool] = lambda: True) -> None:
+def install_channel(may_consume: Callable[[], bool] = lambda: True) -> None:
     """From now on, connections of this process have this channel.
 
-    No message of a queue is asked for while `may_consume` says no; broadcasts come all the same. RabbitMQ
+    No message of a queue is asked for while `is_consuming` says no; broadcasts come all the same. RabbitMQ
     asks nobody: what comes at such a time is given back by the task.
     """
     redis.Transport.Channel = Channel
     redis.SentinelTransport.Channel = SentinelChannel
-    _QoS.may_consume = staticmethod(may_consume)
+    _QoS.is_consuming = staticmethod(may_consume)

@@ -12,7 +12,7 @@ from uuid import UUID
 from celery.worker import control
 from celery.worker.control import control_command
 
-from understudy.queue.names import ABORT_COMMAND, CANCELLED_ALREADY, REVOKE_COMMAND
+from understudy.queue.names import ABORT_COMMAND, ALREADY_CANCELLED, REVOKE_COMMAND
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def install_control_commands(
 
     @control_command(name=REVOKE_COMMAND)  # type: ignore[untyped-decorator]
     def revoke(state: Any, task_id: str | list[str], **options: Any) -> Any:
-        cancelled_already = options.pop(CANCELLED_ALREADY, False)
+        cancelled_already = options.pop(ALREADY_CANCELLED, False)
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
         # Makes messages void that are still to come. What runs is stopped by its cancel, not by Celery.
         answer = control.revoke(state, ids, **options | {"terminate": False})

@@ -9,7 +9,7 @@ from celery.worker.request import Request
 #: How often; a full buffer is sent at once.
 FLUSH_S = 0.25
 #: Events that fill it; Celery's 24 would be full many times a second.
-MOST_EVENTS = 1_000
+MAX_BUFFERED_EVENTS = 1_000
 
 
 class EventFlush(StartStopStep):  # type: ignore[misc]
@@ -20,7 +20,7 @@ class EventFlush(StartStopStep):  # type: ignore[misc]
     def start(self, c: Any) -> None:
         """With each connection there is a new dispatcher."""
         c.event_dispatcher.on_send_buffered = None
-        c.event_dispatcher.buffer_limit = MOST_EVENTS
+        c.event_dispatcher.buffer_limit = MAX_BUFFERED_EVENTS
         self._timer = c.timer.call_repeatedly(FLUSH_S, c.event_dispatcher.flush)
 
     def stop(self, c: Any) -> None:
@@ -34,7 +34,7 @@ class EventFlush(StartStopStep):  # type: ignore[misc]
             c.event_dispatcher.flush()
 
 
-class ShownRequest(Request):  # type: ignore[misc]
+class VisibleRequest(Request):  # type: ignore[misc]
     """A message that is shown with its name and whom it is for, also when it was void before it came.
 
     Celery tells of those that they were revoked and nothing else: nobody would find them.
@@ -50,6 +50,6 @@ class ShownRequest(Request):  # type: ignore[misc]
         return is_void
 
 
-def use(app: Celery) -> None:
+def install(app: Celery) -> None:
     """From now on, workers of `app` tell it so."""
     app.steps["consumer"].add(EventFlush)

@@ -18,11 +18,11 @@ from kombu.asynchronous.hub import Hub
 from kombu.exceptions import OperationalError
 from kombu.serialization import loads
 
-from understudy.domain.queues import URGENCY
+from understudy.domain.queues import QUEUE_PRIORITY
 
 log = logging.getLogger(__name__)
 
-_RANKS = {str(queue): rank for rank, queue in enumerate(URGENCY)}
+_QUEUE_RANK = {str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}
 
 
 class Job(NamedTuple):
@@ -47,7 +47,7 @@ class _Waiting(NamedTuple):
     accept_callback: Callable[[int, float], None]
 
 
-class _Over(NamedTuple):
+class _FinishedJob(NamedTuple):
     tell: Callable[[tuple[int, Any, float]], None]
     done: Future[object]
     runtime_s: float
@@ -74,7 +74,7 @@ def create_pool(
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._hub: Hub | None = None
-            self._over: deque[_Over] = deque()
+            self._over: deque[_FinishedJob] = deque()
             self._under_way = 0
             #: What waits, and how many came; these belong to Celery's thread.
             self._waiting: list[_Waiting] = []
@@ -95,7 +95,7 @@ def create_pool(
             **_: Any,
         ) -> None:
             queue = (args[2].get("delivery_info") or {}).get("routing_key")
-            rank = _RANKS.get(str(queue), 0)
+            rank = _QUEUE_RANK.get(str(queue), 0)
             job = _Waiting(rank, next(self._came), args, callback, accept_callback)
             heapq.heappush(self._waiting, job)
             self._start_some()
@@ -114,13 +114,13 @@ def create_pool(
             began = time.monotonic()
             with self._changed:
                 self._under_way += 1
-            submit(_do(work, *args)).add_done_callback(
-                lambda done: self._end(_Over(callback, done, time.monotonic() - began))
+            submit(_run_job(work, *args)).add_done_callback(
+                lambda done: self._end(_FinishedJob(callback, done, time.monotonic() - began))
             )
             # Jobs have no process of their own to name.
             accept_callback(os.getpid(), began)
 
-        def _end(self, over: _Over) -> None:
+        def _end(self, over: _FinishedJob) -> None:
             self._over.append(over)
             with self._changed:
                 self._under_way -= 1
@@ -133,7 +133,7 @@ def create_pool(
             while self._over:
                 tell, done, runtime_s = self._over.popleft()
                 try:
-                    tell(_told(done, runtime_s))
+                    tell(_celery_result(done, runtime_s))
                 except OperationalError as error:
                     log.info("the broker was not told of the end of a job: %s", error)
             self._start_some()
@@ -148,7 +148,7 @@ def create_pool(
     return LoopPool
 
 
-async def _do(
+async def _run_job(
     work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str
 ) -> object:
     # Here, where a body that nobody can read fails its own job and nothing else.
@@ -156,7 +156,7 @@ async def _do(
     return await work(Job(task_id, headers, args))
 
 
-def _told(done: Future[object], runtime_s: float) -> tuple[int, Any, float]:
+def _celery_result(done: Future[object], runtime_s: float) -> tuple[int, Any, float]:
     """What Celery is told of a job that is over: whether it failed, and how."""
     try:
         return 0, done.result(), runtime_s

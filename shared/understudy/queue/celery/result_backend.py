@@ -10,7 +10,7 @@ from understudy.queue.celery.broadcasts import broadcast
 from understudy.queue.names import REVOKE_COMMAND
 
 
-class NoResults(Backend):  # type: ignore[misc]
+class NullResultBackend(Backend):  # type: ignore[misc]
     """In place of results, which participants' rows are.
 
     To Celery an abort is a result, stored for the task to see. Here it is one more word for a revoke.
@@ -19,12 +19,12 @@ class NoResults(Backend):  # type: ignore[misc]
     def store_result(self, task_id: str, result: object, state: str, *_: Any, **__: Any) -> object:
         """Revoke what is to be aborted; raises BackendError for any other result."""
         if state != ABORTED:
-            raise BackendError(_WHERE)
+            raise BackendError(_NO_RESULTS_MESSAGE)
         broadcast(self.app, REVOKE_COMMAND, {"task_id": task_id})
         return result
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> Any:  # noqa: ARG002 - Celery's signature
-        raise BackendError(_WHERE)
+        raise BackendError(_NO_RESULTS_MESSAGE)
 
 
-_WHERE = "results are the participants' rows: ask the API for them"
+_NO_RESULTS_MESSAGE = "results are the participants' rows: ask the API for them"

@@ -12,10 +12,17 @@ import httpx
 
 from understudy.domain.simulation import Usage
 from understudy.models import ModelFailed
-from understudy.models.endpoint.response_limits import TooMuch, asked_pause, bounded, count, flat, said_by
-from understudy.models.endpoint.usage_meter import Gate, Tally
+from understudy.models.endpoint.response_limits import (
+    ResponseTooLarge,
+    count,
+    error_message,
+    join_text,
+    limit_body,
+    retry_after_s,
+)
+from understudy.models.endpoint.usage_meter import Quota, UsageMeter
 from understudy.models.profiles import DEFAULT, NO_KEY, Profile, find_profile
-from understudy.models.prompt import Message, estimate_tokens, plainly
+from understudy.models.prompt import Message, estimate_tokens, without_system_messages
 from understudy.plugins.time_limits import current_timer
 from understudy.telemetry import metrics
 
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 #: Pauses between tries: the first, and the longest that we choose ourselves.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 #: Characters of a server's own words that are told on.
-_MAX_TOLD = 200
+_MAX_SERVER_MESSAGE = 200
 #: How a decision is asked for, the most certain first; what a server refuses is not asked for again.
 _FORMATS = ("json_schema", "json_object", "text")
 
@@ -42,7 +49,7 @@ class Reply:
     refusal: str = ""
 
 
-class _Unfit(Exception):
+class _RequestRejected(Exception):
     """The server does not take the form of a request; `said` is why, in its words."""
 
     def __init__(self, status: int, said: str) -> None:
@@ -50,7 +57,7 @@ class _Unfit(Exception):
         self.said = said
 
 
-class _TryAgain(Exception):
+class _RetryableError(Exception):
     """It did not work this time."""
 
     def __init__(self, what: str, after_s: float | None = None, result: metrics.LlmResult = "failed") -> None:
@@ -61,7 +68,7 @@ class _TryAgain(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _RequestFormat:
     """How to ask this server; learned from what it refuses."""
 
     format: int = 0
@@ -69,7 +76,7 @@ class _Form:
     plain: bool = False
     tokens_field: str = "max_tokens"
 
-    def after(self, said: str) -> "_Form | None":
+    def after(self, said: str) -> "_RequestFormat | None":
         """How to ask one that refused this with these words; None when there is nothing left to try."""
         told = said.casefold()
         if "max_completion_tokens" in told and self.tokens_field == "max_tokens":
@@ -90,16 +97,16 @@ class Endpoint:
         self._key = profile.key()
         self._client: AsyncOpenAI | None = None
         self._making = asyncio.Lock()
-        self._form = _Form()
+        self._form = _RequestFormat()
 
-    async def ask(self, messages: Sequence[Message], schema: Mapping[str, Any], gate: Gate) -> Reply:
+    async def ask(self, messages: Sequence[Message], schema: Mapping[str, Any], gate: Quota) -> Reply:
         """What the model says to `messages`. Raises ModelFailed.
 
         Cancelling closes the connection at once. What is refused for its form is asked in a simpler one; what
         fails is tried again while the step has time.
         """
         client = await self._ready()
-        tally = Tally(gate)
+        tally = UsageMeter(gate)
         try:
             reply = await self._answer(client, messages, schema, tally)
         except ModelFailed as failure:
@@ -108,7 +115,7 @@ class Endpoint:
         return replace(reply, usage=replace(reply.usage, calls=tally.calls, seconds=tally.seconds()))
 
     async def _answer(
-        self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], tally: Tally
+        self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], tally: UsageMeter
     ) -> Reply:
         form, refused = self._form, ""
         for retry in range(self._profile.retries + 1):
@@ -116,16 +123,16 @@ class Endpoint:
                 while True:
                     try:
                         async with tally.place():
-                            reply = await self._counted(client, messages, schema, form)
+                            reply = await self._call_with_metrics(client, messages, schema, form)
                             await tally.gate.spent(reply.usage.input_tokens + reply.usage.output_tokens)
                         break
-                    except _Unfit as unfit:
+                    except _RequestRejected as unfit:
                         refused = refused or f"{unfit.status}: {unfit.said}"
                         simpler = form.after(unfit.said)
                         if simpler is None:
                             raise ModelFailed(self._refused(refused)) from None
                         form = simpler
-            except _TryAgain as failure:
+            except _RetryableError as failure:
                 await self._pause(failure, retry)
                 continue
             self._form = form
@@ -157,13 +164,17 @@ class Endpoint:
             organization="",
             project="",
             default_headers={"Accept-Encoding": "identity"},
-            http_client=DefaultAsyncHttpxClient(event_hooks={"response": [bounded]}),
+            http_client=DefaultAsyncHttpxClient(event_hooks={"response": [limit_body]}),
         )
         _ = client.chat.completions
         return client
 
-    async def _counted(
-        self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], form: _Form
+    async def _call_with_metrics(
+        self,
+        client: "AsyncOpenAI",
+        messages: Sequence[Message],
+        schema: Mapping[str, Any],
+        form: _RequestFormat,
     ) -> Reply:
         """One request, and a word of it to the metrics."""
         model, began = self._profile.model, time.monotonic()
@@ -171,25 +182,29 @@ class Endpoint:
         try:
             reply = await self._call(client, messages, schema, form)
             result = "answered"
-        except (_Unfit, _TryAgain, ModelFailed) as failure:
-            result = failure.result if isinstance(failure, _TryAgain) else "failed"
+        except (_RequestRejected, _RetryableError, ModelFailed) as failure:
+            result = failure.result if isinstance(failure, _RetryableError) else "failed"
             raise
         finally:
-            metrics.llm_called(model, result, time.monotonic() - began)
+            metrics.observe_llm_call(model, result, time.monotonic() - began)
         used = reply.usage
-        metrics.llm_used(
+        metrics.count_llm_usage(
             model, input_tokens=used.input_tokens, output_tokens=used.output_tokens, cost=used.cost
         )
         return reply
 
     async def _call(
-        self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], form: _Form
+        self,
+        client: "AsyncOpenAI",
+        messages: Sequence[Message],
+        schema: Mapping[str, Any],
+        form: _RequestFormat,
     ) -> Reply:
         """One request. Raises _Unfit, _TryAgain, ModelFailed."""
         import openai  # noqa: PLC0415 - see _ready
 
         profile = self._profile
-        given = list(plainly(messages) if form.plain else messages)
+        given = list(without_system_messages(messages) if form.plain else messages)
         body: dict[str, Any] = {"model": profile.model, "messages": given}
         body[form.tokens_field] = profile.max_output_tokens
         if profile.temperature is not None:
@@ -201,26 +216,26 @@ class Endpoint:
             body["response_format"] = {"type": "json_object"}
         try:
             async with asyncio.timeout(profile.timeout_s):
-                return await (self._streamed if profile.stream else self._whole)(client, body)
+                return await (self._stream if profile.stream else self._complete)(client, body)
         except TimeoutError:
-            raise self._too_late() from None
+            raise self._timeout_error() from None
         except openai.APIStatusError as error:
-            self._sort(error.status_code, said_by(error.response), error.response.headers)
+            self._raise_for_status(error.status_code, error_message(error.response), error.response.headers)
             raise AssertionError("unreachable") from None
         except openai.APITimeoutError:
-            raise self._too_late() from None
+            raise self._timeout_error() from None
         except (openai.APIConnectionError, httpx.TransportError) as error:
-            if isinstance(error.__cause__, TooMuch):
+            if isinstance(error.__cause__, ResponseTooLarge):
                 raise ModelFailed(self._failed("sends answers without end")) from None
-            raise _TryAgain(f"cannot be reached ({type(error.__cause__ or error).__name__})") from None
-        except TooMuch:
+            raise _RetryableError(f"cannot be reached ({type(error.__cause__ or error).__name__})") from None
+        except ResponseTooLarge:
             raise ModelFailed(self._failed("sends answers without end")) from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
-            raise _TryAgain(
+            raise _RetryableError(
                 f"answered with something that is no chat completion ({type(error).__name__})"
             ) from None
 
-    async def _whole(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
+    async def _complete(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
         answer = await client.chat.completions.with_raw_response.create(**body)
         found = json.loads(answer.http_response.content)
         choice = found["choices"][0] if isinstance(found, dict) and found.get("choices") else None
@@ -228,9 +243,11 @@ class Endpoint:
         if not isinstance(choice, dict) or not isinstance(message, dict):
             raise TypeError("no message")
         text, refusal = message.get("content") or "", message.get("refusal") or ""
-        return self._reply(flat(text), flat(refusal), choice.get("finish_reason"), found.get("usage"), body)
+        return self._reply(
+            join_text(text), join_text(refusal), choice.get("finish_reason"), found.get("usage"), body
+        )
 
-    async def _streamed(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
+    async def _stream(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
         text, refusal, finish, usage = "", "", None, None
         pieces = await client.chat.completions.create(
             **body, stream=True, stream_options={"include_usage": True}
@@ -256,11 +273,11 @@ class Endpoint:
         usage = Usage(1, given, written, 0.0, profile.cost(given, written), profile.model)
         if finish == "content_filter" and not refusal:
             refusal = "its content filter stopped it"
-        return Reply(self._untold(text), usage, cut=finish == "length", refusal=self._untold(refusal))
+        return Reply(self._redact_key(text), usage, cut=finish == "length", refusal=self._redact_key(refusal))
 
-    def _sort(self, status: int, said: str, headers: httpx.Headers) -> None:
+    def _raise_for_status(self, status: int, said: str, headers: httpx.Headers) -> None:
         """Raise what an answer with an error status means."""
-        said = self._safe(said)
+        said = self._server_message(said)
         profile = self._profile
         if status in (401, 403):
             raise ModelFailed(
@@ -280,12 +297,12 @@ class Endpoint:
             if "insufficient_quota" in said:
                 raise ModelFailed(self._failed(f"says that the account is used up ({status}): {said}"))
             result: metrics.LlmResult = "rate_limited" if status == 429 else "failed"
-            raise _TryAgain(f"answered {status}: {said}", asked_pause(headers), result)
+            raise _RetryableError(f"answered {status}: {said}", retry_after_s(headers), result)
         if status in (400, 415, 422):
-            raise _Unfit(status, said)
+            raise _RequestRejected(status, said)
         raise ModelFailed(self._failed(f"answered {status}: {said}"))
 
-    async def _pause(self, failure: _TryAgain, retry: int) -> None:
+    async def _pause(self, failure: _RetryableError, retry: int) -> None:
         """Wait before the next try. Raises ModelFailed when there is none, or no time for it."""
         times = f" {retry + 1} times" if retry else ""
         if retry >= self._profile.retries:
@@ -302,21 +319,21 @@ class Endpoint:
             ) from None
         await asyncio.sleep(pause_s)
 
-    def _too_late(self) -> _TryAgain:
-        return _TryAgain(f"gave no answer within {self._profile.timeout_s:g} s", result="timeout")
+    def _timeout_error(self) -> _RetryableError:
+        return _RetryableError(f"gave no answer within {self._profile.timeout_s:g} s", result="timeout")
 
     def _failed(self, what: str) -> str:
-        return f"The language model at {self._profile.place} {what}"
+        return f"The language model at {self._profile.display_url} {what}"
 
     def _refused(self, said: str) -> str:
         return self._failed(f"does not take our requests ({said}).")
 
-    def _safe(self, said: str) -> str:
+    def _server_message(self, said: str) -> str:
         """A server's own words, short, on one line, and without the key."""
-        words = " ".join(self._untold(said).split())
-        return words if len(words) <= _MAX_TOLD else words[:_MAX_TOLD] + "…"
+        words = " ".join(self._redact_key(said).split())
+        return words if len(words) <= _MAX_SERVER_MESSAGE else words[:_MAX_SERVER_MESSAGE] + "…"
 
-    def _untold(self, text: str) -> str:
+    def _redact_key(self, text: str) -> str:
         """A text without the key, should somebody have sent it back."""
         secret = self._key != NO_KEY and len(self._key) >= 4
         return text.replace(self._key, "***") if secret else text

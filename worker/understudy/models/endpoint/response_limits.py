@@ -18,7 +18,7 @@ _MOST_BYTES = dict.fromkeys(("", "identity"), MAX_ANSWER_BYTES) | dict.fromkeys(
 )
 
 
-class TooMuch(Exception):
+class ResponseTooLarge(Exception):
     """An answer beyond all measure."""
 
 
@@ -34,19 +34,19 @@ class _Bounded(httpx.AsyncByteStream):
         async for part in self._inner:
             left -= len(part)
             if left < 0:
-                raise TooMuch
+                raise ResponseTooLarge
             yield part
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-async def bounded(response: httpx.Response) -> None:
+async def limit_body(response: httpx.Response) -> None:
     packed = response.headers.get("content-encoding", "").strip().lower()
     response.stream = _Bounded(response.stream, _MOST_BYTES.get(packed, 0))
 
 
-def said_by(response: httpx.Response) -> str:
+def error_message(response: httpx.Response) -> str:
     """What a server says is wrong, in whatever form."""
     try:
         found = response.json()
@@ -63,7 +63,7 @@ def said_by(response: httpx.Response) -> str:
     return ""
 
 
-def asked_pause(headers: httpx.Headers) -> float | None:
+def retry_after_s(headers: httpx.Headers) -> float | None:
     """Seconds that `Retry-After` asks for, as a number or a date."""
     with contextlib.suppress(ValueError):
         if (milliseconds := headers.get("retry-after-ms")) is not None:
@@ -89,7 +89,7 @@ def count(used: Any, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**30 else None
 
 
-def flat(text: Any) -> str:
+def join_text(text: Any) -> str:
     """A text, or the texts in a list of parts."""
     if isinstance(text, list):
         return "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))

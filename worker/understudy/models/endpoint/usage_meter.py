@@ -8,7 +8,7 @@ from typing import Protocol
 from understudy.plugins.time_limits import current_timer
 
 
-class Gate(Protocol):
+class Quota(Protocol):
     """Who may ask now. `understudy.models.quotas` has the one for a fleet."""
 
     def place(self) -> contextlib.AbstractAsyncContextManager[None]:
@@ -18,10 +18,10 @@ class Gate(Protocol):
         """So many tokens were used."""
 
 
-class Tally:
+class UsageMeter:
     """What an answer takes: calls, and time without the waits at the gate."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Quota) -> None:
         self.gate = gate
         self.calls = 0
         self._began = time.monotonic()

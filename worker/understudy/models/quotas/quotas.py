@@ -23,7 +23,14 @@ from redis.backoff import NoBackoff
 from understudy.domain.errors import ServiceUnavailable
 from understudy.models import ModelFailed
 from understudy.models.profiles import ModelSettings, model_settings
-from understudy.models.quotas.scope import ENTER, KEPT_S, RENEW, SPEND, QuotaScope, today
+from understudy.models.quotas.scope import (
+    ACQUIRE_SCRIPT,
+    RECORD_SCRIPT,
+    RENEW,
+    RETENTION_S,
+    QuotaScope,
+    today,
+)
 from understudy.queue.redis_clients import connect_async
 from understudy.store import leases, usage
 from understudy.store.engine import Store
@@ -33,16 +40,16 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 #: A place lasts so long; whoever asks for longer renews it. The places of a lost process are free after that.
-PLACE_TTL_S = 15
+SLOT_TTL_S = 15
 _RENEW_S = 5
 #: Longest wait for the broker's server, and for how long it is not asked again when it was away.
-_SILENCE_S = 2
-AWAY_S = 5
+_TIMEOUT_S = 2
+UNAVAILABLE_RETRY_S = 5
 #: Between two looks for a free place, unless one gets free in this process.
-_LOOK_S = 0.1
+_POLL_INTERVAL_S = 0.1
 
 
-class Caps:
+class ModelQuotas:
     """The caps of a fleet, as one process keeps them. All methods belong to the loop's thread."""
 
     def __init__(self, settings: ModelSettings, notices_url: str, store: Store) -> None:
@@ -66,14 +73,16 @@ class Caps:
         #: By holder: what the server was asked in its name and has not answered.
         self._asking: dict[str, asyncio.Task[Any]] = {}
 
-    def gate(self, workspace: UUID, study: UUID) -> "FleetGate":
+    def gate(self, workspace: UUID, study: UUID) -> "FleetQuota":
         """The gate of those who work for this workspace and study."""
         given = self._settings
         scopes = (
             QuotaScope("study", study, given.study_calls, given.study_tokens),
             QuotaScope("workspace", workspace, given.workspace_calls, given.workspace_tokens_per_day),
         )
-        return FleetGate(self, [scope for scope in scopes if scope.calls or scope.tokens], (workspace, study))
+        return FleetQuota(
+            self, [scope for scope in scopes if scope.calls or scope.tokens], (workspace, study)
+        )
 
     async def close(self) -> None:
         """End what is under way for those who have left, and the connections."""
@@ -83,14 +92,16 @@ class Caps:
             await self._redis.aclose()
 
     @contextlib.asynccontextmanager
-    async def place(self, scopes: list[QuotaScope], line: tuple[UUID, UUID]) -> AsyncIterator[None]:
+    async def acquire_slot(
+        self, scopes: list[QuotaScope], wait_queue: tuple[UUID, UUID]
+    ) -> AsyncIterator[None]:
         """A place in all of these scopes. Raises ModelFailed when tokens are used up."""
         holder = uuid4().hex
         renewing: asyncio.Task[None] | None = None
         entered = False
         try:
-            async with self._lines.setdefault(line, asyncio.Lock()):
-                await self._enter(scopes, holder)
+            async with self._lines.setdefault(wait_queue, asyncio.Lock()):
+                await self._acquire(scopes, holder)
                 entered = True
                 self._here.update(scopes)
             renewing = asyncio.create_task(self._renew(scopes, holder))
@@ -101,14 +112,14 @@ class Caps:
             if renewing is not None:
                 renewing.cancel()
             # Whoever is cancelled does not wait for it. What was asked of the server in its name comes first.
-            self._start(self._leave(scopes, holder, self._asking.get(holder)))
+            self._start(self._release(scopes, holder, self._asking.get(holder)))
 
-    async def spent(self, scopes: list[QuotaScope], tokens: int) -> None:
+    async def record_tokens(self, scopes: list[QuotaScope], tokens: int) -> None:
         """Count tokens; what cannot be counted now is counted later. The store counts them in any case."""
         if not self._notices_url:
             return
         self._owed.update({scope.tokens_key: tokens for scope in scopes if scope.tokens})
-        await asyncio.shield(self._start(self._pay()))
+        await asyncio.shield(self._start(self._flush_tokens()))
 
     def _start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Have it done, whoever is cancelled."""
@@ -117,38 +128,44 @@ class Caps:
         task.add_done_callback(self._at_work.discard)
         return task
 
-    async def _pay(self) -> None:
+    async def _flush_tokens(self) -> None:
         owed, self._owed = self._owed, Counter()
         if not owed:
             return
-        if await self._ask(lambda server: server.eval(SPEND, len(owed), *owed, *owed.values())) is _AWAY:
+        if (
+            await self._ask(lambda server: server.eval(RECORD_SCRIPT, len(owed), *owed, *owed.values()))
+            is _UNAVAILABLE
+        ):
             self._owed += owed
 
-    async def _enter(self, scopes: list[QuotaScope], holder: str) -> None:
+    async def _acquire(self, scopes: list[QuotaScope], holder: str) -> None:
         keys = [key for scope in scopes for key in (scope.calls_key, scope.tokens_key)]
         caps = [cap for scope in scopes for cap in (scope.calls, scope.tokens)]
         while True:
             self._left.clear()
             answer = await self._ask_for(
-                holder, lambda server: server.eval(ENTER, len(keys), *keys, holder, PLACE_TTL_S * 1000, *caps)
+                holder,
+                lambda server: server.eval(
+                    ACQUIRE_SCRIPT, len(keys), *keys, holder, SLOT_TTL_S * 1000, *caps
+                ),
             )
             try:
-                if await self._lets_in(answer, scopes):
+                if await self._is_admitted(answer, scopes):
                     return
             except ServiceUnavailable:
                 # Nobody knows what is used; nothing could be stored either. Look again.
                 log.debug("caps on language models: neither broker nor store answer")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S * random.uniform(0.75, 1.25)):  # noqa: S311
+                async with asyncio.timeout(_POLL_INTERVAL_S * random.uniform(0.75, 1.25)):  # noqa: S311
                     await self._left.wait()
 
-    async def _lets_in(self, answer: Any, scopes: list[QuotaScope]) -> bool:
+    async def _is_admitted(self, answer: Any, scopes: list[QuotaScope]) -> bool:
         """May we ask, now that the server has given this answer? Raises ModelFailed, ServiceUnavailable."""
-        if answer is _AWAY:
-            return await self._may_enter_alone(scopes)
+        if answer is _UNAVAILABLE:
+            return await self._admit_by_local_share(scopes)
         code, number = map(int, answer)
         if code == -1:
-            raise ModelFailed(scopes[number].used_up)
+            raise ModelFailed(scopes[number].exhausted_message)
         if code == -2:
             await self._count(scopes[number])
             self._left.set()
@@ -157,29 +174,29 @@ class Caps:
     async def _count(self, scope: QuotaScope) -> None:
         """Have the server go on from what the store knows."""
         used, key = await self._used(scope), scope.tokens_key
-        counting = self._ask(lambda server: server.set(key, used, nx=True, ex=KEPT_S[scope.kind]))
+        counting = self._ask(lambda server: server.set(key, used, nx=True, ex=RETENTION_S[scope.kind]))
         await asyncio.shield(self._start(counting))
 
-    async def _may_enter_alone(self, scopes: list[QuotaScope]) -> bool:
+    async def _admit_by_local_share(self, scopes: list[QuotaScope]) -> bool:
         """While the server is away: is there room in this process's share? Raises ModelFailed."""
         for scope in scopes:
-            if scope.tokens and await self._lately(scope, partial(self._used, scope)) >= scope.tokens:
-                raise ModelFailed(scope.used_up)
-        workers = await self._lately("workers", self._live_workers)
+            if scope.tokens and await self._cached(scope, partial(self._used, scope)) >= scope.tokens:
+                raise ModelFailed(scope.exhausted_message)
+        workers = await self._cached("workers", self._live_workers)
         return all(
             self._here[scope] < max(scope.calls // max(workers, 1), 1) for scope in scopes if scope.calls
         )
 
-    async def _lately(self, what: object, look: Callable[[], Awaitable[int]]) -> int:
+    async def _cached(self, what: object, look: Callable[[], Awaitable[int]]) -> int:
         """What `look` gave, not long ago."""
         at, value = self._known.get(what, (0.0, 0))
-        if time.monotonic() - at > AWAY_S or what not in self._known:
+        if time.monotonic() - at > UNAVAILABLE_RETRY_S or what not in self._known:
             value = await look()
             self._known[what] = (time.monotonic(), value)
         return value
 
     async def _live_workers(self) -> int:
-        return await asyncio.to_thread(self._read, leases.live_count)
+        return await asyncio.to_thread(self._read, leases.count_live)
 
     async def _used(self, scope: QuotaScope) -> int:
         if scope.kind == "workspace":
@@ -195,10 +212,10 @@ class Caps:
         while keys:
             await asyncio.sleep(_RENEW_S)
             await self._ask_for(
-                holder, lambda server: server.eval(RENEW, len(keys), *keys, holder, PLACE_TTL_S * 1000)
+                holder, lambda server: server.eval(RENEW, len(keys), *keys, holder, SLOT_TTL_S * 1000)
             )
 
-    async def _leave(self, scopes: list[QuotaScope], holder: str, asking: asyncio.Task[Any] | None) -> None:
+    async def _release(self, scopes: list[QuotaScope], holder: str, asking: asyncio.Task[Any] | None) -> None:
         if asking is not None:
             await asyncio.wait({asking})
 
@@ -217,15 +234,15 @@ class Caps:
         return await asyncio.shield(asking)
 
     async def _ask(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
-        """The server's answer, or `_AWAY`."""
+        """The server's answer, or `_UNAVAILABLE`."""
         if not self._notices_url or time.monotonic() < self._away_until:
-            return _AWAY
+            return _UNAVAILABLE
         try:
             if self._redis is None:
                 self._redis = connect_async(
                     self._notices_url,
-                    socket_connect_timeout=_SILENCE_S,
-                    socket_timeout=_SILENCE_S,
+                    socket_connect_timeout=_TIMEOUT_S,
+                    socket_timeout=_TIMEOUT_S,
                     # Once more: a connection that was kept may have gone.
                     retry=Retry(NoBackoff(), 1),
                 )
@@ -235,19 +252,19 @@ class Caps:
                 "caps on language models: each worker keeps its share, the broker is away (%s)",
                 type(error).__name__,
             )
-            self._away_until = time.monotonic() + AWAY_S
-            return _AWAY
+            self._away_until = time.monotonic() + UNAVAILABLE_RETRY_S
+            return _UNAVAILABLE
         self._known.clear()
         return answer
 
 
-_AWAY = object()
+_UNAVAILABLE = object()
 
 
-class FleetGate:
+class FleetQuota:
     """A gate with the caps of a fleet."""
 
-    def __init__(self, caps: Caps, scopes: list[QuotaScope], line: tuple[UUID, UUID]) -> None:
+    def __init__(self, caps: ModelQuotas, scopes: list[QuotaScope], line: tuple[UUID, UUID]) -> None:
         self._caps = caps
         self._scopes = scopes
         self._line = line
@@ -256,31 +273,31 @@ class FleetGate:
         """See `Gate`."""
         if not self._scopes:
             return contextlib.nullcontext()
-        return self._caps.place(self._scopes, self._line)
+        return self._caps.acquire_slot(self._scopes, self._line)
 
     async def spent(self, tokens: int) -> None:
         """So many tokens were used."""
         if self._scopes:
-            await self._caps.spent(self._scopes, tokens)
+            await self._caps.record_tokens(self._scopes, tokens)
 
 
-class _Kept:
+class _Process:
     """The caps of this process."""
 
-    make: Callable[[], Caps] | None = None
-    caps: Caps | None = None
+    make: Callable[[], ModelQuotas] | None = None
+    caps: ModelQuotas | None = None
 
 
-def keep(notices_url: str, store: Store) -> None:
+def configure(notices_url: str, store: Store) -> None:
     """From now on this process keeps the caps of its settings, together with all others at that server."""
-    _Kept.make = lambda: Caps(model_settings(), notices_url, store)
-    _Kept.caps = None
+    _Process.make = lambda: ModelQuotas(model_settings(), notices_url, store)
+    _Process.caps = None
 
 
-def gate(workspace: UUID, study: UUID) -> FleetGate:
+def quota_for(workspace: UUID, study: UUID) -> FleetQuota:
     """The gate of those who work for this workspace and study. Raises ModelFailed for wrong settings."""
-    if _Kept.make is None:
-        raise ModelFailed("Nobody keeps the caps here: call understudy.models.quotas.quotas.keep first.")
-    if _Kept.caps is None:
-        _Kept.caps = _Kept.make()
-    return _Kept.caps.gate(workspace, study)
+    if _Process.make is None:
+        raise ModelFailed("Nobody keeps the caps here: call understudy.models.quotas.quotas.configure first.")
+    if _Process.caps is None:
+        _Process.caps = _Process.make()
+    return _Process.caps.gate(workspace, study)

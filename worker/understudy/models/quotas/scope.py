@@ -5,12 +5,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 #: A day's count is kept a little longer than the day, a study's until nobody has asked for that long.
-KEPT_S = {"workspace": 2 * 86_400, "study": 30 * 86_400}
+RETENTION_S = {"workspace": 2 * 86_400, "study": 30 * 86_400}
 
 #: KEYS: calls and tokens of each scope. ARGV: holder, milliseconds that a place lasts, then calls and tokens
 #: allowed of each scope, 0 for any number. Answers {1, 0} with a place, {0, 0} without; {-1, n} when scope n
 #: has used up its tokens, {-2, n} when nobody has counted them.
-ENTER = """
+ACQUIRE_SCRIPT = """
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local free = 1
@@ -45,7 +45,7 @@ for i = 1, #KEYS do
 end
 """
 #: What nobody has counted is counted from the store by whoever enters next.
-SPEND = """
+RECORD_SCRIPT = """
 for i = 1, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('INCRBY', KEYS[i], ARGV[i]) end
 end
@@ -70,7 +70,7 @@ class QuotaScope(NamedTuple):
         return f"understudy:llm:tokens:{self.kind}:{self.id}{day}"
 
     @property
-    def used_up(self) -> str:
+    def exhausted_message(self) -> str:
         if self.kind == "workspace":
             return (
                 f"This workspace has used up its {self.tokens:,} tokens of today (UTC). Go on tomorrow, or "
