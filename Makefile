@@ -62,11 +62,11 @@ schemas: $(VENV)/.installed-test ## write docs/schemas anew; ARGS=--promise adds
 
 .PHONY: guards
 guards: $(VENV)/.installed-test ## remove each guard in turn, in a copy, and show which test notices
-	$(BIN)/python -m tests.guards
+	$(BIN)/python -m tests.guard_mutations
 
 .PHONY: pages
 pages: $(VENV)/.installed-test ## write anew what reference pages have from the program itself
-	$(BIN)/python -m tests.pages.made
+	$(BIN)/python -m tests.pages.generated
 
 .PHONY: promtool
 promtool: build/prometheus/usr/bin/promtool ## fetch what tries the alert rules, out of Debian's package, into build

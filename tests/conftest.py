@@ -11,11 +11,11 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from tests.brokers import OwnBroker, empty, own_broker
-from tests.callers import Caller
+from tests.dedicated_brokers import DedicatedBroker, dedicated_broker, empty
+from tests.http_client import ApiClient
 from tests.invariants import check_invariants
 from tests.pgbouncer import PgBouncer
-from tests.rabbit import WHY_NOT, RabbitServer, can_be_had
+from tests.rabbitmq_server import SKIP_REASON, RabbitServer, is_available
 from tests.servers import Fleet, postgres_programs, serve_in_thread
 from understudy import gc_tuning
 from understudy.api.app import create_app
@@ -88,8 +88,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitServer]:
     """A RabbitMQ that tests share."""
-    if not can_be_had():
-        pytest.skip(WHY_NOT)
+    if not is_available():
+        pytest.skip(SKIP_REASON)
     with RabbitServer() as server:
         yield server
 
@@ -111,12 +111,12 @@ def broker_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OwnBroker]:
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DedicatedBroker]:
     """A broker of this test alone, to be taken away and given back."""
     kind = request.config.getoption("broker")
-    if kind == "rabbitmq" and not can_be_had():
-        pytest.skip(WHY_NOT)
-    with own_broker(kind, tmp_path / "own") as server:
+    if kind == "rabbitmq" and not is_available():
+        pytest.skip(SKIP_REASON)
+    with dedicated_broker(kind, tmp_path / "own") as server:
         yield server
 
 
@@ -197,18 +197,18 @@ def api(settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture
-def acme(store: Store, api: str) -> Iterator[Caller]:
+def acme(store: Store, api: str) -> Iterator[ApiClient]:
     """A workspace, with a client that speaks HTTP to the API as it."""
 
-    with Caller(store, api, "acme") as caller:
+    with ApiClient(store, api, "acme") as caller:
         yield caller
 
 
 @pytest.fixture
-def rival(store: Store, api: str) -> Iterator[Caller]:
+def rival(store: Store, api: str) -> Iterator[ApiClient]:
     """Another workspace on the same server."""
 
-    with Caller(store, api, "rival") as caller:
+    with ApiClient(store, api, "rival") as caller:
         yield caller
 
 

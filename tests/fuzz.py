@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from uuid import UUID
 
-from tests.contract.byhand import walk, walk_to_end
+from tests.contract.manual_worker import run_steps, run_to_end
 from tests.factories import make_ask, make_participants, make_study, make_workspace
 from tests.servers import serve_in_thread
 from understudy.api.app import create_app
@@ -98,9 +98,9 @@ def furnish(store: Store, config: Path) -> str:
         participants += some
         for id_ in some:
             if status == "running":
-                walk(store, id_, 1)
+                run_steps(store, id_, 1)
             elif status != "pending":
-                walk_to_end(store, id_, 2, status)
+                run_to_end(store, id_, 2, status)
     participants += make_participants(store, workspace_id, study, iterations[1], status=Status.DRAFT)
     participants += [id_ for ids in rounds for id_ in ids]
     with store.read() as connection:

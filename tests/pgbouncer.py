@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 import sqlalchemy
 
-from tests.servers import ROOT, own_port, wait_until
+from tests.servers import ROOT, free_port, wait_until
 from understudy.store.engine import POOLING
 
 #: Where `make pgbouncer` puts it.
@@ -49,7 +49,7 @@ class PgBouncer:
         """`url`: any database of the server."""
         self._server = sqlalchemy.make_url(url)
         self._connections = connections
-        self._listen = own_port()
+        self._listen = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="understudy-pgbouncer-"))
 
     def url_of(self, url: str) -> str:

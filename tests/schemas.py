@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from tests.contract.promises import WORDS, Schema, broken_answer, broken_api, broken_request
+from tests.contract.compatibility import WORDS, Schema, api_changes, broken_request, response_changes
 from tests.servers import ROOT
 from understudy.api.app import create_app
 from understudy.envelopes import asks, docs, journeys
@@ -115,11 +115,11 @@ def broken(was: dict[str, Schema], now: dict[str, Schema]) -> list[str]:
         if name not in now:
             found.append(f"{name} is gone")
         elif name == ROUTES:
-            found += broken_api(schema, now[name])
+            found += api_changes(schema, now[name])
         elif name == TOOLS_FILE:
             found += _broken_tools(schema, now[name])
         else:
-            found += [f"{name}: {one}" for one in broken_answer(schema, now[name])]
+            found += [f"{name}: {one}" for one in response_changes(schema, now[name])]
     return found
 
 
@@ -130,7 +130,7 @@ def _broken_tools(was: Schema, now: Schema) -> list[str]:
         # As over REST, another view may be answered where somebody asks for it.
         has_views = "view" in was[name]["takes"]["properties"]
         answers = was[name]["answers"], now[name]["answers"]
-        found += [f"tool {name}: {one}" for one in broken_answer(*answers, has_views=has_views)]
+        found += [f"tool {name}: {one}" for one in response_changes(*answers, has_views=has_views)]
     return found
 
 

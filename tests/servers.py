@@ -40,7 +40,7 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _PORTS = itertools.count(10_000 + 500 * int(_WORKER[2:]) if _WORKER else 26_000 + os.getpid() % 60 * 100)
 
 
-def own_port() -> int:
+def free_port() -> int:
     """A port of 127.0.0.1 for a process that is to be started: nobody is given it in the meantime."""
     for port in _PORTS:
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -179,14 +179,14 @@ class Fleet:
         """
         ended: Counter[str] = Counter()
         closing = threading.Event()
-        kept = {name: self._launch(name, concurrency) for name in names}
+        started = {name: self._launch(name, concurrency) for name in names}
 
         def keep() -> None:
             while not closing.wait(0.1):
-                for name, process in kept.items():
+                for name, process in started.items():
                     if process.popen.poll() is not None:
                         ended[name] += 1
-                        kept[name] = self._launch(name, concurrency)
+                        started[name] = self._launch(name, concurrency)
 
         keeper = threading.Thread(target=keep, daemon=True)
         keeper.start()
@@ -232,7 +232,7 @@ class PostgresServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
+    def stopped(self) -> Iterator[None]:
         """Down for the time of the block: connections are cut, nothing is finished first."""
         self._control("-m", "immediate", "stop")
         try:

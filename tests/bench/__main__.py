@@ -14,8 +14,8 @@ from typing import Any
 
 from tests.bench import rows
 from tests.bench.figures import Comparison, table
+from tests.bench.installation import Bench, opened
 from tests.bench.machine import durability, machine, versions
-from tests.bench.stage import Bench, opened
 
 STORES = ("sqlite", "postgresql")
 

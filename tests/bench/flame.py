@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from tests.bench.installation import RIVALS, opened
 from tests.bench.rows import row01_interactions
-from tests.bench.stage import RIVALS, opened
 
 WIDTH, LINE, SMALLEST = 1100, 17, 0.01
 #: Frames that every thread has, and tell nothing.

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import insert, update
 
-from tests.bench.stage import Stage
+from tests.bench.installation import Installation
 from understudy.store import dispatch
 from understudy.store.engine import chunks, store_clock
 from understudy.store.schema import Tables
@@ -13,7 +13,7 @@ from understudy.store.schema import Tables
 _p = Tables.participant
 
 
-def completed_journey(stage: Stage, length: int, source: UUID | None = None) -> UUID:
+def completed_journey(stage: Installation, length: int, source: UUID | None = None) -> UUID:
     """A participant that is completed after so many interactions of its own, with the state to go on from.
 
     With `source`, which is such a one, it goes on where that one ended.
@@ -27,7 +27,7 @@ def completed_journey(stage: Stage, length: int, source: UUID | None = None) -> 
         )
         assert child is not None
         id_, start = child.id, child.branched_at
-    seen = {"url": "nowork://page", "title": "A page", "status": None, "problem": ""}
+    seen = {"url": "noop://page", "title": "A page", "status": None, "problem": ""}
     same = {
         "participant_id": id_,
         "epoch": 1,

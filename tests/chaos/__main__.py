@@ -17,10 +17,10 @@ import redis
 import sqlalchemy
 from sqlalchemy import func, or_, select
 
-from tests.chaos.clients import Announcements, Client, Ledger, make_clients
-from tests.chaos.town import Outage, Town
-from tests.chaos.verdict import ALONE, Recovery, Verdict, judge
-from tests.chaos.villain import BROKER_LOSSES, Villain
+from tests.chaos.checker import ALONE, CheckResult, Recovery, check_history
+from tests.chaos.clients import Client, RequestSignals, ResponseLog, make_clients
+from tests.chaos.cluster import Cluster, Outage
+from tests.chaos.fault_injector import BROKER_LOSSES, FaultInjector
 from tests.servers import postgres_programs, wait_until
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import TERMINAL
@@ -42,7 +42,7 @@ StoreAway: TypeAlias = Callable[[float, Callable[[], None]], None]
 
 
 @contextlib.contextmanager
-def a_store(kind: str, folder: Path) -> Iterator[tuple[str, StoreAway]]:
+def open_store(kind: str, folder: Path) -> Iterator[tuple[str, StoreAway]]:
     """An empty store's URL, and what makes it go away for so many seconds, and calls when it is."""
     if kind == "sqlite":
         file = folder / "town.db"
@@ -98,25 +98,25 @@ class Chaos:
         self._kind, self._seed = kind, seed
         self._workers, self._clients = workers, clients
         self._max_active, self._pause_s, self._settings = max_active, pause_s, settings
-        self.ledger = Ledger()
+        self.ledger = ResponseLog()
         self.minutes = 0.0
         self.interrupted = False
 
     def go(
         self, minutes: float, tell: Callable[[str], None] = lambda _: None, logs: Path | None = None
-    ) -> Verdict:
+    ) -> CheckResult:
         """`tell` gets a line every 10 s. Interrupted, it judges what is there. Processes' logs are kept in
         `logs`."""
         with tempfile.TemporaryDirectory(prefix="understudy-chaos-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             # PostgreSQL runs as somebody else when we are root.
             folder.chmod(0o755)
-            with a_store(self._kind, folder) as (url, store_away):
+            with open_store(self._kind, folder) as (url, store_away):
                 lines = self._kind == "postgresql"
-                town = Town(folder / "data", url, workers=self._workers, lines=lines, **self._settings)
+                town = Cluster(folder / "data", url, workers=self._workers, lines=lines, **self._settings)
                 with town:
                     self._live(town, store_away, minutes, tell)
-                    verdict = judge(
+                    verdict = check_history(
                         town.store,
                         self.ledger,
                         town.losses,
@@ -131,18 +131,20 @@ class Chaos:
                         shutil.copy(log, logs)
                 return verdict
 
-    def _live(self, town: Town, store_away: StoreAway, minutes: float, tell: Callable[[str], None]) -> None:
+    def _live(
+        self, town: Cluster, store_away: StoreAway, minutes: float, tell: Callable[[str], None]
+    ) -> None:
         self.town = town
         town.start()
-        announcements = Announcements()
-        self.villain = villain = Villain(
+        announcements = RequestSignals()
+        self.villain = villain = FaultInjector(
             town, self._seed, announcements, store_away=store_away, pause_s=self._pause_s
         )
         people = make_clients(
             town.store, town.api, self.ledger, self._clients, self._seed, announcements=announcements
         )
         began = time.monotonic()
-        threads: tuple[Client | Villain, ...] = (villain, *people)
+        threads: tuple[Client | FaultInjector, ...] = (villain, *people)
         try:
             for thread in threads:
                 thread.start()
@@ -225,7 +227,7 @@ def _unfinished(store: Store) -> int:
         return connection.scalar(unfinished) or 0
 
 
-def _stuck(town: Town) -> str:
+def _stuck(town: Cluster) -> str:
     """What is not terminal, and what is queued: where to look first."""
     with town.store.read() as connection:
         now = connection.scalar(select(store_clock()))
@@ -243,7 +245,7 @@ def _stuck(town: Town) -> str:
     return "\n".join([f"it is {now}", *told])
 
 
-def report(chaos: Chaos, verdict: Verdict) -> str:
+def report(chaos: Chaos, verdict: CheckResult) -> str:
     """The figures, one a line."""
     villain, answers = chaos.villain, chaos.ledger.answers
     kinds = sorted({*villain.killed, *chaos.town.died})

@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 
 @dataclass
-class Ledger:
+class ResponseLog:
     """What clients were answered; everything in it must hold for ever."""
 
     #: Idempotency-Key of each run and extend that was sent -> the dispatch it was answered with, if it was.
@@ -67,7 +67,7 @@ class Ledger:
                         self.wrong.append(f"{one['participant_id']} was told as {before}, then as {state}")
 
 
-class Announcements:
+class RequestSignals:
     """Clients tell what they are about to send; the villain listens."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Client(threading.Thread):
     """Works until told to stop. Its n-th choice depends on its seed and n, and on nothing that happens."""
 
     def __init__(
-        self, api: str, token: str, study: UUID, ledger: Ledger, seed: str, announcements: Announcements
+        self, api: str, token: str, study: UUID, ledger: ResponseLog, seed: str, announcements: RequestSignals
     ) -> None:
         super().__init__(daemon=True)
         self._http = httpx.Client(
@@ -327,10 +327,10 @@ def _waiting(timeout: float) -> dict[str, Any]:
 def make_clients(
     store: Store,
     api: str,
-    ledger: Ledger,
+    ledger: ResponseLog,
     count: int,
     seed: object,
-    announcements: Announcements | None = None,
+    announcements: RequestSignals | None = None,
     content: dict[str, object] | None = None,
 ) -> list[Client]:
     """Clients of one workspace with a study each, whose steps take a moment."""
@@ -338,7 +338,7 @@ def make_clients(
     store.write(
         lambda connection: people.insert_people(connection, made.workspace_id, generate_people(20, 1))
     )
-    announcements = announcements or Announcements()
+    announcements = announcements or RequestSignals()
     return [
         Client(
             api,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.clients import Client, Ledger, make_clients
-from tests.chaos.town import Town
-from tests.chaos.verdict import judge
+from tests.chaos.checker import check_history
+from tests.chaos.clients import Client, ResponseLog, make_clients
+from tests.chaos.cluster import Cluster
 from tests.servers import wait_until
 from understudy.domain.lifecycle import TERMINAL
 from understudy.faults import FAULT_SITES, POINTS
@@ -31,9 +31,9 @@ WHO = {
     "run.commit": ("api",),
     "cancel.commit": ("api",),
     "extend.commit": ("api",),
-    "run_message.own": ("api", "sweeper"),
+    "run_message.reserve": ("api", "sweeper"),
     "run_message.send": ("api", "sweeper"),
-    "run_message.disown": ("api",),
+    "run_message.unreserve": ("api",),
     "stop_task.send": ("api",),
     "abort.send": ("api",),
     "notice.send": ("run",),
@@ -41,13 +41,13 @@ WHO = {
     "claim.commit": ("run",),
     "step.commit": ("run",),
     "end.commit": ("run",),
-    "give_back.commit": ("run",),
+    "release.commit": ("run",),
     "stop.commit": ("control",),
     "heartbeat.commit": ("run",),
-    "give_up.commit": ("run",),
+    "watchdog_release.commit": ("run",),
     "recover.commit": ("sweeper",),
     "record_stops.commit": ("sweeper",),
-    "forget.commit": ("sweeper",),
+    "delete_expired.commit": ("sweeper",),
     "positions.commit": ("sweeper",),
 }
 
@@ -56,7 +56,7 @@ WHO = {
 TROUBLE: dict[str, tuple[dict[str, str], str]] = {
     # What breaks in a step ends by a write of its own, which no other run needs.
     "end.commit": ({"3": "raise"}, "simulator_error"),
-    "give_up.commit": ({"3": "block"}, "step_timeout"),
+    "watchdog_release.commit": ({"3": "block"}, "step_timeout"),
 }
 
 #: Crossed by every run of the tests; the others take minutes and belong to `make chaos`.
@@ -89,11 +89,11 @@ def test_a_process_that_dies_or_fails_there_breaks_no_promise(
     tmp_path: Path, store_url: str, point: str, action: str
 ) -> None:
     place, fault = point.rpartition(".")[0], f"{point}={action}"
-    ledger = Ledger()
+    ledger = ResponseLog()
     at, may_fail = TROUBLE.get(place, ({}, ""))
     content: dict[str, object] = {"delay_s": 0.15, "at": at}
     with contextlib.ExitStack() as stack:
-        town = stack.enter_context(Town(tmp_path / "town", store_url, workers=2, sweepers=1, **SHORT))
+        town = stack.enter_context(Cluster(tmp_path / "town", store_url, workers=2, sweepers=1, **SHORT))
         for kind in WHO[place]:
             town.arm(kind, fault, STARTS)
         # Sweepers come later where there must be something for their first sweep.
@@ -106,7 +106,7 @@ def test_a_process_that_dies_or_fails_there_breaks_no_promise(
         if place == "create.commit":
             wait_until(client.create_study, 60, "somebody creates a study")
         for number in range(2):
-            if place == "run_message.disown":
+            if place == "run_message.unreserve":
                 # Who dies there is started again, and armed again.
                 least = number + 1 if action == "kill" else 1
                 _run_without_broker(town, client, lambda least=least: town.fired(fault) >= least)
@@ -116,7 +116,7 @@ def test_a_process_that_dies_or_fails_there_breaks_no_promise(
             lambda: all(client.status(id_) in TERMINAL for id_ in ledger.ids), 90, "everything terminal"
         )
         wait_until(lambda: _all_stopped(client, ledger), 60, "every stop is known")
-        verdict = judge(town.store, ledger, town.losses, may_fail=(may_fail,) if may_fail else ())
+        verdict = check_history(town.store, ledger, town.losses, may_fail=(may_fail,) if may_fail else ())
     assert not verdict.problems
 
 
@@ -131,14 +131,14 @@ def _run_cancel_and_extend(client: Client, steps: int) -> None:
     client.extend(victim, steps=2)
 
 
-def _run_without_broker(town: Town, client: Client, crossed: Callable[[], bool]) -> None:
+def _run_without_broker(town: Cluster, client: Client, crossed: Callable[[], bool]) -> None:
     """Messages that could not be sent are owed again."""
     with town.without_broker(empty=False):
         client.dispatch_run(4, 3)
         wait_until(crossed, 60, "the point is crossed")
 
 
-def _lose_all_workers(town: Town, client: Client) -> None:
+def _lose_all_workers(town: Cluster, client: Client) -> None:
     """The first sweep will find somebody to take from a dead worker."""
     ids = client.dispatch_run(4, 40)
     wait_until(lambda: all(client.status(id_) == "running" for id_ in ids), 60, "all run")
@@ -148,5 +148,5 @@ def _lose_all_workers(town: Town, client: Client) -> None:
     town.start(*town.sweepers)
 
 
-def _all_stopped(client: Client, ledger: Ledger) -> bool:
+def _all_stopped(client: Client, ledger: ResponseLog) -> bool:
     return all(client.stop_is_known(id_) for id_ in ledger.cancelled)

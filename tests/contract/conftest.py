@@ -13,9 +13,9 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from tests.callers import Caller
 from tests.conftest import _administer, _postgres_url
 from tests.contract.openapi import check_answer
+from tests.http_client import ApiClient
 from tests.servers import serve_in_thread
 from understudy.api.app import create_app
 from understudy.settings import Settings
@@ -76,13 +76,13 @@ def api(
 
 
 @pytest.fixture
-def acme(acme: Caller) -> Caller:
+def acme(acme: ApiClient) -> ApiClient:
     acme.http.event_hooks["response"].append(partial(check_answer, acme.api))
     return acme
 
 
 @pytest.fixture
-def rival(rival: Caller) -> Caller:
+def rival(rival: ApiClient) -> ApiClient:
     rival.http.event_hooks["response"].append(partial(check_answer, rival.api))
     return rival
 

@@ -12,7 +12,7 @@ VARIANTS = ["Fast and simple.", "Simple and fast."]
 class Row(NamedTuple):
     """An input. `<name>` in it is the id of what is called so in a door's workspace."""
 
-    says: str
+    description: str
     tool: str
     arguments: dict[str, Any]
     #: The same on the command line; None where it has no command for it.
@@ -259,7 +259,7 @@ GOOD = [
     Row("a page", "docs_get", {"slug": "concepts/overview"}, ("docs", "concepts/overview")),
 ]
 
-BAD, GONE, CLASH = "validation_error", "not_found", "conflict"
+BAD, NOT_FOUND, CONFLICT = "validation_error", "not_found", "conflict"
 LAMPS = {"name": "Lamps", "modality": "interactive", "assignment": TASK}
 WRONG = [
     Row("a modality that is none", "study_create", LAMPS | {"modality": "telepathic"}, code=BAD),
@@ -284,7 +284,7 @@ WRONG = [
         "an iteration of nobody's study",
         "study_add_iteration",
         {"study_id": NOBODY, "content": WEB},
-        code=GONE,
+        code=NOT_FOUND,
     ),
     Row("a number as text", "study_run", {"study_id": "<study>", "sample": "2"}, code=BAD),
     Row("true for a number", "study_run", {"study_id": "<study>", "sample": True}, code=BAD),
@@ -294,19 +294,19 @@ WRONG = [
         "a run of both", "study_run", {"study_id": "<study>", "sample": 1, "person_ids": ["<ada>"]}, code=BAD
     ),
     Row("a person twice", "study_run", {"study_id": "<study>", "person_ids": ["<ada>", "<ada>"]}, code=BAD),
-    Row("a run of a stranger", "study_run", {"study_id": "<study>", "person_ids": [NOBODY]}, code=GONE),
+    Row("a run of a stranger", "study_run", {"study_id": "<study>", "person_ids": [NOBODY]}, code=NOT_FOUND),
     Row("a run of what has no iteration", "study_run", {"study_id": "<chat>", "sample": 1}, code=BAD),
     Row(
         "an iteration of another study",
         "study_run",
         {"study_id": "<chat>", "iteration_id": "<first>", "sample": 1},
-        code=GONE,
+        code=NOT_FOUND,
     ),
     Row(
         "a key used for something else",
         "study_run",
         {"study_id": "<study>", "sample": 2, "seed": 1, "idempotency_key": "k2"},
-        code=CLASH,
+        code=CONFLICT,
         first={"study_id": "<study>", "sample": 1, "seed": 1, "idempotency_key": "k2"},
     ),
     Row(
@@ -318,9 +318,9 @@ WRONG = [
     *(
         Row(f"a study called {ref}", "study_get", {"study_id": ref, "view": "summary"}, code=code)
         for ref, code in (
-            (NOBODY, GONE),
-            ("s-00000", GONE),
-            ("<stranger>", GONE),
+            (NOBODY, NOT_FOUND),
+            ("s-00000", NOT_FOUND),
+            ("<stranger>", NOT_FOUND),
             ("t-abc", BAD),
             ("S-ABC", BAD),
         )
@@ -342,8 +342,10 @@ WRONG = [
     Row("a cursor that is none", "study_get", {"cursor": "next"}, ("get", "--cursor", "next"), code=BAD),
     Row("an ask of nothing", "ask_run", {"question": "Which?", "variants": [], "sample": 1}, code=BAD),
     Row("a sixth round", "ask_round", {"ask_id": "<full_ask>"}, ("ask", "--next", "<full_ask>"), code=BAD),
-    Row("a round of nobody's ask", "ask_round", {"ask_id": NOBODY}, ("ask", "--next", NOBODY), code=GONE),
-    Row("nobody's ask", "ask_get", {"ask_id": "a-00000"}, ("get", "a-00000"), code=GONE),
+    Row(
+        "a round of nobody's ask", "ask_round", {"ask_id": NOBODY}, ("ask", "--next", NOBODY), code=NOT_FOUND
+    ),
+    Row("nobody's ask", "ask_get", {"ask_id": "a-00000"}, ("get", "a-00000"), code=NOT_FOUND),
     Row(
         "somebody too old",
         "person_create",
@@ -376,7 +378,7 @@ WRONG = [
         {"study_id": "<study>", "sample": 1, "where": {"country": ["Atlantis"]}},
         code=BAD,
     ),
-    Row("nobody's person", "person_get", {"person_id": NOBODY}, ("people", "show", NOBODY), code=GONE),
+    Row("nobody's person", "person_get", {"person_id": NOBODY}, ("people", "show", NOBODY), code=NOT_FOUND),
     Row(
         "a person by a study's alias",
         "person_get",
@@ -389,14 +391,14 @@ WRONG = [
         "participant_get",
         {"participant_id": "t-00000"},
         ("get", "t-00000"),
-        code=GONE,
+        code=NOT_FOUND,
     ),
     Row(
         "nobody's transcript",
         "participant_get",
         {"participant_id": "t-00000", "view": "transcript"},
         ("get", "t-00000", "--view", "transcript"),
-        code=GONE,
+        code=NOT_FOUND,
     ),
     Row("a status that is none", "participant_get", {"status": "done"}, code=BAD),
     Row("two scopes of a list", "participant_get", {"study_id": "<study>", "ask_id": "<ask>"}, code=BAD),
@@ -405,7 +407,7 @@ WRONG = [
         "participant_get",
         {"iteration_id": "i-00000"},
         ("get", "i-00000"),
-        code=GONE,
+        code=NOT_FOUND,
     ),
     Row("a cancel of nothing", "simulation_cancel", {}, ("cancel",), code=BAD, own_words=True),
     Row(
@@ -437,11 +439,11 @@ WRONG = [
         "simulation_cancel",
         {"ask_id": "<full_ask>", "round": 6},
         ("cancel", "--ask", "<full_ask>", "--round", "6"),
-        code=GONE,
+        code=NOT_FOUND,
     ),
     *(
         Row(f"a cancel of {ref}", "simulation_cancel", {"participant_id": ref}, ("cancel", ref), code=code)
-        for ref, code in ((NOBODY, GONE), ("<strange_one>", GONE), ("s-abc", BAD), ("t-", BAD))
+        for ref, code in ((NOBODY, NOT_FOUND), ("<strange_one>", NOT_FOUND), ("s-abc", BAD), ("t-", BAD))
     ),
     *(
         Row(
@@ -475,7 +477,7 @@ WRONG = [
         "simulation_extend",
         {"participant_id": NOBODY},
         ("extend", NOBODY),
-        code=GONE,
+        code=NOT_FOUND,
     ),
     Row("a wait for nobody", "simulation_wait", {"participant_ids": []}, code=BAD),
     Row(
@@ -483,7 +485,7 @@ WRONG = [
         "simulation_wait",
         {"participant_ids": ["<strange_one>"]},
         ("wait", "<strange_one>"),
-        code=GONE,
+        code=NOT_FOUND,
     ),
     Row("a wait for a study", "simulation_wait", {"participant_ids": ["<study>", "s-abc"]}, code=BAD),
     Row(
@@ -499,7 +501,7 @@ WRONG = [
         "docs_get",
         {"slug": "concepts/nothing"},
         ("docs", "concepts/nothing"),
-        code=GONE,
+        code=NOT_FOUND,
     ),
     Row(
         "a slug that is none",

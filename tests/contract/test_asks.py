@@ -8,9 +8,18 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.callers import Caller
-from tests.contract.byhand import claim, commit, contents, counts, end, participant, walk, walk_to_end
+from tests.contract.manual_worker import (
+    claim,
+    commit,
+    counts,
+    dump_tables,
+    end,
+    participant,
+    run_steps,
+    run_to_end,
+)
 from tests.factories import make_ask
+from tests.http_client import ApiClient
 from understudy.domain.people import generate_people
 from understudy.store import people
 from understudy.store.engine import Store
@@ -21,7 +30,7 @@ MUGS = ["A mug for quiet mornings.", "Buy our mug now!", "The mug."]
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
-def ask_run(caller: Caller, *, status: int = 202, key: str = "", **changes: Any) -> dict[str, Any]:
+def ask_run(caller: ApiClient, *, status: int = 202, key: str = "", **changes: Any) -> dict[str, Any]:
     """What POST /v1/asks answers: three mugs, all four people."""
     body = {"question": "Which one would you buy?", "variants": MUGS, "sample": 4, "seed": 1} | changes
     body = {name: value for name, value in body.items() if value is not None}
@@ -31,19 +40,19 @@ def ask_run(caller: Caller, *, status: int = 202, key: str = "", **changes: Any)
     return told
 
 
-def ask_round(caller: Caller, ask: str, **body: Any) -> dict[str, Any]:
+def ask_round(caller: ApiClient, ask: str, **body: Any) -> dict[str, Any]:
     answer = caller.post(f"/v1/asks/{ask}/rounds", body)
     assert answer.status_code == 202, answer.text
     told: dict[str, Any] = answer.json()
     return told
 
 
-def summary_of(caller: Caller, ask: str) -> dict[str, Any]:
+def summary_of(caller: ApiClient, ask: str) -> dict[str, Any]:
     told: dict[str, Any] = caller.get(f"/v1/asks/{ask}").json()
     return told
 
 
-def people_of(caller: Caller, ask: str) -> dict[str, dict[str, Any]]:
+def people_of(caller: ApiClient, ask: str) -> dict[str, dict[str, Any]]:
     """By person, as view=per_participant has them."""
     told = caller.get(f"/v1/asks/{ask}", view="per_participant").json()
     return {one["person_id"]: one for one in told["people"]}
@@ -63,7 +72,7 @@ def reply(store: Store, id_: str, pick: str | None, ratings: dict[str, int] | No
 # -- asking ------------------------------------------------------------------------------------------------
 
 
-def test_an_ask_is_made_and_everybody_dispatched(store: Store, acme: Caller) -> None:
+def test_an_ask_is_made_and_everybody_dispatched(store: Store, acme: ApiClient) -> None:
     told = ask_run(acme)
     dispatched = told["dispatch"]
     assert set(dispatched) == {"participant_ids", "aliases", "ask_id", "round", "max_interactions"}
@@ -79,7 +88,7 @@ def test_an_ask_is_made_and_everybody_dispatched(store: Store, acme: Caller) -> 
     assert (full["mind"], full["step_timeout"], full["run_timeout"]) == ("heuristic", 60, 3600)
 
 
-def test_named_people_take_part_in_their_order_and_settings_are_kept(store: Store, acme: Caller) -> None:
+def test_named_people_take_part_in_their_order_and_settings_are_kept(store: Store, acme: ApiClient) -> None:
     listed = acme.get("/v1/people").json()["items"]
     wanted = [listed[2]["id"], listed[0]["alias"]]
     settings = {"max_interactions": 7, "step_timeout": 5, "run_timeout": 50, "mind": "scripted"}
@@ -93,7 +102,7 @@ def test_named_people_take_part_in_their_order_and_settings_are_kept(store: Stor
     assert ask_round(acme, dispatched["ask_id"])["dispatch"]["max_interactions"] == 7
 
 
-def test_the_next_round_asks_the_same_people_with_the_same_chance(store: Store, acme: Caller) -> None:
+def test_the_next_round_asks_the_same_people_with_the_same_chance(store: Store, acme: ApiClient) -> None:
     first = ask_run(acme)["dispatch"]
     second = ask_round(acme, first["ask_id"], variants=["Another mug.", "Yet another."])["dispatch"]
     third = ask_round(acme, first["ask_id"], seed=9)["dispatch"]
@@ -114,7 +123,7 @@ def test_the_next_round_asks_the_same_people_with_the_same_chance(store: Store, 
     assert {round_["question"] for round_ in rounds} == {"Which one would you buy?"}
 
 
-def test_an_extended_participant_is_nobody_new_to_the_next_round(store: Store, acme: Caller) -> None:
+def test_an_extended_participant_is_nobody_new_to_the_next_round(store: Store, acme: ApiClient) -> None:
     first = ask_run(acme, sample=1)["dispatch"]
     (source,) = first["participant_ids"]
     reply(store, source, "A")
@@ -122,7 +131,7 @@ def test_an_extended_participant_is_nobody_new_to_the_next_round(store: Store, a
     assert len(ask_round(acme, first["ask_id"])["dispatch"]["participant_ids"]) == 1
 
 
-def test_a_sixth_round_is_refused_and_changes_nothing(store: Store, acme: Caller) -> None:
+def test_a_sixth_round_is_refused_and_changes_nothing(store: Store, acme: ApiClient) -> None:
     ask = ask_run(acme, sample=1)["dispatch"]["ask_id"]
     assert [ask_round(acme, ask)["dispatch"]["round"] for _ in range(4)] == [2, 3, 4, 5]
     before = counts(store)
@@ -132,7 +141,7 @@ def test_a_sixth_round_is_refused_and_changes_nothing(store: Store, acme: Caller
     assert counts(store) == before
 
 
-def test_rounds_asked_for_at_once_get_a_number_each(store: Store, acme: Caller) -> None:
+def test_rounds_asked_for_at_once_get_a_number_each(store: Store, acme: ApiClient) -> None:
     ask = ask_run(acme, sample=2)["dispatch"]["ask_id"]
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: acme.post(f"/v1/asks/{ask}/rounds", {}), range(6)))
@@ -146,7 +155,7 @@ def test_rounds_asked_for_at_once_get_a_number_each(store: Store, acme: Caller) 
 # -- once --------------------------------------------------------------------------------------------------
 
 
-def test_a_repeated_ask_is_made_once(store: Store, acme: Caller, rival: Caller) -> None:
+def test_a_repeated_ask_is_made_once(store: Store, acme: ApiClient, rival: ApiClient) -> None:
     first = ask_run(acme, key="k")
     assert ask_run(acme, key="k")["dispatch"] == first["dispatch"]
     other = acme.http.post(
@@ -160,7 +169,7 @@ def test_a_repeated_ask_is_made_once(store: Store, acme: Caller, rival: Caller) 
     assert counts(store)["ask"] == 2
 
 
-def test_a_repeated_round_is_asked_once(store: Store, acme: Caller) -> None:
+def test_a_repeated_round_is_asked_once(store: Store, acme: ApiClient) -> None:
     ask = ask_run(acme, key="k")["dispatch"]["ask_id"]
 
     def again(_: int) -> httpx.Response:
@@ -176,7 +185,7 @@ def test_a_repeated_round_is_asked_once(store: Store, acme: Caller) -> None:
 # -- waiting -----------------------------------------------------------------------------------------------
 
 
-def test_who_waits_gets_everybodys_end(store: Store, acme: Caller) -> None:
+def test_who_waits_gets_everybodys_end(store: Store, acme: ApiClient) -> None:
     ask = ask_run(acme, sample=2, status=202, wait=True, timeout=0.05)
     assert (ask["ok"], ask["error_kind"], ask["progress"]) == (False, "wait_timeout", {"done": 0, "total": 2})
     for id_ in ask["dispatch"]["participant_ids"]:
@@ -187,7 +196,7 @@ def test_who_waits_gets_everybodys_end(store: Store, acme: Caller) -> None:
     assert {(one["status"], one["outcome"]) for one in told.json()["participants"]} == {("completed", None)}
 
 
-def test_too_many_to_name_are_looked_after_by_the_ask(store: Store, acme: Caller) -> None:
+def test_too_many_to_name_are_looked_after_by_the_ask(store: Store, acme: ApiClient) -> None:
     panel = generate_people(101, 2)
     store.write(lambda connection: people.insert_people(connection, acme.workspace_id, panel))
     told = ask_run(acme, sample=101)
@@ -201,7 +210,7 @@ def test_too_many_to_name_are_looked_after_by_the_ask(store: Store, acme: Caller
 # -- what came of it ---------------------------------------------------------------------------------------
 
 
-def test_a_round_tells_who_won(store: Store, acme: Caller) -> None:
+def test_a_round_tells_who_won(store: Store, acme: ApiClient) -> None:
     dispatched = ask_run(acme)["dispatch"]
     ask = dispatched["ask_id"]
     one, two, three, four = dispatched["participant_ids"]
@@ -238,13 +247,13 @@ def test_a_round_tells_who_won(store: Store, acme: Caller) -> None:
     )
 
 
-def test_who_errored_is_named_and_who_was_stopped_is_counted(store: Store, acme: Caller) -> None:
+def test_who_errored_is_named_and_who_was_stopped_is_counted(store: Store, acme: ApiClient) -> None:
     dispatched = ask_run(acme)["dispatch"]
     one, two, three, _ = dispatched["participant_ids"]
-    walk_to_end(store, UUID(one), 1, "failed")
-    walk_to_end(store, UUID(two), 1, "cancelled")
+    run_to_end(store, UUID(one), 1, "failed")
+    run_to_end(store, UUID(two), 1, "cancelled")
     # At its cap with an answer that was not taken: none.
-    held = walk(store, UUID(three), 1)
+    held = run_steps(store, UUID(three), 1)
     bad = {"kind": "answer", "value": {"pick": "Z", "ratings": {"A": 99}, "comment": "?"}}
     commit(store, held, 1, action=bad)
     end(store, held, "completed")
@@ -262,7 +271,7 @@ def test_who_errored_is_named_and_who_was_stopped_is_counted(store: Store, acme:
     assert {(row["answered"], row["pick"], row["ratings"]) for row in rows.values()} == {(False, None, None)}
 
 
-def test_rounds_are_held_against_each_other(store: Store, acme: Caller) -> None:
+def test_rounds_are_held_against_each_other(store: Store, acme: ApiClient) -> None:
     first = ask_run(acme)["dispatch"]
     second = ask_round(acme, first["ask_id"], variants=[MUGS[0], "A louder mug!"], question="And now?")
     person_of = {id_: participant(store, UUID(id_))["person_id"] for id_ in first["participant_ids"]}
@@ -293,7 +302,7 @@ def test_rounds_are_held_against_each_other(store: Store, acme: Caller) -> None:
         assert by_person[person] == ([moved] if was != now else [])
 
 
-def test_of_a_person_the_newest_answer_counts_and_only_that(store: Store, acme: Caller) -> None:
+def test_of_a_person_the_newest_answer_counts_and_only_that(store: Store, acme: ApiClient) -> None:
     dispatched = ask_run(acme, sample=1)["dispatch"]
     ask, (source,) = dispatched["ask_id"], dispatched["participant_ids"]
     reply(store, source, "A", {"A": 1})
@@ -308,7 +317,7 @@ def test_of_a_person_the_newest_answer_counts_and_only_that(store: Store, acme: 
         assert (told.json()["dispatch"]["ask_id"], told.json()["dispatch"]["round"]) == (ask, 1)
         children.append(told.json()["dispatch"]["participant_ids"][0])
     # While none of them has answered, the old answer stands; so it does beside one that failed.
-    walk_to_end(store, UUID(children[0]), 1, "failed")
+    run_to_end(store, UUID(children[0]), 1, "failed")
     assert standing() == (4, 1, "A")
     assert summary_of(acme, ask)["rounds"][0]["errored"] == []
     # By when they answered, not by when they were made.
@@ -320,7 +329,7 @@ def test_of_a_person_the_newest_answer_counts_and_only_that(store: Store, acme: 
     assert [answer["participant_id"] for answer in person["answers"]] == [children[1]]
 
 
-def test_people_come_in_pages_and_texts_shortened_unless_all_is_wanted(store: Store, acme: Caller) -> None:
+def test_people_come_in_pages_and_texts_shortened_unless_all_is_wanted(store: Store, acme: ApiClient) -> None:
     text = "Long. " * 500
     ask = ask_run(acme, variants=[text])["dispatch"]["ask_id"]
     for view in ("per_participant", "full"):
@@ -335,7 +344,7 @@ def test_people_come_in_pages_and_texts_shortened_unless_all_is_wanted(store: St
         assert shown == text if view == "full" else len(shown) <= 101
 
 
-def test_asks_are_listed(acme: Caller) -> None:
+def test_asks_are_listed(acme: ApiClient) -> None:
     made = [
         ask_run(acme, sample=1, question=f"Which, {number}?")["dispatch"]["ask_id"] for number in range(3)
     ]
@@ -353,7 +362,7 @@ def test_asks_are_listed(acme: Caller) -> None:
 # -- its participants --------------------------------------------------------------------------------------
 
 
-def test_participants_are_listed_by_round(store: Store, acme: Caller) -> None:
+def test_participants_are_listed_by_round(store: Store, acme: ApiClient) -> None:
     first = ask_run(acme)["dispatch"]
     second = ask_round(acme, first["ask_id"])["dispatch"]
 
@@ -368,7 +377,7 @@ def test_participants_are_listed_by_round(store: Store, acme: Caller) -> None:
         assert acme.get("/v1/participants", **query).status_code == 422
 
 
-def test_a_round_is_cancelled_by_itself(store: Store, acme: Caller) -> None:
+def test_a_round_is_cancelled_by_itself(store: Store, acme: ApiClient) -> None:
     first = ask_run(acme)["dispatch"]
     ask = first["ask_id"]
     second = ask_round(acme, ask)["dispatch"]
@@ -383,7 +392,7 @@ def test_a_round_is_cancelled_by_itself(store: Store, acme: Caller) -> None:
     assert acme.post("/v1/simulations/cancel", {"ask_id": ask}).json()["summary"]["cancelled_count"] == 4
 
 
-def test_the_transcript_tells_the_question_and_the_answer(store: Store, acme: Caller) -> None:
+def test_the_transcript_tells_the_question_and_the_answer(store: Store, acme: ApiClient) -> None:
     (id_,) = ask_run(acme, sample=1)["dispatch"]["participant_ids"]
     reply(store, id_, "B", {"A": 2, "B": 4})
     items = acme.get(f"/v1/participants/{id_}/transcript").json()["items"]
@@ -416,9 +425,9 @@ def test_the_transcript_tells_the_question_and_the_answer(store: Store, acme: Ca
     ],
 )
 def test_what_cannot_be_asked_is_refused(
-    store: Store, acme: Caller, changes: dict[str, Any], says: str
+    store: Store, acme: ApiClient, changes: dict[str, Any], says: str
 ) -> None:
-    before = contents(store)
+    before = dump_tables(store)
     told = ask_run(acme, status=422, **changes)
     assert (told["ok"], told["error_kind"], told["error_code"]) == (
         False,
@@ -426,11 +435,11 @@ def test_what_cannot_be_asked_is_refused(
         "validation_error",
     )
     assert says in told["error"]
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 @one_store
-def test_people_are_named_once_and_exist(store: Store, acme: Caller) -> None:
+def test_people_are_named_once_and_exist(store: Store, acme: ApiClient) -> None:
     known = acme.get("/v1/people").json()["items"][0]
     twice = ask_run(acme, status=422, sample=None, person_ids=[known["id"], known["alias"]])
     assert "twice" in twice["error"]
@@ -440,19 +449,19 @@ def test_people_are_named_once_and_exist(store: Store, acme: Caller) -> None:
 
 
 @one_store
-def test_a_round_of_nothing_or_of_bad_texts_is_refused(store: Store, acme: Caller) -> None:
+def test_a_round_of_nothing_or_of_bad_texts_is_refused(store: Store, acme: ApiClient) -> None:
     ask, _ = make_ask(store, acme.workspace_id, rounds=1)
-    before = contents(store)
+    before = dump_tables(store)
     for body in ({"variants": []}, {"variants": [""]}, {"question": ""}, {"sample": 1}, {"wait": "yes"}):
         answer = acme.post(f"/v1/asks/{ask}/rounds", body)
         assert (answer.status_code, answer.json()["error_kind"]) == (422, "validation_error"), body
     missing = acme.post("/v1/asks/a-fff/rounds", {})
     assert (missing.status_code, missing.json()["error_kind"]) == (404, "not_found")
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 @one_store
-def test_reading_asks_answers_plain_errors(acme: Caller) -> None:
+def test_reading_asks_answers_plain_errors(acme: ApiClient) -> None:
     for path, status in (
         ("/v1/asks?limit=0", 422),
         ("/v1/asks/a-fff", 404),
@@ -464,7 +473,7 @@ def test_reading_asks_answers_plain_errors(acme: Caller) -> None:
 
 
 @one_store
-def test_studies_may_be_of_texts_too(acme: Caller) -> None:
+def test_studies_may_be_of_texts_too(acme: ApiClient) -> None:
     def study(content: dict[str, Any], modality: str = "text") -> httpx.Response:
         return acme.post(
             "/v1/studies",

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.callers import Caller
-from tests.contract.byhand import contents, walk_to_end
+from tests.contract.manual_worker import dump_tables, run_to_end
 from tests.contract.openapi import ERROR_KEYS, routes
 from tests.factories import make_ask, make_participants, make_study
+from tests.http_client import ApiClient
 from understudy.store import workspaces
 from understudy.store.engine import Store
 
@@ -42,11 +42,11 @@ class World(NamedTuple):
 
 
 @pytest.fixture
-def world(store: Store, acme: Caller) -> World:
+def world(store: Store, acme: ApiClient) -> World:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ended, other = make_participants(store, acme.workspace_id, study, iteration, 2)
     for id_ in (ended, other):
-        walk_to_end(store, id_, 1)
+        run_to_end(store, id_, 1)
     ask, _ = make_ask(store, acme.workspace_id, rounds=1)
     return World(str(study), str(iteration), str(ended), str(other), str(ask))
 
@@ -116,7 +116,7 @@ def path_of(route: str, world: World) -> str:
     )
 
 
-def send(caller: Caller, world: World, route: str, body: bytes | str, **headers: str) -> httpx.Response:
+def send(caller: ApiClient, world: World, route: str, body: bytes | str, **headers: str) -> httpx.Response:
     data = body.encode() if isinstance(body, str) else body
     return caller.http.post(path_of(route, world), content=data, headers=headers)
 
@@ -138,7 +138,7 @@ class Refused(NamedTuple):
     """Sends bad bodies; at the end nothing may have changed."""
 
     store: Store
-    caller: Caller
+    caller: ApiClient
     world: World
     before: dict[str, list[str]]
 
@@ -152,10 +152,10 @@ class Refused(NamedTuple):
 
 
 @pytest.fixture
-def refused(store: Store, acme: Caller, world: World) -> Iterator[Refused]:
-    before = contents(store)
+def refused(store: Store, acme: ApiClient, world: World) -> Iterator[Refused]:
+    before = dump_tables(store)
     yield Refused(store, acme, world, before)
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 def objects_in(value: Any) -> Iterator[dict[str, Any]]:
@@ -179,7 +179,7 @@ def spoiled(body: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
 
 
 def test_the_table_has_every_post_route_and_its_bodies_are_taken(
-    store: Store, acme: Caller, world: World
+    store: Store, acme: ApiClient, world: World
 ) -> None:
     table = good(world)
     assert set(table) == {path for method, path in routes(acme.api) if method == "POST"}
@@ -367,7 +367,7 @@ def test_a_body_over_the_limit_is_a_413(refused: Refused) -> None:
 
 @one_store
 def test_a_body_is_json_whatever_its_content_type_says_and_however_it_is_cut(
-    acme: Caller, world: World
+    acme: ApiClient, world: World
 ) -> None:
     body = json.dumps({"participant_id": world.ended})
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "x", ""):
@@ -407,7 +407,7 @@ def test_an_id_in_a_path_may_be_any_garbage(refused: Refused) -> None:
         "undefined",
         "1",
     ]
-    before = contents(refused.store)
+    before = dump_tables(refused.store)
     for method, route in routes(refused.caller.api):
         # "null" may well be the slug of a page.
         if route.startswith("/v1/") and "{" in route and "{slug}" not in route:
@@ -415,7 +415,7 @@ def test_an_id_in_a_path_may_be_any_garbage(refused: Refused) -> None:
             for bad in garbage:
                 answer = refused.caller.http.request(method, head + bad + tail, json=_body_for(route))
                 check_refusal(answer, 422, "validation_error", (method, route, bad[:50]))
-    assert contents(refused.store) == before
+    assert dump_tables(refused.store) == before
 
 
 def _body_for(route: str) -> Any:
@@ -489,10 +489,12 @@ def raw(api: str, request: bytes) -> tuple[bytes, bytes]:
     return head, body
 
 
-def test_without_a_token_that_is_known_everything_is_a_401(store: Store, acme: Caller, world: World) -> None:
+def test_without_a_token_that_is_known_everything_is_a_401(
+    store: Store, acme: ApiClient, world: World
+) -> None:
     revoked = store.write(lambda connection: workspaces.create_token(connection, "acme"))
     store.write(lambda connection: workspaces.revoke_token(connection, revoked.id))
-    before = contents(store)
+    before = dump_tables(store)
     secret = acme.secret
     wrong = [
         None,
@@ -525,12 +527,12 @@ def test_without_a_token_that_is_known_everything_is_a_401(store: Store, acme: C
         # Before anything else is told: what exists, how much may be sent, what is JSON.
         for path, body in (("/v1/nope", b""), ("/v1/people", b"{"), (CANCEL, b" " * 2 * MIB)):
             check_refusal(stranger.post(path, content=body), 401, "auth_failed", path)
-    assert contents(store) == before
+    assert dump_tables(store) == before
     assert acme.http.get("/v1/people", headers={"Authorization": f"bearer  {secret}"}).status_code == 200
 
 
 @one_store
-def test_headers_of_any_bytes_do_no_harm(acme: Caller) -> None:
+def test_headers_of_any_bytes_do_no_harm(acme: ApiClient) -> None:
     for name, value, status in (
         (b"Authorization", b"Bearer \xff\xfe", b"401"),
         (b"Authorization", b"Bearer \xe2\x82\xac", b"401"),
@@ -554,9 +556,9 @@ def test_headers_of_any_bytes_do_no_harm(acme: Caller) -> None:
 
 @one_store
 def test_a_client_that_breaks_off_its_request_changes_nothing_and_breaks_nothing(
-    store: Store, acme: Caller, caplog: pytest.LogCaptureFixture
+    store: Store, acme: ApiClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = contents(store)
+    before = dump_tables(store)
     host, port = acme.api.removeprefix("http://").split(":")
     for sent in (b'{"generate": 1', b""):
         with socket.create_connection((host, int(port))) as connection:
@@ -567,7 +569,7 @@ def test_a_client_that_breaks_off_its_request_changes_nothing_and_breaks_nothing
                 + sent
             )
     assert acme.get("/v1/people").status_code == 200
-    assert contents(store) == before
+    assert dump_tables(store) == before
     assert "Traceback" not in caplog.text
 
 
@@ -599,7 +601,7 @@ def brief(api_with: Callable[..., str]) -> str:
 )
 @given(data=st.data())
 def test_no_body_whatever_is_a_server_error(
-    acme: Caller, world: World, brief: str, data: st.DataObject
+    acme: ApiClient, world: World, brief: str, data: st.DataObject
 ) -> None:
     for route, body in good(world).items():
         fresh = copy.deepcopy(body)

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from tests.callers import Caller
-from tests.contract.byhand import claim, commit, contents, end, participant, walk, walk_to_end
+from tests.contract.manual_worker import claim, commit, dump_tables, end, participant, run_steps, run_to_end
 from tests.factories import make_ask, make_participants, make_study
+from tests.http_client import ApiClient
 from tests.servers import serve_in_thread
 from understudy.api.app import create_app
 from understudy.domain.errors import Conflict, ServiceUnavailable
@@ -39,7 +39,7 @@ class World(NamedTuple):
 
 
 @pytest.fixture
-def world(store: Store, acme: Caller) -> World:
+def world(store: Store, acme: ApiClient) -> World:
     study, iterations = make_study(store, acme.workspace_id, iterations=2)
     of_each = [make_participants(store, acme.workspace_id, study, one, 2) for one in iterations]
     other_study, (other,) = make_study(store, acme.workspace_id)
@@ -48,7 +48,7 @@ def world(store: Store, acme: Caller) -> World:
     return World(study, iterations, of_each, others, ask, by_round)
 
 
-def make_some(store: Store, caller: Caller, count: int, status: Status = Status.PENDING) -> list[UUID]:
+def make_some(store: Store, caller: ApiClient, count: int, status: Status = Status.PENDING) -> list[UUID]:
     study, (iteration,) = make_study(store, caller.workspace_id)
     return make_participants(store, caller.workspace_id, study, iteration, count, status=status)
 
@@ -57,7 +57,7 @@ def study_of(store: Store, id_: UUID) -> str:
     return str(participant(store, id_)["study_id"])
 
 
-def cancel(caller: Caller, **scope: Any) -> dict[str, Any]:
+def cancel(caller: ApiClient, **scope: Any) -> dict[str, Any]:
     """The envelope, whose sums are right."""
     answer = caller.post(CANCEL, scope)
     assert answer.status_code == 200, answer.text
@@ -76,7 +76,7 @@ def ids_of(items: Sequence[dict[str, Any]]) -> list[str]:
     return [item["participant_id"] for item in items]
 
 
-def test_the_answer_has_the_documented_shape(store: Store, acme: Caller) -> None:
+def test_the_answer_has_the_documented_shape(store: Store, acme: ApiClient) -> None:
     (one,) = make_some(store, acme, 1)
     answer = acme.post(CANCEL, {"participant_id": str(one)})
     assert answer.status_code == 200
@@ -100,7 +100,7 @@ SCOPES: dict[str, Callable[[World], tuple[dict[str, Any], list[UUID]]]] = {
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_scope_reaches_exactly_its_participants(
-    store: Store, acme: Caller, world: World, scope: str
+    store: Store, acme: ApiClient, world: World, scope: str
 ) -> None:
     given, expected = SCOPES[scope](world)
     envelope = cancel(acme, **given)
@@ -112,7 +112,7 @@ def test_a_scope_reaches_exactly_its_participants(
     assert cancelled == set(expected)
 
 
-def test_an_alias_names_a_scope_as_well_as_a_uuid_does(acme: Caller, world: World) -> None:
+def test_an_alias_names_a_scope_as_well_as_a_uuid_does(acme: ApiClient, world: World) -> None:
     one = acme.get(f"/v1/participants/{world.others[0]}").json()
     assert ids_of(cancel(acme, participant_id=f"p{one['alias']}")["cancelled"]) == [one["id"]]
     study = acme.get(f"/v1/studies/{world.study}", view="full").json()
@@ -124,12 +124,12 @@ def test_an_alias_names_a_scope_as_well_as_a_uuid_does(acme: Caller, world: Worl
     }
 
 
-def test_null_counts_as_unset(acme: Caller, world: World) -> None:
+def test_null_counts_as_unset(acme: ApiClient, world: World) -> None:
     given = {"study_id": None, "participant_id": None, "iteration_id": None, "round": None}
     assert cancel(acme, ask_id=str(world.ask), **given)["summary"]["cancelled_count"] == 4
 
 
-def test_a_scope_without_participants_gives_empty_lists_and_zeros(store: Store, acme: Caller) -> None:
+def test_a_scope_without_participants_gives_empty_lists_and_zeros(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ask, _ = make_ask(store, acme.workspace_id, rounds=1, each=0)
     for scope in (
@@ -146,9 +146,9 @@ def test_a_scope_without_participants_gives_empty_lists_and_zeros(store: Store, 
 
 
 def test_exactly_one_scope_is_checked_before_anything_is_read(
-    store: Store, acme: Caller, world: World
+    store: Store, acme: ApiClient, world: World
 ) -> None:
-    before, nobody = contents(store), str(uuid4())
+    before, nobody = dump_tables(store), str(uuid4())
     for wrong in (
         {},
         {"study_id": None},
@@ -162,20 +162,22 @@ def test_exactly_one_scope_is_checked_before_anything_is_read(
     ):
         answer = acme.post(CANCEL, wrong)
         assert (answer.status_code, answer.json()["error_code"]) == (422, "validation_error"), wrong
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 def test_a_round_beyond_the_last_is_not_found_and_the_error_says_how_many_there_are(
-    store: Store, acme: Caller, world: World
+    store: Store, acme: ApiClient, world: World
 ) -> None:
-    before = contents(store)
+    before = dump_tables(store)
     answer = acme.post(CANCEL, {"ask_id": str(world.ask), "round": 3})
     assert (answer.status_code, answer.json()["error_code"]) == (404, "not_found")
     assert "has 2" in answer.json()["error"]
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
-def test_an_unknown_scope_is_not_found_and_a_malformed_one_or_another_kinds_is_refused(acme: Caller) -> None:
+def test_an_unknown_scope_is_not_found_and_a_malformed_one_or_another_kinds_is_refused(
+    acme: ApiClient,
+) -> None:
     aliases = {"participant_id": "t-abc", "study_id": "s-abc", "iteration_id": "i-abc", "ask_id": "a-abc"}
     for parameter, alias in aliases.items():
         for unknown in (str(uuid4()), alias):
@@ -188,13 +190,13 @@ def test_an_unknown_scope_is_not_found_and_a_malformed_one_or_another_kinds_is_r
 # -- skips and repetition ----------------------------------------------------------------------------------
 
 
-def test_terminal_ones_and_drafts_are_skipped_each_with_its_reason(store: Store, acme: Caller) -> None:
+def test_terminal_ones_and_drafts_are_skipped_each_with_its_reason(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ids = make_participants(store, acme.workspace_id, study, iteration, 5)
     drafts = make_participants(store, acme.workspace_id, study, iteration, status=Status.DRAFT)
     for id_, status in zip(ids, ("completed", "failed", "cancelled"), strict=False):
-        walk_to_end(store, id_, 1, status)
-    walk(store, ids[3], 1)
+        run_to_end(store, id_, 1, status)
+    run_steps(store, ids[3], 1)
     before = [participant(store, id_) for id_ in (*ids[:3], *drafts)]
     envelope = cancel(acme, study_id=str(study))
     assert {one["participant_id"]: one["reason"] for one in envelope["skipped"]} == {
@@ -205,28 +207,28 @@ def test_terminal_ones_and_drafts_are_skipped_each_with_its_reason(store: Store,
     assert [participant(store, id_) for id_ in (*ids[:3], *drafts)] == before
 
 
-def test_a_repeated_cancel_skips_all_and_changes_nothing(store: Store, acme: Caller, world: World) -> None:
+def test_a_repeated_cancel_skips_all_and_changes_nothing(store: Store, acme: ApiClient, world: World) -> None:
     first = cancel(acme, study_id=str(world.study))
-    before = contents(store)
+    before = dump_tables(store)
     again = cancel(acme, study_id=str(world.study))
     assert again["cancelled"] == []
     assert ids_of(again["skipped"]) == ids_of(first["cancelled"])
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 def test_items_come_in_the_order_of_creation_however_many_transactions_it_takes(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.cancel.CANCEL_BATCH_SIZE", 2)
     ids = make_some(store, acme, 7)
-    walk_to_end(store, ids[2], 1)
+    run_to_end(store, ids[2], 1)
     study = study_of(store, ids[0])
     listed = ids_of([{"participant_id": one["id"]} for one in acme.get("/v1/participants").json()["items"]])
     envelope = cancel(acme, study_id=study)
     assert ids_of(envelope["cancelled"]) == [id_ for id_ in listed if id_ != str(ids[2])]
 
 
-def test_many_cancels_at_once_cancel_each_participant_once(store: Store, acme: Caller) -> None:
+def test_many_cancels_at_once_cancel_each_participant_once(store: Store, acme: ApiClient) -> None:
     study = study_of(store, make_some(store, acme, 20)[0])
     with ThreadPoolExecutor(4) as pool:
         envelopes = list(pool.map(lambda _: cancel(acme, study_id=study), range(4)))
@@ -238,10 +240,10 @@ def test_many_cancels_at_once_cancel_each_participant_once(store: Store, acme: C
 
 
 def test_nothing_is_stored_for_a_running_one_after_the_answer_and_what_was_stored_stays(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     (one,) = make_some(store, acme, 1)
-    held = walk(store, one, 2)
+    held = run_steps(store, one, 2)
     cancel(acme, participant_id=str(one))
     assert not commit(store, held, 2)
     read = acme.get(f"/v1/participants/{one}").json()
@@ -252,10 +254,10 @@ def test_nothing_is_stored_for_a_running_one_after_the_answer_and_what_was_store
 
 
 def test_who_becomes_terminal_while_we_look_is_skipped(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick, slow = make_some(store, acme, 2)
-    held = walk(store, quick, 1)
+    held = run_steps(store, quick, 1)
     read = participants.cancel_candidates
 
     def read_then_it_ends(connection: Connection, *scope: Any) -> Any:
@@ -271,7 +273,7 @@ def test_who_becomes_terminal_while_we_look_is_skipped(
 
 
 def test_who_is_claimed_while_we_look_is_cancelled_all_the_same(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (pending,) = make_some(store, acme, 1)
     read = participants.cancel_candidates
@@ -286,7 +288,7 @@ def test_who_is_claimed_while_we_look_is_cancelled_all_the_same(
     assert participant(store, pending)["status"] == Status.CANCELLED
 
 
-def test_a_studys_own_status_is_not_touched(acme: Caller, world: World) -> None:
+def test_a_studys_own_status_is_not_touched(acme: ApiClient, world: World) -> None:
     before = acme.get(f"/v1/studies/{world.study}", view="full").json()
     cancel(acme, study_id=str(world.study))
     assert acme.get(f"/v1/studies/{world.study}", view="full").json() == before
@@ -322,7 +324,7 @@ def fail_for(
     ids=["conflict", "away", "store"],
 )
 def test_a_failure_of_one_fills_its_item_and_never_stops_the_others(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
 ) -> None:
     ids = make_some(store, acme, 4)
     study = study_of(store, ids[0])
@@ -337,7 +339,7 @@ def test_a_failure_of_one_fills_its_item_and_never_stops_the_others(
 
 
 def test_a_chunk_that_fails_is_repeated_one_by_one(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = study_of(store, make_some(store, acme, 5)[0])
     fail_for(monkeypatch, AWAY, lambda asked: len(asked) > 1)
@@ -345,7 +347,7 @@ def test_a_chunk_that_fails_is_repeated_one_by_one(
 
 
 def test_a_failure_of_the_only_one_is_still_an_envelope(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (one,) = make_some(store, acme, 1)
     fail_for(monkeypatch, Conflict("Not now."), lambda _: True)
@@ -355,7 +357,7 @@ def test_a_failure_of_the_only_one_is_still_an_envelope(
 
 
 def test_the_store_wholly_away_is_service_unavailable_for_the_call(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = make_some(store, acme, 6)
     fail_for(monkeypatch, AWAY, lambda _: True)
@@ -365,7 +367,7 @@ def test_the_store_wholly_away_is_service_unavailable_for_the_call(
 
 
 def test_the_store_away_for_some_is_told_in_their_items(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = make_some(store, acme, 8)
     first = min(ids)
@@ -425,10 +427,10 @@ def shaky(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Shaky:
 
 @pytest.mark.parametrize("lost_answers", [1, 99])
 def test_what_was_committed_when_the_store_was_lost_is_cancelled_and_told(
-    store: Store, acme: Caller, shaky: Shaky, lost_answers: int
+    store: Store, acme: ApiClient, shaky: Shaky, lost_answers: int
 ) -> None:
     ids = make_some(store, acme, 5)
-    walk_to_end(store, ids[4], 1)
+    run_to_end(store, ids[4], 1)
     shaky.lost_answers = lost_answers
     with serve_in_thread(shaky.app) as here:
         answer = acme.post(f"{here}{CANCEL}", {"study_id": study_of(store, ids[0])})
@@ -439,7 +441,7 @@ def test_what_was_committed_when_the_store_was_lost_is_cancelled_and_told(
 
 
 def test_who_ended_otherwise_when_the_store_was_lost_is_skipped(
-    store: Store, acme: Caller, shaky: Shaky, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, shaky: Shaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick, slow = make_some(store, acme, 2)
     real = lifecycle.cancel
@@ -449,7 +451,7 @@ def test_who_ended_otherwise_when_the_store_was_lost_is_skipped(
         return dict.fromkeys(ids, True)
 
     monkeypatch.setattr(lifecycle, "cancel", nothing_happens)
-    held = walk(store, quick, 1)
+    held = run_steps(store, quick, 1)
     shaky.then = lambda: end(store, held, "completed")
     shaky.lost_answers = 1
     with serve_in_thread(shaky.app) as here:
@@ -459,9 +461,9 @@ def test_who_ended_otherwise_when_the_store_was_lost_is_skipped(
     assert shaky.told_of() == {slow}
 
 
-def test_only_those_that_run_have_a_step_to_abort(store: Store, acme: Caller, shaky: Shaky) -> None:
+def test_only_those_that_run_have_a_step_to_abort(store: Store, acme: ApiClient, shaky: Shaky) -> None:
     ids = make_some(store, acme, 4)
-    walk(store, ids[2], 1)
+    run_steps(store, ids[2], 1)
     shaky.lost_answers = 0
     with serve_in_thread(shaky.app) as here:
         answer = acme.post(f"{here}{CANCEL}", {"study_id": study_of(store, ids[0])})
@@ -471,7 +473,7 @@ def test_only_those_that_run_have_a_step_to_abort(store: Store, acme: Caller, sh
 
 
 def test_when_nobody_can_tell_whether_they_are_cancelled_they_are_told_all_the_same(
-    store: Store, acme: Caller, shaky: Shaky
+    store: Store, acme: ApiClient, shaky: Shaky
 ) -> None:
     ids = make_some(store, acme, 5)
     study = study_of(store, ids[0])
@@ -484,7 +486,7 @@ def test_when_nobody_can_tell_whether_they_are_cancelled_they_are_told_all_the_s
 
 
 def test_who_was_not_cancelled_is_not_told_to_stop(
-    store: Store, acme: Caller, shaky: Shaky, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, shaky: Shaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = make_some(store, acme, 3)
     fail_for(monkeypatch, AWAY, lambda asked: ids[1] in asked)
@@ -495,9 +497,11 @@ def test_who_was_not_cancelled_is_not_told_to_stop(
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_the_broker_away_is_never_a_failure(store: Store, acme: Caller, api_with: Callable[..., str]) -> None:
+def test_the_broker_away_is_never_a_failure(
+    store: Store, acme: ApiClient, api_with: Callable[..., str]
+) -> None:
     ids = make_some(store, acme, 3)
-    walk(store, ids[0], 1)
+    run_steps(store, ids[0], 1)
     lonely = api_with(broker_url="redis://127.0.0.1:1/0")
     answer = acme.post(f"{lonely}{CANCEL}", {"study_id": study_of(store, ids[0])})
     assert answer.json()["summary"] == {"total": 3, "cancelled_count": 3, "skipped_count": 0}
@@ -507,7 +511,7 @@ def test_the_broker_away_is_never_a_failure(store: Store, acme: Caller, api_with
 # -- the participant's own endpoint ------------------------------------------------------------------------
 
 
-def test_a_participants_own_endpoint_answers_the_same_envelope(store: Store, acme: Caller) -> None:
+def test_a_participants_own_endpoint_answers_the_same_envelope(store: Store, acme: ApiClient) -> None:
     one, other = make_some(store, acme, 2)
     answer = acme.post(f"/v1/participants/{one}/cancel")
     assert answer.status_code == 200

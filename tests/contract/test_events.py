@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.callers import Caller
-from tests.contract.byhand import claim, commit, contents, end, walk, walk_to_end
+from tests.contract.manual_worker import claim, commit, dump_tables, end, run_steps, run_to_end
 from tests.contract.openapi import check_event
+from tests.event_client import ReceivedEvent, all_events, open_stream
 from tests.factories import make_ask, make_participants, make_study
-from tests.listening import Told, all_events, listening
+from tests.http_client import ApiClient
 from tests.servers import wait_until
 from understudy.service import events
 from understudy.store import lifecycle, stops, workspaces
@@ -19,15 +19,15 @@ from understudy.store.engine import Store
 
 
 @pytest.fixture
-def study(store: Store, acme: Caller) -> tuple[UUID, list[UUID]]:
+def study(store: Store, acme: ApiClient) -> tuple[UUID, list[UUID]]:
     """A study and its participants: one that ended after two interactions, one pending."""
     study_id, (iteration,) = make_study(store, acme.workspace_id)
     ids = make_participants(store, acme.workspace_id, study_id, iteration, 2)
-    walk_to_end(store, ids[0], 2)
+    run_to_end(store, ids[0], 2)
     return study_id, ids
 
 
-def told_of(told: list[Told], id_: UUID) -> list[tuple[int, str, Any]]:
+def told_of(told: list[ReceivedEvent], id_: UUID) -> list[tuple[int, str, Any]]:
     return [
         (one.data["seq"], one.event, one.data.get("status", one.data.get("index")))
         for one in told
@@ -44,7 +44,7 @@ WHOLE_RUN = [
 ]
 
 
-def test_a_studys_events_come_in_order_as_described(acme: Caller, study: tuple[UUID, list[UUID]]) -> None:
+def test_a_studys_events_come_in_order_as_described(acme: ApiClient, study: tuple[UUID, list[UUID]]) -> None:
     study_id, (ended, waiting) = study
     told = all_events(acme, study_id=study_id)
     assert [one.id for one in told] == [1, 2, 3, 4, 5, 6]
@@ -60,10 +60,10 @@ def test_a_studys_events_come_in_order_as_described(acme: Caller, study: tuple[U
 
 
 def test_a_cancelled_ones_stop_is_told_and_who_is_through_keeps_silent(
-    store: Store, acme: Caller, study: tuple[UUID, list[UUID]]
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]]
 ) -> None:
     _, (_, waiting) = study
-    held = walk(store, waiting, 1)
+    held = run_steps(store, waiting, 1)
     store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [waiting]))
     assert not commit(store, held, 1)
     store.write(lambda connection: stops.mark_stopped(connection, waiting, held=held))
@@ -75,7 +75,7 @@ def test_a_cancelled_ones_stop_is_told_and_who_is_through_keeps_silent(
 
 
 def test_one_participants_and_one_asks_events_are_theirs_only(
-    store: Store, acme: Caller, study: tuple[UUID, list[UUID]]
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]]
 ) -> None:
     _, (ended, _) = study
     ask_id, rounds = make_ask(store, acme.workspace_id)
@@ -87,36 +87,36 @@ def test_one_participants_and_one_asks_events_are_theirs_only(
 
 @pytest.mark.parametrize("how", ["header", "query"])
 def test_it_goes_on_after_the_event_that_is_named(
-    acme: Caller, study: tuple[UUID, list[UUID]], how: str
+    acme: ApiClient, study: tuple[UUID, list[UUID]], how: str
 ) -> None:
     told = all_events(acme, study_id=study[0])
     for after in (0, 3, 6):
         given: dict[str, Any] = {"last": after} if how == "header" else {"last_event_id": after}
-        with listening(acme, study_id=study[0], follow="false", **given) as rest:
+        with open_stream(acme, study_id=study[0], follow="false", **given) as rest:
             assert list(rest) == told[after:]
     # What a browser sends when it connects again counts more than the address that it was given.
-    with listening(acme, study_id=study[0], follow="false", last_event_id=1, last=5) as rest:
+    with open_stream(acme, study_id=study[0], follow="false", last_event_id=1, last=5) as rest:
         assert list(rest) == told[5:]
 
 
 def test_what_happens_meanwhile_comes_without_asking(
-    store: Store, acme: Caller, study: tuple[UUID, list[UUID]]
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]]
 ) -> None:
     study_id, (_, waiting) = study
     assert len(all_events(acme, study_id=study_id)) == 6
     with (
-        listening(acme, study_id=study_id) as of_study,
-        listening(acme, participant_id=waiting, last=6) as of_one,
+        open_stream(acme, study_id=study_id) as of_study,
+        open_stream(acme, participant_id=waiting, last=6) as of_one,
     ):
         before = list(itertools.islice(of_study, 6))
-        walk_to_end(store, waiting, 2)
+        run_to_end(store, waiting, 2)
         after = list(itertools.islice(of_study, 4))
         assert told_of(before + after, waiting) == WHOLE_RUN
         assert list(itertools.islice(of_one, 4)) == after
 
 
 def test_it_looks_like_server_sent_events_everywhere(
-    acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
+    acme: ApiClient, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
     address = f"/v1/events?study_id={study[0]}"
@@ -135,13 +135,13 @@ def test_it_looks_like_server_sent_events_everywhere(
 
 
 def test_positions_tell_nothing_of_other_workspaces(
-    store: Store, acme: Caller, rival: Caller, study: tuple[UUID, list[UUID]]
+    store: Store, acme: ApiClient, rival: ApiClient, study: tuple[UUID, list[UUID]]
 ) -> None:
     all_events(acme, study_id=study[0])
     study_id, (iteration,) = make_study(store, rival.workspace_id)
     (only,) = make_participants(store, rival.workspace_id, study_id, iteration)
     assert [one.id for one in all_events(rival, study_id=study_id)] == [1]
-    walk_to_end(store, study[1][1], 2)
+    run_to_end(store, study[1][1], 2)
     all_events(acme, study_id=study[0])
     held = claim(store, only)
     end(store, held, "failed")
@@ -172,21 +172,21 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_refused_before_anything_is_sent(
-    store: Store, acme: Caller, study: tuple[UUID, list[UUID]], name: str
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], name: str
 ) -> None:
     all_events(acme, study_id=study[0])
-    before = contents(store)
+    before = dump_tables(store)
     params, headers, named = BAD[name]
     names = {"STUDY": str(study[0]), "ENDED": str(study[1][0])}
     given = {key: names.get(value, value) for key, value in params.items()}
     answer = acme.http.get("/v1/events", params=given, headers=headers)
     assert (answer.status_code, answer.json()["error_code"]) == (422, "validation_error"), answer.text
     assert named in answer.json()["error"]
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 def test_who_is_not_there_is_not_found_and_who_has_no_token_hears_nothing(
-    acme: Caller, study: tuple[UUID, list[UUID]]
+    acme: ApiClient, study: tuple[UUID, list[UUID]]
 ) -> None:
     assert acme.get("/v1/events", study_id=uuid4()).status_code == 404
     nobody = acme.http.get("/v1/events", params={"study_id": str(study[0])}, headers={"Authorization": ""})
@@ -194,11 +194,11 @@ def test_who_is_not_there_is_not_found_and_who_has_no_token_hears_nothing(
 
 
 def test_no_more_streams_than_allowed_are_open_at_a_time(
-    acme: Caller, study: tuple[UUID, list[UUID]], api_with: Callable[..., str]
+    acme: ApiClient, study: tuple[UUID, list[UUID]], api_with: Callable[..., str]
 ) -> None:
     api = api_with(max_event_streams=2)
-    with listening(acme, api=api, study_id=study[0]):
-        with listening(acme, api=api, study_id=study[0]):
+    with open_stream(acme, api=api, study_id=study[0]):
+        with open_stream(acme, api=api, study_id=study[0]):
             answer = acme.http.get(f"{api}/v1/events", params={"study_id": str(study[0])})
             assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
             assert answer.json()["retryable"] is True
@@ -207,12 +207,12 @@ def test_no_more_streams_than_allowed_are_open_at_a_time(
 
 
 def test_a_revoked_token_ends_the_stream_in_order(
-    store: Store, acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
     with store.read() as connection:
         (token,) = [row for row in workspaces.list_tokens(connection) if row.name == "acme"]
-    with listening(acme, study_id=study[0]) as told:
+    with open_stream(acme, study_id=study[0]) as told:
         assert next(told).id == 1
         store.write(lambda connection: workspaces.revoke_token(connection, token.id))
         assert [one.id for one in told] == [2, 3, 4, 5, 6]

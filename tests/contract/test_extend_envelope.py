@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from tests.callers import Caller
-from tests.contract.byhand import contents, contents_at_rest, participant, walk, walk_to_end
+from tests.contract.manual_worker import dump_idle_tables, dump_tables, participant, run_steps, run_to_end
 from tests.factories import make_ask, make_participants, make_study
+from tests.http_client import ApiClient
 from tests.servers import wait_until
 from understudy.domain.lifecycle import Status
 from understudy.queue.notifications import Notifier
@@ -22,21 +22,21 @@ EXTEND = "/v1/simulations/extend"
 GERMAN = "Stop browsing - switch to the German picker."
 
 
-def make_pending(store: Store, caller: Caller, count: int = 1, **more: Any) -> list[UUID]:
+def make_pending(store: Store, caller: ApiClient, count: int = 1, **more: Any) -> list[UUID]:
     study, (iteration,) = make_study(store, caller.workspace_id)
     return make_participants(
         store, caller.workspace_id, study, iteration, count, **({"max_interactions": 20} | more)
     )
 
 
-def make_ended(store: Store, caller: Caller, steps: int = 3, status: str = "completed") -> UUID:
+def make_ended(store: Store, caller: ApiClient, steps: int = 3, status: str = "completed") -> UUID:
     """A terminal participant, stopped at `steps` of 20."""
     (id_,) = make_pending(store, caller)
-    walk_to_end(store, id_, steps, status)
+    run_to_end(store, id_, steps, status)
     return id_
 
 
-def extend(caller: Caller, source: object, **options: Any) -> dict[str, Any]:
+def extend(caller: ApiClient, source: object, **options: Any) -> dict[str, Any]:
     """The answer to an extend that is dispatched."""
     answer = caller.post(EXTEND, {"participant_id": str(source), **options})
     assert answer.status_code == 202, answer.text
@@ -45,14 +45,14 @@ def extend(caller: Caller, source: object, **options: Any) -> dict[str, Any]:
     return body
 
 
-def child_of(caller: Caller, source: object, **options: Any) -> dict[str, Any]:
+def child_of(caller: ApiClient, source: object, **options: Any) -> dict[str, Any]:
     """The new participant of an extend, as it reads."""
     (id_,) = extend(caller, source, **options)["dispatch"]["participant_ids"]
     read: dict[str, Any] = caller.get(f"/v1/participants/{id_}").json()
     return read
 
 
-def transcript(caller: Caller, id_: object) -> list[tuple[str, int | None]]:
+def transcript(caller: ApiClient, id_: object) -> list[tuple[str, int | None]]:
     """Roles with their indexes; for what a user said, the text."""
     items = caller.get(f"/v1/participants/{id_}/transcript").json()["items"]
     return [
@@ -63,7 +63,7 @@ def transcript(caller: Caller, id_: object) -> list[tuple[str, int | None]]:
 # -- the answer --------------------------------------------------------------------------------------------
 
 
-def test_the_answer_has_the_documented_shape(store: Store, acme: Caller) -> None:
+def test_the_answer_has_the_documented_shape(store: Store, acme: ApiClient) -> None:
     source = make_ended(store, acme)
     row = participant(store, source)
     answer = acme.post(EXTEND, {"participant_id": str(source)})
@@ -103,7 +103,7 @@ def test_the_answer_has_the_documented_shape(store: Store, acme: Caller) -> None
     }
 
 
-def test_a_participants_own_endpoint_does_the_same_and_needs_no_body(store: Store, acme: Caller) -> None:
+def test_a_participants_own_endpoint_does_the_same_and_needs_no_body(store: Store, acme: ApiClient) -> None:
     source = make_ended(store, acme)
     alias = participant(store, source)["alias"]
     for path, body in ((source, None), (alias, {}), (f"p{alias}", {"additional_steps": 10})):
@@ -112,7 +112,7 @@ def test_a_participants_own_endpoint_does_the_same_and_needs_no_body(store: Stor
     assert acme.post(f"/v1/participants/{source}/extend", {"participant_id": alias}).status_code == 422
 
 
-def test_the_new_participant_reads_as_a_fresh_one_that_inherits(store: Store, acme: Caller) -> None:
+def test_the_new_participant_reads_as_a_fresh_one_that_inherits(store: Store, acme: ApiClient) -> None:
     source = make_ended(store, acme, status="failed")
     was = acme.get(f"/v1/participants/{source}").json()
     child = child_of(acme, source, additional_steps=1)
@@ -142,9 +142,9 @@ def test_the_new_participant_reads_as_a_fresh_one_that_inherits(store: Store, ac
     assert participant(store, UUID(child["id"]))["seed"] == participant(store, source)["seed"]
 
 
-def test_an_asks_participant_is_extended_within_its_ask_and_round(store: Store, acme: Caller) -> None:
+def test_an_asks_participant_is_extended_within_its_ask_and_round(store: Store, acme: ApiClient) -> None:
     ask, (_, (source, _)) = make_ask(store, acme.workspace_id)
-    walk_to_end(store, source, 1)
+    run_to_end(store, source, 1)
     dispatch = extend(acme, source)["dispatch"]
     assert (dispatch["ask_id"], dispatch["round"]) == (str(ask), 2)
     assert not {"study_id", "iteration_id"} & set(dispatch)
@@ -162,7 +162,7 @@ def test_an_asks_participant_is_extended_within_its_ask_and_round(store: Store, 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
 def test_every_terminal_source_can_be_extended_and_its_rows_stay_as_they_were(
-    store: Store, acme: Caller, status: str
+    store: Store, acme: ApiClient, status: str
 ) -> None:
     source = make_ended(store, acme, status=status)
 
@@ -186,10 +186,10 @@ def test_every_terminal_source_can_be_extended_and_its_rows_stay_as_they_were(
 
 
 def test_a_cancelled_source_can_be_extended_before_it_is_known_to_have_stopped(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     (source,) = make_pending(store, acme)
-    walk(store, source, 2)
+    run_steps(store, source, 2)
     acme.post("/v1/simulations/cancel", {"participant_id": str(source)})
     assert participant(store, source)["stopped_at"] is None
     assert extend(acme, source)["dispatch"]["inherited_interactions"] == 2
@@ -197,23 +197,23 @@ def test_a_cancelled_source_can_be_extended_before_it_is_known_to_have_stopped(
 
 @pytest.mark.parametrize("status", ["draft", "pending", "running"])
 def test_a_source_that_is_not_terminal_is_refused_with_its_status_and_nothing_is_made(
-    store: Store, acme: Caller, status: str
+    store: Store, acme: ApiClient, status: str
 ) -> None:
     (source,) = make_pending(store, acme, status=Status.DRAFT if status == "draft" else Status.PENDING)
     if status == "running":
-        walk(store, source, 1)
-    before = contents(store)
+        run_steps(store, source, 1)
+    before = dump_tables(store)
     answer = acme.post(EXTEND, {"participant_id": str(source)})
     assert answer.status_code == 422
     body = answer.json()
     assert (body["ok"], body["error_kind"], body["error_code"]) == (False, *["validation_error"] * 2)
     assert f"is {status}" in body["error"]
     assert "dispatch" not in body
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
-def test_an_unknown_source_is_not_found(store: Store, acme: Caller) -> None:
-    before = contents(store)
+def test_an_unknown_source_is_not_found(store: Store, acme: ApiClient) -> None:
+    before = dump_tables(store)
     for unknown in (str(uuid4()), "t-abc"):
         for answer in (
             acme.post(EXTEND, {"participant_id": unknown}),
@@ -221,17 +221,17 @@ def test_an_unknown_source_is_not_found(store: Store, acme: Caller) -> None:
         ):
             assert (answer.status_code, answer.json()["error_kind"]) == (404, "not_found")
             assert (answer.json()["ok"], answer.json()["retryable"]) == (False, False)
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 # -- additional_steps --------------------------------------------------------------------------------------
 
 
 def test_additional_steps_out_of_bounds_are_refused_naming_the_bound_never_clamped(
-    store: Store, acme: Caller, api_with: Callable[..., str]
+    store: Store, acme: ApiClient, api_with: Callable[..., str]
 ) -> None:
     source = make_ended(store, acme)
-    before = contents(store)
+    before = dump_tables(store)
     for steps in (0, -1, 101, 2**63 - 1):
         answer = acme.post(EXTEND, {"participant_id": str(source), "additional_steps": steps})
         assert (answer.status_code, answer.json()["error_kind"]) == (422, "validation_error")
@@ -239,29 +239,29 @@ def test_additional_steps_out_of_bounds_are_refused_naming_the_bound_never_clamp
     narrow = api_with(max_additional_steps=3)
     answer = acme.post(f"{narrow}{EXTEND}", {"participant_id": str(source), "additional_steps": 4})
     assert "from 1 to 3" in answer.json()["error"]
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 def test_additional_steps_are_allowed_past_the_cap_and_counted_over_the_lineage(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     source = make_ended(store, acme, steps=3)
     for steps in (1, 10, 100):
         child = child_of(acme, source, additional_steps=steps)
         assert (child["max_interactions"], child["interaction_count"]) == (20 + steps, 3)
-    walk_to_end(store, UUID(child["id"]), 117, "completed")
+    run_to_end(store, UUID(child["id"]), 117, "completed")
     grandchild = child_of(acme, child["id"], additional_steps=5)
     assert (grandchild["max_interactions"], grandchild["branched_at"]) == (125, 120)
 
 
-def test_a_source_without_interactions_starts_at_0(store: Store, acme: Caller) -> None:
+def test_a_source_without_interactions_starts_at_0(store: Store, acme: ApiClient) -> None:
     (source,) = make_pending(store, acme)
     acme.post("/v1/simulations/cancel", {"participant_id": str(source)})
     dispatch = extend(acme, source, additional_steps=5, instruction=GERMAN)["dispatch"]
     assert (dispatch["inherited_interactions"], dispatch["max_interactions"]) == (0, 25)
     (child,) = dispatch["participant_ids"]
     assert acme.get(f"/v1/participants/{child}/interactions").json() == {"items": [], "next_cursor": None}
-    walk(store, UUID(child), 1)
+    run_steps(store, UUID(child), 1)
     assert transcript(acme, child) == [("system", None), (GERMAN, None), ("environment", 0), ("person", 0)]
 
 
@@ -270,7 +270,7 @@ def test_a_source_without_interactions_starts_at_0(store: Store, acme: Caller) -
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_an_instruction_is_trimmed_blank_is_none_and_4000_characters_are_the_most(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     source = make_ended(store, acme)
     longest = "ü" * 4_000
@@ -282,15 +282,15 @@ def test_an_instruction_is_trimmed_blank_is_none_and_4000_characters_are_the_mos
         (f" {longest} ", longest),
     ):
         assert child_of(acme, source, instruction=given)["instruction"] == kept
-    before = contents_at_rest(store)
+    before = dump_idle_tables(store)
     answer = acme.post(EXTEND, {"participant_id": str(source), "instruction": longest + "u"})
     assert (answer.status_code, answer.json()["error_kind"]) == (422, "validation_error")
     assert "4,000" in answer.json()["error"]
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 def test_later_extends_inherit_the_instruction_unless_they_bring_their_own(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     id_: object = make_ended(store, acme)
     for given, effective in (
@@ -301,7 +301,7 @@ def test_later_extends_inherit_the_instruction_unless_they_bring_their_own(
     ):
         child = child_of(acme, id_, instruction=given)
         assert child["instruction"] == effective
-        walk_to_end(store, UUID(child["id"]), 1)
+        run_to_end(store, UUID(child["id"]), 1)
         id_ = child["id"]
     said = [what for what, index in transcript(acme, id_) if index is None]
     assert said == ["system", GERMAN, "Now French."]
@@ -310,17 +310,19 @@ def test_later_extends_inherit_the_instruction_unless_they_bring_their_own(
 # -- lineage -----------------------------------------------------------------------------------------------
 
 
-def make_lineage(store: Store, caller: Caller) -> list[str]:
+def make_lineage(store: Store, caller: ApiClient) -> list[str]:
     """Three steps, then two of a child told to go German, then one of its child."""
     source = make_ended(store, caller, steps=3, status="cancelled")
     child = child_of(caller, source, instruction=GERMAN)["id"]
-    walk_to_end(store, UUID(child), 2, "failed")
+    run_to_end(store, UUID(child), 2, "failed")
     grandchild = child_of(caller, child)["id"]
-    walk(store, UUID(grandchild), 1)
+    run_steps(store, UUID(grandchild), 1)
     return [str(source), child, grandchild]
 
 
-def test_interactions_read_over_the_whole_lineage_each_naming_whose_it_is(store: Store, acme: Caller) -> None:
+def test_interactions_read_over_the_whole_lineage_each_naming_whose_it_is(
+    store: Store, acme: ApiClient
+) -> None:
     source, child, grandchild = make_lineage(store, acme)
     expected = [*((index, source) for index in (0, 1, 2)), (3, child), (4, child), (5, grandchild)]
 
@@ -336,7 +338,7 @@ def test_interactions_read_over_the_whole_lineage_each_naming_whose_it_is(store:
     assert read(child, own="false", limit=2) == expected[:2]
 
 
-def test_interactions_are_paged_without_gap_or_double(store: Store, acme: Caller) -> None:
+def test_interactions_are_paged_without_gap_or_double(store: Store, acme: ApiClient) -> None:
     *_, child, grandchild = make_lineage(store, acme)
     for own, id_, expected in (("false", grandchild, [0, 1, 2, 3, 4, 5]), ("true", child, [3, 4])):
         for limit in (1, 2, 4, 6):
@@ -352,7 +354,9 @@ def test_interactions_are_paged_without_gap_or_double(store: Store, acme: Caller
             assert seen == expected
 
 
-def test_the_transcript_has_the_instruction_right_after_the_branch_point(store: Store, acme: Caller) -> None:
+def test_the_transcript_has_the_instruction_right_after_the_branch_point(
+    store: Store, acme: ApiClient
+) -> None:
     source, child, grandchild = make_lineage(store, acme)
     seen = [[("environment", index), ("person", index)] for index in range(6)]
     before = [("system", None), *seen[0], *seen[1], *seen[2]]
@@ -363,20 +367,20 @@ def test_the_transcript_has_the_instruction_right_after_the_branch_point(store: 
     assert transcript(acme, waiting["id"]) == [*before, ("Now French.", None)]
 
 
-def test_an_instruction_given_again_is_told_again(store: Store, acme: Caller) -> None:
+def test_an_instruction_given_again_is_told_again(store: Store, acme: ApiClient) -> None:
     first = child_of(acme, make_ended(store, acme, steps=1), instruction=GERMAN)["id"]
-    walk_to_end(store, UUID(first), 1)
+    run_to_end(store, UUID(first), 1)
     again = child_of(acme, first, instruction=GERMAN)["id"]
     assert [what for what, index in transcript(acme, again) if index is None] == ["system", GERMAN, GERMAN]
 
 
-def test_siblings_made_at_once_are_independent(store: Store, acme: Caller) -> None:
+def test_siblings_made_at_once_are_independent(store: Store, acme: ApiClient) -> None:
     source = make_ended(store, acme)
     with ThreadPoolExecutor(4) as pool:
         children = list(pool.map(lambda n: child_of(acme, source, additional_steps=n + 1), range(4)))
     assert len({child["id"] for child in children}) == len({child["alias"] for child in children}) == 4
     assert sorted(child["max_interactions"] for child in children) == [21, 22, 23, 24]
-    walk(store, UUID(children[0]["id"]), 2)
+    run_steps(store, UUID(children[0]["id"]), 2)
     assert participant(store, UUID(children[1]["id"]))["interaction_count"] == 3
 
 
@@ -384,7 +388,7 @@ def test_siblings_made_at_once_are_independent(store: Store, acme: Caller) -> No
 
 
 def test_a_wait_that_runs_out_tells_what_was_dispatched_and_how_to_wait_on(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     source = make_ended(store, acme)
     answer = acme.post(EXTEND, {"participant_id": str(source), "wait": True, "timeout": 0.05})
@@ -398,7 +402,7 @@ def test_a_wait_that_runs_out_tells_what_was_dispatched_and_how_to_wait_on(
 
 
 def test_an_extend_that_is_waited_for_answers_200_with_the_childs_end_whatever_it_is(
-    store: Store, acme: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only a notice can end these waits in time.
     monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 20)
@@ -410,7 +414,7 @@ def test_an_extend_that_is_waited_for_answers_200_with_the_childs_end_whatever_i
             known = {one["id"] for one in acme.get("/v1/participants").json()["items"]}
             answering = pool.submit(acme.post, EXTEND, body)
             child = new_participant(acme, known)
-            walk_to_end(store, UUID(child), 1, status)
+            run_to_end(store, UUID(child), 1, status)
             notifier.enqueue([UUID(child)])
             answer = answering.result()
             assert (answer.status_code, answer.json()["ok"]) == (200, True)
@@ -420,7 +424,7 @@ def test_an_extend_that_is_waited_for_answers_200_with_the_childs_end_whatever_i
     notifier.close()
 
 
-def new_participant(caller: Caller, known: set[str]) -> str:
+def new_participant(caller: ApiClient, known: set[str]) -> str:
     def look() -> str | None:
         listed = caller.get("/v1/participants").json()["items"]
         return next((one["id"] for one in listed if one["id"] not in known), None)

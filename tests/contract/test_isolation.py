@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.callers import Caller
-from tests.contract.byhand import contents, participant, walk, walk_to_end
+from tests.contract.manual_worker import dump_tables, participant, run_steps, run_to_end
 from tests.contract.openapi import routes
 from tests.factories import make_ask, make_participants, make_study
+from tests.http_client import ApiClient
 from understudy.domain.lifecycle import Status
 from understudy.store.engine import Store
 
@@ -32,23 +32,23 @@ class World(NamedTuple):
     ask: str
 
 
-def make_world(store: Store, caller: Caller) -> World:
+def make_world(store: Store, caller: ApiClient) -> World:
     study, (iteration,) = make_study(store, caller.workspace_id)
     ended, active, *_ = make_participants(store, caller.workspace_id, study, iteration, 3)
-    walk_to_end(store, ended, 2)
-    walk(store, active, 1)
+    run_to_end(store, ended, 2)
+    run_steps(store, active, 1)
     ask, _ = make_ask(store, caller.workspace_id)
     person = participant(store, ended)["person_id"]
     return World(*(str(id_) for id_ in (study, iteration, ended, active, person, ask)))
 
 
 @pytest.fixture
-def mine(store: Store, acme: Caller) -> World:
+def mine(store: Store, acme: ApiClient) -> World:
     return make_world(store, acme)
 
 
 @pytest.fixture
-def theirs(store: Store, rival: Caller) -> World:
+def theirs(store: Store, rival: ApiClient) -> World:
     return make_world(store, rival)
 
 
@@ -60,7 +60,7 @@ class Place(NamedTuple):
     path: str = ""
     body: dict[str, Any] | None = None
 
-    def send(self, caller: Caller, own: World, id_: str) -> httpx.Response:
+    def send(self, caller: ApiClient, own: World, id_: str) -> httpx.Response:
         method, _, template = self.route.partition(" ")
         request = json.dumps([self.path or re.sub(r"{\w+}", "<id>", template), self.body])
         for name, value in (own._asdict() | {"id": id_}).items():
@@ -132,7 +132,7 @@ COLLECTIONS = {
 }
 
 
-def aliases_of(caller: Caller, world: World) -> dict[str, str]:
+def aliases_of(caller: ApiClient, world: World) -> dict[str, str]:
     """The alias of each row of a world, by kind."""
     found = {
         kind: caller.get(f"/v1/{collection}/{getattr(world, kind)}").json()["alias"]
@@ -142,7 +142,7 @@ def aliases_of(caller: Caller, world: World) -> dict[str, str]:
     return found | {"iteration": iteration["alias"]}
 
 
-def own_aliases(caller: Caller, world: World) -> set[str]:
+def own_aliases(caller: ApiClient, world: World) -> set[str]:
     """Every alias that the caller's workspace has."""
     listed = (
         one["alias"]
@@ -166,10 +166,10 @@ def test_the_table_has_every_route(api: str) -> None:
 
 
 def test_anothers_id_is_answered_exactly_like_one_that_does_not_exist(
-    store: Store, acme: Caller, rival: Caller, mine: World, theirs: World
+    store: Store, acme: ApiClient, rival: ApiClient, mine: World, theirs: World
 ) -> None:
     aliases, own = aliases_of(rival, theirs), own_aliases(acme, mine)
-    before = contents(store)
+    before = dump_tables(store)
     compared = 0
     for place in PLACES:
         unknown, theirs_id, alias = str(uuid4()), getattr(theirs, place.kind), aliases[place.kind]
@@ -181,10 +181,10 @@ def test_anothers_id_is_answered_exactly_like_one_that_does_not_exist(
             assert without(place.send(acme, mine, alias), alias) == expected, (place, alias)
     # Two workspaces may have an alias in common by chance, but not many.
     assert compared > len(PLACES) / 2
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
-def test_ones_own_ids_are_found_everywhere(acme: Caller, mine: World) -> None:
+def test_ones_own_ids_are_found_everywhere(acme: ApiClient, mine: World) -> None:
     """So that the test above compares with what would have worked."""
     for place in PLACES:
         if "last_event_id" in place.path:
@@ -195,7 +195,7 @@ def test_ones_own_ids_are_found_everywhere(acme: Caller, mine: World) -> None:
 
 
 def test_lists_and_counts_are_of_ones_own_only(
-    store: Store, acme: Caller, rival: Caller, mine: World, theirs: World
+    store: Store, acme: ApiClient, rival: ApiClient, mine: World, theirs: World
 ) -> None:
     their_ids = set(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", repr(rows_of(store, rival))))
     for path, count in (("/v1/studies", 1), ("/v1/people", 4), ("/v1/participants", 7), ("/v1/asks", 1)):
@@ -208,17 +208,17 @@ def test_lists_and_counts_are_of_ones_own_only(
     assert acme.get(f"/v1/studies/{mine.study}").json()["participant_count"] == 3
 
 
-def rows_of(store: Store, caller: Caller) -> list[str]:
+def rows_of(store: Store, caller: ApiClient) -> list[str]:
     return [
         row
-        for table, rows in contents(store).items()
+        for table, rows in dump_tables(store).items()
         for row in rows
         if str(caller.workspace_id) in row and table != "workspace"
     ]
 
 
 def test_a_cursor_of_anothers_list_is_refused(
-    acme: Caller, rival: Caller, mine: World, theirs: World
+    acme: ApiClient, rival: ApiClient, mine: World, theirs: World
 ) -> None:
     for path in ("/v1/people", "/v1/participants"):
         cursor = rival.get(path, limit=1).json()["next_cursor"]
@@ -227,14 +227,14 @@ def test_a_cursor_of_anothers_list_is_refused(
         assert (answer.status_code, answer.json()["error_code"]) == (422, "validation_error")
 
 
-def test_a_sample_is_of_ones_own_people(store: Store, acme: Caller, rival: Caller, mine: World) -> None:
+def test_a_sample_is_of_ones_own_people(store: Store, acme: ApiClient, rival: ApiClient, mine: World) -> None:
     rival.post("/v1/people", {"generate": 5})
     answer = acme.post(f"/v1/studies/{mine.study}/run", {"sample": 5})
     assert (answer.status_code, "4 people" in answer.json()["error"]) == (422, True)
 
 
 def test_the_same_alias_in_two_workspaces_names_each_ones_own(
-    acme: Caller, rival: Caller, monkeypatch: pytest.MonkeyPatch
+    acme: ApiClient, rival: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = {one["alias"] for caller in (acme, rival) for one in caller.get("/v1/people").json()["items"]}
     start = next(start for start in ("abc", "bcd", "cde", "def") if f"tp-{start}" not in taken)
@@ -247,7 +247,7 @@ def test_the_same_alias_in_two_workspaces_names_each_ones_own(
 
 
 def test_a_cancel_of_everything_of_ones_own_leaves_the_others_alone(
-    store: Store, acme: Caller, rival: Caller, mine: World, theirs: World
+    store: Store, acme: ApiClient, rival: ApiClient, mine: World, theirs: World
 ) -> None:
     before = rows_of(store, rival)
     for scope in ({"study_id": mine.study}, {"ask_id": mine.ask}):

@@ -3,10 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-from tests.callers import Caller
-from tests.contract.byhand import claim, commit, walk_to_end
+from tests.contract.manual_worker import claim, commit, run_to_end
 from tests.contract.test_extend_envelope import GERMAN, child_of, make_ended
 from tests.factories import make_participants, make_study
+from tests.http_client import ApiClient
 from understudy.domain.lifecycle import Outcome
 from understudy.store import lifecycle
 from understudy.store.engine import Store
@@ -16,7 +16,7 @@ def led(url: str, **more: Any) -> dict[str, Any]:
     return {"result": {"url": url, "title": url, "status": 200, "problem": ""} | more}
 
 
-def given_up(store: Store, caller: Caller, steps: list[dict[str, Any]], outcome: Outcome) -> UUID:
+def given_up(store: Store, caller: ApiClient, steps: list[dict[str, Any]], outcome: Outcome) -> UUID:
     """A participant that took these steps and came to this end."""
     study_id, (iteration_id,) = make_study(store, caller.workspace_id)
     (id_,) = make_participants(
@@ -29,7 +29,7 @@ def given_up(store: Store, caller: Caller, steps: list[dict[str, Any]], outcome:
     return id_
 
 
-def test_a_journey_tells_where_it_was_hard_and_where_it_ended(store: Store, acme: Caller) -> None:
+def test_a_journey_tells_where_it_was_hard_and_where_it_ended(store: Store, acme: ApiClient) -> None:
     steps = [
         led("/shop") | {"sentiment": 0.4},
         led("/cart", status=404) | {"sentiment": 0.35},
@@ -66,7 +66,7 @@ def test_a_journey_tells_where_it_was_hard_and_where_it_ended(store: Store, acme
 
 
 def test_a_bot_that_repeats_itself_is_friction_and_being_in_one_chat_is_none(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     def said(reply: str) -> dict[str, Any]:
         return led("https://bot", text=reply) | {"action": {"kind": "say", "value": "Hi"}}
@@ -80,12 +80,14 @@ def test_a_bot_that_repeats_itself_is_friction_and_being_in_one_chat_is_none(
     assert journey["gave_up_at"] is None
 
 
-def test_a_journey_goes_over_the_lineage_and_one_without_steps_is_empty(store: Store, acme: Caller) -> None:
+def test_a_journey_goes_over_the_lineage_and_one_without_steps_is_empty(
+    store: Store, acme: ApiClient
+) -> None:
     source = make_ended(store, acme, steps=2)
     child = child_of(acme, source, instruction=GERMAN)
     before = acme.get(f"/v1/participants/{child['id']}/journey").json()
     assert len(before["steps"]) == 2
-    walk_to_end(store, UUID(child["id"]), 1)
+    run_to_end(store, UUID(child["id"]), 1)
     journey = acme.get(f"/v1/participants/{child['id']}/journey").json()
     assert [step["participant_id"] for step in journey["steps"]] == [str(source), str(source), child["id"]]
     assert journey["told"] == [{"before_index": 2, "instruction": GERMAN}]

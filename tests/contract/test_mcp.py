@@ -15,10 +15,10 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import Tool
 
-from tests.agents import ERAS, answer, call, play, refusal
-from tests.callers import Caller
-from tests.contract.byhand import contents, counts, participant, walk, walk_to_end
+from tests.contract.manual_worker import counts, dump_tables, participant, run_steps, run_to_end
 from tests.factories import make_ask, make_participants, make_study
+from tests.http_client import ApiClient
+from tests.mcp_client import PROTOCOL_MODES, answer, call, refusal, run_with_client
 from understudy.domain.lifecycle import Status
 from understudy.mcp.registry import TOOLS
 from understudy.mcp.schemas import output_schema
@@ -33,7 +33,7 @@ TASK = {"task": "Buy a mug"}
 
 #: For rules that no store has a part in.
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-both_eras = pytest.mark.parametrize("era", ERAS)
+both_eras = pytest.mark.parametrize("era", PROTOCOL_MODES)
 
 READ = {"readOnlyHint": True}
 WRITE = {"readOnlyHint": False, "destructiveHint": False}
@@ -57,19 +57,19 @@ DOCUMENTED = {
 RUN_RESPONSE = {"study_run", "ask_run", "ask_round", "simulation_extend", "simulation_wait"}
 
 
-def tools_of(caller: Caller, era: str = "legacy") -> dict[str, Tool]:
+def tools_of(caller: ApiClient, era: str = "legacy") -> dict[str, Tool]:
     async def scene(client: Client) -> dict[str, Tool]:
         return {tool.name: tool for tool in (await client.list_tools()).tools}
 
-    return play(caller, scene, era)
+    return run_with_client(caller, scene, era)
 
 
-def make_ended(store: Store, caller: Caller, count: int = 1) -> list[UUID]:
+def make_ended(store: Store, caller: ApiClient, count: int = 1) -> list[UUID]:
     """Terminal participants of one study, two interactions each."""
     study, (iteration,) = make_study(store, caller.workspace_id)
     ids = make_participants(store, caller.workspace_id, study, iteration, count, max_interactions=20)
     for id_ in ids:
-        walk_to_end(store, id_, 2)
+        run_to_end(store, id_, 2)
     return ids
 
 
@@ -78,7 +78,7 @@ def make_ended(store: Store, caller: Caller, count: int = 1) -> list[UUID]:
 
 @one_store
 @both_eras
-def test_every_tool_is_listed_with_its_hints_tags_and_words(acme: Caller, era: str) -> None:
+def test_every_tool_is_listed_with_its_hints_tags_and_words(acme: ApiClient, era: str) -> None:
     listed = tools_of(acme, era)
     assert set(listed) == set(DOCUMENTED)
     for name, (hints, tags) in DOCUMENTED.items():
@@ -94,7 +94,7 @@ def test_every_tool_is_listed_with_its_hints_tags_and_words(acme: Caller, era: s
 
 @one_store
 @both_eras
-def test_all_schemas_are_objects_that_any_validator_takes(acme: Caller, era: str) -> None:
+def test_all_schemas_are_objects_that_any_validator_takes(acme: ApiClient, era: str) -> None:
     for name, tool in tools_of(acme, era).items():
         for schema in (tool.input_schema, tool.output_schema):
             assert schema is not None
@@ -119,7 +119,7 @@ def fields_of(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @one_store
 def test_exactly_one_scope_and_all_bounds_are_in_the_schema_and_in_words(
-    acme: Caller, api_with: Callable[..., str]
+    acme: ApiClient, api_with: Callable[..., str]
 ) -> None:
     listed = tools_of(acme)
     takes = Draft202012Validator(listed["simulation_cancel"].input_schema).is_valid
@@ -161,11 +161,11 @@ def test_what_one_may_leave_out_is_left_out_of_required() -> None:
 
 @one_store
 @both_eras
-def test_the_server_says_what_it_is_and_when_to_use_which_tool(acme: Caller, era: str) -> None:
+def test_the_server_says_what_it_is_and_when_to_use_which_tool(acme: ApiClient, era: str) -> None:
     async def scene(client: Client) -> tuple[str, str]:
         return client.server_info.name, client.instructions or ""
 
-    name, instructions = play(acme, scene, era)
+    name, instructions = run_with_client(acme, scene, era)
     assert name == "understudy"
     for word in (*RUN_RESPONSE, "study_create", "person_create", "next_action", "never", "instruction"):
         assert word in instructions, word
@@ -175,7 +175,7 @@ def test_the_server_says_what_it_is_and_when_to_use_which_tool(acme: Caller, era
 
 
 @both_eras
-def test_a_study_from_its_people_to_its_results(store: Store, acme: Caller, era: str) -> None:
+def test_a_study_from_its_people_to_its_results(store: Store, acme: ApiClient, era: str) -> None:
     people = answer(acme, "person_create", era, generate=3, seed=7)["items"]
     ada = answer(acme, "person_create", era, **ADA)
     both = answer(acme, "person_create", era, people=[ADA, ADA | {"name": "Bea"}])["items"]
@@ -207,7 +207,7 @@ def test_a_study_from_its_people_to_its_results(store: Store, acme: Caller, era:
     assert run["next_action"]["tool"] == "simulation_wait"
     ids = run["dispatch"]["participant_ids"]
     for id_ in ids:
-        walk_to_end(store, UUID(id_), 2)
+        run_to_end(store, UUID(id_), 2)
     done = answer(acme, run["next_action"]["tool"], era, **run["next_action"]["arguments"])
     assert (done["ok"], {one["status"] for one in done["participants"]}) == (True, {"completed"})
     assert "next_action" not in done
@@ -217,14 +217,14 @@ def test_a_study_from_its_people_to_its_results(store: Store, acme: Caller, era:
 
 
 @both_eras
-def test_an_ask_from_its_first_round_to_its_results(store: Store, acme: Caller, era: str) -> None:
+def test_an_ask_from_its_first_round_to_its_results(store: Store, acme: ApiClient, era: str) -> None:
     run = answer(acme, "ask_run", era, question="Which one?", variants=["A mug.", "The mug."], sample=2)
     ask = run["dispatch"]["ask_id"]
     assert (run["ok"], run["dispatch"]["round"]) == (True, 1)
     again = answer(acme, "ask_round", era, ask_id=ask, variants=["Mugs!"], wait=True, timeout=0.05)
     assert (again["error_kind"], again["dispatch"]["round"]) == ("wait_timeout", 2)
     for id_ in (*run["dispatch"]["participant_ids"], *again["dispatch"]["participant_ids"]):
-        walk_to_end(store, UUID(id_), 1, "failed")
+        run_to_end(store, UUID(id_), 1, "failed")
     assert answer(acme, again["next_action"]["tool"], era, **again["next_action"]["arguments"])["ok"] is True
     for arguments, path in (
         ({}, "/v1/asks"),
@@ -245,7 +245,7 @@ def test_an_ask_from_its_first_round_to_its_results(store: Store, acme: Caller, 
 
 
 @both_eras
-def test_what_is_read_is_what_rest_gives(store: Store, acme: Caller, era: str) -> None:
+def test_what_is_read_is_what_rest_gives(store: Store, acme: ApiClient, era: str) -> None:
     first, _ = make_ended(store, acme, 2)
     study = participant(store, first)["study_id"]
     one = str(first)
@@ -305,17 +305,17 @@ def ageless(value: Any) -> Any:
     return value
 
 
-def test_the_text_of_a_result_is_its_structure(acme: Caller) -> None:
+def test_the_text_of_a_result_is_its_structure(acme: ApiClient) -> None:
     result = call(acme, "person_get", limit=1)
     (content,) = result.content
     assert json.loads(content.text) == result.structured_content
 
 
-def test_a_cancel_answers_the_documented_envelope(store: Store, acme: Caller) -> None:
+def test_a_cancel_answers_the_documented_envelope(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     active, ended = make_participants(store, acme.workspace_id, study, iteration, 2)
-    walk(store, active, 1)
-    walk_to_end(store, ended, 1)
+    run_steps(store, active, 1)
+    run_to_end(store, ended, 1)
     assert answer(acme, "simulation_cancel", study_id=str(study)) == {
         "cancelled": [{"participant_id": str(active), "success": True, "status": "cancelled"}],
         "skipped": [{"participant_id": str(ended), "reason": "already_terminal"}],
@@ -329,7 +329,7 @@ def test_a_cancel_answers_the_documented_envelope(store: Store, acme: Caller) ->
 
 @both_eras
 def test_an_extend_branches_and_its_wait_that_runs_out_is_taken_up_again(
-    store: Store, acme: Caller, era: str
+    store: Store, acme: ApiClient, era: str
 ) -> None:
     (source,) = make_ended(store, acme)
     waited = answer(
@@ -347,14 +347,14 @@ def test_an_extend_branches_and_its_wait_that_runs_out_is_taken_up_again(
     assert waited["dispatch"]["extended_from"] == str(source)
     assert (waited["dispatch"]["inherited_interactions"], waited["dispatch"]["max_interactions"]) == (2, 25)
     (child,) = waited["dispatch"]["participant_ids"]
-    walk_to_end(store, UUID(child), 1)
+    run_to_end(store, UUID(child), 1)
     action = waited["next_action"]
     assert answer(acme, action["tool"], era, **action["arguments"])["ok"] is True
     said = answer(acme, "participant_get", era, participant_id=child, view="transcript")["items"]
     assert "Switch to the German picker." in {item["content"] for item in said}
 
 
-def test_a_call_repeated_with_its_key_is_done_once_whatever_the_door(store: Store, acme: Caller) -> None:
+def test_a_call_repeated_with_its_key_is_done_once_whatever_the_door(store: Store, acme: ApiClient) -> None:
     (source,) = make_ended(store, acme)
     study = str(participant(store, source)["study_id"])
     run = {"study_id": study, "sample": 2, "idempotency_key": "k"}
@@ -382,7 +382,7 @@ def test_a_call_repeated_with_its_key_is_done_once_whatever_the_door(store: Stor
 
 
 @both_eras
-def test_a_transcript_is_a_resource(store: Store, acme: Caller, rival: Caller, era: str) -> None:
+def test_a_transcript_is_a_resource(store: Store, acme: ApiClient, rival: ApiClient, era: str) -> None:
     (id_,) = make_ended(store, acme)
 
     async def scene(client: Client) -> list[Any]:
@@ -393,7 +393,7 @@ def test_a_transcript_is_a_resource(store: Store, acme: Caller, rival: Caller, e
         assert content.mime_type == "application/json"
         return list(json.loads(content.text)["items"])
 
-    assert play(acme, scene, era) == acme.get(f"/v1/participants/{id_}/transcript").json()["items"]
+    assert run_with_client(acme, scene, era) == acme.get(f"/v1/participants/{id_}/transcript").json()["items"]
     for who, uri in (
         (rival, f"understudy://participants/{id_}/transcript"),
         (acme, f"understudy://participants/{uuid4()}/transcript"),
@@ -406,12 +406,12 @@ def test_a_transcript_is_a_resource(store: Store, acme: Caller, rival: Caller, e
             await client.read_resource(uri)
 
         with pytest.raises(MCPError, match=r"^\[not_found\]"):
-            play(who, read, era)
+            run_with_client(who, read, era)
 
 
 @one_store
 @both_eras
-def test_a_page_of_the_docs_is_a_resource_and_what_docs_get_gives(acme: Caller, era: str) -> None:
+def test_a_page_of_the_docs_is_a_resource_and_what_docs_get_gives(acme: ApiClient, era: str) -> None:
     async def scene(client: Client) -> dict[str, str]:
         read = {}
         for resource in (await client.list_resources()).resources:
@@ -420,7 +420,7 @@ def test_a_page_of_the_docs_is_a_resource_and_what_docs_get_gives(acme: Caller, 
             read[resource.uri.removeprefix("understudy://docs/")] = content.text
         return read
 
-    pages = play(acme, scene, era)
+    pages = run_with_client(acme, scene, era)
     listed = answer(acme, "docs_get", era)
     assert listed == acme.get("/v1/docs").json()
     assert set(pages) == {entry["slug"] for entry in listed["items"]}
@@ -509,11 +509,13 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 
 @both_eras
-def test_whatever_is_wrong_is_told_in_words_and_changes_nothing(store: Store, acme: Caller, era: str) -> None:
+def test_whatever_is_wrong_is_told_in_words_and_changes_nothing(
+    store: Store, acme: ApiClient, era: str
+) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ended, active = make_participants(store, acme.workspace_id, study, iteration, 2)
-    walk_to_end(store, ended, 1)
-    walk(store, active, 1)
+    run_to_end(store, ended, 1)
+    run_steps(store, active, 1)
     ask, _ = make_ask(store, acme.workspace_id)
     words = {"<ask>": str(ask), "<study>": str(study), "<ended>": str(ended), "<active>": str(active)}
 
@@ -522,7 +524,7 @@ def test_whatever_is_wrong_is_told_in_words_and_changes_nothing(store: Store, ac
             return [meant(one) for one in value]
         return words.get(value, value) if isinstance(value, str) else value
 
-    before = contents(store)
+    before = dump_tables(store)
 
     async def scene(client: Client) -> None:
         for tool, arguments in BAD:
@@ -544,11 +546,11 @@ def test_whatever_is_wrong_is_told_in_words_and_changes_nothing(store: Store, ac
             assert 5 < len(told) < 1_500, here
             assert "Traceback" not in told
 
-    play(acme, scene, era)
-    assert contents(store) == before
+    run_with_client(acme, scene, era)
+    assert dump_tables(store) == before
 
 
-def test_an_error_has_the_words_that_rest_has(store: Store, acme: Caller) -> None:
+def test_an_error_has_the_words_that_rest_has(store: Store, acme: ApiClient) -> None:
     (source,) = make_ended(store, acme)
     for tool, arguments, path in (
         ("simulation_cancel", {"round": 1.0, "surplus": 1}, "/v1/simulations/cancel"),
@@ -570,13 +572,13 @@ def test_an_error_has_the_words_that_rest_has(store: Store, acme: Caller) -> Non
 
 
 @both_eras
-def test_a_tool_that_is_not_there_is_an_error_of_the_protocol(acme: Caller, era: str) -> None:
+def test_a_tool_that_is_not_there_is_an_error_of_the_protocol(acme: ApiClient, era: str) -> None:
     with pytest.raises(MCPError, match=r"no tool 'study_delete'; there is study_create"):
         call(acme, "study_delete", era)
 
 
 def test_what_breaks_inside_is_told_without_its_insides(
-    acme: Caller, monkeypatch: pytest.MonkeyPatch
+    acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(*_: Any, **__: Any) -> None:
         raise RuntimeError("the secret is 7")
@@ -590,7 +592,7 @@ def test_what_breaks_inside_is_told_without_its_insides(
 # -- what no client of the SDK would send ------------------------------------------------------------------
 
 
-def post(caller: Caller, body: bytes | str, **headers: str) -> httpx.Response:
+def post(caller: ApiClient, body: bytes | str, **headers: str) -> httpx.Response:
     """A message as it is, of the revision that knows no sessions."""
     usual = {
         "Authorization": f"Bearer {caller.secret}",
@@ -615,21 +617,21 @@ def message(arguments: str, tool: str = "person_create") -> str:
 
 
 @one_store
-def test_json_that_no_store_keeps_is_told_as_a_bad_argument(store: Store, acme: Caller) -> None:
+def test_json_that_no_store_keeps_is_told_as_a_bad_argument(store: Store, acme: ApiClient) -> None:
     assert post(acme, message(json.dumps(ADA))).json()["result"]["isError"] is False
-    before = contents(store)
+    before = dump_tables(store)
     for value in (r'"\u0000"', r'"\ud800"', "1e400", "9" * 40, '{"a": 1, "a": 2}', "[" * 70 + "]" * 70):
         sent = post(acme, message(json.dumps(ADA | {"traits": {"a": "<v>"}}).replace('"<v>"', value)))
         assert sent.status_code == 200, value
         result = sent.json()["result"]
         assert result["isError"] is True
         assert result["content"][0]["text"].startswith("[validation_error] "), value
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 @one_store
-def test_what_is_no_json_or_too_large_is_refused_at_the_gate(store: Store, acme: Caller) -> None:
-    before = contents(store)
+def test_what_is_no_json_or_too_large_is_refused_at_the_gate(store: Store, acme: ApiClient) -> None:
+    before = dump_tables(store)
     for body in ("", "{", "nope", '{"a": NaN}', "\xff"):
         assert (post(acme, body).status_code, post(acme, body).json()["error_code"]) == (
             400,
@@ -642,12 +644,12 @@ def test_what_is_no_json_or_too_large_is_refused_at_the_gate(store: Store, acme:
     other = post(acme, message(json.dumps({"study_id": "x" * MIB}), "study_get"), **{"Mcp-Name": "study_get"})
     assert "over the limit of 1 MiB" in other.json()["result"]["content"][0]["text"]
     assert post(acme, b" " * (17 * MIB)).status_code == 413
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 @one_store
 def test_a_settings_bound_holds_though_the_schema_was_not_read(
-    store: Store, acme: Caller, settings: Settings
+    store: Store, acme: ApiClient, settings: Settings
 ) -> None:
     (source,) = make_ended(store, acme)
     most = settings.max_additional_steps

@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from mcp import Client
 from sqlalchemy import update
 
-from tests.agents import ERAS, answer, play, refusal
-from tests.callers import Caller
-from tests.contract.byhand import contents, participant, walk_to_end
+from tests.contract.manual_worker import dump_tables, participant, run_to_end
 from tests.factories import make_ask, make_participants, make_study, make_workspace
+from tests.http_client import ApiClient
+from tests.mcp_client import PROTOCOL_MODES, answer, refusal, run_with_client
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.lifecycle import Status
@@ -28,7 +28,7 @@ from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
 
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-both_eras = pytest.mark.parametrize("era", ERAS)
+both_eras = pytest.mark.parametrize("era", PROTOCOL_MODES)
 
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -48,14 +48,14 @@ LIST_PEOPLE = {
 }
 
 
-def send(caller: Caller, method: str, body: Any = None, **headers: str) -> httpx.Response:
+def send(caller: ApiClient, method: str, body: Any = None, **headers: str) -> httpx.Response:
     """A message by hand, in the era of sessions."""
     usual = {"Authorization": f"Bearer {caller.secret}", "Accept": "application/json, text/event-stream"}
     with httpx.Client(headers=usual | headers, trust_env=False, verify=False, timeout=30) as http:
         return http.request(method, f"{caller.api}/mcp", json=body)
 
 
-def open_session(caller: Caller) -> str:
+def open_session(caller: ApiClient) -> str:
     opened = send(caller, "POST", INITIALIZE)
     assert opened.status_code == 200, opened.text
     return opened.headers["mcp-session-id"]
@@ -72,7 +72,7 @@ def events(response: httpx.Response) -> list[Any]:
 
 @one_store
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
-def test_without_a_valid_token_nothing_is_answered(acme: Caller, method: str) -> None:
+def test_without_a_valid_token_nothing_is_answered(acme: ApiClient, method: str) -> None:
     session = open_session(acme)
     for header in ("", "Bearer", "Bearer nonsense", f"Basic {acme.secret}", acme.secret):
         refused = send(acme, method, LIST_PEOPLE, **{"Authorization": header, "Mcp-Session-Id": session})
@@ -83,7 +83,7 @@ def test_without_a_valid_token_nothing_is_answered(acme: Caller, method: str) ->
     assert alive.status_code == 200
 
 
-def test_a_token_that_is_revoked_ends_the_use_of_its_session(store: Store, acme: Caller) -> None:
+def test_a_token_that_is_revoked_ends_the_use_of_its_session(store: Store, acme: ApiClient) -> None:
     session = open_session(acme)
     token = Tables.token
     revoked = update(token).where(token.c.workspace_id == acme.workspace_id).values(revoked_at=store_clock())
@@ -92,7 +92,7 @@ def test_a_token_that_is_revoked_ends_the_use_of_its_session(store: Store, acme:
 
 
 def test_a_session_of_another_workspace_is_one_that_does_not_exist(
-    store: Store, acme: Caller, rival: Caller
+    store: Store, acme: ApiClient, rival: ApiClient
 ) -> None:
     session = open_session(acme)
     for method, body in (("POST", LIST_PEOPLE), ("POST", INITIALIZE), ("GET", None), ("DELETE", None)):
@@ -110,13 +110,13 @@ def test_a_session_of_another_workspace_is_one_that_does_not_exist(
 
 @both_eras
 def test_nothing_of_another_workspace_is_found_or_changed(
-    store: Store, acme: Caller, rival: Caller, era: str
+    store: Store, acme: ApiClient, rival: ApiClient, era: str
 ) -> None:
     study, (iteration,) = make_study(store, rival.workspace_id)
     (id_,) = make_participants(store, rival.workspace_id, study, iteration)
     person = participant(store, id_)["person_id"]
     ask, _ = make_ask(store, rival.workspace_id)
-    before = contents(store)
+    before = dump_tables(store)
     for tool, arguments in (
         ("study_get", {"study_id": str(study)}),
         ("study_add_iteration", {"study_id": str(study), "content": {"environment": "scripted"}}),
@@ -138,12 +138,12 @@ def test_nothing_of_another_workspace_is_found_or_changed(
         assert answer(acme, tool, era, **arguments)["error_code"] == "not_found", tool
     for tool in ("study_get", "ask_get", "participant_get"):
         assert answer(acme, tool, era)["items"] == []
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
 @one_store
 def test_one_workspace_cannot_take_all_sessions(
-    acme: Caller, rival: Caller, monkeypatch: pytest.MonkeyPatch
+    acme: ApiClient, rival: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "MAX_SESSIONS_OF_ONE", 2)
     first, _ = open_session(acme), open_session(acme)
@@ -155,7 +155,7 @@ def test_one_workspace_cannot_take_all_sessions(
 
 @one_store
 def test_pages_of_the_web_may_not_talk_to_it_unless_they_are_allowed(
-    store: Store, acme: Caller, settings: Settings
+    store: Store, acme: ApiClient, settings: Settings
 ) -> None:
     allowed = "https://app.example"
     with serve_in_thread(
@@ -188,7 +188,7 @@ def test_pages_of_the_web_may_not_talk_to_it_unless_they_are_allowed(
 class Here:
     """A server of this test's own, whose waits can be counted, and somebody to run there."""
 
-    def __init__(self, app: FastAPI, caller: Caller, store: Store) -> None:
+    def __init__(self, app: FastAPI, caller: ApiClient, store: Store) -> None:
         self.caller = caller
         self._store = store
         self._room = app.state.service.waiting
@@ -211,11 +211,11 @@ class Here:
         """They run to their end."""
         for id_ in self.ids:
             assert participant(self._store, id_)["status"] == Status.PENDING
-            walk_to_end(self._store, id_, 1)
+            run_to_end(self._store, id_, 1)
 
 
 @pytest.fixture
-def here(store: Store, settings: Settings, acme: Caller) -> Iterator[Here]:
+def here(store: Store, settings: Settings, acme: ApiClient) -> Iterator[Here]:
     app = create_app(settings)
     with serve_in_thread(app) as url:
         acme.api = url
@@ -242,10 +242,10 @@ def test_a_wait_tells_how_far_it_is_and_ends_when_all_are_done(
         )
         for done, id_ in enumerate(here.ids):
             await asyncio.wait_for(told[done].wait(), 30)
-            await asyncio.to_thread(walk_to_end, here._store, id_, 1)
+            await asyncio.to_thread(run_to_end, here._store, id_, 1)
         return (await waiting).structured_content
 
-    assert play(here.caller, scene, era)["ok"] is True
+    assert run_with_client(here.caller, scene, era)["ok"] is True
     assert here.waits == 0
     numbers = [progress for progress, *_ in heard]
     assert numbers == sorted(set(numbers)), "the protocol wants each higher than the one before"
@@ -268,7 +268,7 @@ def test_a_client_that_cancels_ends_its_wait_and_never_the_run(here: Here, era: 
         # The session lives on.
         return await client.call_tool("person_get", {"limit": 1})
 
-    assert not play(here.caller, scene, era).is_error
+    assert not run_with_client(here.caller, scene, era).is_error
     here.ends()
 
 
@@ -327,7 +327,7 @@ def test_a_session_that_is_closed_ends_its_waits(here: Here) -> None:
 
 @one_store
 def test_a_session_that_nobody_uses_is_closed(
-    store: Store, acme: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "SESSION_IDLE_S", 0.05)
     with serve_in_thread(create_app(settings)) as url:

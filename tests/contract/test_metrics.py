@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, event, text
 
-from tests.callers import Caller
 from tests.factories import make_participants, make_study
+from tests.http_client import ApiClient
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.lifecycle import Status
@@ -163,7 +163,7 @@ def fresh_api(settings: Settings) -> Iterator[str]:
 
 
 def test_figures_count_all_workspaces_together_and_name_none(
-    fresh_api: str, store: Store, acme: Caller, rival: Caller
+    fresh_api: str, store: Store, acme: ApiClient, rival: ApiClient
 ) -> None:
     for who, many in ((acme, 3), (rival, 2)):
         study, (iteration,) = make_study(store, who.workspace_id)
@@ -189,7 +189,7 @@ def test_figures_count_all_workspaces_together_and_name_none(
             assert told_of == set(values)
 
 
-def test_those_who_rest_are_counted_now_and_then(fresh_api: str, store: Store, acme: Caller) -> None:
+def test_those_who_rest_are_counted_now_and_then(fresh_api: str, store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
 
     def counted(status: Status) -> float:
@@ -228,7 +228,7 @@ def test_a_count_that_takes_long_is_seldom_and_holds_nobody_up(
     assert next(counts) == 1
 
 
-def test_calls_that_wait_are_counted(api: str, store: Store, acme: Caller) -> None:
+def test_calls_that_wait_are_counted(api: str, store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ids = [str(id_) for id_ in make_participants(store, acme.workspace_id, study, iteration, 3)]
     with ThreadPoolExecutor(2) as pool:
@@ -263,7 +263,7 @@ def test_a_store_and_a_broker_that_are_away_take_their_figures_along_and_nothing
     }
 
 
-def test_requests_are_counted_by_their_route_whatever_is_asked_for(acme: Caller) -> None:
+def test_requests_are_counted_by_their_route_whatever_is_asked_for(acme: ApiClient) -> None:
     before = read(f"{acme.api}/metrics")
 
     def more(name: str, **labels: str) -> float:
@@ -283,7 +283,7 @@ def test_requests_are_counted_by_their_route_whatever_is_asked_for(acme: Caller)
     assert more("http_request_seconds_count", route="/v1/people") == 1
 
 
-def test_what_breaks_is_counted_as_broken(acme: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_breaks_is_counted_as_broken(acme: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a mistake of ours")
 
@@ -293,7 +293,7 @@ def test_what_breaks_is_counted_as_broken(acme: Caller, monkeypatch: pytest.Monk
     assert at(told, "http_requests_total", route="/v1/docs", status="500") >= 1
 
 
-def test_a_cancel_is_timed_and_counted(acme: Caller, store: Store) -> None:
+def test_a_cancel_is_timed_and_counted(acme: ApiClient, store: Store) -> None:
     before = read(f"{acme.api}/metrics")
     study, (iteration,) = make_study(store, acme.workspace_id)
     make_participants(store, acme.workspace_id, study, iteration, 3)

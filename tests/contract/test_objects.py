@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.callers import Caller
-from tests.contract.byhand import contents, counts, participant, walk, walk_to_end
+from tests.contract.manual_worker import counts, dump_tables, participant, run_steps, run_to_end
 from tests.factories import make_ask, make_participants, make_study
+from tests.http_client import ApiClient
 from understudy.domain.lifecycle import Status
 from understudy.service.studies import label
 from understudy.store.engine import Store
@@ -24,7 +24,7 @@ ADA = {"name": "Ada", "age": 36, "country": "GB", "language": "en"}
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
-def create(caller: Caller, path: str, body: Any) -> dict[str, Any]:
+def create(caller: ApiClient, path: str, body: Any) -> dict[str, Any]:
     """The object of a 201."""
     answer = caller.post(path, body)
     assert answer.status_code == 201, answer.text
@@ -32,7 +32,7 @@ def create(caller: Caller, path: str, body: Any) -> dict[str, Any]:
     return made
 
 
-def pages(caller: Caller, path: str, **params: Any) -> Iterator[list[dict[str, Any]]]:
+def pages(caller: ApiClient, path: str, **params: Any) -> Iterator[list[dict[str, Any]]]:
     """The pages of a list, one after another."""
     cursor: dict[str, str] = {}
     while True:
@@ -46,7 +46,7 @@ def pages(caller: Caller, path: str, **params: Any) -> Iterator[list[dict[str, A
 # -- studies and iterations --------------------------------------------------------------------------------
 
 
-def test_a_study_reads_as_it_was_created(acme: Caller) -> None:
+def test_a_study_reads_as_it_was_created(acme: ApiClient) -> None:
     assignment = {"task": "Buy a lamp", "success": {"url_contains": "/thanks", "text_contains": "Thank you"}}
     questions = ["Was it easy?", "Würden Sie wiederkommen?"]
     made = create(acme, "/v1/studies", STUDY | {"assignment": assignment, "questions": questions})
@@ -62,7 +62,7 @@ def test_a_study_reads_as_it_was_created(acme: Caller) -> None:
     assert listed == {name: value for name, value in made.items() if name != "iterations"}
 
 
-def test_a_study_may_come_with_its_first_iteration_or_not_at_all(store: Store, acme: Caller) -> None:
+def test_a_study_may_come_with_its_first_iteration_or_not_at_all(store: Store, acme: ApiClient) -> None:
     made = create(acme, "/v1/studies", STUDY | {"iteration": {"content": WEB}})
     (iteration,) = made["iterations"]
     expected = {
@@ -75,13 +75,13 @@ def test_a_study_may_come_with_its_first_iteration_or_not_at_all(store: Store, a
         "run_timeout": 3600,
     }
     assert {name: iteration[name] for name in expected} == expected
-    before = contents(store)
+    before = dump_tables(store)
     wrong = STUDY | {"iteration": {"content": WEB | {"url": "ftp://shop.example"}}}
     assert acme.post("/v1/studies", wrong).status_code == 422
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
-def test_iterations_are_labelled_in_order_also_when_added_at_once(store: Store, acme: Caller) -> None:
+def test_iterations_are_labelled_in_order_also_when_added_at_once(store: Store, acme: ApiClient) -> None:
     study = create(acme, "/v1/studies", STUDY)["id"]
     path = f"/v1/studies/{study}/iterations"
     body = {"content": WEB, "max_interactions": 7, "step_timeout": 5, "run_timeout": 0.5}
@@ -101,9 +101,9 @@ def test_labels_go_on_as_columns_of_a_spreadsheet_do() -> None:
 
 
 @one_store
-def test_content_that_nobody_could_act_on_is_refused(store: Store, acme: Caller) -> None:
+def test_content_that_nobody_could_act_on_is_refused(store: Store, acme: ApiClient) -> None:
     study = create(acme, "/v1/studies", STUDY)["id"]
-    before = contents(store)
+    before = dump_tables(store)
     urls = [
         *("", "shop.example", "/relative", "ftp://shop.example", "javascript:alert(1)", "file:///etc/passwd"),
         *("http://", "https://:80", "http://a b", "http://a\tb", "http://shop.example:99999", "http://[::1"),
@@ -133,18 +133,18 @@ def test_content_that_nobody_could_act_on_is_refused(store: Store, acme: Caller)
     assert (answer.status_code, "chat" in answer.json()["error"]) == (422, True)
     huge = acme.post(f"/v1/studies/{study}/iterations", {"content": {"environment": "x" * 500_000}})
     assert (huge.status_code, len(huge.text) < 1_000) == (422, True)
-    after = contents(store)
+    after = dump_tables(store)
     assert (after["iteration"], len(after["study"])) == (before["iteration"], 2)
 
 
-def test_the_views_of_a_study_tell_where_its_participants_stand(store: Store, acme: Caller) -> None:
+def test_the_views_of_a_study_tell_where_its_participants_stand(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     path = f"/v1/studies/{study}"
     ids = make_participants(store, acme.workspace_id, study, iteration, 5)
     make_participants(store, acme.workspace_id, study, iteration, status=Status.DRAFT)
     for id_, status in zip(ids, ("completed", "failed", "cancelled"), strict=False):
-        walk_to_end(store, id_, 2, status)
-    walk(store, ids[3], 1)
+        run_to_end(store, id_, 2, status)
+    run_steps(store, ids[3], 1)
     summary = acme.get(path).json()
     assert summary == acme.get(path, view="summary").json()
     statuses = ("draft", "pending", "running", "completed", "failed", "cancelled")
@@ -167,7 +167,7 @@ def test_the_views_of_a_study_tell_where_its_participants_stand(store: Store, ac
     assert rows == listed
 
 
-def test_a_summary_is_partial_while_something_is_open_or_failed(store: Store, acme: Caller) -> None:
+def test_a_summary_is_partial_while_something_is_open_or_failed(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
 
     def partial() -> bool:
@@ -180,17 +180,17 @@ def test_a_summary_is_partial_while_something_is_open_or_failed(store: Store, ac
         (second, "cancelled", True),
         (third, "completed", False),
     ):
-        walk_to_end(store, id_, 1, status)
+        run_to_end(store, id_, 1, status)
         assert partial() is expected
     (failed,) = make_participants(store, acme.workspace_id, study, iteration)
-    walk_to_end(store, failed, 1, "failed")
+    run_to_end(store, failed, 1, "failed")
     assert partial()
 
 
 # -- people ------------------------------------------------------------------------------------------------
 
 
-def test_a_person_reads_as_it_was_created(acme: Caller) -> None:
+def test_a_person_reads_as_it_was_created(acme: ApiClient) -> None:
     traits = {"patience": 0.25, "accessibility": ["low_vision"], "nested": {"a": [1, None, True, -2.5e-3]}}
     made = create(acme, "/v1/people", ADA | {"traits": traits, "bio": "Zählt 🐈"})
     assert set(made) == {"id", "alias", *ADA, "traits", "bio", "created_at"}
@@ -199,19 +199,19 @@ def test_a_person_reads_as_it_was_created(acme: Caller) -> None:
     assert create(acme, "/v1/people", ADA)["traits"] == {}
 
 
-def test_many_people_are_created_in_the_order_given_all_or_none(store: Store, acme: Caller) -> None:
+def test_many_people_are_created_in_the_order_given_all_or_none(store: Store, acme: ApiClient) -> None:
     names = [f"Person {n}" for n in range(40)]
     made = create(acme, "/v1/people", {"people": [ADA | {"name": name} for name in names]})["items"]
     assert [one["name"] for one in made] == names
-    before = contents(store)
+    before = dump_tables(store)
     wrong = {"people": [ADA, ADA | {"age": 131}]}
     assert "people.1.age" in acme.post("/v1/people", wrong).json()["error"]
     for body in ({"people": []}, {"people": [ADA], "generate": 1}, {"people": [ADA], **ADA}):
         assert acme.post("/v1/people", body).status_code == 422, body
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
-def test_people_are_generated_alike_from_the_same_seed(acme: Caller) -> None:
+def test_people_are_generated_alike_from_the_same_seed(acme: ApiClient) -> None:
     def generated(**seed: Any) -> list[Any]:
         made = create(acme, "/v1/people", {"generate": 3, **seed})["items"]
         return [(one["name"], one["age"], one["traits"], one["bio"]) for one in made]
@@ -221,7 +221,7 @@ def test_people_are_generated_alike_from_the_same_seed(acme: Caller) -> None:
     assert generated() != generated(seed=None)
 
 
-def test_ten_thousand_people_are_generated_at_once_and_no_more(store: Store, acme: Caller) -> None:
+def test_ten_thousand_people_are_generated_at_once_and_no_more(store: Store, acme: ApiClient) -> None:
     for wrong in (0, -1, 10_001):
         assert acme.post("/v1/people", {"generate": wrong}).status_code == 422
     made = create(acme, "/v1/people", {"generate": 10_000, "seed": 1})["items"]
@@ -232,7 +232,7 @@ def test_ten_thousand_people_are_generated_at_once_and_no_more(store: Store, acm
 
 
 @one_store
-def test_ten_thousand_profiles_fit_one_request_and_no_more(store: Store, acme: Caller) -> None:
+def test_ten_thousand_profiles_fit_one_request_and_no_more(store: Store, acme: ApiClient) -> None:
     profile = ADA | {"bio": "b" * 1_000}
     assert acme.post("/v1/people", {"people": [ADA] * 10_001}).status_code == 422
     assert len(create(acme, "/v1/people", {"people": [profile] * 10_000})["items"]) == 10_000
@@ -242,7 +242,7 @@ def test_ten_thousand_profiles_fit_one_request_and_no_more(store: Store, acme: C
 # -- aliases -----------------------------------------------------------------------------------------------
 
 
-def test_an_alias_names_what_its_uuid_does(store: Store, acme: Caller) -> None:
+def test_an_alias_names_what_its_uuid_does(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (id_,) = make_participants(store, acme.workspace_id, study, iteration)
     person = participant(store, id_)["person_id"]
@@ -279,7 +279,7 @@ def test_an_alias_names_what_its_uuid_does(store: Store, acme: Caller) -> None:
 
 
 def test_an_alias_grows_on_a_clash_and_the_earlier_one_keeps_its_own(
-    acme: Caller, rival: Caller, monkeypatch: pytest.MonkeyPatch
+    acme: ApiClient, rival: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = {
         one["alias"][3:6] for caller in (acme, rival) for one in caller.get("/v1/people").json()["items"]
@@ -303,7 +303,7 @@ def test_an_alias_grows_on_a_clash_and_the_earlier_one_keeps_its_own(
 # -- participants ------------------------------------------------------------------------------------------
 
 
-def test_a_participant_reads_complete(store: Store, acme: Caller) -> None:
+def test_a_participant_reads_complete(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (id_,) = make_participants(store, acme.workspace_id, study, iteration)
     row = participant(store, id_)
@@ -335,7 +335,7 @@ def test_a_participant_reads_complete(store: Store, acme: Caller) -> None:
     assert {name: before[name] for name in expected} == expected
     assert set(before) == {*expected, "created_at", "age_seconds", "person_name"}
     assert before["person_name"] == acme.get(f"/v1/people/{before['person_id']}").json()["name"]
-    walk_to_end(store, id_, 2, "failed")
+    run_to_end(store, id_, 2, "failed")
     after = acme.get(f"/v1/participants/{id_}").json()
     changed = {name: after[name] for name in before if after[name] != before[name] and name != "age_seconds"}
     times = {"started_at": changed.pop("started_at"), "finished_at": changed.pop("finished_at")}
@@ -351,12 +351,12 @@ def test_a_participant_reads_complete(store: Store, acme: Caller) -> None:
     assert after["age_seconds"] >= before["age_seconds"] >= 0
 
 
-def test_participants_are_listed_by_one_scope_at_most_and_by_status(store: Store, acme: Caller) -> None:
+def test_participants_are_listed_by_one_scope_at_most_and_by_status(store: Store, acme: ApiClient) -> None:
     study, iterations = make_study(store, acme.workspace_id, iterations=2)
     first, second = (make_participants(store, acme.workspace_id, study, one, 2) for one in iterations)
     ask, (round_1, round_2) = make_ask(store, acme.workspace_id)
-    walk_to_end(store, first[0], 1)
-    walk(store, second[0], 1)
+    run_to_end(store, first[0], 1)
+    run_steps(store, second[0], 1)
 
     def listed(**params: Any) -> set[str]:
         return {one["id"] for one in acme.get("/v1/participants", **params).json()["items"]}
@@ -385,7 +385,7 @@ def test_participants_are_listed_by_one_scope_at_most_and_by_status(store: Store
 # -- lists -------------------------------------------------------------------------------------------------
 
 
-def test_pages_have_no_gap_and_no_double_while_rows_are_added(store: Store, acme: Caller) -> None:
+def test_pages_have_no_gap_and_no_double_while_rows_are_added(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     known = [str(id_) for id_ in make_participants(store, acme.workspace_id, study, iteration, 9)]
     seen: list[str] = []
@@ -401,7 +401,7 @@ def test_pages_have_no_gap_and_no_double_while_rows_are_added(store: Store, acme
     assert seen == [one["id"] for one in acme.get("/v1/participants").json()["items"]]
 
 
-def test_every_list_comes_in_pages_of_50_by_default_and_500_at_most(store: Store, acme: Caller) -> None:
+def test_every_list_comes_in_pages_of_50_by_default_and_500_at_most(store: Store, acme: ApiClient) -> None:
     acme.post("/v1/people", {"generate": 500})
     for _ in range(3):
         acme.post("/v1/studies", STUDY)
@@ -424,7 +424,7 @@ GARBAGE = [
 
 
 @pytest.fixture
-def list_paths(store: Store, acme: Caller) -> list[str]:
+def list_paths(store: Store, acme: ApiClient) -> list[str]:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (id_,) = make_participants(store, acme.workspace_id, study, iteration)
     return ["/v1/studies", "/v1/people", "/v1/participants", f"/v1/participants/{id_}/interactions"]
@@ -432,7 +432,7 @@ def list_paths(store: Store, acme: Caller) -> list[str]:
 
 @one_store
 def test_a_limit_that_is_no_whole_number_from_1_to_500_is_refused(
-    acme: Caller, list_paths: list[str]
+    acme: ApiClient, list_paths: list[str]
 ) -> None:
     for path in list_paths:
         for limit in (
@@ -456,7 +456,7 @@ def test_a_limit_that_is_no_whole_number_from_1_to_500_is_refused(
 
 
 @one_store
-def test_a_cursor_that_we_did_not_give_out_is_refused(acme: Caller, list_paths: list[str]) -> None:
+def test_a_cursor_that_we_did_not_give_out_is_refused(acme: ApiClient, list_paths: list[str]) -> None:
     for path in list_paths:
         for cursor in GARBAGE:
             answer = acme.get(path, cursor=cursor)
@@ -464,12 +464,14 @@ def test_a_cursor_that_we_did_not_give_out_is_refused(acme: Caller, list_paths: 
 
 
 @one_store
-def test_a_cursor_is_good_for_the_very_list_it_came_from(store: Store, acme: Caller, rival: Caller) -> None:
+def test_a_cursor_is_good_for_the_very_list_it_came_from(
+    store: Store, acme: ApiClient, rival: ApiClient
+) -> None:
     study, iterations = make_study(store, acme.workspace_id, iterations=2)
     other, _ = make_study(store, acme.workspace_id)
     first, second = make_participants(store, acme.workspace_id, study, iterations[0], 2)
     for id_ in (first, second):
-        walk_to_end(store, id_, 2)
+        run_to_end(store, id_, 2)
     make_study(store, rival.workspace_id)
     alias = acme.get(f"/v1/studies/{study}").json()["alias"]
     each = {"view": "per_participant"}
@@ -504,7 +506,7 @@ def test_a_cursor_is_good_for_the_very_list_it_came_from(store: Store, acme: Cal
 
 
 @one_store
-def test_own_is_true_or_false(acme: Caller, list_paths: list[str]) -> None:
+def test_own_is_true_or_false(acme: ApiClient, list_paths: list[str]) -> None:
     for own in ("1", "True", "yes", "", "null"):
         assert acme.get(list_paths[-1], own=own).status_code == 422, own
     for own in ("true", "false"):

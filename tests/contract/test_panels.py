@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from tests.callers import Caller
+from tests.http_client import ApiClient
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 
@@ -34,13 +34,13 @@ HEADER = "name,age,country,language,bio,accessibility,trait.patience,trait.devic
 
 
 @pytest.fixture
-def crowded(acme: Caller) -> Caller:
+def crowded(acme: ApiClient) -> ApiClient:
     """A workspace with the crowd beside four people who have nothing to do with it."""
     assert acme.post("/v1/people", {"people": CROWD}).status_code == 201
     return acme
 
 
-def names(caller: Caller, **where: Any) -> list[str]:
+def names(caller: ApiClient, **where: Any) -> list[str]:
     answer = caller.get("/v1/people", **where)
     assert answer.status_code == 200, answer.text
     ours = {person["name"] for person in CROWD}
@@ -82,7 +82,9 @@ def count(store: Store) -> int:
     ],
     ids=str,
 )
-def test_people_are_found_by_what_they_are(crowded: Caller, where: dict[str, Any], found: list[str]) -> None:
+def test_people_are_found_by_what_they_are(
+    crowded: ApiClient, where: dict[str, Any], found: list[str]
+) -> None:
     assert names(crowded, **where) == found
 
 
@@ -104,14 +106,14 @@ def test_people_are_found_by_what_they_are(crowded: Caller, where: dict[str, Any
     ids=str,
 )
 def test_a_condition_that_is_none_is_told_with_what_would_be_right(
-    acme: Caller, where: dict[str, Any], told: str
+    acme: ApiClient, where: dict[str, Any], told: str
 ) -> None:
     answer = acme.get("/v1/people", **where)
     assert answer.status_code == 422
     assert told in answer.json()["error"]
 
 
-def test_a_cursor_goes_with_its_conditions(crowded: Caller) -> None:
+def test_a_cursor_goes_with_its_conditions(crowded: ApiClient) -> None:
     crowded.post("/v1/people", {"people": CROWD})
     below = crowded.get("/v1/people", search="Byron", trait="patience<0.5", limit=1).json()
     following = crowded.get(
@@ -124,7 +126,7 @@ def test_a_cursor_goes_with_its_conditions(crowded: Caller) -> None:
     assert above.status_code == 422
 
 
-def test_a_run_takes_only_people_for_whom_it_holds_and_the_same_for_the_same_seed(crowded: Caller) -> None:
+def test_a_run_takes_only_people_for_whom_it_holds_and_the_same_for_the_same_seed(crowded: ApiClient) -> None:
     crowded.post("/v1/people", {"generate": 60, "seed": 3})
     content = {"environment": "web", "url": "https://shop.example/"}
     study = crowded.post(
@@ -166,7 +168,7 @@ def test_a_run_takes_only_people_for_whom_it_holds_and_the_same_for_the_same_see
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_what_is_exported_can_be_imported_as_it_was(crowded: Caller, form: str) -> None:
+def test_what_is_exported_can_be_imported_as_it_was(crowded: ApiClient, form: str) -> None:
     where = {"age_max": 90, "search": "e"}
     odd = CROWD[0] | {
         "name": 'Quote "n" Comma, Jr.',
@@ -189,7 +191,7 @@ def test_what_is_exported_can_be_imported_as_it_was(crowded: Caller, form: str) 
     assert {one["name"] for one in came_back} >= {odd["name"], "Élise Roy"}
 
 
-def test_an_export_has_its_form_and_says_what_is_too_much(acme: Caller, store: Store) -> None:
+def test_an_export_has_its_form_and_says_what_is_too_much(acme: ApiClient, store: Store) -> None:
     answer = acme.get("/v1/people/export", format="csv")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.text.startswith("name,age,country,language,bio,accessibility")
@@ -206,7 +208,7 @@ def table(*rows: str, header: str = HEADER) -> str:
     return "\n".join((header, *rows))
 
 
-def test_a_table_is_read_as_it_is_meant(acme: Caller) -> None:
+def test_a_table_is_read_as_it_is_meant(acme: ApiClient) -> None:
     made = acme.post(
         "/v1/people",
         {
@@ -232,7 +234,7 @@ def test_a_table_is_read_as_it_is_meant(acme: Caller) -> None:
 
 
 def test_of_ten_thousand_with_a_wrong_line_in_the_middle_nobody_is_imported(
-    acme: Caller, store: Store
+    acme: ApiClient, store: Store
 ) -> None:
     rows = [f"Person {number},{18 + number % 60},DE,de,,,0.5,phone" for number in range(10_000)]
     rows[5_000] = "Person 5000,forty,DE,de,,,0.5,phone"
@@ -252,7 +254,7 @@ def test_of_ten_thousand_with_a_wrong_line_in_the_middle_nobody_is_imported(
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_whatever_is_wrong_with_a_table_is_told_by_line(acme: Caller, store: Store) -> None:
+def test_whatever_is_wrong_with_a_table_is_told_by_line(acme: ApiClient, store: Store) -> None:
     good = "Ada,36,GB,en,,,,"
     before = count(store)
     for csv, told in (
@@ -286,7 +288,7 @@ def test_whatever_is_wrong_with_a_table_is_told_by_line(acme: Caller, store: Sto
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_a_panel_of_fifty_varied_people_comes_along(acme: Caller) -> None:
+def test_a_panel_of_fifty_varied_people_comes_along(acme: ApiClient) -> None:
     made = acme.post("/v1/people", {"panel": "varied-50"})
     assert made.status_code == 201, made.text
     people = made.json()["items"]

@@ -12,20 +12,20 @@ from uuid import UUID
 
 import pytest
 
-from tests.callers import Caller
-from tests.contract.byhand import walk, walk_to_end
-from tests.contract.doors import (
+from tests.contract.interfaces import (
     ROUTES,
-    Told,
+    CallResult,
+    call_cli,
+    call_client,
+    call_mcp,
+    call_rest,
     masked,
     names_of,
-    through_cli,
-    through_client,
-    through_mcp,
-    through_rest,
 )
+from tests.contract.manual_worker import run_steps, run_to_end
 from tests.contract.parity_table import GOOD, LAMPS, WEB, WRONG, Row
 from tests.factories import make_ask, make_participants, make_study
+from tests.http_client import ApiClient
 from tests.servers import serve_in_thread
 from understudy.api.app import create_app
 from understudy.domain.lifecycle import Status
@@ -41,7 +41,7 @@ DOORS = ("rest", "client", "cli", "mcp")
 class World(NamedTuple):
     """A door's workspace, and the ids of what is in it."""
 
-    caller: Caller
+    caller: ApiClient
     ids: dict[str, UUID]
 
     def filled(self, value: Any) -> Any:
@@ -79,7 +79,7 @@ def worlds(
 
 def furnish(store: Store, api: str, name: str) -> World:
     """A workspace like all others that this makes. One thing at a time: lists are in order of creation."""
-    caller = Caller(store, api, name, people=0)
+    caller = ApiClient(store, api, name, people=0)
     workspace_id = caller.workspace_id
     ids: dict[str, UUID] = {}
 
@@ -102,9 +102,9 @@ def furnish(store: Store, api: str, name: str) -> World:
         (ids[called],) = make_participants(store, workspace_id, ids["study"], ids["first"], person=ids["ada"])
         store.write(lambda c, id_=ids[called]: dispatch.reserve_messages(c, [id_]))
         if called == "running":
-            walk(store, ids[called], 1)
+            run_steps(store, ids[called], 1)
         elif called != "pending":
-            walk_to_end(store, ids[called], 2, "completed" if called == "done" else called)
+            run_to_end(store, ids[called], 2, "completed" if called == "done" else called)
     later()
     (ids["waiting"],) = make_participants(
         store, workspace_id, ids["study"], ids["second"], person=ids["cleo"]
@@ -120,24 +120,24 @@ def furnish(store: Store, api: str, name: str) -> World:
     )
     assert child is not None
     ids["child"] = child.id
-    walk_to_end(store, child.id, 1)
+    run_to_end(store, child.id, 1)
     for called, rounds in (("ask", 1), ("round_ask", 2), ("full_ask", 5)):
         later()
         ids[called], _ = make_ask(store, workspace_id, rounds=rounds, each=1)
     return World(caller, ids)
 
 
-def ask_each_door(worlds: dict[str, World], row: Row) -> dict[str, Told]:
+def ask_each_door(worlds: dict[str, World], row: Row) -> dict[str, CallResult]:
     """What each door says, masked."""
-    told: dict[str, Told] = {}
-    ways = {"rest": through_rest, "client": through_client, "mcp": through_mcp}
+    told: dict[str, CallResult] = {}
+    ways = {"rest": call_rest, "client": call_client, "mcp": call_mcp}
     for door, world in worlds.items():
         if door == "cli":
             if row.command is None:
                 # Whatever it would have changed is changed here too.
-                through_rest(world.caller, row.tool, world.filled(row.arguments))
+                call_rest(world.caller, row.tool, world.filled(row.arguments))
                 continue
-            came = through_cli(world.caller, world.filled(row.command))
+            came = call_cli(world.caller, world.filled(row.command))
         elif door == "client" and not row.client:
             continue
         else:
@@ -150,11 +150,11 @@ def ask_each_door(worlds: dict[str, World], row: Row) -> dict[str, Told]:
             masked(came.error[1], names),
             tuple(masked(one, names) for one in came.error[2]),
         )
-        told[door] = Told(masked(came.envelope, names), error)
+        told[door] = CallResult(masked(came.envelope, names), error)
     return told
 
 
-@pytest.mark.parametrize("row", [*GOOD, *WRONG], ids=lambda row: row.says.replace(" ", "-")[:60])
+@pytest.mark.parametrize("row", [*GOOD, *WRONG], ids=lambda row: row.description.replace(" ", "-")[:60])
 def test_every_door_says_the_same(worlds: dict[str, World], row: Row) -> None:
     told = ask_each_door(worlds, row)
     expected = told["rest"]
@@ -172,4 +172,4 @@ def test_the_table_has_good_and_bad_inputs_for_every_tool() -> None:
     assert len(GOOD) + len(WRONG) >= 60
     for rows in (GOOD, WRONG):
         assert {row.tool for row in rows} == {tool.name for tool in TOOLS} == set(ROUTES)
-    assert len({row.says for row in (*GOOD, *WRONG)}) == len(GOOD) + len(WRONG)
+    assert len({row.description for row in (*GOOD, *WRONG)}) == len(GOOD) + len(WRONG)

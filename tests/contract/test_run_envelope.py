@@ -11,9 +11,16 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.callers import Caller
-from tests.contract.byhand import contents, contents_at_rest, counts, participant, walk, walk_to_end
+from tests.contract.manual_worker import (
+    counts,
+    dump_idle_tables,
+    dump_tables,
+    participant,
+    run_steps,
+    run_to_end,
+)
 from tests.factories import make_ask, make_participants, make_study
+from tests.http_client import ApiClient
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.errors import Conflict
@@ -28,12 +35,12 @@ WAIT = "/v1/simulations/wait"
 
 
 @pytest.fixture
-def study(store: Store, acme: Caller) -> str:
+def study(store: Store, acme: ApiClient) -> str:
     """A study with one iteration that says nothing about interactions."""
     return str(make_study(store, acme.workspace_id)[0])
 
 
-def run(caller: Caller, study: object, **request: Any) -> dict[str, Any]:
+def run(caller: ApiClient, study: object, **request: Any) -> dict[str, Any]:
     """The answer to a run that is dispatched."""
     answer = caller.post(f"/v1/studies/{study}/run", request)
     assert answer.status_code == 202, answer.text
@@ -56,12 +63,12 @@ def refused(answer: httpx.Response, code: str = "validation_error") -> str:
     return str(body["error"])
 
 
-def people_of(caller: Caller) -> list[dict[str, Any]]:
+def people_of(caller: ApiClient) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = caller.get("/v1/people", limit=500).json()["items"]
     return items
 
 
-def follow(caller: Caller, body: dict[str, Any]) -> httpx.Response:
+def follow(caller: ApiClient, body: dict[str, Any]) -> httpx.Response:
     """Do what `next_action` says, to the letter."""
     method, _, path = body["next_action"]["rest"].partition(" ")
     arguments = body["next_action"]["arguments"] if method == "POST" else None
@@ -71,7 +78,7 @@ def follow(caller: Caller, body: dict[str, Any]) -> httpx.Response:
 # -- the answer --------------------------------------------------------------------------------------------
 
 
-def test_the_answer_has_the_documented_shape(store: Store, acme: Caller, study: str) -> None:
+def test_the_answer_has_the_documented_shape(store: Store, acme: ApiClient, study: str) -> None:
     answer = acme.post(f"/v1/studies/{study}/run", {"sample": 2})
     assert answer.status_code == 202
     body = answer.json()
@@ -101,7 +108,7 @@ def test_the_answer_has_the_documented_shape(store: Store, acme: Caller, study: 
 
 
 def test_one_participant_is_made_per_person_in_the_order_given(
-    store: Store, acme: Caller, study: str
+    store: Store, acme: ApiClient, study: str
 ) -> None:
     first, second, third, _ = people_of(acme)
     refs = [third["alias"], first["id"], f"p-{second['alias'].removeprefix('tp-')}"]
@@ -116,7 +123,7 @@ def test_one_participant_is_made_per_person_in_the_order_given(
 
 
 def test_the_order_holds_also_where_an_alias_had_to_grow(
-    store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = iter(UUID(f"{head}{str(uuid4())[4:]}") for head in ("abc1", "abc2", "def1", "abc3"))
     monkeypatch.setattr("understudy.store.dispatch.uuid4", lambda: next(drawn))
@@ -128,14 +135,14 @@ def test_the_order_holds_also_where_an_alias_had_to_grow(
     assert [str(row["person_id"]) for row in rows] == everyone
 
 
-def test_the_study_goes_by_its_alias_too(acme: Caller, study: str) -> None:
+def test_the_study_goes_by_its_alias_too(acme: ApiClient, study: str) -> None:
     alias = acme.get(f"/v1/studies/{study}").json()["alias"]
     assert run(acme, alias, sample=1)["dispatch"]["study_id"] == study
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_the_broker_away_is_no_failure_and_the_run_message_stays_owed(
-    store: Store, acme: Caller, study: str, api_with: Callable[..., str]
+    store: Store, acme: ApiClient, study: str, api_with: Callable[..., str]
 ) -> None:
     lonely = api_with(broker_url="redis://127.0.0.1:1/0")
     answer = acme.post(f"{lonely}/v1/studies/{study}/run", {"sample": 1})
@@ -153,9 +160,9 @@ def test_the_broker_away_is_no_failure_and_the_run_message_stays_owed(
 # -- who and what ------------------------------------------------------------------------------------------
 
 
-def test_who_takes_part_is_said_exactly_once_and_rightly(store: Store, acme: Caller, study: str) -> None:
+def test_who_takes_part_is_said_exactly_once_and_rightly(store: Store, acme: ApiClient, study: str) -> None:
     one, other, *_ = people_of(acme)
-    before = contents(store)
+    before = dump_tables(store)
     path = f"/v1/studies/{study}/run"
     for wrong in (
         {},
@@ -175,16 +182,16 @@ def test_who_takes_part_is_said_exactly_once_and_rightly(store: Store, acme: Cal
     assert "4 people" in refused(acme.post(path, {"sample": 5}))
     for unknown in (str(uuid4()), "tp-abcdef"):
         assert unknown in refused(acme.post(path, {"person_ids": [one["id"], unknown]}), "not_found")
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
-def test_a_sample_is_of_different_people(store: Store, acme: Caller, study: str) -> None:
+def test_a_sample_is_of_different_people(store: Store, acme: ApiClient, study: str) -> None:
     ids = run(acme, study, sample=4)["dispatch"]["participant_ids"]
     assert len({participant(store, UUID(id_))["person_id"] for id_ in ids}) == 4
 
 
 def test_the_same_seed_gives_the_same_people_and_seeds_in_the_same_order(
-    store: Store, acme: Caller, study: str
+    store: Store, acme: ApiClient, study: str
 ) -> None:
     acme.post("/v1/people", {"generate": 40, "seed": 3})
 
@@ -199,27 +206,29 @@ def test_the_same_seed_gives_the_same_people_and_seeds_in_the_same_order(
     assert drawn(2**63 - 1) == drawn(2**63 - 1)
 
 
-def test_the_latest_iteration_runs_unless_another_of_this_study_is_named(store: Store, acme: Caller) -> None:
+def test_the_latest_iteration_runs_unless_another_of_this_study_is_named(
+    store: Store, acme: ApiClient
+) -> None:
     study, (first, last) = make_study(store, acme.workspace_id, iterations=2)
     _, (elsewhere,) = make_study(store, acme.workspace_id)
     alias = acme.get(f"/v1/studies/{study}", view="full").json()["iterations"][0]["alias"]
     for given, expected in ((None, last), (str(first), first), (alias, first), (str(last), last)):
         assert run(acme, study, sample=1, iteration_id=given)["dispatch"]["iteration_id"] == str(expected)
-    before = contents_at_rest(store)
+    before = dump_idle_tables(store)
     path = f"/v1/studies/{study}/run"
     for unknown in (str(elsewhere), str(uuid4())):
         refused(acme.post(path, {"sample": 1, "iteration_id": unknown}), "not_found")
     refused(acme.post(path, {"sample": 1, "iteration_id": "s-abc"}))
-    assert contents(store) == before
+    assert dump_tables(store) == before
 
 
-def test_a_study_without_an_iteration_cannot_run(store: Store, acme: Caller) -> None:
+def test_a_study_without_an_iteration_cannot_run(store: Store, acme: ApiClient) -> None:
     study, _ = make_study(store, acme.workspace_id, iterations=0)
     assert "no iteration" in refused(acme.post(f"/v1/studies/{study}/run", {"sample": 1}))
     refused(acme.post(f"/v1/studies/{uuid4()}/run", {"sample": 1}), "not_found")
 
 
-def test_max_interactions_are_the_calls_else_the_iterations_else_20(store: Store, acme: Caller) -> None:
+def test_max_interactions_are_the_calls_else_the_iterations_else_20(store: Store, acme: ApiClient) -> None:
     for of_iteration, of_call, expected in ((None, None, 20), (7, None, 7), (7, 3, 3), (None, 1_000, 1_000)):
         study, _ = make_study(store, acme.workspace_id, max_interactions=of_iteration)
         body = run(acme, study, sample=1, max_interactions=of_call)
@@ -229,7 +238,7 @@ def test_max_interactions_are_the_calls_else_the_iterations_else_20(store: Store
 
 
 def test_all_participants_are_made_or_none(
-    store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = dispatch.record_bulk
 
@@ -237,18 +246,18 @@ def test_all_participants_are_made_or_none(
         real(connection, ids[:-1], *event, via_outbox=by_outbox)
         raise Conflict("The last one did not get in.")
 
-    before = contents(store)
+    before = dump_tables(store)
     with monkeypatch.context() as patched:
         patched.setattr(dispatch, "record_bulk", record_most)
         answer = acme.post(f"/v1/studies/{study}/run", {"sample": 4})
     assert (answer.status_code, answer.json()["error_kind"]) == (409, "conflict")
-    assert contents(store) == before
+    assert dump_tables(store) == before
     run(acme, study, sample=4)
     assert counts(store)["participant"] == 4
 
 
 def test_more_than_one_run_may_have_is_refused_naming_how_many(
-    store: Store, acme: Caller, study: str, api_with: Callable[..., str]
+    store: Store, acme: ApiClient, study: str, api_with: Callable[..., str]
 ) -> None:
     narrow = api_with(max_participants_per_run=3)
     path = f"{narrow}/v1/studies/{study}/run"
@@ -262,13 +271,13 @@ def test_more_than_one_run_may_have_is_refused_naming_how_many(
 
 
 def test_a_timeout_out_of_bounds_is_refused_by_everything_that_waits(
-    store: Store, acme: Caller, study: str
+    store: Store, acme: ApiClient, study: str
 ) -> None:
     study_id = UUID(study)
     iteration = UUID(run(acme, study, sample=1)["dispatch"]["iteration_id"])
     (ended,) = make_participants(store, acme.workspace_id, study_id, iteration)
-    walk_to_end(store, ended, 1)
-    before = contents_at_rest(store)
+    run_to_end(store, ended, 1)
+    before = dump_idle_tables(store)
     requests = {
         f"/v1/studies/{study}/run": '"sample": 1, "wait": true',
         "/v1/simulations/extend": f'"participant_id": "{ended}"',
@@ -293,14 +302,14 @@ def test_a_timeout_out_of_bounds_is_refused_by_everything_that_waits(
             answer = acme.http.post(path, content=f'{{{fields}, "timeout": {timeout}}}')
             assert answer.status_code == status, (path, timeout)
             assert (answer.json()["ok"], answer.json()["error_kind"]) == (False, "validation_error")
-    assert contents(store) == before
+    assert dump_tables(store) == before
     for timeout in ("3600", "3600.0", "1e-9"):
         answer = acme.http.post(WAIT, content=f'{{"participant_ids": ["{ended}"], "timeout": {timeout}}}')
         assert answer.status_code == 200, timeout
 
 
 def test_a_server_that_waits_less_says_so_and_its_default_is_what_it_can(
-    store: Store, acme: Caller, study: str, api_with: Callable[..., str]
+    store: Store, acme: ApiClient, study: str, api_with: Callable[..., str]
 ) -> None:
     brief = api_with(max_wait_s=0.2)
     path = f"{brief}/v1/studies/{study}/run"
@@ -313,7 +322,7 @@ def test_a_server_that_waits_less_says_so_and_its_default_is_what_it_can(
 
 
 def test_a_wait_that_runs_out_tells_progress_and_its_next_action_gets_the_result(
-    store: Store, acme: Caller, study: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only a notice can end a wait in time.
     monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 20)
@@ -328,7 +337,7 @@ def test_a_wait_that_runs_out_tells_progress_and_its_next_action_gets_the_result
     assert (body["retryable"], body["progress"]) == (False, {"done": 0, "total": 3})
     ids = [UUID(id_) for id_ in body["dispatch"]["participant_ids"]]
 
-    walk_to_end(store, ids[0], 2)
+    run_to_end(store, ids[0], 2)
     again = acme.post(WAIT, body["next_action"]["arguments"] | {"timeout": 0.1})
     assert (again.status_code, again.json()["progress"]) == (202, {"done": 1, "total": 3})
     assert again.json()["next_action"]["arguments"]["timeout"] == 600, "never too short a wait again"
@@ -337,7 +346,7 @@ def test_a_wait_that_runs_out_tells_progress_and_its_next_action_gets_the_result
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(follow, acme, again.json())
         for id_, status in zip(ids[1:], ("failed", "cancelled"), strict=True):
-            walk_to_end(store, id_, 1, status)
+            run_to_end(store, id_, 1, status)
             notifier.enqueue([id_])
         answer = answering.result()
     notifier.close()
@@ -354,18 +363,18 @@ def test_a_wait_that_runs_out_tells_progress_and_its_next_action_gets_the_result
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_wait_finds_out_by_itself_when_notices_are_lost(
-    store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 0.05)
     body = run(acme, study, sample=1)
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(follow, acme, body)
-        walk_to_end(store, UUID(body["dispatch"]["participant_ids"][0]), 1)
+        run_to_end(store, UUID(body["dispatch"]["participant_ids"][0]), 1)
         assert answering.result().status_code == 200
 
 
 def test_the_next_action_names_up_to_100_ids_and_else_the_study(
-    store: Store, acme: Caller, study: str
+    store: Store, acme: ApiClient, study: str
 ) -> None:
     acme.post("/v1/people", {"generate": 97})
     hundred = run(acme, study, sample=100)
@@ -379,7 +388,7 @@ def test_the_next_action_names_up_to_100_ids_and_else_the_study(
 
 
 def test_the_next_action_for_many_of_several_studies_names_the_first_who_are_not_done(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     made: list[list[UUID]] = []
     for _ in range(2):
@@ -404,13 +413,13 @@ def test_the_next_action_for_many_of_several_studies_names_the_first_who_are_not
 
 
 def test_waiting_takes_participants_of_any_kind_each_once_in_the_order_given(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     one, other = make_participants(store, acme.workspace_id, study, iteration, 2)
     _, ((of_ask, _), _) = make_ask(store, acme.workspace_id)
     for id_ in (one, other, of_ask):
-        walk_to_end(store, id_, 1)
+        run_to_end(store, id_, 1)
     alias = participant(store, one)["alias"]
     refs = [str(of_ask), str(other), alias, str(one), str(other).upper(), f"p{alias}"]
     answer = acme.post(WAIT, {"participant_ids": refs})
@@ -420,7 +429,7 @@ def test_waiting_takes_participants_of_any_kind_each_once_in_the_order_given(
     assert [state["participant_id"] for state in answer.json()["participants"]] == expected
 
 
-def test_a_wait_for_nobody_or_for_somebody_unknown_is_refused_at_once(store: Store, acme: Caller) -> None:
+def test_a_wait_for_nobody_or_for_somebody_unknown_is_refused_at_once(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (pending,) = make_participants(store, acme.workspace_id, study, iteration)
     for wrong in ({}, {"participant_ids": []}, {"participant_ids": None}, {"participant_ids": str(pending)}):
@@ -432,7 +441,7 @@ def test_a_wait_for_nobody_or_for_somebody_unknown_is_refused_at_once(store: Sto
 
 
 def test_dispatch_and_cancel_do_not_wait_behind_those_who_wait(
-    store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.waiters.READ_TIMEOUT_S", 120)
     waited_for = run(acme, study, sample=1)
@@ -467,7 +476,7 @@ def test_dispatch_and_cancel_do_not_wait_behind_those_who_wait(
 
 
 def test_who_waits_holds_no_connection(
-    store: Store, acme: Caller, study: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 60)
     body = run(acme, study, sample=1)
@@ -483,7 +492,7 @@ def test_who_waits_holds_no_connection(
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_client_that_goes_away_ends_its_own_wait_and_nothing_else(
-    store: Store, acme: Caller, study: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fates: list[str] = []
     real = WaiterRegistry.wait_until_terminal
@@ -500,7 +509,7 @@ def test_a_client_that_goes_away_ends_its_own_wait_and_nothing_else(
     monkeypatch.setattr("understudy.service.waiters.POLL_INTERVAL_S", 0.05)
     body = run(acme, study, sample=1)
     one = UUID(body["dispatch"]["participant_ids"][0])
-    walk(store, one, 1)
+    run_steps(store, one, 1)
     with ThreadPoolExecutor(1) as pool:
         staying = pool.submit(follow, acme, body)
         wait_until(lambda: len(fates) == 1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import schemas
-from tests.contract.promises import Schema, broken_answer, broken_api, broken_request
+from tests.contract.compatibility import Schema, api_changes, broken_request, response_changes
 from tests.schemas import ANSWERS, FOLDER, PROMISED, answers, as_text, broken, current, promised, routes
 
 HINT = "`make schemas` writes docs/schemas anew"
@@ -135,7 +135,7 @@ NOT_NULL, NULL = {"type": "integer"}, {"type": "null"}
     ],
 )
 def test_an_answer_that_changes_what_is_documented_breaks_a_promise(path: str, value: Any) -> None:
-    assert broken_answer(PERSON, changed(path, value))
+    assert response_changes(PERSON, changed(path, value))
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_an_answer_that_changes_what_is_documented_breaks_a_promise(path: str, v
     ],
 )
 def test_an_answer_that_says_more_breaks_none(path: str, value: Any) -> None:
-    assert not broken_answer(PERSON, changed(path, value))
-    assert not broken_answer(PERSON, PERSON)
+    assert not response_changes(PERSON, changed(path, value))
+    assert not response_changes(PERSON, PERSON)
 
 
 REQUEST: Schema = {
@@ -194,7 +194,7 @@ def test_a_request_that_was_fine_stays_fine(path: str, value: Any, breaks: bool)
 
 def test_routes_parameters_and_statuses_stay() -> None:
     document = routes()
-    assert not broken_api(document, document)
+    assert not api_changes(document, document)
 
     def without(*path: str) -> list[str]:
         changed = copy.deepcopy(document)
@@ -202,7 +202,7 @@ def test_routes_parameters_and_statuses_stay() -> None:
         for name in path[:-1]:
             place = place[name]
         del place[path[-1]]
-        return broken_api(document, changed)
+        return api_changes(document, changed)
 
     assert sorted(without("paths", "/v1/people")) == ["GET /v1/people is gone", "POST /v1/people is gone"]
     assert without("paths", "/v1/people", "get", "parameters")
@@ -213,4 +213,4 @@ def test_routes_parameters_and_statuses_stay() -> None:
     assert not without("components", "schemas", "StudySummary", "description")
     needed = copy.deepcopy(document)
     needed["paths"]["/v1/people"]["get"]["parameters"][0]["required"] = True
-    assert broken_api(document, needed)
+    assert api_changes(document, needed)

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from tests.callers import Caller
-from tests.contract.byhand import claim, commit, end, walk, walk_to_end
+from tests.contract.manual_worker import claim, commit, end, run_steps, run_to_end
 from tests.factories import make_ask, make_lease, make_participants, make_study
+from tests.http_client import ApiClient
 from understudy.service import studies
 from understudy.store import dispatch
 from understudy.store.engine import Store, store_clock
@@ -36,7 +36,7 @@ def extend(store: Store, workspace_id: UUID, source: UUID, instruction: str | No
     return id_
 
 
-def rows_of(caller: Caller, study: UUID, view: str, **params: Any) -> Iterator[list[dict[str, Any]]]:
+def rows_of(caller: ApiClient, study: UUID, view: str, **params: Any) -> Iterator[list[dict[str, Any]]]:
     """The pages of a view, one after another."""
     name = {"per_participant": "participants", "transcripts": "transcripts"}[view]
     cursor: dict[str, str] = {}
@@ -48,7 +48,7 @@ def rows_of(caller: Caller, study: UUID, view: str, **params: Any) -> Iterator[l
         cursor = {"cursor": answer["next_cursor"]}
 
 
-def highlights(caller: Caller, study: UUID) -> dict[str, tuple[str | None, int | None, float | None]]:
+def highlights(caller: ApiClient, study: UUID) -> dict[str, tuple[str | None, int | None, float | None]]:
     (rows,) = rows_of(caller, study, "per_participant")
     return {row["id"]: (row["highlight"], row["highlight_index"], row["highlight_sentiment"]) for row in rows}
 
@@ -68,7 +68,7 @@ def highlights(caller: Caller, study: UUID) -> dict[str, tuple[str | None, int |
     ],
 )
 def test_the_highlight_is_what_was_felt_strongest_and_the_latest_of_equals(
-    store: Store, acme: Caller, sentiments: list[float], strongest: int
+    store: Store, acme: ApiClient, sentiments: list[float], strongest: int
 ) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (id_,) = make_participants(store, acme.workspace_id, study, iteration)
@@ -77,7 +77,7 @@ def test_the_highlight_is_what_was_felt_strongest_and_the_latest_of_equals(
     assert highlights(acme, study)[str(id_)] == expected
 
 
-def test_highlights_are_of_the_whole_lineage_and_each_has_its_own(store: Store, acme: Caller) -> None:
+def test_highlights_are_of_the_whole_lineage_and_each_has_its_own(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     source, calm, silent = make_participants(store, acme.workspace_id, study, iteration, 3)
     feel(store, source, [0.1, -0.8])
@@ -102,11 +102,11 @@ def test_highlights_are_of_the_whole_lineage_and_each_has_its_own(store: Store, 
 
 @pytest.mark.parametrize("view", ["per_participant", "transcripts"])
 def test_views_with_participants_come_in_pages_without_gap_or_double(
-    store: Store, acme: Caller, view: str
+    store: Store, acme: ApiClient, view: str
 ) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ids = make_participants(store, acme.workspace_id, study, iteration, 5)
-    walk_to_end(store, ids[0], 2)
+    run_to_end(store, ids[0], 2)
     other, (another,) = make_study(store, acme.workspace_id)
     make_participants(store, acme.workspace_id, other, another, 3)
     name = "id" if view == "per_participant" else "participant_id"
@@ -121,7 +121,7 @@ def test_views_with_participants_come_in_pages_without_gap_or_double(
 
 
 @one_store
-def test_the_views_without_pages_take_neither_cursor_nor_limit(store: Store, acme: Caller) -> None:
+def test_the_views_without_pages_take_neither_cursor_nor_limit(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     make_participants(store, acme.workspace_id, study, iteration, 2)
     path = f"/v1/studies/{study}"
@@ -137,12 +137,12 @@ def test_the_views_without_pages_take_neither_cursor_nor_limit(store: Store, acm
 # -- transcripts -------------------------------------------------------------------------------------------
 
 
-def test_transcripts_are_those_of_each_participant(store: Store, acme: Caller) -> None:
+def test_transcripts_are_those_of_each_participant(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     source, waiting = make_participants(store, acme.workspace_id, study, iteration, 2)
-    walk_to_end(store, source, 2)
+    run_to_end(store, source, 2)
     child = extend(store, acme.workspace_id, source, "Switch to German.")
-    walk_to_end(store, child, 1, "failed")
+    run_to_end(store, child, 1, "failed")
     (rows,) = rows_of(acme, study, "transcripts")
     assert {row["participant_id"] for row in rows} == {str(id_) for id_ in (source, waiting, child)}
     for row in rows:
@@ -159,14 +159,14 @@ def test_transcripts_are_those_of_each_participant(store: Store, acme: Caller) -
 
 @one_store
 def test_a_page_of_long_transcripts_has_fewer_of_them(
-    store: Store, acme: Caller, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(studies, "MAX_TRANSCRIPT_INTERACTIONS", 5)
     study, (iteration,) = make_study(store, acme.workspace_id)
     ids = make_participants(store, acme.workspace_id, study, iteration, 6, max_interactions=20)
     order = [row["id"] for row in acme.get("/v1/participants").json()["items"]]
     for id_, length in zip(order, (2, 3, 1, 9, 4, 0), strict=True):
-        walk(store, UUID(id_), length)
+        run_steps(store, UUID(id_), length)
     pages = [[row["participant_id"] for row in rows] for rows in rows_of(acme, study, "transcripts")]
     assert pages == [order[:2], order[2:3], order[3:4], order[4:]]
     assert len(ids) == 6
@@ -185,17 +185,17 @@ def set_back(store: Store, participant_id: UUID, seconds: float) -> None:
     )
 
 
-def hint(caller: Caller, id_: UUID) -> tuple[bool, str | None]:
+def hint(caller: ApiClient, id_: UUID) -> tuple[bool, str | None]:
     one = caller.get(f"/v1/participants/{id_}").json()
     return one["likely_stuck"], one["stuck_reason"]
 
 
 def test_a_run_that_is_silent_for_longer_than_a_step_and_a_recovery_is_likely_stuck(
-    store: Store, acme: Caller
+    store: Store, acme: ApiClient
 ) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id, step_timeout_s=100)
     (id_,) = make_participants(store, acme.workspace_id, study, iteration)
-    held = walk(store, id_, 1)
+    held = run_steps(store, id_, 1)
     set_back(store, id_, 100)
     assert hint(acme, id_) == (False, None)
     set_back(store, id_, 120)
@@ -212,16 +212,16 @@ def test_a_run_that_is_silent_for_longer_than_a_step_and_a_recovery_is_likely_st
     assert hint(acme, id_) == (False, None)
 
 
-def test_a_step_of_an_ask_may_take_as_long_as_the_ask_says(store: Store, acme: Caller) -> None:
+def test_a_step_of_an_ask_may_take_as_long_as_the_ask_says(store: Store, acme: ApiClient) -> None:
     _, ((id_,),) = make_ask(store, acme.workspace_id, rounds=1, each=1, step_timeout_s=100)
-    walk(store, id_, 1)
+    run_steps(store, id_, 1)
     set_back(store, id_, 100)
     assert hint(acme, id_) == (False, None)
     set_back(store, id_, 120)
     assert "a step may take 100 s" in str(hint(acme, id_)[1])
 
 
-def test_who_waits_while_no_worker_lives_is_likely_stuck(store: Store, acme: Caller) -> None:
+def test_who_waits_while_no_worker_lives_is_likely_stuck(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (id_,) = make_participants(store, acme.workspace_id, study, iteration)
     assert hint(acme, id_) == (False, None), "it has only just come"

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from sqlalchemy import update
 
-from tests.callers import Caller
 from tests.factories import make_ask, make_lease, make_participants, make_study
+from tests.http_client import ApiClient
 from tests.integration.test_store_lifecycle import make_step
 from understudy.domain.lifecycle import FailureKind
 from understudy.domain.simulation import Usage
@@ -39,13 +39,13 @@ def fail(store: Store, claim: Claim, used: Usage | None) -> None:
     assert store.write(lambda connection: lifecycle.fail(connection, claim, kind, "No.", 0, used))
 
 
-def get(acme: Caller, path: str, **query: Any) -> Any:
+def get(acme: ApiClient, path: str, **query: Any) -> Any:
     answer = acme.get(path, **query)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def test_each_interaction_tells_what_it_took_and_sums_are_right(store: Store, acme: Caller) -> None:
+def test_each_interaction_tells_what_it_took_and_sums_are_right(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     one, other, silent = make_participants(store, acme.workspace_id, study, iteration, 3)
     walk(store, claimed(store, one), ASKED, None, ASKED)
@@ -76,7 +76,7 @@ def test_each_interaction_tells_what_it_took_and_sums_are_right(store: Store, ac
     assert {row["id"]: row.get("usage") for row in rows} == listed
 
 
-def test_what_led_to_a_failure_counts_too(store: Store, acme: Caller) -> None:
+def test_what_led_to_a_failure_counts_too(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (one,) = make_participants(store, acme.workspace_id, study, iteration)
     claim = claimed(store, one)
@@ -86,7 +86,7 @@ def test_what_led_to_a_failure_counts_too(store: Store, acme: Caller) -> None:
     assert len(get(acme, f"/v1/participants/{one}/interactions")["items"]) == 1
 
 
-def test_who_lost_its_claim_counts_nothing(store: Store, acme: Caller) -> None:
+def test_who_lost_its_claim_counts_nothing(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (one,) = make_participants(store, acme.workspace_id, study, iteration)
     claim = claimed(store, one)
@@ -98,7 +98,7 @@ def test_who_lost_its_claim_counts_nothing(store: Store, acme: Caller) -> None:
     assert "usage" not in get(acme, f"/v1/studies/{study}")
 
 
-def test_an_extended_one_counts_only_what_it_took_itself(store: Store, acme: Caller) -> None:
+def test_an_extended_one_counts_only_what_it_took_itself(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (one,) = make_participants(store, acme.workspace_id, study, iteration)
     walk(store, claimed(store, one), ASKED)
@@ -112,7 +112,7 @@ def test_an_extended_one_counts_only_what_it_took_itself(store: Store, acme: Cal
     assert get(acme, f"/v1/studies/{study}")["usage"]["calls"] == 6
 
 
-def test_a_sum_of_which_a_part_has_no_price_has_none(store: Store, acme: Caller) -> None:
+def test_a_sum_of_which_a_part_has_no_price_has_none(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     (one,) = make_participants(store, acme.workspace_id, study, iteration)
     free = Usage(calls=1, input_tokens=10, output_tokens=1, seconds=0.5, cost=None, model="local")
@@ -121,7 +121,7 @@ def test_a_sum_of_which_a_part_has_no_price_has_none(store: Store, acme: Caller)
     assert total == {"calls": 3, "input_tokens": 1_010, "output_tokens": 101, "seconds": 2.0}
 
 
-def test_an_ask_is_summed_as_a_study_is(store: Store, acme: Caller) -> None:
+def test_an_ask_is_summed_as_a_study_is(store: Store, acme: ApiClient) -> None:
     ask, ((one, _), _) = make_ask(store, acme.workspace_id)
     walk(store, claimed(store, one), ASKED)
     assert get(acme, f"/v1/asks/{ask}")["usage"] == FIGURES
@@ -129,7 +129,7 @@ def test_an_ask_is_summed_as_a_study_is(store: Store, acme: Caller) -> None:
     assert "usage" not in get(acme, f"/v1/asks/{other}")
 
 
-def test_a_workspace_is_summed_for_today(store: Store, acme: Caller, rival: Caller) -> None:
+def test_a_workspace_is_summed_for_today(store: Store, acme: ApiClient, rival: ApiClient) -> None:
     studies = []
     for caller in (acme, acme, rival):
         study, (iteration,) = make_study(store, caller.workspace_id)
@@ -147,7 +147,7 @@ def test_a_workspace_is_summed_for_today(store: Store, acme: Caller, rival: Call
     assert get(rival, f"/v1/studies/{studies[2]}")["workspace_usage_today"]["calls"] == 4
 
 
-def test_profiles_of_a_mind_are_named_after_a_colon(acme: Caller) -> None:
+def test_profiles_of_a_mind_are_named_after_a_colon(acme: ApiClient) -> None:
     study = acme.post(
         "/v1/studies", {"name": "Mug", "modality": "interactive", "assignment": {"task": "Buy"}}
     ).json()["id"]

@@ -14,12 +14,12 @@ import pytest
 from mcp import Client
 from sqlalchemy import func, select
 
-from tests.agents import ERAS, play
-from tests.callers import Caller
-from tests.contract.byhand import walk_to_end
+from tests.contract.manual_worker import run_to_end
+from tests.event_client import open_stream
 from tests.factories import make_participants, make_study
-from tests.listening import listening
-from tests.servers import Process, own_port, wait_until
+from tests.http_client import ApiClient
+from tests.mcp_client import PROTOCOL_MODES, run_with_client
+from tests.servers import Process, free_port, wait_until
 from understudy.deploy.ports import is_healthy
 from understudy.settings import Settings
 from understudy.store import lifecycle
@@ -38,7 +38,7 @@ def api_process(settings: Settings) -> Iterator[Callable[[str], ApiProcess]]:
     with ExitStack() as started:
 
         def start(name: str) -> ApiProcess:
-            port = own_port()
+            port = free_port()
             process = Process(settings, "api", "--port", str(port), name=name)
             started.callback(process.stop)
             wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
@@ -57,7 +57,7 @@ def test_told_to_go_it_tells_those_who_wait_how_to_wait_on(
     store: Store, api_process: Callable[[str], ApiProcess]
 ) -> None:
     here = api_process("api-1")
-    with Caller(store, here.url, "acme") as acme, ThreadPoolExecutor(3) as pool:
+    with ApiClient(store, here.url, "acme") as acme, ThreadPoolExecutor(3) as pool:
         study, _ = make_study(store, acme.workspace_id)
         path, body = f"/v1/studies/{study}/run", {"sample": 1, "wait": True}
         waiting = [pool.submit(acme.post, path, body) for _ in range(3)]
@@ -70,12 +70,12 @@ def test_told_to_go_it_tells_those_who_wait_how_to_wait_on(
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("era", PROTOCOL_MODES)
 def test_told_to_go_it_tells_models_that_wait_how_to_wait_on(
     store: Store, api_process: Callable[[str], ApiProcess], era: str
 ) -> None:
     here = api_process("api-1")
-    with Caller(store, here.url, "acme") as acme:
+    with ApiClient(store, here.url, "acme") as acme:
         study, _ = make_study(store, acme.workspace_id)
 
         async def scene(client: Client) -> list[Any]:
@@ -88,7 +88,7 @@ def test_told_to_go_it_tells_models_that_wait_how_to_wait_on(
             assert await asyncio.to_thread(here.process.stop) in {0, -signal.SIGTERM}
             return [(await one).structured_content for one in calls]
 
-        for body in play(acme, scene, era):
+        for body in run_with_client(acme, scene, era):
             assert (body["error_code"], body["next_action"]["tool"]) == ("wait_timeout", "simulation_wait")
     log = here.process.log.read_text()
     assert "timeout graceful shutdown exceeded" not in log
@@ -100,24 +100,24 @@ def test_readers_of_events_go_on_at_another_process_when_theirs_goes_or_dies(
     store: Store, api_process: Callable[[str], ApiProcess]
 ) -> None:
     first, second, third = (api_process(f"api-{number}") for number in (1, 2, 3))
-    with Caller(store, first.url, "acme") as acme:
+    with ApiClient(store, first.url, "acme") as acme:
         study, (iteration,) = make_study(store, acme.workspace_id)
         ids = make_participants(store, acme.workspace_id, study, iteration, 3)
-        with listening(acme, study_id=study) as events:
+        with open_stream(acme, study_id=study) as events:
             heard = list(itertools.islice(events, 3))
-            walk_to_end(store, ids[0], 1)
+            run_to_end(store, ids[0], 1)
             heard += list(itertools.islice(events, 3))
             assert first.process.stop() in {0, -signal.SIGTERM}
             # In order: the answer is whole, and there is nothing more.
             assert list(events) == []
-        walk_to_end(store, ids[1], 1)
-        with listening(acme, api=second.url, study_id=study, last=heard[-1].id) as events:
+        run_to_end(store, ids[1], 1)
+        with open_stream(acme, api=second.url, study_id=study, last=heard[-1].id) as events:
             heard += list(itertools.islice(events, 3))
             second.process.popen.kill()
-            walk_to_end(store, ids[2], 1)
+            run_to_end(store, ids[2], 1)
             with pytest.raises(httpx.TransportError):
                 next(events)
-        with listening(acme, api=third.url, study_id=study, last=heard[-1].id) as events:
+        with open_stream(acme, api=third.url, study_id=study, last=heard[-1].id) as events:
             heard += list(itertools.islice(events, 3))
         assert [told.id for told in heard] == list(range(1, 13))
 
@@ -127,7 +127,7 @@ def test_fifty_repeats_over_two_processes_are_done_once(
     store: Store, api_process: Callable[[str], ApiProcess], what: str
 ) -> None:
     urls = [api_process(name).url for name in ("api-1", "api-2")]
-    with Caller(store, urls[0], "acme") as acme:
+    with ApiClient(store, urls[0], "acme") as acme:
         study, (iteration,) = make_study(store, acme.workspace_id)
         path, body, made = f"/v1/studies/{study}/run", {"sample": 2}, 2
         if what == "extend":

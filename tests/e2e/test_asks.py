@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from tests.callers import Caller
+from tests.http_client import ApiClient
 from tests.servers import Fleet, wait_until
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
@@ -13,7 +13,7 @@ _p = Tables.participant
 
 
 def test_an_ask_is_answered_and_its_answers_can_be_reconsidered(
-    store: Store, acme: Caller, fleet: Fleet
+    store: Store, acme: ApiClient, fleet: Fleet
 ) -> None:
     fleet.start("run-1", "sweeper")
     variants = ["A mug for quiet mornings.", "Buy our mug NOW!!! LIMITED OFFER!!!"]
@@ -46,13 +46,13 @@ def test_an_ask_is_answered_and_its_answers_can_be_reconsidered(
     assert acme.get(f"/v1/asks/{ask}").json()["rounds"][0]["answered_count"] == 4
 
 
-def people(acme: Caller, ask: str) -> list[dict[str, object]]:
+def people(acme: ApiClient, ask: str) -> list[dict[str, object]]:
     told: list[dict[str, object]] = acme.get(f"/v1/asks/{ask}", view="per_participant").json()["people"]
     return told
 
 
 def test_a_round_is_stopped_in_mid_run_and_the_other_goes_on(
-    store: Store, acme: Caller, fleet: Fleet
+    store: Store, acme: ApiClient, fleet: Fleet
 ) -> None:
     fleet.start("run-1", "control", "sweeper")
     # The scripted mind thinks about such a text for ever.

@@ -8,14 +8,14 @@ import httpx
 import pytest
 from kombu import pools
 
-from tests.brokers import OwnBroker
-from tests.callers import Caller
-from tests.e2e.crowd import counts, done, rows, run
+from tests.dedicated_brokers import DedicatedBroker
+from tests.e2e.participants import all_terminal, counts, dispatch_participants, load_rows
 from tests.factories import make_study
-from tests.rabbit import WHY_NOT as WHY_NO_RABBITMQ
-from tests.rabbit import RabbitServer, can_be_had
-from tests.servers import Fleet, Process, own_port, wait_until
-from tests.valkeys import WHY_NOT, Authority, ValkeyProcess, tls_can_be_had, watched
+from tests.http_client import ApiClient
+from tests.rabbitmq_server import SKIP_REASON as WHY_NO_RABBITMQ
+from tests.rabbitmq_server import RabbitServer, is_available
+from tests.servers import Fleet, Process, free_port, wait_until
+from tests.valkey_servers import WHY_NOT, Authority, ValkeyProcess, sentinel_setup, tls_can_be_had
 from understudy.deploy.ports import is_healthy
 from understudy.domain.queues import Queue
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
@@ -64,22 +64,22 @@ def test_a_study_runs_through_a_server_with_tls_and_a_password(
     store: Store, settings: Settings, encrypted: ValkeyProcess, authority: Authority
 ) -> None:
     settings = settings.model_copy(update={"broker_url": encrypted_url(encrypted.port, authority)})
-    port = own_port()
+    port = free_port()
     with Fleet.of(settings) as fleet:
         started = fleet.start("run-1", "control", "sweeper")
         api = Process(settings, "api", "--port", str(port), name="api")
         try:
             wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
-            with Caller(store, f"http://127.0.0.1:{port}", "acme") as acme:
+            with ApiClient(store, f"http://127.0.0.1:{port}", "acme") as acme:
                 quick, _ = make_study(store, acme.workspace_id)
-                ids = run(acme, quick, 4)
+                ids = dispatch_participants(acme, quick, 4)
                 answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 60})
                 assert answer.json()["ok"], answer.text
                 slow, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
-                run(acme, slow, 2)
+                dispatch_participants(acme, slow, 2)
                 wait_until(lambda: counts(store).get("running") == 2)
                 acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
-                wait_until(lambda: all(row.stopped_at for row in rows(store, slow)))
+                wait_until(lambda: all(row.stopped_at for row in load_rows(store, slow)))
                 encrypted.kill()
                 wait_until(lambda: httpx.get(f"{acme.api}/readyz").status_code == 503)
                 told = httpx.get(f"{acme.api}/readyz").text
@@ -111,29 +111,29 @@ def test_who_is_not_who_it_says_or_knows_no_password_is_not_talked_to(
 
 
 def test_a_failover_while_a_study_runs_loses_nothing(store: Store, settings: Settings) -> None:
-    with watched() as servers:
+    with sentinel_setup() as servers:
         settings = settings.model_copy(update={"broker_url": servers.url, "lease_ttl_s": 8})
-        port = own_port()
+        port = free_port()
         with Fleet.of(settings) as fleet:
             started = fleet.start("run-1", "control", "sweeper", concurrency=4)
             api = Process(settings, "api", "--port", str(port), name="api")
             try:
                 wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
-                with Caller(store, f"http://127.0.0.1:{port}", "acme") as acme:
+                with ApiClient(store, f"http://127.0.0.1:{port}", "acme") as acme:
                     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
-                    ids = run(acme, study, 8, max_interactions=12)
+                    ids = dispatch_participants(acme, study, 8, max_interactions=12)
                     wait_until(lambda: counts(store) == {"running": 4, "pending": 4})
                     servers.server.kill()
-                    ids += run(acme, study, 4, max_interactions=12)
+                    ids += dispatch_participants(acme, study, 4, max_interactions=12)
                     wait_until(lambda: servers.named() == servers.replica.port, what="the failover")
-                    ids += run(acme, study, 2)
+                    ids += dispatch_participants(acme, study, 2)
                     answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 100})
                     assert answer.json()["ok"], answer.text
             finally:
                 api.stop()
         assert counts(store) == {"completed": 14}
         # Who ran did not notice, and who waited started once.
-        assert {(row.epoch, row.attempt) for row in rows(store)} == {(1, 0)}
+        assert {(row.epoch, row.attempt) for row in load_rows(store)} == {(1, 0)}
         for process in (*started, api):
             assert servers.password not in process.log.read_text()
             assert servers.sentinel_password not in process.log.read_text()
@@ -143,42 +143,42 @@ def test_a_failover_while_a_study_runs_loses_nothing(store: Store, settings: Set
 
 
 @pytest.fixture
-def rabbit() -> Iterator[OwnBroker]:
+def rabbit() -> Iterator[DedicatedBroker]:
     """A server of this test alone: it is killed in the middle."""
-    if not can_be_had():
+    if not is_available():
         pytest.skip(WHY_NO_RABBITMQ)
     with RabbitServer() as server:
         yield server
 
 
 def test_through_rabbitmq_runs_are_cancelled_extended_recovered_and_found_again(
-    store: Store, settings: Settings, rabbit: OwnBroker
+    store: Store, settings: Settings, rabbit: DedicatedBroker
 ) -> None:
     """The thin version of what `make test-rabbitmq` runs at length; without a Redis beside it."""
     settings = settings.model_copy(update={"broker_url": rabbit.url, "lease_ttl_s": 4})
-    port = own_port()
+    port = free_port()
     with Fleet.of(settings) as fleet:
         (worker, *_) = fleet.start("run-1", "control", "sweeper", concurrency=4)
         api = Process(settings, "api", "--port", str(port), name="api")
         try:
             wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
-            with Caller(store, f"http://127.0.0.1:{port}", "acme") as acme:
+            with ApiClient(store, f"http://127.0.0.1:{port}", "acme") as acme:
                 slow, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
-                (source, *_) = run(acme, slow, 3)
+                (source, *_) = dispatch_participants(acme, slow, 3)
                 wait_until(lambda: counts(store).get("running") == 3)
                 acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
-                wait_until(lambda: all(row.stopped_at for row in rows(store, slow)))
+                wait_until(lambda: all(row.stopped_at for row in load_rows(store, slow)))
                 study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
-                ids = run(acme, study, 7, max_interactions=10)
+                ids = dispatch_participants(acme, study, 7, max_interactions=10)
                 wait_until(lambda: counts(store).get("running") == 4)
                 worker.stop(signal.SIGKILL)
                 fleet.start("run-2", concurrency=4)
                 rabbit.kill()
-                ids += run(acme, study, 2)
+                ids += dispatch_participants(acme, study, 2)
                 rabbit.start()
                 answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 100})
                 assert answer.json()["ok"], answer.text
-                assert done(store)
+                assert all_terminal(store)
                 assert counts(store) == {"cancelled": 3, "completed": 9}
                 body = {"participant_id": source, "additional_steps": 1}
                 assert acme.post("/v1/simulations/extend", body).status_code == 202

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from tests.callers import Caller
+from tests.http_client import ApiClient
 from tests.servers import Fleet, serve_in_thread, wait_until
 from understudy.deploy.chatbot.app import create_chatbot
 from understudy.settings import Settings
@@ -57,7 +57,7 @@ def content(url: str, protocol: str) -> dict[str, object]:
     ("store_url", "protocol"), [("sqlite", "json"), ("postgresql", "openai")], indirect=["store_url"]
 )
 def test_a_chat_goes_on_after_a_cancel_and_the_bot_remembers(
-    store: Store, acme: Caller, fleet: Fleet, settings: Settings, tmp_path: Path, protocol: str
+    store: Store, acme: ApiClient, fleet: Fleet, settings: Settings, tmp_path: Path, protocol: str
 ) -> None:
     bot = create_chatbot(key=KEY)
     line = Holding(bot)
@@ -110,7 +110,7 @@ def test_a_chat_goes_on_after_a_cancel_and_the_bot_remembers(
     assert not any(KEY in process.log.read_text() for process in processes)
 
 
-def check_untold(store: Store, acme: Caller, participant: UUID, *answers: str) -> None:
+def check_untold(store: Store, acme: ApiClient, participant: UUID, *answers: str) -> None:
     """The key is in no row of any table, in no event and in no answer."""
     with store.read() as connection:
         tables = Tables.workspace.metadata.sorted_tables
@@ -122,7 +122,7 @@ def check_untold(store: Store, acme: Caller, participant: UUID, *answers: str) -
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_bot_that_is_not_there_fails_with_its_reason(
-    store: Store, acme: Caller, fleet: Fleet, settings: Settings
+    store: Store, acme: ApiClient, fleet: Fleet, settings: Settings
 ) -> None:
     fleet.start("run-1", "sweeper", UNDERSTUDY_ALLOW_PRIVATE_HOSTS="true")
     for place, told in (

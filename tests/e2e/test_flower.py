@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.callers import Caller
-from tests.e2e.crowd import counts, rows, run
+from tests.e2e.participants import counts, dispatch_participants, load_rows
 from tests.factories import make_study
-from tests.servers import ROOT, Fleet, own_port, wait_until
+from tests.http_client import ApiClient
+from tests.servers import ROOT, Fleet, free_port, wait_until
 from understudy.deploy.stack import FLOWER_OPTIONS
 from understudy.queue.celery.app import create_celery
 from understudy.settings import Settings
@@ -26,7 +26,7 @@ class Flower:
     """Flower for one broker, with what it keeps in one folder."""
 
     def __init__(self, settings: Settings, folder: Path, **options: object) -> None:
-        port = own_port()
+        port = free_port()
         options = (
             FLOWER_OPTIONS | {"address": "127.0.0.1", "port": port, "db": folder / "flower.db"} | options
         )
@@ -82,22 +82,22 @@ def flower(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Flower]
 
 
 def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
-    store: Store, acme: Caller, fleet: Fleet, flower: Callable[..., Flower]
+    store: Store, acme: ApiClient, fleet: Fleet, flower: Callable[..., Flower]
 ) -> None:
     shown = flower()
     (worker,) = fleet.start("run-1", concurrency=3)
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
-    run(acme, study, 6)
+    dispatch_participants(acme, study, 6)
     wait_until(lambda: counts(store) == {"running": 3, "pending": 3})
-    waiting = [str(row.id) for row in rows(store) if row.status == "pending"]
-    running = [str(row.id) for row in rows(store) if row.status == "running"]
+    waiting = [str(row.id) for row in load_rows(store) if row.status == "pending"]
+    running = [str(row.id) for row in load_rows(store) if row.status == "running"]
     terminated, revoked, aborted = running
 
     def status(*ids: str) -> set[str]:
-        return {row.status for row in rows(store) if str(row.id) in ids}
+        return {row.status for row in load_rows(store) if str(row.id) in ids}
 
     # Found by the names that people know.
-    alias = next(row.alias for row in rows(store) if str(row.id) == revoked)
+    alias = next(row.alias for row in load_rows(store) if str(row.id) == revoked)
     wait_until(
         lambda: (
             [(one["name"], one["state"]) for one in shown.tasks(alias).values()]
@@ -119,7 +119,7 @@ def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
     assert [one["status"] for one in answer["participants"]] == ["cancelled"] * 4
     # The others take their places.
     wait_until(lambda: counts(store) == {"cancelled": 4, "running": 2})
-    wait_until(lambda: all(row.stopped_at for row in rows(store) if row.status == "cancelled"))
+    wait_until(lambda: all(row.stopped_at for row in load_rows(store) if row.status == "cancelled"))
     gone = {f"{id_}.1" for id_ in stopped}
     wait_until(lambda: set(shown.tasks(f"args:{study_alias} state:REVOKED")) == gone)
 
@@ -131,7 +131,7 @@ def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
     assert counts(store) == {"cancelled": 4, "pending": 2}
     # What it gave back while it drained is told, too: nothing is shown as if it still ran there.
     wait_until(lambda: _results(shown, study_alias) == {("REVOKED", None), ("SUCCESS", "released")})
-    assert {row.attempt for row in rows(store)} == {0}
+    assert {row.attempt for row in load_rows(store)} == {0}
 
 
 def _results(shown: Flower, search: str) -> set[tuple[str, str | None]]:

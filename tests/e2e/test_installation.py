@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import own_port, wait_until
+from tests.servers import free_port, wait_until
 from tests.virtual_environments import ROOT, build_wheel, environment_with, run
 
 #: Ours, and those of a common web app.
@@ -210,7 +210,7 @@ def test_a_whole_stack_works_beside_a_project(server_python: Path, project: Path
         answered = wait_until(lambda: nodes(run(*celery, "inspect", "ping", cwd=project, **settings)))
         assert {"run-1", "control", "alone"} <= answered
         assert "nodes online" in run(*celery, "status", cwd=project, **settings)
-        port = own_port()
+        port = free_port()
         with started(*celery, "flower", f"--port={port}", "--address=127.0.0.1", cwd=project, **settings):
             wait_until(lambda: _answers(f"http://127.0.0.1:{port}/healthcheck"))
 

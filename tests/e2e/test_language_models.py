@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select
 from sqlmodel import SQLModel
 
-from tests.callers import Caller
-from tests.e2e.crowd import counts, done, rows, run
+from tests.e2e.participants import all_terminal, counts, dispatch_participants, load_rows
 from tests.fake_model import DIRECTION
+from tests.http_client import ApiClient
 from tests.models import FakeModel
 from tests.servers import Fleet, serve_in_thread, wait_until
 from understudy.deploy.shop.app import create_shop
@@ -55,7 +55,7 @@ def start(fleet: Fleet, fake: FakeModel, *names: str, profiles: str = "") -> Non
     fleet.start(*names, concurrency=40, **{f"UNDERSTUDY_{name}": value for name, value in variables.items()})
 
 
-def buy_a_mug(acme: Caller, shop: str, *minds: str) -> tuple[str, list[str]]:
+def buy_a_mug(acme: ApiClient, shop: str, *minds: str) -> tuple[str, list[str]]:
     """A study of buying a blue mug, and an iteration for each of these minds."""
     assignment = {"task": "Buy a blue mug", "success": {"url_contains": "/order/confirmed"}}
     request = {"name": "Mug", "modality": "interactive", "assignment": assignment}
@@ -75,12 +75,12 @@ def on_product_page(fake: FakeModel) -> int:
 
 
 def test_twenty_think_five_are_cancelled_in_mid_call_and_one_goes_on_as_told(
-    store: Store, acme: Caller, fleet: Fleet, fake: FakeModel, shop: str
+    store: Store, acme: ApiClient, fleet: Fleet, fake: FakeModel, shop: str
 ) -> None:
     study, (walking, lingering) = buy_a_mug(acme, shop, "llm", "llm:linger")
     start(fleet, fake, "run-1", "control", "sweeper")
-    lingerers = run(acme, UUID(study), 5, iteration_id=lingering, max_interactions=30)
-    walkers = run(acme, UUID(study), 15, iteration_id=walking, max_interactions=30)
+    lingerers = dispatch_participants(acme, UUID(study), 5, iteration_id=lingering, max_interactions=30)
+    walkers = dispatch_participants(acme, UUID(study), 15, iteration_id=walking, max_interactions=30)
     wait_until(lambda: on_product_page(fake) == 5)
 
     asked_at = time.monotonic()
@@ -93,9 +93,9 @@ def test_twenty_think_five_are_cancelled_in_mid_call_and_one_goes_on_as_told(
     after_ms = [round((entry["ended_at"] - asked_at) * 1000) for entry in closed]
     sys.stdout.write(f"the cancel took {(answered_at - asked_at) * 1000:.0f} ms, ")
     sys.stdout.write(f"connections were closed {after_ms} ms after it was asked for\n")
-    wait_until(lambda: done(store))
+    wait_until(lambda: all_terminal(store))
     assert counts(store) == {"completed": 15, "cancelled": 5}
-    assert {row.outcome for row in rows(store) if str(row.id) in walkers} == {"succeeded"}
+    assert {row.outcome for row in load_rows(store) if str(row.id) in walkers} == {"succeeded"}
 
     before = len(fake.seen("lingerer"))
     body = {"participant_id": lingerers[0], "instruction": DIRECTION, "wait": True, "timeout": 100}
@@ -131,15 +131,15 @@ def check_untold(store: Store, fleet: Fleet) -> None:
 DECISION = {"thought": "Mugs!", "action": {"kind": "wait"}, "sentiment": 0.5, "note": ""}
 #: What a server may do instead of answering -> what its participant is told.
 ODD: dict[str, tuple[dict[str, Any], str]] = {
-    "garbage": ({"text": "<html>\0 Bad gateway"}, "something that is no chat completion"),
-    "talk": ({"content": "I would love to!"}, "gave no decision, told so once: There is no complete JSON"),
+    "garbage": ({"text": "<html>\0 Bad gateway"}, "something other than a chat completion"),
+    "talk": ({"content": "I would love to!"}, "gave an invalid decision twice: The answer has no complete JSON"),
     "nul": ({"content": '{"action": "\\u0000\\ud800"}'}, '"thought" must be a text.'),
     "error": ({"status": 500, "because": f"no\0\ud800 {KEY}"}, "answered 500: no"),
     "hang": ({"hang": True}, "gave no answer within 3 s"),
     "drip": ({"decision": DECISION, "drip_s": 0.2}, "gave no answer within 3 s"),
     "gone": ({"hang_up": True}, "cannot be reached"),
-    "endless": ({"endless": True}, "sends answers without end"),
-    "swells": ({"packed": "{", "spaces": 100_000_000}, "sends answers without end"),
+    "endless": ({"endless": True}, "sent an answer that is too large"),
+    "swells": ({"packed": "{", "spaces": 100_000_000}, "sent an answer that is too large"),
     "echo": (
         {"content": f"You are {KEY}.", "refusal": f"Not with {KEY}."},
         "The model refused: Not with ***.",
@@ -147,7 +147,7 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
 }
 #: What an operator may have set instead of a profile.
 WRONG = {
-    "portless": ('base_url = "http://127.0.0.1:99999/v1"', "base_url: it must be an address like"),
+    "portless": ('base_url = "http://127.0.0.1:99999/v1"', "base_url: must be an address like"),
     "keyless": ('api_key_file = "/nowhere"', "cannot be read (No such file or directory)"),
     "twokeys": (f'api_key = "{KEY}\\n{KEY}"', "api_key: a key is one line of plain text"),
     "dear": ("input_price = inf\noutput_price = 1.0", "input_price: Input should be a finite number"),
@@ -155,7 +155,7 @@ WRONG = {
 
 
 def test_whatever_a_model_does_is_told_and_nothing_of_it_is_stored(
-    store: Store, acme: Caller, fleet: Fleet, fake: FakeModel, shop: str
+    store: Store, acme: ApiClient, fleet: Fleet, fake: FakeModel, shop: str
 ) -> None:
     fake.key(None)
     terms = f'base_url = "{fake.base_url}"\nretries = 0\napi_key = "{KEY}"\n'
@@ -171,13 +171,13 @@ def test_whatever_a_model_does_is_told_and_nothing_of_it_is_stored(
     }
     start(fleet, fake, "run-1", "sweeper", profiles="".join((*odd.values(), *wrong.values())))
     told = {name: text for table in (ODD, WRONG) for name, (_, text) in table.items()}
-    told["nobody"] = "no language model profile 'nobody'; there is"
+    told["nobody"] = "no language model profile 'nobody'; available:"
     study, iterations = buy_a_mug(acme, shop, *(f"llm:{name}" for name in told))
     began = {
-        name: run(acme, UUID(study), 1, iteration_id=iteration)[0]
+        name: dispatch_participants(acme, UUID(study), 1, iteration_id=iteration)[0]
         for name, iteration in zip(told, iterations, strict=True)
     }
-    wait_until(lambda: done(store))
+    wait_until(lambda: all_terminal(store))
     for name, id_ in began.items():
         one = acme.get(f"/v1/participants/{id_}").json()
         assert (one["status"], one["error_kind"]) == ("failed", "simulator_error"), (name, one)

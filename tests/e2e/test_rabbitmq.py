@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from kombu import pools
 
-from tests.callers import Caller
-from tests.e2e.crowd import counts, done, rows, run
+from tests.e2e.participants import all_terminal, counts, dispatch_participants, load_rows
 from tests.factories import make_participants, make_study, make_workspace
-from tests.rabbit import RabbitServer
-from tests.servers import Fleet, own_port, wait_until
-from tests.valkeys import Authority
+from tests.http_client import ApiClient
+from tests.rabbitmq_server import RabbitServer
+from tests.servers import Fleet, free_port, wait_until
+from tests.valkey_servers import Authority
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.settings import Settings
@@ -40,14 +40,14 @@ def settings(settings: Settings, impatient: RabbitServer) -> Settings:
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_a_run_longer_than_rabbitmq_waits_for_goes_on(store: Store, acme: Caller, fleet: Fleet) -> None:
+def test_a_run_longer_than_rabbitmq_waits_for_goes_on(store: Store, acme: ApiClient, fleet: Fleet) -> None:
     """Its message is taken back with all others of that worker, and comes again: it is void."""
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.5})
     (worker, *_) = fleet.start("run-1", "sweeper", concurrency=4)
-    run(acme, study, 8, max_interactions=16)
-    wait_until(lambda: done(store), 110)
+    dispatch_participants(acme, study, 8, max_interactions=16)
+    wait_until(lambda: all_terminal(store), 110)
     assert counts(store) == {"completed": 8}
-    assert {(row.epoch, row.attempt) for row in rows(store)} == {(1, 0)}
+    assert {(row.epoch, row.attempt) for row in load_rows(store)} == {(1, 0)}
     assert "PRECONDITION_FAILED" in worker.log.read_text()
     assert worker.popen.poll() is None
 
@@ -75,7 +75,7 @@ def test_one_that_says_nothing_is_away(store: Store, settings: Settings, impatie
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_with_tls_each_knows_who_the_other_is(store: Store, tmp_path: Path) -> None:
-    authority, port = Authority(tmp_path), own_port()
+    authority, port = Authority(tmp_path), free_port()
     certificate, key = authority.issue("127.0.0.1")
     lines = (
         f"listeners.ssl.1 = 127.0.0.1:{port}",
@@ -106,7 +106,7 @@ def test_with_tls_each_knows_who_the_other_is(store: Store, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_certificate_for_another_name_is_refused(store: Store, tmp_path: Path) -> None:
-    authority, port = Authority(tmp_path), own_port()
+    authority, port = Authority(tmp_path), free_port()
     certificate, key = authority.issue("rabbit.internal")
     lines = (
         f"listeners.ssl.1 = 127.0.0.1:{port}",

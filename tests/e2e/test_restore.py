@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from tests.callers import Caller
-from tests.e2e.crowd import counts, done, rows, run
+from tests.e2e.participants import all_terminal, counts, dispatch_participants, load_rows
 from tests.factories import make_study
+from tests.http_client import ApiClient
 from tests.invariants import check_invariants
 from tests.servers import ROOT, Fleet, postgres_programs, wait_until
 from understudy.deploy.migrate import migrate
@@ -99,31 +99,31 @@ def _administer(url: sqlalchemy.URL, statement: str) -> None:
 
 
 def test_a_study_that_was_saved_half_way_goes_on_where_it_is_restored(
-    store: Store, acme: Caller, settings: Settings, saved: Saved, fleet: Fleet
+    store: Store, acme: ApiClient, settings: Settings, saved: Saved, fleet: Fleet
 ) -> None:
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
     later, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
     before = fleet.start("run-1", "sweeper", concurrency=2)
-    ids = run(acme, study, 8, max_interactions=8)
-    wait_until(lambda: sum(row.interaction_count >= 2 for row in rows(store)) >= 2)
+    ids = dispatch_participants(acme, study, 8, max_interactions=8)
+    wait_until(lambda: sum(row.interaction_count >= 2 for row in load_rows(store)) >= 2)
     saved.save()
     # What comes after is lost, and the broker still speaks of it.
-    run(acme, later, 8)
+    dispatch_participants(acme, later, 8)
     assert acme.post("/v1/simulations/cancel", {"participant_id": ids[-1]}).status_code == 200
     for process in before:
         process.stop()
     restored = settings.model_copy(update={"database_url": saved.restore()})
     migrate(restored)
     there = Store(restored.database_url)
-    half = rows(there)
+    half = load_rows(there)
     assert {str(row.id) for row in half} == set(ids)
-    assert not done(there)
+    assert not all_terminal(there)
     assert any(row.interaction_count for row in half)
     with Fleet.of(restored) as again:
         again.start("run-1", "sweeper")
-        wait_until(lambda: done(there))
+        wait_until(lambda: all_terminal(there))
     assert counts(there) == {"completed": 8}
-    assert all(row.interaction_count == 8 for row in rows(there))
+    assert all(row.interaction_count == 8 for row in load_rows(there))
     check_invariants(there)
     there.dispose()
 

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from tests.callers import Caller
-from tests.e2e.crowd import done, run
+from tests.e2e.participants import all_terminal, dispatch_participants
 from tests.factories import make_study
-from tests.servers import Fleet, Process, own_port, wait_until
+from tests.http_client import ApiClient
+from tests.servers import Fleet, Process, free_port, wait_until
 from understudy.deploy.ports import is_healthy
 from understudy.faults import FIRED_PREFIX
 from understudy.settings import Settings
@@ -30,29 +30,29 @@ def test_no_process_tells_a_secret_whatever_happens(store: Store, settings: Sett
     settings = fleet.settings = settings.model_copy(update={"database_url": open_url})
     loud = {
         "UNDERSTUDY_LOG_LEVEL": "DEBUG",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{own_port()}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {COLLECTOR_KEY}",
     }
-    nowhere = make_url(open_url).set(host="127.0.0.1", port=own_port(), query={})
+    nowhere = make_url(open_url).set(host="127.0.0.1", port=free_port(), query={})
     away = {"UNDERSTUDY_DATABASE_URL": nowhere.render_as_string(hide_password=False)}
     # One breaks in the middle of a commit, one cannot reach its store, one cannot reach its collector.
     processes = fleet.start("run-1", "control", **loud, UNDERSTUDY_FAULTS="step.commit.before=raise@2")
     processes += fleet.start("sweeper", **loud, **away)
-    ports = [own_port(), own_port()]
+    ports = [free_port(), free_port()]
     for port, more in zip(ports, ({}, away), strict=True):
         processes.append(Process(settings, "api", "--port", str(port), name=f"api-{port}", **loud, **more))
     try:
         for port in ports:
             wait_until(lambda port=port: is_healthy("127.0.0.1", port, "/healthz"))
         here, lost = (f"http://127.0.0.1:{port}" for port in ports)
-        with Caller(store, here, "acme") as acme:
+        with ApiClient(store, here, "acme") as acme:
             # A plug-in may quote anything in what it raises.
             words = f"{open_url} {settings.broker_url} Authorization: Bearer {acme.secret} {MODEL_KEY}"
             study, _ = make_study(store, acme.workspace_id, content={"at": {"3": "raise"}, "words": words})
             acme.http.headers["Cookie"] = f"session={COOKIE}"
-            run(acme, study, 4)
+            dispatch_participants(acme, study, 4)
             acme.get("/v1/studies", token=acme.secret)
-            wait_until(lambda: done(store))
+            wait_until(lambda: all_terminal(store))
             acme.post("/v1/simulations/cancel", {"study_id": str(study)})
             for url in (here, lost):
                 for guess in GUESSES:
@@ -80,4 +80,4 @@ def test_no_process_tells_a_secret_whatever_happens(store: Store, settings: Sett
     told = "".join(process.log.read_text() for process in processes)
     for what in ("failed in a step", "the store does not answer", FIRED_PREFIX, "Transient error"):
         assert what in told
-    assert "ended by an error" not in told
+    assert "uncaught exception in thread" not in told

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.brokers import headers
-from tests.callers import Caller
-from tests.e2e.crowd import run
+from tests.dedicated_brokers import headers
+from tests.e2e.participants import dispatch_participants
 from tests.factories import make_participants, make_study
-from tests.servers import Fleet, Process, own_port, wait_until
+from tests.http_client import ApiClient
+from tests.servers import Fleet, Process, free_port, wait_until
 from understudy.deploy.ports import is_healthy
 from understudy.domain.queues import Queue
 from understudy.settings import Settings
@@ -72,7 +72,7 @@ def collector() -> Iterator[Collector]:
 
 @contextmanager
 def api_process(settings: Settings, **variables: str) -> Iterator[str]:
-    port = own_port()
+    port = free_port()
     process = Process(settings, "api", "--port", str(port), name="api", **variables)
     try:
         wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
@@ -87,9 +87,9 @@ def test_a_trace_goes_from_the_request_over_the_message_to_the_steps(
 ) -> None:
     soon = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     fleet.start("run-1", "sweeper", **soon)
-    with api_process(settings, **soon) as url, Caller(store, url, "acme") as acme:
+    with api_process(settings, **soon) as url, ApiClient(store, url, "acme") as acme:
         study, (iteration,) = make_study(store, acme.workspace_id)
-        run(acme, study, 2, max_interactions=3)
+        dispatch_participants(acme, study, 2, max_interactions=3)
         wait_until(lambda: len(collector.named("simulation.run")) == 2)
         # Another process sends it, and may do so later.
         wait_until(lambda: collector.named("POST /v1/studies/{study_id}/run"))
@@ -131,20 +131,20 @@ def test_a_caller_who_traces_finds_the_request_in_its_own_trace(
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_without_a_collector_messages_carry_nothing_of_traces(
-    store: Store, settings: Settings, acme: Caller
+    store: Store, settings: Settings, acme: ApiClient
 ) -> None:
     study, _ = make_study(store, acme.workspace_id)
-    run(acme, study, 1)
+    dispatch_participants(acme, study, 1)
     (sent,) = wait_until(lambda: headers(settings.broker_url, Queue.RUNS))
     assert "traceparent" not in sent
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_a_collector_that_is_away_holds_nobody_up(store: Store, settings: Settings, fleet: Fleet) -> None:
-    nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{own_port()}"}
+    nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
     (worker,) = fleet.start("run-1", **nowhere)
-    with api_process(settings, **nowhere) as url, Caller(store, url, "acme") as acme:
+    with api_process(settings, **nowhere) as url, ApiClient(store, url, "acme") as acme:
         study, _ = make_study(store, acme.workspace_id)
-        ids = run(acme, study, 2)
+        ids = dispatch_participants(acme, study, 2)
         assert acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 30}).json()["ok"]
     assert worker.stop() == 0

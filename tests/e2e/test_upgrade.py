@@ -7,13 +7,13 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.callers import Caller
-from tests.e2e.crowd import rows, run
+from tests.e2e.participants import dispatch_participants, load_rows
 from tests.e2e.previous_version import previous_version
-from tests.e2e.test_leaving import lost
+from tests.e2e.test_graceful_shutdown import lost
 from tests.factories import make_study
+from tests.http_client import ApiClient
 from tests.invariants import check_invariants
-from tests.servers import Fleet, Installation, Process, own_port, serve_in_thread, wait_until
+from tests.servers import Fleet, Installation, Process, free_port, serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.deploy.migrate import migrate
 from understudy.settings import Settings
@@ -35,7 +35,7 @@ def settings(settings: Settings) -> Settings:
 @contextlib.contextmanager
 def api_of(settings: Settings, version: Installation) -> Iterator[str]:
     """The API of a version, as a process; its address."""
-    port = own_port()
+    port = free_port()
     process = Process(settings, "api", "--port", str(port), name=f"api-{port}", version=version)
     try:
         wait_until(lambda: process.popen.poll() is not None or _answers(port), what="the API answers")
@@ -62,14 +62,14 @@ def test_in_an_upgrade_both_versions_work_together_and_no_attempt_is_lost(
         assert Process(bare_settings, "migrate", name="migrate", version=previous).popen.wait(60) == 0
         old_ones = running.enter_context(Fleet.of(bare_settings, previous)).start("run-1", "sweeper")
         before = running.enter_context(api_of(bare_settings, previous))
-        old = running.enter_context(Caller(store, before, "acme"))
+        old = running.enter_context(ApiClient(store, before, "acme"))
         study, _ = make_study(store, old.workspace_id, content={"delay_s": 0.2})
-        run(old, study, 8, max_interactions=900)
+        dispatch_participants(old, study, 8, max_interactions=900)
         wait_until(lambda: all(count > 0 for count in _interactions(old, study)))
 
         migrate(bare_settings)
         now = running.enter_context(serve_in_thread(create_app(bare_settings)))
-        new = running.enter_context(Caller(store, now, "other"))
+        new = running.enter_context(ApiClient(store, now, "other"))
         # The new API with the old workers.
         _run_cancel_extend(store, new)
 
@@ -81,34 +81,34 @@ def test_in_an_upgrade_both_versions_work_together_and_no_attempt_is_lost(
         _run_cancel_extend(store, old)
 
         # Nobody of those who were under way all the time is back at the beginning, nor has come to an end.
-        given_back = {row.id: row.interaction_count for row in rows(store, study)}
-        wait_until(lambda: all(row.interaction_count > given_back[row.id] for row in rows(store, study)))
-        assert {(row.status, row.epoch) for row in rows(store, study)} == {("running", 2)}
-        assert {row.attempt for row in rows(store)} == {0}
+        given_back = {row.id: row.interaction_count for row in load_rows(store, study)}
+        wait_until(lambda: all(row.interaction_count > given_back[row.id] for row in load_rows(store, study)))
+        assert {(row.status, row.epoch) for row in load_rows(store, study)} == {("running", 2)}
+        assert {row.attempt for row in load_rows(store)} == {0}
         assert lost(store) == 0
         answer = old.post("/v1/simulations/cancel", {"study_id": str(study)}).json()
         assert answer["summary"]["cancelled_count"] == 8
         check_invariants(store)
 
 
-def _interactions(caller: Caller, study: UUID) -> list[int]:
+def _interactions(caller: ApiClient, study: UUID) -> list[int]:
     """How far each participant is, as the API tells it."""
     answer = caller.get("/v1/participants", study_id=str(study)).json()
     return [one["interaction_count"] for one in answer["items"]]
 
 
-def _run_cancel_extend(store: Store, acme: Caller) -> None:
+def _run_cancel_extend(store: Store, acme: ApiClient) -> None:
     """The main job: run, wait, cancel in mid-run, extend."""
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.1})
-    short = run(acme, study, 2)
-    long = run(acme, study, 4, max_interactions=900)
-    wait_until(lambda: all(row.interaction_count > 0 for row in rows(store, study)))
+    short = dispatch_participants(acme, study, 2)
+    long = dispatch_participants(acme, study, 4, max_interactions=900)
+    wait_until(lambda: all(row.interaction_count > 0 for row in load_rows(store, study)))
     answer = acme.post("/v1/simulations/wait", {"participant_ids": short, "timeout": 60}).json()
     assert [one["status"] for one in answer["participants"]] == ["completed"] * 2, answer
     answer = acme.post("/v1/simulations/cancel", {"study_id": str(study)}).json()
     assert answer["summary"] == {"total": 6, "cancelled_count": 4, "skipped_count": 2}
-    stored = {str(row.id): row.interaction_count for row in rows(store, study)}
-    wait_until(lambda: all(row.stopped_at for row in rows(store, study) if row.status == "cancelled"))
+    stored = {str(row.id): row.interaction_count for row in load_rows(store, study)}
+    wait_until(lambda: all(row.stopped_at for row in load_rows(store, study) if row.status == "cancelled"))
 
     def extend(source: str, **more: object) -> str:
         body = {"participant_id": source, "additional_steps": 2, "instruction": "Left"}
@@ -123,6 +123,6 @@ def _run_cancel_extend(store: Store, acme: Caller) -> None:
     child = extend(long[0])
     wait_until(lambda: acme.get(f"/v1/participants/{child}").json()["interaction_count"] > stored[long[0]])
     acme.post(f"/v1/participants/{child}/cancel")
-    wait_until(lambda: all(row.stopped_at for row in rows(store, study) if row.status == "cancelled"))
+    wait_until(lambda: all(row.stopped_at for row in load_rows(store, study) if row.status == "cancelled"))
     assert acme.get(f"/v1/studies/{study}", view="summary").json()["completed_count"] == 3
-    assert {str(row.id): row.interaction_count for row in rows(store, study)}.items() >= stored.items()
+    assert {str(row.id): row.interaction_count for row in load_rows(store, study)}.items() >= stored.items()

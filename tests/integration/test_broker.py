@@ -115,7 +115,7 @@ def test_a_second_one_on_the_same_folder_says_so_and_does_no_harm(tmp_path: Path
 
 def test_a_taken_port_that_was_asked_for_is_named(tmp_path: Path, foreign_port: int) -> None:
     server = BrokerServer(tmp_path, port=foreign_port)
-    with pytest.raises(BrokerFailed, match=rf"can't have port {foreign_port} \(Address already in use\)"):
+    with pytest.raises(BrokerFailed, match=rf"can't bind port {foreign_port} \(Address already in use\)"):
         server.start()
     assert not server.child.running
     with BrokerServer(tmp_path) as server:

@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from tests.callers import Caller
-from tests.contract.byhand import end, walk, walk_to_end
+from tests.contract.manual_worker import end, run_steps, run_to_end
+from tests.event_client import EventListener, open_stream
 from tests.factories import make_participants, make_study
-from tests.listening import Listener, listening
+from tests.http_client import ApiClient
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.errors import ServiceUnavailable
@@ -39,7 +39,7 @@ def seqs_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, list[int]]:
 
 
 @pytest.fixture
-def study(store: Store, acme: Caller) -> tuple[UUID, list[UUID]]:
+def study(store: Store, acme: ApiClient) -> tuple[UUID, list[UUID]]:
     study_id, (iteration,) = make_study(store, acme.workspace_id)
     return study_id, make_participants(store, acme.workspace_id, study_id, iteration, 40, max_interactions=50)
 
@@ -48,7 +48,7 @@ def live(store: Store, workspace_id: UUID, ids: Sequence[UUID], seed: int) -> No
     """Runs of all of them, some cancelled on the way."""
     chance = random.Random(seed)
     for id_ in ids:
-        held = walk(store, id_, chance.randint(0, 8))
+        held = run_steps(store, id_, chance.randint(0, 8))
         if chance.random() < 0.3:
             store.write(lambda connection, id_=id_: lifecycle.cancel(connection, workspace_id, [id_]))
             store.write(lambda c, id_=id_, held=held: stops.mark_stopped(c, id_, held=held))
@@ -58,7 +58,7 @@ def live(store: Store, workspace_id: UUID, ids: Sequence[UUID], seed: int) -> No
 
 def test_readers_of_two_servers_hear_each_event_once_and_in_order_whatever_restarts(
     store: Store,
-    acme: Caller,
+    acme: ApiClient,
     study: tuple[UUID, list[UUID]],
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -76,8 +76,8 @@ def test_readers_of_two_servers_hear_each_event_once_and_in_order_whatever_resta
 
         second = start_second()
         listeners = [
-            *(Listener(acme, apis, seed, study_id=study_id) for seed in (1, 2)),
-            Listener(acme, apis, 3, participant_id=ids[7]),
+            *(EventListener(acme, apis, seed, study_id=study_id) for seed in (1, 2)),
+            EventListener(acme, apis, 3, participant_id=ids[7]),
         ]
         try:
             with ThreadPoolExecutor(4) as writers:
@@ -108,15 +108,15 @@ def test_readers_of_two_servers_hear_each_event_once_and_in_order_whatever_resta
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 def test_what_is_committed_late_is_told_later_and_in_order(
-    store: Store, acme: Caller, study: tuple[UUID, list[UUID]]
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]]
 ) -> None:
     study_id, (late, other, *_) = study
-    held = walk(store, late, 1)
-    with listening(acme, study_id=study_id) as told:
+    held = run_steps(store, late, 1)
+    with open_stream(acme, study_id=study_id) as told:
         assert len(list(itertools.islice(told, 42))) == 42
         with store.engine.begin() as connection:
             assert lifecycle.release(connection, held, 1)
-            walk_to_end(store, other, 1)
+            run_to_end(store, other, 1)
             of_other = list(itertools.islice(told, 3))
         last = next(told)
     assert [one.data["participant_id"] for one in of_other] == [str(other)] * 3
@@ -155,7 +155,7 @@ def test_a_reader_is_kept_no_more_than_so_many() -> None:
 
 
 def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
-    store: Store, acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.event_subscribers.MAX_BUFFERED", 10)
     monkeypatch.setattr(service, "PAGE", 10)
@@ -172,7 +172,7 @@ def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
             await collect(slow, slow_heard, 40)
             # From here on nobody takes what is found for the slow one.
             reading = asyncio.create_task(collect(fast, fast_heard, 40 + 12 * 4))
-            await asyncio.to_thread(lambda: [walk_to_end(store, id_, 2) for id_ in ids[:12]])
+            await asyncio.to_thread(lambda: [run_to_end(store, id_, 2) for id_ in ids[:12]])
             await asyncio.wait_for(reading, 60)
             kept = [
                 len(reader.buffer)
@@ -193,7 +193,7 @@ def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
 
 
 def test_who_has_caught_up_reads_the_store_no_more(
-    store: Store, acme: Caller, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are, one look serves them."""
     monkeypatch.setattr(service, "POLL_INTERVAL_S", 0.01)
@@ -216,10 +216,10 @@ def test_who_has_caught_up_reads_the_store_no_more(
         try:
             await asyncio.gather(*map(collect, streams, heard, itertools.repeat(40)))
             # A few more words, so that all are surely behind the hub's first look.
-            await asyncio.to_thread(walk_to_end, store, ids[0], 1)
+            await asyncio.to_thread(run_to_end, store, ids[0], 1)
             await asyncio.gather(*map(collect, streams, heard, itertools.repeat(43)))
             before = pages
-            await asyncio.to_thread(lambda: [walk_to_end(store, id_, 1) for id_ in ids[1:6]])
+            await asyncio.to_thread(lambda: [run_to_end(store, id_, 1) for id_ in ids[1:6]])
             await asyncio.gather(*map(collect, streams, heard, itertools.repeat(58)))
             assert all(one == list(range(1, 59)) for one in heard)
             assert hub.readers == 30
@@ -235,7 +235,7 @@ def test_who_has_caught_up_reads_the_store_no_more(
 
 def test_a_stream_outlives_the_store_being_away_and_looks_that_fail(
     store: Store,
-    acme: Caller,
+    acme: ApiClient,
     study: tuple[UUID, list[UUID]],
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -259,11 +259,11 @@ def test_a_stream_outlives_the_store_being_away_and_looks_that_fail(
     def suffer(error: Exception, id_: UUID) -> None:
         trouble.append(error)
         seen = failures
-        walk_to_end(store, id_, 1)
+        run_to_end(store, id_, 1)
         wait_until(lambda: failures > seen + 3)
         trouble.clear()
 
-    with serve_in_thread(app) as api, listening(acme, api=api, study_id=study_id) as told:
+    with serve_in_thread(app) as api, open_stream(acme, api=api, study_id=study_id) as told:
         heard = list(itertools.islice(told, 40))
         with monkeypatch.context() as patch:
             # The token cannot be looked up either.
@@ -277,7 +277,7 @@ def test_a_stream_outlives_the_store_being_away_and_looks_that_fail(
     assert [one.id for one in heard] == list(range(1, 47))
 
 
-def test_a_server_that_goes_ends_its_streams_and_takes_no_more(store: Store, acme: Caller) -> None:
+def test_a_server_that_goes_ends_its_streams_and_takes_no_more(store: Store, acme: ApiClient) -> None:
     scope = EventScope(uuid4(), Kind.STUDY, uuid4())
 
     async def scene() -> None:

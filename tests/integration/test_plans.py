@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, update
 
-from tests.plans.fill import Filled, fill
-from tests.plans.look import PARTIAL, look
 from tests.plans.queries import HOT
+from tests.plans.query_plan import PARTIAL, explain
+from tests.plans.seed_data import SeedData, fill
 from understudy.store import dispatch, lifecycle, participants
 from understudy.store.engine import Store, store_time
 from understudy.store.schema import Tables
@@ -22,28 +22,28 @@ MOST_ROWS = 2_000
 
 
 @pytest.fixture
-def full(store_url: str) -> Iterator[tuple[Store, Filled]]:
+def full(store_url: str) -> Iterator[tuple[Store, SeedData]]:
     # Not the store that invariants are checked of: its rows are made up.
     store = Store(store_url)
     yield store, fill(store, INTERACTIONS)
     store.dispose()
 
 
-def test_no_hot_query_reads_a_whole_table(full: tuple[Store, Filled]) -> None:
+def test_no_hot_query_reads_a_whole_table(full: tuple[Store, SeedData]) -> None:
     store, it = full
     for name, query in HOT.items():
-        for one in look(store, query, it, small=True):
+        for one in explain(store, query, it, small=True):
             assert not one.scans, f"{name}: {one.scans}\n{one.sql}\n{one.plan}"
             assert one.rows <= MOST_ROWS, f"{name}: {one.rows} rows\n{one.sql}\n{one.plan}"
     # And one that cannot do without its index is noticed.
     with store.engine.execution_options(write=True).begin() as connection:
         connection.exec_driver_sql("DROP INDEX ix_participant_running")
-    looks = look(store, HOT["heartbeat"], it, small=True)
+    looks = explain(store, HOT["heartbeat"], it, small=True)
     assert any(one.scans or one.rows > MOST_ROWS for one in looks)
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_what_is_asked_of_some_by_their_ids_reads_no_others(full: tuple[Store, Filled]) -> None:
+def test_what_is_asked_of_some_by_their_ids_reads_no_others(full: tuple[Store, SeedData]) -> None:
     """However many are in the same state: just after a large run was asked for, all its messages are owed.
 
     PostgreSQL knows how many they are; SQLite expects few, and would rather look among those.
@@ -61,7 +61,7 @@ def test_what_is_asked_of_some_by_their_ids_reads_no_others(full: tuple[Store, F
     store.write(lambda connection: connection.execute(owed))
     for count in (20, 200, 1_000):
         for ask in by_id:
-            for one in look(store, lambda c, _, ask=ask, count=count: ask(c, ids[:count]), it):
+            for one in explain(store, lambda c, _, ask=ask, count=count: ask(c, ids[:count]), it):
                 assert not [index for index in PARTIAL if index in one.plan], f"{one.sql}\n{one.plan}"
 
 

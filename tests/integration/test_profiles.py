@@ -49,8 +49,8 @@ def test_profiles_have_their_own_terms_and_the_variables_are_the_default(
 
 def test_nobody_who_is_not_there_is_named_with_those_who_are(file: Path) -> None:
     file.write_text(f"[cheap]\n{HERE}[best]\n{HERE}")
-    assert "no language model profile 'large'; there is best, cheap" in refused("large")
-    assert "the workers need UNDERSTUDY_LLM_BASE_URL" in refused("")
+    assert "no language model profile 'large'; available: best, cheap" in refused("large")
+    assert "Set UNDERSTUDY_LLM_BASE_URL" in refused("")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_nobody_who_is_not_there_is_named_with_those_who_are(file: Path) -> None
         (f'[cheap]\nmodel = "m"\napi_key = {KEY}'.encode(), "(TOMLDecodeError at line 3)"),
         (f'{HERE}api_key = "{KEY}"'.encode(), "'api_key' outside of any profile"),
         (b"[other]\nx = " + b"[" * 100_000, "cannot be used"),
-        (b"", "no language model profile 'cheap'; there is none"),
+        (b"", "no language model profile 'cheap'; available: none"),
     ],
     ids=["missing", "no text", "no TOML", "no tables", "too deep", "empty"],
 )
@@ -76,9 +76,9 @@ def test_a_file_that_cannot_be_used_says_why(file: Path, written: bytes | None, 
     [
         ('model = "m"', "base_url: Field required"),
         ('base_url = "ftp://host/v1"\nmodel = "m"', "base_url: "),
-        ('base_url = "http://host:99999/v1"\nmodel = "m"', "base_url: it must be an address like"),
-        ('base_url = "http://[::1/v1"\nmodel = "m"', "base_url: it must be an address like"),
-        ('base_url = "http:///v1"\nmodel = "m"', "base_url: it must be an address like"),
+        ('base_url = "http://host:99999/v1"\nmodel = "m"', "base_url: must be an address like"),
+        ('base_url = "http://[::1/v1"\nmodel = "m"', "base_url: must be an address like"),
+        ('base_url = "http:///v1"\nmodel = "m"', "base_url: must be an address like"),
         (f"{HERE}temprature = 1", "temprature: Extra inputs are not permitted"),
         (f"{HERE}input_price = 1", "input_price and output_price go together"),
         (f"{HERE}input_price = inf\noutput_price = 1", "input_price: Input should be a finite number"),
@@ -101,7 +101,7 @@ def test_a_file_without_a_key_in_it_says_so(file: Path, content: bytes) -> None:
     (file.parent / "key").write_bytes(content)
     file.write_text(f'[cheap]\n{HERE}api_key_file = "{file.parent / "key"}"\n')
     told = refused()
-    assert "The file with the key of http://127.0.0.1:11434/v1 has something else in it" in told
+    assert "The file with the key of http://127.0.0.1:11434/v1 contains no valid key" in told
 
 
 def test_a_variable_that_is_set_wrongly_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

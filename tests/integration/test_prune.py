@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.callers import Caller
 from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
+from tests.http_client import ApiClient
 from tests.integration.test_store_lifecycle import make_step
 from tests.servers import wait_until
 from understudy.deploy.prune import PruneJob, PruneReport, prune
@@ -322,11 +322,11 @@ def test_the_command_tells_what_it_did(
 
 def test_a_workspace_or_store_that_is_not_there_is_an_error(settings: Settings, tmp_path: Path) -> None:
     options: dict[str, Any] = {"older_than_days": 30, "batch_size": 2, "pause_s": 0, "dry": False}
-    with pytest.raises(NotFound, match="There is no workspace 'nobody'"):
+    with pytest.raises(NotFound, match="Workspace 'nobody' does not exist"):
         prune(settings, workspace="nobody", as_json=False, **options)
     missing = tmp_path / "missing" / "store.db"
     elsewhere = settings.model_copy(update={"database_url": f"sqlite:///{missing}"})
-    with pytest.raises(NotFound, match="There is no store"):
+    with pytest.raises(NotFound, match=r"The store \S+ does not exist"):
         prune(elsewhere, workspace=None, as_json=False, **options)
     assert not missing.parent.exists()
     (tmp_path / "empty.db").touch()
@@ -360,7 +360,7 @@ def test_ctrl_c_ends_it_between_two_transactions(history: History, settings: Set
 # -- what callers see --------------------------------------------------------------------------------------
 
 
-def test_what_was_removed_is_not_found_and_an_emptied_ask_asks_nobody(store: Store, acme: Caller) -> None:
+def test_what_was_removed_is_not_found_and_an_emptied_ask_asks_nobody(store: Store, acme: ApiClient) -> None:
     ask_id, (first,) = make_ask(store, acme.workspace_id, rounds=1)
     world = History(store, acme.workspace_id, uuid4(), uuid4(), make_lease(store))
     world.end(first, days=90)

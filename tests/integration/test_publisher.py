@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, select, update
 
-from tests.brokers import OwnBroker, empty, headers
+from tests.dedicated_brokers import DedicatedBroker, empty, headers
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
@@ -134,7 +134,7 @@ def test_many_stop_tasks_let_the_answer_go_first_and_few_do_not_wait_for_them(
 
 
 def test_without_a_broker_messages_stay_owed_and_are_sent_later(
-    settings: Settings, store: Store, broker: OwnBroker
+    settings: Settings, store: Store, broker: DedicatedBroker
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
     broker.kill()
@@ -160,7 +160,7 @@ def _answers(publisher: Publisher) -> bool:
 
 
 def test_aborts_and_stops_without_a_broker_do_no_harm(
-    settings: Settings, store: Store, broker: OwnBroker
+    settings: Settings, store: Store, broker: DedicatedBroker
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
     broker.kill()
@@ -171,7 +171,7 @@ def test_aborts_and_stops_without_a_broker_do_no_harm(
 
 
 def test_a_broker_that_goes_away_under_a_connection_keeps_nobody_from_ending(
-    settings: Settings, store: Store, broker: OwnBroker
+    settings: Settings, store: Store, broker: DedicatedBroker
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
     post.publisher.enqueue_aborts(post.ids)
@@ -186,7 +186,7 @@ def test_a_broker_that_goes_away_under_a_connection_keeps_nobody_from_ending(
 
 
 def test_an_abort_is_sent_on_a_new_connection_when_the_broker_is_back(
-    settings: Settings, store: Store, broker: OwnBroker, caplog: pytest.LogCaptureFixture
+    settings: Settings, store: Store, broker: DedicatedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
     post.publisher.enqueue_aborts(post.ids)
@@ -195,7 +195,7 @@ def test_an_abort_is_sent_on_a_new_connection_when_the_broker_is_back(
     broker.start()
     post.publisher.enqueue_aborts(post.ids)
     _until_sent(post.publisher)
-    assert "does not take aborts" not in caplog.text
+    assert "cannot publish aborts" not in caplog.text
     post.close()
 
 

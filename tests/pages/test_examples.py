@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.pages.blocks import DRAWN, EXPECTED, RUN, read_blocks
-from tests.pages.player import Player
-from tests.pages.stage import Stage
+from tests.pages.example_runner import ExampleRunner
+from tests.pages.live_stack import LiveStack
 from tests.pages.web_apps import use_web_apps
 from understudy.documentation import FOLDER, SLUGS
 
@@ -15,8 +15,8 @@ _AND_THEN = {"guides/from-a-web-app": use_web_apps}
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.of(tmp_path_factory.mktemp("stage")) as stage:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    with LiveStack.of(tmp_path_factory.mktemp("stage")) as stage:
         yield stage
 
 
@@ -25,10 +25,10 @@ FILES = {"README": README, **{slug: FOLDER / f"{slug}.md" for slug in SLUGS}}
 
 
 @pytest.mark.parametrize("slug", FILES)
-def test_the_examples_of_a_page_do_what_it_says(stage: Stage, slug: str) -> None:
-    player = Player(stage, FILES[slug])
+def test_the_examples_of_a_page_do_what_it_says(stage: LiveStack, slug: str) -> None:
+    player = ExampleRunner(stage, FILES[slug])
     try:
-        player.play()
+        player.run()
         if slug in _AND_THEN:
             _AND_THEN[slug](stage, player.files)
     finally:

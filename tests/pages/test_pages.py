@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages.made import PAGES, make, parts_of
+from tests.pages.generated import PAGES, make, parts_of
 from understudy.admission.middleware import MAX_BODY, MAX_DEPTH, MAX_PEOPLE_BODY, MIB
 from understudy.client.transport import MAX_KEY_LENGTH
 from understudy.documentation import FOLDER, SLUGS
@@ -148,7 +148,7 @@ def test_prefixes_of_aliases_are_those_of_the_program() -> None:
     [
         (
             "concepts/extending-a-simulation",
-            f"`additional_steps` is {DEFAULT_ADDITIONAL_STEPS} if you don't say",
+            f"`additional_steps` defaults to {DEFAULT_ADDITIONAL_STEPS}",
         ),
         ("concepts/extending-a-simulation", f"from 1 to {_SETTINGS.max_additional_steps}"),
         ("concepts/extending-a-simulation", f"At most {MAX_INSTRUCTION_LENGTH:,} characters"),
@@ -161,10 +161,10 @@ def test_prefixes_of_aliases_are_those_of_the_program() -> None:
         ("reference/rest", f"from 1 to {_SETTINGS.max_additional_steps}"),
         ("reference/rest", f"at most {_SETTINGS.max_wait_s:,.0f} seconds"),
         ("reference/rest", f"at most {_SETTINGS.max_participants_per_run:,} "),
-        ("reference/rest", f"`limit` is {DEFAULT_PAGE} if you don't say, and at most {MAX_PAGE}"),
+        ("reference/rest", f"`limit` defaults to {DEFAULT_PAGE} and is at most {MAX_PAGE}"),
         ("reference/rest", f"at most {MAX_BODY // MIB} MiB (people: {MAX_PEOPLE_BODY // MIB} MiB)"),
         ("reference/rest", f"at most {MAX_DEPTH} levels"),
-        ("reference/rest", f"{DEFAULT_MAX_INTERACTIONS} if none says"),
+        ("reference/rest", f"the default is {DEFAULT_MAX_INTERACTIONS}"),
         (
             "reference/errors",
             f"larger than {MAX_BODY // MIB} MiB, or {MAX_PEOPLE_BODY // MIB} MiB",
@@ -185,7 +185,7 @@ def test_the_settings_that_pages_name_exist() -> None:
 def test_all_settings_of_language_models_are_told_with_their_defaults() -> None:
     settings = rows("guides/language-models", "setting", "default", "")
     told = {name: default for names_, default, _ in settings for name in re.findall(r"LLM_([A-Z_]+)", names_)}
-    capped = rows("guides/language-models", "setting", "caps")
+    capped = rows("guides/language-models", "setting", "limits")
     assert {name.lower() for name in told} | {
         row[0].strip("`").removeprefix("UNDERSTUDY_LLM_").lower() for row in capped
     } == set(ModelSettings.model_fields)

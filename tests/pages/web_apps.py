@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 
-from tests.pages.stage import Stage
+from tests.pages.live_stack import LiveStack
 from tests.servers import serve_in_thread, wait_until
 
 
-def use_web_apps(stage: Stage, files: dict[str, ModuleType]) -> None:
+def use_web_apps(stage: LiveStack, files: dict[str, ModuleType]) -> None:
     """Raises AssertionError for the first one that does not do what the guide says."""
     simulations = files["simulations"]
     with ExitStack() as running:

@@ -5,9 +5,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.plans.fill import fill
-from tests.plans.look import look
 from tests.plans.queries import HOT
+from tests.plans.query_plan import explain
+from tests.plans.seed_data import fill
 from tests.servers import PostgresServer
 from understudy.deploy.migrate import migrate
 from understudy.settings import Settings
@@ -38,9 +38,9 @@ def _show(url: str, interactions: int, plans: bool) -> None:
     print(f"{interactions:,} interactions in {time.monotonic() - began:.0f} s")
     print(f"{'query':24} {'statements':>10} {'ms':>9} {'pages':>8} {'rows':>8}  reads all of")
     for name, query in HOT.items():
-        look(store, query, it)
+        explain(store, query, it)
         # The second time: what is asked all the time is in memory.
-        looks = look(store, query, it)
+        looks = explain(store, query, it)
         scans = ", ".join(sorted({scan for one in looks for scan in one.scans})) or "-"
         ms, pages, rows = (sum(one[place] for one in looks) for place in (3, 4, 5))
         print(f"{name:24} {len(looks):>10} {ms:>9.2f} {pages:>8} {rows:>8}  {scans}", flush=True)

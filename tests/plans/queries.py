@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from tests.integration.test_store_lifecycle import make_step
-from tests.plans.fill import STEPS, Filled
+from tests.plans.seed_data import STEPS, SeedData
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue
@@ -29,7 +29,7 @@ from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit
 from understudy.store.participants import ParticipantScope
 
-Query = Callable[[Connection, Filled], object]
+Query = Callable[[Connection, SeedData], object]
 
 HOT: dict[str, Query] = {
     # a worker

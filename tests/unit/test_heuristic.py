@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.effort import calls_of
+from tests.call_counter import count_calls
 from understudy.domain.people import generate_people
 from understudy.domain.simulation import (
     Action,
@@ -357,7 +357,7 @@ def test_memory_stays_small_and_the_last_decision_is_as_quick_as_the_first() -> 
     efforts = []
     for turn in range(60):
         think = partial(decide, crowded(turn, 500), "Find the blue thing about words", memory=memory)
-        decision, effort = calls_of(think)
+        decision, effort = count_calls(think)
         efforts.append(effort)
         memory = json.loads(json.dumps(decision.memory, allow_nan=False))
         assert len(json.dumps(memory)) < 16_000
@@ -365,7 +365,7 @@ def test_memory_stays_small_and_the_last_decision_is_as_quick_as_the_first() -> 
 
 
 def test_the_effort_of_a_decision_grows_with_the_page_and_no_faster() -> None:
-    efforts = [calls_of(partial(decide, crowded(1, links)))[1] for links in (250, 500, 1_000)]
+    efforts = [count_calls(partial(decide, crowded(1, links)))[1] for links in (250, 500, 1_000)]
     assert efforts[1] <= 2.5 * efforts[0]
     assert efforts[2] <= 2.5 * efforts[1]
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def line(message: str, *args: object, **settings: Any) -> str:
     """What a warning of `understudy.worker.run` looks like."""
     record = logging.LogRecord("understudy.worker.run", logging.WARNING, "run.py", 1, message, args, None)
-    return formatter(Settings(**settings), on_terminal=False, what={"part": "worker"}).format(record)
+    return formatter(Settings(**settings), on_terminal=False, fields={"part": "worker"}).format(record)
 
 
 def test_a_line_is_json_with_the_words_as_they_were() -> None:
@@ -43,7 +43,7 @@ def test_lines_are_readable_on_a_terminal_unless_somebody_says_otherwise(
 ) -> None:
     record = logging.LogRecord("api", logging.INFO, "x.py", 1, "it works", (), None)
     settings = Settings(log_format=form)  # type: ignore[arg-type]
-    told = formatter(settings, on_terminal=on_terminal, what={}).format(record)
+    told = formatter(settings, on_terminal=on_terminal, fields={}).format(record)
     assert told.startswith("{") == is_json
     assert "it works" in told
     assert "\x1b[" not in told or on_terminal
@@ -68,7 +68,7 @@ def test_a_traceback_is_part_of_its_line() -> None:
     except ValueError:
         record = logging.LogRecord("api", logging.ERROR, "x.py", 1, "it broke", (), sys.exc_info())
     for form in ("json", "text"):
-        told = formatter(Settings(log_format=form), on_terminal=False, what={}).format(record)  # type: ignore[arg-type]
+        told = formatter(Settings(log_format=form), on_terminal=False, fields={}).format(record)  # type: ignore[arg-type]
         assert told.count("'postgresql://me:***@host/db'") == 1
         assert "hunter22" not in told
         assert ("\n" in told) == (form == "text")

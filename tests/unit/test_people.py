@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from itertools import pairwise
 
-from tests.effort import calls_of
+from tests.call_counter import count_calls
 from understudy.domain.people import (
     DEFAULT_PANEL_SIZE,
     MAX_AGE,
@@ -59,8 +59,8 @@ def test_every_trait_is_spread_over_its_range() -> None:
 
 
 def test_ten_thousand_people_are_distinct_and_valid_and_each_is_as_quick_as_the_first() -> None:
-    _, effort_of_few = calls_of(lambda: generate_people(1_000, 1))
-    people, effort = calls_of(lambda: generate_people(10_000, 1))
+    _, effort_of_few = count_calls(lambda: generate_people(1_000, 1))
+    people, effort = count_calls(lambda: generate_people(10_000, 1))
     assert effort <= 12 * effort_of_few
     assert len({person.name for person in people}) == 10_000
     for person in people:

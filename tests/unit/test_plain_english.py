@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from tests.guards import PARTS
+from tests.guard_mutations import PARTS
 from understudy import documentation
 from understudy.deploy.main import app
 from understudy.telemetry import metrics

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.guards import GUARDS, PARTS
+from tests.guard_mutations import GUARDS, PARTS
 from understudy.plugins.registry import ENVIRONMENT_GROUPS, MIND_GROUP, PROFILED_MIND_GROUP
 
 ROOT = Path(__file__).parents[2]

@@ -105,7 +105,7 @@ def test_children_of_a_stage_stop_together(site: Site) -> None:
         supervisor.wait_ready(10)
         supervisor.stop()
     assert asked_by_then[0] == ["a asked", "b asked", "c asked"]
-    assert site.said == [f"{name} did not stop in time and is killed" for name in ("a", "b", "c")]
+    assert site.said == [f"{name} did not stop in time: killing it" for name in ("a", "b", "c")]
     assert [child.exit_code for child in children] == [-signal.SIGKILL] * 3
 
 
@@ -147,7 +147,7 @@ def test_a_child_that_cannot_start_fails_with_the_end_of_its_log(site: Site) -> 
         supervisor.start(site.child("other"))
         supervisor.start(broken)
         with pytest.raises(
-            ChildFailed, match=r"broken could not be started \(exit code 7\)[\s\S]*no such broker"
+            ChildFailed, match=r"broken failed to start \(exit code 7\)[\s\S]*no such broker"
         ):
             supervisor.wait_ready(10)
 
@@ -252,7 +252,7 @@ def test_a_second_ctrl_c_hastens_the_stop(site: Site, supervisor_process: subpro
     supervisor_process.send_signal(signal.SIGINT)
     out, said = supervisor_process.communicate(timeout=20)
     assert out == "stopped\n"
-    assert said.splitlines() == [f"{name} did not stop in time and is killed" for name in ("deafer", "deaf")]
+    assert said.splitlines() == [f"{name} did not stop in time: killing it" for name in ("deafer", "deaf")]
     assert supervisor_process.returncode == 0
     assert not any(alive(pid) for pid in pids)
 

@@ -6,9 +6,9 @@ from functools import partial
 
 from sqlalchemy import func, select
 
-from tests.bench.bare import commits_per_s
 from tests.bench.figures import Comparison, Point, at_least
-from tests.bench.stage import Bench, Stage
+from tests.bench.installation import Bench, Installation
+from tests.bench.sql_baseline import commits_per_s
 from understudy.store.schema import Tables
 
 NUMBER = 1
@@ -46,7 +46,7 @@ def ours(
 
 
 def on_stage(
-    stage: Stage,
+    stage: Installation,
     count: int,
     each: int,
     watch: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),

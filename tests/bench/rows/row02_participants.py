@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from tests.bench.figures import Comparison, at_least
-from tests.bench.stage import Bench, Stage
+from tests.bench.installation import Bench, Installation
 
 NUMBER = 2
 NAME = "participants of one interaction, end to end per second"
@@ -24,7 +24,7 @@ def ours(bench: Bench, count: int) -> float:
         return on_stage(stage, count)
 
 
-def on_stage(stage: Stage, count: int) -> float:
+def on_stage(stage: Installation, count: int) -> float:
     """`ours`, on a stage that is there."""
     ids = stage.participants(count)
     stage.publish(ids)

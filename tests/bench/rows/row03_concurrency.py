@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tests.bench.figures import Comparison, at_most
-from tests.bench.stage import Bench, Stage, peak_memory_mb
+from tests.bench.installation import Bench, Installation, peak_memory_mb
 
 NUMBER = 3
 NAME = "500 participants whose steps wait 1 s each, one process"
@@ -35,7 +35,7 @@ def measure(bench: Bench) -> Iterator[Comparison]:
     )
 
 
-def on_stage(stage: Stage, count: int, wait_s: float) -> tuple[float, float]:
+def on_stage(stage: Installation, count: int, wait_s: float) -> tuple[float, float]:
     """Seconds from the first claim to the last end, and the most memory that the process held, in MB."""
     ids = stage.participants(count, wait_s=wait_s)
     stage.publish(ids)

@@ -10,7 +10,7 @@ import httpx
 from sqlalchemy import select, update
 
 from tests.bench.figures import Comparison, Point, at_most
-from tests.bench.stage import Bench, Stage
+from tests.bench.installation import Bench, Installation
 from tests.servers import wait_until
 from understudy.domain.lifecycle import ACTIVE, Status
 from understudy.domain.queues import Queue
@@ -37,7 +37,7 @@ def measure(bench: Bench) -> Iterator[Comparison]:
     yield Comparison(what, "s", mine, "one UPDATE … RETURNING", theirs, at_most(4))
 
 
-def ours(stage: Stage, client: httpx.Client, count: int) -> float:
+def ours(stage: Installation, client: httpx.Client, count: int) -> float:
     """Seconds until the whole envelope is there."""
     study_id = _study_of(stage, count)
     began = time.monotonic()
@@ -53,7 +53,7 @@ def ours(stage: Stage, client: httpx.Client, count: int) -> float:
     return took_s
 
 
-def bulk_update(stage: Stage, count: int) -> float:
+def bulk_update(stage: Installation, count: int) -> float:
     """Seconds for the least that can be done to the same rows: no events, no answer for each."""
     study_id = _study_of(stage, count)
     statement = (
@@ -72,7 +72,7 @@ def bulk_update(stage: Stage, count: int) -> float:
     return took_s
 
 
-def _study_of(stage: Stage, count: int) -> UUID:
+def _study_of(stage: Installation, count: int) -> UUID:
     """A new study of which so many are pending."""
     ids = stage.participants(count)
     with stage.store.read() as connection:

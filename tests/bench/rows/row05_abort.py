@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from tests.bench.figures import Comparison, at_most
-from tests.bench.stage import Bench, Stage
+from tests.bench.installation import Bench, Installation
 from tests.servers import wait_until
 from understudy.domain.lifecycle import Status
 from understudy.store.schema import Tables
@@ -43,7 +43,7 @@ def cancel(bench: Bench, each: int, waiting: int) -> tuple[float, list[float], i
         return on_stage(stage, each, waiting)
 
 
-def on_stage(stage: Stage, each: int, waiting: int) -> tuple[float, list[float], int]:
+def on_stage(stage: Installation, each: int, waiting: int) -> tuple[float, list[float], int]:
     """`cancel`, on a stage that is there."""
     log = Path(stage.settings.data_dir) / "steps.log"
     log.write_text("")

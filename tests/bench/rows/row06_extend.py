@@ -8,8 +8,8 @@ from uuid import UUID
 import httpx
 
 from tests.bench.figures import Comparison, Point, at_most
+from tests.bench.installation import Bench
 from tests.bench.journeys import completed_journey
-from tests.bench.stage import Bench
 
 NUMBER = 6
 NAME = "extend, from request to answer"

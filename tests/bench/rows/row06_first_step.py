@@ -10,8 +10,8 @@ import httpx
 from sqlalchemy import select
 
 from tests.bench.figures import Comparison, at_most
+from tests.bench.installation import Bench, Installation
 from tests.bench.journeys import completed_journey
-from tests.bench.stage import Bench, Stage
 from tests.servers import wait_until
 from understudy.store.schema import Tables
 
@@ -43,7 +43,7 @@ def _fork_ms(bench: Bench, steps: int) -> float | None:
     return fork and float(fork["first_step_ms"])
 
 
-def first_step_ms(stage: Stage, api: str, source: UUID) -> float:
+def first_step_ms(stage: Installation, api: str, source: UUID) -> float:
     """Milliseconds by the clock of this machine, which is the store's: from here to the commit."""
     answer = httpx.post(
         f"{api}/v1/participants/{source}/extend",

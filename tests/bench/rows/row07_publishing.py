@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from tests.bench.figures import Comparison, Point, at_least
-from tests.bench.stage import Bench, Stage
+from tests.bench.installation import Bench, Installation
 from understudy.queue.celery.app import create_celery
 from understudy.queue.publisher import Publisher
 
@@ -25,7 +25,7 @@ def ours(bench: Bench, count: int) -> float:
         return on_stage(stage, count)
 
 
-def on_stage(stage: Stage, count: int) -> float:
+def on_stage(stage: Installation, count: int) -> float:
     """`ours`, on a stage that is there."""
     ids = stage.participants(count)
     publisher = Publisher(create_celery(stage.settings.broker_url), stage.store)

@@ -9,7 +9,7 @@ import httpx
 from sqlalchemy import insert, select
 
 from tests.bench.figures import Comparison, Point, at_most
-from tests.bench.stage import Bench, Stage
+from tests.bench.installation import Bench, Installation
 from tests.factories import make_study
 from tests.servers import wait_until
 from understudy.domain.lifecycle import Status
@@ -37,18 +37,16 @@ def measure(bench: Bench) -> Iterator[Comparison]:
     yield Comparison(what, "s", mine, "one bulk INSERT of the same rows", theirs, at_most(3))
 
 
-def populate(stage: Stage, count: int) -> None:
+def populate(stage: Installation, count: int) -> None:
     """So many people in the workspace."""
     stage.store.write(
         lambda connection: people.insert_people(connection, stage.workspace_id, generate_people(count, 1))
     )
 
 
-def ours(stage: Stage, client: httpx.Client, count: int) -> float:
+def ours(stage: Installation, client: httpx.Client, count: int) -> float:
     """Seconds until the whole answer is there; then all its messages are waited for."""
-    study_id, _ = make_study(
-        stage.store, stage.workspace_id, content={"environment": "nowork"}, mind="nowork"
-    )
+    study_id, _ = make_study(stage.store, stage.workspace_id, content={"environment": "noop"}, mind="noop")
     began = time.monotonic()
     answer = client.post(f"/v1/studies/{study_id}/run", json={"sample": count})
     took_s = time.monotonic() - began
@@ -59,7 +57,7 @@ def ours(stage: Stage, client: httpx.Client, count: int) -> float:
     return took_s
 
 
-def bulk_insert(stage: Stage, count: int) -> float:
+def bulk_insert(stage: Installation, count: int) -> float:
     """Seconds for the least that can be done: the rows, with ids and aliases that are there already."""
     study_id, (iteration_id,) = make_study(stage.store, stage.workspace_id)
     with stage.store.read() as connection:

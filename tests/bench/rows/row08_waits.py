@@ -16,8 +16,8 @@ from uuid import UUID
 import httpx
 
 from tests.bench.figures import Comparison, at_most
-from tests.bench.stage import Bench, Stage
-from tests.servers import ROOT, own_port, wait_until
+from tests.bench.installation import Bench, Installation
+from tests.servers import ROOT, free_port, wait_until
 from understudy.queue.names import NOTIFICATION_CHANNEL
 from understudy.queue.notifications import Notifier
 from understudy.store import lifecycle
@@ -65,7 +65,7 @@ def ours(bench: Bench, count: int, single: int) -> Took:
         return on_stage(stage, stage.api(), count, single)
 
 
-def on_stage(stage: Stage, url: str, count: int, single: int) -> Took:
+def on_stage(stage: Installation, url: str, count: int, single: int) -> Took:
     """`ours`, on a stage that is there, by the API process at `url`."""
     ids = stage.participants(count)
     body = '{"participant_ids": ["%s"], "timeout": %d}'
@@ -83,7 +83,7 @@ def on_stage(stage: Stage, url: str, count: int, single: int) -> Took:
 
 def theirs(bench: Bench, count: int, single: int) -> Took:
     with bench.stage() as stage:
-        port = own_port()
+        port = free_port()
         how = {
             "broker_url": bench.broker_url,
             "database_url": stage.store.engine.url.render_as_string(hide_password=False),
@@ -91,7 +91,7 @@ def theirs(bench: Bench, count: int, single: int) -> Took:
             "port": port,
         }
         ids = stage.participants(count)
-        program = Path(__file__).parent.parent / "rivals" / "fastapi_poll.py"
+        program = Path(__file__).parent.parent / "baselines" / "fastapi_poll.py"
         server = subprocess.Popen([sys.executable, "-W", "ignore", str(program), json.dumps(how)])
         try:
             url = f"http://127.0.0.1:{port}"
@@ -113,7 +113,7 @@ def _answers(port: int) -> bool:
     return False
 
 
-def _end(stage: Stage, ids: Sequence[UUID], single: int, answers: Path) -> Took:
+def _end(stage: Installation, ids: Sequence[UUID], single: int, answers: Path) -> Took:
     """End some one by one, then all others at once; the notices are sent as workers do."""
     notifier = Notifier(stage.settings.broker_url)
 
@@ -151,7 +151,7 @@ def _pollers(url: str, method: str, token: str, waits: Sequence[tuple[str, str, 
         answers = Path(folder) / "answers"
         with answers.open("w") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.pollers"],
+                [sys.executable, "-m", "tests.bench.waiting_clients"],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 text=True,

@@ -7,8 +7,8 @@ from functools import partial
 import httpx
 
 from tests.bench.figures import Comparison, at_most
+from tests.bench.installation import Bench
 from tests.bench.journeys import completed_journey
-from tests.bench.stage import Bench
 
 NUMBER = 9
 NAME = "a page of a long journey, and of a long list"

@@ -9,6 +9,7 @@ import httpx
 from sqlalchemy import select, update
 
 from tests.bench.figures import Comparison, Goal, at_least, at_most
+from tests.bench.installation import Bench, Installation
 from tests.bench.journeys import completed_journey
 from tests.bench.rows import (
     row01_interactions,
@@ -21,8 +22,7 @@ from tests.bench.rows import (
     row07_run,
     row08_waits,
 )
-from tests.bench.stage import Bench, Stage
-from tests.plans.fill import EACH, STEPS, fill
+from tests.plans.seed_data import EACH, STEPS, fill
 from understudy.domain.lifecycle import Status
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
@@ -38,7 +38,7 @@ _p = Tables.participant
 class Prepared:
     """A stage with all that is measured on it."""
 
-    def __init__(self, bench: Bench, stage: Stage) -> None:
+    def __init__(self, bench: Bench, stage: Installation) -> None:
         self.bench = bench
         self.stage = stage
         self.client: httpx.Client = stage.client()

@@ -1,0 +1,431 @@
+"""A whole installation as processes, each of which may be killed at any time and is started again."""
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import redis
+from sqlalchemy import create_engine, func, select
+from sqlalchemy.exc import OperationalError
+
+from tests.chaos.tcp_proxy import TcpProxy
+from tests.servers import Process, wait_until
+from understudy.deploy.broker import BrokerServer
+from understudy.deploy.migrate import migrate
+from understudy.domain.errors import ServiceUnavailable
+from understudy.faults import FIRED_PREFIX
+from understudy.settings import Settings
+from understudy.store.engine import Store, store_clock
+from understudy.store.schema import Tables
+from understudy.worker.heartbeat import HEARTBEAT_GRACE_S
+
+#: How often it is looked who has ended: so long, at most, until a process is started again.
+LOOK_EVERY_S = 0.1
+
+#: In good health, SQLite's lock is not taken for so long.
+LOCKED_S = 2
+
+#: One worker alone has room for all that clients let run at once: there is always a free slot.
+CONCURRENCY = 120
+
+
+class ClaimLoss(NamedTuple):
+    """A participant lost its holder at a wall-clock moment."""
+
+    participant_id: UUID
+    epoch: int
+    at: float
+
+
+class Outage(NamedTuple):
+    """Something that nobody can do without was away for a while, by the wall clock."""
+
+    what: str
+    begin: float
+    end: float
+
+
+class Cluster:
+    """API, workers, sweepers and broker of one installation; `store` to look at it from outside.
+
+    A process that ended is started again until `close`. `losses` says who lost a holder and when, `drained`
+    what was held by workers that were told to go, `outages` when there was no broker, store, run worker or
+    sweeper at all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        *,
+        workers: int = 4,
+        sweepers: int = 2,
+        lines: bool = False,
+        **settings: Any,
+    ) -> None:
+        """With `lines`, each run worker reaches the store by a line of its own (PostgreSQL only)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        # The broker dies with the thread that started it: one that lives as long as the town.
+        self._broker_thread = ThreadPoolExecutor(1)
+        self.broker = BrokerServer(folder)
+        self._broker_thread.submit(self.broker.start).result()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.port = taken.getsockname()[1]
+        self.settings = Settings(
+            data_dir=folder, database_url=database_url, broker_url=self.broker.url, **settings
+        )
+        migrate(self.settings)
+        self.store = Store(self.settings.store_url)
+        self.api = f"http://127.0.0.1:{self.port}"
+        self.workers = [f"run-{number}" for number in range(1, workers + 1)]
+        self.sweepers = [f"sweeper-{number}" for number in range(1, sweepers + 1)]
+        self.lines = {name: TcpProxy(self.settings.store_url) for name in self.workers} if lines else {}
+        self.processes: dict[str, Process] = {}
+        self.losses: list[ClaimLoss] = []
+        self.drained: list[ClaimLoss] = []
+        self.outages: list[Outage] = []
+        #: What is away just now, and since when.
+        self._away: dict[str, float] = {}
+        self._starts: Counter[str] = Counter()
+        #: Kind or name of process -> the faults of its next starts.
+        self._faults: dict[str, list[str]] = {}
+        #: Worker processes, by the name of their start, that were told to go or are frozen.
+        self._leaving: set[str] = set()
+        #: Starts whose lease the store saw renewed lately.
+        self._living: set[str] = set()
+        self._frozen: set[str] = set()
+        self._noted: set[str] = set()
+        self._killed: set[str] = set()
+        #: Processes that a fault point killed, by kind.
+        self.died: Counter[str] = Counter()
+        self._notes = ThreadPoolExecutor(8, "notes")
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._writer = threading.Thread(target=self._try_to_write, name="writer", daemon=True)
+
+    # -- processes -----------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> list[str]:
+        return ["api", *self.sweepers, "control", "alone", *self.workers]
+
+    def arm(self, who: str, faults: str, starts: int = 1) -> None:
+        """Arm `faults` in the next so many starts of each process of a kind ("run"), or of one ("run-2")."""
+        for name in self.names:
+            if who in {name, name.partition("-")[0]}:
+                self._faults[name] = [faults] * starts
+
+    def start(self, *names: str) -> None:
+        """Start these, or everything; ready when this returns, unless faults keep it from that."""
+        names = names or tuple(self.names)
+        armed = set(self._faults)
+        for name in names:
+            self._launch(name)
+        for name in names:
+            if name != "api" and name not in armed:
+                self.processes[name].wait_ready()
+        if not self._keeper.is_alive():
+            self._keeper.start()
+            self._writer.start()
+
+    def alive(self, name: str) -> bool:
+        return self.processes[name].popen.poll() is None
+
+    def ready(self, name: str) -> bool:
+        """Has this start of it come so far as to work?"""
+        if name != "api":
+            return self.processes[name].ready
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def works(self, name: str) -> bool:
+        """Does it do its work: started up, not frozen, not cut from the store, not told to go?"""
+        process, started = self.processes.get(name), self._started(name)
+        if process is None or process.popen.poll() is not None or not self.ready(name):
+            return False
+        cut = name in self.lines and not self.lines[name].works
+        return not cut and started not in self._leaving | self._frozen
+
+    def in_touch(self, name: str) -> bool:
+        """Does it work, and does the store know it? Who was cut off is back with its next heartbeat only."""
+        return self.works(name) and self._started(name) in self._living
+
+    def _look_who_lives(self) -> None:
+        lease = Tables.lease
+        # As a worker sees it of itself: whoever is late for a heartbeat takes no messages.
+        late_s = self.settings.lease_ttl_s - self.settings.heartbeat_interval_s - HEARTBEAT_GRACE_S
+        renewed = select(lease.c.name).where(lease.c.expires_at > store_clock(late_s))
+        with contextlib.suppress(ServiceUnavailable), self.store.read() as connection:
+            self._living = {name.partition("@")[0] for name in connection.scalars(renewed)}
+
+    def fired(self, fault: str) -> int:
+        """How often a fault (`extend.commit.after=kill`) fired, by the logs of all processes."""
+        logs = {process.log for process in self.processes.values()}
+        return sum(log.read_text(errors="replace").count(f"{FIRED_PREFIX}{fault}\n") for log in logs)
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL; False if it does not run just now. What it held is noted as lost."""
+        with self._lock:
+            process = self.processes[name]
+            if process.popen.poll() is not None:
+                return False
+            process.popen.kill()
+            self._killed.add(name)
+            self._note_loss(name, time.time(), ended=True)
+        return True
+
+    def freeze(self, name: str) -> Callable[[], None] | None:
+        """SIGSTOP; what thaws it, or None if it does not run just now. What it held is noted as lost."""
+        with self._lock:
+            process, started = self.processes[name], self._started(name)
+            if process.popen.poll() is not None or started in self._frozen:
+                return None
+            process.popen.send_signal(signal.SIGSTOP)
+            self._frozen.add(started)
+            self._note_loss(name, time.time())
+
+        def thaw() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                process.popen.send_signal(signal.SIGCONT)
+            self._frozen.discard(started)
+
+        return thaw
+
+    def cut(self, name: str, *, hang: bool) -> Callable[[], None] | None:
+        """Cut a worker from the store; what mends it, or None if it is cut. What it held is noted as lost."""
+        line = self.lines[name]
+        with self._lock:
+            if not line.works or not self.alive(name):
+                return None
+            line.stall() if hang else line.disconnect()
+            self._note_loss(name, time.time())
+
+        def mend() -> None:
+            line.restore()
+            # What a hung line held back arrives now, a claim for instance that nobody waits for any more.
+            self._note_loss(name, time.time())
+
+        return mend
+
+    def lose_all(self) -> None:
+        """The store is away, who knows for how long: what anybody holds is noted as lost."""
+        for name in (*self.workers, "alone"):
+            self._note_loss(name, time.time())
+
+    def drain(self, name: str) -> bool:
+        """SIGTERM; False if it does not run just now. What it held is noted as drained."""
+        with self._lock:
+            process, started = self.processes[name], self._started(name)
+            if not self.works(name):
+                return False
+            with contextlib.suppress(ServiceUnavailable):
+                self.drained += self._held_by(started, time.time())
+            process.popen.send_signal(signal.SIGTERM)
+            self._leaving.add(started)
+        return True
+
+    def stop(self) -> None:
+        """End all processes but the broker, and look at the store in peace. May be repeated."""
+        self._closing.set()
+        for thread in (self._keeper, self._writer):
+            if thread.is_alive():
+                thread.join()
+        for line in self.lines.values():
+            line.restore()
+        for process in self.processes.values():
+            if process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGCONT)
+                process.popen.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            process.stop()
+
+    def close(self) -> None:
+        """End everything."""
+        try:
+            self.stop()
+        finally:
+            self._notes.shutdown()
+            for line in self.lines.values():
+                line.close()
+            self.store.dispose()
+            self._broker_thread.submit(self.broker.stop).result()
+            self._broker_thread.shutdown()
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _started(self, name: str) -> str:
+        """The name of this very start of a process: its lease has it too."""
+        return f"{name}.{self._starts[name]}"
+
+    def _launch(self, name: str) -> None:
+        self._starts[name] += 1
+        kind = name.partition("-")[0]
+        command: tuple[str, ...] = ("worker", "--name", self._started(name), f"--{kind}", "--ready")
+        if kind == "api":
+            command = ("api", "--port", str(self.port))
+        elif kind == "sweeper":
+            command = ("sweeper", "--ready")
+        elif kind == "run":
+            command = (*command[:3], "--concurrency", str(CONCURRENCY), "--ready")
+        variables = {}
+        if faults := self._faults.get(name):
+            variables["UNDERSTUDY_FAULTS"] = faults.pop()
+        if name in self.lines:
+            variables["UNDERSTUDY_DATABASE_URL"] = self.lines[name].url
+        self.processes[name] = Process(self.settings, *command, name=name, **variables)
+
+    def _keep(self) -> None:
+        while not self._closing.wait(LOOK_EVERY_S):
+            for name, process in list(self.processes.items()):
+                with self._lock:
+                    if process.popen.poll() is not None and not self._closing.is_set():
+                        if process.popen.returncode < 0:
+                            # By a fault point, unless somebody killed it and noted it before.
+                            if name not in self._killed and process.popen.returncode == -signal.SIGKILL:
+                                self.died[name.partition("-")[0]] += 1
+                            self._note_loss(name, time.time(), ended=True)
+                        self._killed.discard(name)
+                        self._launch(name)
+            self._look_who_lives()
+            self._told("run worker", here=any(self.in_touch(name) for name in self.workers))
+            self._told("sweeper", here=any(self.works(name) for name in self.sweepers))
+
+    def _try_to_write(self) -> None:
+        """Note when nobody can write: on SQLite, a process frozen in mid-write keeps all others from it."""
+        if self.store.url.get_backend_name() != "sqlite":
+            return
+        engine = create_engine(
+            self.store.url, isolation_level="AUTOCOMMIT", connect_args={"timeout": LOCKED_S}
+        )
+        while not self._closing.wait(LOOK_EVERY_S):
+            asked_at = time.time()
+            with engine.connect() as connection:
+                try:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                except OperationalError:
+                    self._told("store's lock", here=False, since=asked_at)
+                else:
+                    connection.exec_driver_sql("ROLLBACK")
+                    self._told("store's lock", here=True)
+        engine.dispose()
+
+    # -- who held what, and when something was away ---------------------------------------------------------
+
+    def _note_loss(self, name: str, at: float, *, ended: bool = False) -> None:
+        """What this start of a worker holds is lost; its end is told once."""
+        started, process = self._started(name), self.processes[name]
+        if not name.startswith(("run", "alone")) or started in self._noted:
+            return
+        if ended:
+            self._noted.add(started)
+
+        def note() -> None:
+            if ended:
+                process.popen.wait()
+            # And again a little later: what it had sent to the store before is done or not by then.
+            for pause_s in (0, 0.3, 2):
+                time.sleep(pause_s)
+                while not self._closing.is_set():
+                    try:
+                        self.losses += self._held_by(started, at)
+                        break
+                    except ServiceUnavailable:
+                        time.sleep(0.1)
+
+        self._notes.submit(note)
+
+    def _held_by(self, started: str, at: float) -> list[ClaimLoss]:
+        participant, lease = Tables.participant, Tables.lease
+        held = (
+            select(participant.c.id, participant.c.epoch)
+            .join(lease, lease.c.id == participant.c.worker_id)
+            .where(participant.c.status == "running", lease.c.name.startswith(f"{started}@"))
+        )
+        with self.store.read() as connection:
+            return [ClaimLoss(row.id, row.epoch, at) for row in connection.execute(held)]
+
+    def leases_of(self, ids: Sequence[str]) -> int:
+        """How many of these participants are held by a worker whose lease lives."""
+        participant, lease = Tables.participant, Tables.lease
+        held = (
+            select(func.count())
+            .select_from(participant)
+            .join(lease, lease.c.id == participant.c.worker_id)
+            .where(participant.c.id.in_([UUID(id_) for id_ in ids]), lease.c.expires_at > store_clock())
+        )
+        with self.store.read() as connection:
+            return connection.scalar(held) or 0
+
+    def wait_for_recovery(self, timeout_s: float) -> None:
+        """Until a sweeper has taken somebody from a dead worker, or so long."""
+        event = Tables.event
+        with self.store.read() as connection:
+            now = connection.scalar(select(store_clock()))
+        recent = select(event.c.data).where(event.c.kind == "status", event.c.at > now)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and not self._closing.wait(0.02):
+            with self.store.read() as connection:
+                if any(data.get("reason") == "lost" for data in connection.scalars(recent)):
+                    return
+
+    def _told(self, what: str, *, here: bool, since: float | None = None) -> None:
+        with self._lock:
+            now = time.time()
+            if not here:
+                self._away.setdefault(what, now if since is None else since)
+            elif (begin := self._away.pop(what, None)) is not None:
+                self.outages.append(Outage(what, begin, now))
+
+    @contextlib.contextmanager
+    def without(self, what: str) -> Iterator[None]:
+        """Note that `what` is away for the time of the block."""
+        self._told(what, here=False)
+        try:
+            yield
+        finally:
+            self._told(what, here=True)
+
+    # -- the broker ----------------------------------------------------------------------------------------
+
+    def empty_broker(self) -> None:
+        """Everything that was queued is gone."""
+        client = redis.Redis.from_url(self.broker.url)
+        with contextlib.closing(client), self.without("queue"):
+            client.flushall()
+
+    @contextlib.contextmanager
+    def without_broker(self, *, empty: bool) -> Iterator[None]:
+        """The broker is away for the time of the block, and comes back as it was or empty."""
+        child = self.broker.child
+        with self.without("broker"):
+            child.kill()
+            wait_until(lambda: not child.running)
+            try:
+                yield
+            finally:
+                self._broker_thread.submit(child.start).result()
+                wait_until(self._broker_answers, 30)
+                if empty:
+                    self.empty_broker()
+
+    def _broker_answers(self) -> bool:
+        client = redis.Redis.from_url(self.broker.url, socket_connect_timeout=1)
+        with contextlib.closing(client):
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False

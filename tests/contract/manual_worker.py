@@ -1,0 +1,119 @@
+"""What a worker would do, done by hand: a journey without a worker; and the store, looked at."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Table, func, select
+
+from tests.factories import make_lease
+from tests.servers import wait_until
+from understudy.domain.lifecycle import FailureKind, Outcome
+from understudy.domain.runs import Step
+from understudy.store import lifecycle
+from understudy.store.engine import Store
+from understudy.store.guards import Claim
+from understudy.store.schema import Tables
+
+
+def claim(store: Store, participant_id: UUID) -> Claim:
+    """Take a pending participant, with a lease of its own."""
+    lease = make_lease(store)
+    row = store.write(lambda connection: lifecycle.claim(connection, participant_id, lease))
+    assert row is not None
+    return Claim(row.id, row.epoch)
+
+
+def commit(store: Store, held: Claim, index: int, **changes: Any) -> bool:
+    """Store the interaction `index`; False when the claim was lost."""
+    values: dict[str, Any] = {
+        "index": index,
+        "observation": {"url": f"page/{index}", "title": f"Page {index}", "problem": "", "text": ""},
+        "thought": f"Thought {index}",
+        "action": {"kind": "follow", "target": "Next", "value": None},
+        "sentiment": 0.5,
+        "result": {"url": f"page/{index + 1}"},
+        "started_at": datetime.now(UTC),
+        "duration_ms": 3,
+        "state": {"memory": {}, "environment": {"page": index}},
+    }
+    step = Step(**(values | changes))
+    return store.write(lambda connection: lifecycle.commit_step(connection, held, step, 5))
+
+
+def run_steps(store: Store, participant_id: UUID, steps: int) -> Claim:
+    """Claim and take `steps` interactions from where it stands; it still runs."""
+    held = claim(store, participant_id)
+    start = participant(store, participant_id)["interaction_count"]
+    for index in range(start, start + steps):
+        assert commit(store, held, index)
+    return held
+
+
+def end(store: Store, held: Claim, status: str) -> None:
+    """Bring a running participant to a terminal status."""
+    ends = {
+        "completed": lambda connection: lifecycle.complete(connection, held, Outcome.GAVE_UP, 1),
+        "failed": lambda connection: lifecycle.fail(
+            connection, held, FailureKind.ENVIRONMENT_ERROR, "nothing answers", 1
+        ),
+        "cancelled": lambda connection: lifecycle.cancel_any_workspace(connection, [held.participant_id]),
+    }
+    assert store.write(ends[status])
+
+
+def run_to_end(store: Store, participant_id: UUID, steps: int = 3, status: str = "completed") -> None:
+    """A whole run: `steps` interactions, then the end."""
+    end(store, run_steps(store, participant_id, steps), status)
+
+
+def participant(store: Store, id_: UUID) -> dict[str, Any]:
+    """Its row."""
+    with store.read() as connection:
+        row = connection.execute(select(Tables.participant).where(Tables.participant.c.id == id_)).one()
+    return dict(row._mapping)
+
+
+def dump_tables(store: Store) -> dict[str, list[str]]:
+    """Every row of every table: equal before and after means that nothing was changed.
+
+    But for the positions of events, which somebody gives sooner or later.
+    """
+    given_later = {"position", "workspace_id", "study_id", "ask_id"}
+    with store.read() as connection:
+        return {
+            name: sorted(
+                repr(row)
+                for row in connection.execute(
+                    select(*(c for c in table.c if name != "event" or c.name not in given_later))
+                )
+            )
+            for name, table in _tables().items()
+        }
+
+
+def _tables() -> dict[str, Table]:
+    return {name: table for name, table in vars(Tables).items() if not name.startswith("_")}
+
+
+def dump_idle_tables(store: Store) -> dict[str, list[str]]:
+    """The contents once every pending participant's run message was sent, which happens behind the answer."""
+    owed = select(Tables.participant.c.id).where(
+        Tables.participant.c.status == "pending", Tables.participant.c.dispatched_at.is_(None)
+    )
+
+    def all_sent() -> bool:
+        with store.read() as connection:
+            return not connection.scalars(owed).all()
+
+    wait_until(all_sent)
+    return dump_tables(store)
+
+
+def counts(store: Store) -> dict[str, int]:
+    """How many rows each table has."""
+    with store.read() as connection:
+        return {
+            name: connection.scalar(select(func.count()).select_from(table)) or 0
+            for name, table in _tables().items()
+        }

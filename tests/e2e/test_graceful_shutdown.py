@@ -1,0 +1,128 @@
+"""Going down in order: what was held goes on elsewhere at once, and no attempt is lost by it."""
+
+import contextlib
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from tests.e2e.participants import all_terminal, counts, load_rows
+from tests.e2e.store_link import StoreLink, link_to, locked, until_mended
+from tests.e2e.test_up import Up, start
+from tests.factories import make_participants, make_study
+from tests.http_client import ApiClient
+from tests.servers import Fleet, serve_in_thread, wait_until
+from understudy.deploy.shop.app import create_shop
+from understudy.settings import Settings
+from understudy.store.engine import Store
+from understudy.store.schema import Tables
+
+__all__ = ["start"]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Leases long enough for a slow machine: nobody is to be taken for lost who is not."""
+    return settings.model_copy(update={"heartbeat_interval_s": 1, "lease_ttl_s": 8})
+
+
+def test_all_workers_are_replaced_under_load_and_nobody_notices(
+    store: Store, acme: ApiClient, fleet: Fleet, settings: Settings
+) -> None:
+    study, (iteration,) = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
+    old = fleet.start("run-1", "run-2", "run-3")
+    fleet.start("sweeper")
+    make_participants(store, acme.workspace_id, study, iteration, 60, max_interactions=40)
+    wait_until(lambda: counts(store) == {"running": 60})
+    for number, leaving in enumerate(old):
+        fleet.start(f"run-{4 + number}")
+        assert leaving.stop() == 0
+    wait_until(lambda: all_terminal(store), 90)
+    assert counts(store) == {"completed": 60}
+    after = load_rows(store)
+    assert {row.attempt for row in after} == {0}
+    assert max(row.epoch for row in after) > 1, "it was under load"
+    assert lost(store) == 0
+
+
+def lost(store: Store) -> int:
+    """How often somebody was taken from a lost worker."""
+    with store.read() as connection:
+        told = connection.execute(select(Tables.event.c.data)).scalars()
+        return sum(data.get("reason") == "lost" for data in told)
+
+
+def test_told_to_go_while_the_store_is_away_a_worker_goes(
+    store: Store, acme: ApiClient, settings: Settings, fleet: Fleet, store_url: str
+) -> None:
+    study, (iteration,) = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
+    make_participants(store, acme.workspace_id, study, iteration, 6, max_interactions=20)
+    fleet.start("sweeper")
+    with contextlib.ExitStack() as stack:
+        away, url = locked(store_url), store_url
+        if not store_url.startswith("sqlite"):
+            cable, url = stack.enter_context(link_to(store_url))
+            away = until_mended(cable, StoreLink.cut)
+        apart = stack.enter_context(Fleet.of(settings.model_copy(update={"database_url": url})))
+        (worker,) = apart.start("run-1")
+        wait_until(lambda: all(row.interaction_count >= 1 for row in load_rows(store)))
+        with away:
+            worker.stop(timeout_s=settings.drain_grace_s + 20)
+    fleet.start("run-2")
+    wait_until(lambda: all_terminal(store))
+    assert counts(store) == {"completed": 6}
+
+
+@pytest.mark.timeout(240)
+def test_a_stack_that_is_stopped_goes_on_where_it_was(start: Callable[..., Up]) -> None:
+    # So slow that on a slow machine, too, some are still on the way when somebody looks.
+    with serve_in_thread(create_shop(delay_s=0.8)) as shop:
+        up = start("--port", "0", "--no-flower")
+        with client_of(up) as client:
+            ids = dispatch(client, shop, 12)
+            wait_until(lambda: sum(one["interaction_count"] for one in told(client)) >= 12)
+        assert up.end(signal.SIGINT)[0] == 0
+        up = start("--port", "0", "--no-flower")
+        with client_of(up) as client:
+            assert {one["attempt"] for one in told(client)} == {0}
+            before = sum(one["interaction_count"] for one in told(client))
+            wait_until(lambda: sum(one["interaction_count"] for one in told(client)) >= before + 6)
+        # Twice in a row: told to hasten.
+        up.process.send_signal(signal.SIGINT)
+        assert up.end(signal.SIGINT)[0] in {0, 1}
+        up = start("--port", "0", "--no-flower")
+        with client_of(up) as client:
+            wait_until(lambda: all(one["status"] == "completed" for one in told(client)), 120)
+            assert sorted(one["id"] for one in told(client)) == sorted(ids)
+        assert up.end(signal.SIGINT)[0] == 0
+
+
+def client_of(up: Up) -> httpx.Client:
+    url = up.url()
+    token = (up.data_dir / "token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False, verify=False)
+
+
+def dispatch(client: httpx.Client, url: str, count: int) -> list[str]:
+    """Send people to a website; their participants' ids."""
+    client.post("/v1/people", json={"generate": count, "seed": 1}).raise_for_status()
+    study = {"name": "Shop", "modality": "interactive", "assignment": {"task": "Buy the teapot"}}
+    study_id = client.post("/v1/studies", json=study).raise_for_status().json()["id"]
+    content = {"content": {"environment": "web", "url": url}, "max_interactions": 25}
+    client.post(f"/v1/studies/{study_id}/iterations", json=content).raise_for_status()
+    body = {"sample": count, "seed": 1}
+    answer = client.post(f"/v1/studies/{study_id}/run", json=body).raise_for_status()
+    ids: list[str] = answer.json()["dispatch"]["participant_ids"]
+    return ids
+
+
+def told(client: httpx.Client) -> list[dict[str, Any]]:
+    """What the API says of all participants."""
+    (study,) = client.get("/v1/studies").raise_for_status().json()["items"]
+    answer = client.get("/v1/participants", params={"study_id": study["id"], "limit": 100})
+    items: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
+    return items

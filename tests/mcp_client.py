@@ -1,0 +1,67 @@
+"""Somebody with a token, who speaks MCP: the official SDK's client, over real HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import CallToolResult
+
+from tests.http_client import ApiClient
+
+#: The handshake with a session (2025-11-25), and what is newest: each request stands for itself (2026-07-28).
+PROTOCOL_MODES = ("legacy", "auto")
+
+Result = TypeVar("Result")
+
+
+@asynccontextmanager
+async def connect(caller: ApiClient, era: str = "legacy") -> AsyncIterator[Client]:
+    """A client of that era, as that caller."""
+    async with (
+        httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {caller.secret}"}, trust_env=False, timeout=60, verify=False
+        ) as http,
+        Client(streamable_http_client(f"{caller.api}/mcp", http_client=http), mode=era) as client,
+    ):
+        yield client
+
+
+def run_with_client(
+    caller: ApiClient, scene: Callable[[Client], Awaitable[Result]], era: str = "legacy"
+) -> Result:
+    """What a scene with a client comes to."""
+
+    async def run() -> Result:
+        async with connect(caller, era) as client:
+            # What it raises is raised outside: inside, the client's task groups would wrap it up.
+            (came_to,) = await asyncio.gather(scene(client), return_exceptions=True)
+        if isinstance(came_to, BaseException):
+            raise came_to
+        return came_to
+
+    return asyncio.run(run())
+
+
+def call(caller: ApiClient, tool: str, era: str = "legacy", **arguments: Any) -> CallToolResult:
+    """The result of one call; the client holds it against the schema that is listed."""
+    return run_with_client(caller, lambda client: client.call_tool(tool, arguments), era)
+
+
+def answer(caller: ApiClient, tool: str, era: str = "legacy", **arguments: Any) -> Any:
+    """What a tool answers; it must be no error."""
+    result = call(caller, tool, era, **arguments)
+    assert not result.is_error, result.content
+    return result.structured_content
+
+
+def refusal(caller: ApiClient, tool: str, era: str = "legacy", **arguments: Any) -> str:
+    """The text of the error that a tool answers."""
+    result = call(caller, tool, era, **arguments)
+    assert result.is_error, result.structured_content
+    assert result.structured_content is None
+    (content,) = result.content
+    return str(content.text)

@@ -1,0 +1,119 @@
+"""What a store reads to answer its queries."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, event
+
+from tests.plans.queries import Query
+from tests.plans.seed_data import SeedData
+from understudy.store.engine import Store
+
+#: Those that grow with what was run.
+BIG = frozenset({"participant", "interaction", "event", "checkpoint", "usage"})
+_KINDS = ("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")
+
+
+class QueryPlan(NamedTuple):
+    """One statement, how it is answered, and what it took (on PostgreSQL)."""
+
+    sql: str
+    plan: str
+    scans: list[str]
+    ms: float = 0
+    #: Pages of 8 KiB.
+    pages: int = 0
+    #: Of big tables, also those that were not wanted.
+    rows: int = 0
+
+
+def explain(store: Store, query: Query, it: SeedData, *, small: bool = False) -> list[QueryPlan]:
+    """How the store answers each statement of `query`, where it comes. What it writes is rolled back.
+
+    `small`: it is, and shall answer as if it were so big that it reads all of a table only if it must.
+    """
+    found: dict[str, QueryPlan] = {}
+    looking_at = _postgresql if store.engine.dialect.name == "postgresql" else _sqlite
+
+    def see(connection: Connection, _: object, sql: str, given: Any, __: object, many: bool) -> None:
+        if sql.lstrip().startswith(_KINDS) and sql not in found:
+            cursor = connection.connection.cursor()
+            found[sql] = looking_at(cursor, sql, given[0] if many else given)
+            cursor.close()
+
+    event.listen(store.engine, "before_cursor_execute", see)
+    try:
+        with store.engine.execution_options(write=True).connect() as connection:
+            if small and connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            query(connection, it)
+            connection.rollback()
+    finally:
+        event.remove(store.engine, "before_cursor_execute", see)
+    return list(found.values())
+
+
+def _sqlite(cursor: Any, sql: str, given: Any) -> QueryPlan:
+    details = [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {sql}", given).fetchall()]
+    # In the order that was asked for, it need not read further than a page.
+    in_order = not any("TEMP B-TREE" in detail for detail in details)
+    scans = [one for one in details if _is_scan(one) and not (in_order and " ix_participant_created " in one)]
+    return QueryPlan(sql, "\n".join(details), scans)
+
+
+def _postgresql(cursor: Any, sql: str, given: Any) -> QueryPlan:
+    # To measure it is to do it.
+    cursor.execute("SAVEPOINT look")
+    cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", given)
+    told = cursor.fetchone()[0][0]
+    cursor.execute("ROLLBACK TO SAVEPOINT look")
+    big = [node for node in _nodes(told["Plan"]) if node.get("Relation Name") in BIG]
+    scans = [f"{node['Node Type']} of {node['Relation Name']}" for node in big if _reads_all(node)]
+    plan = json.dumps(told["Plan"], indent=1)
+    pages = sum(told["Plan"][f"Shared {kind} Blocks"] for kind in ("Hit", "Read"))
+    return QueryPlan(sql, plan, scans, told["Execution Time"], pages, sum(map(_rows, big)))
+
+
+def _rows(node: dict[str, Any]) -> int:
+    dropped = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return int((node["Actual Rows"] + dropped) * node["Actual Loops"])
+
+
+def _is_scan(detail: str) -> bool:
+    """Are all rows of a big table read, or a workspace's? An index of a few rows only is something else."""
+    words = detail.split()
+    if detail.endswith("(workspace_id=?)"):
+        return words[1] in BIG
+    if words[0] != "SCAN" or words[1] not in BIG:
+        return False
+    return not any(word.startswith("ix_") and word in PARTIAL for word in words)
+
+
+#: Indexes of those rows only that somebody still has to do something for.
+PARTIAL = frozenset(
+    f"ix_{name}"
+    for name in (
+        "participant_pending",
+        "participant_waiting",
+        "participant_running",
+        "participant_stopping",
+        "event_waiting",
+    )
+)
+
+
+def _reads_all(node: dict[str, Any]) -> bool:
+    if node["Node Type"] == "Seq Scan":
+        return True
+    return (
+        node["Node Type"].startswith("Index")
+        and "Index Cond" not in node
+        and node["Index Name"] not in PARTIAL
+    )
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", ()):
+        yield from _nodes(inner)
