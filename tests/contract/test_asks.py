@@ -411,7 +411,7 @@ def test_the_transcript_tells_the_question_and_the_answer(store: Store, acme: Ap
     [
         ({"variants": []}, "variants"),
         ({"variants": ["x"] * 11}, "variants"),
-        ({"variants": ["A", " \n "]}, "not only blanks"),
+        ({"variants": ["A", " \n "]}, "more than white space"),
         ({"variants": ["x" * 20_001]}, "variants.0"),
         ({"variants": ["A", {"text": "B"}]}, "variants.1"),
         ({"question": ""}, "question"),

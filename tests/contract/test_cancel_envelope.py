@@ -318,7 +318,7 @@ def fail_for(
         (AWAY, "[service_unavailable] The store does not answer."),
         (
             IntegrityError("UPDATE participant SET …", {}, Exception("/srv/secret.db")),
-            "[server_error] It could not be cancelled; the server's log says why.",
+            "[server_error] The cancel failed. See the server log.",
         ),
     ],
     ids=["conflict", "away", "store"],

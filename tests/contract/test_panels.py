@@ -101,7 +101,7 @@ def test_people_are_found_by_what_they_are(
         ({"trait": "a b=1"}, "must look like patience<0.3"),
         ({"trait": 'x"=1'}, "must look like patience<0.3"),
         ({"search": " ".join("abcdefghijk")}, "at most 10 words"),
-        ({"color": "red"}, "no query parameter 'color'"),
+        ({"color": "red"}, "Unknown query parameter 'color'"),
     ],
     ids=str,
 )
@@ -154,8 +154,8 @@ def test_a_run_takes_only_people_for_whom_it_holds_and_the_same_for_the_same_see
     asked = {"question": "Which?", "variants": ["A"], "sample": 1, "seed": 1}
     assert crowded.post("/v1/asks", asked | {"where": {"country": ["TR"]}}).status_code == 202
     for body, told in (
-        ({"sample": 3, "where": {"country": ["Atlantis"]}}, "holds for 0 of the workspace's 68 people"),
-        ({"person_ids": ["tp-abc"], "where": {"age_min": 3}}, "where goes with sample only"),
+        ({"sample": 3, "where": {"country": ["Atlantis"]}}, "matches 0 of the workspace's 68 people"),
+        ({"person_ids": ["tp-abc"], "where": {"age_min": 3}}, "where requires sample"),
         ({"sample": 1, "where": {"trait": ["<3"]}}, "must look like"),
         ({"sample": 1, "where": {"colour": "red"}}, "where.colour"),
     ):
@@ -201,7 +201,7 @@ def test_an_export_has_its_form_and_says_what_is_too_much(acme: ApiClient, store
     assert acme.post("/v1/people", {"generate": 10_000, "seed": 1}).status_code == 201
     much = acme.get("/v1/people/export")
     assert much.status_code == 422
-    assert "at most 10,000 people; these are 10,004" in much.json()["error"]
+    assert "at most 10,000 people; 10,004 match" in much.json()["error"]
 
 
 def table(*rows: str, header: str = HEADER) -> str:
@@ -243,7 +243,7 @@ def test_of_ten_thousand_with_a_wrong_line_in_the_middle_nobody_is_imported(
     assert answer.status_code == 422
     told = answer.json()["error"]
     # The first line is that of the columns.
-    assert told == ("line 5002: age: Input should be a valid integer. Nobody was imported."), told
+    assert told == ("line 5002: age: Input should be a valid integer. No people were imported."), told
     assert count(store) == before
     rows[5_000] = "Person 5000,40,DE,de,,,0.5,phone"
     assert acme.post("/v1/people", {"csv": table(*rows)}).status_code == 201
@@ -259,13 +259,13 @@ def test_whatever_is_wrong_with_a_table_is_told_by_line(acme: ApiClient, store: 
     before = count(store)
     for csv, told in (
         ("", "at least 1 character"),
-        ("\n", "line 1, the names of the columns: name, age, country, language missing"),
+        ("\n", "line 1, the column names: name, age, country, language missing"),
         ("name,age,country\nAda,36,GB", "language missing"),
-        (table(good, header=HEADER.replace("bio", "boi")), "'boi' is none; there is name, age"),
+        (table(good, header=HEADER.replace("bio", "boi")), "'boi' is unknown; use name, age"),
         (table(good, header=HEADER.replace("bio", "age")), "'age' is given twice"),
-        (table(good, header=HEADER.replace("trait.device", "trait.")), "'trait.' is none"),
+        (table(good, header=HEADER.replace("trait.device", "trait.")), "'trait.' is unknown"),
         (HEADER, "no people"),
-        (table(good, "Bea,61,DE"), "line 3: it has 3 cells, and there are 8 columns"),
+        (table(good, "Bea,61,DE"), "line 3: it has 3 cells, but the header has 8 columns"),
         (table(good, '"Bea,61,DE,de,,,,', good), "line 3: a quote is opened and never closed"),
         (table(good, 'B"ea"x,61,DE,de,,,,', '"Be"a,61,DE,de,,,,'), "line 4: ',' expected after"),
         (table('Ada,36,GB,en,"two\nlines",,,', "Bea,-1,DE,de,,,,"), "line 4: age"),

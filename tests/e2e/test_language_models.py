@@ -132,7 +132,10 @@ DECISION = {"thought": "Mugs!", "action": {"kind": "wait"}, "sentiment": 0.5, "n
 #: What a server may do instead of answering -> what its participant is told.
 ODD: dict[str, tuple[dict[str, Any], str]] = {
     "garbage": ({"text": "<html>\0 Bad gateway"}, "something other than a chat completion"),
-    "talk": ({"content": "I would love to!"}, "gave an invalid decision twice: The answer has no complete JSON"),
+    "talk": (
+        {"content": "I would love to!"},
+        "gave an invalid decision twice: The answer has no complete JSON",
+    ),
     "nul": ({"content": '{"action": "\\u0000\\ud800"}'}, '"thought" must be a text.'),
     "error": ({"status": 500, "because": f"no\0\ud800 {KEY}"}, "answered 500: no"),
     "hang": ({"hang": True}, "gave no answer within 3 s"),

@@ -78,6 +78,6 @@ def test_no_process_tells_a_secret_whatever_happens(store: Store, settings: Sett
             assert secret not in told, f"{process.name} tells {secret}"
     # And they had something to tell.
     told = "".join(process.log.read_text() for process in processes)
-    for what in ("failed in a step", "the store does not answer", FIRED_PREFIX, "Transient error"):
+    for what in ("failed in a step", "store unavailable", FIRED_PREFIX, "Transient error"):
         assert what in told
     assert "uncaught exception in thread" not in told

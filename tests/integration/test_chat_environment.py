@@ -239,7 +239,7 @@ def test_a_busy_bot_is_asked_again_and_a_moved_one_followed(served: tuple[Odd, s
         ("/circle", "too many redirects"),
         ("/error", "answers with an error: 500"),
         ("/html", r"not JSON \(<p>Hi</p>\)"),
-        ("/number", "is no text: it is a number"),
+        ("/number", "is not text: it is a number"),
         ("/bomb", "more than 1,048,576 bytes"),
         ("/deep", "not JSON"),
         ("/garbled", "can't be unpacked"),
@@ -261,7 +261,7 @@ def test_nobody_there_and_places_that_must_not_be_visited() -> None:
         ("http://127.0.0.1:1/", True, "could not be reached"),
         ("http://127.0.0.1:1/", False, "must not be visited"),
         ("http://[::ffff:127.0.0.1]:1/", False, "must not be visited"),
-        ("ftp://bot.example/", True, "not one of the web"),
+        ("ftp://bot.example/", True, "neither http nor https"),
     ):
         with pytest.raises(EnvironmentUnreachable, match=told):
             talk(own(url), "hi", private=private)

@@ -371,4 +371,4 @@ def test_what_was_removed_is_not_found_and_an_emptied_ask_asks_nobody(store: Sto
     assert (extended.status_code, extended.json()["error_code"]) == (404, "not_found")
     again = acme.post(f"/v1/asks/{ask_id}/rounds", {})
     assert (again.status_code, again.json()["error_code"]) == (422, "validation_error")
-    assert "nobody left to ask" in again.json()["error"]
+    assert "has no people left" in again.json()["error"]

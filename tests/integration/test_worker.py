@@ -51,8 +51,8 @@ class Workshop:
         self.publisher = Publisher(create_celery(settings.broker_url), store)
         self.notifier = Notifier(settings.notifications_url)
         self.keeper = LeaseKeeper(store, "test", ttl_s=5, interval_s=0.2)
-        house = WorkerContext(self.committer, lambda: self.keeper.worker_id, self.leaving.is_set, True)
-        self.runner = Runner(house, self.publisher, self.notifier)
+        context = WorkerContext(self.committer, lambda: self.keeper.worker_id, self.leaving.is_set, True)
+        self.runner = Runner(context, self.publisher, self.notifier)
         self.keeper.start(self.runner)
         self.workspace_id = make_workspace(store).workspace_id
 
@@ -149,7 +149,7 @@ def test_a_mind_may_end_a_run(shop: Workshop, kind: str, outcome: str | None) ->
     [
         ({"at": {"0": "unreachable"}}, "environment_error", "nothing answers there"),
         ({"at": {"1": "raise"}}, "simulator_error", "RuntimeError: the environment broke"),
-        ({"at": {"1": "garbage"}}, "simulator_error", "expected Observation"),
+        ({"at": {"1": "garbage"}}, "simulator_error", "must return Observation"),
         ({"at": {"1": "unstorable"}}, "simulator_error", "not JSON serializable"),
         ({"at": {"1": "infinite"}}, "simulator_error", "not JSON compliant"),
         ({"mind": "no such mind"}, "simulator_error", "no such mind"),
@@ -241,7 +241,7 @@ def test_an_abort_of_what_was_not_cancelled_only_gives_it_back(shop: Workshop) -
 
 def test_a_suspect_gives_its_place_back_after_one_interaction(shop: Workshop) -> None:
     """It got past what killed its worker, and others wait to run alone."""
-    shop.runner._house = dataclasses.replace(shop.runner._house, suspects=True)
+    shop.runner._context = dataclasses.replace(shop.runner._context, quarantine=True)
     id_, short = shop.participant(9), shop.participant(1)
     assert shop.run(id_) is RunResult.RELEASED
     row = shop.row(id_)
@@ -431,7 +431,7 @@ def test_runs_that_are_claimed_in_one_go_each_have_their_own_answer(shop: Worksh
     ids = [*fresh, fresh[0], cancelled, child.id, past]
 
     async def take_all() -> list[ClaimedRun | RunResult]:
-        runs = [Run(id_, shop.runner._house) for id_ in ids]
+        runs = [Run(id_, shop.runner._context) for id_ in ids]
         runs[-5].claim_timed_out = True
         return shop.store.write(lambda connection: _claim_batch(connection, runs))
 

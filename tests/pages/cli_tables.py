@@ -8,7 +8,7 @@ import typer.main
 from tests.pages.tables import table
 from understudy.deploy.main import app
 
-_COLUMNS = ("option", "if left out", "meaning")
+_COLUMNS = ("option", "default", "meaning")
 #: Options of every command that talks to a server.
 _COMMON = {"as_json", "server", "token", "data_dir"}
 
@@ -69,7 +69,7 @@ def _spelled(parameter: Any) -> str:
 
 def _left_out(parameter: Any) -> str:
     if parameter.required:
-        return "must be given"
+        return "required"
     if isinstance(parameter.show_default, str):
         return parameter.show_default
     default = parameter.default

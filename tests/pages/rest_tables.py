@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def endpoints() -> str:
-    """A section for each endpoint: what it does, answers, and takes."""
+    """Returns a section for each endpoint: description, answers, fields."""
     description = create_app(Settings()).openapi()
     schemas = description["components"]["schemas"]
     return "\n".join(
@@ -60,8 +60,8 @@ def _endpoint(schemas: Json, route: str, operation: Json) -> str:
     lines = (
         f"### {route}",
         (f"`{tool[0]}`. " if tool else "") + _line(operation.get("description", "")),
-        f"Answers {', or '.join(answers)}.",
-        table(("field", "in", "type", "if left out", "meaning"), rows),
+        f"Returns {', or '.join(answers)}.",
+        table(("field", "in", "type", "default", "meaning"), rows),
     )
     return "\n\n".join(lines)
 
@@ -71,7 +71,7 @@ def _object(name: str, schema: Json) -> str:
         fields = fields_table(schema)
     else:
         rows = [
-            (field, kind, "" if absent == MUST else "may be missing", meaning)
+            (field, kind, "" if absent == REQUIRED else "optional", meaning)
             for field, kind, absent, meaning in _fields(schema)
         ]
         fields = table(("field", "type", "", "meaning"), rows)
@@ -82,7 +82,7 @@ def _object(name: str, schema: Json) -> str:
 def fields_table(schema: Json) -> str:
     """What may be sent, field by field."""
     rows = [(field, *_sent(cells)) for field, *cells in _fields(schema)]
-    return table(("field", "type", "if left out", "meaning"), rows)
+    return table(("field", "type", "default", "meaning"), rows)
 
 
 def _sent(cells: Sequence[str]) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ def _sent(cells: Sequence[str]) -> tuple[str, ...]:
     return kind.removesuffix(" or null"), *rest
 
 
-MUST = "must be given"
+REQUIRED = "required"
 #: What only the tests have installed.
 _OF_TESTS = {"scripted"}
 #: Bodies that are a part of another one, too.
@@ -126,7 +126,7 @@ def _cells(schema: Json, required: bool, meaning: str) -> tuple[str, str, str]:
         meaning = next((one["description"] for one in schema.get("anyOf", ()) if "description" in one), "")
     default = schema.get("default")
     absent = "" if default is None else f"`{json.dumps(default)}`"
-    return _type(schema), MUST if required else absent, _line(meaning)
+    return _type(schema), REQUIRED if required else absent, _line(meaning)
 
 
 def _type(schema: Json) -> str:
@@ -147,26 +147,26 @@ def _type(schema: Json) -> str:
 def _plain_type(schema: Json) -> str:
     match schema.get("type"):
         case "array":
-            return f"list of {_type(schema['items'])}" + _bounds(schema, "minItems", "maxItems", " items")
+            return f"array of {_type(schema['items'])}" + _bounds(schema, "minItems", "maxItems", " items")
         case "string" if schema.get("format") == "uuid":
             return "UUID"
         case "string" if "[0-9a-fA-F]{8}" in schema.get("pattern", ""):
             return "id"
         case "string":
-            return "text" + _bounds(schema, "minLength", "maxLength", " characters")
+            return "string" + _bounds(schema, "minLength", "maxLength", " characters")
         case "integer":
-            return "whole number" + _bounds(schema, "minimum", "maximum")
+            return "integer" + _bounds(schema, "minimum", "maximum")
         case "number":
             return "number" + _bounds(schema, "minimum", "maximum")
         case "boolean":
-            return "true or false"
+            return "boolean"
         case "object":
             values = schema.get("additionalProperties")
             return f"object of {_type(values)}" if isinstance(values, dict) else "object"
         case "null":
             return "null"
         case _:
-            return "anything"
+            return "any"
 
 
 def _bounds(schema: Json, least: str, most: str, of: str = "") -> str:

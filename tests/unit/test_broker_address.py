@@ -85,7 +85,7 @@ def test_notices_are_told_by_the_broker_or_by_a_redis_beside_it() -> None:
     assert Settings(broker_url="redis://x/0").notifications_url == "redis://x/0"
     assert Settings(broker_url="amqp://x").notifications_url == ""
     assert Settings(broker_url="amqp://x", notices_url="redis://y/0").notifications_url == "redis://y/0"
-    with pytest.raises(pydantic.ValidationError, match="Valkey or Redis only"):
+    with pytest.raises(pydantic.ValidationError, match="Valkey or Redis URL"):
         Settings(notices_url="amqp://x")
 
 

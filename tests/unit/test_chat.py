@@ -52,7 +52,7 @@ def test_the_reply_stands_where_the_path_says(path: str, reply: Any) -> None:
     answer = {"a": [{"b": "x"}, {"b": "y"}], "lines": ["one", "two"], "n": None}
     bot = ChatbotConfig.of(OWN | {"response_path": path})
     if reply is ReplyNotFound:
-        with pytest.raises(ReplyNotFound, match="is no text"):
+        with pytest.raises(ReplyNotFound, match="is not text"):
             bot.reply(answer)
     else:
         assert bot.reply(answer) == reply
@@ -64,7 +64,7 @@ def test_an_id_that_the_bot_gives_is_sent_as_it_was_given() -> None:
     given = bot.conversation({"session": {"id": 7}})
     assert bot.request("Hi", given, []) == {"text": "Hi", "id": 7}
     for answer in ({"session": {"id": None}}, {"session": {"id": True}}, {"session": {"id": "x" * 1_001}}):
-        with pytest.raises(ReplyNotFound, match="is no id"):
+        with pytest.raises(ReplyNotFound, match="is not an id"):
             bot.conversation(answer)
 
 
@@ -150,12 +150,12 @@ def test_a_secret_that_comes_back_is_not_told(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("{", "not JSON"),
-        ([], "an object"),
-        ({"a b": {}}, "a name is"),
+        ([], "a JSON object"),
+        ({"a b": {}}, "a name has"),
         ({"bot": {"value": KEY}}, "value and origins"),
         ({"bot": {"value": f"{KEY}\n", "origins": ["https://bot.example"]}}, "ASCII"),
-        ({"bot": {"value": KEY, "origins": []}}, "where it may go"),
-        ({"bot": {"value": KEY, "origins": ["bot.example"]}}, "an origin is like"),
+        ({"bot": {"value": KEY, "origins": []}}, "origins must be a list"),
+        ({"bot": {"value": KEY, "origins": ["bot.example"]}}, "an origin must look like"),
     ],
 )
 def test_a_file_of_secrets_that_cannot_be_used_is_told_without_them(

@@ -164,7 +164,7 @@ def test_what_people_are_called_is_shown_as_text(fake: FakeApi, understudy: Cli)
     fake.give("/v1/people", {"items": [PERSON], "next_cursor": "c2"})
     shown = understudy("people", "list").stdout
     assert "Ana  [31m[bold]Ruiz" in shown
-    assert "More: understudy people list --cursor c2" in shown
+    assert "Next page: understudy people list --cursor c2" in shown
     fake.give("/v1/people/tp-1f3", PERSON)
     assert "patience 0.2, accessibility low_vision" in understudy("people", "show", "tp-1f3").stdout
 
@@ -190,9 +190,9 @@ def test_people_are_added_by_options_or_from_a_file(fake: FakeApi, understudy: C
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"name,age\nAda,36\nB\0o,41\n", "line 3: the text has a NUL; leave it out. Nobody was imported."),
-        ("name;age\nZoë;36".encode("latin-1"), "is not UTF-8 text; save it as such"),
-        ("name;age\nZoë;36".encode("utf-16"), "is not UTF-8 text; save it as such"),
+        (b"name,age\nAda,36\nB\0o,41\n", "line 3: NUL character; remove it. No people were imported."),
+        ("name;age\nZoë;36".encode("latin-1"), "is not UTF-8 text; save it as UTF-8"),
+        ("name;age\nZoë;36".encode("utf-16"), "is not UTF-8 text; save it as UTF-8"),
         (b'\xef\xbb\xbf{"people": [', "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (None, "cannot be read: No such file or directory"),

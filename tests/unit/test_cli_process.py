@@ -49,7 +49,7 @@ def test_ctrl_c_ends_the_waiting_only(fake: FakeApi, args: list[str], unanswered
             _, stderr = process.communicate(timeout=2)
             break
     assert process.returncode == 130
-    assert stderr.decode().strip() == f"Nothing was cancelled. Go on with: {go_on}"
+    assert stderr.decode().strip() == f"Nothing was cancelled. Continue with: {go_on}"
     assert not any("cancel" in asked.path for asked in fake.asked)
 
 

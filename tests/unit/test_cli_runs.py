@@ -189,7 +189,7 @@ def test_watch_says_how_to_go_on_when_the_server_stays_away(
     fake.give("/v1/studies/s-b2c", error_body("service_unavailable"), status=503)
     result = understudy("watch", "s-b2c")
     assert result.exit_code == 5
-    assert "The run goes on by itself. Watch on with: understudy watch s-b2c" in result.stderr
+    assert "The run continues. Continue watching with: understudy watch s-b2c" in result.stderr
 
 
 def test_watched_participants_are_asked_for_until_they_are_through(fake: FakeApi, understudy: Cli) -> None:

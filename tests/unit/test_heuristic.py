@@ -28,6 +28,7 @@ from understudy.domain.simulation import (
 from understudy.minds.answers import option_for_field, text_for_field
 from understudy.minds.goals import parse_goal
 from understudy.minds.heuristic import HeuristicMind
+from understudy.minds.memory import Memory
 from understudy.minds.word_stems import language_of_label, stem, stems
 
 ADA = Person("Ada Löve", 36, "GB", "en", {"patience": 0.5, "curiosity": 0.5})
@@ -398,6 +399,36 @@ ODD_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ODD_TEXT, inner, max_size=3),
     max_leaves=6,
 )
+
+
+def test_stored_memory_keeps_the_keys_that_older_workers_read() -> None:
+    stored = {
+        "turns": 3,
+        "frustration": 0.25,
+        "tried": {"0a": 2},
+        "seen": {"0b": 1},
+        "furniture": ["0c"],
+        "searches": ["mug"],
+        "last_kind": "press",
+        "last_reason": "language",
+        "last_place": "0d",
+        "last_look": "0e",
+        "best": 0.5,
+        "in_cart": True,
+        "depth": 4,
+        "told": "0f",
+        "told_step": 2,
+        "told_tries": 5,
+        "told_done": True,
+        "told_look": "10",
+    }
+    memory = Memory.load(stored)
+    assert memory.repeated_links == ["0c"]
+    assert (memory.instruction, memory.instruction_page) == ("0f", "10")
+    assert (memory.instruction_step, memory.instruction_tries, memory.instruction_done) == (2, 5, True)
+    assert list(memory.as_json().items()) == list(stored.items())
+
+
 MEMORY_KEYS = sorted(decide(SHOP).memory)
 KINDS = {"follow", "fill", "choose", "check", "press", "back", "wait", "finish", "give_up"}
 

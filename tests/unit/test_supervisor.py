@@ -119,7 +119,7 @@ def test_a_child_that_dies_is_started_again_with_longer_and_longer_waits(site: S
             os.kill(child.pid, signal.SIGKILL)
             supervisor.run(until=lambda life=life: site.lines().count("worker started") == life + 1)
         supervisor.wait_ready(10)
-    waits = [text.partition("again in ")[2].partition(" s;")[0] for text in site.said]
+    waits = [text.partition("restarting it in ")[2].partition(" s;")[0] for text in site.said]
     assert waits == ["0.05", "0.1", "0.2", "0.2"]
     assert all("worker ended (SIGKILL)" in text and str(child.log) in text for text in site.said)
     assert site.lines().count("worker stopped") == 1
@@ -146,9 +146,7 @@ def test_a_child_that_cannot_start_fails_with_the_end_of_its_log(site: Site) -> 
     with site.supervisor() as supervisor:
         supervisor.start(site.child("other"))
         supervisor.start(broken)
-        with pytest.raises(
-            ChildFailed, match=r"broken failed to start \(exit code 7\)[\s\S]*no such broker"
-        ):
+        with pytest.raises(ChildFailed, match=r"broken failed to start \(exit code 7\)[\s\S]*no such broker"):
             supervisor.wait_ready(10)
 
 
