@@ -1,4 +1,4 @@
-"""docs_get: the pages for users, out of the folder `docs`. Source: contract section 6.
+"""Implements docs_get: serves the user pages from the folder `docs`. Source: contract section 6.
 
 A page's title is its first line, its summary the paragraph below that.
 """
@@ -12,10 +12,10 @@ from understudy.domain.errors import NotFound
 from understudy.envelopes.base import Page
 from understudy.envelopes.docs import Doc, DocEntry
 
-#: Where the pages are: inside the package once a wheel is installed, else in the checkout that runs.
+#: Folder of the pages: inside the package if a wheel is installed, else in the checkout.
 _FOLDERS = (Path(__file__).parent / "docs", Path(__file__).parents[2] / "docs")
 FOLDER = next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
-#: Every page, in the order to read them.
+#: All pages in reading order.
 SLUGS = (
     "concepts/overview",
     "concepts/participants-and-status",
@@ -35,21 +35,21 @@ SLUGS = (
     "reference/cli",
     "reference/mcp",
 )
-#: What tells cursors of this list from those of others.
+#: Name that binds a cursor to this list.
 _LIST = "docs"
 
 
 def list_docs(cursor: str | None = None, limit: int = len(SLUGS)) -> Page[DocEntry]:
-    """A page of the list of pages, in the order to read them. Raises ValidationError."""
+    """Returns one page of the list, in reading order. Raises ValidationError for an invalid cursor."""
     entries = [entry for entry, _ in _pages().values()]
     first = 0 if cursor is None else int(decode_cursor(cursor, _LIST))
     items = entries[first : first + limit]
-    more = first + limit < len(entries)
-    return Page(items=items, next_cursor=encode_cursor(str(first + limit), _LIST) if more else None)
+    has_more = first + limit < len(entries)
+    return Page(items=items, next_cursor=encode_cursor(str(first + limit), _LIST) if has_more else None)
 
 
 def get_doc(slug: str) -> Doc:
-    """One page. Raises ValidationError or NotFound, both naming pages that come near."""
+    """Returns one page. Raises ValidationError or NotFound, both with similar slugs as suggestions."""
     pages = _pages()
     check_slug(slug, pages)
     if slug not in pages:
@@ -60,7 +60,7 @@ def get_doc(slug: str) -> Doc:
 
 @cache
 def _pages() -> dict[str, tuple[DocEntry, str]]:
-    """All pages, read once: a slug names an entry here and is never made a path."""
+    """Returns all pages, read once: a slug only selects an entry and never becomes a path."""
     pages = {}
     for slug in SLUGS:
         content = (FOLDER / f"{slug}.md").read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Points at which a process can be made to die or to fail, for tests of what happens then.
+"""Fault points: code locations where a test kills the process or raises an error.
 
-Nothing happens at any of them unless a setting names it: `faults = "extend.commit.after=kill@2"` kills the
-process when it gets there for the second time; `=raise` raises InjectedFault instead. One that fires leaves a
-line on stderr: `fault fired: extend.commit.after=kill`.
+A fault point does nothing unless the setting `faults` arms it: `extend.commit.after=kill@2` kills the process
+when it reaches the point for the second time; `=raise` raises InjectedFault instead. A fired fault writes a
+line to stderr: `fault fired: extend.commit.after=kill`.
 """
 
 import contextlib
@@ -12,15 +12,15 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-#: Where: each has a point right before and one right after it.
+#: Each site has one point directly before and one directly after it.
 FAULT_SITES = (
     "create.commit",
     "run.commit",
     "cancel.commit",
     "extend.commit",
-    "run_message.own",
+    "run_message.reserve",
     "run_message.send",
-    "run_message.disown",
+    "run_message.unreserve",
     "stop_task.send",
     "abort.send",
     "notice.send",
@@ -28,29 +28,29 @@ FAULT_SITES = (
     "claim.commit",
     "step.commit",
     "end.commit",
-    "give_back.commit",
+    "release.commit",
     "stop.commit",
     "heartbeat.commit",
-    "give_up.commit",
+    "watchdog_release.commit",
     "recover.commit",
     "record_stops.commit",
-    "forget.commit",
+    "delete_expired.commit",
     "positions.commit",
 )
-#: How the line begins that a fault leaves on stderr when it fires.
+#: Prefix of the line that a fired fault writes to stderr.
 FIRED_PREFIX = "fault fired: "
 
-POINTS = tuple(f"{place}.{side}" for place in FAULT_SITES for side in ("before", "after"))
+POINTS = tuple(f"{site}.{side}" for site in FAULT_SITES for side in ("before", "after"))
 
 
 class InjectedFault(Exception):
-    """Somebody wanted to see what happens."""
+    """The error that an armed fault point raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
     action: str
-    #: Which time the point is reached.
+    #: The fault fires when the point is reached for this time, counted from 1.
     on: int
     reached: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -59,32 +59,32 @@ _armed: dict[str, _Fault] = {}
 
 
 def parse(faults: str) -> dict[str, _Fault]:
-    """The faults that are named. Raises ValueError for a point or an action that does not exist."""
-    named = {}
+    """Returns the faults in `faults` by point. Raises ValueError for an unknown point or action."""
+    parsed = {}
     for fault in filter(None, faults.split(",")):
-        point, _, what = fault.partition("=")
-        action, _, on = what.partition("@")
+        point, _, trigger = fault.partition("=")
+        action, _, on = trigger.partition("@")
         if point not in POINTS or action not in {"kill", "raise"} or not (on or "1").isdecimal():
-            raise ValueError(f"no such fault: {fault!r}; points are {', '.join(POINTS)}")
-        named[point] = _Fault(action, int(on or 1))
-    return named
+            raise ValueError(f"unknown fault {fault!r}; use POINT=kill|raise[@N]: {', '.join(POINTS)}")
+        parsed[point] = _Fault(action, int(on or 1))
+    return parsed
 
 
 def arm(faults: str) -> None:
-    """Arm what `faults` names, in this process: `POINT=kill|raise[@N]`, several with commas; "" disarms all.
+    """Arms exactly `faults` in this process: `POINT=kill|raise[@N]`, comma-separated; "" disarms all.
 
-    Raises ValueError for a point or an action that does not exist.
+    Raises ValueError for an unknown point or action.
     """
     _armed.clear()
     _armed.update(parse(faults))
 
 
 def hit(point: str) -> None:
-    """Die or fail here, if somebody armed it."""
+    """Kills the process or raises InjectedFault if `point` is armed and its time has come."""
     fault = _armed.get(point)
     if fault is None or next(fault.reached) != fault.on:
         return
-    # Past all buffers: the process may have no time left to empty them.
+    # Unbuffered: a killed process does not flush its buffers.
     os.write(2, f"{FIRED_PREFIX}{point}={fault.action}\n".encode())
     if fault.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -92,8 +92,8 @@ def hit(point: str) -> None:
 
 
 @contextlib.contextmanager
-def fault_site(place: str) -> Iterator[None]:
-    """The points right before and right after what is done in this block."""
-    hit(f"{place}.before")
+def fault_site(site: str) -> Iterator[None]:
+    """Hits the points directly before and after this block; not the second if the block raises."""
+    hit(f"{site}.before")
     yield
-    hit(f"{place}.after")
+    hit(f"{site}.after")

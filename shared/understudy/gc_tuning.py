@@ -1,22 +1,21 @@
-"""The collector of garbage, as our processes want it."""
+"""Tunes the garbage collector for long-lived processes."""
 
 import gc
 
-#: Objects that are made before the collector looks for garbage among them.
+#: New objects that start a collection of the youngest generation.
 THRESHOLD = 20_000
 
 
 def raise_gc_threshold() -> None:
-    """From now on, for as long as this process lives.
+    """Raises the collection threshold for the lifetime of this process.
 
-    What is imported, what hundreds of runs hold, or an answer of thousands, is no garbage: looking through it
-    every few hundred objects takes a tenth of a worker's start and of the time of many short runs, and a
-    sixth of that of a cancel of 100,000.
+    Imports, hundreds of runs and large responses create live objects. With the default threshold, collections
+    take a tenth of a worker's start and of many short runs, and a sixth of a cancel of 100,000.
     """
     gc.set_threshold(THRESHOLD)
 
 
 def freeze_gc_objects() -> None:
-    """What is there by now stays, and is looked through no more. Called before the first work."""
+    """Excludes all current objects from later collections. Call it before the first work."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Every setting, in one place: built in entry points, passed down, read from `UNDERSTUDY_…` variables."""
+"""All settings, read from `UNDERSTUDY_…` variables. Entry points build them and pass them down."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -11,84 +11,83 @@ from understudy.faults import parse
 
 
 class Settings(BaseSettings):
-    """Settings of all parts. Durations are in seconds, sizes in the unit their name says."""
+    """Settings of all components. Durations are in seconds; names of sizes end in their unit."""
 
     model_config = SettingsConfigDict(
         env_prefix="UNDERSTUDY_",
         extra="forbid",
         frozen=True,
-        # URLs hold passwords.
+        # URLs contain passwords.
         hide_input_in_errors=True,
     )
 
-    #: Where `up` keeps the store, the broker's file, tokens and logs; where the CLI looks for its token.
+    #: Folder of `up` for the store, the broker's file, tokens and logs; the CLI reads its token there.
     data_dir: Path = Path(".understudy")
-    #: SQLAlchemy URL of the store. Empty: SQLite in `data_dir`.
+    #: SQLAlchemy URL of the store; empty: SQLite in `data_dir`.
     database_url: str = ""
-    #: Where messages go: Valkey or Redis, with or without Sentinels, or RabbitMQ (see docs/brokers.md).
+    #: URL of the broker: Valkey or Redis, with or without Sentinels, or RabbitMQ (see docs/brokers.md).
     broker_url: str = "redis://127.0.0.1:6379/0"
-    #: Valkey or Redis for notices and for the caps on language models. Empty: the broker, if it is one.
+    #: Valkey or Redis for notifications and language model quotas; empty: the broker if it is one of these.
     notices_url: str = ""
 
     heartbeat_interval_s: float = Field(3, gt=0)
     lease_ttl_s: float = Field(9, gt=0)
     sweep_interval_s: float = Field(1, gt=0)
-    #: A run message this old that is not in its queue any more is taken for lost and published again.
+    #: The sweeper republishes a run message that is older than this and no longer in its queue.
     republish_after_s: float = Field(3, gt=0)
-    #: After this long without word from the worker, the sweeper records that a cancelled run stopped.
+    #: The sweeper records the stop of a cancelled run after this long without a record from its worker.
     stop_grace_s: float = Field(30, gt=0)
-    #: How long steps in flight may go on when a worker is told to go.
+    #: Grace period of a drain: after it, a worker aborts its steps in flight.
     drain_grace_s: float = Field(5, ge=0)
-    #: Losses in a row, without an interaction in between, after which a participant fails: it is taken up
-    #: again after the first, runs alone after the second, and fails at the third or later.
+    #: Losses since the last committed interaction at which a participant fails. It resumes after the first
+    #: loss, runs on the quarantine queue after the second, and fails at the third or later.
     max_attempts: int = Field(3, ge=3)
-    #: A step that keeps its whole process busy for so long fails, and the process is started anew.
+    #: A step that blocks the event loop for this long fails, and its process exits to be restarted.
     loop_stall_s: float = Field(10, gt=0)
-    #: A worker that has grown beyond this gives its participants back and is started anew; 0: no limit.
+    #: A worker that uses more memory drains and exits to be restarted; 0: no limit.
     max_memory_mb: int = Field(1024, ge=0)
 
-    #: Most `additional_steps` of one extend.
+    #: Maximum `additional_steps` of one extend.
     max_additional_steps: int = Field(100, ge=1)
     max_wait_s: float = Field(3600, gt=0)
     max_participants_per_run: int = Field(10_000, ge=1)
-    #: Streams of events that an API process keeps open at a time.
+    #: Maximum open event streams of an API process.
     max_event_streams: int = Field(250, ge=1)
-    #: Origins of web pages that may talk to `/mcp` besides those of this machine, with commas between them.
+    #: Comma-separated web origins that may call `/mcp`, in addition to those of this machine.
     allowed_origins: str = ""
-    #: Where a worker or sweeper shows its metrics; 0: a free port, told in its log. The API shows its own at
-    #: `/metrics`. Several processes of one machine need a port each.
+    #: Port of a worker's or sweeper's metrics; 0: a free port, logged at start. The API serves its own at
+    #: `/metrics`. Each process of a machine needs its own port.
     metrics_port: int | None = Field(None, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
-    #: Lines of JSON, or readable ones; `auto`: readable on a terminal only.
+    #: `json`, or `text` for people; `auto`: `text` on a terminal, else `json`.
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    #: Where traces are sent, by OTLP over HTTP: `http://collector:4318`. Empty: what the variables of
-    #: OpenTelemetry say (`OTEL_EXPORTER_OTLP_ENDPOINT`), else nowhere. Needs `understudy[traces]`.
+    #: OTLP/HTTP endpoint for traces, like `http://collector:4318`. Empty: OpenTelemetry's variables, such as
+    #: `OTEL_EXPORTER_OTLP_ENDPOINT`, else no traces. Needs `understudy[traces]`.
     traces_endpoint: str = ""
-    #: For tests of mishaps: see `shared/understudy/faults.py`.
+    #: Armed fault points, for tests only: see `shared/understudy/faults.py`.
     faults: str = ""
-    #: File of what workers may send to chatbots, by name (see docs/guides/chatbots.md); empty: nothing.
+    #: File with the secrets that workers may send to chatbots (see docs/guides/chatbots.md); empty: none.
     secrets_file: str = ""
-    #: May participants visit loopback and private addresses?
+    #: Whether participants may visit loopback and private addresses.
     allow_private_hosts: bool = False
 
     @property
     def store_url(self) -> str:
-        """`database_url`, or the SQLite file of `data_dir`."""
+        """Returns `database_url`, or the SQLite file in `data_dir`."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'understudy.db'}"
 
     @property
     def notifications_url(self) -> str:
-        """Where notices are told and caps are counted; empty: nowhere."""
+        """Returns the URL for notifications and quotas; empty if there is none."""
         broker = self.notices_url or self.broker_url
         return broker if broker and parse_broker_url(broker).is_redis else ""
 
     @field_validator("broker_url", "notices_url")
     @classmethod
     def _validate_broker_urls(cls, url: str, info: ValidationInfo) -> str:
-        # Empty: none of its own.
         if url and not parse_broker_url(url).is_redis and info.field_name == "notices_url":
-            raise ValueError("notices are told by Valkey or Redis only; leave it empty to go without")
+            raise ValueError("notices_url must be a Valkey or Redis URL, or empty")
         return url
 
     @field_validator("metrics_port", mode="before")
@@ -104,7 +103,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _validate_lease_ttl(self) -> Self:
-        # 3 * 0.4 is a little more than 1.2 to a computer, and to nobody else.
+        # Tolerates float rounding: 3 * 0.4 is slightly more than 1.2.
         if self.heartbeat_interval_s * 3 > self.lease_ttl_s * (1 + 1e-9):
             raise ValueError(
                 f"heartbeat_interval_s ({self.heartbeat_interval_s}) times 3 must not exceed lease_ttl_s "

@@ -409,7 +409,7 @@ class Shaky:
         monkeypatch.setattr(service.store, "read", read_or_not)
         monkeypatch.setattr(service.publisher, "enqueue_aborts", self.told["abort"].extend)
         monkeypatch.setattr(service.publisher, "enqueue_stop_tasks", self.told["stop"].extend)
-        notifier = SimpleNamespace(publish_soon=self.told["notice"].extend, close=service.notifier.close)
+        notifier = SimpleNamespace(enqueue=self.told["notice"].extend, close=service.notifier.close)
         self.app.state.service = dataclasses.replace(service, notifier=notifier)
 
     def told_of(self) -> set[UUID]:

@@ -60,7 +60,7 @@ def test_a_journey_tells_where_it_was_hard_and_where_it_ended(store: Store, acme
         "page/3",
         "Thought 3",
     )
-    assert journey["friction_points"][3]["what"] == "Here for the 3rd time."
+    assert journey["friction_points"][3]["what"] == "Visited for the 3rd time."
     assert journey["steps"][4]["did"] == "fill · Name · Ada"
     assert journey["gave_up_at"] == {"index": 6, "url": "page/6", "title": "Page 6", "thought": "Enough."}
 

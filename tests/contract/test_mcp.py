@@ -573,7 +573,7 @@ def test_an_error_has_the_words_that_rest_has(store: Store, acme: ApiClient) -> 
 
 @both_eras
 def test_a_tool_that_is_not_there_is_an_error_of_the_protocol(acme: ApiClient, era: str) -> None:
-    with pytest.raises(MCPError, match=r"no tool 'study_delete'; there is study_create"):
+    with pytest.raises(MCPError, match=r"No such tool: 'study_delete'. Call one of: study_create"):
         call(acme, "study_delete", era)
 
 

@@ -216,7 +216,7 @@ def test_a_count_that_takes_long_is_seldom_and_holds_nobody_up(
         assert go_on.wait(60)
         return {Status.DRAFT: next(counts)}
 
-    monkeypatch.setattr("understudy.service.health.participants.resting_counts", count)
+    monkeypatch.setattr("understudy.service.health.participants.inactive_counts", count)
     with serve_in_thread(create_app(settings)) as url:
         told = read(f"{url}/metrics")
         assert began.is_set()

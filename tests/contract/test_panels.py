@@ -93,7 +93,7 @@ def test_people_are_found_by_what_they_are(
     [
         ({"age_min": "old"}, "whole number"),
         ({"age_min": 131}, "130"),
-        ({"age_min": 40, "age_max": 30}, "above age_max"),
+        ({"age_min": 40, "age_max": 30}, "at most age_max"),
         ({"country": "DE,,AT"}, "1 to 200 characters"),
         ({"country": ",".join("abcdefghijklmnopqrstu")}, "at most 20"),
         ({"trait": "patience<low"}, "plain number"),

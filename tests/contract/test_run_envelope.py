@@ -242,8 +242,8 @@ def test_all_participants_are_made_or_none(
 ) -> None:
     real = dispatch.record_bulk
 
-    def record_most(connection: Any, ids: Sequence[UUID], *event: Any, by_outbox: bool) -> None:
-        real(connection, ids[:-1], *event, via_outbox=by_outbox)
+    def record_most(connection: Any, ids: Sequence[UUID], *event: Any, via_outbox: bool) -> None:
+        real(connection, ids[:-1], *event, via_outbox=via_outbox)
         raise Conflict("The last one did not get in.")
 
     before = dump_tables(store)

@@ -286,7 +286,7 @@ def test_a_dispatch_that_may_be_committed_is_said_to_be_in_doubt(
     with serve_in_thread(app) as here:
         answer = acme.post(f"{here}/v1/studies/{world['study_id']}/run", {"sample": 2})
     assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
-    assert "may have been done" in answer.json()["error"]
+    assert "may have been applied" in answer.json()["error"]
 
 
 def test_a_dispatch_that_is_committed_is_answered_as_such_whatever_reading_it_back_does(

@@ -227,8 +227,8 @@ def test_who_waits_while_no_worker_lives_is_likely_stuck(store: Store, acme: Api
     assert hint(acme, id_) == (False, None), "it has only just come"
     set_back(store, id_, 30)
     stuck, reason = hint(acme, id_)
-    assert (stuck, "no worker is alive" in str(reason)) == (True, True)
+    assert (stuck, "no worker has a live lease" in str(reason)) == (True, True)
     make_lease(store)
     assert hint(acme, id_) == (False, None)
     set_back(store, id_, timedelta(minutes=2).total_seconds())
-    assert "owed" in str(hint(acme, id_)[1]), "nobody has sent its message"
+    assert "unpublished" in str(hint(acme, id_)[1]), "nobody has sent its message"

@@ -94,7 +94,7 @@ for _ in range(20):
         (OWN | {"request": {"text": "hello"}}, "{message} or {history}"),
         (OWN | {"request": {"text": "{massage}"}}, "'{massage}'"),
         (OWN | {"request": {"text": "{message} {"}}, "for a brace"),
-        (OWN | {"request": {"text": "so: {history}"}}, "stand by itself"),
+        (OWN | {"request": {"text": "so: {history}"}}, "the whole text"),
         (OWN | {"request": {"text": "{message}", "x": "x" * 20_000}}, "20,000 characters"),
         (OWN | {"request": DEEP}, "16 levels"),
         (OWN | {"response_path": "reply..text"}, "response_path"),

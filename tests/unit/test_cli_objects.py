@@ -36,7 +36,7 @@ def test_a_participant_comes_with_its_whole_journey(fake: FakeApi, understudy: C
     shown = result.stdout
     assert "Ana Ruiz" in shown
     assert "gave_up" in shown
-    assert shown.index("Where am I?") < shown.index("is told") < shown.index("[b]Ah [2J[/b]")
+    assert shown.index("Where am I?") < shown.index("instructed") < shown.index("[b]Ah [2J[/b]")
     # Where the last step led to.
     assert shown.rindex("http://shop/x") > shown.index("[b]Ah")
     assert "\x1b" not in shown

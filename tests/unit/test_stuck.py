@@ -27,12 +27,12 @@ def test_who_waits_while_workers_live_just_waits_for_its_turn() -> None:
 
 def test_who_waits_while_no_worker_lives_waits_in_vain() -> None:
     assert why(Status.PENDING, 10, workers=0) is None
-    assert "no worker is alive" in str(why(Status.PENDING, 10.1, workers=0))
+    assert "no worker has a live lease" in str(why(Status.PENDING, 10.1, workers=0))
 
 
 def test_who_waits_for_a_message_that_nobody_sends_waits_in_vain() -> None:
     assert why(Status.PENDING, 60, sent=False) is None
-    assert "owed for 61 s" in str(why(Status.PENDING, 61, sent=False))
+    assert "unpublished for 61 s" in str(why(Status.PENDING, 61, sent=False))
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL | {Status.DRAFT}))

@@ -1,1 +1,1 @@
-"""What every request passes before an interface sees it, and how errors are answered."""
+"""Checks of every request before an interface sees it, and the bodies of errors."""

@@ -1,4 +1,4 @@
-"""Every error as its documented body, whoever raised it; never a traceback."""
+"""Answers every error with its documented body, never with a traceback."""
 
 import logging
 import re
@@ -18,21 +18,21 @@ from understudy.service.response import failure
 
 log = logging.getLogger(__name__)
 
-#: These answer a RunStudyResponse whatever happens. Source: contract section 5.
+#: These requests always answer a RunStudyResponse. Source: contract section 5.
 _RUN_RESPONSE = re.compile(
     r"[A-Z]+ /v1/(studies/[^/]+/run|simulations/extend|participants/[^/]+/extend|simulations/wait)"
     r"|[A-Z]+ /v1/asks/[^/]+/rounds|POST /v1/asks"
 )
-#: nginx's number for an answer that nobody waits for.
+#: nginx's status for a request whose client disconnected.
 _CLIENT_CLOSED_REQUEST = 499
 
 
 class ClientDisconnected(Exception):
-    """The client went away while it waited; nobody is there to be answered."""
+    """The client disconnected while it waited; no answer is sent."""
 
 
 def error_response(request: Request, error: UnderstudyError, http_status: int | None = None) -> JSONResponse:
-    """The body of `error` in the form this path answers in."""
+    """Returns the body of `error` in the form that this path documents."""
     if _RUN_RESPONSE.fullmatch(f"{request.method} {request.scope['path']}"):
         body: Any = failure(error).model_dump(mode="json")
     else:
@@ -47,7 +47,7 @@ def error_response(request: Request, error: UnderstudyError, http_status: int | 
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Have `app` answer every error this way."""
+    """Makes `app` answer every error with its documented body."""
 
     @app.exception_handler(UnderstudyError)
     async def handle_known(request: Request, error: UnderstudyError) -> JSONResponse:
@@ -63,14 +63,14 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
-        here = f"{request.method} {request.scope['path'][:MAX_NAME]}"
+        operation = f"{request.method} {request.scope['path'][:MAX_NAME]}"
         if error.status_code == 405:
-            wrong = NotFound(f"{here}: method not allowed.")
-            answer = error_response(request, wrong, http_status=405)
+            not_allowed = NotFound(f"{operation}: method not allowed.")
+            answer = error_response(request, not_allowed, http_status=405)
             answer.headers["Allow"] = ", ".join(_methods_of(request))
             return answer
         if error.status_code == 404:
-            missing = NotFound(f"{here}: no such route.", suggestions=("See /docs for what there is.",))
+            missing = NotFound(f"{operation}: no such route.", suggestions=("See /docs for all routes.",))
             return error_response(request, missing)
         kind = ValidationError if error.status_code < 500 else UnderstudyError
         return error_response(request, kind(str(error.detail)), http_status=error.status_code)
@@ -84,7 +84,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def _methods_of(request: Request) -> list[str]:
-    """What may be asked of this path. Of several routes that share it, each knows its own methods only."""
+    """Returns the methods of this path; each route that shares the path knows only its own."""
     routes = (route for route in iter_route_contexts(request.app.routes) if route.methods)
-    here = (route for route in routes if route.path_regex.match(request.scope["path"]))
-    return sorted({method for route in here for method in route.methods or ()})
+    matching = (route for route in routes if route.path_regex.match(request.scope["path"]))
+    return sorted({method for route in matching for method in route.methods or ()})

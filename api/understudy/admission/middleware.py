@@ -1,4 +1,4 @@
-"""What every request to `/v1` and `/mcp` passes before anybody sees it: token, size, and strict JSON."""
+"""Checks every request to `/v1` and `/mcp` before an interface sees it: token, size and strict JSON."""
 
 import asyncio
 import json
@@ -23,20 +23,20 @@ from understudy.store.workspaces import authenticate
 
 MIB = 1024 * 1024
 MAX_BODY = MIB
-#: A panel of ten thousand people takes more.
+#: A panel of 10,000 people is larger than MAX_BODY.
 MAX_PEOPLE_BODY = 16 * MIB
 #: Levels of lists and objects in a body.
 MAX_DEPTH = 64
-#: Whole numbers beyond this on either side are kept by no column, and are no float either.
+#: No column stores an integer whose absolute value is larger.
 MAX_INTEGER = 2**63 - 1
 
-#: Requests that are looked at at a time.
+#: Requests that are checked concurrently.
 THREADS = 8
-#: Different tokens that one read looks up.
+#: Maximum number of different tokens that one read looks up.
 TOKEN_BATCH_SIZE = 20
-#: Bodies up to this size are looked at sooner than a thread would be told of them, in bytes.
+#: Bodies up to this size are checked on the event loop: that is faster than a thread. In bytes.
 SMALL_BODY = 16 * 1024
-#: So long a read of tokens may take; a request waits for two at most, while the store hangs.
+#: Timeout of a read of tokens, in seconds. While the store hangs, a request waits for at most two reads.
 READ_TIMEOUT_S = 5
 
 Result = TypeVar("Result")
@@ -53,21 +53,21 @@ class NotJson(ValidationError):
 
 
 class CheckedBody(NamedTuple):
-    """A body to be read on, and what was wrong with a part of it that is left out."""
+    """The body to pass on, and the error of the arguments that were removed from it."""
 
     body: bytes
     argument_error: ValidationError | None
 
 
-#: Looks at a body. Raises NotJson, TooLarge, ValidationError.
+#: Checks a body. Raises NotJson, TooLarge, ValidationError.
 BodyCheck: TypeAlias = Callable[[bytes], CheckedBody]
 
 
 class AdmissionMiddleware:
     """ASGI middleware. Puts the token's workspace into the request's state as `workspace_id`.
 
-    `messages`: paths outside of `/v1` that it guards too, and what looks at the bodies posted there; a flaw
-    is put into the state as `argument_error`.
+    `messages` maps further guarded paths outside `/v1` to the check of the bodies posted there. That check's
+    `argument_error` goes into the state as `flaw`.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class AdmissionMiddleware:
         self._app = app
         self._service = service
         self._messages = messages
-        # Of its own: what waits for its turn here can be given up, and does not wait behind long reads.
-        self._threads = ThreadPoolExecutor(THREADS, "gate")
+        # A pool of its own: checks never wait behind long reads, and queued ones can be abandoned.
+        self._threads = ThreadPoolExecutor(THREADS, "admission")
         self._tokens = CoalescedReads(
             self._find_workspaces, self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
         )
@@ -93,7 +93,7 @@ class AdmissionMiddleware:
             state["workspace_id"] = await self._workspace(request)
             large = path == "/v1/people" or path in self._messages
             body = await _read(request, MAX_PEOPLE_BODY if large else MAX_BODY)
-            # Millions of values take seconds; others are not to wait for that.
+            # A body with millions of values takes seconds to check and must not block the event loop.
             if path in self._messages and scope["method"] == "POST":
                 body, state["flaw"] = await self._in_thread(self._messages[path], body)
             elif len(body) > SMALL_BODY:
@@ -107,24 +107,24 @@ class AdmissionMiddleware:
         except UnderstudyError as error:
             await error_response(request, error)(scope, receive, send)
         except ClientDisconnect:
-            # It went away before it had said all; there is nobody to answer.
+            # The client disconnected before it sent the whole body: no answer is possible.
             return
         else:
             await self._call_app(_as_json(scope, body), _replayed(body, receive), send)
 
     async def _call_app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app's answer; ours when the server is told to go and has no patience left for it."""
-        begun = False
+        """Calls the app; answers a shutdown error if the grace period ends before the app responds."""
+        response_started = False
 
         async def send_on(message: AsgiMessage) -> None:
-            nonlocal begun
-            begun = True
+            nonlocal response_started
+            response_started = True
             await send(message)
 
         try:
             await self._app(scope, receive, send_on)
         except asyncio.CancelledError:
-            if not begun:
+            if not response_started:
                 await error_response(Request(scope), _shutdown_error())(scope, receive, send)
             raise
 
@@ -132,7 +132,7 @@ class AdmissionMiddleware:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise AuthFailed(
-                "A bearer token is needed.", suggestions=("Send the header `Authorization: Bearer TOKEN`.",)
+                "A bearer token is required.", suggestions=("Send the header `Authorization: Bearer TOKEN`.",)
             )
 
         try:
@@ -143,15 +143,15 @@ class AdmissionMiddleware:
             ) from None
 
     def _find_workspaces(self, secrets: Sequence[str]) -> dict[str, UUID | Exception]:
-        """The workspaces that these tokens open, or why one opens none."""
-        opened: dict[str, UUID | Exception] = {}
+        """Returns the workspace of each token, or the AuthFailed error of an invalid one."""
+        workspaces: dict[str, UUID | Exception] = {}
         with self._service.store.read() as connection:
             for secret in secrets:
                 try:
-                    opened[secret] = authenticate(connection, secret)
+                    workspaces[secret] = authenticate(connection, secret)
                 except AuthFailed as error:
-                    opened[secret] = error
-        return opened
+                    workspaces[secret] = error
+        return workspaces
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(
@@ -162,7 +162,7 @@ class AdmissionMiddleware:
 def _shutdown_error() -> ServiceUnavailable:
     return ServiceUnavailable(
         "The server is shutting down; the request may have been applied.",
-        suggestions=("Look first what is there; with an Idempotency-Key a dispatch can be sent again.",),
+        suggestions=("Check if it was applied. You can repeat a dispatch that has an Idempotency-Key.",),
     )
 
 
@@ -171,13 +171,13 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > max_bytes:
-            raise TooLarge(f"The body is over the limit of {max_bytes // MIB} MiB.")
+            raise TooLarge(f"The body exceeds the limit of {max_bytes // MIB} MiB.")
         parts.append(part)
     return b"".join(parts)
 
 
 def check_json(body: bytes) -> None:
-    """Raises NotJson, or ValidationError for JSON that no store could keep or no number could be."""
+    """Raises NotJson, or ValidationError for JSON that the store cannot hold."""
     try:
         value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -185,7 +185,7 @@ def check_json(body: bytes) -> None:
     except RecursionError as error:
         raise ValidationError(_TOO_DEEP) from error
     except ValueError as error:
-        # Python reads no number of more than some thousand digits.
+        # Python refuses to parse an integer of more than about 4,300 digits.
         raise ValidationError(_TOO_LARGE) from error
     _check_value(value, 1)
 
@@ -201,7 +201,7 @@ def _no_constant(name: str) -> None:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise ValidationError("A field in the body is given twice.")
+        raise ValidationError("The body contains the same field twice. Remove one of them.")
     return value
 
 
@@ -210,12 +210,12 @@ def _check_value(value: Any, depth: int) -> None:
         raise ValidationError(_TOO_DEEP)
     if isinstance(value, str):
         if _UNSTORABLE.search(value):
-            raise ValidationError("A text in the body has a NUL or a lone surrogate; leave it out.")
+            raise ValidationError("A text in the body contains a NUL or a lone surrogate. Remove it.")
     elif isinstance(value, int):
         if abs(value) > MAX_INTEGER:
             raise ValidationError(_TOO_LARGE)
     elif isinstance(value, float):
-        # 1e400 is a JSON number, and infinite once it is read.
+        # 1e400 is a valid JSON number, but Python parses it as infinity.
         if math.isinf(value):
             raise ValidationError(_TOO_LARGE)
     elif isinstance(value, dict):
@@ -228,7 +228,7 @@ def _check_value(value: Any, depth: int) -> None:
 
 
 def _as_json(scope: Scope, body: bytes) -> Scope:
-    """A body is JSON whatever its Content-Type says: there is nothing else it could be."""
+    """Sets the Content-Type to JSON: every non-empty body was checked as JSON."""
     if not body:
         return scope
     headers = [header for header in scope["headers"] if header[0] != b"content-type"]
@@ -236,7 +236,7 @@ def _as_json(scope: Scope, body: bytes) -> Scope:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """The body once more, then whatever else comes: a disconnect, for instance."""
+    """Returns a `receive` that replays the body, then passes on later messages such as a disconnect."""
     sent = False
 
     async def replay() -> AsgiMessage:

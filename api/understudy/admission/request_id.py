@@ -1,4 +1,4 @@
-"""A name for each request, by which its lines are found in the logs of all processes."""
+"""Gives each request an id that all its log lines carry, in every process."""
 
 import re
 from uuid import uuid4
@@ -9,13 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from understudy.telemetry import logs
 
 HEADER = "X-Request-ID"
-#: What callers and proxies may name a request; anything else is given a new name.
-_GOOD = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+#: Request ids that callers and proxies may choose; any other value is replaced by a new id.
+_VALID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class RequestIdMiddleware:
-    """ASGI middleware, the outermost one. The name is the caller's `X-Request-ID`, else a new one; the answer
-    tells it."""
+    """ASGI middleware, the outermost one. Takes the id from the caller's `X-Request-ID` or creates one; the
+    response repeats it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,14 +24,14 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
-        name = given if _GOOD.fullmatch(given) else uuid4().hex
-        # For good: each request has a context of its own, and what breaks is told outside of here.
-        logs.bind(request_id=name)
+        requested = Headers(scope=scope).get(HEADER, "")
+        request_id = requested if _VALID.fullmatch(requested) else uuid4().hex
+        # Never unbound: each request has its own context, and outer code logs exceptions with this id.
+        logs.bind(request_id=request_id)
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = name
+                MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
         await self._app(scope, receive, send_on)

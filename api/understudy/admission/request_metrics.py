@@ -1,4 +1,4 @@
-"""Counting and timing requests."""
+"""Counts and times requests."""
 
 import time
 
@@ -9,13 +9,13 @@ from understudy.telemetry.exporter import OTHER
 
 #: Paths outside of `/v1` that are counted by name.
 _PATHS = frozenset({"/mcp", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})
-#: nginx's number for an answer that nobody waits for.
-_CLIENT_GONE = 499
-_BROKEN = 500
+#: nginx's status for a request whose client disconnected.
+_CLIENT_CLOSED_REQUEST = 499
+_INTERNAL_ERROR = 500
 
 
 class RequestMetricsMiddleware:
-    """ASGI middleware, the outermost one: what it counts is what callers see."""
+    """ASGI middleware outside all checks: it counts the statuses that callers receive."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,9 +24,9 @@ class RequestMetricsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Shared by all who copy the scope on the way: the check of the query leaves the route here.
+        # Inner middlewares copy the scope but share this dict; `check_query` stores the route in it.
         scope.setdefault("state", {})
-        began, status = time.perf_counter(), _CLIENT_GONE
+        began, status = time.perf_counter(), _CLIENT_CLOSED_REQUEST
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -38,17 +38,17 @@ class RequestMetricsMiddleware:
         try:
             await self._app(scope, receive, send_on)
         except Exception:
-            # Answered outside of here; what has begun stays what it was.
-            status = status if status != _CLIENT_GONE else _BROKEN
+            # Starlette answers with 500, unless the response has already started.
+            status = status if status != _CLIENT_CLOSED_REQUEST else _INTERNAL_ERROR
             raise
         finally:
             metrics.requests.labels(route_of(scope), status).inc()
 
 
 def route_of(scope: Scope) -> str:
-    """The path as it is declared: as many values as there are routes, whatever is asked for.
+    """Returns the declared path of the request, or OTHER: this bounds the number of label values.
 
-    Known once the request was answered.
+    The path is known only once the request is answered.
     """
     path: str = scope["path"]
     return scope.get("state", {}).get("route") or (path if path in _PATHS else OTHER)

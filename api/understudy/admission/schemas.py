@@ -1,4 +1,4 @@
-"""What schemas of requests say beyond their models: bounds that are settings, and installed plug-ins."""
+"""Adds to request schemas the facts their models lack: bounds from settings, and installed plug-ins."""
 
 from typing import Any, TypeAlias, get_args
 
@@ -10,7 +10,7 @@ Schema: TypeAlias = dict[str, Any]
 
 
 def bounds(settings: Settings) -> dict[str, Schema]:
-    """Bounds that are settings or depend on the meaning, by the name that a field has in every request."""
+    """Returns bounds that come from settings or from a field's meaning, by field name, for all requests."""
     return {
         "additional_steps": {"minimum": 1, "maximum": settings.max_additional_steps},
         "timeout": {"maximum": settings.max_wait_s, "default": min(DEFAULT_WAIT_S, settings.max_wait_s)},
@@ -21,7 +21,7 @@ def bounds(settings: Settings) -> dict[str, Schema]:
 
 
 def complete_iteration_schema(schema: Schema) -> None:
-    """Say which environments and minds there are here."""
+    """Adds the installed environments and minds to the schema of an iteration."""
     content = schema["properties"]["content"]
     installed = {name for modality in get_args(Modality) for name in environments(modality)}
     content |= {
@@ -30,12 +30,12 @@ def complete_iteration_schema(schema: Schema) -> None:
             "environment": {
                 "type": "string",
                 "enum": sorted(installed),
-                "description": "One that fits the study's modality.",
+                "description": "Environment that supports the study's modality.",
             },
             "url": {
                 "type": "string",
                 "pattern": "^https?://[^/ ]+",
-                "description": "Of web: where everybody starts.",
+                "description": "Start page, if the environment is web.",
             },
         },
     }
@@ -43,7 +43,7 @@ def complete_iteration_schema(schema: Schema) -> None:
 
 
 def mind_names() -> Schema:
-    """One of the minds, or a profile of one that comes in profiles."""
+    """Returns the schema of `mind`: the name of a mind, or a profile such as `llm:cheap`."""
     profiled = sorted(profiled_minds())
     names = {"enum": sorted({*minds(), *profiled})}
     profiles = ({"type": "string", "pattern": f"^{name}:[a-z0-9][a-z0-9_-]{{0,49}}$"} for name in profiled)

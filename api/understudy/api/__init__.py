@@ -1,1 +1,1 @@
-"""The facade: one service and its doors (REST, Python client, command line)."""
+"""The API process."""

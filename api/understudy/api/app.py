@@ -1,4 +1,4 @@
-"""The API process: the service behind its two doors, REST and MCP."""
+"""Runs the API process: one service with the interfaces REST and MCP."""
 
 import contextlib
 import socket
@@ -40,21 +40,21 @@ from understudy.telemetry import logs, traces
 from understudy.telemetry.store_metrics import StoreMetrics
 
 DESCRIPTION = """
-Simulated people step through a website, one interaction after another. **Cancel** stops what is queued or
-runs, at once; **extend** takes a stopped run up again from its last interaction, with new direction.
+Simulated people use a website, one interaction after another. **Cancel** stops pending and running
+participants immediately; **extend** continues a terminal one from its last interaction, with new direction.
 
-Every request to `/v1` carries `Authorization: Bearer TOKEN`. The same is there as MCP tools, at `/mcp`.
+Every request to `/v1` carries `Authorization: Bearer TOKEN`. `/mcp` offers the same operations as MCP tools.
 """
 
 MCP_PATH = "/mcp"
-#: How long open requests may take to end when the process is told to go.
+#: Seconds that open requests may take to end at shutdown.
 SHUTDOWN_GRACE_S = 3
-#: Exit code when there is no listening there, as uvicorn's own.
+#: Exit code when the address cannot be bound; the same as uvicorn's.
 EXIT_BIND_FAILED = 3
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI app; its store and broker connections live as long as its lifespan."""
+    """Returns the ASGI app; its lifespan owns its store and broker connections."""
     store = Store(settings.store_url, observer=StoreMetrics())
     publisher = Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store)
 
@@ -82,12 +82,12 @@ def create_app(settings: Settings) -> FastAPI:
         EventHub(store, settings.max_event_streams),
     )
 
-    door = McpApp(service)
+    mcp = McpApp(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.waiting.open()
-        async with door.run():
+        async with mcp.run():
             yield
         await service.waiting.close()
         await service.events.close()
@@ -104,19 +104,19 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
-        # A path with one slash too many is an unknown route like any other.
+        # A path with a trailing slash is an unknown route.
         redirect_slashes=False,
     )
     app.state.service = service
-    app.state.door = door
+    app.state.mcp = mcp
     install_error_handlers(app)
     app.include_router(health.router, responses={503: errors[503]})
     app.include_router(metrics.router)
-    # The gate checks the token; this tells readers of the API docs that there is one.
+    # AdmissionMiddleware checks the token; HTTPBearer only declares it in the API docs.
     checks = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
     for router in (objects.router, asks.router, simulations.router, docs.router, events.router):
         app.include_router(router, prefix=PREFIX, responses=errors, dependencies=checks)
-    app.router.routes.append(Route(MCP_PATH, door, methods=["GET", "POST", "DELETE"]))
+    app.router.routes.append(Route(MCP_PATH, mcp, methods=["GET", "POST", "DELETE"]))
     app.add_middleware(AdmissionMiddleware, service=service, messages={MCP_PATH: check_message})
     app.add_middleware(RequestMetricsMiddleware)
     app.add_middleware(TracingMiddleware)
@@ -126,7 +126,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Answer requests until SIGTERM or SIGINT."""
+    """Serves requests until SIGTERM or SIGINT; exits with EXIT_BIND_FAILED if it cannot listen."""
     faults.arm(settings.faults)
     logs.configure(settings, part="api")
     traces.configure(settings, "api")
@@ -140,7 +140,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
     gc_tuning.freeze_gc_objects()
-    # Ctrl-C is how it is ended.
+    # Ctrl-C is a normal way to end the server.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
@@ -148,17 +148,17 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends waits and streams when it is told to go: whoever waits is told how to go on, and not cut off."""
+    """Ends waits and streams at shutdown: waiting clients get an answer with `next_action`."""
 
     def __init__(self, app: FastAPI, **options: Any) -> None:
         super().__init__(uvicorn.Config(app, **options))
         self._service: Service = app.state.service
-        self._door: McpApp = app.state.door
+        self._mcp: McpApp = app.state.mcp
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._service.waiting.end_all_waits()
         self._service.events.close_streams()
-        self._door.close_streams()
+        self._mcp.close_streams()
         await super().shutdown(sockets)
-        # Here, as uvicorn ends the process by the signal it was told to go with.
+        # Here, because uvicorn re-raises the signal after `run`, which ends the process.
         traces.close()

@@ -1,3 +1,3 @@
-"""The command line. It offers what the MCP tools offer, through the Python client."""
+"""The command line: the operations of the MCP tools, called with the Python client."""
 
 from understudy.cli.commands import app as app

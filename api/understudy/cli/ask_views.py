@@ -1,4 +1,4 @@
-"""How asks and what was answered look to a person."""
+"""Views of asks and their answers."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -38,15 +38,15 @@ def ask_table(asks: "Sequence[Ask]") -> Table:
 
 
 def ask_view(ask: "AskSummary") -> RenderableType:
-    """Every round with its winner, picks and ratings, and what changed between rounds."""
+    """Shows every round with winner, picks and ratings, and the changes between rounds."""
     views: list[RenderableType] = [
         Text.assemble(("Ask ", "bold"), plain(ask.alias, "bold"), "  ", plain(ask.question))
     ]
     changes = {change.to_round: change for change in ask.changes}
-    for one in ask.rounds:
-        views += [Text(), _round_view(one, ask.question)]
-        if one.round in changes:
-            views.append(_change_view(changes[one.round]))
+    for round_ in ask.rounds:
+        views += [Text(), _round_view(round_, ask.question)]
+        if round_.round in changes:
+            views.append(_change_view(changes[round_.round]))
     if ask.usage is not None:
         views += [Text(), key_value_table(model=usage_text(ask.usage))]
     return Group(*views)
@@ -55,13 +55,13 @@ def ask_view(ask: "AskSummary") -> RenderableType:
 def settings_view(ask: "AskFull") -> RenderableType:
     return key_value_table(
         mind=ask.mind,
-        most_interactions=ask.max_interactions or "",
+        max_interactions=ask.max_interactions or "",
         timeouts=f"{ask.step_timeout:g} s a step, {ask.run_timeout:g} s a run",
     )
 
 
 def people_table(ask: "AskPerParticipant") -> RenderableType:
-    """A page of people, each with what they answered in every round."""
+    """Shows a page of people with their answers in every round."""
     table = empty_table("name", "round", "participant", "status", "pick", "ratings", "comment")
     for person in ask.people:
         for row in _person_rows(person):
@@ -69,37 +69,37 @@ def people_table(ask: "AskPerParticipant") -> RenderableType:
     return table
 
 
-def _round_view(one: "RoundResult", first_question: str) -> RenderableType:
-    statuses = {status: getattr(one, f"{status}_count") for status in STATUS_STYLES}
+def _round_view(result: "RoundResult", first_question: str) -> RenderableType:
+    statuses = {status: getattr(result, f"{status}_count") for status in STATUS_STYLES}
     table = empty_table("variant", "text", "picks", "rating")
-    for variant in one.variants:
+    for variant in result.variants:
         rating = "" if variant.mean_rating is None else f"{variant.mean_rating:.2f} ({variant.rating_count})"
-        style = "green" if variant.label == one.winner else ""
+        style = "green" if variant.label == result.winner else ""
         table.add_row(plain(variant.label, style), plain(variant.text), str(variant.picks), rating)
     return Group(
-        plain(f"Round {one.round}: {_winner_text(one)}", "bold"),
+        plain(f"Round {result.round}: {_winner_text(result)}", "bold"),
         key_value_table(
-            question="" if one.question == first_question else one.question,
+            question="" if result.question == first_question else result.question,
             participants=counts_text(statuses),
-            answered=f"{one.answered_count} of {one.people_count}",
-            picked_none=one.no_pick_count or "",
-            errored=_failed_text(one),
+            answered=f"{result.answered_count} of {result.people_count}",
+            picked_none=result.no_pick_count or "",
+            failed=_failed_text(result),
         ),
         table,
     )
 
 
-def _winner_text(one: "RoundResult") -> str:
-    if one.winner is not None:
-        return f"{one.winner} wins"
-    if one.tie:
-        return f"a tie of {', '.join(one.tie)}"
-    return "nobody has picked one" if one.answered_count or not one.partial else "nobody has answered yet"
+def _winner_text(result: "RoundResult") -> str:
+    if result.winner is not None:
+        return f"{result.winner} wins"
+    if result.tie:
+        return f"a tie of {', '.join(result.tie)}"
+    return "no variant picked" if result.answered_count or not result.partial else "no answers yet"
 
 
-def _failed_text(one: "RoundResult") -> str:
-    named = [f"{error.alias} ({error.error_kind})" for error in one.errored]
-    rest = one.errored_count - len(named)
+def _failed_text(result: "RoundResult") -> str:
+    named = [f"{error.alias} ({error.error_kind})" for error in result.errored]
+    rest = result.errored_count - len(named)
     return ", ".join([*named, *([f"and {rest} more"] if rest else [])])
 
 
@@ -107,8 +107,8 @@ def _change_view(change: "RoundChange") -> RenderableType:
     moves = ", ".join(
         f"{_pick(move.from_pick)} → {_pick(move.to_pick)} {move.count}" for move in change.moves
     )
-    told = f"  {change.changed_pick_count} of {change.answered_both_count} changed their pick"
-    return plain(f"{told} since round {change.from_round}{': ' + moves if moves else ''}", "dim")
+    summary = f"  {change.changed_pick_count} of {change.answered_both_count} changed their pick"
+    return plain(f"{summary} since round {change.from_round}{': ' + moves if moves else ''}", "dim")
 
 
 def _person_rows(person: "PersonAnswers") -> Iterable[list[Text]]:

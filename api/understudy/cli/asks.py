@@ -20,16 +20,16 @@ _DEFAULT_PEOPLE = 5
 def ask(
     session: CommandContext,
     *,
-    question: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What they are asked about the variants.")
-    ] = None,
+    question: Annotated[str | None, typer.Option(metavar="TEXT", help="Question about the variants.")] = None,
     variant: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="A text to choose from; give one for each, they become A, B, C…"),
+        typer.Option(
+            metavar="TEXT", help="Text to choose from. Repeat for each text; the labels are A, B, C…"
+        ),
     ] = None,
     next_: Annotated[
         str | None,
-        typer.Option("--next", metavar="A", help="The next round of this ask, with the same people."),
+        typer.Option("--next", metavar="A", help="Open the next round of this ask with the same people."),
     ] = None,
     number: Annotated[
         int | None,
@@ -48,7 +48,7 @@ def ask(
     search: Search = None,
     seed: Annotated[
         int | None,
-        typer.Option(parser=whole_number, metavar="S", help="Same seed: same people, same answers."),
+        typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people and answers."),
     ] = None,
     mind: Annotated[
         str | None,
@@ -56,7 +56,9 @@ def ask(
             metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until all have answered.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", metavar="", help="Wait until all participants have finished.")
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(
@@ -64,21 +66,21 @@ def ask(
         ),
     ] = 600.0,
 ) -> None:
-    """Ask people which text they pick, and why; without options: list your asks.
+    """Ask people which text they pick, and why. Without options: list your asks.
 
-    A next round asks the same people again: what is not given is as it was in the round before.
+    The next round asks the same people; omitted options keep their values.
     """
     texts = variant or None
     where = parse_people_filter(age, country, language, trait, search)
     if next_ is None and question is None and texts is None:
         if where or (number, seed, mind, wait) != (None, None, None, False):
-            raise ValidationError("to ask something give --question and --variant; to ask again, --next")
+            raise ValidationError("give --question and --variant for a new ask, or --next for a new round")
         _list(session)
         return
-    waiting = "Waiting until all have answered. Ctrl-C stops waiting; the run continues."
+    waiting = "Waiting until all have finished. Ctrl-C stops waiting; the run continues."
     if next_ is not None:
         if where or number is not None or mind is not None:
-            raise ValidationError("the people and --mind are those of round 1: leave them out with --next")
+            raise ValidationError("--next keeps the people and --mind of round 1: omit these options")
         session.resume_command = f"understudy get {next_}"
         with session.waiting(waiting, shown=wait):
             response = session.client.ask_round(
@@ -86,7 +88,7 @@ def ask(
             )
     else:
         if question is None or texts is None:
-            raise ValidationError("give --question, and --variant once or more; or --next")
+            raise ValidationError("give --question and at least one --variant, or give --next")
         with session.waiting(waiting, shown=wait):
             response = session.client.ask_run(
                 question,
@@ -106,7 +108,7 @@ def _list(session: CommandContext) -> None:
     if asks.items:
         session.show(ask_table(asks.items))
     else:
-        session.show(plain("No asks. understudy ask --question … --variant … makes one.", "dim"))
+        session.show(plain("No asks yet. Create one with `understudy ask --question … --variant …`.", "dim"))
 
 
 def _show(session: CommandContext, response: "RunSuccess | RunFailure", *, wait: bool) -> None:
@@ -116,9 +118,7 @@ def _show(session: CommandContext, response: "RunSuccess | RunFailure", *, wait:
         return
     result = session.client.ask_get(dispatch.ask_id)
     if response.ok and wait:
-        session.show(ask_view(result), plain(f"Who said what: understudy get {result.alias}", "dim"))
+        session.show(ask_view(result), plain(f"Answers: understudy get {result.alias}", "dim"))
         return
     heading = f"Ask {result.alias}, round {dispatch.round}: {result.rounds[-1].question}"
-    session.show_run(
-        response, run_view(response, f"{heading}\nWhat they answered: understudy get {result.alias}")
-    )
+    session.show_run(response, run_view(response, f"{heading}\nAnswers: understudy get {result.alias}"))

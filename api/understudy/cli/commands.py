@@ -1,4 +1,4 @@
-"""The command `understudy` as far as it talks to a server. Source: contract sections 7 (exit codes) and 8."""
+"""The commands of `understudy` that call a server. Source: contract sections 7 (exit codes) and 8."""
 
 import typer
 
@@ -23,24 +23,24 @@ app = typer.Typer(
 
 @app.callback()
 def understudy() -> None:
-    """Simulated people try out your website.
+    """Run simulations: simulated people use your website, chatbot or texts.
 
-    [bold]understudy up[/bold] starts everything on this machine. Then, in another terminal:
+    [bold]understudy up[/bold] starts all components on this machine. Then, in another terminal:
 
     \b
       understudy run --url http://127.0.0.1:9000 --task "Buy a lamp" --watch
-      understudy ask --question "Which one?" --variant "This." --variant "That." --wait
-      understudy get s-b2c          how everybody did
-      understudy get t-1f3          one journey, step by step
+      understudy ask --question "Which?" --variant "This" --variant "That" --wait
+      understudy get s-b2c          show the results of a study
+      understudy get t-1f3          show the journey of a participant
       understudy cancel t-1f3       cancel a participant immediately
       understudy extend t-1f3 --instruction "Switch to German."
 
     Ids are the aliases that commands print (s- study, i- iteration,
     a- ask, t- participant, tp- person) or UUIDs. With [bold]--json[/bold] a command prints
-    the API's answer and nothing else.
+    the API response and nothing else.
 
-    Exit codes: 0 done, 1 refused, 2 wrong request, 3 no valid token,
-    4 not found, 5 unavailable or not over in time, 130 Ctrl-C.
+    Exit codes: 0 success, 1 rejected or failed, 2 invalid request, 3 no valid
+    token, 4 not found, 5 unavailable or timeout, 130 Ctrl-C.
     """
 
 

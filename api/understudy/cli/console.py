@@ -1,4 +1,4 @@
-"""What the commands have in common: their options, the connection, output, and how they end."""
+"""Common parts of all commands: options, connection, output and exit codes."""
 
 import functools
 import inspect
@@ -31,7 +31,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[
             bool,
             typer.Option(
-                "--json", metavar="", help="Print the API's answer, and nothing else.", rich_help_panel=_PANEL
+                "--json", metavar="", help="Print the API response and nothing else.", rich_help_panel=_PANEL
             ),
         ],
         False,
@@ -41,7 +41,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
             str | None,
             typer.Option(
                 metavar="URL",
-                help="Else $UNDERSTUDY_SERVER, else what `understudy up` wrote into the data folder.",
+                help="Server to call. Without it: $UNDERSTUDY_SERVER, then the address in the data folder.",
                 show_default="http://127.0.0.1:8000",
                 rich_help_panel=_PANEL,
             ),
@@ -53,7 +53,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
             str | None,
             typer.Option(
                 metavar="TOKEN",
-                help="Else $UNDERSTUDY_TOKEN, else the one in the data folder.",
+                help="Token to send. Without it: $UNDERSTUDY_TOKEN, then the token in the data folder.",
                 rich_help_panel=_PANEL,
             ),
         ],
@@ -64,7 +64,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
             Path | None,
             typer.Option(
                 metavar="FOLDER",
-                help="The folder of `understudy up`. Else $UNDERSTUDY_DATA_DIR.",
+                help="Data folder of `understudy up`. Without it: $UNDERSTUDY_DATA_DIR, then the default.",
                 show_default="./.understudy",
                 rich_help_panel=_PANEL,
             ),
@@ -73,15 +73,15 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
 }
 
-#: What a shell reports of a program that was ended by SIGINT and SIGPIPE.
+#: Exit codes that a shell reports for a program ended by SIGINT or SIGPIPE.
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141
-#: Columns of tables that are not read on a terminal.
+#: Table width in columns if the output is no terminal.
 _FILE_WIDTH = 120
 
 
 class CommandContext:
-    """One command at work: whom it talks to and how it tells what came out."""
+    """The connection and the output of one running command."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class CommandContext:
         data_dir: Path | None,
     ) -> None:
         self.as_json = as_json
-        #: The command with which to go on after Ctrl-C.
+        #: The command that continues after Ctrl-C.
         self.resume_command = ""
         self.out = _console(stderr=False)
         self.err = _console(stderr=True)
@@ -101,70 +101,70 @@ class CommandContext:
 
     @functools.cached_property
     def client(self) -> "Understudy":
-        # Here and not above: `--help` must not pay for HTTP and models.
+        # Imported here to keep HTTP and models out of `--help`.
         from understudy.client import Understudy  # noqa: PLC0415
         from understudy.client.server_address import find_server_address  # noqa: PLC0415
 
         found = find_server_address(self._server, self._token, self._data_dir)
-        return Understudy(found.server, found.token, on_answer=self._keep)
+        return Understudy(found.server, found.token, on_answer=self._store_answer)
 
     @property
     def names_server(self) -> bool:
-        """Was a server named on the command line?"""
+        """Returns True if the command line names a server."""
         return self._server is not None
 
     def close(self) -> None:
-        # Only if it was ever made.
+        # The property creates the client at first use.
         if "client" in self.__dict__:
             self.client.close()
 
-    def _keep(self, body: bytes) -> None:
+    def _store_answer(self, body: bytes) -> None:
         self._answer = body
 
     @property
     def answer(self) -> Any:
-        """The latest answer as plain JSON data."""
+        """Returns the latest response as plain JSON data."""
         return json.loads(self._answer)
 
     def show(self, *views: RenderableType) -> None:
-        """Print the views; with --json the latest answer instead, exactly as it came."""
+        """Prints the views; with --json prints the latest response unchanged instead."""
         if self.as_json:
             self._write(self._answer)
         else:
             self._print(views)
 
     def show_data(self, data: object, *views: RenderableType) -> None:
-        """As `show`, for what was put together from several answers."""
+        """Like `show`, for data merged from several responses."""
         if self.as_json:
             self._write(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
         else:
             self._print(views)
 
     def print_line(self, text: str) -> None:
-        """One line of a stream, at once."""
+        """Prints one line of a stream and flushes it."""
         self._write(text.encode())
 
     def show_run(self, response: "RunSuccess | RunFailure", *views: RenderableType) -> None:
-        """As `show`; leaves with the exit code of a response that is not ok."""
+        """Like `show`; if the response is not ok, exits with its exit code."""
         self.show(*views)
         if not response.ok:
             rule = ERROR_RULES.get(response.error_code)
             raise typer.Exit(rule.exit_code if rule else 5 if response.retryable else 1)
 
-    def more(self, next_cursor: str | None, command: str) -> list[RenderableType]:
-        """A line on how to see the rest of a list, if there is more."""
+    def next_page_hint(self, next_cursor: str | None, command: str) -> list[RenderableType]:
+        """Returns a line with the command for the next page; empty on the last page."""
         if next_cursor is None:
             return []
-        return [plain(f"More: understudy {command} --cursor {next_cursor}", "dim")]
+        return [plain(f"Next page: understudy {command} --cursor {next_cursor}", "dim")]
 
     def waiting(self, text: str, *, shown: bool = True) -> AbstractContextManager[object]:
-        """Something that moves while nothing happens; only on a terminal."""
+        """Shows a spinner during the block, only on a terminal."""
         if not shown or self.as_json or not self.out.is_terminal:
             return nullcontext()
         return self.out.status(plain(text))
 
     def print_error(self, error: UnderstudyError) -> None:
-        """An error on stderr: as text, or with --json as the error body."""
+        """Prints an error on stderr as text, or with --json as the error body."""
         print_error_body(error, as_json=self.as_json, err=self.err)
 
     def _print(self, views: Sequence[RenderableType]) -> None:
@@ -172,21 +172,21 @@ class CommandContext:
             if isinstance(view, Group):
                 self._print(view.renderables)
             else:
-                # Lines are left to the terminal to wrap: a command that we broke could not be copied.
+                # The terminal wraps lines: users cannot copy a command that we break.
                 self.out.print(view, soft_wrap=isinstance(view, Text))
 
     def _write(self, body: bytes) -> None:
-        rest = memoryview(body.rstrip(b"\n") + b"\n")
-        # Unbuffered, as in many containers, a pipe takes a part at a time.
-        while rest:
-            rest = rest[sys.stdout.buffer.write(rest) :]
+        remaining = memoryview(body.rstrip(b"\n") + b"\n")
+        # If stdout is unbuffered, as in many containers, a pipe accepts only a part per write.
+        while remaining:
+            remaining = remaining[sys.stdout.buffer.write(remaining) :]
         sys.stdout.buffer.flush()
 
 
 def server_command(function: Callable[Concatenate[CommandContext, Parameters], None]) -> Callable[..., None]:
-    """Makes a command of `function`: adds the common options and gives it a Session for them.
+    """Returns `function` as a command: adds the common options and passes a CommandContext.
 
-    UnderstudyError ends it with the code's exit status, Ctrl-C with 130 and a word on how to go on.
+    UnderstudyError exits with the exit code of its error code. Ctrl-C exits with 130 and a hint.
     """
 
     @functools.wraps(function)
@@ -203,7 +203,7 @@ def server_command(function: Callable[Concatenate[CommandContext, Parameters], N
         except KeyboardInterrupt:
             if session.resume_command:
                 session.err.print(
-                    f"\nNothing was cancelled. Go on with: {session.resume_command}", highlight=False
+                    f"\nNothing was cancelled. Continue with: {session.resume_command}", highlight=False
                 )
             raise typer.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
@@ -221,7 +221,7 @@ def server_command(function: Callable[Concatenate[CommandContext, Parameters], N
 
 
 class Commands(TyperGroup):
-    """The command's root: what typer finds wrong is told like every other error, with exit code 2."""
+    """The root command: reports errors of typer like every other error, with exit code 2."""
 
     def main(
         self,
@@ -232,17 +232,17 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        given = sys.argv[1:] if args is None else args
+        arguments = sys.argv[1:] if args is None else args
         try:
-            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+            code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
         except TyperException as error:
-            code = self._refuse(error, as_json="--json" in given)
+            code = self._report_usage_error(error, as_json="--json" in arguments)
         except UnderstudyError as error:
-            print_error_body(error, as_json="--json" in given, err=_console(stderr=True))
+            print_error_body(error, as_json="--json" in arguments, err=_console(stderr=True))
             code = error.rule.exit_code
         except ModuleNotFoundError as error:
             missing = _not_installed(error)
-            print_error_body(missing, as_json="--json" in given, err=_console(stderr=True))
+            print_error_body(missing, as_json="--json" in arguments, err=_console(stderr=True))
             code = missing.rule.exit_code
         except BrokenPipeError:
             _exit_on_closed_pipe()
@@ -251,26 +251,26 @@ class Commands(TyperGroup):
         sys.exit(code)
 
     @staticmethod
-    def _refuse(error: TyperException, *, as_json: bool) -> int:
+    def _report_usage_error(error: TyperException, *, as_json: bool) -> int:
         context = getattr(error, "ctx", None)
         message = error.format_message()
         if not message:
-            # No arguments at all: typer has shown the help.
+            # Without arguments, typer has already printed the help.
             return 2
-        help_of = (f"See `{context.command_path} --help`.",) if context else ()
+        help_hint = (f"See `{context.command_path} --help`.",) if context else ()
         print_error_body(
-            ValidationError(message, suggestions=help_of), as_json=as_json, err=_console(stderr=True)
+            ValidationError(message, suggestions=help_hint), as_json=as_json, err=_console(stderr=True)
         )
         return error.exit_code
 
 
 def _not_installed(error: ModuleNotFoundError) -> UnderstudyError:
-    """What to install for a command whose part of Understudy is not here; raises what is another error."""
+    """Returns the error with the missing extra to install; re-raises if the module is another one."""
     package = (error.name or "").partition(".")[0]
     if not package or package == "understudy":
         raise error
     return ValidationError(
-        f"this command needs the extra `server` ({package} is missing): pip install 'understudy[server]'"
+        f"this command needs the extra `server` ({package} is missing): run pip install 'understudy[server]'"
     )
 
 
@@ -300,6 +300,6 @@ def _console(*, stderr: bool) -> Console:
 
 
 def _exit_on_closed_pipe() -> NoReturn:
-    # Whoever read our output has gone; the interpreter must not fail once more when it flushes.
+    # The reader closed the pipe; the interpreter must not fail again when it flushes.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(_PIPE_CLOSED)

@@ -1,4 +1,4 @@
-"""The command that shows the documentation."""
+"""The command `docs`: shows the documentation."""
 
 import re
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from understudy.envelopes.docs import Doc
 
-#: Fences of our own: what colours HTTP would mark every letter of a request without a version as wrong.
+#: Our own fences: the HTTP highlighter marks every letter of a request without a version as an error.
 _UNCOLOURED = re.compile(r"^```(?:http|mcp|output)\b.*$", re.MULTILINE)
 _BETWEEN_PAGES = re.compile(r"\[([^][\n]+)\]\([^)\n]+\.md\)")
-#: Lines longer than this are hard to read, however wide the terminal is.
+#: Maximum line width in columns: longer lines are hard to read, even on a wide terminal.
 _MAX_WIDTH = 110
 
 
@@ -24,24 +24,24 @@ def docs(
     session: CommandContext,
     slug: Annotated[
         str | None,
-        typer.Argument(metavar="PAGE", help="Like concepts/overview; without it: all pages there are."),
+        typer.Argument(metavar="PAGE", help="Page such as concepts/overview. Without it: list all pages."),
     ] = None,
 ) -> None:
-    """Read the documentation: what things are, how to go about them, every detail.
+    """Read the documentation: concepts, guides and reference.
 
-    The pages are those of the installed version; with --server, those of that server. On a terminal a
-    page is laid out for reading; into a file or a pipe goes its Markdown.
+    Shows the pages of the installed version; with --server, of that server.
+    A terminal gets a formatted page; a file or a pipe gets Markdown.
     """
-    # Here and not above: other commands must not pay for it.
+    # Imported here to keep other commands fast.
     from understudy import documentation  # noqa: PLC0415
 
     if slug is None:
         pages = session.client.docs_list() if session.names_server else documentation.list_docs()
-        table = empty_table("page", "what it tells", apart=1)
+        table = empty_table("page", "content", apart=1)
         for entry in pages.items:
             table.add_row(plain(entry.slug, "bold"), plain(entry.summary))
         session.show_data(
-            pages.model_dump(mode="json"), table, plain("Read one: understudy docs PAGE", "dim")
+            pages.model_dump(mode="json"), table, plain("Read a page: understudy docs PAGE", "dim")
         )
         return
     doc = session.client.docs_get(slug) if session.names_server else documentation.get_doc(slug)
@@ -50,18 +50,18 @@ def docs(
 
 
 def _render_doc(session: CommandContext, doc: "Doc") -> "RenderableType":
-    # Here and not above: it takes a while to load, and only this needs it.
+    # Imported here: it loads slowly, and only this function needs it.
     from rich.constrain import Constrain  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    # The terminal's own colours, whatever they are.
+    # These themes use the colours of the terminal.
     page = Markdown(_terminal_markdown(doc.content), code_theme="ansi_dark", inline_code_theme="ansi_dark")
     return Constrain(page, min(session.out.width, _MAX_WIDTH))
 
 
 def _terminal_markdown(content: str) -> str:
-    """A page's Markdown for a terminal."""
-    # Links between pages are relative, and lead nowhere from here: the slug in their text is what counts.
+    """Returns a page's Markdown for a terminal."""
+    # Relative links between pages do not work on a terminal: keep only the slug in their text.
     return _UNCOLOURED.sub("```text", _BETWEEN_PAGES.sub(r"\1", printable(content)))
 
 

@@ -1,4 +1,4 @@
-"""Events while a command does something else: a thread reads them, the command takes them."""
+"""Reads events in threads and queues them for a command."""
 
 import queue
 import threading
@@ -9,53 +9,53 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from understudy.envelopes.events import Event
 
-#: From one time that something is told to have changed to the next: many events cost one look.
+#: Minimum seconds between two change notifications: a burst of events causes one poll.
 DEBOUNCE_S = 0.5
-#: Events that wait to be taken; who reads them waits, too, when there are more.
+#: Maximum queued events; a reader thread blocks while the queue is full.
 _MAX_QUEUED = 1_000
 
 
 class EventFeed:
-    """The events of some sources, each read by a thread of its own."""
+    """The events of several sources, each read by its own thread."""
 
     def __init__(self, sources: Sequence[Callable[[], "Iterator[Event]"]]) -> None:
-        self._waiting: queue.Queue[Event] = queue.Queue(_MAX_QUEUED)
-        self._flowing = [False for _ in sources]
-        self._told_at = float("-inf")
-        #: Why there will be no more, if that is so.
+        self._queue: queue.Queue[Event] = queue.Queue(_MAX_QUEUED)
+        self._connected = [False for _ in sources]
+        self._notified_at = float("-inf")
+        #: The error that ended a source; None while all sources work.
         self.failure: Exception | None = None
         for number, source in enumerate(sources):
-            # The process need not wait for what blocks in a socket.
+            # Daemon threads: the process must not wait for a blocking socket.
             threading.Thread(target=self._read, args=(number, source), name="events", daemon=True).start()
 
     @property
     def is_connected(self) -> bool:
-        """Is every source connected, as far as one can tell?"""
-        return bool(self._flowing) and all(self._flowing)
+        """Returns True if the latest read of every source succeeded; False without sources."""
+        return bool(self._connected) and all(self._connected)
 
-    def next_event(self, most_s: float) -> "Event | None":
-        """The next event; None if none comes within `most_s`."""
+    def next_event(self, timeout_s: float) -> "Event | None":
+        """Returns the next event; None if none arrives within `timeout_s`."""
         try:
-            return self._waiting.get(timeout=max(most_s, 0))
+            return self._queue.get(timeout=max(timeout_s, 0))
         except queue.Empty:
             return None
 
-    def wait(self, most_s: float) -> bool:
-        """Until something happened, at most `most_s`; did it? A burst of events is told once."""
-        end = time.monotonic() + most_s
-        if self.next_event(most_s) is None:
+    def wait(self, timeout_s: float) -> bool:
+        """Waits for an event and returns True, or False after `timeout_s`. A burst of events counts once."""
+        end = time.monotonic() + timeout_s
+        if self.next_event(timeout_s) is None:
             return False
-        time.sleep(max(min(self._told_at + DEBOUNCE_S, end) - time.monotonic(), 0))
+        time.sleep(max(min(self._notified_at + DEBOUNCE_S, end) - time.monotonic(), 0))
         while self.next_event(0) is not None:
             pass
-        self._told_at = time.monotonic()
+        self._notified_at = time.monotonic()
         return True
 
     def _read(self, number: int, source: "Callable[[], Iterator[Event]]") -> None:
         try:
             for event in source():
-                self._flowing[number] = True
-                self._waiting.put(event)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the command can do without, or tells it
+                self._connected[number] = True
+                self._queue.put(event)
+        except Exception as error:  # noqa: BLE001 - the command polls instead, or reports it
             self.failure = error
-        self._flowing[number] = False
+        self._connected[number] = False

@@ -1,4 +1,4 @@
-"""How a whole journey looks to a person: steps, the curve of feelings, and where it was hard."""
+"""View of a whole journey: steps, sentiment curve and friction points."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ from understudy.cli.render import empty_table, plain, status_text
 if TYPE_CHECKING:
     from understudy.envelopes.journeys import Journey
 
-#: From -1 to 1.
+#: Bars for sentiments from -1 to 1.
 _BARS = "▁▂▃▄▅▆▇█"
-#: Interactions of one line of the curve.
+#: Maximum interactions per line of the curve.
 _WIDTH = 80
 
 
@@ -31,27 +31,27 @@ def whole_journey_view(journey: "Journey") -> RenderableType:
     if not journey.steps:
         return Group(title, plain("  No interactions yet.", "dim"))
     curve = [Text.assemble(("mood  ", "dim"), line) for line in curve_lines(journey.sentiment_curve)]
-    hard = empty_table("#", "kind", "what", "where", apart=1)
+    points = empty_table("#", "kind", "what", "where", apart=1)
     for point in journey.friction_points:
-        hard.add_row(
+        points.add_row(
             str(point.index), plain(point.kind, "yellow"), plain(point.what), plain(point.url, "dim")
         )
-    friction: list[RenderableType] = [Text(), hard] if journey.friction_points else []
+    friction: list[RenderableType] = [Text(), points] if journey.friction_points else []
     return Group(title, *curve, Text(), _steps(journey), *friction, *_gave_up(journey))
 
 
 def curve_lines(curve: Sequence[float]) -> list[str]:
-    """The curve as bars: the lowest is -1, the highest 1."""
+    """Returns the curve as lines of bars: the lowest bar is -1, the highest 1."""
     bars = "".join(_BARS[min(int((value + 1) / 2 * len(_BARS)), len(_BARS) - 1)] for value in curve)
     return [bars[start : start + _WIDTH] for start in range(0, len(bars), _WIDTH)]
 
 
 def _steps(journey: "Journey") -> RenderableType:
     table = empty_table("#", "where", "thought", "did", "mood", apart=1)
-    told = {one.before_index: one.instruction for one in journey.told}
+    instructions = {entry.before_index: entry.instruction for entry in journey.told}
     for step in journey.steps:
-        if instruction := told.pop(step.index, None):
-            table.add_row("", plain("is told", "magenta"), plain(instruction, "magenta"), "", "")
+        if instruction := instructions.pop(step.index, None):
+            table.add_row("", plain("instructed", "magenta"), plain(instruction, "magenta"), "", "")
         table.add_row(
             str(step.index),
             plain(step.title or step.url),

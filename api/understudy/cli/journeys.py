@@ -1,4 +1,4 @@
-"""How a participant and its journey look to a person."""
+"""Views of a participant, its journey and its transcript."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,46 +17,44 @@ _ROLE_STYLES = {"user": "bold magenta", "person": "bold", "environment": "cyan",
 
 
 def participant_view(participant: "Participant") -> RenderableType:
-    one = participant
+    source = participant.extended_from
     title = Text.assemble(
         ("Participant ", "bold"),
-        plain(one.alias, "bold"),
+        plain(participant.alias, "bold"),
         "  ",
-        plain(one.person_name),
+        plain(participant.person_name),
         "  ",
-        status_text(one.status),
+        status_text(participant.status),
     )
     return Group(
         title,
         key_value_table(
-            id=one.id,
-            study=one.study_id or "",
-            ask="" if one.ask_id is None else f"{one.ask_id}, round {one.round}",
-            person=one.person_id,
-            outcome=one.outcome or "",
-            error=": ".join(filter(None, (one.error_kind, one.error_message))),
-            interactions=f"{one.interaction_count} of at most {one.max_interactions}",
-            goes_on_from="" if one.extended_from is None else f"{one.extended_from}, at {one.branched_at}",
-            instruction=one.instruction or "",
-            model=usage_text(one.usage),
-            likely_stuck="" if one.stuck_reason is None else plain(one.stuck_reason, "yellow"),
+            id=participant.id,
+            study=participant.study_id or "",
+            ask="" if participant.ask_id is None else f"{participant.ask_id}, round {participant.round}",
+            person=participant.person_id,
+            outcome=participant.outcome or "",
+            error=": ".join(filter(None, (participant.error_kind, participant.error_message))),
+            interactions=f"{participant.interaction_count} of at most {participant.max_interactions}",
+            continues_from=f"{source}, at {participant.branched_at}" if source else "",
+            instruction=participant.instruction or "",
+            model=usage_text(participant.usage),
+            likely_stuck=plain(participant.stuck_reason or "", "yellow"),
         ),
     )
 
 
 def journey_view(participant: "Participant", interactions: "Iterable[Interaction]") -> RenderableType:
-    """Step by step: where, what was done there, and what went through the person's mind.
-
-    Steps of those it goes on from are dim; its instruction stands where it was told.
-    """
+    """Shows page, action and thought per step; inherited steps dim; the instruction at the branch point."""
     table = empty_table("#", "where", "did", "thought", "mood", apart=1)
-    told = not participant.instruction
-    arrived: Mapping[str, Any] = {}
+    instruction_shown = not participant.instruction
+    last_page: Mapping[str, Any] = {}
     for step in interactions:
         own = step.participant_id == participant.id
-        if own and not told:
-            told = True
-            table.add_row("", "", plain("is told", "magenta"), plain(participant.instruction, "magenta"), "")
+        if own and not instruction_shown:
+            instruction_shown = True
+            instruction = plain(participant.instruction, "magenta")
+            table.add_row("", "", plain("instructed", "magenta"), instruction, "")
         style = "" if own else "dim"
         table.add_row(
             plain(step.index, style),
@@ -65,9 +63,9 @@ def journey_view(participant: "Participant", interactions: "Iterable[Interaction
             plain(step.thought, style),
             sentiment_text(step.sentiment),
         )
-        arrived = step.result
-    if arrived.get("url"):
-        table.add_row("", _location_text(arrived, ""), plain("ended here", "dim"), "", "")
+        last_page = step.result
+    if last_page.get("url"):
+        table.add_row("", _location_text(last_page, ""), plain("ended here", "dim"), "", "")
     if not table.row_count:
         return plain("  No interactions yet.", "dim")
     return Group(Text(), table)
@@ -77,20 +75,20 @@ def transcript_view(transcript: "Transcript") -> RenderableType:
     table = empty_table("#", "", "", show_header=False, apart=1)
     for item in transcript.items:
         index = "" if item.index is None else str(item.index)
-        said = plain(item.content)
+        cell = plain(item.content)
         if item.thought:
-            said.append_text(Text.assemble("\n", plain(f"({item.thought})", "dim")))
-        table.add_row(plain(index, "dim"), plain(item.role, _ROLE_STYLES[item.role]), said)
+            cell.append_text(Text.assemble("\n", plain(f"({item.thought})", "dim")))
+        table.add_row(plain(index, "dim"), plain(item.role, _ROLE_STYLES[item.role]), cell)
     return table
 
 
 def transcripts_view(study: "StudyTranscripts") -> RenderableType:
     views: list[RenderableType] = []
-    for one in study.transcripts:
+    for row in study.transcripts:
         heading = Text.assemble(
-            plain(one.alias, "bold"), "  ", plain(one.person_name), "  ", status_text(one.status)
+            plain(row.alias, "bold"), "  ", plain(row.person_name), "  ", status_text(row.status)
         )
-        views += [Text(), heading, transcript_view(one)]
+        views += [Text(), heading, transcript_view(row)]
     return Group(*views)
 
 
@@ -100,14 +98,14 @@ def _location_text(observation: Mapping[str, Any], style: str) -> Text:
 
 
 def _action_text(action: Mapping[str, Any], result: Mapping[str, Any], style: str) -> Text:
-    deed = plain(action.get("kind", ""), f"bold {style}".strip())
+    text = plain(action.get("kind", ""), f"bold {style}".strip())
     if action.get("target"):
-        deed.append_text(Text.assemble(" ", plain(action["target"], style)))
+        text.append_text(Text.assemble(" ", plain(action["target"], style)))
     if action.get("value") is not None:
-        deed.append_text(Text.assemble(": ", plain(format_value(action["value"]), style)))
+        text.append_text(Text.assemble(": ", plain(format_value(action["value"]), style)))
     if result.get("problem"):
-        deed.append_text(Text.assemble("\n", plain(result["problem"], "red")))
-    return deed
+        text.append_text(Text.assemble("\n", plain(result["problem"], "red")))
+    return text
 
 
 def sentiment_text(sentiment: float) -> Text:

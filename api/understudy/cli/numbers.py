@@ -1,4 +1,4 @@
-"""Numbers on a command line, read as strictly as the API reads them in JSON."""
+"""Parses command-line numbers as strictly as the API parses JSON numbers."""
 
 import re
 
@@ -6,9 +6,9 @@ import typer
 
 
 def whole_number(text: str | int) -> int:
-    """`7`, but neither `7.0` nor `1_000` nor another script's digits."""
+    """Accepts `7`; rejects `7.0`, `1_000` and digits of other scripts. Raises BadParameter."""
     if isinstance(text, str) and not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise typer.BadParameter(f"{text!r} is not a whole number.")
+        raise typer.BadParameter(f"{text!r} is not a whole number; pass digits only, such as 7.")
     return int(text)
 
 
@@ -20,9 +20,9 @@ def positive_number(text: str | int) -> int:
 
 
 def seconds(text: str | float) -> float:
-    """More than 0, and no NaN or infinity."""
+    """Accepts a number of seconds above 0; rejects NaN and infinity. Raises BadParameter."""
     if isinstance(text, str) and not re.fullmatch(r"[+-]?[0-9]{1,12}(\.[0-9]+)?", text):
-        raise typer.BadParameter(f"{text!r} is not a number of seconds.")
+        raise typer.BadParameter(f"{text!r} is not a number of seconds; pass a number such as 7.5.")
     number = float(text)
     if number <= 0:
         raise typer.BadParameter(f"{text} is too small: it must be more than 0 seconds.")

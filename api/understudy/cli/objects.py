@@ -1,4 +1,4 @@
-"""The command that looks at what is stored: `get`."""
+"""The command `get`: shows stored objects."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -29,9 +29,9 @@ _VIEWS_BY_KIND = {
     Kind.ASK: {"summary", "full", "per_participant"},
     Kind.PARTICIPANT: {"interactions", "transcript", "journey"},
 }
-#: What has participants, to be listed by their status.
+#: Kinds whose participants can be listed by status.
 _WITH_PARTICIPANTS = {Kind.STUDY, Kind.ITERATION, Kind.ASK}
-#: What a bare UUID may be, most likely first.
+#: Possible kinds of a bare UUID, most likely first.
 _KINDS = (Kind.PARTICIPANT, Kind.STUDY, Kind.PERSON, Kind.ITERATION, Kind.ASK)
 _LARGEST_PAGE = 500
 
@@ -49,15 +49,15 @@ def get(
     session: CommandContext,
     id_: Annotated[
         str | None,
-        typer.Argument(metavar="ID", help="Alias or UUID of anything; without it: your studies."),
+        typer.Argument(metavar="ID", help="Alias or UUID of an object. Without it: list your studies."),
     ] = None,
     *,
     view: Annotated[
         View | None,
         typer.Option(
             metavar="VIEW",
-            help="Of a study or ask: summary, full, per_participant; of a study also transcripts. "
-            "Of a participant: interactions, transcript, journey.",
+            help="View of a study or ask: summary, full, per_participant; of a study also transcripts. "
+            "View of a participant: interactions, transcript, journey.",
             show_default=False,
         ),
     ] = None,
@@ -65,16 +65,16 @@ def get(
         Status | None,
         typer.Option(
             metavar="STATUS",
-            help="Of a study, iteration or ask: its participants of this status.",
+            help="List the participants of this status in a study, iteration or ask.",
             show_default=False,
         ),
     ] = None,
     own: Annotated[
-        bool, typer.Option("--own", metavar="", help="Of an extended participant only what it added itself.")
+        bool, typer.Option("--own", metavar="", help="Only the own interactions of an extended participant.")
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option(parser=positive_number, metavar="N", help="Entries of a list.", show_default="50"),
+        typer.Option(parser=positive_number, metavar="N", help="Maximum items of a list.", show_default="50"),
     ] = None,
     cursor: Annotated[
         str | None, typer.Option(metavar="C", help="Cursor from `next_cursor` of the previous page.")
@@ -89,16 +89,16 @@ def get(
         if not studies.items:
             session.show(plain("No studies yet. Create one with `understudy run`.", "dim"))
             return
-        session.show(study_table(studies.items), *session.more(studies.next_cursor, "get"))
+        session.show(study_table(studies.items), *session.next_page_hint(studies.next_cursor, "get"))
         return
     kind = kind_of(id_)
     if view and status:
         raise ValidationError("--view and --status exclude each other: --status lists participants")
     wanted = _GetRequest(id_, view, own, limit, cursor, status)
-    kinds = [candidate for candidate in ([kind] if kind else _KINDS) if _has(candidate, wanted)]
+    kinds = [candidate for candidate in ([kind] if kind else _KINDS) if _supports(candidate, wanted)]
     if not kinds:
-        lacking = f"view {view}" if view else "participants to list by their status"
-        raise ValidationError(f"{id_} has no {lacking}", suggestions=("See `understudy get --help`.",))
+        missing = f"view {view}" if view else "participants to list"
+        raise ValidationError(f"{id_} has no {missing}", suggestions=("See `understudy get --help`.",))
     for candidate in kinds:
         try:
             if status:
@@ -110,11 +110,11 @@ def get(
                 raise
         else:
             return
-    raise NotFound(f"Nothing in this workspace has the id {id_}.")
+    raise NotFound(f"No object in this workspace has the id {id_}.")
 
 
 def kind_of(id_: str) -> Kind | None:
-    """What an alias names; None for a UUID, which tells nothing."""
+    """Returns the kind of an alias; None for a UUID, which names no kind. Raises ValidationError."""
     for kind in _KINDS:
         try:
             ref = parse_ref(kind, id_, "ID")
@@ -134,21 +134,21 @@ def _show_study(session: CommandContext, wanted: _GetRequest) -> None:
             wanted.id_, "per_participant", limit=wanted.limit, cursor=wanted.cursor
         )
         table = participants_table(rows.participants)
-        session.show(summary_view(rows), table, *_more(session, wanted, rows.next_cursor))
+        session.show(summary_view(rows), table, *_hint(session, wanted, rows.next_cursor))
     elif wanted.view == "transcripts":
-        said = session.client.study_get(wanted.id_, "transcripts", limit=wanted.limit, cursor=wanted.cursor)
-        view = transcripts_view(said)
-        session.show(summary_view(said), view, *_more(session, wanted, said.next_cursor))
+        study = session.client.study_get(wanted.id_, "transcripts", limit=wanted.limit, cursor=wanted.cursor)
+        view = transcripts_view(study)
+        session.show(summary_view(study), view, *_hint(session, wanted, study.next_cursor))
     else:
-        study = session.client.study_get(wanted.id_, "full")
+        full = session.client.study_get(wanted.id_, "full")
         if session.as_json:
             session.show()
             return
         summary = session.client.study_get(wanted.id_, "summary")
         participants = session.client.participant_list(
-            study_id=study.id, limit=wanted.limit, cursor=wanted.cursor
+            study_id=full.id, limit=wanted.limit, cursor=wanted.cursor
         )
-        session.show(study_view(study, summary, participants))
+        session.show(study_view(full, summary, participants))
 
 
 def _show_participant(session: CommandContext, wanted: _GetRequest) -> None:
@@ -168,11 +168,11 @@ def _show_participant(session: CommandContext, wanted: _GetRequest) -> None:
         session.show()
         return
     participant = session.client.participant_get(wanted.id_)
-    journey = journey_view(participant, _journey(session, participant, own=wanted.own))
+    journey = journey_view(participant, _steps(session, participant, own=wanted.own))
     session.show(participant_view(participant), journey)
 
 
-def _journey(session: CommandContext, participant: "Participant", *, own: bool) -> "Iterator[Interaction]":
+def _steps(session: CommandContext, participant: "Participant", *, own: bool) -> "Iterator[Interaction]":
     cursor = None
     while True:
         page = session.client.participant_interactions(
@@ -203,8 +203,8 @@ def _show_ask(session: CommandContext, wanted: _GetRequest) -> None:
     else:
         ask = session.client.ask_get(wanted.id_, "per_participant", limit=wanted.limit, cursor=wanted.cursor)
         views = [ask_view(ask)]
-    more = _more(session, wanted, ask.next_cursor)
-    session.show(*views, plain(""), people_table(ask), *more)
+    hint = _hint(session, wanted, ask.next_cursor)
+    session.show(*views, plain(""), people_table(ask), *hint)
 
 
 def _show_list(
@@ -223,19 +223,19 @@ def _show_list(
         limit=wanted.limit,
         cursor=wanted.cursor,
     )
-    session.show(participants_table(page.items), *_more(session, wanted, page.next_cursor))
+    session.show(participants_table(page.items), *_hint(session, wanted, page.next_cursor))
 
 
-def _more(session: CommandContext, wanted: _GetRequest, next_cursor: str | None) -> "list[RenderableType]":
-    """How to see the rest of what is wanted."""
+def _hint(session: CommandContext, wanted: _GetRequest, next_cursor: str | None) -> "list[RenderableType]":
+    """Returns a line with the command for the next page; empty on the last page."""
     command = f"get {wanted.id_}".strip()
     for option in ("status", "view", "limit"):
         if (value := getattr(wanted, option)) is not None:
             command += f" --{option} {value}"
-    return session.more(next_cursor, command)
+    return session.next_page_hint(next_cursor, command)
 
 
-def _has(kind: Kind, wanted: _GetRequest) -> bool:
+def _supports(kind: Kind, wanted: _GetRequest) -> bool:
     if wanted.status is not None:
         return kind in _WITH_PARTICIPANTS
     return wanted.view is None or wanted.view in _VIEWS_BY_KIND.get(kind, ())

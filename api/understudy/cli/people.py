@@ -1,4 +1,4 @@
-"""The commands for the people of a workspace."""
+"""The commands for the people of a workspace: `people …`."""
 
 import json
 import shlex
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-#: Of a long panel just made, this many are shown.
+#: Maximum people shown after a create or import.
 _PREVIEW_ROWS = 10
 
 
 @app.callback()
 def people() -> None:
-    """The people who take part: show them, or make more."""
+    """Show, create, import and export people."""
 
 
 @app.command("list")
@@ -44,41 +44,41 @@ def list_people(
     search: Search = None,
     limit: Annotated[
         int | None,
-        typer.Option(parser=positive_number, metavar="N", help="At most this many.", show_default="50"),
+        typer.Option(parser=positive_number, metavar="N", help="Maximum people per page.", show_default="50"),
     ] = None,
     cursor: Annotated[
-        str | None, typer.Option(metavar="C", help="Where the list goes on: its next_cursor.")
+        str | None, typer.Option(metavar="C", help="Cursor from `next_cursor` of the previous page.")
     ] = None,
 ) -> None:
-    """List your people, or those of them for whom all conditions hold."""
+    """List the people that match all conditions; without conditions, all people."""
     where = parse_people_filter(age, country, language, trait, search)
     page = session.client.person_list(**where, limit=limit, cursor=cursor)
     if not page.items:
         none = (
             "No people match these filters."
             if where
-            else "No people. understudy people generate N makes some."
+            else "No people yet. Create some with `understudy people generate N`."
         )
         session.show(plain(none, "dim"))
         return
     command = " ".join(["people list", *_filter_options(age, country, language, trait, search)])
-    session.show(people_table(page.items), *session.more(page.next_cursor, command))
+    session.show(people_table(page.items), *session.next_page_hint(page.next_cursor, command))
 
 
 @app.command("generate")
 @server_command
 def generate(
     session: CommandContext,
-    number: Annotated[int, typer.Argument(metavar="N", parser=positive_number, help="How many.")],
+    number: Annotated[int, typer.Argument(metavar="N", parser=positive_number, help="Number of people.")],
     seed: Annotated[
         int | None,
-        typer.Option(parser=whole_number, metavar="S", help="The same seed makes the same people."),
+        typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people."),
     ] = None,
 ) -> None:
-    """Make up people: of many countries, ages, habits and needs."""
-    made = session.client.person_create(generate=number, seed=seed).items
-    rest = [plain(f"… and {len(made) - _PREVIEW_ROWS} more", "dim")] if len(made) > _PREVIEW_ROWS else []
-    session.show(people_table(made[:_PREVIEW_ROWS]), *rest)
+    """Generate people of many countries, ages, habits and needs."""
+    added = session.client.person_create(generate=number, seed=seed).items
+    rest = [plain(f"… and {len(added) - _PREVIEW_ROWS} more", "dim")] if len(added) > _PREVIEW_ROWS else []
+    session.show(people_table(added[:_PREVIEW_ROWS]), *rest)
 
 
 @app.command("import")
@@ -88,32 +88,32 @@ def import_people(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="FILE", help="CSV with a line of column names, or JSON. - reads standard input."
+            metavar="FILE", help="CSV file with a header line, or JSON file; - reads standard input."
         ),
     ] = None,
     *,
     panel: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A panel that comes along instead: varied-50.")
+        str | None, typer.Option(metavar="NAME", help="Built-in panel instead of a file: varied-50.")
     ] = None,
 ) -> None:
-    """Add a panel out of a file, or one that comes along: everybody in it, or nobody."""
+    """Import a file or a built-in panel: all people in it, or none if one is invalid."""
     if (file is None) == (panel is None):
         raise ValidationError("give exactly one of a file and --panel")
     if panel is not None:
-        made = session.client.person_create(panel=panel).items
+        added = session.client.person_create(panel=panel).items
     else:
-        made = _import(session, _read_text(str(file)), str(file))
-    rest = [plain(f"… and {len(made) - _PREVIEW_ROWS} more", "dim")] if len(made) > _PREVIEW_ROWS else []
-    session.show(people_table(made[:_PREVIEW_ROWS]), *rest)
+        added = _import(session, _read_text(str(file)), str(file))
+    rest = [plain(f"… and {len(added) - _PREVIEW_ROWS} more", "dim")] if len(added) > _PREVIEW_ROWS else []
+    session.show(people_table(added[:_PREVIEW_ROWS]), *rest)
 
 
 def _import(session: CommandContext, text: str, file: str) -> "list[Person]":
     if not text.lstrip("\ufeff \r\n\t").startswith(("{", "[")):
-        # The API refuses such a text before it knows that it has lines.
+        # The API rejects a NUL before it parses lines and cannot name the line.
         before, nul, _ = text.partition("\0")
         if nul:
             line = before.count("\n") + 1
-            raise ValidationError(f"line {line}: the text has a NUL; leave it out. Nobody was imported.")
+            raise ValidationError(f"line {line}: NUL character; remove it. No people were imported.")
         return session.client.person_create(csv=text).items
     content = _parse_json(text.removeprefix("\ufeff"), file)
     people = content if isinstance(content, list) else content.get("people", [content])
@@ -127,7 +127,7 @@ def export_people(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", help="Where to: JSON if it ends in .json, else CSV. Else it is printed."
+            metavar="FILE", help="Output file: JSON if it ends in .json, else CSV. Without it: print."
         ),
     ] = None,
     *,
@@ -137,15 +137,15 @@ def export_people(
     trait: Trait = None,
     search: Search = None,
     format_: Annotated[
-        str | None, typer.Option("--format", metavar="csv|json", help="Whatever the file is called.")
+        str | None, typer.Option("--format", metavar="csv|json", help="Format; overrides the file name.")
     ] = None,
 ) -> None:
-    """Write your people, or those for whom all conditions hold, to a file that can be imported."""
+    """Export the people that match all conditions to a file for `people import`."""
     if format_ not in (None, "csv", "json"):
         raise ValidationError(f"--format must be csv or json, not {format_!r}")
-    by_name = "json" if session.as_json or (file is not None and file.suffix == ".json") else "csv"
+    default_format = "json" if session.as_json or (file is not None and file.suffix == ".json") else "csv"
     where = parse_people_filter(age, country, language, trait, search)
-    if (format_ or by_name) == "csv":
+    if (format_ or default_format) == "csv":
         text = session.client.person_export(where, "csv")
     else:
         text = session.client.person_export(where).model_dump_json(indent=2) + "\n"
@@ -163,7 +163,7 @@ def export_people(
 @server_command
 def show(
     session: CommandContext,
-    person: Annotated[str, typer.Argument(metavar="TP", help="A person: an alias like tp-1f3, or a UUID.")],
+    person: Annotated[str, typer.Argument(metavar="TP", help="Person: alias (tp-1f3) or UUID.")],
 ) -> None:
     """Show one person."""
     session.show(person_view(session.client.person_get(person)))
@@ -175,44 +175,44 @@ def add(
     session: CommandContext,
     file: Annotated[
         str | None,
-        typer.Argument(metavar="FILE", help="JSON: one person, or a list of them. - reads standard input."),
+        typer.Argument(metavar="FILE", help="JSON file: one person or a list; - reads standard input."),
     ] = None,
     *,
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="What they are called.")] = None,
-    age: Annotated[int | None, typer.Option(parser=whole_number, metavar="YEARS", help="How old.")] = None,
-    country: Annotated[str | None, typer.Option(metavar="CC", help="Country code, like DE.")] = None,
-    language: Annotated[str | None, typer.Option(metavar="LL", help="Language code, like de.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Name of the person.")] = None,
+    age: Annotated[int | None, typer.Option(parser=whole_number, metavar="YEARS", help="Age.")] = None,
+    country: Annotated[str | None, typer.Option(metavar="CC", help="Country code such as DE.")] = None,
+    language: Annotated[str | None, typer.Option(metavar="LL", help="Language code such as de.")] = None,
     trait: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A leaning from 0 to 1, like patience=0.2. May be repeated."),
+        typer.Option(metavar="NAME=VALUE", help="Trait from 0 to 1, such as patience=0.2. Repeatable."),
     ] = None,
-    bio: Annotated[str | None, typer.Option(metavar="TEXT", help="A few words about them.")] = None,
+    bio: Annotated[str | None, typer.Option(metavar="TEXT", help="Short description.")] = None,
 ) -> None:
-    """Add a person of your own, or a file of them."""
+    """Add one person from options, or people from a JSON file."""
     options = {"name": name, "age": age, "country": country, "language": language, "bio": bio}
-    given: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
+    fields: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
     if file is not None:
-        if given or trait:
-            raise ValidationError("give a file, or one person's options, not both")
+        if fields or trait:
+            raise ValidationError("give either a file or the options of one person")
         content = _read(file)
         if isinstance(content, list):
             content = {"people": content}
         if set(content) == {"people"}:
-            made = session.client.person_create(people=content["people"]).items
-            session.show(people_table(made))
+            added = session.client.person_create(people=content["people"]).items
+            session.show(people_table(added))
             return
-        given = content
+        fields = content
     else:
-        missing = [f"--{field}" for field in ("name", "age", "country", "language") if field not in given]
+        missing = [f"--{field}" for field in ("name", "age", "country", "language") if field not in fields]
         if missing:
             raise ValidationError(
-                f"missing: {', '.join(missing)}",
+                f"missing options: {', '.join(missing)}",
                 suggestions=(
-                    'Like: understudy people add --name "Ana Ruiz" --age 41 --country ES --language es',
+                    'Example: understudy people add --name "Ana Ruiz" --age 41 --country ES --language es',
                 ),
             )
-        given["traits"] = dict(map(_trait, trait or ()))
-    session.show(person_view(session.client.person_create(given)))
+        fields["traits"] = dict(map(_parse_trait, trait or ()))
+    session.show(person_view(session.client.person_create(fields)))
 
 
 def people_table(people: "Iterable[Person]") -> Table:
@@ -247,7 +247,7 @@ def person_view(person: "Person") -> RenderableType:
     )
 
 
-def _trait(text: str) -> tuple[str, Any]:
+def _parse_trait(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not (name and separator):
         raise ValidationError(f"--trait must look like patience=0.2, not {text!r}")
@@ -264,12 +264,12 @@ def _filter_options(
     trait: list[str] | None,
     search: str | None,
 ) -> list[str]:
-    """The options of a list once more, for a shell."""
+    """Returns the options of a list, quoted for a shell."""
     options = {"age": age, "country": country, "language": language, "trait": trait, "search": search}
     return [
-        f"--{name} {shlex.quote(one)}"
+        f"--{name} {shlex.quote(term)}"
         for name, value in options.items()
-        for one in ([value] if isinstance(value, str) else value or ())
+        for term in ([value] if isinstance(value, str) else value or ())
     ]
 
 
@@ -279,7 +279,7 @@ def _read_text(file: str) -> str:
     except OSError as error:
         raise ValidationError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ValidationError(f"{file} is not UTF-8 text; save it as such") from error
+        raise ValidationError(f"{file} is not UTF-8 text; save it as UTF-8") from error
 
 
 def _parse_json(text: str, file: str) -> Any:
@@ -292,5 +292,5 @@ def _parse_json(text: str, file: str) -> Any:
 def _read(file: str) -> Any:
     content = _parse_json(_read_text(file), file)
     if not isinstance(content, dict | list):
-        raise ValidationError(f"{file} must hold a person, or a list of them")
+        raise ValidationError(f"{file} must contain one person or a list of people")
     return content

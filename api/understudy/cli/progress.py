@@ -1,4 +1,4 @@
-"""Watching a run until nobody in it is on the way any more: a live table on a terminal, lines elsewhere."""
+"""Follows a run until all participants are terminal: a live table on a terminal, lines elsewhere."""
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
     from understudy.client import Understudy
     from understudy.envelopes.participants import Participant
 
+#: Seconds between two polls without events.
 INTERVAL_S = 1.0
-#: The same while events tell when something changed.
+#: Seconds between two polls while events report changes.
 FALLBACK_POLL_S = 5.0
-#: How long a server may be away, for a restart for instance, before watching it fails.
+#: Maximum seconds without a response, for instance during a restart, before watching fails.
 RECONNECT_TIMEOUT_S = 30.0
-#: Lines of a terminal that are not for participants.
+#: Terminal lines that show no participants.
 _FRAME_LINES = 6
-_MOST_ROWS = 100
+_MAX_ROWS = 100
 
 
 class Snapshot(NamedTuple):
-    """A run as seen at one moment."""
+    """The state of a run at one moment."""
 
     counts: Mapping[str, int]
-    #: Those to be shown one by one: all, or the ones under way.
+    #: Participants to show in rows: all, or only running ones.
     rows: "Sequence[Participant]"
 
     @property
@@ -48,27 +49,27 @@ class Snapshot(NamedTuple):
 
     @property
     def is_finished(self) -> bool:
-        # Drafts were not dispatched: nothing will become of them by waiting.
+        # Drafts are not dispatched: waiting does not change them.
         return not any(self.counts.get(status) for status in ACTIVE)
 
 
-def study_poller(client: "Understudy", study_id: str, room: int) -> Callable[[], Snapshot]:
-    """Counts of the whole study; its participants if they fit into `room` lines, else those running."""
+def study_poller(client: "Understudy", study_id: str, limit: int) -> Callable[[], Snapshot]:
+    """Returns a poller of the study: all counts, and up to `limit` rows, only running ones if too many."""
 
-    def look() -> Snapshot:
+    def poll() -> Snapshot:
         summary = client.study_get(study_id, "summary")
-        status = "running" if summary.participant_count > room else None
-        rows = client.participant_list(study_id=study_id, status=status, limit=room).items if room else []
+        status = "running" if summary.participant_count > limit else None
+        rows = client.participant_list(study_id=study_id, status=status, limit=limit).items if limit else []
         return Snapshot(summary_counts(summary), rows)
 
-    return look
+    return poll
 
 
 def participants_poller(client: "Understudy", participant_ids: Sequence[str]) -> Callable[[], Snapshot]:
-    """Each of them; one that is terminal is not asked for again."""
+    """Returns a poller of the participants; it does not read terminal ones again."""
     known: dict[str, Participant] = {}
 
-    def look() -> Snapshot:
+    def poll() -> Snapshot:
         for id_ in participant_ids:
             if id_ not in known or known[id_].status not in TERMINAL:
                 known[id_] = client.participant_get(id_)
@@ -78,53 +79,52 @@ def participants_poller(client: "Understudy", participant_ids: Sequence[str]) ->
             counts[row.status] = counts.get(row.status, 0) + 1
         return Snapshot(counts, rows)
 
-    return look
+    return poll
 
 
 def available_rows(out: Console) -> int:
-    """How many participants the display can show one by one."""
-    return min(_MOST_ROWS, max(0, out.height - _FRAME_LINES)) if out.is_terminal else 0
+    """Returns the maximum number of participant rows on the display."""
+    return min(_MAX_ROWS, max(0, out.height - _FRAME_LINES)) if out.is_terminal else 0
 
 
 def follow_run(
-    look: Callable[[], Snapshot],
+    poll: Callable[[], Snapshot],
     out: Console | None,
     *,
     limit_s: float | None = None,
-    hint: str = "Ctrl-C ends the watching, not the run.",
+    hint: str = "Ctrl-C stops watching; the run continues.",
     feed: "EventFeed | None" = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Look, again and again, and show it on `out` (None: show nothing). True once all are terminal, False if
-    that took longer than `limit_s`.
+    """Polls and shows the run on `out` (None: shows nothing). Returns True once all are terminal, False after
+    `limit_s`.
 
-    It looks again when `feed` has an event, and every second when there is no feed or it does not flow. A
-    server that is away for less than PATIENCE_S is waited for; then ServiceUnavailable.
+    Polls after each event of `feed`, and every second without a connected feed. Retries while the server is
+    unavailable; raises ServiceUnavailable after RECONNECT_TIMEOUT_S.
     """
     started = answered = clock()
-    seen: Snapshot | None = None
+    snapshot: Snapshot | None = None
     pause: Callable[[float], object] = feed.wait if feed else sleep
     with _display(out, hint) as show:
         while True:
             try:
-                seen = look()
+                snapshot = poll()
             except ServiceUnavailable:
                 if clock() - answered > RECONNECT_TIMEOUT_S:
                     raise
-                seen = None
+                snapshot = None
                 show(None, clock() - started)
             else:
                 answered = clock()
-                show(seen, answered - started)
-                if seen.is_finished:
+                show(snapshot, answered - started)
+                if snapshot.is_finished:
                     return True
-            look_at = clock() + (FALLBACK_POLL_S if feed and feed.is_connected and seen else INTERVAL_S)
+            poll_at = clock() + (FALLBACK_POLL_S if feed and feed.is_connected and snapshot else INTERVAL_S)
             end = None if limit_s is None else started + limit_s
-            while (left := min(look_at, end or look_at) - clock()) > 0 and not pause(min(INTERVAL_S, left)):
-                if seen:
-                    # The time goes on.
-                    show(seen, clock() - started)
+            while (left := min(poll_at, end or poll_at) - clock()) > 0 and not pause(min(INTERVAL_S, left)):
+                if snapshot:  # Updates the elapsed time.
+                    show(snapshot, clock() - started)
             if end is not None and clock() >= end:
                 return False
 
@@ -135,46 +135,46 @@ Show = Callable[[Snapshot | None, float], None]
 @contextmanager
 def _display(out: Console | None, hint: str) -> Generator[Show]:
     if out is None:
-        yield lambda _seen, _elapsed_s: None
+        yield lambda _snapshot, _elapsed_s: None
     elif out.is_terminal:
         with Live(console=out, auto_refresh=False) as live:
             latest: list[Snapshot] = []
 
-            def show_frame(seen: Snapshot | None, elapsed_s: float) -> None:
-                latest[:] = [seen] if seen else latest
-                seen_last = latest[0] if latest else None
-                live.update(render_frame(seen_last, elapsed_s, hint, away=seen is None), refresh=True)
+            def show_frame(snapshot: Snapshot | None, elapsed_s: float) -> None:
+                latest[:] = [snapshot] if snapshot else latest
+                frame = render_frame(latest[0] if latest else None, elapsed_s, hint, away=snapshot is None)
+                live.update(frame, refresh=True)
 
             yield show_frame
     else:
-        told: list[str] = []
+        printed: list[str] = []
 
-        def show_line(seen: Snapshot | None, elapsed_s: float) -> None:
-            state = f"{counts_text(seen.counts)}" if seen else "the server does not answer"
-            if told != [state]:
-                told[:] = [state]
+        def show_line(snapshot: Snapshot | None, elapsed_s: float) -> None:
+            state = f"{counts_text(snapshot.counts)}" if snapshot else "the server does not answer"
+            if printed != [state]:
+                printed[:] = [state]
                 out.print(f"{elapsed_s:5.0f} s  {state}")
 
         yield show_line
 
 
 def render_frame(
-    seen: Snapshot | None, elapsed_s: float, hint: str = "", *, away: bool = False
+    snapshot: Snapshot | None, elapsed_s: float, hint: str = "", *, away: bool = False
 ) -> RenderableType:
-    """One picture of the live display; `hint` stands below it while something is still to come."""
+    """Returns a frame of the live display, with `hint` below it while the run is not finished."""
     views: list[RenderableType] = []
-    if seen:
+    if snapshot:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
-            ProgressBar(total=max(seen.total, 1), completed=seen.done, width=30),
-            Text(f"{seen.done}/{seen.total}", "bold"),
-            counts_text(seen.counts),
+            ProgressBar(total=max(snapshot.total, 1), completed=snapshot.done, width=30),
+            Text(f"{snapshot.done}/{snapshot.total}", "bold"),
+            counts_text(snapshot.counts),
             Text(f"{elapsed_s:.0f} s", "dim"),
         )
-        views = [participants_table(seen.rows), Text()] if seen.rows else []
+        views = [participants_table(snapshot.rows), Text()] if snapshot.rows else []
         views.append(bar)
-        if hint and not seen.is_finished:
+        if hint and not snapshot.is_finished:
             views.append(plain(hint, "dim"))
     if away:
-        views.append(plain("The server does not answer; asking again…", "yellow"))
+        views.append(plain("The server does not answer; retrying…", "yellow"))
     return Group(*views)

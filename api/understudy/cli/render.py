@@ -1,6 +1,6 @@
-"""How answers look to a person: the parts all views are made of, and the views of runs, cancels and errors.
+"""Common parts of all views, and the views of runs, cancels and errors.
 
-Names, thoughts and page titles come from websites: they are shown as plain text, whatever they hold.
+Names, thoughts and page titles come from websites: views show them as plain text without control characters.
 """
 
 import re
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from understudy.envelopes.simulations import CancelEnvelope, NextAction, RunFailure, RunSuccess
     from understudy.envelopes.usage import Usage
 
-#: Statuses in the order of a life.
+#: Statuses in lifecycle order, with their styles.
 STATUS_STYLES = {
     "draft": "dim",
     "pending": "blue",
@@ -25,9 +25,9 @@ STATUS_STYLES = {
     "failed": "red",
     "cancelled": "yellow",
 }
-#: Participants that a run or a cancel shows one by one.
+#: Maximum participant rows of a run or a cancel.
 _MAX_ROWS = 20
-# Prose is what gives way on a narrow terminal; ids, numbers and statuses stay whole.
+# On a narrow terminal only prose wraps; ids, numbers and statuses stay on one line.
 _NO_WRAP_COLUMNS = {
     "#",
     "participant",
@@ -41,27 +41,27 @@ _NO_WRAP_COLUMNS = {
     "mood",
 }
 _NO_WRAP_COLUMNS |= {"ask", "round", "rounds", "variant", "picks", "rating", "pick", "ratings"}
-# What could steer a terminal or turn text around. Line breaks and tabs mean nothing in a table.
+# Control characters and text-direction marks. Tables also need no line breaks and tabs.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
 def plain(text: object, style: str = "") -> Text:
-    """Text that is only text: no markup, nothing that a terminal obeys."""
+    """Returns text without markup and without control characters."""
     return Text(_printable(str(text)), style=style)
 
 
 def printable(text: str) -> str:
-    """Lines without anything that a terminal obeys, for what is laid out otherwise than as plain text."""
+    """Returns the lines without control characters, for text that is not rendered as plain text."""
     return "\n".join(_printable(line) for line in text.split("\n"))
 
 
 def _printable(text: str) -> str:
-    # Half a surrogate pair can be in a string, but on no terminal.
+    # A string can contain half a surrogate pair, but a terminal cannot print it.
     return _CONTROL.sub(" ", text.encode(errors="replace").decode())
 
 
 def empty_table(*names: str, show_header: bool = True, apart: int = 0) -> Table:
-    """An empty table, without lines; `apart`: blank lines between rows."""
+    """Returns an empty table without borders; `apart`: blank lines between rows."""
     table = Table(
         box=None, show_header=show_header, header_style="dim", pad_edge=False, padding=(0, 2, apart, 0)
     )
@@ -71,12 +71,12 @@ def empty_table(*names: str, show_header: bool = True, apart: int = 0) -> Table:
 
 
 def key_value_table(**values: object) -> Table:
-    """Names and values, one a line; empty ones are left out."""
+    """Returns a table of names and values, one per line, without empty values."""
     table = empty_table("", "", show_header=False)
     for name, value in values.items():
         if str(value):
-            shown = value if isinstance(value, Text) else plain(value)
-            table.add_row(plain(f"  {name.replace('_', ' ')}", "dim"), shown)
+            cell = value if isinstance(value, Text) else plain(value)
+            table.add_row(plain(f"  {name.replace('_', ' ')}", "dim"), cell)
     return table
 
 
@@ -85,11 +85,11 @@ def format_counts(counts: Mapping[str, int]) -> str:
 
 
 def usage_text(usage: "Usage | None") -> str:
-    """`12 calls, 34,000 tokens read, 2,100 written, 41.2 s, cost 0.0424`; empty where no model was asked."""
+    """Returns `12 calls, 34,000 tokens read, 2,100 written, 41.2 s, cost 0.0424`; empty without usage."""
     if usage is None:
         return ""
-    told = f"{usage.calls:,} calls, {usage.input_tokens:,} tokens read, {usage.output_tokens:,} written"
-    return f"{told}, {usage.seconds:.1f} s" + (f", cost {usage.cost:.4f}" if usage.cost is not None else "")
+    text = f"{usage.calls:,} calls, {usage.input_tokens:,} tokens read, {usage.output_tokens:,} written"
+    return f"{text}, {usage.seconds:.1f} s" + (f", cost {usage.cost:.4f}" if usage.cost is not None else "")
 
 
 def status_text(status: str) -> Text:
@@ -97,13 +97,13 @@ def status_text(status: str) -> Text:
 
 
 def counts_text(counts: Mapping[str, int]) -> Text:
-    """`3 running · 2 completed`; statuses nobody is in are left out."""
+    """Returns `3 running · 2 completed`, without statuses that have no participants."""
     parts = [
         Text.assemble(f"{counts[status]} ", status_text(status))
         for status in STATUS_STYLES
         if counts.get(status)
     ]
-    return Text(" · ").join(parts) if parts else Text("nobody", "dim")
+    return Text(" · ").join(parts) if parts else Text("no participants", "dim")
 
 
 def error_view(error: "UnderstudyError") -> RenderableType:
@@ -111,7 +111,7 @@ def error_view(error: "UnderstudyError") -> RenderableType:
 
 
 def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> RenderableType:
-    """A RunStudyResponse: what was dispatched, where it stands, how to go on."""
+    """Shows a RunStudyResponse: dispatched participants, their states and the next action."""
     views: list[RenderableType] = [plain(line, "bold") for line in heading.splitlines()]
     if not response.ok:
         views.append(_failure(response.error_code, response.error, response.suggestions))
@@ -132,7 +132,7 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
                 plain(state.error_kind or "", "red"),
             )
         views += [table, *_more_rows(len(response.participants))]
-        failed = next((one.participant_id for one in response.participants if one.error_kind), None)
+        failed = next((state.participant_id for state in response.participants if state.error_kind), None)
         if failed is not None:
             ref = aliases.get(failed, str(failed))
             views.append(plain(f"Why {ref} failed: understudy get {ref}", "dim"))
@@ -142,7 +142,7 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
 
 
 def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
-    # What went wrong comes first: the list may be cut.
+    # Failures come first: the list may be truncated.
     results = [
         *(
             (item.participant_id, plain(item.status, "red"))
@@ -156,11 +156,11 @@ def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
     for participant_id, result in results[:_MAX_ROWS]:
         table.add_row(plain(participant_id), result)
     summary = envelope.summary
-    told = f"{summary.cancelled_count} cancelled, {summary.skipped_count} skipped"
+    totals = f"{summary.cancelled_count} cancelled, {summary.skipped_count} skipped"
     if summary.failed_count:
-        told += f", {summary.failed_count} could not be cancelled"
+        totals += f", {summary.failed_count} could not be cancelled"
     views: list[RenderableType] = [table, *_more_rows(len(results))] if results else []
-    views.append(plain(told, "bold"))
+    views.append(plain(totals, "bold"))
     if summary.cancelled_count:
         views.append(plain("To continue one: understudy extend PARTICIPANT", "dim"))
     return Group(*views)

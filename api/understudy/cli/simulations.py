@@ -1,4 +1,4 @@
-"""The commands that start, stop and await simulations."""
+"""The commands that run, cancel, extend and wait for simulations."""
 
 import shlex
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _RUN_CONTINUES = "Ctrl-C stops waiting; the run continues."
 def run(
     session: CommandContext,
     *,
-    task: Annotated[str, typer.Option(metavar="TEXT", help="What they are asked to do there.")],
+    task: Annotated[str, typer.Option(metavar="TEXT", help="Task for the participants.")],
     url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Start page. Give either --url or --chat.", show_default=False),
@@ -66,23 +66,23 @@ def run(
         typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people and decisions."),
     ] = None,
     success_url: Annotated[
-        str | None, typer.Option(metavar="X", help="Done when the page's address contains X.")
+        str | None, typer.Option(metavar="X", help="Succeed when the page address contains X.")
     ] = None,
     success_text: Annotated[
-        str | None, typer.Option(metavar="X", help="Done when the page, or the chatbot, says X.")
+        str | None, typer.Option(metavar="X", help="Succeed when the page or the chatbot says X.")
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", metavar="", help="Wait until all participants have finished.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", metavar="", help="Watch live until all finished.")
+        bool, typer.Option("--watch", metavar="", help="Watch live until all participants have finished.")
     ] = False,
     timeout: Annotated[
         float | None,
         typer.Option(
             parser=seconds,
             metavar="SECONDS",
-            help="How long to wait or watch. The run goes on in any case.",
+            help="Stop waiting or watching after SECONDS; the run continues.",
             show_default="600 with --wait",
         ),
     ] = None,
@@ -96,28 +96,28 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Send people to a website, or have them talk to a chatbot: makes a study and runs it.
+    """Send people to a website or a chatbot: create a study and run it.
 
-    Without a success condition people stop when they think they are done, or
-    at their cap; of two conditions both must hold. Ctrl-C while waiting or
-    watching cancels nothing.
+    Without a success condition, participants stop when they consider the task
+    done, or at their cap. If you give two conditions, both must hold. Ctrl-C
+    stops waiting or watching and cancels nothing.
     """
     if wait and watch:
         raise ValidationError("--wait and --watch exclude each other: give one of them")
     if watch and session.as_json:
-        raise ValidationError("--watch is for people: with --json use --wait")
+        raise ValidationError("--watch cannot print JSON: use --wait with --json")
     conditions = {"url_contains": success_url, "text_contains": success_text}
     success = {condition: text for condition, text in conditions.items() if text is not None}
     where = parse_people_filter(age, country, language, trait, search)
-    place = parse_target(url, chat, chat_model, chat_request, chat_reply, chat_secret)
+    target = parse_target(url, chat, chat_model, chat_request, chat_reply, chat_secret)
     study = session.client.study_create(
         name or " ".join(task.split())[:80] or "Run",
         assignment={"task": task, **({"success": success} if success else {})},
-        modality=place.modality,
-        iteration={"content": place.content, **({"mind": mind} if mind else {})},
+        modality=target.modality,
+        iteration={"content": target.content, **({"mind": mind} if mind else {})},
     )
     session.resume_command = f"understudy watch {study.alias}"
-    with session.waiting(f"Waiting until all {number} finished. {_RUN_CONTINUES}", shown=wait):
+    with session.waiting(f"Waiting until all {number} have finished. {_RUN_CONTINUES}", shown=wait):
         response = session.client.study_run(
             study.id,
             iteration_id=study.iterations[0].id,
@@ -134,8 +134,8 @@ def run(
         watch_study(session, study.alias, timeout)
         return
     dispatched = response.ok or response.error_code == "wait_timeout"
-    how = f"{heading}\nHow everybody does: understudy get {study.alias}"
-    session.show_run(response, run_view(response, how if dispatched else ""))
+    heading += f"\nResults: understudy get {study.alias}"
+    session.show_run(response, run_view(response, heading if dispatched else ""))
 
 
 def wait(
@@ -167,24 +167,24 @@ def extend(
         str | None,
         typer.Option(metavar="TEXT", help="Instruction that overrides the assignment."),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until it is through again.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until the new one ends.")] = False,
     timeout: Timeout = 600.0,
 ) -> None:
-    """Go on where a participant stopped, as a new participant.
+    """Continue from a finished participant as a new participant.
 
-    The old one stays as it is; the new one starts on the same page with the
-    same cookies, form values and memory. Each call makes another
-    one: to wait again, use `understudy wait`.
+    The finished one does not change. The new one starts on the same page with
+    the same cookies, form values and memory. Each call creates another one:
+    to wait again, use `understudy wait`.
     """
-    # A program gets the envelope of one call. A person gets the new id first, to have it after Ctrl-C.
-    at_once = wait and session.as_json
+    # With --json the output is the envelope of one call. A person needs the new id before Ctrl-C.
+    wait_in_call = wait and session.as_json
     response = session.client.simulation_extend(
-        participant, additional_steps=steps, instruction=instruction, wait=at_once, timeout=timeout
+        participant, additional_steps=steps, instruction=instruction, wait=wait_in_call, timeout=timeout
     )
     heading = ""
     if response.ok and not session.as_json:
         new = (response.dispatch.aliases or response.dispatch.participant_ids)[0]
-        heading = f"{new} continues from {participant}.\nIts journey: understudy get {new}"
+        heading = f"{new} continues from {participant}.\nJourney: understudy get {new}"
         if wait:
             session.resume_command = f"understudy wait {new}"
             with session.waiting(f"Waiting for {new}. {_RUN_CONTINUES}"):
@@ -198,35 +198,36 @@ def cancel(
         list[str] | None, typer.Argument(metavar="T…", help="Participants: aliases (t-1f3) or UUIDs.")
     ] = None,
     *,
-    study: Annotated[str | None, typer.Option(metavar="S", help="All of a study.")] = None,
-    iteration: Annotated[str | None, typer.Option(metavar="I", help="All of an iteration.")] = None,
-    ask: Annotated[str | None, typer.Option(metavar="A", help="All of an ask.")] = None,
+    study: Annotated[str | None, typer.Option(metavar="S", help="Cancel all of this study.")] = None,
+    iteration: Annotated[str | None, typer.Option(metavar="I", help="Cancel all of this iteration.")] = None,
+    ask: Annotated[str | None, typer.Option(metavar="A", help="Cancel all of this ask.")] = None,
     round_: Annotated[
         int | None,
-        typer.Option("--round", parser=positive_number, metavar="N", help="Only this round of the ask."),
+        typer.Option("--round", parser=positive_number, metavar="N", help="With --ask: only this round."),
     ] = None,
 ) -> None:
-    """Stop participants at once, or all of a study, iteration or ask.
+    """Cancel participants immediately: named ones, or all of a study, iteration or ask.
 
-    When it returns, the cancel is final. What they did is kept, and `extend`
-    takes a cancelled one up again. Finished participants are skipped. You can repeat the command safely.
+    The cancel is final when the command returns. Interactions are kept, and
+    `extend` continues from a cancelled participant. Finished participants are
+    skipped. You can repeat the command safely.
     """
     scopes = {"study_id": study, "iteration_id": iteration, "ask_id": ask}
     if bool(participants) + sum(scope is not None for scope in scopes.values()) != 1:
         raise ValidationError("give exactly one of: participants, --study, --iteration, --ask")
     if round_ is not None and ask is None:
-        raise ValidationError("--round goes with --ask only")
+        raise ValidationError("--round requires --ask")
     if participants and len(participants) > 1:
         _cancel_each(session, list(dict.fromkeys(participants)))
         return
-    one = participants[0] if participants else None
-    envelope = session.client.simulation_cancel(participant_id=one, **scopes, round=round_)
+    participant = participants[0] if participants else None
+    envelope = session.client.simulation_cancel(participant_id=participant, **scopes, round=round_)
     session.show(cancel_view(envelope))
     _exit_if_failed(envelope, [])
 
 
 def _cancel_each(session: CommandContext, participants: Sequence[str]) -> None:
-    """One call each, one envelope of all answers. An error is told and does not stop the others."""
+    """Makes one call per participant and prints one merged envelope. Prints errors and continues."""
     from understudy.envelopes.simulations import CancelEnvelope  # noqa: PLC0415
 
     for participant in participants:
@@ -240,8 +241,7 @@ def _cancel_each(session: CommandContext, participants: Sequence[str]) -> None:
             session.print_error(error)
             errors.append(error)
             if isinstance(error, AuthFailed | ServiceUnavailable):
-                # The others would fare no better.
-                break
+                break  # The other calls would fail too.
         else:
             answers.append(session.answer)
     merged = merge_cancels(answers)
@@ -252,17 +252,17 @@ def _cancel_each(session: CommandContext, participants: Sequence[str]) -> None:
 
 
 def merge_cancels(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The envelope that one call for all of them would have given."""
+    """Returns the envelope that one call for all of them would return."""
     cancelled = [item for answer in answers for item in answer["cancelled"]]
     skipped = [item for answer in answers for item in answer["skipped"]]
-    done = sum(bool(item["success"]) for item in cancelled)
-    failed = {"failed_count": len(cancelled) - done} if done < len(cancelled) else {}
+    succeeded = sum(bool(item["success"]) for item in cancelled)
+    failed = {"failed_count": len(cancelled) - succeeded} if succeeded < len(cancelled) else {}
     return {
         "cancelled": cancelled,
         "skipped": skipped,
         "summary": {
             "total": len(cancelled) + len(skipped),
-            "cancelled_count": done,
+            "cancelled_count": succeeded,
             "skipped_count": len(skipped),
             **failed,
         },

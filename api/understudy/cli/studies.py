@@ -1,4 +1,4 @@
-"""How studies and their participants look to a person."""
+"""Views of studies and their participants."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ def study_table(studies: "Sequence[Study]") -> Table:
 def study_view(
     study: "StudyFull", summary: "StudySummary", participants: "Page[Participant]"
 ) -> RenderableType:
-    """A study with its iterations, counts and (the first of) its participants."""
+    """Shows a study with its iterations, counts and the first page of its participants."""
     success = study.assignment.success
     conditions = {
         "address contains": success and success.url_contains,
@@ -44,7 +44,7 @@ def study_view(
         _title(study.alias, study.name),
         key_value_table(
             task=study.assignment.task,
-            done_when=" and ".join(f"{what} {text!r}" for what, text in conditions.items() if text),
+            success_when=" and ".join(f"{name} {text!r}" for name, text in conditions.items() if text),
             **_counts(summary),
         ),
     ]
@@ -61,7 +61,7 @@ def study_view(
         views += [Text(), table]
     if participants.items:
         views += [Text(), participants_table(participants.items)]
-        if failed := next((one for one in participants.items if one.error_message), None):
+        if failed := next((row for row in participants.items if row.error_message), None):
             views.append(plain(f"{failed.alias} failed: {failed.error_message}", "red"))
     if participants.next_cursor:
         views.append(plain(f"… and more: understudy get {study.alias} --view per_participant", "dim"))
@@ -73,20 +73,20 @@ def summary_view(summary: "StudySummary") -> RenderableType:
 
 
 def participants_table(participants: "Sequence[Participant]") -> Table:
-    """One a line; with a highlight where the view has them."""
-    highlights = any(getattr(one, "highlight", None) for one in participants)
+    """Shows one participant per line; with highlights if the view has them."""
+    highlights = any(getattr(row, "highlight", None) for row in participants)
     extra = ["highlight"] if highlights else []
     table = empty_table("participant", "name", "status", "outcome", "steps", *extra)
-    for one in participants:
+    for row in participants:
         cells = [
-            plain(one.alias),
-            plain(one.person_name),
-            _status_cell(one),
-            plain(one.error_kind, "red") if one.error_kind else plain(one.outcome or ""),
-            plain(f"{one.interaction_count}/{one.max_interactions}"),
+            plain(row.alias),
+            plain(row.person_name),
+            _status_cell(row),
+            plain(row.error_kind, "red") if row.error_kind else plain(row.outcome or ""),
+            plain(f"{row.interaction_count}/{row.max_interactions}"),
         ]
         if highlights:
-            cells.append(plain(getattr(one, "highlight", None) or ""))
+            cells.append(plain(getattr(row, "highlight", None) or ""))
         table.add_row(*cells)
     return table
 

@@ -1,4 +1,4 @@
-"""The command that looks at what is under way: `watch`, as a picture or as events."""
+"""The command `watch`: follows a run as a live table or as events."""
 
 import shlex
 import time
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 Source = Callable[[], "Iterator[Event]"]
 
-#: More participants than this are watched by asking for each.
-_MOST_STREAMS = 5
+#: Maximum event streams; more participants are polled instead.
+_MAX_STREAMS = 5
 
 
 class WatchTimeout(UnderstudyError):
-    """What is watched is still going on."""
+    """The watched run is not finished within the timeout."""
 
     code = "wait_timeout"
 
@@ -48,8 +48,8 @@ def watch(
         typer.Option(
             parser=seconds,
             metavar="SECONDS",
-            help="Longest time to watch.",
-            show_default="until all are through",
+            help="Stop watching after SECONDS; the run continues.",
+            show_default="no timeout",
         ),
     ] = None,
     *,
@@ -61,18 +61,18 @@ def watch(
         typer.Option(
             parser=whole_number,
             metavar="ID",
-            help="With --events: go on after the event of this id.",
-            show_default="from the first",
+            help="With --events: start after the event with this id.",
+            show_default="first event",
         ),
     ] = None,
 ) -> None:
     """Watch live until all participants have finished. Ctrl-C stops watching; the run continues.
 
-    With --json it prints the summary of a study, or what `wait` prints, once all have finished. With --events
-    it prints each event of a study or a participant once, as it happens.
+    With --json it prints the summary of a study, or the output of `wait`, once
+    all have finished. With --events it prints each event once, immediately.
     """
     if after is not None and not events:
-        raise ValidationError("--after goes with --events only")
+        raise ValidationError("--after requires --events")
     kinds = {kind_of(id_) for id_ in ids}
     if kinds <= {Kind.PARTICIPANT} or (kinds == {None} and not _is_study(session, ids)):
         if not events:
@@ -91,50 +91,50 @@ def watch(
 
 
 def watch_study(session: CommandContext, study: str, timeout: float | None) -> None:
-    """Until nobody in the study is active; NotOver after `timeout` seconds."""
+    """Watches until no participant of the study is active. Raises WatchTimeout after `timeout` seconds."""
     session.resume_command = f"understudy watch {study}"
     out = None if session.as_json else session.out
-    look = study_poller(session.client, study, available_rows(session.out) if out else 0)
-    _watch(session, look, [partial(session.client.events, study_id=study)], timeout)
+    poll = study_poller(session.client, study, available_rows(session.out) if out else 0)
+    _watch(session, poll, [partial(session.client.events, study_id=study)], timeout)
     if session.as_json:
         session.show()
     else:
-        session.out.print(f"How everybody did: understudy get {study}", style="dim")
+        session.out.print(f"Results: understudy get {study}", style="dim")
 
 
 def _watch_participants(session: CommandContext, ids: list[str], timeout: float | None) -> None:
     session.resume_command = f"understudy watch {shlex.join(ids)}"
     sources: list[Source] = [partial(session.client.events, participant_id=id_) for id_ in ids]
-    look = participants_poller(session.client, ids)
-    _watch(session, look, sources if len(ids) <= _MOST_STREAMS else [], timeout)
+    poll = participants_poller(session.client, ids)
+    _watch(session, poll, sources if len(ids) <= _MAX_STREAMS else [], timeout)
     if session.as_json:
         session.client.simulation_wait(ids, timeout=1.0)
         session.show()
     else:
-        session.out.print(f"The journey: understudy get {ids[0]}", style="dim")
+        session.out.print(f"Journey: understudy get {ids[0]}", style="dim")
 
 
 def _watch(
-    session: CommandContext, look: Callable[[], Snapshot], sources: list[Source], timeout: float | None
+    session: CommandContext, poll: Callable[[], Snapshot], sources: list[Source], timeout: float | None
 ) -> None:
     out = None if session.as_json else session.out
     try:
-        over = follow_run(look, out, limit_s=timeout, feed=EventFeed(sources))
+        finished = follow_run(poll, out, limit_s=timeout, feed=EventFeed(sources))
     except ServiceUnavailable as error:
         raise _connection_lost(session, error) from error
-    if not over:
+    if not finished:
         raise _watch_timeout(session, timeout)
 
 
 def _print_events(
     session: CommandContext, id_: str, kind: Kind, after: int | None, timeout: float | None
 ) -> None:
-    """Each event as it comes, until nobody in scope is active; then the rest of them."""
+    """Prints each event until no participant of the scope is active; then prints the remaining events."""
     client, command = session.client, f"understudy watch {id_} --events"
     session.resume_command = command if after is None else f"{command} --after {after}"
     study, participant = (id_, None) if kind is Kind.STUDY else (None, id_)
     read = partial(client.events, study_id=study, participant_id=participant)
-    look = study_poller(client, id_, 0) if study else participants_poller(client, [id_])
+    poll = study_poller(client, id_, 0) if study else participants_poller(client, [id_])
     last = after
 
     def show(event: "Event") -> None:
@@ -145,21 +145,21 @@ def _print_events(
 
     end = float("inf") if timeout is None else time.monotonic() + timeout
     try:
-        over = look().is_finished or _show_until_finished(
-            EventFeed([partial(read, last_event_id=after)]), look, show, end
+        finished = poll().is_finished or _show_until_finished(
+            EventFeed([partial(read, last_event_id=after)]), poll, show, end
         )
         for event in read(last_event_id=last, follow=False):
             show(event)
     except ServiceUnavailable as error:
         raise _connection_lost(session, error) from error
-    if not over:
+    if not finished:
         raise _watch_timeout(session, timeout)
 
 
 def _show_until_finished(
-    feed: EventFeed, look: Callable[[], Snapshot], show: Callable[["Event"], None], end: float
+    feed: EventFeed, poll: Callable[[], Snapshot], show: Callable[["Event"], None], end: float
 ) -> bool:
-    """Until nobody is active; False when the moment `end` of the monotonic clock comes first."""
+    """Shows events until no participant is active; returns False at `end` (monotonic clock)."""
     active: set[UUID] = set()
     while (left := end - time.monotonic()) > 0:
         event = feed.next_event(min(FALLBACK_POLL_S, left))
@@ -171,27 +171,27 @@ def _show_until_finished(
                 active.add(event.participant_id)
                 continue
             active.discard(event.participant_id)
-        # Nobody whom we know of is on the way, or nothing happened for a while: then it is worth asking.
-        if (not active or event is None) and _is_finished(look):
+        # Poll only if no known participant is active, or if no event arrived for a while.
+        if (not active or event is None) and _is_finished(poll):
             return True
     return False
 
 
-def _is_finished(look: Callable[[], Snapshot]) -> bool:
+def _is_finished(poll: Callable[[], Snapshot]) -> bool:
     try:
-        return look().is_finished
+        return poll().is_finished
     except ServiceUnavailable:
-        # Whether it comes back, the feed will tell.
+        # The feed reports a lasting failure.
         return False
 
 
 def _connection_lost(session: CommandContext, error: ServiceUnavailable) -> ServiceUnavailable:
-    hint = f"The run goes on by itself. Watch on with: {session.resume_command}"
+    hint = f"The run continues. Continue watching with: {session.resume_command}"
     return ServiceUnavailable(str(error), suggestions=(*error.suggestions, hint))
 
 
 def _watch_timeout(session: CommandContext, timeout: float | None) -> WatchTimeout:
-    return WatchTimeout(f"not over after {timeout:g} s; it goes on", suggestions=(session.resume_command,))
+    return WatchTimeout(f"not finished in {timeout:g} s; it continues", suggestions=(session.resume_command,))
 
 
 def _is_study(session: CommandContext, ids: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The Python client. What is public is listed here; everything else in the package is private.
+"""The Python client. The public names are listed here; all other names in the package are private.
 
     from understudy.client import Understudy
 

@@ -1,4 +1,4 @@
-"""What the client's methods take, and how it is put into requests."""
+"""Types of the client's arguments, and their conversion to request parts."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -7,25 +7,25 @@ from uuid import UUID
 from understudy.domain.ids import Kind, parse_ref
 
 Id: TypeAlias = str | UUID
-#: Of lists: most entries of the answer, and where it goes on.
+#: Page of a list: maximum items, and the cursor from the previous page.
 Limit: TypeAlias = int | None
 Cursor: TypeAlias = str | None
 Json: TypeAlias = Mapping[str, Any]
 
 
 def path_segment(kind: Kind, id_: Id) -> str:
-    """An id as part of a path. Raises ValidationError."""
-    # Read before it becomes part of one: "../people" is no participant.
+    """Returns an id as a path segment. Raises ValidationError."""
+    # Parsed first: "../people" must not become part of the path.
     ref = parse_ref(kind, str(id_), f"{kind.name.lower()}_id")
     return ref.alias or str(ref.uuid)
 
 
 def text(id_: Id | None) -> str | None:
-    """An id as part of a body or query."""
+    """Returns an id as part of a body or query."""
     return None if id_ is None else str(id_)
 
 
 def wait_fields(wait: bool, timeout: float) -> dict[str, Any]:
-    """The fields about waiting."""
-    # A server may allow less than our default: not to be told where nothing waits.
+    """Returns the body fields for waiting; empty without `wait`."""
+    # A server's maximum timeout can be below our default: send no timeout without a wait.
     return {"wait": True, "timeout": timeout} if wait else {}

@@ -1,4 +1,4 @@
-"""The client's methods for asks."""
+"""The client methods for asks."""
 
 from collections.abc import Sequence
 from typing import Literal, overload
@@ -13,7 +13,7 @@ from understudy.operations.requests import AskView
 
 
 class AskCalls:
-    """Part of the client."""
+    """The part of `understudy.client.client.Understudy` for asks."""
 
     _transport: Transport
 
@@ -34,10 +34,10 @@ class AskCalls:
         timeout: float = 600.0,
         idempotency_key: str | None = None,
     ) -> RunSuccess | RunFailure:
-        """Ask people which of some texts they pick: a new ask and its round 1.
+        """Creates an ask with round 1: people pick one of several texts.
 
-        `wait` until everybody is through, or `timeout` seconds; `ask_get` tells what they answered. With an
-        `idempotency_key` it is done once within 24 hours, however often it is called; so is `ask_round`.
+        With `wait`, returns when all participants are terminal or after `timeout` seconds; `ask_get` returns
+        the answers. Calls with the same `idempotency_key` within 24 hours create one ask.
         """
         body = {
             "question": question,
@@ -67,7 +67,7 @@ class AskCalls:
         timeout: float = 600.0,
         idempotency_key: str | None = None,
     ) -> RunSuccess | RunFailure:
-        """Ask the same people once more, at most five times in all; what is not given is as it was last."""
+        """Asks the same people again, at most five rounds; omitted values stay as in the round before."""
         body = {
             "question": question,
             "variants": None if variants is None else list(variants),
@@ -100,7 +100,7 @@ class AskCalls:
     def ask_get(
         self, ask_id: Id, view: AskView = "summary", *, limit: Limit = None, cursor: Cursor = None
     ) -> AskSummary | AskPerParticipant | AskFull:
-        """What came of an ask, by round; `limit` and `cursor` are for the people of the larger views."""
+        """Returns an ask by round; `limit` and `cursor` page the people of the larger views."""
         models: dict[str, type[AskSummary]] = {
             "summary": AskSummary,
             "full": AskFull,

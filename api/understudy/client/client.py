@@ -5,10 +5,9 @@
                                         iteration={"content": {"environment": "web", "url": url}})
         run = understudy.study_run(study.id, sample=5, wait=True)
 
-Answers are the models of `understudy.envelopes`, ids UUIDs or aliases. Errors are raised as the classes of
-`understudy.domain.errors`; only the methods that answer a RunStudyResponse (`study_run`, `ask_run`,
-`ask_round`, `simulation_extend`, `simulation_wait`) return it with `ok` false if nothing could be dispatched
-or the wait timed out.
+Methods return the models of `understudy.envelopes`, take UUIDs or aliases as ids, and raise the errors of
+`understudy.domain.errors`. `study_run`, `ask_run`, `ask_round`, `simulation_extend` and `simulation_wait`
+return a RunStudyResponse; its `ok` is false if nothing was dispatched or the wait timed out.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,11 +40,11 @@ from understudy.operations.requests import StudyView
 
 
 class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
-    """A workspace on a server. Synchronous; may be shared by threads; close it or use it in a `with`.
+    """A synchronous client of one workspace. Threads may share it; close it or use it in a `with`.
 
-    Without `server` or `token` the settings count: `UNDERSTUDY_SERVER`, `UNDERSTUDY_TOKEN`, then the files
-    that `understudy up` left in `UNDERSTUDY_DATA_DIR`. `timeout_s` is for one answer; calls that wait get
-    their own timeout on top. `on_answer` is handed each answer's JSON exactly as it came, before it is read.
+    Without `server` or `token` it reads `UNDERSTUDY_SERVER` and `UNDERSTUDY_TOKEN`, then the files of
+    `understudy up` in `UNDERSTUDY_DATA_DIR`. `timeout_s` limits one response in seconds; a waiting call adds
+    its own timeout. `on_answer` receives the unchanged JSON of each response before the client parses it.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         body: Json | None = None,
         wait_s: float = 0.0,
     ) -> RawResponse:
-        """Any endpoint, its JSON as it came. `wait_s`: how long the request tells the server to wait."""
+        """Calls any endpoint and returns its unchanged JSON. `wait_s`: seconds that the request waits."""
         return self._transport.call(
             method,
             path,
@@ -111,7 +110,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         questions: Sequence[str] | None = None,
         iteration: Json | None = None,
     ) -> StudyFull:
-        """A new study; with `iteration` its iteration A too."""
+        """Creates a study; with `iteration` also its iteration A."""
         return self._transport.post(
             StudyFull,
             "/v1/studies",
@@ -160,9 +159,9 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         timeout: float = 600.0,
         idempotency_key: str | None = None,
     ) -> RunSuccess | RunFailure:
-        """Dispatch a participant per person; `wait` until all are terminal, or `timeout` seconds.
+        """Dispatches one participant per person; with `wait`, waits at most `timeout` seconds for all.
 
-        With an `idempotency_key` it is done once within 24 hours, however often it is called.
+        Calls with the same `idempotency_key` within 24 hours dispatch once.
         """
         body = {
             "iteration_id": text(iteration_id),
@@ -196,7 +195,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
     def study_get(
         self, study_id: Id, view: StudyView = "full", *, limit: Limit = None, cursor: Cursor = None
     ) -> StudySummary | StudyFull | StudyPerParticipant | StudyTranscripts:
-        """A study in one of its views. Those with participants come in pages: `limit` and `cursor`."""
+        """Returns a study in one of its views; `limit` and `cursor` page the views with participants."""
         models: dict[str, type[StudySummary | StudyFull]] = {
             "summary": StudySummary,
             "full": StudyFull,
@@ -244,7 +243,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
     def participant_interactions(
         self, participant_id: Id, *, own: bool = False, limit: Limit = None, cursor: Cursor = None
     ) -> Page[Interaction]:
-        """The journey over the whole lineage, oldest first; with `own` only what this participant added."""
+        """Returns the interactions of the lineage, oldest first; with `own` only this participant's."""
         return self._transport.get(
             Page[Interaction],
             f"/v1/participants/{path_segment(Kind.PARTICIPANT, participant_id)}/interactions",
@@ -257,7 +256,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         )
 
     def participant_journey(self, participant_id: Id) -> Journey:
-        """Thoughts, the curve of feelings, points of friction, and where it gave up; over the lineage."""
+        """Returns the thoughts, sentiment curve and friction points of the lineage, and where it gave up."""
         path = f"/v1/participants/{path_segment(Kind.PARTICIPANT, participant_id)}/journey"
         return self._transport.get(Journey, path)
 
@@ -272,7 +271,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         ask_id: Id | None = None,
         round: int | None = None,  # noqa: A002 - the tool's documented name
     ) -> CancelEnvelope:
-        """Stop whatever is active in exactly one scope; final when this returns, and safe to repeat."""
+        """Cancels all active participants of exactly one scope; final when it returns, and safe to repeat."""
         body = {
             "participant_id": text(participant_id),
             "study_id": text(study_id),
@@ -280,7 +279,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
             "ask_id": text(ask_id),
             "round": round,
         }
-        return self._transport.post(CancelEnvelope, "/v1/simulations/cancel", body, repeatable=True)
+        return self._transport.post(CancelEnvelope, "/v1/simulations/cancel", body, is_idempotent=True)
 
     def simulation_extend(
         self,
@@ -292,9 +291,9 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         timeout: float = 600.0,
         idempotency_key: str | None = None,
     ) -> RunSuccess | RunFailure:
-        """Go on from a terminal participant's last interaction as a new participant.
+        """Continues from the last interaction of a terminal participant as a new participant.
 
-        Repeating it makes another one, unless the `idempotency_key` is the same: to wait again, use
+        Each call creates another one, except calls with the same `idempotency_key`. To wait again, use
         `simulation_wait`.
         """
         body = {
@@ -313,10 +312,10 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
     def simulation_wait(
         self, participant_ids: Sequence[Id], *, timeout: float = 600.0
     ) -> RunSuccess | RunFailure:
-        """Until all are terminal or `timeout` seconds passed. Giving up waiting never ends a run."""
+        """Waits until all are terminal, or `timeout` seconds. An ended wait does not affect the runs."""
         body = {"participant_ids": [str(id_) for id_ in participant_ids], "timeout": timeout}
-        return self._transport.run("/v1/simulations/wait", body, wait_s=timeout, repeatable=True)
+        return self._transport.run("/v1/simulations/wait", body, wait_s=timeout, is_idempotent=True)
 
     def health(self) -> dict[str, Any]:
-        """What the server says when asked whether it is ready; ServiceUnavailable if it is not."""
+        """Returns the readiness of the server. Raises ServiceUnavailable if it is not ready."""
         return self._transport.get(dict[str, Any], "/readyz", needs_token=False)

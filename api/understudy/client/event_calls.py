@@ -1,4 +1,4 @@
-"""Events as they come, over as many connections as it takes."""
+"""The client methods for event streams, which reconnect when a connection is lost."""
 
 import time
 from collections.abc import Generator, Mapping
@@ -12,16 +12,16 @@ from understudy.client.transport import Transport
 from understudy.domain.errors import ServiceUnavailable
 from understudy.envelopes.events import Event
 
-#: A server gives a sign of life every ten seconds; one that is silent for so long has gone.
+#: Maximum seconds without data before a reconnect; a server sends a heartbeat every ten seconds.
 STREAM_TIMEOUT_S = 30.0
-#: Pause before connecting again.
+#: Pause in seconds before a reconnect.
 RECONNECT_DELAY_S = 1.0
 
 _KINDS = get_args(Event.model_fields["event"].annotation)
 
 
 class EventCalls:
-    """The part of the Python client that reads events."""
+    """The part of `understudy.client.client.Understudy` for events."""
 
     _transport: Transport
 
@@ -35,14 +35,14 @@ class EventCalls:
         follow: bool = True,
         patience_s: float = 30.0,
     ) -> Generator[Event]:
-        """What happens in a study or ask or to a participant, as it happens: each event once, without end.
+        """Yields each event of a study, ask or participant once; blocks between events, so use a thread.
 
-        From the beginning, or after the event of `last_event_id`. With `follow` false it ends with what was
-        committed when it was called. Lost connections are made anew, without a gap; a server that is away for
-        longer than `patience_s` is ServiceUnavailable. It blocks between events: give it a thread of its own.
+        Starts at the first event, or after the event `last_event_id`. With `follow` false, ends after the
+        events committed at the time of the call. Reconnects after a lost connection and misses no event.
+        Raises ServiceUnavailable if the server is unavailable for more than `patience_s` seconds.
         """
-        given = {"study_id": study_id, "participant_id": participant_id, "ask_id": ask_id}
-        scope = {name: str(id_) for name, id_ in given.items() if id_ is not None}
+        ids = {"study_id": study_id, "participant_id": participant_id, "ask_id": ask_id}
+        scope = {name: str(id_) for name, id_ in ids.items() if id_ is not None}
         return _read(self._transport, scope, last_event_id, follow=follow, patience_s=patience_s)
 
 
@@ -59,14 +59,14 @@ def _read(
     while True:
         after = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
         try:
-            with transport.stream("/v1/events", query, after, silence_s=STREAM_TIMEOUT_S) as response:
+            with transport.stream("/v1/events", query, after, read_timeout_s=STREAM_TIMEOUT_S) as response:
                 for frame in httpx_sse.EventSource(response).iter_sse():
                     lost_at = None
                     position = int(frame.id) if frame.data else 0
                     if position <= (last_event_id or 0):
                         continue
                     last_event_id = position
-                    # A newer server may have more to tell than we know of.
+                    # A newer server may send unknown kinds of events.
                     if frame.event in _KINDS:
                         yield _event(transport, frame)
             if not follow:
@@ -76,7 +76,7 @@ def _read(
             if time.monotonic() - lost_at > patience_s:
                 raise
         except ValueError as error:
-            raise transport.unexpected_response(f"is no stream of events ({error})") from error
+            raise transport.unexpected_response(f"is no event stream ({error})") from error
         time.sleep(RECONNECT_DELAY_S)
 
 
@@ -84,4 +84,4 @@ def _event(transport: Transport, frame: httpx_sse.ServerSentEvent) -> Event:
     try:
         return Event.model_validate({**frame.json(), "id": int(frame.id), "event": frame.event})
     except (pydantic.ValidationError, TypeError) as error:
-        raise transport.unexpected_response(f"has an event that is none: {frame.data[:200]!r}") from error
+        raise transport.unexpected_response(f"contains an invalid event: {frame.data[:200]!r}") from error

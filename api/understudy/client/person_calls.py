@@ -1,4 +1,4 @@
-"""The Python client's calls for people."""
+"""The client methods for people."""
 
 from collections.abc import Sequence
 from typing import Literal, overload
@@ -11,7 +11,7 @@ from understudy.envelopes.people import Panel, People, Person
 
 
 class PersonCalls:
-    """A part of `understudy.client.client.Understudy`."""
+    """The part of `understudy.client.client.Understudy` for people."""
 
     _transport: Transport
 
@@ -35,8 +35,8 @@ class PersonCalls:
         csv: str | None = None,
         panel: str | None = None,
     ) -> Person | People:
-        """One person, several (also as CSV), `generate` made-up ones (the same for the same `seed`), or a
-        panel that comes along."""
+        """Creates one person, several (also from CSV), `generate` random ones (reproducible with `seed`), or
+        a built-in panel."""
         if person is not None:
             return self._transport.post(Person, "/v1/people", person)
         body = {"people": people, "generate": generate, "seed": seed, "csv": csv, "panel": panel}
@@ -54,7 +54,7 @@ class PersonCalls:
         limit: Limit = None,
         cursor: Cursor = None,
     ) -> Page[Person]:
-        """People in order of creation, those for whom all conditions hold: see the guide on people."""
+        """Returns the people that match all conditions, in order of creation; see the guide on people."""
         where = _where(age_min, age_max, country, language, trait, search)
         return self._transport.get(Page[Person], "/v1/people", where | {"limit": limit, "cursor": cursor})
 
@@ -67,9 +67,9 @@ class PersonCalls:
         where: Json | None = None,
         format: Literal["json", "csv"] = "json",  # noqa: A002 - the documented name
     ) -> Panel | str:
-        """All people for whom `where` holds, at most 10,000, to be imported elsewhere."""
-        given = {"age_min", "age_max", "country", "language", "trait", "search"}
-        conditions = _where(**{name: (where or {}).get(name) for name in given})
+        """Exports all people that match `where`, at most 10,000, for an import elsewhere."""
+        names = {"age_min", "age_max", "country", "language", "trait", "search"}
+        conditions = _where(**{name: (where or {}).get(name) for name in names})
         if format == "json":
             return self._transport.get(Panel, "/v1/people/export", conditions)
         answer = self._transport.call("GET", "/v1/people/export", params=conditions | {"format": format})

@@ -12,17 +12,17 @@ from understudy.domain.errors import AuthFailed, ValidationError
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = ".understudy"
 
-#: How to come by a token.
+#: Suggestions for an error about a missing or unusable token.
 TOKEN_HELP = (
-    "On the machine and in the folder where `understudy up` runs, its token is found by itself; "
-    "elsewhere name its folder with --data-dir or UNDERSTUDY_DATA_DIR.",
-    "Or pass a token with --token or UNDERSTUDY_TOKEN; `understudy token create --workspace NAME` makes one.",
+    "Run the command in the folder where `understudy up` runs, or name its data folder with --data-dir or "
+    "UNDERSTUDY_DATA_DIR: the token is in that folder.",
+    "Or pass one with --token or UNDERSTUDY_TOKEN; `understudy token create --workspace NAME` creates one.",
 )
 
 
 class ServerAddress(NamedTuple):
     server: str
-    #: Empty: there is none, and only what needs no token can be asked.
+    #: Empty without a token: only calls that need no token work.
     token: str
 
 
@@ -52,7 +52,7 @@ def _first_line(file: Path) -> str:
 
 
 def server_url(server: str) -> httpx.URL:
-    """Raises ValidationError unless it is a URL with a host."""
+    """Returns the parsed URL. Raises ValidationError unless it is an HTTP URL with a host."""
     try:
         url = httpx.URL(server.strip())
     except httpx.InvalidURL:

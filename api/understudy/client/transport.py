@@ -1,4 +1,4 @@
-"""One request and its answer: where the server is, who asks, and what an answer that is no answer means."""
+"""Sends one request, and converts its response or its failure."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -26,9 +26,9 @@ from understudy.operations.requests import MAX_KEY_LENGTH
 
 Model = TypeVar("Model")
 
-#: How long finding and reaching the server may take.
+#: Maximum seconds to resolve and connect to the server.
 CONNECT_TIMEOUT_S = 5.0
-#: What a waiting call is given on top of its own timeout, so that the server always answers first.
+#: Seconds that the read timeout adds to the timeout of a wait: the server always answers first.
 WAIT_MARGIN_S = 30.0
 _DAY_S = 86_400.0
 
@@ -36,7 +36,7 @@ _ERRORS = {kind.code: kind for kind in (ValidationError, AuthFailed, NotFound, C
 
 
 class UnknownErrorCode(UnderstudyError):
-    """An error whose code has no class here, as it comes from a newer server."""
+    """An error code without a class in this client; a newer server sent it."""
 
     def __init__(
         self, message: str, *, code: str, http_status: int, retryable: bool, suggestions: tuple[str, ...]
@@ -52,7 +52,7 @@ class UnknownErrorCode(UnderstudyError):
 
 
 class ResponseLost(ServiceUnavailable):
-    """The request went out, no answer came: it may have been done. Sending it again might do it twice."""
+    """The request was sent, but no response arrived. It may have been applied; a retry may apply it twice."""
 
     @property
     def rule(self) -> ErrorRule:
@@ -61,12 +61,12 @@ class ResponseLost(ServiceUnavailable):
 
 class RawResponse(NamedTuple):
     status: int
-    #: The JSON exactly as it came.
+    #: The unchanged JSON.
     body: bytes
 
 
 class Transport:
-    """Carries requests to one server. May be used by several threads at once."""
+    """Sends requests to one server. Thread-safe."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class Transport:
         url = server_url(endpoint.server)
         self._http = httpx.Client(
             base_url=url,
-            # uvicorn closes idle connections after 5 s: ours must go before, or a request meets the close.
+            # uvicorn closes idle connections after 5 s: we close ours first, or a request hits the close.
             limits=httpx.Limits(keepalive_expiry=2.0),
-            # Proxies are set up for the world outside; asked for this machine they would look at themselves.
+            # Proxies serve other hosts; for a loopback address a proxy would connect to its own host.
             trust_env=not is_loopback(url.host),
             transport=wire,
         )
@@ -106,59 +106,58 @@ class Transport:
         run_response: bool = False,
         idempotency_key: str | None = None,
     ) -> RawResponse:
-        """Ask once. Parameters and fields that are None are left out.
+        """Sends one request and returns its response. Drops parameters and fields that are None.
 
-        `wait_s`: how long the server was told to wait before it answers. `is_idempotent`: twice is as good as
-        once, which an `idempotency_key` sees to. `run_response`: a failure told as a RunStudyResponse is an
-        answer, not an error. Raises what the error body says; ServiceUnavailable where none came.
+        `wait_s`: seconds that the server waits before it answers. `is_idempotent`: a repetition has no effect
+        (an `idempotency_key` implies it). `run_response`: returns a failed RunStudyResponse, raises nothing.
+        Raises the error of the error body, or ServiceUnavailable if no response arrived.
         """
         is_idempotent = is_idempotent or idempotency_key is not None
         request = self._request(
             method, path, params, body, wait_s, needs_token=needs_token, idempotency_key=idempotency_key
         )
-        with self._translate_errors(repeatable=is_idempotent):
+        with self._translate_errors(is_idempotent=is_idempotent):
             response = self._http.send(request)
-        told = run_response and _is_run_response(response.content)
-        if response.is_success or told:
+        if response.is_success or (run_response and _is_run_response(response.content)):
             if self._on_answer is not None:
                 self._on_answer(response.content)
             return RawResponse(response.status_code, response.content)
-        raise self._failure(response, repeatable=is_idempotent)
+        raise self._failure(response, is_idempotent=is_idempotent)
 
     @contextmanager
     def stream(
-        self, path: str, params: Mapping[str, Any], headers: Mapping[str, str], *, silence_s: float
+        self, path: str, params: Mapping[str, Any], headers: Mapping[str, str], *, read_timeout_s: float
     ) -> Iterator[httpx.Response]:
-        """An answer that is read as it comes; silence for `silence_s` means that the server has gone.
+        """Yields a streamed response; `read_timeout_s` without data ends it with ServiceUnavailable.
 
-        Raises as `call` does, while it is read, too.
+        Raises the errors of `call`, also while the block reads the response.
         """
         request = self._request("GET", path, params, None, 0, needs_token=True, idempotency_key=None)
-        # A connection for this alone. One that was being made while another thread closed the client would be
-        # kept for a next request, and by nobody closed.
+        # Each stream has its own connection. If another thread closes the client during the connect, the pool
+        # would keep a shared connection for the next request and never close it.
         request.headers.update({**headers, "Accept": "text/event-stream", "Connection": "close"})
-        request.extensions["timeout"]["read"] = silence_s
-        with self._translate_errors(repeatable=True):
+        request.extensions["timeout"]["read"] = read_timeout_s
+        with self._translate_errors(is_idempotent=True):
             response = self._http.send(request, stream=True)
             try:
                 if not response.is_success:
                     response.read()
-                    raise self._failure(response, repeatable=True)
+                    raise self._failure(response, is_idempotent=True)
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                    raise self.unexpected_response("is no stream of events")
+                    raise self.unexpected_response("is no event stream")
                 yield response
             finally:
                 response.close()
 
     @contextmanager
-    def _translate_errors(self, *, repeatable: bool) -> Iterator[None]:
-        """What goes wrong on the way there and back, as an error of ours."""
+    def _translate_errors(self, *, is_idempotent: bool) -> Iterator[None]:
+        """Raises each httpx error in the block as an UnderstudyError."""
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._unreachable(error) from error
         except httpx.TransportError as error:
-            raise self._lost(error, repeatable=repeatable) from error
+            raise self._lost(error, is_idempotent=is_idempotent) from error
         except httpx.HTTPError as error:
             raise self.unexpected_response(f"cannot be read ({_cause(error)})") from error
 
@@ -174,9 +173,9 @@ class Transport:
         return cast(Model, self._read(model, answer))
 
     def post(
-        self, model: type[Model], path: str, body: Mapping[str, Any], *, repeatable: bool = False
+        self, model: type[Model], path: str, body: Mapping[str, Any], *, is_idempotent: bool = False
     ) -> Model:
-        return cast(Model, self._read(model, self.call("POST", path, body=body, is_idempotent=repeatable)))
+        return cast(Model, self._read(model, self.call("POST", path, body=body, is_idempotent=is_idempotent)))
 
     def run(
         self,
@@ -184,16 +183,16 @@ class Transport:
         body: Mapping[str, Any],
         *,
         wait_s: float | None,
-        repeatable: bool = False,
+        is_idempotent: bool = False,
         idempotency_key: str | None = None,
     ) -> RunSuccess | RunFailure:
-        """POST to what answers a RunStudyResponse; a failure told in that form is returned."""
+        """Sends a POST and returns its RunStudyResponse, also a failed one."""
         answer = self.call(
             "POST",
             path,
             body=body,
             wait_s=wait_s or 0.0,
-            is_idempotent=repeatable,
+            is_idempotent=is_idempotent,
             run_response=True,
             idempotency_key=idempotency_key,
         )
@@ -205,7 +204,7 @@ class Transport:
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the body"
-            raise self.unexpected_response(f"is not what it should be ({where}: {first['msg']})") from error
+            raise self.unexpected_response(f"does not match the schema ({where}: {first['msg']})") from error
 
     def _request(
         self,
@@ -219,9 +218,9 @@ class Transport:
         idempotency_key: str | None,
     ) -> httpx.Request:
         if needs_token and not self._token:
-            raise AuthFailed("a token is needed, and there is none", suggestions=TOKEN_HELP)
+            raise AuthFailed("no token: this call needs one", suggestions=TOKEN_HELP)
         if not (self._token.isascii() and self._token.isprintable()):
-            raise AuthFailed("the token has characters that no token has", suggestions=TOKEN_HELP)
+            raise AuthFailed("the token must have only printable ASCII characters", suggestions=TOKEN_HELP)
         headers = {"Accept": "application/json"}
         if needs_token:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -244,41 +243,41 @@ class Transport:
             raise ValidationError(f"the request cannot be written as JSON: {error}") from error
 
     def _read_timeout_s(self, wait_s: float) -> float:
-        # A wait of any length is the server's to judge, but sockets know no centuries.
+        # The server validates the wait; sockets accept no timeout of many years.
         return self._timeout_s + (min(wait_s, _DAY_S) + WAIT_MARGIN_S if wait_s > 0 else 0.0)
 
-    def _failure(self, response: httpx.Response, *, repeatable: bool) -> UnderstudyError:
+    def _failure(self, response: httpx.Response, *, is_idempotent: bool) -> UnderstudyError:
         try:
-            told = ErrorBody.model_validate_json(response.content)
+            body = ErrorBody.model_validate_json(response.content)
         except pydantic.ValidationError:
-            # A proxy's page, or something else that listens there.
-            what = f"HTTP {response.status_code} without an error body of ours"
-            if response.status_code in {502, 504} and not repeatable:
-                # The server may well have got it from the proxy that did not get its answer.
-                return _answer_lost(f"{self.server} answered {what}")
+            # A proxy or another program answered.
+            answer = f"HTTP {response.status_code} without an Understudy error body"
+            if response.status_code in {502, 504} and not is_idempotent:
+                # The proxy may have passed the request on and lost the response.
+                return _answer_lost(f"{self.server} answered {answer}")
             if response.status_code in {502, 503, 504}:
                 return ServiceUnavailable(
-                    f"{self.server} answered {what}", suggestions=("Try again in a moment.",)
+                    f"{self.server} answered {answer}", suggestions=("Try again in a moment.",)
                 )
-            return self.unexpected_response(f"is {what}")
-        suggestions = tuple(told.suggestions)
-        if told.error_code == UnderstudyError.code:
-            return UnderstudyError(told.error, suggestions=suggestions)
-        if kind := _ERRORS.get(told.error_code):
-            return kind(told.error, suggestions=suggestions)
+            return self.unexpected_response(f"is {answer}")
+        suggestions = tuple(body.suggestions)
+        if body.error_code == UnderstudyError.code:
+            return UnderstudyError(body.error, suggestions=suggestions)
+        if kind := _ERRORS.get(body.error_code):
+            return kind(body.error, suggestions=suggestions)
         return UnknownErrorCode(
-            told.error,
-            code=told.error_code,
+            body.error,
+            code=body.error_code,
             http_status=response.status_code,
-            retryable=told.retryable,
+            retryable=body.retryable,
             suggestions=suggestions,
         )
 
-    def unexpected_response(self, what: str) -> UnderstudyError:
-        """The error for an answer that no server of ours gives."""
+    def unexpected_response(self, problem: str) -> UnderstudyError:
+        """Returns the error for a response that no Understudy server sends."""
         return UnderstudyError(
-            f"the answer of {self.server} {what}",
-            suggestions=("Is that an Understudy server, of the same version as this client?",),
+            f"the answer of {self.server} {problem}",
+            suggestions=("Check that this is an Understudy server of the same version as the client.",),
         )
 
     def _unreachable(self, error: httpx.HTTPError) -> ServiceUnavailable:
@@ -286,23 +285,22 @@ class Transport:
             f"cannot reach an Understudy server at {self.server} ({_cause(error)})",
             suggestions=(
                 "Start one with `understudy up`.",
-                "Or name the one you mean: --server URL or UNDERSTUDY_SERVER.",
+                "Or name a running one with --server URL or UNDERSTUDY_SERVER.",
             ),
         )
 
-    def _lost(self, error: httpx.HTTPError, *, repeatable: bool) -> ServiceUnavailable:
-        message = f"{self.server} took the request and did not answer ({_cause(error)})"
-        if repeatable:
-            return ServiceUnavailable(
-                message, suggestions=("Ask again; runs go on by themselves as long as a worker is there.",)
-            )
+    def _lost(self, error: httpx.HTTPError, *, is_idempotent: bool) -> ServiceUnavailable:
+        message = f"{self.server} did not answer the request ({_cause(error)})"
+        if is_idempotent:
+            hint = "Repeat the call; runs continue while a worker is alive."
+            return ServiceUnavailable(message, suggestions=(hint,))
         return _answer_lost(message)
 
 
 def _answer_lost(message: str) -> ResponseLost:
     return ResponseLost(
-        f"{message}: whether it was done is not known",
-        suggestions=("Before asking again, look what is there: GET /v1/studies and /v1/participants.",),
+        f"{message}: the request may have been applied",
+        suggestions=("Before you repeat it, check GET /v1/studies and GET /v1/participants.",),
     )
 
 
@@ -316,7 +314,7 @@ def _drop_none(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked_key(key: str) -> str:
-    # A header with anything else in it never reaches the server.
+    # HTTP headers cannot transport other characters.
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable() and key == key.strip()):
         raise ValidationError(
             f"idempotency_key must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, "
@@ -331,7 +329,7 @@ def _cause(error: Exception) -> str:
 
 def _is_run_response(body: bytes) -> bool:
     try:
-        told = json.loads(body)
+        content = json.loads(body)
     except ValueError:
         return False
-    return isinstance(told, dict) and "ok" in told
+    return isinstance(content, dict) and "ok" in content

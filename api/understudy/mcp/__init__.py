@@ -1,1 +1,1 @@
-"""The MCP door: the tools of contract section 6 for models, at `/mcp`. Parse, call the service, render."""
+"""The MCP interface: the tools of contract section 6 at `/mcp`. It parses, calls the service and renders."""

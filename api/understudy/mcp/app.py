@@ -1,4 +1,4 @@
-"""The ASGI app at `/mcp`: whose session it is, who has hung up, and how streams end."""
+"""The ASGI app at `/mcp`: session ownership, disconnects and the end of streams."""
 
 import asyncio
 import logging
@@ -22,9 +22,9 @@ from understudy.service import Service
 
 log = logging.getLogger(__name__)
 
-#: A session without any request for so long is closed; its client opens another one.
+#: Seconds without a request after which a session is closed; its client opens another one.
 SESSION_IDLE_S = 30 * 60
-#: Open sessions of a process, and of one workspace in it: one cannot take the room of all.
+#: Maximum open sessions of a process, and of one workspace in it: no workspace can use all of them.
 MAX_SESSIONS = 2_000
 MAX_SESSIONS_OF_ONE = 500
 
@@ -32,15 +32,15 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Sessions(StreamableHTTPSessionManager):
-    """The SDK's sessions, with a bound for each workspace."""
+    """The SDK's sessions, with a maximum per workspace."""
 
     def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
-        theirs = sum(owner == requestor for owner in self._session_owners.values())
-        return None if theirs >= MAX_SESSIONS_OF_ONE else super()._admit_session(requestor)
+        open_count = sum(owner == requestor for owner in self._session_owners.values())
+        return None if open_count >= MAX_SESSIONS_OF_ONE else super()._admit_session(requestor)
 
 
 class McpApp:
-    """Serves MCP to whom the gate let in. Run it for as long as it is to serve."""
+    """Serves MCP to authenticated requests, inside the block of `run`."""
 
     def __init__(self, service: Service) -> None:
         self._origins = frozenset(map(str.strip, service.settings.allowed_origins.split(",")))
@@ -51,58 +51,58 @@ class McpApp:
             max_request_body_size=MAX_PEOPLE_BODY,
         )
         self._streams: set[asyncio.Task[None]] = set()
-        # It would cut off whoever waits as soon as the process is told to go, before they are answered.
+        # The drain would end waiting calls at the start of a shutdown, before their responses are sent.
         AppStatus.enable_automatic_graceful_drain = False
 
     def run(self) -> AbstractAsyncContextManager[None]:
-        """Serve throughout the block; all sessions end with it."""
+        """Serves during the block; its end closes all sessions."""
         return self._sessions.run()
 
     def close_streams(self) -> None:
-        """End the streams on which clients wait for nothing in particular: this process is told to go."""
+        """Ends the idle streams of clients at the shutdown of this process."""
         for stream in self._streams:
             stream.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         if not self._is_allowed(request.headers.get("origin")):
-            error = ValidationError("Pages of this origin may not talk to this server.")
+            error = ValidationError("This origin is not allowed. Add it to UNDERSTUDY_ALLOWED_ORIGINS.")
             await error_response(request, error, http_status=403)(scope, receive, send)
             return
-        # A session belongs to the workspace that opened it: to others it does not exist.
+        # A session belongs to the workspace that opened it; other workspaces cannot find it.
         workspace = AccessToken(token="", client_id=str(request.state.workspace_id), scopes=[])
         scope["user"] = AuthenticatedUser(workspace)
-        hangup = scope["state"]["hangup"] = asyncio.Event()
+        disconnected = scope["state"]["disconnected"] = asyncio.Event()
         try:
             if scope["method"] == "GET":
                 await self._stream(scope, receive, send)
             else:
                 await self._sessions.handle_request(scope, receive, send)
         finally:
-            # Answered or gone: in either case nobody is there any more.
-            hangup.set()
+            # The response is sent or the client disconnected: no client waits any more.
+            disconnected.set()
 
     def _is_allowed(self, origin: str | None) -> bool:
-        """May a page of this origin talk to us? Programs name none. No page has a token of itself, so this is
-        a second lock against pages that reach servers on their reader's machine."""
+        """Returns True for an allowed origin, or for none: programs send none. Tokens already keep pages out;
+        this is the second defence against pages that call servers on their reader's machine."""
         return origin is None or origin in self._origins or urlsplit(origin).hostname in _LOOPBACK
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a stream until its client leaves or `close_streams`; it then ends as a whole answer."""
-        begun = ended = False
+        """Serves a stream until its client disconnects or `close_streams`; then completes the response."""
+        started = ended = False
 
-        async def send_on(message: Message) -> None:
-            nonlocal begun, ended
-            begun = True
+        async def forward(message: Message) -> None:
+            nonlocal started, ended
+            started = True
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
-        stream = asyncio.create_task(self._sessions.handle_request(scope, receive, send_on))
+        stream = asyncio.create_task(self._sessions.handle_request(scope, receive, forward))
         self._streams.add(stream)
         try:
             await asyncio.wait({stream})
             if stream.cancelled():
-                if begun and not ended:
+                if started and not ended:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
                 stream.result()

@@ -1,4 +1,4 @@
-"""What tools take that REST takes out of the path, the query or a header: the same rules, as arguments."""
+"""Tool arguments that REST reads from the path, the query or a header. The same rules apply."""
 
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -31,47 +31,46 @@ ParticipantId = Annotated[Id, Field(description="The participant: UUID or alias,
 PersonId = Annotated[Id, Field(description="The person: UUID or alias, such as tp-9ab.")]
 AskId = Annotated[Id, Field(description="The ask: UUID or alias, such as a-77e.")]
 Cursor = Annotated[
-    str, Field(max_length=500, description="`next_cursor` of the page before; leave it out for the first.")
+    str, Field(max_length=500, description="`next_cursor` of the previous page; omit it for the first page.")
 ]
-Limit = Annotated[int, Field(ge=1, le=MAX_PAGE, description="Most items of a page.")]
+Limit = Annotated[int, Field(ge=1, le=MAX_PAGE, description="Maximum items of a page.")]
 IdempotencyKey = Annotated[
     str,
     Field(
         min_length=1,
         max_length=MAX_KEY_LENGTH,
-        description=f"A text of your own choice, at most {MAX_KEY_LENGTH} characters. The same call sent "
-        "again with the same key within 24 hours dispatches nothing new and answers with what the first one "
-        "made.",
+        description=f"A text that you choose, at most {MAX_KEY_LENGTH} characters. If you repeat a call with "
+        "the same key within 24 hours, it dispatches nothing and returns the result of the first call.",
     ),
 ]
 
 
 def body_of(arguments: Request, model: type[Body]) -> Body:
-    """The part of `arguments` that REST takes as its body, as it would have been parsed there."""
-    given = arguments.model_fields_set & model.model_fields.keys()
-    return model.model_validate(arguments.model_dump(include=given))
+    """Returns the part of `arguments` that REST accepts as its body, parsed with its model."""
+    fields = arguments.model_fields_set & model.model_fields.keys()
+    return model.model_validate(arguments.model_dump(include=fields))
 
 
 def once(path: str, key: str | None, body: Request) -> IdempotentRequest | None:
-    """How a repetition of this call is known, through whatever door it comes; None without a key."""
+    """Returns the identity of this call, equal over all interfaces; None without a key."""
     return None if key is None else IdempotentRequest.of(path, key, body)
 
 
 class Listing(Request):
-    """Which page of a list."""
+    """The page of a list."""
 
     cursor: Cursor | None = None
     limit: Limit = DEFAULT_PAGE
 
     @property
     def explicit_limit(self) -> int | None:
-        """None where none was given: not everything has pages."""
+        """Returns the limit if the caller set one, else None: not every view has pages."""
         return self.limit if "limit" in self.model_fields_set else None
 
-    def _reject_if_set(self, unless: str, *names: str) -> None:
-        """Raises ValueError when one of `names` was given."""
-        if wrong := [name for name in names if name in self.model_fields_set]:
-            raise ValueError(f"{' and '.join(wrong)}: {unless}")
+    def _reject_if_set(self, condition: str, *names: str) -> None:
+        """Raises ValueError if the caller set one of `names`."""
+        if present := [name for name in names if name in self.model_fields_set]:
+            raise ValueError(f"{' and '.join(present)}: {condition}")
 
 
 class StudyAddIterationArguments(IterationRequest):
@@ -85,19 +84,19 @@ class StudyRunArguments(StudyRunRequest):
 
 class StudyGetArguments(Listing):
     study_id: StudyId | None = Field(
-        default=None, description="The study: UUID or alias, such as s-b2c. Leave it out for a list of all."
+        default=None, description="The study: UUID or alias, such as s-b2c. Omit it to list all."
     )
     view: StudyView = Field(
         default="summary",
-        description="summary: how many stand where, outcomes, feelings. full: the study as it was set up, "
-        "with its iterations. per_participant: the summary, and a page of rows, one for each participant. "
-        "transcripts: the summary, and a page of whole runs in words.",
+        description="summary: counts by status, outcomes and sentiments. full: the study with its settings "
+        "and iterations. per_participant: the summary and a page with one row per participant. "
+        "transcripts: the summary and a page of runs as text.",
     )
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
         if self.study_id is None:
-            self._reject_if_set("only together with study_id", "view")
+            self._reject_if_set("requires study_id", "view")
         return self
 
 
@@ -112,28 +111,28 @@ class AskRoundArguments(AskRoundRequest):
 
 class AskGetArguments(Listing):
     ask_id: AskId | None = Field(
-        default=None, description="The ask: UUID or alias, such as a-77e. Leave it out for a list of all."
+        default=None, description="The ask: UUID or alias, such as a-77e. Omit it to list all."
     )
     view: AskView = Field(
         default="summary",
-        description="summary: by round, and what changed between rounds. per_participant: the same with a "
-        "page of people and their answers. full: with the whole texts too.",
+        description="summary: results by round, and changes between rounds. per_participant: also a page of "
+        "people and their answers. full: also the whole texts.",
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.ask_id is None:
-            self._reject_if_set("only together with ask_id", "view")
+            self._reject_if_set("requires ask_id", "view")
         return self
 
 
 class PersonGetArguments(Listing, WhereRequest):
     person_id: PersonId | None = Field(
-        default=None, description="The person: UUID or alias, such as tp-9ab. Leave it out for a list of all."
+        default=None, description="The person: UUID or alias, such as tp-9ab. Omit it to list all."
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.person_id is not None:
             conditions = WhereRequest.model_fields
             self._reject_if_set("only for the list, without person_id", "cursor", "limit", *conditions)
@@ -147,32 +146,29 @@ class PersonGetArguments(Listing, WhereRequest):
 class ParticipantGetArguments(Listing):
     participant_id: ParticipantId | None = Field(
         default=None,
-        description="The participant: UUID or alias, such as t-1f3. Leave it out for a list.",
+        description="The participant: UUID or alias, such as t-1f3. Omit it to list.",
     )
     view: Literal["participant", "interactions", "transcript", "journey"] = Field(
         default="participant",
-        description="Of one participant. participant: where it stands. interactions: each step with what was "
-        "seen, thought, done and felt. transcript: the whole run in words. journey: where it was hard.",
+        description="View of one participant. participant: its status. interactions: observation, thought, "
+        "action and sentiment of each step. transcript: the run as text. journey: friction points.",
     )
     own: bool = Field(
         default=False,
-        description="With view interactions: only what this participant did itself, not what it inherited "
-        "from the one it extends.",
+        description="With view interactions: only own interactions, without those of the source.",
     )
-    study_id: StudyId | None = Field(default=None, description="List only this study's. UUID or alias.")
-    iteration_id: IterationId | None = Field(
-        default=None, description="List only this iteration's. UUID or alias."
-    )
-    ask_id: AskId | None = Field(default=None, description="List only this ask's. UUID or alias.")
+    study_id: StudyId | None = Field(default=None, description="Filter by study: UUID or alias.")
+    iteration_id: IterationId | None = Field(default=None, description="Filter by iteration: UUID or alias.")
+    ask_id: AskId | None = Field(default=None, description="Filter by ask: UUID or alias.")
     round: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="List only those of this round, counted from 1; only with ask_id."
+        default=None, description="Filter by round, counted from 1; requires ask_id."
     )
-    status: Status | None = Field(default=None, description="List only those with this status.")
+    status: Status | None = Field(default=None, description="Filter by status.")
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.participant_id is None:
-            self._reject_if_set("only together with participant_id", "view", "own")
+            self._reject_if_set("requires participant_id", "view", "own")
             return self
         filters = ("study_id", "iteration_id", "ask_id", "round", "status")
         self._reject_if_set("only for the list, without participant_id", *filters)
@@ -187,11 +183,11 @@ class ExtendArguments(ExtendRequest):
 
 class DocsGetArguments(Listing):
     slug: str | None = Field(
-        default=None, description="The page, such as concepts/overview. Leave it out for the list of all."
+        default=None, description="The page, such as concepts/overview. Omit it to list all."
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.slug is not None:
             self._reject_if_set("only for the list, without slug", "cursor", "limit")
         return self

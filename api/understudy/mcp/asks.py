@@ -1,4 +1,4 @@
-"""The tools of asks."""
+"""The MCP tools for asks."""
 
 from starlette.concurrency import run_in_threadpool
 
@@ -16,15 +16,15 @@ from understudy.service.response import timeout_of
 
 @tool("Ask people", Tier.LONG_RUNNING, "ask", "dispatch")
 async def ask_run(call: Call, request: AskRunArguments) -> RunStudyResponse:
-    """Ask people which of some texts they pick: makes an ask and has its first round run.
+    """Ask people which of several texts they pick: create an ask and run its first round.
 
     Each person reads all `variants` piece by piece, picks one, rates them and says why. Give exactly one of
     `sample` (N people sampled from the workspace; the simplest form) and `person_ids`; person_create with
-    `generate` makes people. Returns at once with `ok: true`, `dispatch.ask_id` and the new ids in
-    `dispatch.participant_ids`, or with `wait: true` when all have answered. Where something still runs,
-    `next_action` is the call to make next. If the wait runs out (`error_kind` "wait_timeout") the runs go on:
-    follow next_action, and do not call ask_run again, which would ask everybody a second time. Results:
-    ask_get; the next round with the same people: ask_round; to stop: simulation_cancel with `ask_id`.
+    `generate` creates people. Returns immediately with `ok: true`, `dispatch.ask_id` and the new ids in
+    `dispatch.participant_ids`, or with `wait: true` when all have finished. While participants run,
+    `next_action` is the next call. If the wait times out (`error_kind` "wait_timeout"), the runs continue:
+    follow next_action. Do not call ask_run again, which asks all people a second time. Results: ask_get; next
+    round with the same people: ask_round; cancel: simulation_cancel with `ask_id`.
     """
     body = body_of(request, AskRunRequest)
     timeout_s = timeout_of(call.service, body)
@@ -35,11 +35,11 @@ async def ask_run(call: Call, request: AskRunArguments) -> RunStudyResponse:
 
 @tool("Ask the same people again", Tier.LONG_RUNNING, "ask", "dispatch")
 async def ask_round(call: Call, request: AskRoundArguments) -> RunStudyResponse:
-    """Ask the people of an ask once more, in a new round: at most five rounds in all.
+    """Ask the people of an ask again in a new round; an ask has at most five rounds.
 
-    What is not given is as in the round before; usually you give new `variants`. Returns as ask_run does, and
-    the same holds for waits: follow next_action, and do not call ask_round again, which would open another
-    round. ask_get tells what changed between rounds.
+    Omitted arguments keep their values from the previous round; usually you give new `variants`. Returns the
+    same as ask_run. After a wait that times out, follow next_action. Do not call ask_round again, which opens
+    another round. ask_get returns the changes between rounds.
     """
     body = body_of(request, AskRoundRequest)
     timeout_s = timeout_of(call.service, body)
@@ -50,14 +50,13 @@ async def ask_round(call: Call, request: AskRoundArguments) -> RunStudyResponse:
     return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 
-@tool("Look at asks", Tier.READ_ONLY, "ask", "read")
+@tool("Get asks", Tier.READ_ONLY, "ask", "read")
 def ask_get(call: Call, request: AskGetArguments) -> AskAnswer | Page[Ask]:
-    """Look at what came of one ask, or without `ask_id` at the list of all.
+    """Get the results of one ask; omit `ask_id` to list all asks.
 
-    `view` "summary" (the default): by round the picks, the winner or tie, the ratings and who failed, and
-    what changed between rounds. "per_participant" adds a page of people with their answers, "full" the
-    whole texts too; `cursor` and `limit` go with these and the list, `next_cursor` is there while there is
-    more.
+    `view` "summary" (the default) has picks, winner or tie, ratings and failures by round, and the changes
+    between rounds. "per_participant" adds a page of people with their answers; "full" also adds the whole
+    texts. `cursor` and `limit` page these two views and the list; `next_cursor` is null on the last page.
     """
     if request.ask_id is None:
         return list_asks(call.service, call.workspace_id, request.cursor, request.limit)

@@ -1,4 +1,4 @@
-"""The tool of the documentation."""
+"""The MCP tool for the documentation."""
 
 from understudy import documentation
 from understudy.envelopes.base import Page
@@ -9,11 +9,11 @@ from understudy.mcp.tool_call import Call
 
 
 @tool("Read the documentation", Tier.READ_ONLY, "docs", "read")
-def docs_get(call: Call, request: DocsGetArguments) -> Doc | Page[DocEntry]:  # noqa: ARG001 - it is the same for everybody
-    """Read a page of the documentation, or without `slug` list all pages with what each is about.
+def docs_get(call: Call, request: DocsGetArguments) -> Doc | Page[DocEntry]:  # noqa: ARG001 - the same for all callers
+    """Get a page of the documentation; omit `slug` to list all pages with a summary.
 
-    The answer's `content` is Markdown. When in doubt how runs, waits, cancel, extend or errors behave, it is
-    here: "concepts/overview" to begin with, "reference/long-running-jobs" about waiting.
+    The page's `content` is Markdown. It explains runs, waits, cancel, extend and errors: start with
+    "concepts/overview"; for waits read "reference/long-running-jobs".
     """
     if request.slug is None:
         return documentation.list_docs(request.cursor, request.limit)

@@ -1,4 +1,4 @@
-"""The tools of people, and of people in runs: participants."""
+"""The MCP tools for people and participants."""
 
 from understudy.domain.lifecycle import Status
 from understudy.envelopes.base import Page
@@ -16,21 +16,20 @@ from understudy.service import journeys, participants, people
 def person_create(call: Call, request: PersonCreateRequest) -> Person | People:
     """Create people: profiles that can take part in any number of studies and asks.
 
-    Use exactly one form. A made-up panel, the simple way: `generate` (how many) and maybe `seed`, the same
-    people for the same seed. A panel that comes along: `panel`. Several of your own: `people`, each with the
-    fields of one, or `csv`. One of your own: `name`, `age`, `country`, `language`, and maybe `traits` (such
-    as {"patience": 0.2}) and `bio`. Returns the person, or `items` with all of them. study_run and ask_run
-    take them by `sample` or by id.
+    Use exactly one form. Random people, the simplest form: `generate` (number) and optionally `seed` (the
+    same seed generates the same people). A built-in panel: `panel`. Several own people: `people`, each with
+    the fields of one person, or `csv`. One own person: `name`, `age`, `country`, `language`, and optionally
+    `traits` (such as {"patience": 0.2}) and `bio`. Returns the person, or `items` with all people. study_run
+    and ask_run select people by `sample` or by id.
     """
     return people.create(call.service, call.workspace_id, request)
 
 
-@tool("Look at people", Tier.READ_ONLY, "person", "read")
+@tool("Get people", Tier.READ_ONLY, "person", "read")
 def person_get(call: Call, request: PersonGetArguments) -> Person | Page[Person]:
-    """Look at one person's profile, or without `person_id` at the list of all.
+    """Get one person's profile; omit `person_id` to list all people.
 
-    A list can be narrowed down by age, country, language, trait and search. It has `next_cursor` while
-    there is more.
+    Filter the list by age, country, language, trait and search. `next_cursor` is null on the last page.
     """
     if request.person_id is None:
         where = request.filter()
@@ -38,18 +37,17 @@ def person_get(call: Call, request: PersonGetArguments) -> Person | Page[Person]
     return people.get_person(call.service, call.workspace_id, request.person_id)
 
 
-@tool("Look at participants", Tier.READ_ONLY, "participant", "read")
+@tool("Get participants", Tier.READ_ONLY, "participant", "read")
 def participant_get(
     call: Call, request: ParticipantGetArguments
 ) -> Participant | Transcript | Journey | Page[Participant] | Page[Interaction]:
-    """Look at one participant, its journey or its transcript; or without `participant_id` at a list.
+    """Get one participant, its journey or its transcript; omit `participant_id` to list participants.
 
-    A participant is one person in one run. `view` "participant" (the default) tells its status, outcome and
-    how far it came; "interactions" is its journey step by step; "transcript" the same in words, good to
-    read and to quote; "journey" tells where it was hard: thoughts, the curve of feelings, points of friction,
-    and where it gave up. They go back to the beginning where it extends another one. Without
-    `participant_id`: participants of a study, iteration, ask or its round, or with a status, in order of
-    creation; `next_cursor` while there is more.
+    A participant is one person in one run. `view` "participant" (the default) has its status, outcome and
+    number of interactions; "interactions" has each step; "transcript" has the run as text, to read and to
+    quote; "journey" has thoughts, sentiment curve, friction points and where it gave up. The last three
+    include the interactions of its sources. Without `participant_id`: list the participants of a study,
+    iteration, ask or round, or with a status, in order of creation; `next_cursor` is null on the last page.
     """
     service, workspace_id, id_ = call.service, call.workspace_id, request.participant_id
     if id_ is None:

@@ -1,4 +1,4 @@
-"""Pages of the documentation and transcripts as MCP resources. Tools reach the same."""
+"""MCP resources: documentation pages and transcripts. Tools return the same content."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _DOCS = "understudy://docs/"
 
 
 class Page(NamedTuple):
-    """What is read at an address."""
+    """The content of a resource."""
 
     mime_type: str
     text: str
@@ -33,7 +33,7 @@ def _transcript(service: Service, workspace_id: UUID, participant_id: str) -> Pa
     return Page(_JSON, transcript.model_dump_json())
 
 
-#: Address -> what reads it, given the part of the address that says which.
+#: Address pattern -> reader; the group of the pattern identifies the object.
 _READERS: dict[str, Callable[[Service, UUID, str], Page]] = {
     rf"{_DOCS}(.+)": _doc,
     r"understudy://participants/([^/]+)/transcript": _transcript,
@@ -44,21 +44,21 @@ TEMPLATES = (
         name="docs",
         title="Page of the documentation",
         uri_template=f"{_DOCS}{{+slug}}",
-        description="As docs_get gives it; the slug has a slash in it, such as concepts/overview.",
+        description="The page that docs_get returns; the slug has a slash, such as concepts/overview.",
         mime_type=_MARKDOWN,
     ),
     ResourceTemplate(
         name="transcript",
         title="Transcript of a participant",
         uri_template="understudy://participants/{participant_id}/transcript",
-        description="The whole run in words, as participant_get gives it with view transcript.",
+        description="The run as text, as participant_get with view transcript returns it.",
         mime_type=_JSON,
     ),
 )
 
 
 def listed() -> list[Resource]:
-    """Every resource that is there for all: the pages of the documentation, in the order to read them."""
+    """Returns the resources common to all workspaces: the documentation pages in reading order."""
     return [
         Resource(
             name=entry.slug,
@@ -72,11 +72,11 @@ def listed() -> list[Resource]:
 
 
 def read(service: Service, workspace_id: UUID, uri: str) -> Page:
-    """What is at `uri`. Raises NotFound, ValidationError."""
+    """Returns the content at `uri`. Raises NotFound, ValidationError."""
     for pattern, reader in _READERS.items():
         if match := re.fullmatch(pattern, uri):
             return reader(service, workspace_id, match[1])
     raise NotFound(
-        "There is no such resource.",
-        suggestions=("Ask for the lists of resources and of resource templates.",),
+        "No such resource.",
+        suggestions=("List the resources and the resource templates.",),
     )

@@ -1,4 +1,4 @@
-"""The MCP server: what it lists, and how a call becomes a result. Both protocol eras are the SDK's work."""
+"""The MCP server: its lists and its tool calls. The SDK implements both protocol eras."""
 
 import inspect
 import json
@@ -28,14 +28,14 @@ from understudy.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: So long a client may take what is listed for unchanged; only another version of this program changes it.
+#: Milliseconds for which a client may cache a list; only another version of this program changes it.
 _LIST_CACHE_TTL_MS = 300_000
 
 Context: TypeAlias = ServerRequestContext[Any, Request]
 
 
 def create_server(service: Service) -> Server[Any]:
-    """A server of all tools and resources. Whose they are is read off each request."""
+    """Returns a server of all tools and resources; each request carries its workspace."""
     tools = {tool.name: tool for tool in TOOLS}
     listed = [_listed(tool, service.settings) for tool in TOOLS]
     pages = resources.listed()
@@ -46,9 +46,9 @@ def create_server(service: Service) -> Server[Any]:
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = tools.get(params.name)
         if tool is None:
-            there_is = ", ".join(tools)
             raise MCPError(
-                types.INVALID_PARAMS, f"There is no tool {params.name[:MAX_NAME]!r}; there is {there_is}."
+                types.INVALID_PARAMS,
+                f"No such tool: {params.name[:MAX_NAME]!r}. Call one of: {', '.join(tools)}.",
             )
         return await _result(service, tool, context, params.arguments or {})
 
@@ -69,14 +69,14 @@ def create_server(service: Service) -> Server[Any]:
         content = types.TextResourceContents(uri=params.uri, mime_type=page.mime_type, text=page.text)
         return types.ReadResourceResult(contents=[content])
 
-    stays = CacheHint(ttl_ms=_LIST_CACHE_TTL_MS)
+    cacheable = CacheHint(ttl_ms=_LIST_CACHE_TTL_MS)
     return Server(
         "understudy",
         version=version("understudy"),
         title="Understudy",
         instructions=INSTRUCTIONS,
-        cache_hints={"tools/list": stays, "resources/list": stays, "resources/templates/list": stays},
-        # No argument of ours is mirrored in a header, so none needs to be checked.
+        cache_hints=dict.fromkeys(("tools/list", "resources/list", "resources/templates/list"), cacheable),
+        # Our tools mirror no argument in a header: there is nothing to check.
         get_tool_input_schema=lambda _: None,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
@@ -106,11 +106,11 @@ def _listed(tool: Tool, settings: Settings) -> types.Tool:
 async def _result(
     service: Service, tool: Tool, context: Context, arguments: dict[str, Any]
 ) -> types.CallToolResult:
-    """What the tool answers, or why it does not. Never raises but when it is cancelled."""
+    """Returns the result or the error of the tool. Raises only if it is cancelled."""
     state = _request(context).state
-    asked = context.meta is not None and context.meta.get("progress_token") is not None
-    report = context.session.report_progress if asked else None
-    call = Call(service, state.workspace_id, state.hangup, report)
+    wants_progress = context.meta is not None and context.meta.get("progress_token") is not None
+    report = context.session.report_progress if wants_progress else None
+    call = Call(service, state.workspace_id, state.disconnected, report)
     try:
         request = tool.parse(arguments, state.flaw)
         if inspect.iscoroutinefunction(tool.work):
@@ -142,6 +142,6 @@ def _error_text(error: UnderstudyError) -> str:
 
 
 def _request(context: Context) -> Request:
-    """The HTTP request that this came with."""
+    """Returns the HTTP request of the call."""
     assert context.request is not None
     return context.request

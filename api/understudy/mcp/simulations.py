@@ -1,4 +1,4 @@
-"""The tools of what runs: cancel, extend, wait."""
+"""The MCP tools for simulations: cancel, extend and wait."""
 
 from starlette.concurrency import run_in_threadpool
 
@@ -18,17 +18,16 @@ _EXACTLY_ONE_SCOPE = {
 }
 
 
-@tool("Cancel simulations", Tier.WRITE, "simulation", "write", more_schema=_EXACTLY_ONE_SCOPE)
+@tool("Cancel simulations", Tier.WRITE, "simulation", "write", extra_schema=_EXACTLY_ONE_SCOPE)
 def simulation_cancel(call: Call, request: CancelRequest) -> CancelEnvelope:
-    """Stop queued or running simulations: the "stop" half of the reversible pair cancel and extend.
+    """Cancel pending or running simulations: the "stop" half of the reversible pair cancel and extend.
 
     Set exactly one scope: `participant_id` (that one), `study_id` (all of the study), `iteration_id` (all
-    of the iteration) or `ask_id` (all of the ask, or with `round` those of one round). Nothing is deleted:
-    what participants did stays, and simulation_extend takes a cancelled one up again from its last
-    interaction. When this returns, the cancel is final; calling it again is safe. Returns `cancelled` (each
-    with `success`; where that is false, `status` holds the error as "[code] message"), `skipped` with
-    reasons (those already terminal need nothing), and `summary` with counts. See
-    docs_get("concepts/cancelling-a-simulation").
+    of the iteration) or `ask_id` (all of the ask, or with `round` those of one round). It deletes nothing:
+    interactions stay, and simulation_extend continues from the last interaction of a cancelled participant.
+    The cancel is final when this returns; you can repeat the call safely. Returns `cancelled` (each with
+    `success`; if it is false, `status` holds the error as "[code] message"), `skipped` with reasons (terminal
+    participants need no cancel), and `summary` with counts. See docs_get("concepts/cancelling-a-simulation").
     """
     scope = parse_scope(
         participant_id=request.participant_id,
@@ -44,14 +43,13 @@ def simulation_cancel(call: Call, request: CancelRequest) -> CancelEnvelope:
 async def simulation_extend(call: Call, request: ExtendArguments) -> RunStudyResponse:
     """Resume a terminal participant: the "start" half of the reversible pair cancel and extend.
 
-    The source must be completed, failed or cancelled; cancel a running one first. A new participant goes on
-    from the source's last interaction, with `additional_steps` more interactions past the original cap; the
-    source stays as it is. `instruction` is overriding direction for the rest of the run, such as "Stop
-    browsing - switch to the German picker." Returns `ok: true` with the one new id in
-    `dispatch.participant_ids`, at once, or with `wait: true` when it is through. While it runs,
-    `next_action` is the call to make next. If the wait runs out (`error_kind` "wait_timeout") the run goes
-    on: follow next_action, and do not extend again, which would make another one. See
-    docs_get("concepts/extending-a-simulation").
+    The source must be completed, failed or cancelled; cancel a running one first. A new participant continues
+    from the source's last interaction, with `additional_steps` interactions beyond the source's cap; the
+    source does not change. `instruction` overrides the direction for the rest of the run, such as "Stop
+    browsing - switch to the German picker." Returns `ok: true` with the new id in `dispatch.participant_ids`
+    immediately, or with `wait: true` when it has finished. While it runs, `next_action` is the next call. If
+    the wait times out (`error_kind` "wait_timeout"), the run continues: follow next_action. Do not extend
+    again, which creates another participant. See docs_get("concepts/extending-a-simulation").
     """
     body = body_of(request, ExtendRequest)
     timeout_s = timeout_of(call.service, body)
@@ -66,10 +64,10 @@ async def simulation_extend(call: Call, request: ExtendArguments) -> RunStudyRes
 async def simulation_wait(call: Call, request: WaitRequest) -> RunStudyResponse:
     """Wait until all of these participants are completed, failed or cancelled, or `timeout` seconds pass.
 
-    Waiting changes nothing, and giving up waiting stops nothing. Returns `ok: true` with how each ended in
-    `participants`; or `ok: false` with `error_kind` "wait_timeout", how many are done in `progress`, and in
-    `next_action` the call that waits on. Reports progress meanwhile. If your client allows only short
-    calls, use a short `timeout` and follow next_action as often as it takes. See
+    A wait changes nothing, and its end cancels nothing. Returns `ok: true` with the final states in
+    `participants`, or `ok: false` with `error_kind` "wait_timeout", the finished count in `progress`, and in
+    `next_action` the call that continues the wait. Reports progress during the wait. If your client allows
+    only short calls, use a short `timeout` and follow next_action until there is none. See
     docs_get("reference/long-running-jobs").
     """
     timeout_s = timeout_of(call.service, request)

@@ -1,4 +1,4 @@
-"""The tools of studies."""
+"""The MCP tools for studies."""
 
 from starlette.concurrency import run_in_threadpool
 
@@ -22,22 +22,22 @@ from understudy.service.response import timeout_of
 
 @tool("Create a study", Tier.WRITE, "study", "write")
 def study_create(call: Call, request: StudyRequest) -> StudyFull:
-    """Create a study: a task that simulated people are to do, and where.
+    """Create a study: a task for simulated people, and the environment they act on.
 
-    Give `iteration` to say at once what they act on, such as {"content": {"environment": "web", "url":
+    Give `iteration` to set the environment at once, such as {"content": {"environment": "web", "url":
     "https://shop.example/"}}; else add one with study_add_iteration. `modality` is "interactive" for
-    websites. `assignment.success` says when the task counts as done, by the address or the text of the
-    page. Nothing runs yet. Returns the study with its iterations; pass its `id` to study_run next.
+    websites. `assignment.success` is the success condition on the address or the text of the page. Nothing
+    runs yet. Returns the study with its iterations; pass its `id` to study_run next.
     """
     return studies.create_study(call.service, call.workspace_id, request)
 
 
 @tool("Add an iteration to a study", Tier.WRITE, "study", "write")
 def study_add_iteration(call: Call, request: StudyAddIterationArguments) -> Iteration:
-    """Add an iteration to a study: another version of what people act on, to be compared with those before.
+    """Add an iteration to a study: another version of the environment, to compare with earlier ones.
 
-    Iterations are labelled A, B, C… Returns the iteration. study_run runs the latest one unless told
-    otherwise.
+    Iterations have the labels A, B, C… Returns the iteration. study_run runs the latest one unless you give
+    `iteration_id`.
     """
     body = body_of(request, IterationRequest)
     return studies.add_iteration(call.service, call.workspace_id, request.study_id, body)
@@ -45,14 +45,14 @@ def study_add_iteration(call: Call, request: StudyAddIterationArguments) -> Iter
 
 @tool("Run a study", Tier.LONG_RUNNING, "dispatch", "study")
 async def study_run(call: Call, request: StudyRunArguments) -> RunStudyResponse:
-    """Have people take part in a study: one new participant per person, each of which runs by itself.
+    """Run a study: dispatch one new participant per person.
 
     Give exactly one of `sample` (N people sampled from the workspace; the simplest form) and
-    `person_ids`. The workspace needs people first: person_create with `generate` makes some. Returns at
-    once with `ok: true` and the new ids in `dispatch.participant_ids`, or with `wait: true` when all are
-    through. Where something still runs, `next_action` is the call to make next. If the wait runs out
-    (`error_kind` "wait_timeout") the runs go on: follow next_action, and do not call study_run again, which
-    would start everything a second time. Results: study_get; one journey: participant_get; to stop:
+    `person_ids`. The workspace needs people first: person_create with `generate` creates them. Returns
+    immediately with `ok: true` and the new ids in `dispatch.participant_ids`, or with `wait: true` when all
+    have finished. While participants run, `next_action` is the next call. If the wait times out
+    (`error_kind` "wait_timeout"), the runs continue: follow next_action. Do not call study_run again, which
+    dispatches all people a second time. Results: study_get; one journey: participant_get; cancel:
     simulation_cancel. See docs_get("reference/long-running-jobs").
     """
     body = body_of(request, StudyRunRequest)
@@ -64,15 +64,14 @@ async def study_run(call: Call, request: StudyRunArguments) -> RunStudyResponse:
     return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 
-@tool("Look at studies", Tier.READ_ONLY, "study", "read")
+@tool("Get studies", Tier.READ_ONLY, "study", "read")
 def study_get(call: Call, request: StudyGetArguments) -> studies.StudyAnswer | Page[Study]:
     """Get one study; omit `study_id` to list all studies.
 
-    `view` "summary" (the default) tells how many participants stand where, their outcomes and how they
-    felt; while `partial` is true something still runs, or failed. "per_participant" adds a row for each,
-    with what it felt strongest about; "transcripts" adds whole runs in words; "full" is the study as it was
-    set up. What comes in pages has `next_cursor` while there is more; `cursor` and `limit` go with the list
-    and these two.
+    `view` "summary" (the default) has counts by status, outcomes and sentiments; `partial` is true while a
+    participant runs, or if one failed. "per_participant" adds a row per participant with its highlight;
+    "transcripts" adds the runs as text; "full" is the study with its settings. `cursor` and `limit` page the
+    list, "per_participant" and "transcripts"; `next_cursor` is null on the last page.
     """
     if request.study_id is None:
         return studies.list_studies(call.service, call.workspace_id, request.cursor, request.limit)

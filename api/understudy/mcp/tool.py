@@ -1,4 +1,4 @@
-"""What a tool is: a function of the service, with what a model must know to use it."""
+"""MCP tools: functions of the service with the metadata that models need."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from understudy.operations.validation_messages import format_problems
 
 
 class Tier(StrEnum):
-    """How much a call can do."""
+    """The effect of a call."""
 
     READ_ONLY = "read-only"
     WRITE = "write"
@@ -23,7 +23,7 @@ class Tier(StrEnum):
 
 
 class Tool(NamedTuple):
-    """One tool. Its name, request, answer and description are those of its function."""
+    """One tool. Its function defines name, request, answer and description."""
 
     name: str
     title: str
@@ -32,18 +32,18 @@ class Tool(NamedTuple):
     description: str
     request: TypeAdapter[Any]
     answer: Any
-    #: Given the call and the parsed request; a coroutine function only where it waits.
+    #: Takes the call and the parsed request; a coroutine function only if it waits.
     work: Callable[[Call, Any], Any]
-    #: JSON Schema that no model says, added to that of the request.
+    #: JSON Schema that the models do not express; added to the request schema.
     extra_schema: dict[str, Any]
 
     @property
     def returns_failures_in_body(self) -> bool:
-        """Are failures answered in its body, and not as errors? Source: contract section 5."""
+        """Returns True if failures are in the response body, not errors. Source: contract section 5."""
         return self.answer is RunStudyResponse
 
     def parse(self, arguments: dict[str, Any], argument_error: ValidationError | None) -> Any:
-        """The request that `arguments` are. Raises ValidationError, or `argument_error` if it is known."""
+        """Returns the parsed request. Raises ValidationError, or `argument_error` if set."""
         if argument_error is not None:
             raise argument_error
         try:
@@ -53,9 +53,9 @@ class Tool(NamedTuple):
 
 
 def tool(
-    title: str, tier: Tier, *tags: str, more_schema: dict[str, Any] | None = None
+    title: str, tier: Tier, *tags: str, extra_schema: dict[str, Any] | None = None
 ) -> Callable[[Callable[[Call, Any], Any]], Tool]:
-    """Make a tool of a function `(call, request) -> envelope`; its docstring is what models read."""
+    """Returns a decorator that turns `(call, request) -> envelope` into a tool; models read its docstring."""
 
     def make(work: Callable[[Call, Any], Any]) -> Tool:
         hints = get_type_hints(work, include_extras=True)
@@ -68,12 +68,12 @@ def tool(
             request=TypeAdapter(hints["request"]),
             answer=hints["return"],
             work=work,
-            extra_schema=more_schema or {},
+            extra_schema=extra_schema or {},
         )
 
     return make
 
 
 def _unwrapped(text: str) -> str:
-    """Paragraphs as single lines: where ours break means nothing to a reader elsewhere."""
+    """Joins each paragraph into one line: readers do not need the source's line breaks."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

@@ -1,4 +1,4 @@
-"""Who calls a tool, and how it is told how far a wait has come."""
+"""A tool call: its workspace, its wait and its progress reports."""
 
 import asyncio
 import contextlib
@@ -16,17 +16,17 @@ from understudy.service import Service
 from understudy.service.response import build_response, unfinished, wait_and_build_response
 from understudy.store.engine import StoreError
 
-#: How often a caller hears from its wait.
+#: Seconds between two progress reports of a wait.
 PROGRESS_INTERVAL_S = 3.0
-#: So long it takes at most to find out how far it is; else what was known is told again.
+#: Maximum seconds of a progress read; after a timeout the last known progress is reported again.
 _LOOK_TIMEOUT_S = 1.0
 
-#: Told how much is done of how much, and in words.
+#: Callback with progress, total and message.
 Report: TypeAlias = Callable[[float, float, str], Awaitable[None]]
 
 
 class ClientDisconnected(Exception):
-    """The client went away while it waited; nobody is there to be answered."""
+    """The client disconnected during the wait; no response can be sent."""
 
 
 class Call(NamedTuple):
@@ -34,15 +34,15 @@ class Call(NamedTuple):
 
     service: Service
     workspace_id: UUID
-    #: Set when nobody is there any more to be answered.
+    #: Set when the client disconnected or the response is complete.
     disconnected: asyncio.Event
-    #: None: the caller did not ask to hear of progress.
+    #: None if the caller did not request progress reports.
     report: Report | None = None
 
     async def dispatch_response(
         self, dispatch: Dispatch, timeout_s: float, *, wait: bool
     ) -> RunSuccess | RunFailure:
-        """A dispatch at once, or when it is done or the wait has run out. Raises HungUp."""
+        """Returns the response at once, or with `wait` after the wait. Raises ClientDisconnected."""
         if not wait:
             return await run_in_threadpool(
                 build_response, self.service, self.workspace_id, dispatch, timeout_s
@@ -50,35 +50,35 @@ class Call(NamedTuple):
         waiting = asyncio.create_task(
             wait_and_build_response(self.service, self.workspace_id, dispatch, timeout_s)
         )
-        hanging_up = asyncio.create_task(self._hung_up())
-        telling = asyncio.create_task(self._report_progress(dispatch.participant_ids))
+        disconnecting = asyncio.create_task(self._wait_for_disconnect())
+        reporting = asyncio.create_task(self._report_progress(dispatch.participant_ids))
         try:
-            await asyncio.wait({waiting, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waiting, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 raise ClientDisconnected
             return waiting.result()
         finally:
-            for task in (waiting, hanging_up, telling):
+            for task in (waiting, disconnecting, reporting):
                 task.cancel()
 
-    async def _hung_up(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         await self.disconnected.wait()
 
     async def _report_progress(self, ids: Sequence[UUID]) -> None:
-        """Tell how many are done, again and again, until all are."""
+        """Reports periodically how many are finished, until all are."""
         if self.report is None:
             return
-        began, total, left = time.monotonic(), len(ids), ids
-        while left:
+        started, total, active = time.monotonic(), len(ids), ids
+        while active:
             await asyncio.sleep(PROGRESS_INTERVAL_S)
             with contextlib.suppress(ServiceUnavailable, StoreError, TimeoutError):
                 async with asyncio.timeout(_LOOK_TIMEOUT_S):
-                    left = await self.service.waiting.read(
-                        partial(unfinished, self.service, self.workspace_id, left)
+                    active = await self.service.waiting.read(
+                        partial(unfinished, self.service, self.workspace_id, active)
                     )
-            waited_s = time.monotonic() - began
-            done = total - len(left)
-            # The protocol wants each number higher than the one before: the whole part says how many are
-            # done, the rest only grows with time and never reaches one more.
-            so_far = done + waited_s / (waited_s + 60) if left else total
-            await self.report(so_far, total, f"{done} of {total} done after {waited_s:.0f} s")
+            waited_s = time.monotonic() - started
+            done = total - len(active)
+            # The protocol requires increasing numbers: the integer part is the number of finished ones; the
+            # fraction grows with time and never reaches one.
+            progress = done + waited_s / (waited_s + 60) if active else total
+            await self.report(progress, total, f"{done} of {total} finished after {waited_s:.0f} s")

@@ -1,1 +1,1 @@
-"""The REST door: parse, call the service, render. Source: contract sections 6 and 7."""
+"""The REST interface: parses, calls the service, renders. Source: contract sections 6 and 7."""

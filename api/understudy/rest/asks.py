@@ -1,4 +1,4 @@
-"""Asks over REST."""
+"""Serves asks over REST."""
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +20,7 @@ router = APIRouter(tags=["asks"])
 async def ask_run(
     body: AskRunRequest, caller: DispatchContextDep, key: IdempotencyKey = None
 ) -> RunStudyResponse:
-    """Ask people which of some texts they pick: makes the ask, and dispatches its first round."""
+    """Asks people to pick one of several texts: creates the ask and dispatches its first round."""
     timeout_s = timeout_of(caller.service, body)
     once = caller.once(key, body)
     dispatch = await run_in_threadpool(run_ask, caller.service, caller.workspace_id, body, once)
@@ -34,7 +34,7 @@ async def ask_round(
     body: AskRoundRequest | None = None,
     key: IdempotencyKey = None,
 ) -> RunStudyResponse:
-    """Ask the same people once more, with other texts or another question: at most five rounds in all."""
+    """Asks the same people again, with other texts or another question; at most five rounds."""
     request = body or AskRoundRequest()
     timeout_s = timeout_of(caller.service, request)
     once = caller.once(key, request)
@@ -46,7 +46,7 @@ async def ask_round(
 def ask_list(
     service: TheService, workspace: Workspace, cursor: Cursor = None, limit: Limit = DEFAULT_PAGE
 ) -> Page[Ask]:
-    """Asks in order of creation."""
+    """Lists asks in order of creation."""
     return list_asks(service, workspace, cursor, limit)
 
 
@@ -59,9 +59,9 @@ def ask_get(
     cursor: Cursor = None,
     limit: LimitIfAny = None,
 ) -> AskAnswer:
-    """What came of an ask: `summary` by round, and what changed between rounds.
+    """Returns the results of an ask: `summary` has the counts by round and the changes between rounds.
 
-    `per_participant` is the summary with a page of people and their answers, `full` that with the whole texts
-    and the settings. `cursor` and `limit` go with these two.
+    `per_participant` adds a page of people and their answers; `full` also adds the whole texts and the
+    settings. `cursor` and `limit` apply to these two.
     """
     return get_ask(service, workspace, ask_id, view, cursor, limit)

@@ -1,4 +1,4 @@
-"""The documentation over REST."""
+"""Serves the documentation over REST."""
 
 from typing import Annotated
 
@@ -12,20 +12,20 @@ from understudy.rest.inputs import Cursor, Limit
 
 router = APIRouter(tags=["docs"])
 
-#: Any text: the service tells what is wrong with it, and which page may have been meant.
-Slug = Annotated[str, Path(description="A page's slug, like `concepts/overview`.")]
+#: Any text: the service checks it and suggests similar slugs.
+Slug = Annotated[str, Path(description="Slug of a page, such as `concepts/overview`.")]
 
 
 @router.get("/docs", summary="docs_get (list)")
 def docs_list(cursor: Cursor = None, limit: Limit = DEFAULT_PAGE) -> Page[DocEntry]:
-    """All pages of the documentation, in the order to read them."""
+    """Lists the pages of the documentation in reading order."""
     return documentation.list_docs(cursor, limit)
 
 
 @router.get("/docs/{slug:path}", summary="docs_get")
 def docs_get(slug: Slug) -> Doc:
-    """One page, as Markdown."""
+    """Returns one page as Markdown."""
     if not slug:
-        # A slash too many makes an unknown route here as everywhere.
+        # A trailing slash makes an unknown route, as on every other path.
         raise HTTPException(404)
     return documentation.get_doc(slug)

@@ -1,4 +1,4 @@
-"""Events over REST, as server-sent events. Source: contract section 6."""
+"""Serves events over REST as server-sent events. Source: contract section 6."""
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -18,15 +18,15 @@ from understudy.store.workspaces import authenticate
 
 router = APIRouter()
 
-#: How long a client should wait before it connects again.
+#: Milliseconds that a client should wait before it reconnects.
 RETRY_MS = 1_000
 _LARGEST_ID = 2**63 - 1
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events that are bytes already: a page of them is one write.
+    """Sends server-sent events that are already bytes: a page of events is one write.
 
-    FastAPI's own way gives every reader two tasks and encodes each event anew for each of them.
+    FastAPI's own class uses two tasks per reader and encodes each event again for every reader.
     """
 
     media_type = "text/event-stream"
@@ -34,7 +34,7 @@ class EventStream(StreamingResponse):
     def __init__(self, content: AsyncIterator[bytes]) -> None:
         super().__init__(content)
         self.headers["Cache-Control"] = "no-cache"
-        # nginx would keep events back until it has a buffer full of them.
+        # Otherwise nginx holds events back until its buffer is full.
         self.headers["X-Accel-Buffering"] = "no"
 
 
@@ -52,7 +52,7 @@ LastEventIdHeader = Annotated[
         alias="Last-Event-ID",
         ge=0,
         le=_LARGEST_ID,
-        description="Go on after the event of this id. Default: from the first.",
+        description="Continue after the event with this id. Default: start with the first event.",
     ),
     BeforeValidator(_digits),
 ]
@@ -61,20 +61,20 @@ LastEventIdInQuery = Annotated[
     Query(
         ge=0,
         le=_LARGEST_ID,
-        description="The same for a first connection that can send no header; a header counts more.",
+        description="`Last-Event-ID` for clients that cannot send headers; the header takes precedence.",
     ),
     BeforeValidator(_digits),
 ]
-Follow = Annotated[Flag, Query(description="`false`: end after what there is now.")]
+Follow = Annotated[Flag, Query(description="`false`: end after the events that exist now.")]
 
 
-#: OpenAPI 3.1 has no words for streams; `itemSchema` is that of 3.2.
+#: OpenAPI 3.1 cannot describe streams; `itemSchema` comes from 3.2.
 _STREAM = {
     "itemSchema": {
         "type": "object",
         "required": ["id", "event", "data"],
         "properties": {
-            "id": {"type": "string", "description": "Its position, a whole number."},
+            "id": {"type": "string", "description": "Position of the event, a whole number."},
             "event": {"type": "string", "enum": ["status", "interaction", "stopped"]},
             "data": {
                 "type": "string",
@@ -90,7 +90,7 @@ _STREAM = {
     "/events",
     tags=["events"],
     summary="events",
-    # One without a media type: errors are JSON here as everywhere.
+    # A class without a media type: errors are JSON, as on every other path.
     response_class=Response,
     responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": _STREAM}}},
 )
@@ -105,10 +105,10 @@ async def events(
     header: LastEventIdHeader = None,
     follow: Follow = True,
 ) -> EventStream:
-    """What happens in a study or ask, or to a participant: changes of status, committed interactions, stops.
+    """Streams the events of a study, ask or participant: status changes, committed interactions, stops.
 
-    Each event comes once, and those of a participant in order. Connect again with the id of the last one you
-    have seen, to this server or another of the same installation, and you miss none.
+    Each event comes once; the events of a participant come in order. To miss none, reconnect with the id of
+    the last event, to this server or another of the same installation.
     """
     after = (last_event_id if header is None else header) or 0
     refs = {Kind.STUDY: study_id, Kind.PARTICIPANT: participant_id, Kind.ASK: ask_id}
@@ -120,7 +120,7 @@ async def events(
 
     hub = service.events
     batches = hub.follow(scope, after, allowed) if follow else hub.read(scope, after)
-    # Its first one is empty; what is wrong is told before it, while there still can be another answer.
+    # The first batch is empty; errors come before it, while the status can still be set.
     await anext(batches)
     return EventStream(_frames(batches))
 
@@ -129,7 +129,5 @@ async def _frames(batches: AsyncGenerator[Sequence[Event]]) -> AsyncIterator[byt
     async with contextlib.aclosing(batches):
         yield format_sse_event(retry=RETRY_MS)
         async for batch in batches:
-            frames = [
-                format_sse_event(id=str(one.position), event=one.kind, data_str=one.data) for one in batch
-            ]
+            frames = [format_sse_event(id=str(id_), event=kind, data_str=data) for id_, kind, data in batch]
             yield b"".join(frames) or format_sse_event(comment="heartbeat")

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready? Without a token."""
+"""Serves liveness and readiness without a token."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -18,14 +18,14 @@ class Ready(Alive):
 
 @router.get("/healthz")
 async def alive() -> Alive:
-    """This process answers."""
+    """Answers while this process is alive."""
     return Alive()
 
 
 @router.get("/readyz")
 async def ready(service: TheService) -> Ready:
-    """Store and broker answer; how many worker processes there are. 503 with an error body otherwise.
+    """Returns the number of worker processes if store and broker answer; otherwise 503 with an error body.
 
-    Answered within a few seconds, whatever they do.
+    Answers within a few seconds in every case.
     """
     return Ready(workers=await service.readiness.workers())

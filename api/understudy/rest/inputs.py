@@ -1,4 +1,4 @@
-"""What endpoints are handed: the service, the caller's workspace, and strict query parameters."""
+"""Defines the inputs of endpoints: the service, the caller's workspace and strict query parameters."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -13,7 +13,7 @@ from understudy.operations.requests import MAX_KEY_LENGTH, MAX_PAGE
 from understudy.service import Service
 
 MAX_ID_LENGTH = 100
-#: Of all paths that are checked here.
+#: Prefix of all paths whose query parameters are checked.
 PREFIX = "/v1"
 
 
@@ -28,7 +28,7 @@ async def _workspace(request: Request) -> UUID:
 
 
 def _whole_number(value: object) -> object:
-    """Query strings are text; only plain digits are a number."""
+    """Parses plain digits as a number: query strings are text."""
     if isinstance(value, str):
         if not (value.isascii() and value.isdigit() and len(value) < 10):
             raise ValueError("give a whole number in plain digits")
@@ -45,51 +45,51 @@ def _flag(value: object) -> object:
 
 
 async def check_query(request: Request) -> None:
-    """Raises ValidationError for a query parameter that is not this endpoint's, or that is given twice."""
+    """Raises ValidationError for a query parameter that is unknown to this endpoint or given twice."""
     request.state.route = PREFIX + request.scope["route"].path
     dependant = request.scope["route"].dependant
     known = {
         parameter.alias for part in (dependant, *dependant.dependencies) for parameter in part.query_params
     }
-    given: set[str] = set()
+    seen_names: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in known:
-            there_is = ", ".join(sorted(known)) or "none"
+            allowed = ", ".join(sorted(known)) or "none"
             raise ValidationError(
-                f"There is no query parameter {name[:MAX_ID_LENGTH]!r} here; there is {there_is}."
+                f"Unknown query parameter {name[:MAX_ID_LENGTH]!r}; this endpoint has {allowed}."
             )
-        if name in given:
+        if name in seen_names:
             raise ValidationError(f"The query parameter {name} is given twice.")
-        given.add(name)
+        seen_names.add(name)
 
 
 TheService = Annotated[Service, Depends(_service)]
 Workspace = Annotated[UUID, Depends(_workspace)]
 IdInPath = Annotated[str, Path(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
 IdInQuery = Annotated[str | None, Query(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
-# The bounds come first, nearest to the number: else /openapi.json does not have them.
-_ITEMS = Query(ge=1, le=MAX_PAGE, description="Most items of a page.")
+# The bounds come first, next to the type; otherwise /openapi.json omits them.
+_ITEMS = Query(ge=1, le=MAX_PAGE, description="Maximum number of items on the page.")
 Limit = Annotated[int, _ITEMS, BeforeValidator(_whole_number)]
 LimitIfAny = Annotated[int | None, _ITEMS, BeforeValidator(_whole_number)]
-Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the previous page.")]
 Round = Annotated[
     int | None,
-    Query(alias="round", ge=1, description="Counts from 1; only with ask_id."),
+    Query(alias="round", ge=1, description="Number of the round, from 1; only with ask_id."),
     BeforeValidator(_whole_number),
 ]
 Flag = Annotated[bool, BeforeValidator(_flag), Query()]
-_ONE_OF = Query(min_length=1, max_length=2_000, description="One of these, with commas between them.")
+_ONE_OF = Query(min_length=1, max_length=2_000, description="One of these values, separated by commas.")
 
 
 async def _where(
     age_min: Annotated[
         int | None,
-        Query(ge=0, le=MAX_AGE, description="This old or older."),
+        Query(ge=0, le=MAX_AGE, description="Minimum age in years."),
         BeforeValidator(_whole_number),
     ] = None,
     age_max: Annotated[
         int | None,
-        Query(ge=0, le=MAX_AGE, description="This old or younger."),
+        Query(ge=0, le=MAX_AGE, description="Maximum age in years."),
         BeforeValidator(_whole_number),
     ] = None,
     country: Annotated[str | None, _ONE_OF] = None,
@@ -99,7 +99,7 @@ async def _where(
         Query(
             min_length=1,
             max_length=2_000,
-            description="All of these, with commas between them: patience<0.3,accessibility=no_pointer.",
+            description="All of these, separated by commas: patience<0.3,accessibility=no_pointer.",
         ),
     ] = None,
     search: Annotated[
@@ -107,7 +107,7 @@ async def _where(
         Query(
             min_length=1,
             max_length=MAX_TERM_LENGTH,
-            description="Each of these words is somewhere in name, bio, country or language.",
+            description="Words that must all occur in name, bio, country or language.",
         ),
     ] = None,
 ) -> PeopleFilter:
@@ -122,13 +122,13 @@ async def _where(
 
 
 Where = Annotated[PeopleFilter, Depends(_where)]
-ExportFormat = Annotated[Literal["json", "csv"], Query(description="json, or csv for spreadsheets.")]
+ExportFormat = Annotated[Literal["json", "csv"], Query(description="`json`, or `csv` for spreadsheets.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
         max_length=MAX_KEY_LENGTH,
-        description="Repeat a request with the same key, and it is done once. Kept for 24 hours.",
+        description="A request repeated with the same key runs only once. Keys are kept for 24 hours.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""What Prometheus reads of an API process; no token, no workspaces. Source: contract section 6."""
+"""Serves the metrics of an API process to Prometheus; no token, no workspaces. Source: contract section 6."""
 
 import asyncio
 from collections.abc import Awaitable, Iterator, Mapping
@@ -24,41 +24,41 @@ Answer = TypeVar("Answer")
 
 @router.get("/metrics", include_in_schema=False)
 async def get_metrics(service: TheService) -> Response:
-    """What was counted here, and what store and broker hold for all workspaces together.
+    """Returns this process's counters, and the figures of store and broker over all workspaces.
 
-    Of a store or broker that does not answer it says just that, within a few seconds.
+    If store or broker is unavailable, its `up` metric is 0 and its figures are missing, within seconds.
     """
     readiness = service.readiness
-    stored, queued, resting = await asyncio.gather(
+    stored, queued, inactive = await asyncio.gather(
         _value_or_none(readiness.store_stats()),
         _value_or_none(readiness.queue_depths()),
         readiness.inactive_counts(),
     )
-    exposition = MetricsExporter("api", lambda: _figures(service, stored, queued, resting))
+    exposition = MetricsExporter("api", lambda: _samples(service, stored, queued, inactive))
     return Response(exposition.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _value_or_none(look: Awaitable[Answer]) -> Answer | None:
+async def _value_or_none(probe: Awaitable[Answer]) -> Answer | None:
     try:
-        return await look
+        return await probe
     except ServiceUnavailable:
         return None
 
 
-def _figures(
+def _samples(
     service: Service,
     stored: StoreStats | None,
     queued: dict[Queue, int] | None,
-    resting: Mapping[Status, int],
+    inactive: Mapping[Status, int],
 ) -> Iterator[Family]:
     yield metrics.store_up.sample(stored is not None)
     yield metrics.broker_up.sample(queued is not None)
     if stored is not None:
         active = {Status.PENDING: stored.pending, Status.RUNNING: stored.running}
-        counts = active | dict(resting)
+        counts = active | dict(inactive)
         yield metrics.participants.samples({(status,): count for status, count in counts.items()})
         yield metrics.oldest_pending.sample(stored.oldest_pending_s)
-        yield metrics.unpublished_messages.sample(stored.owed)
+        yield metrics.unpublished_messages.sample(stored.unpublished)
         yield metrics.workers.sample(stored.workers)
     if queued is not None:
         yield metrics.queue_messages.samples({(queue,): depth for queue, depth in queued.items()})

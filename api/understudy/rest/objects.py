@@ -1,4 +1,4 @@
-"""Studies, people and participants over REST."""
+"""Serves studies, people and participants over REST."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ router = APIRouter()
 
 @router.post("/studies", status_code=201, tags=["studies"], summary="study_create")
 def study_create(request: StudyRequest, service: TheService, workspace: Workspace) -> StudyFull:
-    """Create a study, with its first iteration if one is given."""
+    """Creates a study, with its first iteration if one is given."""
     return studies.create_study(service, workspace, request)
 
 
@@ -49,7 +49,7 @@ def study_create(request: StudyRequest, service: TheService, workspace: Workspac
 def study_add_iteration(
     study_id: IdInPath, request: IterationRequest, service: TheService, workspace: Workspace
 ) -> Iteration:
-    """Add an iteration: another version of what people act on."""
+    """Adds an iteration: another version of the content that people act on."""
     return studies.add_iteration(service, workspace, study_id, request)
 
 
@@ -57,7 +57,7 @@ def study_add_iteration(
 def study_list(
     service: TheService, workspace: Workspace, cursor: Cursor = None, limit: Limit = DEFAULT_PAGE
 ) -> Page[Study]:
-    """Studies in order of creation."""
+    """Lists studies in order of creation."""
     return studies.list_studies(service, workspace, cursor, limit)
 
 
@@ -70,17 +70,17 @@ def study_get(
     cursor: Cursor = None,
     limit: LimitIfAny = None,
 ) -> StudyAnswer:
-    """A study: `summary` of how its participants stand, `full` with its iterations.
+    """Returns a study: `summary` has the counts of its participants, `full` its iterations.
 
-    `per_participant` and `transcripts` are the summary with a page of participants: a row each with what it
-    felt strongest about, or what was said and seen. `cursor` and `limit` go with these two.
+    `per_participant` and `transcripts` add a page of participants to the summary: each with its highlight,
+    or with its transcript. `cursor` and `limit` apply to these two.
     """
     return studies.get_study(service, workspace, study_id, view, cursor, limit)
 
 
 @router.post("/people", status_code=201, tags=["people"], summary="person_create")
 def person_create(request: PersonCreateRequest, service: TheService, workspace: Workspace) -> Person | People:
-    """Create one person, several (`people` or `csv`), or a panel: made up (`generate`) or ready (`panel`)."""
+    """Creates one person, several (`people`, `csv`), or a generated (`generate`) or ready panel (`panel`)."""
     return people.create(service, workspace, request)
 
 
@@ -92,7 +92,7 @@ def person_list(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
 ) -> Page[Person]:
-    """People in order of creation; with conditions those for whom all hold."""
+    """Lists the people who meet all conditions, in order of creation."""
     return people.list_people(service, workspace, cursor, limit, where)
 
 
@@ -108,7 +108,7 @@ def person_export(
     where: Where,
     format: ExportFormat = "json",  # noqa: A002
 ) -> Any:
-    """All people for whom the conditions hold, at most 10,000, as JSON or CSV: both can be imported."""
+    """Exports the people who meet all conditions, at most 10,000, as JSON or CSV for a later import."""
     panel = people.export_people(service, workspace, where)
     if format == "json":
         return panel
@@ -118,7 +118,7 @@ def person_export(
 
 @router.get("/people/{person_id}", tags=["people"], summary="person_get")
 def person_get(person_id: IdInPath, service: TheService, workspace: Workspace) -> Person:
-    """One person."""
+    """Returns one person."""
     return people.get_person(service, workspace, person_id)
 
 
@@ -134,7 +134,7 @@ def participant_list(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
 ) -> Page[Participant]:
-    """Participants in order of creation: of a study, iteration, ask or its round, or of the workspace."""
+    """Lists participants of a study, iteration, ask, round or the workspace, in order of creation."""
     return participants.list_participants(
         service,
         workspace,
@@ -150,7 +150,7 @@ def participant_list(
 
 @router.get("/participants/{participant_id}", tags=["participants"], summary="participant_get")
 def participant_get(participant_id: IdInPath, service: TheService, workspace: Workspace) -> Participant:
-    """One participant."""
+    """Returns one participant."""
     return participants.get_participant(service, workspace, participant_id)
 
 
@@ -163,7 +163,7 @@ def participant_interactions(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
 ) -> Page[Interaction]:
-    """The journey over the whole lineage, or with `own=true` only what this participant did itself."""
+    """Lists the interactions of the lineage, or with `own=true` only this participant's own."""
     return participants.get_interactions(
         service, workspace, participant_id, own=own, cursor=cursor, limit=limit
     )
@@ -171,11 +171,11 @@ def participant_interactions(
 
 @router.get("/participants/{participant_id}/transcript", tags=["participants"])
 def participant_transcript(participant_id: IdInPath, service: TheService, workspace: Workspace) -> Transcript:
-    """The whole run in words, over the lineage."""
+    """Returns the run as text, over the lineage."""
     return participants.get_transcript(service, workspace, participant_id)
 
 
 @router.get("/participants/{participant_id}/journey", tags=["participants"])
 def participant_journey(participant_id: IdInPath, service: TheService, workspace: Workspace) -> Journey:
-    """Thoughts, the curve of feelings, points of friction, and where it gave up, over the lineage."""
+    """Returns thoughts, sentiment curve, friction points and where it gave up, over the lineage."""
     return journeys.get_journey(service, workspace, participant_id)

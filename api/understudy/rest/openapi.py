@@ -1,7 +1,7 @@
-"""/openapi.json: what the models and routes say of themselves, and what they cannot say.
+"""Completes /openapi.json with facts that models and routes cannot declare.
 
-That is: rules between fields, what an id looks like, and what this server has: bounds, plug-ins. It only
-describes; the checks are where they always were.
+These are rules between fields, the pattern of ids, and this server's bounds and plug-ins. This module only
+describes them; other modules check them.
 """
 
 from fastapi import FastAPI
@@ -10,12 +10,12 @@ from understudy.admission.schemas import Schema, bounds, complete_iteration_sche
 from understudy.domain.cancellation import SCOPES
 from understudy.settings import Settings
 
-#: A UUID, or the alias of something.
+#: A UUID or an alias.
 _ID = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[a-z]{1,2}-[0-9a-f]{3,32})$"
 
 
 def install_openapi(app: FastAPI, settings: Settings) -> None:
-    """Have `app` publish its description completed."""
+    """Makes `app` publish its completed description."""
     describe = app.openapi
     field_bounds = bounds(settings)
 
@@ -29,14 +29,14 @@ def install_openapi(app: FastAPI, settings: Settings) -> None:
     app.openapi = completed  # type: ignore[method-assign]
 
 
-def _complete_fields(document: Schema, told: dict[str, Schema]) -> None:
+def _complete_fields(document: Schema, field_bounds: dict[str, Schema]) -> None:
     requests = [
         schema for name, schema in document["components"]["schemas"].items() if name.endswith(_REQUESTS)
     ]
     for schema in requests:
         for name, field in schema.get("properties", {}).items():
             value = _value(field)
-            value |= told.get(name, {})
+            value |= field_bounds.get(name, {})
             _describe_id(name, value)
             _describe_id(name.removesuffix("s"), value.get("items", {}))
     for path in document["paths"].values():
@@ -45,13 +45,13 @@ def _complete_fields(document: Schema, told: dict[str, Schema]) -> None:
                 _describe_id(parameter["name"], _value(parameter["schema"]))
 
 
-#: How the names of models of requests end.
+#: Suffixes of the names of request models.
 _REQUESTS = ("Request", "Options")
 
 
 def _value(field: Schema) -> Schema:
-    """What a field is when it is not null."""
-    return next((one for one in field.get("anyOf", ()) if one.get("type") != "null"), field)
+    """Returns the schema of a field when it is not null."""
+    return next((option for option in field.get("anyOf", ()) if option.get("type") != "null"), field)
 
 
 def _describe_id(name: str, value: Schema) -> None:
@@ -66,19 +66,19 @@ def _complete_rules(schemas: dict[str, Schema]) -> None:
         _only(scope, SCOPES, never=() if scope == "ask_id" else ("round",)) for scope in SCOPES
     ]
     for run in (schemas["StudyRunRequest"], schemas["AskRunRequest"]):
-        run["oneOf"] = [_only(given, ("person_ids", "sample")) for given in ("person_ids", "sample")]
-    success["anyOf"] = [_given(name) for name in success["properties"]]
+        run["oneOf"] = [_only(field, ("person_ids", "sample")) for field in ("person_ids", "sample")]
+    success["anyOf"] = [_required(name) for name in success["properties"]]
     schemas["AskRunRequest"]["properties"]["mind"] |= mind_names()
     complete_iteration_schema(schemas["IterationRequest"])
 
 
-def _given(name: str) -> Schema:
-    """This field is given, and not null."""
+def _required(name: str) -> Schema:
+    """Returns a schema that requires this field and forbids null."""
     return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
-def _only(name: str, of: tuple[str, ...], never: tuple[str, ...] = ()) -> Schema:
-    """This field is given, and the others are not, or null."""
-    given = _given(name)
-    given["properties"] |= {other: {"type": "null"} for other in (*of, *never) if other != name}
-    return given
+def _only(name: str, names: tuple[str, ...], never: tuple[str, ...] = ()) -> Schema:
+    """Returns a schema that requires this field; the others must be absent or null."""
+    schema = _required(name)
+    schema["properties"] |= {other: {"type": "null"} for other in (*names, *never) if other != name}
+    return schema

@@ -1,4 +1,4 @@
-"""Run, cancel, extend and wait over REST."""
+"""Serves run, cancel, extend and wait over REST."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -38,14 +38,14 @@ router = APIRouter(tags=["simulations"])
 Result = TypeVar("Result")
 
 _Answers: TypeAlias = dict[int | str, dict[str, Any]]
-#: What these endpoints answer besides their usual status: whatever fails has the same form.
+#: Answers of these endpoints besides their usual status; all failures have the same form.
 _FAILURES: _Answers = {code: {"model": RunFailure} for code in (400, 401, 404, 409, 413, 422, 500, 503)}
 DISPATCH_ANSWERS: _Answers = {200: {"model": RunStudyResponse}, **_FAILURES}
 WAIT_ANSWERS: _Answers = {202: {"model": RunStudyResponse}, **_FAILURES}
 
 
 class DispatchContext(NamedTuple):
-    """Who waits for a dispatch: the service it asked, for which workspace, and its connection."""
+    """The service, workspace and connection of a dispatching request."""
 
     service: Service
     workspace_id: UUID
@@ -55,36 +55,36 @@ class DispatchContext(NamedTuple):
     async def dispatch_response(
         self, dispatch: Dispatch, timeout_s: float, *, wait: bool
     ) -> RunStudyResponse:
-        """A dispatch at once, or when it is done or the wait has run out."""
+        """Returns the answer at once, or with `wait` when all are terminal or the wait has timed out."""
         if not wait:
             return await run_in_threadpool(
                 build_response, self.service, self.workspace_id, dispatch, timeout_s
             )
         waiting = wait_and_build_response(self.service, self.workspace_id, dispatch, timeout_s)
         result = await self._while_connected(waiting)
-        timed_out = ERROR_RULES["wait_timeout"].http_status
-        self.response.status_code = 200 if isinstance(result, RunSuccess) else timed_out
+        timeout_status = ERROR_RULES["wait_timeout"].http_status
+        self.response.status_code = 200 if isinstance(result, RunSuccess) else timeout_status
         return result
 
     def once(self, key: str | None, body: Body) -> IdempotentRequest | None:
-        """How a repetition of this request is known; None without a key."""
+        """Returns the identity that detects a repetition of this request; None without a key."""
         return None if key is None else IdempotentRequest.of(self.request.url.path, key, body)
 
     async def _while_connected(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """The result of `work`; it is cancelled, and ClientGone raised, when the client goes away."""
+        """Returns the result of `work`. A disconnect cancels `work` and raises ClientDisconnected."""
         working = asyncio.create_task(work)
-        leaving = asyncio.create_task(self._disconnected())
+        disconnecting = asyncio.create_task(self._disconnected())
         try:
-            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 raise ClientDisconnected
             return working.result()
         finally:
             working.cancel()
-            leaving.cancel()
+            disconnecting.cancel()
 
     async def _disconnected(self) -> None:
-        # The body has been read: the next message can only be the disconnect.
+        # The body has been read: the only message left is the disconnect.
         while (await self.request.receive())["type"] != "http.disconnect":
             pass
 
@@ -102,7 +102,7 @@ DispatchContextDep = Annotated[DispatchContext, Depends(_caller)]
 async def study_run(
     study_id: IdInPath, body: StudyRunRequest, caller: DispatchContextDep, key: IdempotencyKey = None
 ) -> RunStudyResponse:
-    """Create one participant per person and have them run."""
+    """Creates one participant per person and dispatches them."""
     timeout_s = timeout_of(caller.service, body)
     once = caller.once(key, body)
     dispatch = await run_in_threadpool(run_study, caller.service, caller.workspace_id, study_id, body, once)
@@ -111,7 +111,7 @@ async def study_run(
 
 @router.post("/simulations/cancel", summary="simulation_cancel")
 def simulation_cancel(body: CancelRequest, service: TheService, workspace: Workspace) -> CancelEnvelope:
-    """Stop what is queued or runs, by exactly one scope. What is stored stays: it can be extended."""
+    """Cancels the active participants of exactly one scope. Their interactions stay; you can extend them."""
     scope = parse_scope(
         participant_id=body.participant_id,
         study_id=body.study_id,
@@ -127,9 +127,9 @@ def participant_cancel(
     participant_id: IdInPath,
     service: TheService,
     workspace: Workspace,
-    body: EmptyRequest | None = None,  # noqa: ARG001 - so that a field in it is refused
+    body: EmptyRequest | None = None,  # noqa: ARG001 - so that fields in the body are refused
 ) -> CancelEnvelope:
-    """`simulation_cancel` with this participant as its scope."""
+    """Runs `simulation_cancel` with this participant as its scope."""
     return cancel(service, workspace, CancelScope("participant_id", participant_id, None))
 
 
@@ -137,7 +137,7 @@ def participant_cancel(
 async def simulation_extend(
     body: ExtendRequest, caller: DispatchContextDep, key: IdempotencyKey = None
 ) -> RunStudyResponse:
-    """Have a new participant go on where a terminal one ended; the source stays as it is."""
+    """Creates a participant that continues from a terminal one; the source does not change."""
     return await _extend(body.participant_id, body, caller, key)
 
 
@@ -153,7 +153,7 @@ async def participant_extend(
     body: ExtendOptions | None = None,
     key: IdempotencyKey = None,
 ) -> RunStudyResponse:
-    """`simulation_extend` with this participant as its source."""
+    """Runs `simulation_extend` with this participant as its source."""
     return await _extend(participant_id, body or ExtendOptions(), caller, key)
 
 
@@ -168,7 +168,7 @@ async def _extend(
 
 @router.post("/simulations/wait", summary="simulation_wait", responses=WAIT_ANSWERS)
 async def simulation_wait(body: WaitRequest, caller: DispatchContextDep) -> RunStudyResponse:
-    """Wait until all of these are terminal, or `timeout` passes; the runs go on either way."""
+    """Waits until all participants are terminal or `timeout` passes; the runs continue either way."""
     timeout_s = timeout_of(caller.service, body)
     dispatch = await resolve_wait(caller.service, caller.workspace_id, body.participant_ids)
     return await caller.dispatch_response(dispatch, timeout_s, wait=True)

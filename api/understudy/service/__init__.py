@@ -1,4 +1,4 @@
-"""The one service behind all doors: checks, transactions, envelopes. Knows nothing of HTTP or terminals."""
+"""The service that all interfaces call: checks, transactions, envelopes. Independent of HTTP and CLI."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from understudy.store.engine import Store
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the functions of this package work with; one per process."""
+    """The dependencies of this package's functions; one instance per process."""
 
     settings: Settings
     store: Store

@@ -1,7 +1,6 @@
-"""ask_get: what came of an ask, by round, by person, and from round to round. Source: contract section 6.
+"""Implements ask_get: results by round, by person, and between rounds. Source: contract section 6.
 
-Figures are counted in one pass over one row per person and round; what is answered stays bounded however many
-people there are: they come in pages.
+One pass over one row per person and round computes all counts. People come in pages, which bounds the answer.
 """
 
 from collections import Counter
@@ -41,14 +40,14 @@ from understudy.store.engine import AnyRow
 
 AskAnswer: TypeAlias = AskFull | AskPerParticipant | AskSummary
 
-#: Characters of a variant that a summary shows.
+#: Maximum characters of a variant in a summary.
 _SHOWN = 100
-#: People who errored that a summary names, by round.
+#: Maximum failed people that a summary lists per round.
 _MAX_FAILED_LISTED = 20
 
 
 def list_asks(service: Service, workspace_id: UUID, cursor: str | None, limit: int) -> Page[Ask]:
-    """A page of asks, in order of creation."""
+    """Returns a page of asks, in order of creation."""
     with service.store.read() as connection:
         rows, following = asks.page_of_asks(connection, workspace_id, cursor, limit)
     return Page(items=[Ask.model_validate(row, from_attributes=True) for row in rows], next_cursor=following)
@@ -62,9 +61,9 @@ def get_ask(
     cursor: str | None = None,
     limit: int | None = None,
 ) -> AskAnswer:
-    """An ask in one of its views; the two larger ones have people, in pages.
+    """Returns an ask in one of its views; `per_participant` and `full` have a page of people.
 
-    Raises NotFound; ValidationError for a cursor that is none, or one where there are no pages.
+    Raises NotFound; ValidationError for an invalid cursor, or for one with the view `summary`.
     """
     if view == "summary" and (cursor is not None or limit is not None):
         raise ValidationError("cursor and limit go with the views per_participant and full; view is summary.")
@@ -92,7 +91,7 @@ def get_ask(
 
 @dataclass(slots=True)
 class _RoundCounts:
-    """A round, counted."""
+    """The counts of one round."""
 
     row: AnyRow
     labels: list[str]
@@ -103,22 +102,22 @@ class _RoundCounts:
     rating_counts: Counter[str] = field(default_factory=Counter)
     errored: list[FailedPerson] = field(default_factory=list)
     errored_count: int = 0
-    #: Person -> pick, of those who answered.
+    #: Person -> pick, for people with an answer.
     picked: dict[UUID, str | None] = field(default_factory=dict)
 
-    def count(self, one: RoundAnswer) -> None:
+    def count(self, answer: RoundAnswer) -> None:
         self.people += 1
-        if one.answered:
-            choice = _choice(one, self.labels)
+        if answer.answered:
+            choice = _choice(answer, self.labels)
             self.answered += 1
             self.picks[choice.pick] += 1
-            self.picked[one.person_id] = choice.pick
+            self.picked[answer.person_id] = choice.pick
             self.rating_sums.update(choice.ratings)
             self.rating_counts.update(choice.ratings.keys())
-        elif one.status == Status.FAILED:
+        elif answer.status == Status.FAILED:
             self.errored_count += 1
             if len(self.errored) < _MAX_FAILED_LISTED:
-                self.errored.append(FailedPerson.model_validate(one, from_attributes=True))
+                self.errored.append(FailedPerson.model_validate(answer, from_attributes=True))
 
     def mean_rating(self, label: str) -> float | None:
         count = self.rating_counts[label]
@@ -130,11 +129,11 @@ class _Choice(NamedTuple):
     ratings: dict[str, int]
 
 
-def _choice(one: RoundAnswer, known: Sequence[str]) -> _Choice:
-    """What was answered, as far as it is an answer: an environment of somebody else's may store anything."""
-    given: Any = one.ratings if isinstance(one.ratings, dict) else {}
-    ratings = {label: given[label] for label in known if _is_rating(given.get(label))}
-    return _Choice(one.pick if one.pick in known else None, ratings)
+def _choice(answer: RoundAnswer, variant_labels: Sequence[str]) -> _Choice:
+    """Returns the valid part of an answer: a third-party environment may store anything."""
+    raw: Any = answer.ratings if isinstance(answer.ratings, dict) else {}
+    ratings = {label: raw[label] for label in variant_labels if _is_rating(raw.get(label))}
+    return _Choice(answer.pick if answer.pick in variant_labels else None, ratings)
 
 
 def _is_rating(value: Any) -> bool:
@@ -144,8 +143,8 @@ def _is_rating(value: Any) -> bool:
 def _summary(connection: Connection, ask: AnyRow, rows: Sequence[AnyRow], *, whole_texts: bool) -> AskSummary:
     tallies = {row.number: _RoundCounts(row, labels(row.variants)) for row in rows}
     statuses = asks.status_counts(connection, ask.id)
-    for one in asks.round_answers(connection, ask.id):
-        tallies[one.round].count(one)
+    for answer in asks.round_answers(connection, ask.id):
+        tallies[answer.round].count(answer)
     rounds = [_round(tally, statuses[number], whole_texts=whole_texts) for number, tally in tallies.items()]
     return AskSummary(
         ask_id=ask.id,
@@ -155,14 +154,14 @@ def _summary(connection: Connection, ask: AnyRow, rows: Sequence[AnyRow], *, who
         created_at=ask.created_at,
         rounds=rounds,
         changes=[_change(before, after) for before, after in pairwise(tallies.values())],
-        partial=any(one.partial for one in rounds),
+        partial=any(result.partial for result in rounds),
         usage=describe_usage(usage.sum_for_ask(connection, ask.id)),
     )
 
 
 def _round(tally: _RoundCounts, statuses: dict[str, int], *, whole_texts: bool) -> RoundResult:
-    most = max((tally.picks[label] for label in tally.labels), default=0)
-    first = [label for label in tally.labels if most and tally.picks[label] == most]
+    max_picks = max((tally.picks[label] for label in tally.labels), default=0)
+    first = [label for label in tally.labels if max_picks and tally.picks[label] == max_picks]
     still_open = sum(count for status, count in statuses.items() if Status(status) not in TERMINAL)
     return RoundResult(
         round=tally.row.number,
@@ -228,10 +227,10 @@ def _people(
     connection: Connection, ask: AnyRow, rounds: Sequence[AnyRow], cursor: str | None, limit: int
 ) -> tuple[list[PersonAnswers], str | None]:
     rows, following = asks.page_of_panel(connection, ask.id, cursor, limit)
-    known = {row.number: labels(row.variants) for row in rounds}
+    variant_labels = {row.number: labels(row.variants) for row in rounds}
     answers: dict[UUID, list[Answer]] = {row.person_id: [] for row in rows}
-    for one in asks.round_answers(connection, ask.id, list(answers), comments=True):
-        answers[one.person_id].append(_answer(one, known[one.round]))
+    for answer in asks.round_answers(connection, ask.id, list(answers), comments=True):
+        answers[answer.person_id].append(_answer(answer, variant_labels[answer.round]))
     people = [
         PersonAnswers(
             person_id=row.person_id,
@@ -244,20 +243,20 @@ def _people(
     return people, following
 
 
-def _answer(one: RoundAnswer, known: Sequence[str]) -> Answer:
-    choice = _choice(one, known)
+def _answer(answer: RoundAnswer, variant_labels: Sequence[str]) -> Answer:
+    choice = _choice(answer, variant_labels)
     return Answer(
-        round=one.round,
-        participant_id=one.participant_id,
-        alias=one.alias,
-        status=one.status,
-        outcome=one.outcome,
-        error_kind=one.error_kind,
-        answered=one.answered,
+        round=answer.round,
+        participant_id=answer.participant_id,
+        alias=answer.alias,
+        status=answer.status,
+        outcome=answer.outcome,
+        error_kind=answer.error_kind,
+        answered=answer.answered,
         pick=choice.pick,
-        ratings=choice.ratings if one.answered else None,
-        comment=one.comment,
-        sentiment=one.sentiment,
+        ratings=choice.ratings if answer.answered else None,
+        comment=answer.comment,
+        sentiment=answer.sentiment,
     )
 
 

@@ -1,4 +1,4 @@
-"""ask_run and ask_round: a question to a panel, round by round. Source: contract sections 5 and 6."""
+"""Implements ask_run and ask_round: a question to a panel, in rounds. Source: contract sections 5 and 6."""
 
 import secrets
 from uuid import UUID
@@ -19,10 +19,10 @@ from understudy.store.asks import MAX_ROUNDS
 def run_ask(
     service: Service, workspace_id: UUID, request: AskRunRequest, once: IdempotentRequest | None = None
 ) -> Dispatch:
-    """Store an ask with its first round and a participant per person, in one transaction; have them run.
+    """Creates an ask, its first round and one participant per person in one transaction; dispatches them.
 
-    With `once`, a repeated request is answered with what the first one made. Raises NotFound,
-    ValidationError, and Conflict when the key was used for something else.
+    With `once`, a repeated request returns the dispatch of the first one. Raises NotFound,
+    ValidationError, and Conflict if the key was used for another request.
     """
     check_mind(request.mind)
     seed = secrets.randbits(31) if request.seed is None else request.seed
@@ -41,17 +41,17 @@ def run_ask(
         number = asks.open_round(connection, ask_id)
         assert number == 1
         asks.insert_round(connection, ask_id, 1, question=request.question, variants=request.variants)
-        most = request.max_interactions or interactions_to_answer(request.variants)
+        max_interactions = request.max_interactions or interactions_to_answer(request.variants)
         aliases = dispatch.insert_participants(
             connection,
             workspace_id,
             person_ids,
             ask_id=ask_id,
             round_number=1,
-            max_interactions=most,
+            max_interactions=max_interactions,
             seed=seed,
         )
-        return _dispatched(ask_id, 1, aliases, most)
+        return _dispatched(ask_id, 1, aliases, max_interactions)
 
     return dispatch_idempotent(service, workspace_id, create, once, "run.commit")
 
@@ -63,10 +63,10 @@ def run_round(
     request: AskRoundRequest,
     once: IdempotentRequest | None = None,
 ) -> Dispatch:
-    """Ask the people of round 1 once more, in the next round; what is not given is as in the last one.
+    """Asks the people of round 1 again in the next round; omitted fields keep their last values.
 
-    Of two at once each opens a round of its own, as long as there may be more. Raises NotFound,
-    ValidationError (after MAX_ROUNDS rounds), Conflict.
+    Two concurrent calls open two rounds. Raises NotFound, ValidationError (after MAX_ROUNDS rounds),
+    Conflict.
     """
 
     def create(connection: Connection) -> Dispatch:
@@ -74,7 +74,7 @@ def run_round(
         number = asks.open_round(connection, ask.id)
         if number is None:
             raise ValidationError(
-                f"Ask {ask.alias} has had its {MAX_ROUNDS} rounds; there are no more.",
+                f"Ask {ask.alias} already has the maximum of {MAX_ROUNDS} rounds.",
                 suggestions=("Begin a new ask with ask_run.",),
             )
         before = asks.round_of(connection, ask.id, number - 1)
@@ -84,21 +84,21 @@ def run_round(
         panel = asks.panel(connection, ask.id)
         if not panel:
             raise ValidationError(
-                f"Ask {ask.alias} has nobody left to ask: its first round ended long ago and was removed.",
+                f"Ask {ask.alias} has no people left: retention deleted the participants of its first round.",
                 suggestions=("Begin a new ask with ask_run.",),
             )
-        most = ask.max_interactions or interactions_to_answer(variants)
+        max_interactions = ask.max_interactions or interactions_to_answer(variants)
         aliases = dispatch.insert_participants(
             connection,
             workspace_id,
-            [one.person_id for one in panel],
+            [participant.person_id for participant in panel],
             ask_id=ask.id,
             round_number=number,
-            max_interactions=most,
-            # The chance of round 1: what is answered differently is so because of what is asked.
-            seed=[one.seed for one in panel] if request.seed is None else request.seed,
+            max_interactions=max_interactions,
+            # The seeds of round 1: a different answer then comes from the question or the variants.
+            seed=[participant.seed for participant in panel] if request.seed is None else request.seed,
         )
-        return _dispatched(ask.id, number, aliases, most)
+        return _dispatched(ask.id, number, aliases, max_interactions)
 
     return dispatch_idempotent(service, workspace_id, create, once, "run.commit")
 

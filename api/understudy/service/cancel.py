@@ -1,4 +1,4 @@
-"""simulation_cancel: stop what is queued or runs, by one scope. Source: contract section 3."""
+"""Implements simulation_cancel: cancels the active participants of one scope. Source: contract section 3."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ from understudy.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Participants that one transaction cancels: on SQLite nobody else writes for up to half a second.
+#: Participants that one transaction cancels: on SQLite it blocks other writers for up to 0.5 s.
 CANCEL_BATCH_SIZE = 10_000
-#: After so many participants in a row for whom the store was away, it is away for the rest too.
+#: After this many consecutive attempts with the store unavailable, the remaining cancels fail untried.
 MAX_STORE_FAILURES = 3
 
 _KINDS = {
@@ -35,21 +35,21 @@ _KINDS = {
 
 
 @metrics.time_cancel()
-def cancel(service: Service, workspace_id: UUID, given: CancelScope) -> CancelEnvelope:
+def cancel(service: Service, workspace_id: UUID, requested: CancelScope) -> CancelEnvelope:
     """Cancel every active participant in scope; the answer is final for each of them.
 
-    Whoever became terminal while we looked is skipped, not cancelled. A failure of one is told in its item.
-    Steps in flight are aborted and stop tasks published behind the answer. Repeating it is safe.
+    A participant that becomes terminal in the meantime is skipped. Its item reports the failure of a single
+    cancel. Aborts of steps and stop tasks are published in the background. Repeating the call is safe.
 
-    When the store was lost during a commit, nobody said whether it happened. Then the rows are asked: who was
-    active when we looked and is cancelled now counts as cancelled by us, as it most likely was (of two
-    cancels at that moment both may count it). If the rows cannot be asked either, those in doubt are told to
-    abort and to stop all the same: who was not cancelled after all is given back and goes on.
+    A commit is in doubt if the store connection is lost during it. Then the rows decide: a participant that
+    was active and is cancelled now counts as cancelled (two concurrent cancels may both count it). If the
+    rows cannot be read either, participants in doubt still get aborts and stop tasks. A participant that was
+    not cancelled is then released and continues.
 
-    Raises NotFound; ServiceUnavailable when the store is wholly away.
+    Raises NotFound; ServiceUnavailable if the store is unavailable for all of them.
     """
     with service.store.read() as connection:
-        scope = _find_scope(connection, workspace_id, given)
+        scope = _find_scope(connection, workspace_id, requested)
         plan = plan_cancellation(participants.cancel_candidates(connection, workspace_id, scope))
     tally = _cancel_all(service, workspace_id, plan.cancel)
     _resolve_in_doubt(service, workspace_id, tally)
@@ -62,31 +62,31 @@ def cancel(service: Service, workspace_id: UUID, given: CancelScope) -> CancelEn
             raise next(iter(failures.values()))
         return _envelope(plan, tally.cancelled, failures)
     finally:
-        # Last of all: thousands of messages take time, which is not to be the answer's.
+        # Last: publishing thousands of messages must not delay the answer.
         service.notifier.enqueue(affected_ids)
         service.publisher.enqueue_stop_tasks(affected_ids)
 
 
-def _find_scope(connection: Connection, workspace_id: UUID, given: CancelScope) -> ParticipantScope:
-    row = find(connection, workspace_id, _KINDS[given.parameter], given.ref, given.parameter)
-    if given.round is not None:
-        check_round(row, given.round)
-    return ParticipantScope(**{given.parameter: row.id}, round=given.round)
+def _find_scope(connection: Connection, workspace_id: UUID, requested: CancelScope) -> ParticipantScope:
+    row = find(connection, workspace_id, _KINDS[requested.parameter], requested.ref, requested.parameter)
+    if requested.round is not None:
+        check_round(row, requested.round)
+    return ParticipantScope(**{requested.parameter: row.id}, round=requested.round)
 
 
 @dataclass(frozen=True, slots=True)
 class _CancelResults:
-    """Who was cancelled, and why some could not be asked. In neither: no longer active."""
+    """The cancelled participants and the failures; a participant in neither was no longer active."""
 
     cancelled: set[UUID] = field(default_factory=set)
-    #: Those of them that a worker runs, as far as we know.
+    #: Cancelled participants that a worker was running, or may have been.
     running: set[UUID] = field(default_factory=set)
     failures: dict[UUID, UnderstudyError] = field(default_factory=dict)
-    #: A cancel of theirs failed in a way that it may have been committed all the same.
+    #: Participants whose cancel failed but may have been committed.
     in_doubt: set[UUID] = field(default_factory=set)
 
     def count(self, cancelled: Mapping[UUID, bool]) -> None:
-        """These are cancelled, whatever was thought of them before; True of those that a worker runs."""
+        """Records these as cancelled and clears their failures and doubts; True: a worker was running it."""
         self.cancelled.update(cancelled)
         self.running.update(id_ for id_, runs in cancelled.items() if runs)
         for id_ in self.failures.keys() & cancelled:
@@ -96,22 +96,22 @@ class _CancelResults:
 
 def _cancel_all(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> _CancelResults:
     tally = _CancelResults()
-    away: ServiceUnavailable | None = None
+    unavailable: ServiceUnavailable | None = None
     for chunk in chunks(ids, CANCEL_BATCH_SIZE):
-        if away is not None:
-            tally.failures.update(dict.fromkeys(chunk, away))
+        if unavailable is not None:
+            tally.failures.update(dict.fromkeys(chunk, unavailable))
             continue
         try:
-            tally.count(_cancel_some(service, workspace_id, chunk))
+            tally.count(_cancel_batch(service, workspace_id, chunk))
         except (UnderstudyError, StoreError) as error:
-            log.warning("%d cancels at once failed (%s); trying one by one", len(chunk), error)
+            log.warning("a batch of %d cancels failed (%s); trying one by one", len(chunk), error)
             if _may_be_committed(error):
                 tally.in_doubt.update(chunk)
-            away = _one_by_one(service, workspace_id, chunk, tally)
+            unavailable = _cancel_one_by_one(service, workspace_id, chunk, tally)
     return tally
 
 
-def _cancel_some(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
+def _cancel_batch(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
     with faults.fault_site("cancel.commit"):
         return service.store.write(lambda connection: lifecycle.cancel(connection, workspace_id, ids))
 
@@ -120,40 +120,40 @@ def _may_be_committed(error: Exception) -> bool:
     return isinstance(error, ServiceUnavailable | StoreError)
 
 
-def _one_by_one(
+def _cancel_one_by_one(
     service: Service, workspace_id: UUID, ids: Sequence[UUID], tally: _CancelResults
 ) -> ServiceUnavailable | None:
-    """Cancel each by itself. Returns the error once the store is unavailable for good."""
-    away_in_a_row = 0
+    """Cancels each in its own transaction. Returns the error after MAX_STORE_FAILURES in a row, else None."""
+    consecutive_failures = 0
     for position, id_ in enumerate(ids):
         try:
-            tally.count(_cancel_some(service, workspace_id, [id_]))
-            away_in_a_row = 0
+            tally.count(_cancel_batch(service, workspace_id, [id_]))
+            consecutive_failures = 0
         except ServiceUnavailable as error:
             tally.failures[id_] = error
             tally.in_doubt.add(id_)
-            away_in_a_row += 1
-            if away_in_a_row >= MAX_STORE_FAILURES:
+            consecutive_failures += 1
+            if consecutive_failures >= MAX_STORE_FAILURES:
                 tally.failures.update(dict.fromkeys(ids[position:], error))
                 return error
         except UnderstudyError as error:
             tally.failures[id_] = error
         except StoreError:
             log.exception("participant %s could not be cancelled", id_)
-            tally.failures[id_] = UnderstudyError("It could not be cancelled; the server's log says why.")
+            tally.failures[id_] = UnderstudyError("The cancel failed. See the server log.")
             tally.in_doubt.add(id_)
     return None
 
 
 def _resolve_in_doubt(service: Service, workspace_id: UUID, tally: _CancelResults) -> None:
-    """Ask the rows about those in doubt. If that fails, they stay in doubt."""
+    """Reads the rows in doubt and records the cancelled ones. If the read fails, all stay in doubt."""
     if not tally.in_doubt:
         return
     try:
         with service.store.read() as connection:
             rows = participants.states(connection, workspace_id, list(tally.in_doubt))
     except (ServiceUnavailable, StoreError) as error:
-        log.warning("%d cancels stay in doubt: %s", len(tally.in_doubt), error)
+        log.warning("%d cancels remain in doubt: %s", len(tally.in_doubt), error)
         return
     tally.count({row.id: True for row in rows if row.status == Status.CANCELLED})
     tally.in_doubt.clear()

@@ -1,7 +1,7 @@
-"""study_run, simulation_extend and the dispatch of simulation_wait: what makes participants run.
-ask_run and ask_round, in asks.py, dispatch by the same means.
+"""Implements study_run, simulation_extend, and the `dispatch` that simulation_wait answers.
+ask_run and ask_round in asks.py dispatch in the same way.
 
-Each commits first and publishes behind the answer: what is answered is dispatched, whatever the broker does.
+Each call commits first and publishes in the background: an answered dispatch never depends on the broker.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ DEFAULT_MAX_INTERACTIONS = 20
 
 
 class IdempotentRequest(NamedTuple):
-    """What makes a repeated dispatch known: its path, its Idempotency-Key, and what was asked for."""
+    """Identifies a repeated dispatch: path, Idempotency-Key and a hash of the request."""
 
     path: str
     key: str
@@ -38,14 +38,14 @@ class IdempotentRequest(NamedTuple):
 
     @classmethod
     def of(cls, path: str, key: str, request: Request) -> Self:
-        # What an earlier version did not know is left out: its keys are good for a day, too.
+        # Null fields that earlier versions lack are left out: keys of those versions stay valid for 24 h.
         later = {name for name in ("where",) if getattr(request, name, None) is None}
-        asked = request.model_dump_json(exclude=later)
-        return cls(path, key, hashlib.sha256(asked.encode()).hexdigest())
+        canonical = request.model_dump_json(exclude=later)
+        return cls(path, key, hashlib.sha256(canonical.encode()).hexdigest())
 
 
 class ReplayedDispatch(Dispatch):
-    """What an earlier request dispatched: it may have come far since."""
+    """The dispatch of an earlier request; its participants may have progressed since."""
 
 
 def run_study(
@@ -55,10 +55,10 @@ def run_study(
     request: StudyRunRequest,
     idempotent_request: IdempotentRequest | None = None,
 ) -> Dispatch:
-    """Make one participant per person, in one transaction, and have them run.
+    """Creates one participant per person in one transaction and dispatches them.
 
-    With `idempotent_request`, a repeated request is answered with what the first one made. Raises NotFound,
-    ValidationError, and Conflict when the key was used for something else.
+    With `idempotent_request`, a repeated request returns the dispatch of the first one. Raises NotFound,
+    ValidationError, and Conflict if the key was used for another request.
     """
     seed = secrets.randbits(31) if request.seed is None else request.seed
 
@@ -94,52 +94,52 @@ def dispatch_idempotent(
     workspace_id: UUID,
     create: Callable[[Connection], Dispatch],
     once: IdempotentRequest | None,
-    place: str,
+    site: str,
 ) -> Dispatch:
-    """Commit what `create` makes, or find what it made before; then have its messages published."""
-    made: Dispatch | None = None
+    """Commits the result of `create`, or returns its earlier result; then publishes in the background."""
+    created: Dispatch | None = None
 
     def work(connection: Connection) -> Dispatch:
-        nonlocal made
-        made = None
+        nonlocal created
+        created = None
         if once is not None:
             answered = idempotency.find_or_reserve(connection, workspace_id, *once)
             if answered is not None:
                 return ReplayedDispatch.model_validate(answered)
-        made = create(connection)
+        created = create(connection)
         if once is not None:
             idempotency.save_answer(
-                connection, workspace_id, once.path, once.key, made.model_dump(mode="json")
+                connection, workspace_id, once.path, once.key, created.model_dump(mode="json")
             )
-        return made
+        return created
 
     try:
-        with faults.fault_site(place):
+        with faults.fault_site(site):
             dispatched = service.store.write(work)
     except ServiceUnavailable as error:
-        if made is None or not _is_committed(service, workspace_id, made):
+        if created is None or not _is_committed(service, workspace_id, created):
             raise
-        log.warning("committed, though the store did not say so: %s", error)
-        dispatched = made
-    # Of a repeated one too: whoever died before publishing may have left it to us.
+        log.warning("the dispatch is committed although the store reported an error: %s", error)
+        dispatched = created
+    # For a repeated request too: the first process may have died before it published.
     service.publisher.enqueue_run_messages(dispatched.participant_ids)
     return dispatched
 
 
-def _is_committed(service: Service, workspace_id: UUID, made: Dispatch) -> bool:
-    """Was this committed although the store was lost before it said so? All of it was, or nothing.
+def _is_committed(service: Service, workspace_id: UUID, created: Dispatch) -> bool:
+    """Returns whether a commit in doubt took place; the first row decides for the whole transaction.
 
-    Raises ServiceUnavailable when nobody can tell.
+    Raises ServiceUnavailable if the store cannot be read.
     """
     try:
         with service.store.read() as connection:
-            return bool(participants.states(connection, workspace_id, made.participant_ids[:1]))
+            return bool(participants.states(connection, workspace_id, created.participant_ids[:1]))
     except (ServiceUnavailable, StoreError) as error:
         raise ServiceUnavailable(
-            "The store was lost in the middle of this: it may have been done.",
+            "The connection to the store was lost; the request may have been applied.",
             suggestions=(
-                "With an Idempotency-Key the same request can be sent again; without one look first what is "
-                "there, at GET /v1/participants.",
+                "With an Idempotency-Key, repeat the same request. Without one, check GET /v1/participants "
+                "first.",
             ),
         ) from error
 
@@ -160,12 +160,12 @@ def select_people(
     request: PanelRequest,
     seed: int,
 ) -> list[UUID]:
-    """Who is to take part, each once. Raises ValidationError, NotFound."""
+    """Returns the ids of the people to dispatch, each once. Raises ValidationError, NotFound."""
     refs = request.person_ids
     count = len(refs) if refs is not None else request.sample or 0
-    most = service.settings.max_participants_per_run
-    if count > most:
-        raise ValidationError(f"One run takes at most {most:,} participants; {count:,} were asked for.")
+    max_count = service.settings.max_participants_per_run
+    if count > max_count:
+        raise ValidationError(f"One run takes at most {max_count:,} participants; {count:,} were asked for.")
     if refs is None:
         where = NO_FILTER if request.where is None else request.where.filter()
         return people.sample_people(connection, workspace_id, count, seed, where)
@@ -180,9 +180,9 @@ def extend(
     workspace_id: UUID,
     source_ref: str,
     request: ExtendOptions,
-    once: IdempotentRequest | None = None,
+    idempotent_request: IdempotentRequest | None = None,
 ) -> Dispatch:
-    """Have a new participant go on where a terminal one ended; the source stays as it is.
+    """Creates a participant that continues from a terminal one; the source does not change.
 
     Each extend of one source creates a participant. With `idempotent_request`, a repeated request returns the
     participant of the first one. Raises NotFound, ValidationError, Conflict.
@@ -197,7 +197,7 @@ def extend(
             connection, workspace_id, source.id, extension.additional_steps, extension.instruction
         )
         if child is None:
-            # Removed since it was found?
+            # Not terminal, or pruned in the meantime: then this raises NotFound.
             source = find(connection, workspace_id, Kind.PARTICIPANT, source_ref, "participant_id")
             raise source_not_terminal(source.alias, Status(source.status))
         return Dispatch(
@@ -212,10 +212,10 @@ def extend(
             max_interactions=child.max_interactions,
         )
 
-    return dispatch_idempotent(service, workspace_id, create, once, "extend.commit")
+    return dispatch_idempotent(service, workspace_id, create, idempotent_request, "extend.commit")
 
 
 async def resolve_wait(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:
-    """What simulation_wait waits for: each participant once, in the order given. Raises NotFound."""
+    """Returns the participants to wait for, each once, in the given order. Raises NotFound."""
     rows = await service.waiting.find(workspace_id, refs)
     return ReplayedDispatch(participant_ids=[row.id for row in rows], aliases=[row.alias for row in rows])

@@ -1,4 +1,4 @@
-"""Readers of events: what is kept for each until it takes it, and who reads what."""
+"""Subscribers of events, each with a bounded buffer."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,12 @@ from uuid import UUID
 
 from understudy.domain.ids import Kind
 
-#: Events that are kept for a reader.
+#: Maximum events in the buffer of one subscriber.
 MAX_BUFFERED = 200
 
 
 class Event(NamedTuple):
-    """An event as all its readers get it."""
+    """An event as all its subscribers receive it."""
 
     position: int
     kind: str
@@ -22,7 +22,7 @@ class Event(NamedTuple):
 
 
 class EventScope(NamedTuple):
-    """What somebody reads the events of: a participant, study or ask that was found in the workspace."""
+    """The participant, study or ask, found in the workspace, whose events a subscriber reads."""
 
     workspace_id: UUID
     kind: Kind
@@ -30,11 +30,11 @@ class EventScope(NamedTuple):
 
 
 class EventSubscriber:
-    """What is kept for one reader until it takes it."""
+    """Buffers events for one reader until it takes them."""
 
     def __init__(self) -> None:
         self.buffer: deque[Event] = deque()
-        #: There was more than could be kept: the store has to be read.
+        #: The buffer overflowed: the reader has to read the store.
         self.missed = False
         self.wake_event = asyncio.Event()
 
@@ -42,11 +42,11 @@ class EventSubscriber:
         self.buffer.clear()
         self.missed = False
 
-    def push(self, found: Event) -> None:
+    def push(self, event: Event) -> None:
         if len(self.buffer) >= MAX_BUFFERED:
             self.mark_overflow()
         elif not self.missed:
-            self.buffer.append(found)
+            self.buffer.append(event)
             self.wake_event.set()
 
     def mark_overflow(self) -> None:
@@ -55,20 +55,20 @@ class EventSubscriber:
         self.wake_event.set()
 
     def take(self, after: int) -> list[Event]:
-        """What was kept and is newer than `after`."""
-        taken = [one for one in self.buffer if one.position > after]
+        """Empties the buffer; returns its events that are newer than position `after`."""
+        events = [event for event in self.buffer if event.position > after]
         self.buffer.clear()
-        return taken
+        return events
 
-    async def wait(self, most_s: float) -> None:
-        """Until there is something to take, but no longer than `most_s`."""
+    async def wait(self, max_wait_s: float) -> None:
+        """Waits until there is something to take, at most `max_wait_s` (seconds)."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.wake_event.wait(), max(most_s, 0))
+            await asyncio.wait_for(self.wake_event.wait(), max(max_wait_s, 0))
         self.wake_event.clear()
 
 
 class WorkspaceSubscribers:
-    """The readers of one workspace, and the position up to which they were handed what there was."""
+    """The readers of one workspace, and the position up to which they received its events."""
 
     def __init__(self) -> None:
         self.position: int | None = None

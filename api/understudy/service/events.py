@@ -1,8 +1,8 @@
-"""Events as they come, for any number of readers: one look at the store serves them all.
+"""Streams events to any number of readers: one poll of the store serves all of them.
 
-A reader reads the store until it has caught up; from then on it is handed what the hub finds. That is kept in
-a buffer of bounded size: when it is full, the reader goes back to reading the store from the last position it
-gave out. So a slow reader holds no memory, and nobody misses an event or gets it twice.
+A reader reads the store until it has caught up; then it takes new events from a bounded buffer that the hub
+fills. If the buffer overflows, the reader reads the store again from the last position it yielded. So a slow
+reader uses bounded memory, and each reader gets every event exactly once.
 """
 
 import asyncio
@@ -25,52 +25,52 @@ from understudy.store.engine import AnyRow, Store
 
 log = logging.getLogger(__name__)
 
-#: How often the hub looks while there are readers; a look that finds nothing is one query for each workspace.
+#: Seconds between polls while there are readers; a poll without new events is one query per workspace.
 POLL_INTERVAL_S = 0.25
-#: Events of one look, and of one page of a reader that catches up.
+#: Maximum events of one poll per workspace, and of one page of a reader that catches up.
 PAGE = 200
-#: After so long without an event a reader is handed an empty list, as a sign of life.
+#: Seconds without an event after which a reader gets an empty list as a sign of life.
 HEARTBEAT_S = 10.0
-#: Pages read at a time, of all readers that catch up together: so many store connections they may take.
+#: Concurrent page reads of all readers together; limits the store connections that they use.
 READS_AT_A_TIME = 2
-#: So long a read may take, with its turn.
+#: Timeout of a read in seconds, queue time included.
 READ_TIMEOUT_S = 15
-#: Pause of a reader whom the store did not answer.
+#: Pause of a reader in seconds while the store is unavailable.
 UNAVAILABLE_RETRY_S = 1.0
-#: Transactions of one look that give positions.
+#: Maximum transactions per poll that assign positions.
 _SEQUENCER_TRANSACTIONS = 10
 
 Result = TypeVar("Result")
 
 
 class _Found(NamedTuple):
-    """What a look found in one workspace: the events, each with what it is an event of."""
+    """The new events of one workspace, each with the ids of its participant, study and ask."""
 
     position: int
     events: Sequence[tuple[Event, frozenset[UUID]]] = ()
 
 
 class EventHub:
-    """All readers of a process. Belongs to one event loop."""
+    """Serves all readers of a process. Belongs to one event loop."""
 
-    def __init__(self, store: Store, most_readers: int) -> None:
+    def __init__(self, store: Store, max_readers: int) -> None:
         self._store = store
-        self._most = most_readers
+        self._max_readers = max_readers
         self._count = 0
         self._workspaces: dict[UUID, WorkspaceSubscribers] = {}
-        self._looking: asyncio.Task[None] | None = None
-        # Looks have a thread of their own: who catches up must not delay those who have.
-        self._looks = ThreadPoolExecutor(1, "events-look")
+        self._poll_task: asyncio.Task[None] | None = None
+        # Polls have a thread of their own: readers that catch up must not delay the others.
+        self._poll_thread = ThreadPoolExecutor(1, "events-poll")
         self._reads = ThreadPoolExecutor(READS_AT_A_TIME, "events-read")
         self._ending = asyncio.Event()
 
     @property
     def readers(self) -> int:
-        """How many there are just now."""
+        """Returns the number of open readers."""
         return self._count
 
     def close_streams(self) -> None:
-        """End every reader's stream, those to come too: this process is told to go."""
+        """Ends every stream, later ones included; for the shutdown of the process."""
         self._ending.set()
         for workspace in self._workspaces.values():
             for readers in workspace.readers.values():
@@ -78,27 +78,27 @@ class EventHub:
                     reader.wake_event.set()
 
     async def close(self) -> None:
-        """Stop looking. Nobody may read any more."""
+        """Ends all streams and the polling. Start no stream after it."""
         self.close_streams()
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait({self._looking})
-        await shutdown_executors(self._looks, self._reads)
+        if self._poll_task is not None:
+            self._poll_task.cancel()
+            await asyncio.wait({self._poll_task})
+        await shutdown_executors(self._poll_thread, self._reads)
 
     async def find(self, workspace_id: UUID, refs: Mapping[Kind, str | None], after: int) -> EventScope:
-        """What exactly one of `refs` names, of which there are events up to `after` at least.
+        """Returns the scope that `refs` names; exactly one of them must be set.
 
-        Raises ValidationError, NotFound, ServiceUnavailable.
+        Raises NotFound, ServiceUnavailable, ValidationError (also if no event has reached `after` yet).
         """
         names = [f"{kind.name.lower()}_id" for kind in refs]
-        given = [(kind, ref) for kind, ref in refs.items() if ref is not None]
-        if len(given) != 1:
+        named = [(kind, ref) for kind, ref in refs.items() if ref is not None]
+        if len(named) != 1:
             raise ValidationError(
-                f"Give exactly one of {', '.join(names)}; {len(given) or 'none'} were given."
+                f"Give exactly one of {', '.join(names)}; {len(named) or 'none'} were given."
             )
-        ((kind, ref),) = given
+        ((kind, ref),) = named
 
-        def look_up(connection: Connection) -> EventScope:
+        def find_scope(connection: Connection) -> EventScope:
             row = find(connection, workspace_id, kind, ref, f"{kind.name.lower()}_id")
             if after > (newest := events.last_position(connection, workspace_id)):
                 raise ValidationError(
@@ -107,66 +107,66 @@ class EventHub:
                 )
             return EventScope(workspace_id, kind, row.id)
 
-        return await self._read(look_up)
+        return await self._read(find_scope)
 
     async def read(self, scope: EventScope, after: int) -> AsyncGenerator[Sequence[Event]]:
-        """All events of `scope` after the position `after` that were committed before the call, then the end.
+        """Yields the events of `scope` after position `after` that were committed before the call, then ends.
 
-        What it yields first is empty, and so is what it yields while the store is unavailable. Raises
-        ServiceUnavailable, before anything else, when that cannot be begun.
+        Yields an empty sequence first, and while the store is unavailable. Raises ServiceUnavailable, before
+        it yields, if the stream cannot start.
         """
         with self._reserve_slot():
             await self._in_thread(lambda: give_positions(self._store, patient=True))
             yield ()
-            more = True
-            while more:
-                batch, more = await self._page_or_pause(scope, after)
+            has_more = True
+            while has_more:
+                batch, has_more = await self._page_or_pause(scope, after)
                 after = batch[-1].position if batch else after
                 yield batch
 
     async def follow(
         self, scope: EventScope, after: int, allowed: Callable[[Connection], object]
     ) -> AsyncGenerator[Sequence[Event]]:
-        """All events of `scope` after the position `after`, those to come too, in order, each once.
+        """Yields all events of `scope` after position `after`, later ones included, in order, each once.
 
         Yields an empty sequence first, and after HEARTBEAT_S without an event. Ends when `close_streams` is
-        called, or when `allowed`, which it calls from time to time, raises AuthFailed. While the store is
+        called, or when `allowed`, called every HEARTBEAT_S, raises AuthFailed. While the store is
         unavailable, it yields no events and loses none. Raises ServiceUnavailable, before it yields, if there
         are too many readers.
         """
         clock = asyncio.get_running_loop().time
         with self._reserve_slot(), self._enter(scope) as reader:
             yield ()
-            heard = asked = clock()
+            yielded_at = checked_at = clock()
             behind = True
             while not self._ending.is_set():
-                if clock() >= asked + HEARTBEAT_S:
-                    asked = clock()
+                if clock() >= checked_at + HEARTBEAT_S:
+                    checked_at = clock()
                     if not await self._is_allowed(allowed):
                         return
                 if behind:
-                    # From here on the hub keeps what is new; what it found before is there to be read.
+                    # From now on the hub buffers new events; the read below returns the earlier ones.
                     reader.reset()
                     batch, behind = await self._page_or_pause(scope, after)
                 else:
                     if not reader.buffer:
-                        await reader.wait(min(heard, asked) + HEARTBEAT_S - clock())
+                        await reader.wait(min(yielded_at, checked_at) + HEARTBEAT_S - clock())
                     batch, behind = reader.take(after), reader.missed
-                if batch or clock() >= heard + HEARTBEAT_S:
+                if batch or clock() >= yielded_at + HEARTBEAT_S:
                     after = batch[-1].position if batch else after
                     yield batch
                     del batch
-                    heard = clock()
+                    yielded_at = clock()
 
     # -- one reader ----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _reserve_slot(self) -> Iterator[None]:
-        if self._count >= self._most or self._ending.is_set():
+        if self._count >= self._max_readers or self._ending.is_set():
             raise ServiceUnavailable(
-                f"No more than {self._most} streams of events are open at a time on this server."
+                f"The server already has the maximum of {self._max_readers} event streams. Try again later."
                 if not self._ending.is_set()
-                else "The server goes down just now."
+                else "The server is shutting down."
             )
         self._count += 1
         try:
@@ -179,8 +179,8 @@ class EventHub:
         reader = EventSubscriber()
         workspace = self._workspaces.setdefault(scope.workspace_id, WorkspaceSubscribers())
         workspace.readers[scope.id].add(reader)
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._poll_loop())
+        if self._poll_task is None:
+            self._poll_task = asyncio.create_task(self._poll_loop())
         try:
             yield reader
         finally:
@@ -201,7 +201,7 @@ class EventHub:
         try:
             page = await self._read(read)
         except ServiceUnavailable:
-            log.info("store unavailable; a reader of events waits")
+            log.info("store unavailable; an event stream waits")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), UNAVAILABLE_RETRY_S)
             return (), True
@@ -213,7 +213,7 @@ class EventHub:
         except AuthFailed:
             return False
         except ServiceUnavailable:
-            # Nobody can tell just now.
+            # The token cannot be checked now; the next check decides.
             return True
         return True
 
@@ -229,62 +229,62 @@ class EventHub:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 return await asyncio.get_running_loop().run_in_executor(self._reads, work)
         except TimeoutError:
-            raise ServiceUnavailable("The store does not answer in time. Ask again in a moment.") from None
+            raise ServiceUnavailable("The store did not answer in time. Try again in a moment.") from None
 
     # -- all of them ---------------------------------------------------------------------------------------
 
     async def _poll_loop(self) -> None:
-        """Look for what is new as long as there are readers."""
+        """Polls for new events as long as there are readers."""
         loop = asyncio.get_running_loop()
         while self._workspaces:
             positions = {id_: workspace.position for id_, workspace in self._workspaces.items()}
-            more = False
+            has_more = False
             try:
-                found, more = await loop.run_in_executor(self._looks, self._poll, positions)
+                found, has_more = await loop.run_in_executor(self._poll_thread, self._poll, positions)
             except ServiceUnavailable:
-                log.info("store unavailable; readers of events wait")
+                log.info("store unavailable; event streams wait")
             except Exception:
-                # Without this task nobody would be handed anything any more.
-                log.exception("a look for events failed; the next one may not")
+                # If this task ended, no reader would receive events any more.
+                log.exception("polling for events failed; the next poll tries again")
             else:
                 self._fan_out(found)
-            if not more:
+            if not has_more:
                 await asyncio.sleep(POLL_INTERVAL_S)
-        self._looking = None
+        self._poll_task = None
 
     def _poll(self, positions: Mapping[UUID, int | None]) -> tuple[dict[UUID, _Found], bool]:
-        """What is new in each workspace after its position, and whether there is more."""
+        """Returns the new events of each workspace after its position, and whether there are more."""
         try:
-            more = give_positions(self._store, transactions=_SEQUENCER_TRANSACTIONS)
+            has_more = give_positions(self._store, transactions=_SEQUENCER_TRANSACTIONS)
         except ServiceUnavailable:
-            # Others may be able to write, and give them.
-            more = False
+            # Another process may be able to write and assign them.
+            has_more = False
         found: dict[UUID, _Found] = {}
         with self._store.read() as connection:
             for id_, position in positions.items():
                 if position is None:
                     found[id_] = _Found(events.last_position(connection, id_))
                 elif rows := events.events_after(connection, id_, position, PAGE):
-                    told = [(_to_event(row), _scopes(row)) for row in rows]
-                    found[id_] = _Found(rows[-1].position, told)
-                    more = more or len(rows) == PAGE
-        return found, more
+                    new_events = [(_to_event(row), _scopes(row)) for row in rows]
+                    found[id_] = _Found(rows[-1].position, new_events)
+                    has_more = has_more or len(rows) == PAGE
+        return found, has_more
 
     def _fan_out(self, found: Mapping[UUID, _Found]) -> None:
-        for id_, new in found.items():
+        for id_, result in found.items():
             workspace = self._workspaces.get(id_)
             if workspace is None:
                 continue
             if workspace.position is None:
-                # What came before it was found by nobody: whoever is here reads the store once more.
+                # No poll covered the events before this position: every reader reads the store again.
                 for readers in workspace.readers.values():
                     for reader in readers:
                         reader.mark_overflow()
-            workspace.position = new.position
-            for one, scopes in new.events:
+            workspace.position = result.position
+            for event, scopes in result.events:
                 for scope in scopes:
                     for reader in workspace.readers.get(scope, ()):
-                        reader.push(one)
+                        reader.push(event)
 
 
 def _scopes(row: AnyRow) -> frozenset[UUID]:

@@ -1,18 +1,18 @@
-"""The end of threads that read the store."""
+"""Shuts down thread pools that read the store."""
 
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-#: Seconds that reads under way may take to end.
+#: Seconds that reads in progress may take to end.
 SHUTDOWN_TIMEOUT_S = 2
 _POLL_INTERVAL_S = 0.005
 
 
 async def shutdown_executors(*pools: ThreadPoolExecutor) -> None:
-    """Begin nothing more, and wait for what is under way; but not for a store that hangs.
+    """Starts no more reads; waits for those in progress, at most SHUTDOWN_TIMEOUT_S if the store hangs.
 
-    Whoever closes the store's connections right after this finds them all given back.
+    Unless a read hangs, all store connections are back in their pool afterwards and can be closed.
     """
     ending = [
         threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True) for pool in pools

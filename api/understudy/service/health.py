@@ -1,4 +1,4 @@
-"""Are the parts there that requests need, and how much is there to do?"""
+"""Reports whether store and broker answer, and the amount of work."""
 
 import asyncio
 import contextlib
@@ -15,85 +15,85 @@ from understudy.service.executors import shutdown_executors
 from understudy.store import leases, participants
 from understudy.store.engine import Store
 
-#: Whoever asks whether all is well is answered by then.
+#: Timeout of a probe in seconds.
 PROBE_TIMEOUT_S = 3
-#: Seconds from one count of those that rest to the next, and how much of the time counting takes at most.
+#: Minimum seconds between two counts of inactive participants, and the maximum share of time they take.
 COUNT_INTERVAL_S = 30
 COUNT_MAX_SHARE = 0.01
-#: So long a look waits for such a count; it is told what was counted before.
+#: Seconds that a caller waits for such a count; then it gets the previous one.
 COUNT_TIMEOUT_S = 0.5
 
 
 class StoreStats(NamedTuple):
-    """Of all workspaces together."""
+    """Figures over all workspaces."""
 
     workers: int
     pending: int
     running: int
-    owed: int
+    unpublished: int
     oldest_pending_s: float
 
 
 class Readiness:
-    """Looks at store and broker for all who ask, once at a time. Belongs to one event loop.
+    """Probes store and broker; concurrent callers share a probe. Belongs to one event loop.
 
-    On threads of its own: it holds up nobody, however long they take to answer, and nobody holds it up.
+    It uses threads of its own: a slow probe blocks no other work, and other work blocks no probe.
     """
 
     def __init__(self, store: Store, publisher: Publisher) -> None:
         self._store = store
         self._publisher = publisher
-        # One for each kind of look: a broker that hangs must not hide what the store knows.
+        # One thread per kind of probe: a broker that hangs must not hide the figures of the store.
         self._threads = {
             name: ThreadPoolExecutor(1, f"readiness-{name}")
-            for name in ("workers", "store", "queues", "census")
+            for name in ("workers", "store", "queues", "inactive")
         }
-        self._looks: dict[str, asyncio.Future[Any]] = {}
-        self._resting: Mapping[Status, int] = {}
+        self._probes: dict[str, asyncio.Future[Any]] = {}
+        self._inactive: Mapping[Status, int] = {}
         self._count_again_at = 0.0
 
     async def workers(self) -> int:
-        """How many worker processes live, if the broker answers too.
+        """Returns the number of workers with a live lease, if the broker answers too.
 
-        Who asks during a look gets the answer of that one. Raises ServiceUnavailable naming what does not
-        answer, or after DEADLINE_S.
+        A call during a probe gets that probe's result. Raises ServiceUnavailable, which names the unavailable
+        dependency, at the latest after PROBE_TIMEOUT_S.
         """
         workers: int = await self._probe("workers", self._count)
         return workers
 
     async def store_stats(self) -> StoreStats:
-        """How much there is to do, and who does it. Raises ServiceUnavailable as `workers` does."""
-        figures: StoreStats = await self._probe("store", self._figure)
-        return figures
+        """Returns the backlog, the running participants and the workers. Raises as `workers` does."""
+        stats: StoreStats = await self._probe("store", self._load_stats)
+        return stats
 
     async def inactive_counts(self) -> Mapping[Status, int]:
-        """How many participants are neither pending nor running, by status, as of a while ago.
+        """Returns the latest count of participants that are neither pending nor running, by status.
 
-        Counting them reads every row, so it is done seldom: see CENSUS_INTERVAL_S. Empty as long as it never
-        was, or not within CENSUS_PATIENCE_S.
+        A count reads every row, so it runs at most every COUNT_INTERVAL_S. Waits COUNT_TIMEOUT_S for a new
+        count, then returns the previous one; empty if there is none.
         """
         with contextlib.suppress(ServiceUnavailable):
-            await self._probe("census", self._count_resting, COUNT_TIMEOUT_S)
-        return self._resting
+            await self._probe("inactive", self._count_inactive, COUNT_TIMEOUT_S)
+        return self._inactive
 
     async def queue_depths(self) -> dict[Queue, int]:
-        """Messages that wait in each queue. Raises ServiceUnavailable as `workers` does."""
+        """Returns the number of messages in each queue. Raises as `workers` does."""
         depths: dict[Queue, int] = await self._probe("queues", self._measure_queues)
         return depths
 
-    async def _probe(self, name: str, work: Callable[[], Any], patience_s: float = PROBE_TIMEOUT_S) -> Any:
-        look = self._looks.get(name)
-        if look is None or look.done():
-            look = self._looks[name] = asyncio.get_running_loop().run_in_executor(self._threads[name], work)
+    async def _probe(self, name: str, work: Callable[[], Any], timeout_s: float = PROBE_TIMEOUT_S) -> Any:
+        probe = self._probes.get(name)
+        if probe is None or probe.done():
+            probe = self._probes[name] = asyncio.get_running_loop().run_in_executor(self._threads[name], work)
         try:
-            async with asyncio.timeout(patience_s):
-                # Shielded: the others go on waiting for it, and the next one must not begin before it ends.
-                return await asyncio.shield(look)
+            async with asyncio.timeout(timeout_s):
+                # Shielded: other callers wait for it too, and the next probe must not start before it ends.
+                return await asyncio.shield(probe)
         except TimeoutError:
-            raise ServiceUnavailable(f"Store or broker did not answer within {patience_s} s.") from None
+            raise ServiceUnavailable(f"Store or broker did not answer within {timeout_s} s.") from None
 
     async def close(self) -> None:
-        """Look no more."""
+        """Ends the probes."""
         await shutdown_executors(*self._threads.values())
 
     def _count(self) -> int:
@@ -103,11 +103,11 @@ class Readiness:
             self._publisher.ping()
         except BROKER_ERRORS as error:
             raise ServiceUnavailable(
-                "The broker does not answer; what is dispatched starts later."
+                "The broker is unavailable; dispatched participants start later."
             ) from error
         return workers
 
-    def _figure(self) -> StoreStats:
+    def _load_stats(self) -> StoreStats:
         with self._store.read() as connection:
             return StoreStats(
                 leases.count_live(connection),
@@ -115,13 +115,13 @@ class Readiness:
                 *participants.backlog_stats(connection),
             )
 
-    def _count_resting(self) -> None:
+    def _count_inactive(self) -> None:
         began = time.monotonic()
         if began < self._count_again_at:
             return
         try:
             with self._store.read() as connection:
-                self._resting = participants.inactive_counts(connection)
+                self._inactive = participants.inactive_counts(connection)
         finally:
             took_s = time.monotonic() - began
             self._count_again_at = began + max(COUNT_INTERVAL_S, took_s / COUNT_MAX_SHARE)
@@ -130,4 +130,4 @@ class Readiness:
         try:
             return {queue: self._publisher.queue_depth(queue) for queue in Queue}
         except BROKER_ERRORS as error:
-            raise ServiceUnavailable("The broker does not answer.") from error
+            raise ServiceUnavailable("The broker is unavailable.") from error

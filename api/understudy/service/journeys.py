@@ -1,4 +1,4 @@
-"""A participant's journey: thoughts, the curve of feelings, points of friction, and where it gave up."""
+"""Builds a participant's journey: thoughts, sentiment curve, friction points, and where it gave up."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,25 +22,25 @@ from understudy.store.engine import AnyRow
 
 
 def get_journey(service: Service, workspace_id: UUID, ref: str) -> Journey:
-    """The journey over the lineage. Raises NotFound."""
+    """Returns the journey over the lineage. Raises NotFound."""
     with service.store.read() as connection:
         id_ = find(connection, workspace_id, Kind.PARTICIPANT, ref, "participant_id").id
-        one = participants.get_details(connection, workspace_id, id_)
+        participant = participants.get_details(connection, workspace_id, id_)
         task = lineage.load_run_spec(connection, id_).assignment["task"]
-        told = lineage.instructions(connection, id_)
-        rows = lineage.interactions(connection, id_, limit=one.interaction_count)
+        instructions = lineage.instructions(connection, id_)
+        rows = lineage.interactions(connection, id_, limit=participant.interaction_count)
     return Journey(
-        participant_id=one.id,
-        alias=one.alias,
-        person_name=one.person_name,
-        status=one.status,
-        outcome=one.outcome,
+        participant_id=participant.id,
+        alias=participant.alias,
+        person_name=participant.person_name,
+        status=participant.status,
+        outcome=participant.outcome,
         task=task,
-        steps=[JourneyStep(**_place(row), participant_id=row.participant_id, **_felt(row)) for row in rows],
-        told=[InstructionEntry(before_index=index, instruction=text) for index, text in told],
+        steps=[JourneyStep(**_page(row), participant_id=row.participant_id, **_felt(row)) for row in rows],
+        told=[InstructionEntry(before_index=index, instruction=text) for index, text in instructions],
         sentiment_curve=[row.sentiment for row in rows],
         friction_points=_points(rows),
-        gave_up_at=_ending(rows[-1]) if rows and one.outcome == Outcome.GAVE_UP else None,
+        gave_up_at=_last_interaction(rows[-1]) if rows and participant.outcome == Outcome.GAVE_UP else None,
     )
 
 
@@ -49,17 +49,17 @@ def _points(rows: Sequence[AnyRow]) -> list[FrictionPoint]:
     steps = (PastInteraction(row.ordinal, row.action, row.sentiment, row.result) for row in rows)
     return [
         FrictionPoint(
-            index=found.index,
-            kind=found.kind,
-            what=found.what,
-            url=by_index[found.index].observation["url"],
-            thought=by_index[found.index].thought,
+            index=point.index,
+            kind=point.kind,
+            what=point.what,
+            url=by_index[point.index].observation["url"],
+            thought=by_index[point.index].thought,
         )
-        for found in find_friction_points(steps)
+        for point in find_friction_points(steps)
     ]
 
 
-def _place(row: AnyRow) -> dict[str, Any]:
+def _page(row: AnyRow) -> dict[str, Any]:
     return {"index": row.ordinal, "url": row.observation["url"], "title": row.observation["title"]}
 
 
@@ -67,5 +67,5 @@ def _felt(row: AnyRow) -> dict[str, Any]:
     return {"thought": row.thought, "did": action_text(row.action), "sentiment": row.sentiment}
 
 
-def _ending(row: AnyRow) -> LastInteraction:
-    return LastInteraction(**_place(row), thought=row.thought)
+def _last_interaction(row: AnyRow) -> LastInteraction:
+    return LastInteraction(**_page(row), thought=row.thought)

@@ -1,8 +1,8 @@
-"""Panels: people as CSV, there and back, and the one that comes along.
+"""Reads and writes panels as CSV, and loads the built-in panel.
 
-A table has a column for each field, `accessibility` with semicolons between several, and `trait.NAME` for
-each other trait. A cell of a trait that reads as JSON (a number, true, a list, a text in quotes) is that; an
-empty one is none.
+A table has a column for each field, one for `accessibility` (semicolons separate several needs), and
+`trait.NAME` for each other trait. A trait cell that parses as JSON (a number, true, a list, a quoted text)
+has that value; an empty cell means no trait.
 """
 
 import csv
@@ -28,25 +28,25 @@ _ACCESSIBILITY = "accessibility"
 _TRAIT = "trait."
 _MAX_COLUMNS = 200
 _MAX_TRAIT_NAME = 64
-#: Wrong lines that are named.
+#: Maximum invalid lines that an error lists.
 _MAX_LISTED = 5
 _MAX_DEPTH = 8
 _MAX_INTEGER = 2**63 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WHOLE_NUMBER = re.compile(r"\d{1,4}")
-#: What spreadsheets of many languages write, with semicolons between the cells.
+#: A decimal comma, as many locales write it in spreadsheets that separate cells by semicolons.
 _DECIMAL_COMMA = re.compile(r"-?\d{1,12},\d{1,12}")
-#: How a cell begins that may be JSON.
+#: The start of a cell that may be JSON.
 _JSON = re.compile(r'[-\d"\[{]|true$|false$|null$')
 
 
 def built_in_panel(name: str) -> list[PersonRequest]:
-    """The panel of that name, which is one of `BuiltInPanelRequest`."""
+    """Returns the people of a built-in panel; `name` is a value of `BuiltInPanelRequest.panel`."""
     return read_csv((FOLDER / f"{name}.csv").read_text(encoding="utf-8"))
 
 
 def read_csv(text: str) -> list[PersonRequest]:
-    """The people of a table. Raises ValidationError naming the lines that are wrong."""
+    """Returns the people of a CSV table. Raises ValidationError that lists the invalid lines."""
     text = text.removeprefix("\ufeff")
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
@@ -55,43 +55,43 @@ def read_csv(text: str) -> list[PersonRequest]:
     columns = [name.strip() for name in header]
     _check_columns(columns, line)
     people: list[PersonRequest] = []
-    wrong: list[str] = []
+    errors: list[str] = []
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
         if len(people) == MAX_PEOPLE:
             raise ValidationError(
-                f"line {line}: one import takes at most {MAX_PEOPLE:,} people. Nobody was imported."
+                f"line {line}: one import takes at most {MAX_PEOPLE:,} people. No people were imported."
             )
         try:
             people.append(_person(columns, cells, decimal_comma=delimiter == ";"))
         except pydantic.ValidationError as problem:
-            wrong.append(f"line {line}: {format_problems(problem.errors())}")
+            errors.append(f"line {line}: {format_problems(problem.errors())}")
         except ValueError as problem:
-            wrong.append(f"line {line}: {problem}")
-    if wrong:
-        more = f"; and {len(wrong) - _MAX_LISTED:,} more lines" if len(wrong) > _MAX_LISTED else ""
-        raise ValidationError(f"{'; '.join(wrong[:_MAX_LISTED])}{more}. Nobody was imported.")
+            errors.append(f"line {line}: {problem}")
+    if errors:
+        suffix = f"; and {len(errors) - _MAX_LISTED:,} more lines" if len(errors) > _MAX_LISTED else ""
+        raise ValidationError(f"{'; '.join(errors[:_MAX_LISTED])}{suffix}. No people were imported.")
     if not people:
-        raise ValidationError("The table has no people: there is nothing below its first line.")
+        raise ValidationError("The table has no people: no row follows its header.")
     return people
 
 
 def write_csv(people: Sequence[Profile]) -> str:
-    """A table of them, as `read_csv` takes it."""
+    """Returns a CSV table of these people that `read_csv` accepts."""
     traits = sorted({name for person in people for name in person.traits if name != _ACCESSIBILITY})
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*FIELDS, _ACCESSIBILITY, *(_TRAIT + name for name in traits)])
     for person in people:
         fields = [getattr(person, field) for field in FIELDS]
-        needs = _written_needs(person.traits.get(_ACCESSIBILITY))
+        needs = _format_needs(person.traits.get(_ACCESSIBILITY))
         writer.writerow([*fields, needs, *(_format_cell(person.traits.get(name)) for name in traits)])
     return out.getvalue()
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row with the line where it begins. Raises ValidationError for what is no table."""
+    """Yields each row with its first line number. Raises ValidationError for invalid CSV."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
@@ -102,15 +102,15 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         except csv.Error as error:
             if "unexpected end" in str(error):
                 raise ValidationError(
-                    f"line {line}: a quote is opened and never closed. Nobody was imported."
+                    f"line {line}: a quote is opened and never closed. No people were imported."
                 ) from error
-            raise ValidationError(f"line {line}: {error}. Nobody was imported.") from error
+            raise ValidationError(f"line {line}: {error}. No people were imported.") from error
 
 
 def _check_columns(columns: Sequence[str], line: int) -> None:
-    where = f"line {line}, the names of the columns:"
+    where = f"line {line}, the column names:"
     if missing := [name for name in _REQUIRED if name not in columns]:
-        raise ValidationError(f"{where} {', '.join(missing)} missing. Nobody was imported.")
+        raise ValidationError(f"{where} {', '.join(missing)} missing. No people were imported.")
     if len(columns) > _MAX_COLUMNS:
         raise ValidationError(f"{where} at most {_MAX_COLUMNS}, not {len(columns):,}.")
     for name in columns:
@@ -120,14 +120,14 @@ def _check_columns(columns: Sequence[str], line: int) -> None:
         )
         if not known or columns.count(name) > 1:
             raise ValidationError(
-                f"{where} {name[:_MAX_TRAIT_NAME]!r} is {'given twice' if known else 'none'}; there is "
-                f"{', '.join((*FIELDS, _ACCESSIBILITY))}, and {_TRAIT}NAME for a trait. Nobody was imported."
+                f"{where} {name[:_MAX_TRAIT_NAME]!r} is {'given twice' if known else 'unknown'}; use "
+                f"{', '.join((*FIELDS, _ACCESSIBILITY))} or {_TRAIT}NAME. No people were imported."
             )
 
 
 def _person(columns: Sequence[str], cells: Sequence[str], *, decimal_comma: bool) -> PersonRequest:
     if len(cells) != len(columns):
-        raise ValueError(f"it has {len(cells)} cells, and there are {len(columns)} columns")
+        raise ValueError(f"it has {len(cells)} cells, but the header has {len(columns)} columns")
     fields: dict[str, Any] = {}
     traits: dict[str, Any] = {}
     for column, cell in zip(columns, map(str.strip, cells), strict=True):
@@ -156,7 +156,7 @@ def _value(column: str, cell: str) -> Any:
 
 
 def _check_value(column: str, value: Any, depth: int) -> None:
-    """Raises ValueError for what no store could keep."""
+    """Raises ValueError for a value that the store cannot hold."""
     if isinstance(value, dict | list):
         if depth == _MAX_DEPTH:
             raise ValueError(f"{column}: more than {_MAX_DEPTH} levels deep")
@@ -164,7 +164,7 @@ def _check_value(column: str, value: Any, depth: int) -> None:
         for part in parts:
             _check_value(column, part, depth + 1)
     elif isinstance(value, str) and _UNSTORABLE.search(value):
-        raise ValueError(f"{column}: the text has a NUL or a lone surrogate; leave it out")
+        raise ValueError(f"{column}: the text has a NUL or a lone surrogate; remove it")
     elif (isinstance(value, float) and not math.isfinite(value)) or (
         isinstance(value, int) and abs(value) > _MAX_INTEGER
     ):
@@ -176,14 +176,14 @@ def _no_constant(name: str) -> None:
 
 
 def _format_cell(value: Any) -> str:
-    """A trait as a cell that is read as the same."""
+    """Returns a trait as a cell that `read_csv` parses back to the same value."""
     if value is None:
         return ""
     plain = isinstance(value, str) and value == value.strip() != "" and not _JSON.match(value)
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 
-def _written_needs(value: Any) -> str:
+def _format_needs(value: Any) -> str:
     plain = isinstance(value, list) and all(
         isinstance(need, str) and need == need.strip() != "" and ";" not in need and not _JSON.match(need)
         for need in value

@@ -1,4 +1,4 @@
-"""Reading participants, their interactions and transcripts. Source: contract section 6."""
+"""Reads participants, their interactions and transcripts. Source: contract section 6."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ SCOPE_KINDS = {"study_id": Kind.STUDY, "iteration_id": Kind.ITERATION, "ask_id":
 
 
 def get_participant(service: Service, workspace_id: UUID, ref: str) -> Participant:
-    """One participant. Raises NotFound."""
+    """Returns one participant. Raises NotFound."""
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
         row = participants.get_details(connection, workspace_id, id_)
@@ -42,16 +42,16 @@ def list_participants(
     cursor: str | None,
     limit: int,
 ) -> Page[Participant]:
-    """A page of participants, in order of creation: of a study, iteration, ask or its round, or of all."""
+    """Returns a page of all participants, or of one study, iteration, ask or round, in order of creation."""
     refs = {"study_id": study_id, "iteration_id": iteration_id, "ask_id": ask_id}
-    given = {name: ref for name, ref in refs.items() if ref is not None}
-    if len(given) > 1:
-        raise ValidationError(f"Give at most one of {', '.join(refs)}; {' and '.join(given)} were given.")
+    named = {name: ref for name, ref in refs.items() if ref is not None}
+    if len(named) > 1:
+        raise ValidationError(f"Give at most one of {', '.join(refs)}; {' and '.join(named)} were given.")
     if round_number is not None and ask_id is None:
         raise ValidationError("round goes with ask_id only.")
     with service.store.read() as connection:
         found = {
-            name: find(connection, workspace_id, SCOPE_KINDS[name], ref, name) for name, ref in given.items()
+            name: find(connection, workspace_id, SCOPE_KINDS[name], ref, name) for name, ref in named.items()
         }
         if round_number is not None:
             check_round(found["ask_id"], round_number)
@@ -59,20 +59,20 @@ def list_participants(
         rows, following = participants.page_of_participants(
             connection, workspace_id, scope, status=status, cursor=cursor, limit=limit
         )
-        around = load_describe_context(service, connection, [row.id for row in rows])
-    return Page(items=[describe(row, around) for row in rows], next_cursor=following)
+        context = load_describe_context(service, connection, [row.id for row in rows])
+    return Page(items=[describe(row, context) for row in rows], next_cursor=following)
 
 
 def check_round(ask: AnyRow, number: int) -> None:
     """Raises NotFound, naming how many rounds there are, unless the ask has this one."""
     if number > ask.round_count:
-        raise NotFound(f"There is no round {number}: {ask.alias} has {ask.round_count}.")
+        raise NotFound(f"Ask {ask.alias} has no round {number}: it has {ask.round_count}.")
 
 
 def get_interactions(
     service: Service, workspace_id: UUID, ref: str, *, own: bool, cursor: str | None, limit: int
 ) -> Page[Interaction]:
-    """A page of interactions over the lineage, or of its own ones only, in order. Raises NotFound."""
+    """Returns a page of interactions in order: of the lineage, or only its own. Raises NotFound."""
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
         rows, following = lineage.page_of_interactions(
@@ -93,7 +93,7 @@ def get_interactions(
 
 
 def get_transcript(service: Service, workspace_id: UUID, ref: str) -> Transcript:
-    """The whole run in words, over the lineage. Raises NotFound."""
+    """Returns the run as text, over the lineage. Raises NotFound."""
     with service.store.read() as connection:
         row = _find(connection, workspace_id, ref)
         task = lineage.load_run_spec(connection, row.id).assignment["task"]
@@ -101,41 +101,41 @@ def get_transcript(service: Service, workspace_id: UUID, ref: str) -> Transcript
 
 
 def transcript_of(connection: Connection, row: AnyRow, task: str) -> list[TranscriptItem]:
-    """A participant's run in words: what it was asked to do, then its journey over the lineage."""
-    given = lineage.instructions(connection, row.id)
+    """Returns a participant's run as text: its assignment, then its interactions over the lineage."""
+    instructions = lineage.instructions(connection, row.id)
     rows = lineage.interactions(connection, row.id, limit=row.interaction_count)
-    asked = TranscriptItem(role="system", content=task)
-    return [asked, *_entries(rows, given)]
+    assignment = TranscriptItem(role="system", content=task)
+    return [assignment, *_entries(rows, instructions)]
 
 
-def _entries(rows: Sequence[AnyRow], given: list[tuple[int, str]]) -> Iterator[TranscriptItem]:
-    """Interactions as said and seen; each instruction right after the point it branched at."""
-    waiting = list(given)
+def _entries(rows: Sequence[AnyRow], instructions: list[tuple[int, str]]) -> Iterator[TranscriptItem]:
+    """Yields the interactions as text, with each instruction at its branch point."""
+    pending = list(instructions)
     for row in rows:
-        while waiting and waiting[0][0] <= row.ordinal:
-            yield TranscriptItem(role="user", content=waiting.pop(0)[1])
+        while pending and pending[0][0] <= row.ordinal:
+            yield TranscriptItem(role="user", content=pending.pop(0)[1])
         yield from _exchange(row) if "text" in row.result else _step(row)
-    for _, instruction in waiting:
+    for _, instruction in pending:
         yield TranscriptItem(role="user", content=instruction)
 
 
 def _step(row: AnyRow) -> Iterator[TranscriptItem]:
-    """What was seen, then what was made of it."""
+    """Yields the observation, then thought and action."""
     yield TranscriptItem(role="environment", content=_observation_text(row.observation), index=row.ordinal)
     content = f"{row.thought}\n→ {action_text(row.action)}"
     yield TranscriptItem(role="person", content=content, index=row.ordinal)
 
 
 def _exchange(row: AnyRow) -> Iterator[TranscriptItem]:
-    """In a chat: what was said, then what was replied. What was seen before stands above."""
-    said = row.action.get("value") if row.action["kind"] == "say" else None
-    if isinstance(said, str):
-        yield TranscriptItem(role="person", content=said, thought=row.thought, index=row.ordinal)
+    """Yields the message of a chat, then its reply; earlier items hold the rest of the observation."""
+    message = row.action.get("value") if row.action["kind"] == "say" else None
+    if isinstance(message, str):
+        yield TranscriptItem(role="person", content=message, thought=row.thought, index=row.ordinal)
     else:
         content = f"{row.thought}\n→ {action_text(row.action)}"
         yield TranscriptItem(role="person", content=content, index=row.ordinal)
         if row.action["kind"] in {"finish", "give_up"}:
-            # Nothing was said to be answered.
+            # There is no message, so there is no reply.
             return
     if reply := "\n".join(filter(None, (row.result.get("problem"), row.result["text"]))):
         yield TranscriptItem(role="environment", content=reply, index=row.ordinal)
@@ -147,10 +147,10 @@ def _observation_text(observation: dict[str, Any]) -> str:
 
 
 def action_text(action: dict[str, Any]) -> str:
-    """An action as somebody would tell it."""
+    """Returns an action as readable text."""
     value = action.get("value")
-    said = "" if value is None else format_value(value)
-    words = (action["kind"].replace("_", " "), action.get("target"), said)
+    text = "" if value is None else format_value(value)
+    words = (action["kind"].replace("_", " "), action.get("target"), text)
     return " · ".join(word for word in words if word)
 
 
@@ -159,16 +159,16 @@ def _find(connection: Connection, workspace_id: UUID, ref: str) -> AnyRow:
 
 
 class DescribeContext(NamedTuple):
-    """What the participants of one answer are judged by: the store's time and the fleet; what each used."""
+    """Facts shared by the participants of one answer: store time, live workers and model usage."""
 
     now: datetime
     live_workers: int
-    patience: RecoveryTimes
+    recovery_times: RecoveryTimes
     used: Mapping[UUID, AnyRow]
 
 
 def load_describe_context(service: Service, connection: Connection, ids: Sequence[UUID]) -> DescribeContext:
-    """How things are now, with these participants."""
+    """Loads the context for these participants from the store."""
     settings = service.settings
     return DescribeContext(
         store_time(connection),
@@ -178,26 +178,26 @@ def load_describe_context(service: Service, connection: Connection, ids: Sequenc
     )
 
 
-def describe(row: AnyRow, around: DescribeContext) -> Participant:
-    """A participant, as `participants.described` reads it, as callers see it."""
-    standing = ParticipantActivity(
+def describe(row: AnyRow, context: DescribeContext) -> Participant:
+    """Returns the envelope of a row of `participants.select_details`."""
+    activity = ParticipantActivity(
         status=Status(row.status),
-        idle_s=_seconds(around.now, row.moved_at or row.created_at),
+        idle_s=_seconds(context.now, row.moved_at or row.created_at),
         step_timeout_s=row.step_timeout_s,
         sent=row.dispatched_at is not None,
     )
-    reason = stuck_reason(standing, around.live_workers, around.patience)
-    told = {
-        "age_seconds": _seconds(around.now, row.created_at),
+    reason = stuck_reason(activity, context.live_workers, context.recovery_times)
+    derived = {
+        "age_seconds": _seconds(context.now, row.created_at),
         "likely_stuck": reason is not None,
         "stuck_reason": reason,
-        "usage": describe_usage(around.used.get(row.id)),
+        "usage": describe_usage(context.used.get(row.id)),
     }
-    return Participant.model_validate({**row._mapping, **told})
+    return Participant.model_validate({**row._mapping, **derived})
 
 
 def describe_usage(row: AnyRow | None) -> Usage | None:
-    """Sums of usage, or one interaction's, as callers see them."""
+    """Returns the envelope of usage sums, or of one interaction's usage; None without usage."""
     return None if row is None else Usage.model_validate(row, from_attributes=True)
 
 

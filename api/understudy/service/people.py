@@ -1,4 +1,4 @@
-"""People of a workspace: create, generate, list. Source: contract section 6."""
+"""Creates, generates, lists and exports people. Source: contract section 6."""
 
 import secrets
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from understudy.store.engine import AnyRow
 
 
 def create(service: Service, workspace_id: UUID, request: PersonCreateRequest) -> PersonEnvelope | People:
-    """One person or several, in whichever form they are told: all or none. Raises ValidationError."""
+    """Creates one person or several from any form of request, all or none. Raises ValidationError."""
     match request:
         case PersonRequest():
             return create_people(service, workspace_id, [request])[0]
@@ -48,12 +48,12 @@ def create(service: Service, workspace_id: UUID, request: PersonCreateRequest) -
 def create_people(
     service: Service, workspace_id: UUID, requests: Sequence[PersonRequest]
 ) -> list[PersonEnvelope]:
-    """Store profiles, all or none."""
+    """Stores profiles, all or none."""
     return _store(service, workspace_id, [Person(**request.model_dump()) for request in requests])
 
 
 def generate(service: Service, workspace_id: UUID, request: GenerateRequest) -> list[PersonEnvelope]:
-    """Make up a varied panel; the same one for the same seed."""
+    """Generates a varied panel; the same seed gives the same panel."""
     seed = secrets.randbits(31) if request.seed is None else request.seed
     return _store(service, workspace_id, generate_people(request.generate, seed))
 
@@ -66,7 +66,7 @@ def _store(service: Service, workspace_id: UUID, made: Sequence[Person]) -> list
 
 
 def get_person(service: Service, workspace_id: UUID, ref: str) -> PersonEnvelope:
-    """One profile. Raises NotFound."""
+    """Returns one profile. Raises NotFound."""
     with service.store.read() as connection:
         return _person(find(connection, workspace_id, Kind.PERSON, ref, "person_id"))
 
@@ -74,20 +74,20 @@ def get_person(service: Service, workspace_id: UUID, ref: str) -> PersonEnvelope
 def list_people(
     service: Service, workspace_id: UUID, cursor: str | None, limit: int, where: PeopleFilter = NO_FILTER
 ) -> Page[PersonEnvelope]:
-    """A page of the profiles that are meant, in order of creation."""
+    """Returns a page of the profiles that match `where`, in order of creation."""
     with service.store.read() as connection:
         rows, following = people.page_of_people(connection, workspace_id, cursor, limit, where)
     return Page(items=[_person(row) for row in rows], next_cursor=following)
 
 
 def export_people(service: Service, workspace_id: UUID, where: PeopleFilter = NO_FILTER) -> Panel:
-    """All profiles that are meant, as `create` takes them. Raises ValidationError for more than it takes."""
+    """Returns all profiles that match `where`. Raises ValidationError for more than `create` takes."""
     with service.store.read() as connection:
         count, rows = people.find_people(connection, workspace_id, where, MAX_PEOPLE)
     if count > MAX_PEOPLE:
         raise ValidationError(
-            f"An export has at most {MAX_PEOPLE:,} people; these are {count:,}.",
-            suggestions=("Narrow it down by age, country, trait or search, or read the list page by page.",),
+            f"An export has at most {MAX_PEOPLE:,} people; {count:,} match.",
+            suggestions=("Filter by age, country, trait or search, or read the list page by page.",),
         )
     return Panel(people=[Profile.model_validate(row, from_attributes=True) for row in rows])
 

@@ -1,4 +1,4 @@
-"""RunStudyResponse: what run, extend and wait answer. Source: contract section 5."""
+"""Builds the RunStudyResponse of run, extend and wait. Source: contract section 5."""
 
 import time
 from collections.abc import Sequence
@@ -28,29 +28,29 @@ from understudy.service.dispatching import ReplayedDispatch
 from understudy.store import participants
 from understudy.store.engine import AnyRow, StoreError
 
-#: Ids that `next_action` names one by one; for more it points at their study.
+#: Maximum ids that `next_action` lists; above it, `next_action` names their study or ask.
 MAX_IDS_TO_WAIT_FOR = 100
 POLL_AFTER_S = 5
 
 
-#: What can be waited for.
+#: Requests that may wait.
 WaitableRequest: TypeAlias = StudyRunRequest | AskRunRequest | AskRoundRequest | ExtendOptions | WaitRequest
 
 
 def timeout_of(service: Service, request: WaitableRequest) -> float:
-    """How long to wait: as asked, by default as long as this server does. Raises ValidationError."""
-    most = service.settings.max_wait_s
-    if request.timeout <= most:
+    """Returns the wait in seconds; the default is bounded by `max_wait_s`. Raises ValidationError."""
+    max_wait_s = service.settings.max_wait_s
+    if request.timeout <= max_wait_s:
         return request.timeout
     if "timeout" not in request.model_fields_set:
-        return most
-    raise ValidationError(f"timeout must be at most {most:g} seconds; {request.timeout:g} was given.")
+        return max_wait_s
+    raise ValidationError(f"timeout must be at most {max_wait_s:g} seconds; {request.timeout:g} was given.")
 
 
 def build_response(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:
-    """How the dispatched participants stand, and how to go on while one of them is not terminal.
+    """Returns the states of the dispatched participants, and `next_action` while one is not terminal.
 
-    Of those just made nobody has to ask: they are as they were dispatched.
+    New participants need no read: their states are those of the dispatch.
     """
     if not isinstance(dispatch, ReplayedDispatch):
         return _answer(service, dispatch, _initial_states(dispatch), timeout_s)
@@ -65,17 +65,17 @@ def build_response(service: Service, workspace_id: UUID, dispatch: Dispatch, tim
 async def wait_and_build_response(
     service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float
 ) -> RunSuccess | RunFailure:
-    """Wait until every dispatched participant is terminal; `wait_timeout` when `timeout_s` passes first.
+    """Waits until every dispatched participant is terminal; returns `wait_timeout` after `timeout_s`.
 
-    The runs go on either way, and when the caller goes away.
+    The runs continue in every case, even if the caller disconnects.
     """
     began = time.monotonic()
-    done = await service.waiting.wait_until_terminal(dispatch.participant_ids, timeout_s)
-    if all(id_ in done for id_ in dispatch.participant_ids):
-        return _answer(service, dispatch, [done[id_] for id_ in dispatch.participant_ids], timeout_s)
-    # A server that goes down ends its waits early.
+    finished = await service.waiting.wait_until_terminal(dispatch.participant_ids, timeout_s)
+    if all(id_ in finished for id_ in dispatch.participant_ids):
+        return _answer(service, dispatch, [finished[id_] for id_ in dispatch.participant_ids], timeout_s)
+    # A server that shuts down ends its waits early.
     waited_s = min(round(time.monotonic() - began, 1), timeout_s)
-    # What is true now counts, not why the wait ended.
+    # The current states count, not the reason why the wait ended.
     try:
         states = await service.waiting.states(workspace_id, dispatch.participant_ids)
         result = _answer(service, dispatch, states, timeout_s)
@@ -85,13 +85,13 @@ async def wait_and_build_response(
 
 
 def unfinished(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
-    """Those of `ids` that are not terminal, in the order given."""
+    """Returns those of `ids` that are not terminal, in the given order."""
     with service.store.read() as connection:
         return participants.non_terminal_ids(connection, workspace_id, ids)
 
 
 def failure(error: UnderstudyError) -> RunFailure:
-    """The body for a dispatch that did not happen."""
+    """Returns the body of a dispatch that failed."""
     return RunFailure(
         error_kind=error.code,
         error_code=error.code,
@@ -102,7 +102,7 @@ def failure(error: UnderstudyError) -> RunFailure:
 
 
 class Dispatched(NamedTuple):
-    """A participant as it was when it was dispatched."""
+    """The state of a participant at its dispatch."""
 
     id: UUID
     alias: str
@@ -125,10 +125,10 @@ def _initial_states(dispatch: Dispatch) -> list[Dispatched]:
 def _response_without_read(
     service: Service, dispatch: Dispatch, timeout_s: float, error: Exception
 ) -> RunSuccess:
-    """The answer when nobody can tell how they stand now. Raises `error` unless something was dispatched."""
+    """Returns the states at the dispatch. Raises `error` if nothing was dispatched (simulation_wait)."""
     if dispatch.max_interactions is None:
         raise error
-    # It is committed: whoever were told that it is not would dispatch it twice.
+    # The dispatch is committed: an error would make the caller dispatch it again.
     return _answer(service, dispatch, _initial_states(dispatch), timeout_s)
 
 
@@ -152,23 +152,23 @@ def _answer(
 
 
 def _wait_timeout(result: RunSuccess, waited_s: float) -> RunFailure:
-    done = sum(state.status in TERMINAL for state in result.participants)
+    finished = sum(state.status in TERMINAL for state in result.participants)
     total = len(result.participants)
     return RunFailure(
         error_kind="wait_timeout",
         error_code="wait_timeout",
-        error=f"After {waited_s:g} s {done} of {total} finished; the others are still running.",
+        error=f"After {waited_s:g} s {finished} of {total} finished; the others are still running.",
         retryable=ERROR_RULES["wait_timeout"].retryable,
-        suggestions=["Follow next_action to wait on. Do not dispatch again; the runs already exist."],
+        suggestions=["Follow next_action to wait again. Do not dispatch again; the runs already exist."],
         dispatch=result.dispatch,
         participants=result.participants,
-        progress=Progress(done=done, total=total),
+        progress=Progress(done=finished, total=total),
         next_action=result.next_action,
     )
 
 
 def _next_timeout_s(service: Service, timeout_s: float) -> float:
-    """How long to wait next: a wait that was too short must not be advised again."""
+    """Returns the next wait in seconds: at least the default, as the last one was too short."""
     return min(max(timeout_s, DEFAULT_WAIT_S), service.settings.max_wait_s)
 
 
@@ -180,11 +180,11 @@ def _next_action(states: Sequence[AnyRow | Dispatched], timeout_s: float) -> Nex
     if len(states) <= MAX_IDS_TO_WAIT_FOR:
         return _wait_for(states, timeout_s, why)
     if len({(row.study_id, row.ask_id) for row in unfinished}) > 1:
-        # No summary shows all of them.
-        some = unfinished[:MAX_IDS_TO_WAIT_FOR]
-        if len(some) < len(unfinished):
-            why += f" These are the first {len(some)}; then wait for the rest."
-        return _wait_for(some, timeout_s, why)
+        # No single study or ask covers all of them.
+        batch = unfinished[:MAX_IDS_TO_WAIT_FOR]
+        if len(batch) < len(unfinished):
+            why += f" These are the first {len(batch)}; then wait for the rest."
+        return _wait_for(batch, timeout_s, why)
     row = unfinished[0]
     kind, id_ = ("study", row.study_id) if row.study_id else ("ask", row.ask_id)
     collection = "studies" if kind == "study" else "asks"

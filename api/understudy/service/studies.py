@@ -1,4 +1,4 @@
-"""Studies and iterations, and what came of them. Source: contract section 6."""
+"""Creates and reads studies, iterations and their results. Source: contract section 6."""
 
 from collections.abc import Iterator
 from itertools import accumulate
@@ -34,15 +34,15 @@ from understudy.store.participants import ParticipantScope
 
 StudyAnswer: TypeAlias = StudyPerParticipant | StudyTranscripts | StudySummary | StudyFull
 
-#: Interactions that a page of transcripts holds at most, unless it is those of one participant.
+#: Maximum interactions of a page of transcripts; a page with one participant may exceed it.
 MAX_TRANSCRIPT_INTERACTIONS = 2_000
 MAX_URL_LENGTH = 2_000
-#: Characters of a wrong value that are repeated to whoever sent it.
+#: Maximum characters of an invalid value that an error repeats.
 MAX_SHOWN = 100
 
 
 def create_study(service: Service, workspace_id: UUID, request: StudyRequest) -> StudyFull:
-    """Store a study, with its first iteration if one is given. Raises ValidationError."""
+    """Stores a study, with its first iteration if one is given. Raises ValidationError."""
     if request.iteration is not None:
         check_iteration(request.modality, request.iteration)
 
@@ -66,7 +66,7 @@ def create_study(service: Service, workspace_id: UUID, request: StudyRequest) ->
 def add_iteration(
     service: Service, workspace_id: UUID, study_ref: str, request: IterationRequest
 ) -> Iteration:
-    """Store the next iteration of a study. Raises NotFound, ValidationError."""
+    """Stores the next iteration of a study. Raises NotFound, ValidationError."""
 
     def create(connection: Connection) -> Iteration:
         study = find(connection, workspace_id, Kind.STUDY, study_ref, "study_id")
@@ -79,14 +79,14 @@ def add_iteration(
 
 
 def check_iteration(modality: str, request: IterationRequest) -> None:
-    """Is there such an environment for this modality, and such a mind? Raises ValidationError."""
+    """Raises ValidationError unless content and mind are valid for this modality on this server."""
     content = request.content
-    fitting = sorted(environments(modality))
+    supported = sorted(environments(modality))
     environment = content.get("environment")
-    if environment not in fitting:
+    if environment not in supported:
         raise ValidationError(
-            f"content.environment {_shown(environment)} does not fit modality {modality!r}; "
-            f"there is {', '.join(fitting) or 'none for it here'}."
+            f"content.environment {_quote(environment)} does not fit modality {modality!r}; "
+            f"this server has {', '.join(supported) or 'none for it'}."
         )
     if environment == "web":
         _check_web(content)
@@ -98,7 +98,7 @@ def check_iteration(modality: str, request: IterationRequest) -> None:
 
 
 def check_mind(name: str) -> None:
-    """Is there such a mind here? Raises ValidationError."""
+    """Raises ValidationError unless this server has such a mind."""
     if problem := mind_error(name):
         raise ValidationError(problem)
 
@@ -106,7 +106,7 @@ def check_mind(name: str) -> None:
 def _check_web(content: dict[str, Any]) -> None:
     if unknown := sorted(set(content) - {"environment", "url"}):
         raise ValidationError(
-            f"content of a web environment has environment and url, not {_shown(unknown[0])}."
+            f"content of a web environment has only environment and url; remove {_quote(unknown[0])}."
         )
     url = content.get("url")
     if not isinstance(url, str) or not _is_web_address(url):
@@ -129,14 +129,14 @@ def _check_chatbot(content: dict[str, Any]) -> None:
 def _check_text(content: dict[str, Any]) -> None:
     if unknown := sorted(set(content) - {"environment", "variants"}):
         raise ValidationError(
-            f"content of a text environment has environment and variants, not {_shown(unknown[0])}."
+            f"content of a text environment has only environment and variants; remove {_quote(unknown[0])}."
         )
     check_variants(content.get("variants"), "content.variants")
 
 
-def _shown(given: object) -> str:
-    """What was given, as it is told back: it may be anything, of any size."""
-    return repr(given)[:MAX_SHOWN]
+def _quote(value: object) -> str:
+    """Returns a bounded quote of an invalid value, which may have any type and size."""
+    return repr(value)[:MAX_SHOWN]
 
 
 def _is_web_address(url: str) -> bool:
@@ -166,7 +166,7 @@ def _insert_iteration(
 
 
 def list_studies(service: Service, workspace_id: UUID, cursor: str | None, limit: int) -> Page[Study]:
-    """A page of studies, in order of creation."""
+    """Returns a page of studies, in order of creation."""
     with service.store.read() as connection:
         rows, following = studies.page_of_studies(connection, workspace_id, cursor, limit)
     return Page(
@@ -183,7 +183,7 @@ def get_study(
     cursor: str | None = None,
     limit: int | None = None,
 ) -> StudyAnswer:
-    """A study in one of its views. Raises NotFound, ValidationError."""
+    """Returns a study in one of its views. Raises NotFound, ValidationError."""
     if view == "per_participant":
         return get_per_participant(service, workspace_id, ref, cursor, limit or DEFAULT_PAGE)
     if view == "transcripts":
@@ -196,13 +196,13 @@ def get_study(
 
 
 def get_full(service: Service, workspace_id: UUID, ref: str) -> StudyFull:
-    """view=full: the study with its iterations. Raises NotFound."""
+    """Returns view=full: the study with its iterations. Raises NotFound."""
     with service.store.read() as connection:
         return _full(connection, workspace_id, ref)
 
 
 def get_summary(service: Service, workspace_id: UUID, ref: str) -> StudySummary:
-    """view=summary: how many stand where, and how they felt. Raises NotFound."""
+    """Returns view=summary: counts of statuses, outcomes and sentiment. Raises NotFound."""
     with service.store.read() as connection:
         return _summary(connection, find(connection, workspace_id, Kind.STUDY, ref, "study_id"))
 
@@ -210,22 +210,22 @@ def get_summary(service: Service, workspace_id: UUID, ref: str) -> StudySummary:
 def get_per_participant(
     service: Service, workspace_id: UUID, ref: str, cursor: str | None = None, limit: int = DEFAULT_PAGE
 ) -> StudyPerParticipant:
-    """view=per_participant: the summary of all, and a page of rows. Raises NotFound, ValidationError."""
+    """Returns view=per_participant: the summary and a page of rows. Raises NotFound, ValidationError."""
     with service.store.read() as connection:
         study = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
         summary = _summary(connection, study)
         rows, following = _participants(connection, study, cursor, limit)
         strongest = lineage.highlights(connection, [row.id for row in rows])
-        around = load_describe_context(service, connection, [row.id for row in rows])
+        context = load_describe_context(service, connection, [row.id for row in rows])
     described = []
     for row in rows:
-        felt = strongest.get(row.id)
+        peak = strongest.get(row.id)
         described.append(
             ParticipantHighlight(
-                **describe(row, around).model_dump(),
-                highlight=felt and felt.thought,
-                highlight_index=felt and felt.ordinal,
-                highlight_sentiment=felt and felt.sentiment,
+                **describe(row, context).model_dump(),
+                highlight=peak and peak.thought,
+                highlight_index=peak and peak.ordinal,
+                highlight_sentiment=peak and peak.sentiment,
             )
         )
     return StudyPerParticipant(**summary.model_dump(), participants=described, next_cursor=following)
@@ -234,17 +234,17 @@ def get_per_participant(
 def get_transcripts(
     service: Service, workspace_id: UUID, ref: str, cursor: str | None = None, limit: int = DEFAULT_PAGE
 ) -> StudyTranscripts:
-    """view=transcripts: the summary of all, and a page of transcripts. Raises NotFound, ValidationError.
+    """Returns view=transcripts: the summary and a page of transcripts. Raises NotFound, ValidationError.
 
-    A page of long ones has fewer than `limit`; at least one.
+    A page of long transcripts has fewer than `limit`, but at least one.
     """
     with service.store.read() as connection:
         study = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
         summary = _summary(connection, study)
         rows, following = _participants(connection, study, cursor, limit)
-        few = _count_within_limit(rows)
-        if few < len(rows):
-            rows, following = _participants(connection, study, cursor, few)
+        count = _count_within_limit(rows)
+        if count < len(rows):
+            rows, following = _participants(connection, study, cursor, count)
         transcripts = [
             ParticipantTranscript(
                 participant_id=row.id,
@@ -260,7 +260,7 @@ def get_transcripts(
 
 
 def _count_within_limit(rows: list[AnyRow]) -> int:
-    """How many of `rows`, from the first, to transcribe at once."""
+    """Returns the number of leading `rows` whose transcripts fit into one page."""
     lengths: Iterator[int] = accumulate(row.interaction_count for row in rows)
     return max(sum(length <= MAX_TRANSCRIPT_INTERACTIONS for length in lengths), 1)
 
@@ -280,7 +280,7 @@ def _participants(
 
 def _full(connection: Connection, workspace_id: UUID, ref: str) -> StudyFull:
     row = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
-    iterations = [_iteration(one) for one in studies.list_iterations(connection, workspace_id, row.id)]
+    iterations = list(map(_iteration, studies.list_iterations(connection, workspace_id, row.id)))
     study = Study.model_validate(row, from_attributes=True)
     return StudyFull(**study.model_dump(), iterations=iterations)
 
@@ -304,7 +304,7 @@ def _summary(connection: Connection, study: AnyRow) -> StudySummary:
     )
 
 
-#: With these alone, a study's results are whole.
+#: A study whose participants all have these statuses is not `partial`.
 _COMPLETE_STATUSES = frozenset({Status.COMPLETED, Status.CANCELLED})
 
 
@@ -324,7 +324,7 @@ def _iteration(row: AnyRow) -> Iteration:
 
 
 def label(number: int) -> str:
-    """A, B, … Z, AA, AB, … as spreadsheets count their columns; from 1."""
+    """Returns the label of the 1-indexed `number`: A, B, … Z, AA, AB, … like spreadsheet columns."""
     letters = ""
     while number:
         number, digit = divmod(number - 1, len(ascii_uppercase))

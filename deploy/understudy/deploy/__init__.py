@@ -1,1 +1,1 @@
-"""How the parts are started together: the composition root, the one-machine supervisor and the migrations."""
+"""Starts the components together: composition root, supervisor of one machine, and migrations."""

@@ -1,4 +1,4 @@
-"""What a fresh installation needs to be used at once: a workspace, a token and a panel of people."""
+"""Creates what a new installation needs: a workspace, a token and a panel of people."""
 
 from uuid import UUID
 
@@ -14,36 +14,36 @@ from understudy.store.workspaces import DEFAULT_WORKSPACE, authenticate, create_
 
 
 def ensure_default_workspace(settings: Settings) -> None:
-    """See to it that `token` in the data folder opens the default workspace, and that people are in it.
+    """Ensures that the default workspace has people and that `token` in the data folder opens it.
 
-    A token that does is kept. One that opens another workspace is put aside as `token.other`, as nobody may
-    have it a second time; one that opens nothing is replaced. The file is readable by its owner only.
-    Several may do this at once, on one store: there is one workspace then, with one panel, and every token
-    is good. The schema must be there.
+    A valid token is kept. A token of another workspace moves to `token.other`, because it may be the only
+    copy. A token that opens no workspace is replaced. Only the owner can read the file.
+    Several processes may call this at once on one store: the result is one workspace with one panel, and
+    every token is valid. The schema must exist.
     """
     token_file = settings.data_dir / "token"
     secret = token_file.read_text(errors="replace").strip() if token_file.exists() else ""
     store = Store(settings.store_url)
     try:
-        made, opens = store.write(lambda connection: _ensure(connection, secret))
+        new_secret, opened_id = store.write(lambda connection: _ensure(connection, secret))
     finally:
         store.dispose()
-    if made is None:
+    if new_secret is None:
         return
-    if opens is not None:
+    if opened_id is not None:
         write_private(token_file.with_name("token.other"), secret + "\n")
-    write_private(token_file, made + "\n")
+    write_private(token_file, new_secret + "\n")
 
 
 def _ensure(connection: Connection, secret: str) -> tuple[str | None, UUID | None]:
-    """The secret of a new token, None when `secret` will do; and the workspace that `secret` opens."""
+    """Returns the secret of a new token, None if `secret` is valid; and the workspace `secret` opens."""
     workspace_id, _ = ensure_workspace(connection, DEFAULT_WORKSPACE)
     if count_people(connection, workspace_id) == 0:
         insert_people(connection, workspace_id, default_panel())
     try:
-        opens = authenticate(connection, secret)
+        opened_id = authenticate(connection, secret)
     except AuthFailed:
-        opens = None
-    if opens == workspace_id:
-        return None, opens
-    return create_token(connection, DEFAULT_WORKSPACE).secret, opens
+        opened_id = None
+    if opened_id == workspace_id:
+        return None, opened_id
+    return create_token(connection, DEFAULT_WORKSPACE).secret, opened_id

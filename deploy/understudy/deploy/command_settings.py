@@ -1,4 +1,4 @@
-"""The settings of a command: variables, and what was given on the command line."""
+"""Reads a command's settings from environment variables and command-line options."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,19 +8,19 @@ if TYPE_CHECKING:
     from understudy.settings import Settings
 
 
-def read_settings(given: dict[str, Any]) -> "Settings":
-    """The settings with what was given on the command line; ValidationError names what is wrong with them."""
+def read_settings(options: dict[str, Any]) -> "Settings":
+    """Returns the settings; `options` override variables. ValidationError names each wrong setting."""
     import pydantic  # noqa: PLC0415
 
     from understudy.settings import Settings  # noqa: PLC0415
 
     try:
-        return Settings(**given)
+        return Settings(**options)
     except pydantic.ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
             for problem in error.errors()
         )
         raise ValidationError(
-            f"a setting is wrong: {wrong}", suggestions=("Settings are read from UNDERSTUDY_… variables.",)
+            f"invalid settings: {wrong}", suggestions=("Correct the UNDERSTUDY_… variables or the options.",)
         ) from error

@@ -1,4 +1,4 @@
-"""`understudy demo`: the main job on the demo shop, with everything it needs started and stopped for it."""
+"""`understudy demo`: starts a complete stack and the demo shop, shows the main job, stops everything."""
 
 import shutil
 import tempfile
@@ -15,19 +15,19 @@ from understudy.deploy.up import STARTUP_ERRORS, log_status
 from understudy.settings import Settings
 
 _SHOP_HOST = "127.0.0.1"
-#: What a page of the shop takes: long enough for a cancel in mid-run to be one.
+#: Delay of each shop page: long enough for a cancel to arrive in mid-run.
 _PAGE_DELAY_S = 0.6
 _SHOP_READY_S = 20
-_LEAVE_S = 2
-#: Columns of what is not read on a terminal.
+_EXIT_TIMEOUT_S = 2
+#: Columns of output that does not go to a terminal.
 _FILE_WIDTH = 120
 
 
 def demo() -> int:
-    """Shows the main job from start to end; returns the exit code: 1 if anything did not happen as it should.
+    """Shows the main job from start to end; returns exit code 0, or 1 if a check failed or it was stopped.
 
-    Works in a folder of its own and takes no notice of stores and brokers that are set up; the folder is
-    removed in the end, or kept and named when something went wrong. Ctrl-C stops everything.
+    Works in a temporary folder and ignores the configured store and broker. Removes the folder at the end;
+    after a failure keeps it and prints its path. Ctrl-C stops everything.
     """
     folder = Path(tempfile.mkdtemp(prefix="understudy-demo-"))
     settings = Settings(data_dir=folder, database_url="", broker_url="", allow_private_hosts=True)
@@ -37,25 +37,25 @@ def demo() -> int:
     try:
         out.print("Starting broker, API, workers, sweeper, Flower and the demo shop …")
         with run_stack(settings, StackPlan(port=0), log_status) as stack:
-            went_well = _show(stack, out)
+            succeeded = _show(stack, out)
             out.print("\nStopping everything …")
     except StopRequested:
-        log_status("stopped before the demo was through")
+        log_status("stopped before the demo finished")
         shutil.rmtree(folder, ignore_errors=True)
         return 1
     except STARTUP_ERRORS as problem:
         log_status(str(problem))
-        went_well = False
-    if not went_well:
+        succeeded = False
+    if not succeeded:
         log_status(f"the demo failed; the logs are in {folder / 'logs'}")
         return 1
     shutil.rmtree(folder, ignore_errors=True)
-    out.print("Stopped. Keep such a stack running with: understudy up")
+    out.print("Stopped. To keep a stack running: understudy up")
     return 0
 
 
 def _show(stack: Stack, out: Console) -> bool:
-    """Starts the shop and shows the job, the stack being watched. False unless all of it went well."""
+    """Starts the shop and shows the job while supervising the stack; returns whether all checks passed."""
     port = free_port()
     shop = ["shop", "--port", str(port), "--delay-s", str(_PAGE_DELAY_S)]
     stack.supervisor.start(stack.child("shop", shop, lambda: is_healthy(_SHOP_HOST, port, "/")))
@@ -66,16 +66,16 @@ def _show(stack: Stack, out: Console) -> bool:
         out.print(f"  Flower     {stack.flower_url}  (user understudy, password {password})")
     out.print(f"  Demo shop  http://{_SHOP_HOST}:{port}/\n")
 
-    showing = DemoScenario(
+    scenario = DemoScenario(
         stack.url, stack.token_file.read_text().strip(), f"http://{_SHOP_HOST}:{port}/", out
     )
-    # The job in a thread, the supervisor here: it started the processes, and they would die with its thread.
-    job = threading.Thread(target=showing.run, name="demo", daemon=True)
+    # The supervisor stays in this thread: its child processes die with the thread that started them.
+    job = threading.Thread(target=scenario.run, name="demo", daemon=True)
     job.start()
     stack.supervisor.run(until=lambda: not job.is_alive())
     if stack.supervisor.stop_requested:
-        showing.stop()
-        # It leaves the terminal in order; but a call that waits must not hold up the stop.
-        job.join(_LEAVE_S)
+        scenario.stop()
+        # The scenario restores the terminal; a call that waits must not delay the stop.
+        job.join(_EXIT_TIMEOUT_S)
         raise StopRequested
-    return showing.succeeded
+    return scenario.succeeded

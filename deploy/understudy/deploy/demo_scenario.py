@@ -1,4 +1,4 @@
-"""The main job as the demo shows it: run, cancel, extend, wait, read; and a check of each step."""
+"""The main job as the demo shows it: run, cancel, extend, wait and read, with a check of each step."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ INSTRUCTION = "Stop browsing - switch to the German picker."
 ADDITIONAL_STEPS = 5
 
 _TO_CANCEL = 3
-#: Cancelled are those who are this far: in the middle of it.
+#: Minimum interactions of a participant to cancel: it is in mid-run then.
 _CANCEL_FROM = 3
 _PHASE_LIMIT_S = 40.0
 _POLL_INTERVAL_S = 0.25
 
 
 class _FinalSnapshot(Snapshot):
-    """A look that ends the display although the run goes on."""
+    """A snapshot that ends the display while the run continues."""
 
     @property
     def over(self) -> bool:
@@ -41,11 +41,11 @@ class _FinalSnapshot(Snapshot):
 
 
 class _DemoStopped(Exception):
-    """Nobody wants to see the rest."""
+    """A signal stopped the demo."""
 
 
 class DemoScenario:
-    """Shows the job once, on a server that runs, to people who shop in a shop that runs."""
+    """Shows the job once, on a running server and a running shop."""
 
     def __init__(self, server: str, token: str, shop_url: str, out: Console) -> None:
         self._client = Understudy(server, token)
@@ -53,30 +53,30 @@ class DemoScenario:
         self._out = out
         self._checks: list[tuple[str, bool]] = []
         self._finished = False
-        self._abandoned = False
+        self._stop_requested = False
 
     @property
     def succeeded(self) -> bool:
-        """Was everything shown, and did all of it happen as it should?"""
-        return self._finished and all(held for _, held in self._checks)
+        """Returns whether the whole scenario ran and every check passed."""
+        return self._finished and all(passed for _, passed in self._checks)
 
     def run(self) -> None:
-        """Shows everything. An error of the server is printed and ends it."""
+        """Shows the whole scenario. An error of the server is printed and ends it."""
         try:
             with self._client:
                 self._show()
         except _DemoStopped:
             pass
         except UnderstudyError as error:
-            # While everything is being stopped nobody wonders that nothing answers.
-            if not self._abandoned:
+            # Errors are expected while the stack stops.
+            if not self._stop_requested:
                 self._out.print(error_view(error))
         else:
             self._finished = True
 
     def stop(self) -> None:
-        """Makes `run`, in another thread, end at its next look."""
-        self._abandoned = True
+        """Makes `run`, in another thread, end at its next poll."""
+        self._stop_requested = True
 
     def _show(self) -> None:
         study_id = self._dispatch()
@@ -84,29 +84,29 @@ class DemoScenario:
         if not cancelled:
             return
         child_id = self._extend(cancelled[0])
-        self._step("The others go on to their end")
-        follow_run(self._look_at(study_id), self._out, limit_s=_PHASE_LIMIT_S, hint="")
-        everybody = self._client.participant_list(study_id=study_id, limit=500).items
-        waited = self._client.simulation_wait([one.id for one in everybody], timeout=_PHASE_LIMIT_S)
-        self._check("simulation_wait knows all of them at their end", waited.ok)
+        self._step("The other participants continue until they finish")
+        follow_run(self._poller(study_id), self._out, limit_s=_PHASE_LIMIT_S, hint="")
+        participants = self._client.participant_list(study_id=study_id, limit=500).items
+        waited = self._client.simulation_wait([item.id for item in participants], timeout=_PHASE_LIMIT_S)
+        self._check("simulation_wait reports all participants as finished", waited.ok)
         if child_id:
             self._read(child_id)
-        self._step("How all of them ended")
-        self._out.print(participants_table(everybody))
-        self._check_ends(everybody, cancelled)
+        self._step("Results of all participants")
+        self._out.print(participants_table(participants))
+        self._check_results(participants, cancelled)
 
-    def _look_at(self, study_id: UUID) -> Callable[[], Snapshot]:
-        look = study_poller(self._client, str(study_id), available_rows(self._out))
+    def _poller(self, study_id: UUID) -> Callable[[], Snapshot]:
+        poll = study_poller(self._client, str(study_id), available_rows(self._out))
 
-        def look_unless_abandoned() -> Snapshot:
-            if self._abandoned:
+        def poll_unless_stopped() -> Snapshot:
+            if self._stop_requested:
                 raise _DemoStopped
-            return look()
+            return poll()
 
-        return look_unless_abandoned
+        return poll_unless_stopped
 
     def _dispatch(self) -> UUID:
-        self._step(f"{PEOPLE} people are sent into the shop: {TASK}")
+        self._step(f"Dispatching {PEOPLE} people to the shop: {TASK}")
         study = self._client.study_create(
             "Presents",
             assignment={"task": TASK, "success": {"url_contains": SUCCESS_URL}},
@@ -114,47 +114,48 @@ class DemoScenario:
         )
         run = self._client.study_run(study.id, sample=PEOPLE, max_interactions=MAX_INTERACTIONS, seed=SEED)
         started = len(run.dispatch.participant_ids) if run.dispatch else 0
-        self._check(f"{PEOPLE} participants were dispatched", run.ok and started == PEOPLE)
+        self._check(f"{PEOPLE} participants are dispatched", run.ok and started == PEOPLE)
         return study.id
 
     def _cancel_running(self, study_id: UUID) -> list[Participant]:
-        """Those who were cancelled in the middle of their run, as they were right after the answer."""
-        client, look = self._client, self._look_at(study_id)
+        """Cancels participants in mid-run; returns them as they were right after the answer."""
+        client, poll = self._client, self._poller(study_id)
         cancelled: list[Participant] = []
         answers: list[CancelEnvelope] = []
 
-        def look_and_cancel() -> Snapshot:
-            seen = look()
+        def poll_and_cancel() -> Snapshot:
+            snapshot = poll()
             running = client.participant_list(study_id=study_id, status="running").items
-            midway = [one for one in running if one.interaction_count >= _CANCEL_FROM]
-            for one in sorted(midway, key=lambda one: one.interaction_count)[: _TO_CANCEL - len(cancelled)]:
-                answer = client.simulation_cancel(participant_id=one.id)
-                # It may have come to its end by itself while we looked; then somebody else is next.
+            midway = [item for item in running if item.interaction_count >= _CANCEL_FROM]
+            midway.sort(key=lambda item: item.interaction_count)
+            for item in midway[: _TO_CANCEL - len(cancelled)]:
+                answer = client.simulation_cancel(participant_id=item.id)
+                # The participant may have finished since the poll; the next poll then finds another one.
                 if answer.summary.cancelled_count == 1:
                     answers.append(answer)
-                    cancelled.append(client.participant_get(one.id))
-            return _FinalSnapshot(*look()) if len(cancelled) == _TO_CANCEL else seen
+                    cancelled.append(client.participant_get(item.id))
+            return _FinalSnapshot(*poll()) if len(cancelled) == _TO_CANCEL else snapshot
 
         follow_run(
-            look_and_cancel,
+            poll_and_cancel,
             self._out,
             limit_s=_PHASE_LIMIT_S,
             hint="",
             sleep=lambda _: time.sleep(_POLL_INTERVAL_S),
         )
-        self._check(f"{_TO_CANCEL} were cancelled in the middle of it", len(cancelled) == _TO_CANCEL)
+        self._check(f"{_TO_CANCEL} participants are cancelled in mid-run", len(cancelled) == _TO_CANCEL)
         if cancelled:
-            aliases = ", ".join(one.alias for one in cancelled)
+            aliases = ", ".join(item.alias for item in cancelled)
             self._step(
-                f"Cancelled in mid-run: {aliases}. What simulation_cancel answered for {cancelled[0].alias}"
+                f"Cancelled in mid-run: {aliases}. Answer of simulation_cancel for {cancelled[0].alias}"
             )
             self._envelope(answers[0])
         return cancelled
 
     def _extend(self, source: Participant) -> UUID | None:
-        """The new participant that goes on where `source` was stopped; None if there is none."""
-        self._step(f"{source.alias} goes on and is told: “{INSTRUCTION}” What simulation_extend answered")
-        with self._out.status("waiting for its end"):
+        """Extends `source`; returns the id of the child, None if there is none."""
+        self._step(f"Extending {source.alias} with: “{INSTRUCTION}” Answer of simulation_extend")
+        with self._out.status("waiting until it finishes"):
             answer = self._client.simulation_extend(
                 source.id,
                 additional_steps=ADDITIONAL_STEPS,
@@ -163,53 +164,49 @@ class DemoScenario:
                 timeout=_PHASE_LIMIT_S,
             )
         self._envelope(answer)
-        self._check("it was extended and came to its end while we waited", answer.ok)
+        self._check("the extended participant finished during the wait", answer.ok)
         dispatch = answer.dispatch
         if dispatch is None:
             return None
         self._check(
-            f"it took over the {source.interaction_count} interactions of {source.alias}",
+            f"it inherits the {source.interaction_count} interactions of {source.alias}",
             dispatch.inherited_interactions == source.interaction_count
             and dispatch.max_interactions == source.max_interactions + ADDITIONAL_STEPS,
         )
         return dispatch.participant_ids[0]
 
     def _read(self, child_id: UUID) -> None:
-        """Prints the journey of the extended participant and checks that it did what it was told."""
+        """Prints the child's journey and checks that the child followed the instruction."""
         child = self._client.participant_get(child_id)
         journey = self._client.participant_interactions(child_id, limit=500).items
-        self._step(f"The journey of {child.alias}: what it inherited, what it was told, what it did")
+        self._step(f"Journey of {child.alias}: inherited interactions, instruction, own interactions")
         self._out.print(journey_view(child, journey))
         own = [step for step in journey if step.participant_id == child.id]
         self._check(
-            "the first thing it did of its own was to use the German picker",
+            "its first own interaction uses the German picker",
             bool(own) and own[0].index == child.branched_at and _uses_german_picker(own[0]),
         )
         entries = self._client.participant_transcript(child_id).items
-        told = [k for k, entry in enumerate(entries) if entry.role == "user" and entry.content == INSTRUCTION]
-        first_own = next(
-            (
-                k
-                for k, entry in enumerate(entries)
-                if (entry.index or 0) >= child.branched_at and entry.index is not None
-            ),
-            len(entries),
-        )
-        self._out.print(plain("In its transcript:"), *(plain(f"user: {entries[k].content}") for k in told))
-        self._check("its transcript has the instruction before that", len(told) == 1 and told[0] < first_own)
+        found = [
+            k for k, entry in enumerate(entries) if entry.role == "user" and entry.content == INSTRUCTION
+        ]
+        indexes = [child.branched_at - 1 if entry.index is None else entry.index for entry in entries]
+        first_own = next((k for k, index in enumerate(indexes) if index >= child.branched_at), len(entries))
+        self._out.print(plain("In its transcript:"), *(plain(f"user: {entries[k].content}") for k in found))
+        self._check("its transcript has the instruction first", len(found) == 1 and found[0] < first_own)
 
-    def _check_ends(self, everybody: Sequence[Participant], cancelled: Sequence[Participant]) -> None:
-        ended = {one.id: one for one in everybody}
+    def _check_results(self, participants: Sequence[Participant], cancelled: Sequence[Participant]) -> None:
+        final = {item.id: item for item in participants}
         self._out.print()
-        self._check("everybody came to an end", all(one.status in TERMINAL for one in everybody))
-        self._check("nobody failed", all(one.status != "failed" for one in everybody))
-        self._check("some got what they came for", any(one.outcome == "succeeded" for one in everybody))
+        self._check("all participants finished", all(item.status in TERMINAL for item in participants))
+        self._check("no participant failed", all(item.status != "failed" for item in participants))
+        self._check("at least one succeeded", any(item.outcome == "succeeded" for item in participants))
         self._check(
-            "nothing was added to the cancelled ones after the answer",
+            "the cancelled ones have no interaction after the answer",
             all(
-                ended[one.id].status == "cancelled"
-                and ended[one.id].interaction_count == one.interaction_count
-                for one in cancelled
+                final[item.id].status == "cancelled"
+                and final[item.id].interaction_count == item.interaction_count
+                for item in cancelled
             ),
         )
 
@@ -220,9 +217,9 @@ class DemoScenario:
     def _envelope(self, answer: BaseModel) -> None:
         self._out.print_json(answer.model_dump_json())
 
-    def _check(self, what: str, held: bool) -> None:
-        self._checks.append((what, held))
-        self._out.print(plain(f"✓ {what}", "green") if held else plain(f"✗ NOT: {what}", "bold red"))
+    def _check(self, claim: str, passed: bool) -> None:
+        self._checks.append((claim, passed))
+        self._out.print(plain(f"✓ {claim}", "green") if passed else plain(f"✗ NOT: {claim}", "bold red"))
 
 
 def _uses_german_picker(step: Interaction) -> bool:

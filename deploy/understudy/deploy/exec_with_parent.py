@@ -1,14 +1,14 @@
 """Runs a command that cannot outlive the process that started it.
 
-`python tied.py <pid of the parent> <command> <argument>…` asks the kernel to kill this process when its
-parent dies, and becomes the command. The wish survives the exec, so that it holds for programs which are not
-ours (the broker, Flower) too. A wrapper instead of subprocess's `preexec_fn`: code between fork and exec is
-not safe in a process with threads. Only Linux has the wish; elsewhere the command just runs, and the next
-`up` ends what was left over by its recorded pid (`understudy.deploy.child.kill_orphan`).
+`python exec_with_parent.py <pid of the parent> <command> <argument>…` asks the kernel to kill this process
+when its parent dies, then executes the command. The request survives the exec, so it also covers third-party
+programs (the broker, Flower). A wrapper replaces subprocess's `preexec_fn`, because code between fork and
+exec is not safe in a process with threads. Only Linux supports the request; elsewhere the command just runs,
+and the next `up` kills orphans by their recorded pid (`understudy.deploy.child.kill_orphan`).
 
-The parent is, to the kernel, the *thread* that started the child: start children from threads that live on.
+For the kernel the parent is the *thread* that started the child: start children from long-lived threads.
 
-Standard library only, and run as a file: it must start in milliseconds.
+It uses only the standard library and runs as a file, because it must start in milliseconds.
 """
 
 import os
@@ -19,12 +19,12 @@ PR_SET_PDEATHSIG = 1
 
 
 def kill_on_parent_exit(parent: int) -> None:
-    """Ends this process with its parent. If the parent is gone already, ends it now."""
+    """Ends this process when its parent ends; exits at once if the parent has already ended."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - not needed elsewhere, and slow to load
 
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # The parent may have died before the wish was made.
+    # The parent may have died before the request.
     if os.getppid() != parent:
         sys.exit(1)
 

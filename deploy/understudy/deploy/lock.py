@@ -1,4 +1,4 @@
-"""The lock that makes a folder belong to one process at a time."""
+"""A lock that gives one process exclusive use of a folder."""
 
 import fcntl
 import os
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class DataDirLocked(Exception):
-    """Another process holds the lock. `pid` is that process, 0 if it did not write its pid yet."""
+    """Another process holds the lock; `pid` is its process id, 0 if it has not written it yet."""
 
     def __init__(self, path: Path, pid: int) -> None:
         super().__init__(f"already running (pid {pid}) on {path.parent}")
@@ -15,10 +15,10 @@ class DataDirLocked(Exception):
 
 
 class DataDirLock:
-    """An exclusive lock on a file, with the pid of its holder in it.
+    """An exclusive lock on a file that holds the pid of the lock's owner.
 
-    The system frees it when the holder ends in whatever way, so that it can't be left over. The file stays:
-    to remove it would let two processes lock two files of the same name. Not handed on to child processes.
+    The operating system frees the lock however the owner ends. The file stays: if it were removed, two
+    processes could lock two files of the same name. Child processes do not inherit the lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +26,7 @@ class DataDirLock:
         self._file = -1
 
     def __enter__(self) -> Self:
-        """Takes the lock; raises FolderTaken at once if another holds it, having changed nothing."""
+        """Takes the lock. If another process holds it, raises DataDirLocked at once and changes nothing."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

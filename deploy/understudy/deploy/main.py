@@ -1,7 +1,7 @@
-"""The command `understudy`: what talks to an API, and what runs on this machine.
+"""The command `understudy`: commands that call an API, and commands that run on this machine.
 
-Every command imports what it needs when it runs: `--help`, and commands that only talk to a server, must not
-pay for the store, Celery and the web framework.
+Each command imports its dependencies when it runs. This keeps the store, Celery and the web framework out of
+`--help` and out of commands that only call a server.
 """
 
 from pathlib import Path
@@ -24,24 +24,24 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of store, broker, tokens and logs. Else $UNDERSTUDY_DATA_DIR, else ./.understudy.",
+        help="Folder of store, broker, tokens, logs. Without it: $UNDERSTUDY_DATA_DIR, then ./.understudy.",
         show_default=False,
     ),
 ]
-Host = Annotated[str, typer.Option(help="Address the API listens on.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")]
+Host = Annotated[str, typer.Option(help="Address on which the API listens.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 selects a free port.")]
 Concurrency = Annotated[
-    int, typer.Option(min=1, max=1000, help="Simulations at a time in one worker process.")
+    int, typer.Option(min=1, max=1000, help="Maximum concurrent simulations in one worker process.")
 ]
 Workers = Annotated[
-    int, typer.Option(min=0, max=64, help="Worker processes; 0 runs nothing on this machine.")
+    int, typer.Option(min=0, max=64, help="Number of worker processes; 0 runs no simulations here.")
 ]
 MetricsPort = Annotated[
     int | None,
     typer.Option(
         min=0,
         max=65535,
-        help="Port of its /metrics; 0 takes a free one. Else $UNDERSTUDY_METRICS_PORT, else none.",
+        help="Port of /metrics; 0 selects a free port. Without it: $UNDERSTUDY_METRICS_PORT, then no port.",
         show_default=False,
     ),
 ]
@@ -57,17 +57,18 @@ def up_command(
     workers: Workers = 1,
     concurrency: Concurrency = 100,
     flower_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of Flower; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of Flower; 0 selects a free port.")
     ] = 0,
-    flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower too.")] = True,
+    flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower.")] = True,
     broker_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the broker; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of the broker; 0 selects a free port.")
     ] = 0,
 ) -> None:
     """Run everything on this machine: broker, API, workers, sweeper, Flower. Ctrl-C stops it.
 
-    Prints `ready http://HOST:PORT` once all of it works. What is unfinished when it stops goes on with the
-    next `up` on the same folder. Exit code 1 if it can't run, for instance as it already does.
+    Prints `ready http://HOST:PORT` once all components work. The next `up` on
+    the same folder continues unfinished runs. Exit code 1 if it cannot run,
+    for example because it already runs on this folder.
     """
     from understudy.deploy.stack import StackPlan  # noqa: PLC0415
     from understudy.deploy.up import up  # noqa: PLC0415
@@ -86,9 +87,9 @@ def up_command(
 
 @app.command("demo", rich_help_panel=_LOCAL_PANEL)
 def demo_command() -> None:
-    """Show the main job on a demo shop: run, cancel, extend, wait.
+    """Run the main job on a demo shop: run, cancel, extend, wait.
 
-    Takes less than a minute and leaves nothing behind.
+    Takes less than a minute. Stops all processes and deletes all files at the end.
     """
     from understudy.deploy.demo import demo  # noqa: PLC0415
 
@@ -108,7 +109,7 @@ def worker_command(
     *,
     data_dir: DataDir = None,
     name: Annotated[
-        str | None, typer.Option(help="Its name, for logs and Flower.", show_default="what it does")
+        str | None, typer.Option(help="Worker name in logs and Flower.", show_default="the worker kind")
     ] = None,
     concurrency: Concurrency = 100,
     control: Annotated[
@@ -121,9 +122,9 @@ def worker_command(
     metrics_port: MetricsPort = None,
     ready_file: ReadyFile = None,
 ) -> None:
-    """Run simulations. A complete fleet also has one worker --control and one --alone."""
+    """Run simulations. A complete fleet also has one worker with --control and one with --alone."""
     if control and alone:
-        raise typer.BadParameter("--control and --alone are two different workers: give one of them")
+        raise typer.BadParameter("--control and --alone exclude each other: pass one of them")
     from understudy.worker.process import run_worker  # noqa: PLC0415
 
     kind: Literal["run", "control", "alone"] = "control" if control else "alone" if alone else "run"
@@ -140,7 +141,7 @@ def worker_command(
 def sweeper_command(
     data_dir: DataDir = None, metrics_port: MetricsPort = None, ready_file: ReadyFile = None
 ) -> None:
-    """Recover lost participants, republish lost messages, record stops. Any number may run."""
+    """Recover lost participants, republish lost messages, record stops. You can run several."""
     from understudy.worker.sweeper import run_sweeper  # noqa: PLC0415
 
     run_sweeper(_load_settings(data_dir, metrics_port), ready_file)
@@ -164,25 +165,24 @@ def prune_command(
         ),
     ],
     workspace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only this workspace.", show_default="all")
+        str | None, typer.Option(metavar="NAME", help="Limit to this workspace.", show_default="all")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report what would be deleted; delete nothing.")
     ] = False,
     batch_size: Annotated[
-        int, typer.Option(min=1, max=5000, help="Participants that one transaction removes at most.")
+        int, typer.Option(min=1, max=5000, help="Maximum participants deleted in one transaction.")
     ] = 200,
     pause_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds between two transactions.")] = 0.05,
     data_dir: DataDir = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print JSON, and nothing else.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Remove participants that ended long ago, with their interactions and events, for good.
+    """Permanently delete old participants with their interactions and events.
 
-    May run beside everything else, in short transactions; may be stopped (Ctrl-C) and repeated. Who stays
-    although old: those that somebody who stays was extended from, the first round of an ask of which
-    something stays, and what is still owed a stop or a position. Studies, asks and people stay.
+    Runs in short transactions beside all components. You can stop it (Ctrl-C)
+    and repeat it. Keeps the sources of kept participants, round 1 of a partly
+    kept ask, and participants with an unrecorded stop or an event without a
+    position. Keeps studies, asks and people.
     """
     from understudy.deploy.prune import prune  # noqa: PLC0415
 
@@ -204,10 +204,10 @@ app.add_typer(tokens, name="token", rich_help_panel=_LOCAL_PANEL)
 
 @app.command("shop", rich_help_panel=_LOCAL_PANEL)
 def shop_command(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")],
-    delay_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds each page takes.")] = 0,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the shop.")],
+    delay_s: Annotated[float, typer.Option(min=0, max=60, help="Delay of each page in seconds.")] = 0,
 ) -> None:
-    """Serve the demo shop on this machine, for people to visit. Ctrl-C stops it."""
+    """Serve the demo shop on this machine for simulated people. Ctrl-C stops it."""
     import uvicorn  # noqa: PLC0415
 
     from understudy.deploy.shop.app import create_shop  # noqa: PLC0415
@@ -217,13 +217,13 @@ def shop_command(
 
 @app.command("chatbot", rich_help_panel=_LOCAL_PANEL)
 def chatbot_command(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")],
-    delay_s: Annotated[float, typer.Option(min=0, max=60, help="Seconds each reply takes.")] = 0,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the chatbot.")],
+    delay_s: Annotated[float, typer.Option(min=0, max=60, help="Delay of each reply in seconds.")] = 0,
     key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Wants `Bearer` and what this file holds.")
+        Path | None, typer.Option(metavar="FILE", help="Require the key in this file as bearer token.")
     ] = None,
 ) -> None:
-    """Serve the demo chatbot on this machine, for people to talk to. Ctrl-C stops it."""
+    """Serve the demo chatbot on this machine for simulated people. Ctrl-C stops it."""
     import uvicorn  # noqa: PLC0415
 
     from understudy.deploy.chatbot.app import create_chatbot  # noqa: PLC0415
@@ -233,14 +233,14 @@ def chatbot_command(
 
 
 def main() -> None:
-    """Entry point of the command `understudy`."""
+    """Runs the command `understudy`; the process exits with its exit code."""
     gc_tuning.raise_gc_threshold()
     app(prog_name="understudy")
 
 
 def _load_settings(data_dir: Path | None, metrics_port: int | None = None) -> "Settings":
-    given = {"data_dir": data_dir, "metrics_port": metrics_port}
-    return read_settings({name: value for name, value in given.items() if value is not None})
+    options = {"data_dir": data_dir, "metrics_port": metrics_port}
+    return read_settings({name: value for name, value in options.items() if value is not None})
 
 
 if __name__ == "__main__":

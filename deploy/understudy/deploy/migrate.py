@@ -1,4 +1,4 @@
-"""Bringing a store to the schema of this version."""
+"""Migrates a store to the schema of this version."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from understudy.store.engine import Store
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-#: Any number that nothing else in the database locks.
+#: An arbitrary number that no other lock of the database uses.
 _ADVISORY_LOCK = 8_246_017_331
 
 
 def migrate(settings: Settings) -> None:
-    """Apply all migrations that are missing, in one transaction; harmless when there are none.
+    """Applies all pending migrations in one transaction; does nothing if there are none.
 
-    Two who migrate at once take turns: SQLite by its write lock, PostgreSQL by an advisory lock.
-    Raises ServiceUnavailable when the store does not answer.
+    Concurrent calls run one after another: SQLite by its write lock, PostgreSQL by an advisory lock.
+    Raises ServiceUnavailable if the store does not answer.
     """
     store = Store(settings.store_url)
     try:
@@ -29,9 +29,9 @@ def migrate(settings: Settings) -> None:
 
 
 def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
-    """Apply what `migrations` has and the store has not, within the transaction at hand."""
+    """Applies the migrations that the store lacks, within the transaction of `connection`."""
     if connection.dialect.name == "postgresql":
-        # Another one's migration, and our own, may take their time.
+        # The lock may have to wait for another migration, and a migration can take long.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
@@ -39,7 +39,7 @@ def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
             connection.execute(text("SET LOCAL transaction_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
     config = Config()
-    # Alembic interpolates: a percent sign in the path must not be taken for a name.
+    # Alembic interpolates the value: a percent sign in the path must be escaped.
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -1,21 +1,21 @@
-"""Where servers of this machine listen: free ports, addresses, and whether somebody answers there."""
+"""Ports and addresses of servers on this machine: free ports, URLs, health checks."""
 
 import http.client
 import socket
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free now; another process may take it before it is used. OSError as `check_port`."""
+    """Returns a port that is free now; another process may take it before use. Raises OSError."""
     return _bind(host, 0)
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises OSError if a server can't have this port on this host now: taken, forbidden, no such host."""
+    """Raises OSError if a server cannot bind the port now: in use, forbidden, or unknown host."""
     _bind(host, port)
 
 
 def reachable_host(host: str) -> str:
-    """An address at which this machine reaches what listens on `host`."""
+    """Returns an address at which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a wildcard
 
 
@@ -24,8 +24,8 @@ def http_url(host: str, port: int) -> str:
 
 
 def is_healthy(host: str, port: int, path: str) -> bool:
-    """Does what listens on `host` answer a GET with 200, within two seconds?"""
-    # Not urllib: it would ask a proxy that is set up for the world outside.
+    """Returns whether the server answers `GET path` with 200; the timeout is 2 s."""
+    # Not urllib: it would use a proxy that is configured for external addresses.
     connection = http.client.HTTPConnection(reachable_host(host), port, timeout=2)
     try:
         connection.request("GET", path)
@@ -37,12 +37,12 @@ def is_healthy(host: str, port: int, path: str) -> bool:
 
 
 def _bind(host: str, port: int) -> int:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = found[0]
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = addresses[0]
     with socket.socket(family, kind, protocol) as probe:
-        # As servers do: connections of an earlier one that linger don't make a port taken.
+        # As servers do: lingering connections of an earlier server must not make the port look used.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
-        # Two sockets may be bound to one address before one of them listens.
+        # Two sockets can be bound to one address until one of them listens.
         probe.listen(1)
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""`understudy prune`: removes what ended long ago. Works on the store itself, beside everything that runs."""
+"""`understudy prune`: deletes old terminal participants, directly in the store, while the fleet runs."""
 
 import json
 import signal
@@ -25,9 +25,9 @@ from understudy.store import workspaces
 from understudy.store.engine import Store, store_time
 
 DAY_S = 24 * 3600
-#: How often progress is told.
+#: Seconds between two progress reports.
 PROGRESS_INTERVAL_S = 2
-#: What a shell reports of a program that was ended by SIGINT.
+#: Exit code that shells use for a program ended by SIGINT.
 INTERRUPTED = 130
 
 Work = Callable[[Connection], rules.Pruned]
@@ -35,11 +35,11 @@ Work = Callable[[Connection], rules.Pruned]
 
 @dataclass
 class PruneReport:
-    """What was done so far."""
+    """Progress and result of a prune."""
 
     ended_before: datetime
     dry_run: bool
-    #: Was everything looked at?
+    #: True once all matching participants were checked.
     complete: bool = False
     rows: Counter[str] = field(default_factory=Counter)
     kept: Counter[rules.KeepReason] = field(default_factory=Counter)
@@ -49,7 +49,7 @@ class PruneReport:
         self.kept += pruned.kept
 
     def told(self) -> dict[str, Any]:
-        """As JSON."""
+        """Returns the report as JSON values."""
         return {
             "ended_before": rfc3339(self.ended_before),
             "dry_run": self.dry_run,
@@ -65,47 +65,52 @@ class PruneReport:
         }
 
     def line(self) -> str:
-        """For people."""
+        """Returns the report as one line of text."""
         as_json = self.told()
         removed = ", ".join(f"{count:,} {name}" for name, count in as_json["removed"].items())
-        kept = ", ".join(f"{count:,} {name}" for name, count in as_json["kept"].items() if count) or "nobody"
-        return f"{'would remove' if self.dry_run else 'removed'} {removed}; kept although old: {kept}"
+        kept = ", ".join(f"{count:,} {name}" for name, count in as_json["kept"].items() if count) or "none"
+        return f"{'would remove' if self.dry_run else 'removed'} {removed}; old but kept: {kept}"
 
 
 class PruneJob:
-    """One run of the command: looks at who is old, the youngest first, and removes them by and by."""
+    """One run of the command: deletes expired participants in batches, the youngest first."""
 
     def __init__(self, store: Store, *, batch_size: int, pause_s: float, dry: bool) -> None:
         self._store = store
         self._batch_size, self._pause_s, self._dry = batch_size, pause_s, dry
-        #: Set it, and no further transaction is begun.
+        #: Once set, no further transaction begins.
         self.stopping = threading.Event()
+        #: Participants of the workspace that a dry run would have removed by now.
+        self._removed: set[UUID] = set()
 
-    def run(self, names: dict[UUID, str], tally: PruneReport, report_progress: Callable[[str], None]) -> None:
-        """Go through these workspaces; what was removed is in `tally`. Raises ServiceUnavailable."""
-        told_at = time.monotonic()
+    def run(self, names: dict[UUID, str], report: PruneReport, log: Callable[[str], None]) -> None:
+        """Prunes these workspaces and adds the counts to `report`. Raises ServiceUnavailable."""
+        reported_at = time.monotonic()
         for workspace_id, name in names.items():
-            for work in self._transactions(rules.RetentionFilter(workspace_id, tally.ended_before)):
+            for work in self._transactions(rules.RetentionFilter(workspace_id, report.ended_before)):
                 if self.stopping.is_set():
                     return
-                tally.add(self._do(work))
-                if time.monotonic() - told_at > PROGRESS_INTERVAL_S:
-                    told_at = time.monotonic()
-                    report_progress(f"{name}: {tally.line()}")
-        tally.complete = True
+                report.add(self._do(work))
+                if time.monotonic() - reported_at > PROGRESS_INTERVAL_S:
+                    reported_at = time.monotonic()
+                    log(f"{name}: {report.line()}")
+        report.complete = True
 
     def _do(self, work: Work) -> rules.Pruned:
         if self._dry:
             with self._store.read() as connection:
-                return work(connection)
+                done = work(connection)
+            self._removed.update(done.removed)
+            return done
         done = self._store.write(work)
-        # Others have their turn, and vacuum its own.
+        # The pause lets other writers and the vacuum proceed.
         self.stopping.wait(self._pause_s)
         return done
 
     def _transactions(self, old: rules.RetentionFilter) -> Iterator[Work]:
-        """One transaction after the other, for all that was there when it was looked at."""
-        last, gone = None, set[UUID]()
+        """Yields one unit of work per transaction, page by page, until no expired participant remains."""
+        last = None
+        self._removed.clear()
         asks: dict[UUID, None] = {}
         while True:
             with self._store.read() as connection:
@@ -115,21 +120,10 @@ class PruneJob:
             last = rows[-1]
             asks |= dict.fromkeys(row.ask_id for row in rows if row.is_panel)
             for ids in rules.batch_by_rows([row for row in rows if not row.is_panel]):
-                yield self._track_removed(gone, partial(rules.prune, old=old, ids=ids))
-        # Once everything else of their asks was looked at.
+                yield partial(rules.prune, old=old, ids=ids, removed_ids=self._removed, dry_run=self._dry)
+        # A panel comes after all other participants of its ask.
         for ask_id in asks:
-            yield self._track_removed(gone, partial(rules.prune_panel, old=old, ask_id=ask_id))
-
-    def _track_removed(self, gone: set[UUID], work: Callable[..., rules.Pruned]) -> Work:
-        """Do `work`; who would be gone by it is gone for what comes after."""
-
-        def remember(connection: Connection) -> rules.Pruned:
-            done = work(connection, gone=gone, dry=self._dry)
-            if self._dry:
-                gone.update(done.removed)
-            return done
-
-        return remember
+            yield partial(rules.prune_panel, old=old, ask_id=ask_id, gone=self._removed, dry=self._dry)
 
 
 def prune(
@@ -142,43 +136,43 @@ def prune(
     dry: bool,
     as_json: bool,
 ) -> int:
-    """Do it and tell about it; the exit code. Raises NotFound, ServiceUnavailable."""
+    """Prunes and prints the report; returns the exit code. Raises NotFound, ServiceUnavailable."""
     err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     store = _open_existing_store(settings)
     try:
         with store.read() as connection:
             names, ended_before = _begin(connection, workspace, older_than_days * DAY_S)
-        tally = PruneReport(ended_before, dry)
-        pruning = PruneJob(store, batch_size=batch_size, pause_s=pause_s, dry=dry)
-        with _interrupted_by_signal(pruning.stopping):
+        report = PruneReport(ended_before, dry)
+        job = PruneJob(store, batch_size=batch_size, pause_s=pause_s, dry=dry)
+        with _interrupted_by_signal(job.stopping):
             try:
-                pruning.run(names, tally, (lambda _: None) if as_json else err.print)
+                job.run(names, report, (lambda _: None) if as_json else err.print)
             finally:
                 if as_json:
-                    print(json.dumps(tally.told()))  # noqa: T201
+                    print(json.dumps(report.told()))  # noqa: T201
                 else:
-                    state = "" if tally.complete else "stopped early: "
-                    err.print(f"{state}ended before {rfc3339(ended_before)}: {tally.line()}")
+                    state = "" if report.complete else "stopped early: "
+                    err.print(f"{state}ended before {rfc3339(ended_before)}: {report.line()}")
     finally:
         store.dispose()
-    return 0 if tally.complete else INTERRUPTED
+    return 0 if report.complete else INTERRUPTED
 
 
 def _open_existing_store(settings: Settings) -> Store:
-    """The store, which is not made by looking for it."""
+    """Opens the store without creating it. Raises NotFound if the file or its tables are missing."""
     store = Store(settings.store_url)
     if store.url.get_backend_name() == "sqlite" and not Path(store.url.database or "").is_file():
         raise NotFound(
-            f"There is no store {store.url.database}.",
+            f"The store {store.url.database} does not exist.",
             suggestions=(
-                "Name the folder of `understudy up` with --data-dir, or set UNDERSTUDY_DATABASE_URL.",
+                "Pass the folder of `understudy up` with --data-dir, or set UNDERSTUDY_DATABASE_URL.",
             ),
         )
     with store.read() as connection:
         if not inspect(connection).has_table("participant"):
             raise NotFound(
-                "The store has no tables: nothing was ever run on it.",
-                suggestions=("Is UNDERSTUDY_DATABASE_URL right? `understudy migrate` makes the tables.",),
+                "The store has no tables: it was never migrated.",
+                suggestions=("Check UNDERSTUDY_DATABASE_URL; `understudy migrate` creates the tables.",),
             )
     return store
 
@@ -186,13 +180,15 @@ def _open_existing_store(settings: Settings) -> Store:
 def _begin(connection: Connection, workspace: str | None, age_s: float) -> tuple[dict[UUID, str], datetime]:
     names = {id_: name for id_, name in workspaces.list_workspaces(connection) if workspace in {None, name}}
     if workspace is not None and not names:
-        raise NotFound(f"There is no workspace {workspace!r}.", suggestions=("See `understudy token list`.",))
+        raise NotFound(
+            f"Workspace {workspace!r} does not exist.", suggestions=("See `understudy token list`.",)
+        )
     return names, store_time(connection, -age_s)
 
 
 @contextmanager
 def _interrupted_by_signal(stopping: threading.Event) -> Iterator[None]:
-    """Ctrl-C, or SIGTERM, lets the transaction that is under way end; a second one ends the process."""
+    """Lets the current transaction finish on SIGINT or SIGTERM; a second signal ends the process."""
 
     def stop(number: int, _: object) -> None:
         stopping.set()

@@ -1,4 +1,4 @@
-"""Everything that makes up Understudy on one machine, started together."""
+"""Starts all components of Understudy on one machine."""
 
 import contextlib
 import itertools
@@ -24,38 +24,38 @@ from understudy.domain.errors import UnderstudyError
 from understudy.settings import Settings
 
 _LOOPBACK = "127.0.0.1"
-#: Time for all parts to get ready: a good while for the first ones, and some for each worker, which take
-#: turns on a small machine.
+#: Time for all components to become ready: a base and an amount per worker, because the workers of a small
+#: machine start one after another.
 _READY_TIMEOUT_S = 60
 _READY_TIMEOUT_PER_WORKER_S = 5
 
-#: Of Flower wherever it runs.
+#: Options of Flower; compose, Kubernetes and systemd use the same ones.
 FLOWER_OPTIONS = {
     "persistent": True,
-    # Else it keeps what it has seen only when it is told to end. In ms.
+    # In ms. Otherwise Flower saves its state only at an ordered end.
     "state_save_interval": 60_000,
-    # Each takes some kB of memory, and its page stands still while all are saved.
+    # Each task uses some kB of memory, and Flower blocks while it saves all of them.
     "max_tasks": 20_000,
-    # In s. Where each worker has a name of its own, the list would only grow.
+    # In s. Otherwise the list grows without bound if every worker has a unique name.
     "purge_offline_workers": 3600,
-    # Its default does not show the arguments, which name participant and study.
+    # The default omits the arguments, which name participant and study.
     "tasks_columns": "name,args,state,received,runtime,worker,uuid",
 }
 
 
 class StackStartError(Exception):
-    """The stack can't be started; the text says why and what would help."""
+    """The stack cannot start; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackPlan:
-    """What is to run. Ports: 0 is a free one."""
+    """Components to run. Port 0 selects a free port."""
 
     host: str = _LOOPBACK
     port: int = 8000
-    #: Processes that run simulations. 0: nothing on this machine does, nor stops or retries them.
+    #: Run workers. 0: this machine runs no worker at all, not even control and quarantine worker.
     workers: int = 1
-    #: Simulations at a time in each of them.
+    #: Concurrent simulations of each run worker.
     concurrency: int = 100
     flower: bool = True
     flower_port: int = 0
@@ -63,7 +63,7 @@ class StackPlan:
 
 
 class Stack:
-    """The parts of one machine, on one data folder. Made by `run_stack`."""
+    """The components of one machine on one data folder. Created by `run_stack`."""
 
     def __init__(self, settings: Settings, plan: StackPlan, supervisor: Supervisor) -> None:
         self._plan = plan
@@ -72,36 +72,36 @@ class Stack:
         self.data_dir = settings.data_dir.absolute()
         self.logs = self.data_dir / "logs"
         self._run_dir = self.data_dir / "run"
-        given = settings.model_fields_set
-        #: What the parts get: the settings given, and what follows from being on one machine.
+        explicit = settings.model_fields_set
+        #: Settings of the components: the explicit ones and defaults for a single machine.
         self.settings = settings.model_copy(
             update={
                 "data_dir": self.data_dir,
-                # One's own machine is what people point a simulation at first.
-                "allow_private_hosts": "allow_private_hosts" not in given or settings.allow_private_hosts,
-                # And its logs are read by people.
-                "log_format": settings.log_format if "log_format" in given else "text",
+                # First simulations usually visit a site on the user's own machine.
+                "allow_private_hosts": "allow_private_hosts" not in explicit or settings.allow_private_hosts,
+                # People read the logs of a single machine.
+                "log_format": settings.log_format if "log_format" in explicit else "text",
             }
         )
-        self._own_broker = "broker_url" not in given or not settings.broker_url
+        self._own_broker = "broker_url" not in explicit or not settings.broker_url
         self._port = plan.port
         self._flower_port = plan.flower_port
-        #: Parts but the API show their metrics at ports of their own, from this one on.
+        #: Each component except the API serves its metrics on its own port, counted from this one.
         self._metrics_ports = itertools.count(settings.metrics_port or 0)
 
     @property
     def url(self) -> str:
-        """Where the API is, as it was asked for."""
+        """Returns the URL of the API with the configured host."""
         return http_url(self._plan.host, self._port)
 
     @property
     def local_url(self) -> str:
-        """Where this machine reaches the API; the command line finds it in `data_dir/server`."""
+        """Returns the local URL of the API; the command line reads it from `data_dir/server`."""
         return http_url(reachable_host(self._plan.host), self._port)
 
     @property
     def flower_url(self) -> str | None:
-        """Where Flower is; None if it was not asked for."""
+        """Returns the URL of Flower; None if the plan excludes it."""
         return f"http://{_LOOPBACK}:{self._flower_port}" if self._plan.flower else None
 
     @property
@@ -113,10 +113,10 @@ class Stack:
         return self.data_dir / "flower-password"
 
     def start(self) -> None:
-        """Starts everything and returns when it works: the API answers, the workers take messages.
+        """Starts all components and returns when the API answers and the workers consume messages.
 
-        Raises StackFailed, BrokerFailed, ChildFailed or StopRequested; whoever made the stack then stops what
-        runs already.
+        Raises StackStartError, BrokerFailed, ChildFailed or StopRequested. The caller must then stop the
+        components that already run.
         """
         self._port = _resolve_port("the API", "--port", self._plan.host, self._plan.port)
         if self._plan.flower:
@@ -124,7 +124,7 @@ class Stack:
         for folder in (self.logs, self._run_dir):
             folder.mkdir(mode=0o700, exist_ok=True)
         for pid_file in self._run_dir.glob("*.pid"):
-            # Parts of a killed supervisor; on Linux they died with it. The broker sees to its own.
+            # Orphans of a killed supervisor; on Linux they died with it. BrokerServer handles its own.
             if pid_file.stem != "broker":
                 kill_orphan(pid_file)
         if self._own_broker:
@@ -140,11 +140,11 @@ class Stack:
         write_private(self.data_dir / "server", self.local_url + "\n")
 
     def child(self, name: str, command: Sequence[str], ready: Callable[[], bool] | None = None) -> Child:
-        """A part of ours, `understudy <command>`; without `ready` it says so itself by `--ready-file`."""
+        """Returns a child for `understudy <command>`; without `ready` it reports by `--ready-file`."""
         ready_file = None if ready else self._run_dir / f"{name}.ready"
         return Child(
             name,
-            # -P: the folder `up` is called from may hold an `api` or a `worker` of its own.
+            # -P: the current folder must not shadow Python modules.
             [
                 *(sys.executable, "-P", "-m", "understudy.deploy.main", *command),
                 *(("--ready-file", str(ready_file), *self._metrics_port()) if ready_file else ()),
@@ -157,10 +157,10 @@ class Stack:
         )
 
     def _metrics_port(self) -> Sequence[str]:
-        wanted = self.settings.metrics_port
-        if wanted is None:
+        first_port = self.settings.metrics_port
+        if first_port is None:
             return ()
-        return ("--metrics-port", str(next(self._metrics_ports) if wanted else 0))
+        return ("--metrics-port", str(next(self._metrics_ports) if first_port else 0))
 
     def _api(self) -> Child:
         host, port = self._plan.host, self._port
@@ -183,19 +183,19 @@ class Stack:
         self.settings = self.settings.model_copy(update={"broker_url": self._broker.url})
 
     def close(self) -> None:
-        """Gives the broker's folder back, once the supervisor has stopped what ran."""
+        """Releases the broker's folder. Call it after the supervisor has stopped the components."""
         if self._broker:
             self._broker.stop()
 
     def _prepare_store(self) -> None:
-        # A folder that was there before may be open to others; the store in it is not.
+        # An existing folder may be readable by other users; the store in it must not be.
         mask = os.umask(0o077)
         try:
             migrate(self.settings)
             ensure_default_workspace(self.settings)
         except (SQLAlchemyError, UnderstudyError, OSError) as problem:
             store = make_url(self.settings.store_url).render_as_string(hide_password=True)
-            raise StackStartError(f"the store {store} can't be prepared: {problem}") from problem
+            raise StackStartError(f"can't prepare the store {store}: {problem}") from problem
         finally:
             os.umask(mask)
 
@@ -216,48 +216,47 @@ class Stack:
             ],
             log=self.logs / "flower.log",
             run_dir=self._run_dir,
-            # By environment: every user of the machine can read a command line.
+            # In the environment, because every user of the machine can read a command line.
             env=self._environment() | {"FLOWER_BASIC_AUTH": f"understudy:{password}"},
-            # Celery looks for `worker`, and Flower for a file of options, in the current folder first.
+            # Celery searches modules, and Flower its options file, in the current folder first.
             cwd=self._run_dir,
             ready=lambda: is_healthy(_LOOPBACK, self._flower_port, "/healthcheck"),
         )
 
     def _environment(self) -> dict[str, str]:
-        """The caller's environment with the settings in it, whether they came from there or from code."""
-        given = self.settings.model_dump(mode="json", exclude_unset=True)
-        named = {
-            f"UNDERSTUDY_{name.upper()}": str(value) for name, value in given.items() if value is not None
+        """Returns the caller's environment plus all explicit settings, from environment or code."""
+        values = self.settings.model_dump(mode="json", exclude_unset=True)
+        variables = {
+            f"UNDERSTUDY_{name.upper()}": str(value) for name, value in values.items() if value is not None
         }
-        return dict(os.environ) | named
+        return dict(os.environ) | variables
 
 
 @contextlib.contextmanager
-def run_stack(settings: Settings, plan: StackPlan, say: Callable[[str], None]) -> Iterator[Stack]:
-    """A started stack on `settings.data_dir`, which belongs to it alone; stopped, in order, when the block is
-    left.
+def run_stack(settings: Settings, plan: StackPlan, log: Callable[[str], None]) -> Iterator[Stack]:
+    """Runs a stack on `settings.data_dir` with exclusive use of the folder; stops it at the block's end.
 
-    Raises FolderTaken if another stack runs on the folder (nothing is touched then), else as `Stack.start`.
-    Only in the main thread.
+    Raises DataDirLocked and changes nothing if another stack runs on the folder; otherwise raises as
+    `Stack.start`. Call it only in the main thread.
     """
     data_dir = settings.data_dir.absolute()
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as resources:
         try:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            held.enter_context(DataDirLock(data_dir / "up.lock"))
+            resources.enter_context(DataDirLock(data_dir / "up.lock"))
         except OSError as problem:
             raise StackStartError(f"can't use {data_dir} as data folder: {problem.strerror}") from problem
-        supervisor = Supervisor(log=say)
+        supervisor = Supervisor(log=log)
         stack = Stack(settings, plan, supervisor)
-        # Left in reverse: the supervisor stops what runs, the broker gives its folder back, the lock goes.
-        held.callback(stack.close)
-        held.enter_context(supervisor)
+        # Order of the cleanup: stop the components, release the broker's folder, free the lock.
+        resources.callback(stack.close)
+        resources.enter_context(supervisor)
         stack.start()
         yield stack
 
 
-def _resolve_port(what: str, option: str, host: str, port: int) -> int:
-    """`port`, or a free one for 0. StackFailed if it can't be had."""
+def _resolve_port(component: str, option: str, host: str, port: int) -> int:
+    """Returns `port`, or a free port for 0. Raises StackStartError if it cannot be bound."""
     try:
         if port:
             check_port(host, port)
@@ -265,5 +264,5 @@ def _resolve_port(what: str, option: str, host: str, port: int) -> int:
     except OSError as problem:
         wanted = f"port {port}" if port else "a port"
         raise StackStartError(
-            f"{what} can't have {wanted} on {host!r}: {problem.strerror}; choose another one with {option}"
+            f"{component} can't bind {wanted} on {host!r}: {problem.strerror}; pass another one with {option}"
         ) from problem

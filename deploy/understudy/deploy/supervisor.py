@@ -1,4 +1,4 @@
-"""Keeps the processes of one machine running together, and ends them together."""
+"""Supervises the processes of one machine: starts, restarts and stops them together."""
 
 import signal
 import sys
@@ -15,26 +15,26 @@ _TICK_S = 0.05
 
 
 class StopRequested(Exception):
-    """A signal asked for the stop while something was still being waited for."""
+    """A signal requested the stop during a wait."""
 
 
 @dataclass(slots=True)
 class _SupervisedChild:
     child: Child
     started_at: float
-    #: Ends in a row, each soon after a start.
+    #: Consecutive exits, each soon after a start.
     failures: int = 0
-    #: When it is to be started again; None while it runs.
+    #: Time of the next restart (monotonic clock); None while the process runs.
     due_at: float | None = None
 
 
 class Supervisor:
-    """Starts children in stages, starts again what dies, stops the stages in reverse order.
+    """Starts children in stages, restarts children that die, stops the stages in reverse order.
 
-    Used as a context: inside it SIGINT, SIGTERM and SIGHUP ask for the stop instead of ending the process,
-    and leaving it stops everything, also on an exception. One more signal while it stops hastens the stop:
-    what still runs is killed. Everything happens in the thread that calls, which must be the main one and
-    must live as long as the children (see `understudy.deploy.exec_with_parent`).
+    A context manager: inside it SIGINT, SIGTERM and SIGHUP request the stop instead of ending the process.
+    Its exit stops all children, also after an exception. Another signal during the stop kills the children
+    that still run. All work happens in the calling thread. This must be the main thread and must live as
+    long as the children (see `understudy.deploy.exec_with_parent`).
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Supervisor:
         max_backoff_s: float = 30,
         stable_s: float = 30,
     ) -> None:
-        """`grace_s`: how long a stage may take to stop before it is killed.
+        """Sets `grace_s`, the time in seconds that a stage may take to stop before it is killed.
 
-        A child that dies is started again after `backoff_s`, doubled with each further end up to
-        `max_backoff_s`; one that ran for `stable_s` is taken for healthy again.
+        A dead child restarts after `backoff_s`; each further exit doubles the delay up to `max_backoff_s`.
+        After `stable_s` of running, a child counts as healthy again.
         """
-        self._say = log
+        self._log = log
         self._grace_s = grace_s
         self._backoff_s = backoff_s
         self._max_backoff_s = max_backoff_s
@@ -79,7 +79,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def start(self, *children: Child) -> None:
-        """Starts a stage: children that start, and later stop, side by side. Does not wait for them."""
+        """Starts a stage: children that start and stop in parallel. Does not wait until they are ready."""
         stage: list[_SupervisedChild] = []
         self._stages.append(stage)
         for child in children:
@@ -87,40 +87,40 @@ class Supervisor:
             stage.append(_SupervisedChild(child, time.monotonic()))
 
     def attach(self, child: Child) -> None:
-        """Watches, from now on, a child that was started elsewhere; a stage of its own."""
+        """Supervises a child that is already running, in a stage of its own."""
         self._stages.append([_SupervisedChild(child, time.monotonic())])
 
     def wait_ready(self, timeout_s: float) -> None:
         """Waits until all children are ready.
 
-        Raises ChildFailed for one that ends before (it is not started again: what can't start once is
-        broken) or takes longer, StopRequested if a signal comes first.
+        Raises ChildFailed if a child ends first or the timeout expires. A child that ends during its first
+        start is not restarted. Raises StopRequested if a signal arrives first.
         """
         deadline = time.monotonic() + timeout_s
-        for watched in self._all():
-            child = watched.child
+        for entry in self._all():
+            child = entry.child
             while not child.ready:
                 if self.stop_requested:
                     raise StopRequested
                 for other in self._all():
                     if (code := other.child.exit_code) is not None:
-                        raise other.child.failure(f"could not be started ({describe_exit(code)})")
+                        raise other.child.failure(f"failed to start ({describe_exit(code)})")
                 if time.monotonic() > deadline:
                     raise child.failure(f"was not ready within {timeout_s:.0f} s")
                 time.sleep(_TICK_S)
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Watches the children, starting again what dies, until a signal comes or `until` holds."""
+        """Supervises the children and restarts dead ones until a signal arrives or `until` returns true."""
         while not self.stop_requested and not until():
-            for watched in self._all():
-                self._check_child(watched)
+            for entry in self._all():
+                self._check_child(entry)
             time.sleep(_TICK_S)
 
     def stop(self) -> None:
-        """Stops the stages, the last one first. Nothing of them is left when it returns. May be repeated."""
+        """Stops the stages, the last one first. On return no process is left. Can be repeated."""
         signals_before = self._signals_seen
         while self._stages:
-            stage = [watched.child for watched in self._stages[-1]]
+            stage = [entry.child for entry in self._stages[-1]]
             for child in stage:
                 child.terminate()
             deadline = time.monotonic() + self._grace_s
@@ -130,32 +130,31 @@ class Supervisor:
                 time.sleep(_TICK_S / 5)
             for child in stage:
                 if child.running:
-                    self._say(f"{child.name} did not stop in time and is killed")
-                # Also one that has ended: what it may have left in its session goes with it.
+                    self._log(f"{child.name} did not stop in time: killing it")
+                # Also after its end: its session may still contain processes.
                 child.kill()
             self._stages.pop()
 
     def _all(self) -> list[_SupervisedChild]:
-        return [watched for stage in self._stages for watched in stage]
+        return [entry for stage in self._stages for entry in stage]
 
-    def _check_child(self, watched: _SupervisedChild) -> None:
-        child, now = watched.child, time.monotonic()
+    def _check_child(self, entry: _SupervisedChild) -> None:
+        child, now = entry.child, time.monotonic()
         code = child.exit_code
         if code is None:
             return
-        if watched.due_at is None:
-            watched.failures = 1 if now - watched.started_at >= self._stable_s else watched.failures + 1
-            wait_s = min(self._backoff_s * 2 ** (watched.failures - 1), self._max_backoff_s)
-            watched.due_at = now + wait_s
+        if entry.due_at is None:
+            entry.failures = 1 if now - entry.started_at >= self._stable_s else entry.failures + 1
+            wait_s = min(self._backoff_s * 2 ** (entry.failures - 1), self._max_backoff_s)
+            entry.due_at = now + wait_s
             ended = f"{child.name} ended ({describe_exit(code)})"
-            self._say(f"{ended}, starting it again in {wait_s:g} s; its log is {child.log}")
+            self._log(f"{ended}; restarting it in {wait_s:g} s; see its log {child.log}")
             child.kill()
-        elif now >= watched.due_at:
-            watched.due_at = None
-            watched.started_at = now
+        elif now >= entry.due_at:
+            entry.due_at = None
+            entry.started_at = now
             child.start()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        # Only counts: whatever the main thread does at this moment is seen through to a point where it may
-        # stop.
+        # Only counts: the main thread continues to a point where it can stop.
         self._signals_seen += 1

@@ -1,4 +1,4 @@
-"""`understudy token`: who may use this installation. Works on the store itself, with or without an API."""
+"""`understudy token`: creates, lists and revokes tokens directly in the store. It needs no API."""
 
 import json
 from collections.abc import Callable
@@ -13,21 +13,19 @@ from rich.table import Table
 from understudy.deploy.command_settings import read_settings
 from understudy.domain.errors import ValidationError
 
-app = typer.Typer(no_args_is_help=True, help="Tokens: who may use this installation.")
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke access tokens.")
 
 DataDir = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="The folder of `understudy up`. Else $UNDERSTUDY_DATA_DIR.",
+        help="Data folder of `understudy up`. Without it: $UNDERSTUDY_DATA_DIR, then the default.",
         show_default="./.understudy",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON and nothing else.")]
 
 MAX_NAME_LENGTH = 100
-
-_NEW = "was made; `understudy people generate 24` with this token gives it people"
 
 Result = TypeVar("Result")
 
@@ -35,7 +33,7 @@ Result = TypeVar("Result")
 @app.command("create")
 def create_command(
     workspace: Annotated[
-        str, typer.Option(metavar="NAME", help="Its workspace; made if there is none of that name.")
+        str, typer.Option(metavar="NAME", help="Workspace of the token; created if it does not exist.")
     ],
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -45,18 +43,19 @@ def create_command(
 
     name = workspace.strip()
     if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        raise ValidationError(f"--workspace takes 1 to {MAX_NAME_LENGTH} printable characters.")
-    made = _write(data_dir, lambda connection: create_token(connection, name))
+        raise ValidationError(f"--workspace must have 1 to {MAX_NAME_LENGTH} printable characters.")
+    token = _write(data_dir, lambda connection: create_token(connection, name))
     if as_json:
-        told = {"id": str(made.id), "workspace_id": str(made.workspace_id), "token": made.secret}
-        print(json.dumps(told))  # noqa: T201
+        fields = {"id": str(token.id), "workspace_id": str(token.workspace_id), "token": token.secret}
+        print(json.dumps(fields))  # noqa: T201
         return
+    created = f"Created workspace {name!r} and its first token. Add people: `understudy people generate 24`."
+    added = f"Added a token to workspace {name!r}."
     Console(stderr=True).print(
-        f"Workspace {name!r} {_NEW if made.workspace_is_new else 'has one token more'}. "
-        "Keep the token: it is not shown again.",
+        f"{created if token.workspace_is_new else added} Store the token: it is not shown again.",
         markup=False,
     )
-    print(made.secret)  # noqa: T201
+    print(token.secret)  # noqa: T201
 
 
 @app.command("list")
@@ -79,7 +78,7 @@ def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         print(json.dumps({"items": rows}))  # noqa: T201
         return
     table = Table("id", "workspace", "begins with", "created", "revoked", box=None)
-    # To be copied: whatever else is cut on a narrow terminal, this is not.
+    # Users copy the id: a narrow terminal must not truncate it.
     table.columns[0].no_wrap = True
     table.columns[0].min_width = len(str(UUID(int=0)))
     for row in rows:
@@ -89,7 +88,7 @@ def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @app.command("revoke")
 def revoke_command(
-    token_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, from `understudy token list`.")],
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="Token id from `understudy token list`.")],
     data_dir: DataDir = None,
 ) -> None:
     """Revoke a token, effective with the next request."""
@@ -98,13 +97,13 @@ def revoke_command(
     try:
         id_ = UUID(token_id)
     except ValueError:
-        raise ValidationError("ID must be a token's id, as `understudy token list` shows it.") from None
+        raise ValidationError("ID must be a UUID; copy it from `understudy token list`.") from None
     _write(data_dir, lambda connection: revoke_token(connection, id_))
-    Console(stderr=True).print(f"Token {id_} is revoked.", markup=False)
+    Console(stderr=True).print(f"Revoked token {id_}.", markup=False)
 
 
 def _write(data_dir: Path | None, work: Callable[[Any], Result]) -> Result:
-    """Do `work` on the store of this installation, its tables made if need be."""
+    """Returns the result of `work` in one transaction; first creates the store or migrates it if needed."""
     from understudy.deploy.migrate import migrate  # noqa: PLC0415
     from understudy.store.engine import Store  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`understudy up`: everything on this machine, until Ctrl-C."""
+"""`understudy up`: runs the whole stack on this machine until Ctrl-C."""
 
 import sys
 
@@ -9,21 +9,20 @@ from understudy.deploy.stack import Stack, StackPlan, StackStartError, run_stack
 from understudy.deploy.supervisor import StopRequested
 from understudy.settings import Settings
 
-#: What `running` raises when the stack can't be had; each says what to do in its text.
+#: Exceptions of `run_stack` when the stack cannot start; each message says what to do.
 STARTUP_ERRORS = (BrokerFailed, ChildFailed, DataDirLocked, StackStartError)
 
 
 def up(settings: Settings, plan: StackPlan) -> int:
-    """Runs the stack until SIGINT, SIGTERM or SIGHUP; returns the exit code: 0 when it ran, 1 when it could
-    not.
+    """Runs the stack until SIGINT, SIGTERM or SIGHUP; returns exit code 0, or 1 if it could not start.
 
-    Prints one line on stdout once everything works, `ready http://H:P`; all else goes to stderr. The next
-    `up` on the same folder goes on with what was unfinished. Source: contract section 8.
+    Prints one line on stdout when everything works, `ready http://H:P`; all other output goes to stderr. The
+    next `up` on the same folder continues unfinished participants. Source: contract section 8.
     """
     try:
         with run_stack(settings, plan, log_status) as stack:
             _print_addresses(stack)
-            print(f"ready {stack.url}", flush=True)  # noqa: T201 - what callers wait for
+            print(f"ready {stack.url}", flush=True)  # noqa: T201 - callers wait for this line
             stack.supervisor.run()
             log_status("stopping; press Ctrl-C again to force")
         log_status("stopped")
@@ -37,7 +36,7 @@ def up(settings: Settings, plan: StackPlan) -> int:
 
 
 def log_status(text: str) -> None:
-    """A line to whoever watches; never on stdout, which belongs to programs."""
+    """Prints a status line to stderr; stdout is reserved for programs."""
     print(f"understudy: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 

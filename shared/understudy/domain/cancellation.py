@@ -1,4 +1,4 @@
-"""What a cancel means before anything is written: which scope was given, and who in it is to be cancelled."""
+"""Plans a cancel before anything is written: its scope, and which participants in it to cancel."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class ScopeAmbiguous(ValidationError):
 
 
 class CancelScope(NamedTuple):
-    """The one scope of a cancel, as given."""
+    """The one scope of a cancel, as passed."""
 
     parameter: str
     ref: str
@@ -34,28 +34,28 @@ def parse_scope(
     ask_id: str | None = None,
     round_number: int | None = None,
 ) -> CancelScope:
-    """The scope that was given; None counts as unset. Raises ScopeMissing, ScopeAmbiguous or ValidationError.
+    """Returns the passed scope; None counts as unset. Raises ScopeMissing, ScopeAmbiguous or ValidationError.
 
-    Source: contract section 3. Nothing is read before this passes.
+    Source: contract section 3. The caller reads no row before this passes.
     """
     values = dict(zip(SCOPES, (participant_id, study_id, iteration_id, ask_id), strict=True))
-    given = {name: ref for name, ref in values.items() if ref is not None}
+    scopes = {name: ref for name, ref in values.items() if ref is not None}
     one_of = f"Give exactly one of {', '.join(SCOPES)}"
-    if not given:
+    if not scopes:
         raise ScopeMissing(f"{one_of}; none was given.")
-    if len(given) > 1:
-        raise ScopeAmbiguous(f"{one_of}; {' and '.join(given)} were given.")
-    ((name, ref),) = given.items()
+    if len(scopes) > 1:
+        raise ScopeAmbiguous(f"{one_of}; {' and '.join(scopes)} were given.")
+    ((name, ref),) = scopes.items()
     if round_number is not None:
         if name != "ask_id":
-            raise ValidationError(f"round goes with ask_id only, not with {name}.")
+            raise ValidationError(f"round requires ask_id; {name} was given.")
         if round_number < 1:
-            raise ValidationError(f"round counts from 1; {round_number} was given.")
+            raise ValidationError(f"round must be 1 or more; {round_number} was given.")
     return CancelScope(name, ref, round_number)
 
 
 class Candidate(NamedTuple):
-    """A participant in scope, as read."""
+    """A participant in scope, as read from the store."""
 
     id: UUID
     status: Status
@@ -67,7 +67,7 @@ class Skip(NamedTuple):
 
 
 class CancelPlan(NamedTuple):
-    """Every participant in scope is in exactly one of the two."""
+    """Each participant in scope is in exactly one of the two lists."""
 
     cancel: list[UUID]
     skip: list[Skip]
@@ -78,12 +78,12 @@ NOT_DISPATCHED = "not_dispatched"
 
 
 def plan_cancellation(candidates: Iterable[Candidate]) -> CancelPlan:
-    """Active ones are to be cancelled; the others are skipped, each with its reason."""
+    """Returns the active participants to cancel, and the others, each with its skip reason."""
     plan = CancelPlan([], [])
     for candidate in candidates:
         if candidate.status in ACTIVE:
             plan.cancel.append(candidate.id)
         else:
-            draft = candidate.status is Status.DRAFT
-            plan.skip.append(Skip(candidate.id, NOT_DISPATCHED if draft else ALREADY_TERMINAL))
+            is_draft = candidate.status is Status.DRAFT
+            plan.skip.append(Skip(candidate.id, NOT_DISPATCHED if is_draft else ALREADY_TERMINAL))
     return plan

@@ -1,4 +1,4 @@
-"""Chatbots: what an iteration says about one, how a message becomes a request, and where the reply stands."""
+"""Chatbots: validates an iteration's content, builds requests, and extracts replies."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from understudy.domain.errors import ValidationError
 
 DEFAULT_REPLY_TIMEOUT_S = 45.0
 MAX_REPLY_TIMEOUT_S = 600.0
-#: Characters of a request template, written as JSON, and levels of it.
+#: Maximum characters of a request template as JSON, and maximum depth.
 MAX_TEMPLATE_LENGTH = 20_000
 MAX_TEMPLATE_DEPTH = 16
 MAX_PATH_LENGTH = 200
@@ -18,9 +18,9 @@ MAX_PATH_STEPS = 16
 MAX_HEADERS = 20
 MAX_HEADER_LENGTH = 1_000
 MAX_MODEL_LENGTH = 200
-#: Characters of an id that a bot gives a conversation.
+#: Maximum characters of a conversation id from a bot.
 MAX_ID_LENGTH = 1_000
-#: Characters of one message of a person.
+#: Maximum characters of one message of a person.
 MAX_MESSAGE_LENGTH = 4_000
 
 PLACEHOLDERS = ("message", "conversation_id", "history")
@@ -30,23 +30,23 @@ _ANY_FIELDS = {"environment", "url", "protocol", "headers", "reply_timeout"}
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-#: How a secret is called; its value is known to the workers alone.
+#: Name of a secret; only the workers know its value.
 SECRET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-#: What the transport says itself.
+#: Headers that the transport sets.
 _RESERVED_HEADERS = {"host", "connection", "content-length", "content-type", "transfer-encoding", "accept"}
 _RESERVED_HEADERS |= {"accept-encoding", "te", "trailer", "upgrade", "expect"}
 _SECRET_HEADER_NAME = re.compile(
     r"authori[sz]ation|cookie|key|token|secret|password|credential", re.IGNORECASE
 )
-_LIST_PLACE = re.compile(r"-?\d{1,4}")
-_MAX_SHOWN = 80
+_LIST_INDEX = re.compile(r"-?\d{1,4}")
+_MAX_PREVIEW_CHARS = 80
 
-#: One turn as chat-completions tell it: role (user, assistant) and content.
+#: One message in chat-completions form: role (user, assistant) and content.
 ChatMessage: TypeAlias = Mapping[str, str]
 
 
 class ReplyNotFound(ValueError):
-    """The answer has no reply where one was to be."""
+    """The answer has no reply at the configured path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +56,16 @@ class ChatbotConfig:
     url: str
     template: Mapping[str, Any]
     path: tuple[str, ...]
-    #: Where an answer says which conversation it is of; empty: the id is ours.
+    #: Path of the conversation id in an answer; empty: Understudy sets the id.
     conversation_path: tuple[str, ...]
-    #: Header -> its value, or the name of the secret that is.
+    #: Header -> value; header -> name of the secret with its value.
     headers: Mapping[str, str]
     secrets: Mapping[str, str]
     reply_timeout_s: float
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
-        """The bot of an iteration's content. Raises ValidationError for what `check_chat` refuses."""
+        """Returns the bot of an iteration's content. Raises ValidationError like `check_chat`."""
         check_chat(content)
         headers = content.get("headers", {})
         template, path = content.get("request", {}), content.get("response_path", "")
@@ -86,15 +86,15 @@ class ChatbotConfig:
 
     @property
     def sends_full_history(self) -> bool:
-        """Does each request tell all that was said?"""
+        """Whether each request contains all earlier messages."""
         return any(text == "{history}" for text in _strings(self.template))
 
     def request(self, message: str, conversation_id: str | int | None, history: Sequence[ChatMessage]) -> Any:
-        """The body that says `message`; `history` is what was said before.
+        """Returns the request body that sends `message` after the earlier messages `history`.
 
-        An id stands as it is where nothing stands beside it; None: the bot has not told one yet.
+        A placeholder that is the whole text keeps the id's type. None: the bot has not sent an id yet.
         """
-        whole = {
+        typed = {
             "{history}": [*history, {"role": "user", "content": message}],
             "{conversation_id}": conversation_id,
         }
@@ -103,34 +103,34 @@ class ChatbotConfig:
             "conversation_id": "" if conversation_id is None else str(conversation_id),
         }
 
-        def put(match: re.Match[str]) -> str:
+        def replace(match: re.Match[str]) -> str:
             return match[0][0] if match[1] is None else values[match[1]]
 
         return _fill_template(
-            self.template, lambda text: whole[text] if text in whole else _BRACES.sub(put, text)
+            self.template, lambda text: typed[text] if text in typed else _BRACES.sub(replace, text)
         )
 
     def conversation(self, answer: Any) -> str | int:
-        """Of which conversation the bot says that it is. Raises NoReply."""
+        """Returns the conversation id in the bot's answer. Raises ReplyNotFound."""
         value = _value_at(answer, self.conversation_path)
         if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_ID_LENGTH:
             raise ReplyNotFound(
-                f"what stands at {'.'.join(self.conversation_path)} is no id: {_describe_type(value)}"
+                f"the value at {'.'.join(self.conversation_path)} is not an id: {_describe_type(value)}"
             )
         return value
 
     def reply(self, answer: Any) -> str:
-        """What the bot says in its answer. Raises NoReply."""
+        """Returns the bot's reply in its answer. Raises ReplyNotFound."""
         value = _value_at(answer, self.path)
         if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
             return "\n".join(value)
         if not isinstance(value, str):
-            raise ReplyNotFound(f"what stands at {'.'.join(self.path)} is no text: {_describe_type(value)}")
+            raise ReplyNotFound(f"the value at {'.'.join(self.path)} is not text: {_describe_type(value)}")
         return value
 
 
 def check_chat(content: Mapping[str, Any]) -> None:
-    """Raises ValidationError unless this describes a chatbot; its address is looked at elsewhere."""
+    """Raises ValidationError unless `content` describes a chatbot; does not check its URL."""
     protocol = content.get("protocol")
     if not isinstance(protocol, str) or protocol not in _FIELDS:
         raise ValidationError(f"content.protocol must be openai or json, not {_quote(protocol)}.")
@@ -142,9 +142,9 @@ def check_chat(content: Mapping[str, Any]) -> None:
         )
     if protocol == "json":
         _check_template(content.get("request"))
-        _check_path("response_path", "the reply stands, like choices.0.message.content", content)
+        _check_path("response_path", "of the reply, like choices.0.message.content", content)
         if "conversation_path" in content:
-            _check_path("conversation_path", "the conversation's id stands, like session.id", content)
+            _check_path("conversation_path", "of the conversation id, like session.id", content)
             if not any("{conversation_id}" in text for text in _strings(content["request"])):
                 raise ValidationError(
                     "content.conversation_path needs {conversation_id} in content.request: "
@@ -175,14 +175,14 @@ def _check_template(template: Any) -> None:
                 continue
             if match[1] not in PLACEHOLDERS:
                 raise ValidationError(
-                    f"content.request has {_quote(match[0])}; there is "
+                    f"content.request has {_quote(match[0])}; use "
                     f"{', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}, and {{{{ or }}}} for a brace."
                 )
             if match[1] == "history" and text != "{history}":
-                raise ValidationError('content.request: "{history}" is a list and must stand by itself.')
+                raise ValidationError('content.request: "{history}" is a list and must be the whole text.')
             used.add(match[1])
     if not used & {"message", "history"}:
-        raise ValidationError("content.request must have {message} or {history}: what the person says.")
+        raise ValidationError("content.request must contain {message} or {history}, the person's message.")
 
 
 def _check_depth(value: Any, depth: int) -> None:
@@ -193,13 +193,13 @@ def _check_depth(value: Any, depth: int) -> None:
             _check_depth(item, depth + 1)
 
 
-def _check_path(name: str, what: str, content: Mapping[str, Any]) -> None:
-    path = given if isinstance(given := content.get(name), str) else ""
+def _check_path(name: str, purpose: str, content: Mapping[str, Any]) -> None:
+    path = value if isinstance(value := content.get(name), str) else ""
     steps = path.split(".")
     if not all(steps) or len(path) > MAX_PATH_LENGTH or len(steps) > MAX_PATH_STEPS:
         raise ValidationError(
-            f"content.{name} must say where {what}: at most "
-            f"{MAX_PATH_STEPS} names or places in lists, {MAX_PATH_LENGTH} characters."
+            f"content.{name} must be the path {purpose}: at most "
+            f"{MAX_PATH_STEPS} names or list indexes, {MAX_PATH_LENGTH} characters."
         )
 
 
@@ -216,12 +216,12 @@ def _check_headers(headers: Any) -> None:
             if set(value) != {"secret"} or not isinstance(secret, str) or not SECRET_NAME.fullmatch(secret):
                 raise ValidationError(
                     f'content.headers: {name} must be a text, or {{"secret": "NAME"}} with the name of a '
-                    "secret that the workers know: letters, digits, - and _."
+                    "secret of the workers: letters, digits, - and _."
                 )
         elif _SECRET_HEADER_NAME.search(name):
-            # It would be stored and answered like any other content.
+            # The API would store and return it like any other content.
             raise ValidationError(
-                f'content.headers: {name} looks like a secret. Give {{"secret": "NAME"}}; the workers know '
+                f'content.headers: {name} looks like a secret. Use {{"secret": "NAME"}}; the workers have '
                 "its value."
             )
         elif (
@@ -233,24 +233,24 @@ def _check_headers(headers: Any) -> None:
 
 
 def _value_at(answer: Any, path: Sequence[str]) -> Any:
-    """What stands there. Raises NoReply."""
+    """Returns the value at `path`. Raises ReplyNotFound."""
     value = answer
     for number, step in enumerate(path):
         where = ".".join(path[:number]) or "the top"
         if isinstance(value, dict) and step in value:
             value = value[step]
-        elif isinstance(value, list) and _LIST_PLACE.fullmatch(step):
-            place = int(step)
-            if not -len(value) <= place < len(value):
+        elif isinstance(value, list) and _LIST_INDEX.fullmatch(step):
+            index = int(step)
+            if not -len(value) <= index < len(value):
                 raise ReplyNotFound(f"there is no {step} at {where}: it is a list of {len(value)}")
-            value = value[place]
+            value = value[index]
         else:
             raise ReplyNotFound(f"there is no {step!r} at {where}: {_describe_type(value)}")
     return value
 
 
 def _completions_url(url: str) -> str:
-    """The endpoint of an OpenAI-compatible server, of which often only the beginning is told."""
+    """Returns the endpoint of an OpenAI-compatible server; users often enter only its beginning."""
     address, mark, query = url.partition("?")
     bare = address.rstrip("/")
     return (bare if bare.endswith("/chat/completions") else f"{bare}/chat/completions") + mark + query
@@ -280,5 +280,5 @@ def _describe_type(value: Any) -> str:
     )
 
 
-def _quote(given: object) -> str:
-    return repr(given)[:_MAX_SHOWN]
+def _quote(value: object) -> str:
+    return repr(value)[:_MAX_PREVIEW_CHARS]

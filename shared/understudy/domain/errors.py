@@ -1,6 +1,6 @@
-"""The errors a caller can meet: one small tree, and one table from code to HTTP status and exit code.
+"""Errors for callers: one small tree, and one table from code to HTTP status and exit code.
 
-Source: contract section 7. `str(error)` says what is wrong and what would be right.
+Source: contract section 7. `str(error)` says what is wrong, and what to do.
 """
 
 from typing import NamedTuple
@@ -19,13 +19,13 @@ ERROR_RULES: dict[str, ErrorRule] = {
     "conflict": ErrorRule(409, False, 1),
     "service_unavailable": ErrorRule(503, True, 5),
     "server_error": ErrorRule(500, True, 5),
-    # 202: nobody's retry logic may dispatch twice.
+    # 202, so that no client's retry logic dispatches twice.
     "wait_timeout": ErrorRule(202, False, 5),
 }
 
 
 class UnderstudyError(Exception):
-    """Base of everything that is answered with an error body."""
+    """Base of all errors with an error body."""
 
     code = "server_error"
 
@@ -42,35 +42,35 @@ class UnderstudyError(Exception):
 
     @property
     def text(self) -> str:
-        """`[code] message`, the form used inside envelopes and by tools."""
+        """Returns `[code] message`, the form in envelopes and tools."""
         return f"[{self.code}] {self}"
 
 
 class ValidationError(UnderstudyError):
-    """The request cannot mean anything; nothing was changed."""
+    """The request is invalid; nothing was changed."""
 
     code = "validation_error"
 
 
 class AuthFailed(UnderstudyError):
-    """No token, or one that is unknown or revoked."""
+    """The token is missing, unknown or revoked."""
 
     code = "auth_failed"
 
 
 class NotFound(UnderstudyError):
-    """Unknown, or another workspace's: the same words for both."""
+    """The object is unknown, or of another workspace: both have the same wording."""
 
     code = "not_found"
 
 
 class Conflict(UnderstudyError):
-    """The request is fine but contradicts what is stored."""
+    """The request is valid but contradicts the stored state."""
 
     code = "conflict"
 
 
 class ServiceUnavailable(UnderstudyError):
-    """The store does not answer; the same request may be sent again."""
+    """The store is unavailable; the caller may send the same request again."""
 
     code = "service_unavailable"

@@ -1,4 +1,4 @@
-"""What an extend means before anything is written. Source: contract section 4."""
+"""Plans an extend before anything is written. Source: contract section 4."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,19 @@ MAX_INSTRUCTION_LENGTH = 4_000
 
 
 class Extension(NamedTuple):
-    """An extend that may be tried; the source's status is decided by the statement that makes the child."""
+    """An extend to try; the statement that creates the child checks the source's status."""
 
     additional_steps: int
-    #: None: the child inherits its source's.
+    #: None: the child inherits its source's instruction.
     instruction: str | None
 
 
 class SourceNotTerminal(ValidationError):
-    """The source still runs, or never did."""
+    """The source is active or a draft."""
 
 
 def plan_extension(additional_steps: int, instruction: str | None, max_additional_steps: int) -> Extension:
-    """Check the bounds and trim the instruction. Raises ValidationError naming the bound; never clamps."""
+    """Returns the extend with a trimmed instruction. Raises ValidationError with the bound; never clamps."""
     if not 1 <= additional_steps <= max_additional_steps:
         raise ValidationError(
             f"additional_steps must be from 1 to {max_additional_steps}; {additional_steps} was given.",
@@ -37,10 +37,10 @@ def plan_extension(additional_steps: int, instruction: str | None, max_additiona
 
 
 def source_not_terminal(alias: str, status: Status) -> SourceNotTerminal:
-    """Why `alias` cannot be extended now, and what to do first."""
-    ends = ", ".join(sorted(TERMINAL))
+    """Returns the error that `alias` cannot be extended now, and what to do first."""
+    statuses = ", ".join(sorted(TERMINAL))
     return SourceNotTerminal(
-        f"Participant {alias} is {status}; only a terminal one ({ends}) can be extended.",
+        f"Participant {alias} is {status}; only a terminal one ({statuses}) can be extended.",
         suggestions=(
             "Cancel it with simulation_cancel, or wait for it with simulation_wait, then extend it.",
         ),

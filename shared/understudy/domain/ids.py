@@ -14,7 +14,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Kind(StrEnum):
-    """What an id names; the value is the alias prefix."""
+    """The kind of an id; the value is the alias prefix."""
 
     WORKSPACE = "w"
     STUDY = "s"
@@ -24,13 +24,13 @@ class Kind(StrEnum):
     PERSON = "tp"
 
 
-#: Prefixes taken for another in input, never given out.
+#: Synonyms of prefixes: accepted in input, never assigned.
 _SYNONYMS = {"pt": "t", "p": "tp"}
 _ALIAS = re.compile(r"([a-z]{1,2})-([0-9a-f]{3,32})")
 
 
 class Ref(NamedTuple):
-    """A well-formed id as given: exactly one of the two is set."""
+    """A well-formed id from a request: exactly one of `uuid` and `alias` is set."""
 
     kind: Kind
     uuid: UUID | None
@@ -38,9 +38,9 @@ class Ref(NamedTuple):
 
 
 def parse_ref(kind: Kind, text: str, parameter: str) -> Ref:
-    """Read a UUID (hyphenated, any case) or an alias (lower case) of `kind`.
+    """Parses a UUID (hyphenated, any case) or an alias (lower case) of `kind`.
 
-    Raises ValidationError naming `parameter` when it is malformed or carries another kind's prefix.
+    Raises ValidationError with `parameter` if it is malformed or has another kind's prefix.
     """
     if _UUID.fullmatch(text):
         return Ref(kind, UUID(text), None)
@@ -50,10 +50,10 @@ def parse_ref(kind: Kind, text: str, parameter: str) -> Ref:
             return Ref(kind, None, f"{prefix}-{match[2]}")
     raise ValidationError(
         f"{parameter} must be a UUID or an alias like {kind}-1f3",
-        suggestions=(f"Give the {kind.name.lower()}'s id as it stands in the answer that named it.",),
+        suggestions=(f"Copy the id of the {kind.name.lower()} from the answer that returned it.",),
     )
 
 
 def alias_candidates(kind: Kind, ids: Iterable[UUID], digits: int) -> Iterator[str]:
-    """The aliases that `ids` would have with `digits` hex digits."""
+    """Returns the aliases that `ids` would have with `digits` hex digits."""
     return (f"{kind}-{id_.hex[:digits]}" for id_ in ids)

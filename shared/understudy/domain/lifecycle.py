@@ -1,7 +1,7 @@
-"""The life of a participant: the one list of statuses and of the moves between them.
+"""The lifecycle of a participant: the only list of statuses and of the transitions between them.
 
-The store builds the guard of every write from `TRANSITIONS`, so a move that is not listed here cannot be
-written. Source: contract section 2.
+The store builds the guard of every write from `TRANSITIONS`, so it cannot write any other transition. Source:
+contract section 2.
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Status(StrEnum):
-    """Where a participant stands. No other status exists."""
+    """The status of a participant. No other status exists."""
 
     DRAFT = "draft"
     PENDING = "pending"
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a completed participant ended; null where none of these holds."""
+    """How a completed participant ended; null if none of these applies."""
 
     SUCCEEDED = "succeeded"
     GAVE_UP = "gave_up"
@@ -38,7 +38,7 @@ class FailureKind(StrEnum):
 
 
 class TransitionKind(StrEnum):
-    """What can happen to a participant."""
+    """The kinds of transitions."""
 
     CLAIM = "claim"
     COMPLETE = "complete"
@@ -56,15 +56,15 @@ TRANSITIONS: dict[TransitionKind, Transition] = {
     TransitionKind.CLAIM: Transition(frozenset({Status.PENDING}), Status.RUNNING),
     TransitionKind.COMPLETE: Transition(frozenset({Status.RUNNING}), Status.COMPLETED),
     TransitionKind.FAIL: Transition(frozenset({Status.RUNNING}), Status.FAILED),
-    # A lost or drained worker gives its participants back; the same row goes on from its last interaction.
+    # A drained worker releases the row, or the sweeper recovers it from a lost one; the same row resumes.
     TransitionKind.RELEASE: Transition(frozenset({Status.RUNNING}), Status.PENDING),
     TransitionKind.CANCEL: Transition(frozenset({Status.PENDING, Status.RUNNING}), Status.CANCELLED),
 }
 
-_LEFT = frozenset[Status]().union(*(move.sources for move in TRANSITIONS.values()))
+_SOURCES = frozenset[Status]().union(*(transition.sources for transition in TRANSITIONS.values()))
 
-#: Statuses that a move reaches and none leaves.
-TERMINAL = frozenset(move.target for move in TRANSITIONS.values()) - _LEFT
+#: Statuses that are the target of a transition and the source of none.
+TERMINAL = frozenset(transition.target for transition in TRANSITIONS.values()) - _SOURCES
 
-#: What a cancel reaches.
+#: Statuses that a cancel changes.
 ACTIVE = TRANSITIONS[TransitionKind.CANCEL].sources

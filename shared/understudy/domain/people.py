@@ -1,6 +1,6 @@
-"""A varied panel out of nothing: made-up people, the same ones for the same seed on every machine.
+"""Generates a varied panel of fictional people; one seed gives the same people on every machine.
 
-The names are common ones of each country, put together at random. Nobody in particular is meant.
+The names are common ones of each country, combined at random. They refer to no particular person.
 """
 
 import re
@@ -13,7 +13,7 @@ from understudy.domain.simulation import Person
 DEFAULT_PANEL_SIZE = 24
 DEFAULT_PANEL_SEED = 24
 
-#: What a profile may hold, whoever wrote it.
+#: Limits of every profile, from any source.
 MAX_NAME_LENGTH = 200
 MAX_AGE = 130
 MAX_CODE_LENGTH = 64
@@ -148,7 +148,7 @@ _ORIGINS = tuple(
     for country, language, given, family in _ORIGIN.findall(_NAMES)
 )
 
-#: Leanings from 0 to 1, with what is said of somebody at either end.
+#: Traits from 0 to 1, with the phrases for a low and a high value.
 _TRAITS = {
     "patience": ("gives up as soon as a page gets in the way", "keeps at it however long it takes"),
     "curiosity": ("wants the shortest way and nothing else", "cannot pass an interesting link"),
@@ -175,18 +175,18 @@ _JOBS = """
 """
 _SUBJECTS = "biology, economics, engineering, history, law, media, medicine, music"
 
-# The fractional part of multiples of the golden ratio falls evenly into 0..1 however early one stops.
+# Fractional parts of multiples of the golden ratio are spread evenly over 0..1 for any count.
 _GOLDEN = 0.6180339887498949
 _MAX_TRIES = 50
 
 
 def generate_people(count: int, seed: int) -> list[Person]:
-    """`count` people, always the same ones for the same seed; fewer of them are the first of the many.
+    """Returns `count` people, the same ones for the same seed; a smaller count returns the first of them.
 
-    Names are distinct up to tens of thousands. Countries take turns and ages are spread evenly from 18 to
-    85, so that a small panel is varied too.
+    Names are distinct up to tens of thousands. Countries rotate and ages are spread evenly from 18 to 85, so
+    that a small panel is also varied.
     """
-    # Of a Random only random() is promised to stay the same in later versions of Python.
+    # Only `Random.random()` is guaranteed to stay the same in later versions of Python.
     rng = Random(f"people {seed}")  # noqa: S311 - nothing secret
     first_age = rng.random()
     origins: list[_Origin] = []
@@ -212,46 +212,46 @@ def generate_people(count: int, seed: int) -> list[Person]:
 
 
 def default_panel() -> list[Person]:
-    """Who is there in a new workspace."""
+    """Returns the people of a new workspace."""
     return generate_people(DEFAULT_PANEL_SIZE, DEFAULT_PANEL_SEED)
 
 
-def _choose(chance: Random, items: Sequence[Item]) -> Item:
-    return items[int(chance.random() * len(items))]
+def _choose(rng: Random, items: Sequence[Item]) -> Item:
+    return items[int(rng.random() * len(items))]
 
 
 def _split_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
 
 
-def _name(chance: Random, origin: _Origin, taken: set[str]) -> str:
+def _name(rng: Random, origin: _Origin, taken: set[str]) -> str:
     name = ""
     for attempt in range(_MAX_TRIES):
-        given, family = _choose(chance, origin.given), _choose(chance, origin.family)
-        middle = _choose(chance, origin.given) if attempt else given
+        given, family = _choose(rng, origin.given), _choose(rng, origin.family)
+        middle = _choose(rng, origin.given) if attempt else given
         name = " ".join([given, family] if middle == given else [given, middle, family])
         if name not in taken:
             break
     return name
 
 
-def _traits(chance: Random, age: int) -> dict[str, Any]:
-    traits: dict[str, Any] = {trait: round(chance.random(), 2) for trait in _TRAITS}
-    # Older people grew up without the web: a leaning, not a rule.
+def _traits(rng: Random, age: int) -> dict[str, Any]:
+    traits: dict[str, Any] = {trait: round(rng.random(), 2) for trait in _TRAITS}
+    # Older people grew up without the web: a tendency, not a rule.
     years_over_forty = max(0, age - 40)
     traits["tech_savviness"] = round(traits["tech_savviness"] * (1 - years_over_forty / 90), 2)
-    if chance.random() < 0.12 + years_over_forty / 200:
-        traits["accessibility"] = [_choose(chance, tuple(_ACCESSIBILITY))]
+    if rng.random() < 0.12 + years_over_forty / 200:
+        traits["accessibility"] = [_choose(rng, tuple(_ACCESSIBILITY))]
     return traits
 
 
-def _bio(chance: Random, age: int, traits: dict[str, Any]) -> str:
+def _bio(rng: Random, age: int, traits: dict[str, Any]) -> str:
     if age <= _STUDENT_UNTIL:
-        work = f"Student of {_choose(chance, _split_list(_SUBJECTS))}"
+        work = f"Student of {_choose(rng, _split_list(_SUBJECTS))}"
     elif age >= _RETIRED_FROM:
-        work = f"Retired {_choose(chance, _split_list(_JOBS))}"
+        work = f"Retired {_choose(rng, _split_list(_JOBS))}"
     else:
-        work = _choose(chance, _split_list(_JOBS)).capitalize()
+        work = _choose(rng, _split_list(_JOBS)).capitalize()
     strongest = max(_TRAITS, key=lambda trait: abs(float(traits[trait]) - 0.5))
     habit = _TRAITS[strongest][traits[strongest] > 0.5]
     needs = "".join(f" {_ACCESSIBILITY[need]}" for need in traits.get("accessibility", ()))

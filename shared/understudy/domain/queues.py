@@ -1,6 +1,6 @@
-"""The queues of runs and stops, which of them comes first, and the ids of run messages.
+"""The queues of runs and stop tasks, their priority, and the ids of run messages.
 
-Stable strings: older and newer processes share them.
+The strings are stable: older and newer processes share them.
 """
 
 import re
@@ -9,26 +9,26 @@ from uuid import UUID
 
 
 class Queue(StrEnum):
-    """Where run and stop messages wait."""
+    """Queues of run messages and stop tasks."""
 
-    #: Runs that start.
+    #: New runs.
     RUNS = "simulations"
-    #: Runs that extend others: somebody just asked for one.
+    #: Runs of children: a caller has just requested them.
     RESUME = "simulations.resume"
-    #: Runs that were lost or given back; consumed first.
+    #: Recovered and released runs; consumed first.
     RECOVERED = "simulations.recovered"
-    #: Runs whose worker died under them more than once: one at a time, in a process of their own.
+    #: Runs that lost their worker more than once: one at a time, in a separate process.
     QUARANTINE = "simulations.alone"
-    #: Stop tasks, in a process of their own: a full house of runs never delays a stop.
+    #: Stop tasks, in a separate process: busy run slots never delay a stop.
     CONTROL = "control"
 
 
-#: Queues of runs, the most urgent first.
+#: Queues of runs, highest priority first.
 QUEUE_PRIORITY = (Queue.RECOVERED, Queue.RESUME, Queue.RUNS)
 
 
 def task_id(participant_id: object, dispatch_no: int) -> str:
-    """The Celery id of a run message; each publication has its own."""
+    """Returns the Celery id of a run message; each publication has a different one."""
     return f"{participant_id}.{dispatch_no}"
 
 
@@ -36,6 +36,6 @@ _RUN_MESSAGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[0-9]
 
 
 def parse_participant_id(id_: str) -> UUID | None:
-    """Whose run message has the Celery id `id_`; None when it is not one of a run message."""
+    """Returns the participant of the run message with Celery id `id_`; None if it is not a run message's."""
     found = _RUN_MESSAGE.fullmatch(id_)
     return UUID(found[1]) if found else None

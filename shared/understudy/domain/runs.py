@@ -1,4 +1,4 @@
-"""A run: what it is given when it is claimed, and what each of its steps yields."""
+"""A run: its specification at the claim, and the result of each step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from understudy.domain.simulation import Usage
 
 
 class RunSpec(NamedTuple):
-    """What a run works with: the person, the assignment, what is acted on, and the limits."""
+    """The input of a run: the person, the assignment, the content, and the limits."""
 
     name: str
     age: int
@@ -28,7 +28,7 @@ class RunSpec(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One interaction, ready to be committed, with the state to go on from."""
+    """One interaction to commit, with the state to resume from."""
 
     index: int
     observation: Mapping[str, Any]
@@ -39,8 +39,8 @@ class Step:
     started_at: datetime
     duration_ms: int
     state: Mapping[str, Any]
-    #: Set on the last one: the participant completes together with it.
+    #: Set on the last step: the participant completes in the same transaction.
     ends: bool = False
     outcome: Outcome | None = None
-    #: What asking a language model took; None when none was asked.
+    #: Usage of language models; None if the step called none.
     usage: Usage | None = None

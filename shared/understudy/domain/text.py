@@ -1,11 +1,11 @@
-"""Text that every store can hold, and people can read."""
+"""Text that every store accepts and people can read."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def sanitize(value: Any) -> Any:
-    """JSON-like `value` with NULs dropped and lone surrogates replaced, in all strings and keys."""
+    """Returns JSON-like `value` without NULs and lone surrogates, in all strings and keys."""
     if isinstance(value, str):
         if value.isascii() and "\x00" not in value:
             return value
@@ -18,7 +18,7 @@ def sanitize(value: Any) -> Any:
 
 
 def format_value(value: Any) -> str:
-    """A JSON value in words: `pick: B; ratings: A 2, B 4; comment: …`. A text is itself, null is none."""
+    """Formats a JSON value: `pick: B; ratings: A 2, B 4; comment: …`. Text is unchanged, null is `none`."""
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {_inner(item)}" for name, item in value.items())
     return _inner(value)

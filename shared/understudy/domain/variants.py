@@ -1,4 +1,4 @@
-"""Texts that people are asked about: how they are named, and the pieces in which they are read."""
+"""Variants: texts of an ask, their labels, and the segments in which people read them."""
 
 import re
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from understudy.domain.errors import ValidationError
 
 MAX_VARIANTS = 10
 MAX_VARIANT_LENGTH = 20_000
-#: Characters of a segment, at most: what is read at a glance, and told in one interaction.
+#: Maximum characters of a segment: read at a glance, and shown in one interaction.
 SEGMENT_LENGTH = 600
-#: Of an answer.
+#: Maximum characters of an answer's comment.
 MAX_COMMENT_LENGTH = 2_000
 RATINGS = (1, 2, 3, 4, 5)
 
@@ -20,27 +20,27 @@ _SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[\u3002\uff01\uff1f])")
 
 
 def labels(variants: Sequence[object]) -> list[str]:
-    """A, B, C… in the order of the variants."""
+    """Returns A, B, C… in the order of the variants."""
     return list(ascii_uppercase[: len(variants)])
 
 
 def check_variants(variants: Any, name: str) -> None:
-    """Raises ValidationError, speaking of `name`, unless these are texts that people can be asked about."""
+    """Raises ValidationError with `name` unless these are valid variants."""
     if not isinstance(variants, list) or not 1 <= len(variants) <= MAX_VARIANTS:
         raise ValidationError(f"{name} must be a list of 1 to {MAX_VARIANTS} texts.")
     for label, text in zip(labels(variants), variants, strict=True):
         if not isinstance(text, str) or not text.strip() or len(text) > MAX_VARIANT_LENGTH:
             raise ValidationError(
                 f"{name}: variant {label} must be a text of 1 to {MAX_VARIANT_LENGTH:,} characters, "
-                "and not only blanks."
+                "not all blank."
             )
 
 
 def segments(text: str) -> list[str]:
-    """`text` in the pieces in which it is read: at least one, none empty, none over SEGMENT_LENGTH.
+    """Splits `text` into segments to read: at least one, none longer than SEGMENT_LENGTH.
 
-    Cut at blank lines, within long paragraphs after sentences, within long sentences between words. What is
-    short is read together with what follows. Two neighbours never fit into one piece, so there are not many.
+    Splits at blank lines, in long paragraphs after sentences, in long sentences between words. Joins short
+    ones with the next. Two neighbours never fit into one segment, so there are few.
     """
     pieces: list[str] = []
     for paragraph in _PARAGRAPH.split(text.strip()):
@@ -55,7 +55,7 @@ def segments(text: str) -> list[str]:
 
 
 def interactions_to_answer(variants: Sequence[str]) -> int:
-    """How many interactions it takes to read all of it and to answer."""
+    """Returns the number of interactions to read all variants and to answer."""
     return sum(len(segments(text)) for text in variants) + 1
 
 
@@ -76,20 +76,20 @@ def _split_between_words(text: str) -> list[str]:
 
 
 def answer_error(value: Any, given_labels: Sequence[str]) -> str:
-    """What is wrong with an answer to these variants, and what would be right; empty if nothing is.
+    """Returns what is wrong with an answer to these variants, and what to do; empty if it is valid.
 
-    An answer is `{"pick": "A" or null, "ratings": {"A": 4, …}, "comment": "…"}`; null picks none of them.
+    An answer is `{"pick": "A" or null, "ratings": {"A": 4, …}, "comment": "…"}`; null picks no variant.
     """
     if not isinstance(value, dict) or set(value) != {"pick", "ratings", "comment"}:
-        return "An answer has pick, ratings and comment, and nothing else."
+        return "An answer must have exactly pick, ratings and comment."
     pick, ratings, comment = value["pick"], value["ratings"], value["comment"]
     known = ", ".join(given_labels)
     if pick is not None and pick not in given_labels:
         return f"pick must be one of {known}, or null for none of them."
     if not isinstance(ratings, dict) or not set(ratings) <= set(given_labels):
-        return f"ratings are given by label: {known}."
+        return f"ratings must have labels as keys: {known}."
     if not all(type(rating) is int and rating in RATINGS for rating in ratings.values()):
-        return f"A rating is a whole number from {RATINGS[0]} to {RATINGS[-1]}."
+        return f"A rating must be a whole number from {RATINGS[0]} to {RATINGS[-1]}."
     if not isinstance(comment, str) or len(comment) > MAX_COMMENT_LENGTH:
-        return f"comment is a text of at most {MAX_COMMENT_LENGTH:,} characters."
+        return f"comment must be a text of at most {MAX_COMMENT_LENGTH:,} characters."
     return ""

@@ -1,1 +1,1 @@
-"""What callers get, one file per resource."""
+"""Response envelopes, one file per resource."""

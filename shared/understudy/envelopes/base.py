@@ -1,6 +1,6 @@
-"""The base of all answers: times, statuses, pages, and fields that may be absent.
+"""Base types of all envelopes: times, statuses, pages and optional fields.
 
-Ids are UUIDs as strings, times RFC 3339 in UTC with `Z`. Fields may be added, never removed or retyped.
+Ids are UUIDs as strings; times are RFC 3339 in UTC with `Z`. Fields may be added, never removed or retyped.
 Source: contract sections 3, 5, 6 and 7.
 """
 
@@ -23,7 +23,7 @@ from understudy.domain import lifecycle
 
 Item = TypeVar("Item")
 
-#: The domain's statuses and outcomes, written into each schema in place, without a definition of their own.
+#: The domain's statuses and outcomes, inlined in each schema instead of a shared definition.
 Status = Annotated[
     lifecycle.Status,
     Strict(False),
@@ -37,7 +37,7 @@ Outcome = Annotated[
 
 
 def rfc3339(moment: datetime) -> str:
-    """UTC with `Z`, to the microsecond."""
+    """Returns `moment` in UTC with `Z` and microseconds."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -49,23 +49,23 @@ Time = Annotated[
 
 
 class Envelope(BaseModel):
-    """Base of all answers. Unknown fields are kept out of the way of older readers."""
+    """Base of all envelopes. Ignores unknown fields, so that older readers accept newer servers."""
 
-    # What is always there is documented as always there.
+    # The schema requires all fields that are always present.
     model_config = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """A field that is left out where it does not apply may be absent, and is never null."""
+        """Describes optional fields as absent or present, never null."""
         schema = handler(core_schema)
         described = handler.resolve_ref_schema(schema)
         if handler.mode == "serialization":
             for name in [name for name, field in cls.model_fields.items() if field.exclude_if]:
                 field = described["properties"][name]
                 field.pop("default", None)
-                if len(values := [one for one in field.get("anyOf", ()) if one != {"type": "null"}]) == 1:
+                if len(values := [item for item in field.get("anyOf", ()) if item != {"type": "null"}]) == 1:
                     del field["anyOf"]
                     field |= values[0]
                 if name in described.get("required", ()):
@@ -74,7 +74,7 @@ class Envelope(BaseModel):
 
 
 def optional_field(description: str) -> Any:
-    """A field that is absent where it does not apply."""
+    """Returns a field that is absent if it does not apply."""
     return Field(default=None, exclude_if=lambda value: value is None, description=description)
 
 

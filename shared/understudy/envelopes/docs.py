@@ -1,4 +1,4 @@
-"""The answers of docs_get, field by field. Source: contract section 6."""
+"""Envelopes of docs_get. Source: contract section 6."""
 
 from pydantic import Field
 
@@ -6,14 +6,14 @@ from understudy.envelopes.base import Envelope
 
 
 class DocEntry(Envelope):
-    """A page of the documentation in the list of all."""
+    """An item of the list of documentation pages."""
 
-    slug: str = Field(description="Names the page in docs_get.")
+    slug: str = Field(description="Name of the page for docs_get.")
     title: str
-    summary: str = Field(description="What it tells, in a sentence or two.")
+    summary: str = Field(description="Summary in one or two sentences.")
 
 
 class Doc(Envelope):
     slug: str
     title: str
-    content: str = Field(description="Markdown. Links between pages are relative and show the page's slug.")
+    content: str = Field(description="Markdown. Links to other pages are relative and contain their slug.")

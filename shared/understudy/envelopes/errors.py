@@ -6,7 +6,7 @@ from understudy.envelopes.base import Envelope
 
 
 class ErrorBody(Envelope):
-    error: str = Field(description="What is wrong and what would be right.")
-    error_code: str = Field(description="For programs; never changes.")
-    retryable: bool = Field(description="May the same request, sent again, succeed?")
-    suggestions: list[str] = Field(description="What to do next; may be empty.")
+    error: str = Field(description="Problem and how to fix it.")
+    error_code: str = Field(description="Stable code for programs.")
+    retryable: bool = Field(description="Whether the same request may succeed if sent again.")
+    suggestions: list[str] = Field(description="Next steps; may be empty.")

@@ -1,4 +1,4 @@
-"""An event as callers see it. Source: contract section 6."""
+"""Event envelopes. Source: contract section 6."""
 
 from typing import Literal
 from uuid import UUID
@@ -9,23 +9,23 @@ from understudy.envelopes.base import Envelope, Outcome, Status, Time, optional_
 
 
 class EventData(Envelope):
-    """What an event says. What does not apply is absent."""
+    """The data of an event. Fields that do not apply are absent."""
 
     participant_id: UUID
-    study_id: UUID | None = optional_field("The study it takes part in.")
-    ask_id: UUID | None = optional_field("The ask it takes part in.")
-    seq: int = Field(description="Counts this participant's events from 1.")
+    study_id: UUID | None = optional_field("Study of the participant.")
+    ask_id: UUID | None = optional_field("Ask of the participant.")
+    seq: int = Field(description="Order among the participant's events, from 1.")
     at: Time
-    status: Status | None = optional_field("Of `status`: the new one.")
-    outcome: Outcome | None = optional_field("Of `completed`: how it ended.")
-    error_kind: str | None = optional_field("Of `failed`: why.")
-    reason: str | None = optional_field("Of `pending` after `running`: `lost` or `released`.")
-    attempt: int | None = optional_field("Of `pending` after `running`: losses since the last interaction.")
-    index: int | None = optional_field("Of `interaction`: which one was committed.")
+    status: Status | None = optional_field("New status of a `status` event.")
+    outcome: Outcome | None = optional_field("Outcome if the status is `completed`.")
+    error_kind: str | None = optional_field("Failure reason if the status is `failed`.")
+    reason: str | None = optional_field("Cause of `pending` after `running`: `lost` or `released`.")
+    attempt: int | None = optional_field("For `pending` after `running`: losses since the last interaction.")
+    index: int | None = optional_field("Index of the committed interaction.")
 
 
 class Event(EventData):
-    """An event with what stands beside its data: where it is in the workspace, and what it is."""
+    """An event with its position in the workspace and its type."""
 
-    id: int = Field(description="Its position: name the last one you have seen to go on after it.")
+    id: int = Field(description="Position of the event; pass the last one to continue after it.")
     event: Literal["status", "interaction", "stopped"]

@@ -1,4 +1,4 @@
-"""A participant's journey: what it did and thought, how it felt, and where that was hard."""
+"""Envelopes of a participant's journey: steps, thoughts, sentiment and friction points."""
 
 from uuid import UUID
 
@@ -9,60 +9,60 @@ from understudy.envelopes.base import Envelope, Outcome, Status
 
 
 class JourneyStep(Envelope):
-    """One interaction, in short."""
+    """A short form of one interaction."""
 
-    index: int = Field(description="Counts from 0 over the whole lineage.")
-    participant_id: UUID = Field(description="Whose it is; of an inherited one the source.")
-    url: str = Field(description="Where it was.")
-    title: str = Field(description="What that place is called.")
-    thought: str = Field(description="What went through the person's mind.")
-    did: str = Field(description="What was done, in words.")
-    sentiment: float = Field(description="How it felt, from -1 to 1.")
+    index: int = Field(description="Index over the whole lineage, from 0.")
+    participant_id: UUID = Field(description="Participant of the interaction; the source if inherited.")
+    url: str = Field(description="Address of the page.")
+    title: str = Field(description="Title of the page.")
+    thought: str = Field(description="Thought of the person.")
+    did: str = Field(description="Action in words.")
+    sentiment: float = Field(description="Sentiment from -1 to 1.")
 
 
 class FrictionPoint(Envelope):
-    """A place where it was hard."""
+    """An interaction classified as a problem."""
 
-    index: int = Field(description="The interaction in which it happened.")
+    index: int = Field(description="Index of the interaction.")
     kind: FrictionKind = Field(
-        description="problem: the place, or the person, could not; error_page: status 400 or more; "
-        "repeated_reply: a bot says what it said before; going_in_circles: at one place for the third time "
-        "or more; mood_drop: by 0.3 or more from one interaction to the next."
+        description="problem: the environment or the person failed to act; error_page: status 400 or more; "
+        "repeated_reply: a bot repeats a reply; going_in_circles: third or later visit to the same page; "
+        "mood_drop: sentiment falls by 0.3 or more from one interaction to the next."
     )
-    what: str = Field(description="The same in words.")
-    url: str = Field(description="Where the person was.")
-    thought: str = Field(description="What it thought.")
+    what: str = Field(description="Description in words.")
+    url: str = Field(description="Address of the page.")
+    thought: str = Field(description="Thought of the person.")
 
 
 class InstructionEntry(Envelope):
     """An instruction of an extend."""
 
-    before_index: int = Field(description="The interaction that came next.")
+    before_index: int = Field(description="Index of the next interaction.")
     instruction: str
 
 
 class LastInteraction(Envelope):
-    """Where a journey came to its end."""
+    """The last interaction of a journey."""
 
-    index: int = Field(description="The last interaction.")
-    url: str = Field(description="Where the person was.")
-    title: str = Field(description="What that place is called.")
-    thought: str = Field(description="The last thought.")
+    index: int = Field(description="Index of the last interaction.")
+    url: str = Field(description="Address of the page.")
+    title: str = Field(description="Title of the page.")
+    thought: str = Field(description="Last thought.")
 
 
 class Journey(Envelope):
-    """The answer of a participant's journey, over the whole lineage."""
+    """A participant's journey over the whole lineage."""
 
     participant_id: UUID
-    alias: str = Field(description="Its short name.")
+    alias: str = Field(description="Short id.")
     person_name: str = Field(description="The person's name.")
     status: Status
     outcome: Outcome | None = Field(description="Outcome if completed, else null.")
-    task: str = Field(description="What was to be done.")
-    steps: list[JourneyStep] = Field(description="In order.")
+    task: str = Field(description="Task of the assignment.")
+    steps: list[JourneyStep] = Field(description="Interactions in order.")
     told: list[InstructionEntry] = Field(description="Instructions, in order.")
-    sentiment_curve: list[float] = Field(description="How each interaction felt, from -1 to 1, by index.")
+    sentiment_curve: list[float] = Field(description="Sentiment of each interaction, from -1 to 1, by index.")
     friction_points: list[FrictionPoint] = Field(
-        description="Where it was hard, in order; one interaction can be several."
+        description="Friction points in order; an interaction can have several."
     )
-    gave_up_at: LastInteraction | None = Field(description="Of one that gave up: where; else null.")
+    gave_up_at: LastInteraction | None = Field(description="Last interaction if it gave up, else null.")

@@ -1,4 +1,4 @@
-"""The answers of simulation_cancel and of all that dispatch. Source: contract sections 3 and 5."""
+"""Envelopes of simulation_cancel and of all dispatches. Source: contract sections 3 and 5."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -10,22 +10,22 @@ from understudy.envelopes.base import Envelope, Outcome, Status, optional_field
 
 class CancelledItem(Envelope):
     participant_id: UUID
-    success: bool = Field(description="True: it is cancelled, for good.")
-    status: str = Field(description="`cancelled`, or `[code] message` where success is false.")
+    success: bool = Field(description="True if the participant is cancelled; this is final.")
+    status: str = Field(description="`cancelled`, or `[code] message` if success is false.")
 
 
 class SkippedItem(Envelope):
     participant_id: UUID
     reason: Literal["already_terminal", "not_dispatched"] = Field(
-        description="It had come to an end before, or it is a draft."
+        description="already_terminal: it was terminal before; not_dispatched: it is a draft."
     )
 
 
 class CancelSummary(Envelope):
-    total: int = Field(description="Entries in both lists.")
-    cancelled_count: int = Field(description="Entries with success.")
-    skipped_count: int = Field(description="Entries in `skipped`.")
-    failed_count: int | None = optional_field("Entries without success; absent when there are none.")
+    total: int = Field(description="Items in both lists.")
+    cancelled_count: int = Field(description="Items with success.")
+    skipped_count: int = Field(description="Items in `skipped`.")
+    failed_count: int | None = optional_field("Items without success; absent if there are none.")
 
 
 class CancelEnvelope(Envelope):
@@ -35,19 +35,19 @@ class CancelEnvelope(Envelope):
 
 
 class Dispatch(Envelope):
-    """Keys that don't apply are absent."""
+    """The participants of a dispatch. Fields that do not apply are absent."""
 
-    participant_ids: list[UUID] = Field(description="The new participants; of a wait those waited for.")
-    aliases: list[str] | None = optional_field("Their aliases, in the same order.")
-    study_id: UUID | None = optional_field("The study they are in.")
-    iteration_id: UUID | None = optional_field("The iteration they are in.")
-    ask_id: UUID | None = optional_field("The ask they are in.")
-    round: int | None = optional_field("The round of the ask.")
-    extended_from: UUID | None = optional_field("Of an extend: the source.")
+    participant_ids: list[UUID] = Field(description="New participants; in a wait, the awaited ones.")
+    aliases: list[str] | None = optional_field("Aliases in the same order.")
+    study_id: UUID | None = optional_field("Study of the participants.")
+    iteration_id: UUID | None = optional_field("Iteration of the participants.")
+    ask_id: UUID | None = optional_field("Ask of the participants.")
+    round: int | None = optional_field("Round of the ask.")
+    extended_from: UUID | None = optional_field("Source of an extend.")
     inherited_interactions: int | None = optional_field(
-        "Of an extend: interactions taken over from the source."
+        "Interactions inherited from the source of an extend."
     )
-    max_interactions: int | None = optional_field("Each one's cap, inherited interactions included.")
+    max_interactions: int | None = optional_field("Cap of each participant, inherited interactions included.")
 
 
 class ParticipantState(Envelope):
@@ -59,43 +59,43 @@ class ParticipantState(Envelope):
 
 
 class NextAction(Envelope):
-    """How to go on; followed literally it gets the result."""
+    """The next call; followed literally it returns the result."""
 
-    tool: str = Field(description="The MCP tool to call next.")
-    arguments: dict[str, Any] = Field(description="Its arguments; over REST the body.")
-    rest: str = Field(description="The same as method and path.")
-    cli: str = Field(description="The same as a command.")
+    tool: str = Field(description="MCP tool to call next.")
+    arguments: dict[str, Any] = Field(description="Arguments of the tool; over REST, the body.")
+    rest: str = Field(description="Same call as REST method and path.")
+    cli: str = Field(description="Same call as a CLI command.")
     poll_after_seconds: int = Field(description="Minimum polling interval in seconds.")
-    why: str = Field(description="What is not over yet.")
+    why: str = Field(description="Reason for the call: work that is not finished.")
 
 
 class Progress(Envelope):
-    done: int = Field(description="How many are at an end.")
-    total: int = Field(description="Of how many.")
+    done: int = Field(description="Number of finished participants.")
+    total: int = Field(description="Number of awaited participants.")
 
 
 class RunSuccess(Envelope):
     ok: Literal[True] = Field(
-        default=True, description="The call went well; how each run ended is in `participants`."
+        default=True, description="The call succeeded; `participants` has the outcome of each run."
     )
-    dispatch: Dispatch = Field(description="What was started.")
+    dispatch: Dispatch = Field(description="Dispatched participants.")
     participants: list[ParticipantState] = Field(
-        description="How each stands; pending when it was just dispatched."
+        description="State of each participant; pending right after the dispatch."
     )
-    next_action: NextAction | None = optional_field("How to get the result; absent when all are at an end.")
+    next_action: NextAction | None = optional_field("Call that gets the result; absent if all are terminal.")
 
 
 class RunFailure(Envelope):
-    ok: Literal[False] = Field(default=False, description="Nothing was started, or the wait ran out.")
-    error_kind: str = Field(description="What went wrong; the same as `error_code`.")
-    error_code: str = Field(description="For programs; never changes.")
-    error: str = Field(description="What is wrong and what would be right.")
-    retryable: bool = Field(description="May the same request, sent again, succeed?")
-    suggestions: list[str] = Field(description="What to do next; may be empty.")
+    ok: Literal[False] = Field(default=False, description="The dispatch failed, or the wait timed out.")
+    error_kind: str = Field(description="Same as `error_code`.")
+    error_code: str = Field(description="Stable code for programs.")
+    error: str = Field(description="Problem and how to fix it.")
+    retryable: bool = Field(description="Whether the same request may succeed if sent again.")
+    suggestions: list[str] = Field(description="Next steps; may be empty.")
     dispatch: Dispatch | None = optional_field("What was dispatched before the failure.")
-    participants: list[ParticipantState] | None = optional_field("How each stands now.")
-    progress: Progress | None = optional_field("How far the wait came.")
-    next_action: NextAction | None = optional_field("How to wait on.")
+    participants: list[ParticipantState] | None = optional_field("Current state of each participant.")
+    progress: Progress | None = optional_field("Progress of the wait.")
+    next_action: NextAction | None = optional_field("Call that continues the wait.")
 
 
 RunStudyResponse = Annotated[RunSuccess | RunFailure, Field(discriminator="ok")]

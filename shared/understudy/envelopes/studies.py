@@ -1,4 +1,4 @@
-"""A study, its iterations, and the views of study_get. Source: contract section 6."""
+"""Envelopes of studies, iterations and the views of study_get. Source: contract section 6."""
 
 from typing import Any
 from uuid import UUID
@@ -11,80 +11,80 @@ from understudy.envelopes.usage import USED, Usage
 
 
 class Success(Envelope):
-    url_contains: str | None = optional_field("The page's address contains this.")
-    text_contains: str | None = optional_field("The page's text contains this, in capitals or not.")
+    url_contains: str | None = optional_field("Text that the page's address must contain.")
+    text_contains: str | None = optional_field("Text that the page must contain, ignoring case.")
 
 
 class Assignment(Envelope):
-    task: str = Field(description="What people are asked to do.")
-    success: Success | None = optional_field("When that counts as done; both given = both must hold.")
+    task: str = Field(description="Task for the people.")
+    success: Success | None = optional_field("Success condition; if both fields are given, both must hold.")
 
 
 class Iteration(Envelope):
     id: UUID
-    alias: str = Field(description="Its short name.")
+    alias: str = Field(description="Short id.")
     study_id: UUID
-    label: str = Field(description="A, B, C…")
-    content: dict[str, Any] = Field(description="What people act on.")
+    label: str = Field(description="Label: A, B, C…")
+    content: dict[str, Any] = Field(description="Content that people act on.")
     max_interactions: int | None = Field(
-        description="Most interactions of a participant; null: 20, unless the run says otherwise."
+        description="Cap of a participant; null: 20, unless the run sets one."
     )
-    mind: str = Field(description="Who decides for the people.")
-    step_timeout: float = Field(description="Seconds that one interaction may take.")
-    run_timeout: float = Field(description="Seconds that a participant's own run may take.")
+    mind: str = Field(description="Mind that decides for the people.")
+    step_timeout: float = Field(description="Maximum seconds of one interaction.")
+    run_timeout: float = Field(description="Maximum seconds of a participant's own run.")
     created_at: Time = Field(description="Creation time.")
 
 
 class Study(Envelope):
     id: UUID
-    alias: str = Field(description="Its short name.")
+    alias: str = Field(description="Short id.")
     name: str
-    modality: str = Field(description="How people act: interactive, chat, text.")
-    status: str = Field(description="A note for its author; runs do not touch it.")
+    modality: str = Field(description="Modality: interactive, chat or text.")
+    status: str = Field(description="Authoring status; runs do not change it.")
     assignment: Assignment
-    questions: list[str] = Field(description="What you want to learn; kept with the study.")
+    questions: list[str] = Field(description="Questions that you want answered; stored with the study.")
     created_at: Time = Field(description="Creation time.")
 
 
 class StudyFull(Study):
     """view=full"""
 
-    iterations: list[Iteration] = Field(description="In order: A, B, C…")
+    iterations: list[Iteration] = Field(description="Iterations in order: A, B, C…")
 
 
 class StudySummary(Envelope):
     """view=summary"""
 
     study_id: UUID
-    alias: str = Field(description="Its short name.")
+    alias: str = Field(description="Short id.")
     name: str
-    participant_count: int = Field(description="All of them; the next six are parts of it.")
+    participant_count: int = Field(description="All participants; the sum of the next six counts.")
     draft_count: int
     pending_count: int
     running_count: int
     completed_count: int
     failed_count: int
     cancelled_count: int
-    outcomes: dict[str, int] = Field(description="How many completed ones had which outcome.")
+    outcomes: dict[str, int] = Field(description="Completed participants by outcome.")
     sentiment: dict[str, int] = Field(
-        description="How completed participants felt at their last interaction."
+        description="Completed participants by sentiment of their last interaction."
     )
-    partial: bool = Field(description="Something is not terminal, or failed.")
-    usage: Usage | None = optional_field(f"{USED} Inherited interactions count where they were made.")
+    partial: bool = Field(description="True if a participant is not terminal or has failed.")
+    usage: Usage | None = optional_field(f"{USED} Inherited interactions count for the study that made them.")
     workspace_usage_today: Usage | None = optional_field(
-        "What the whole workspace took since midnight (UTC); absent where this study took nothing."
+        "Usage of the whole workspace since midnight (UTC); absent if this study has no usage."
     )
 
 
 class StudyPerParticipant(StudySummary):
-    """view=per_participant: the summary of all, and a page of them."""
+    """view=per_participant: the summary and a page of participants."""
 
-    participants: list[ParticipantHighlight] = Field(description="A page of them, in order of creation.")
+    participants: list[ParticipantHighlight] = Field(description="One page, in order of creation.")
     next_cursor: str | None = Field(description="Cursor of the next page; null on the last page.")
 
 
 class StudyTranscripts(StudySummary):
-    """view=transcripts: the summary of all, and a page of transcripts, one per participant."""
+    """view=transcripts: the summary and a page of transcripts, one per participant."""
 
-    transcripts: list[ParticipantTranscript] = Field(description="A page of them, in order of creation.")
+    transcripts: list[ParticipantTranscript] = Field(description="One page, in order of creation.")
     next_cursor: str | None = Field(description="Cursor of the next page; null on the last page.")

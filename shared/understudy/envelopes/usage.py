@@ -1,24 +1,24 @@
-"""What asking language models took. Source: contract section 6."""
+"""The envelope of language model usage. Source: contract section 6."""
 
 from pydantic import Field, field_validator
 
 from understudy.envelopes.base import Envelope, optional_field
 
-USED = "What asking language models took; absent where none was asked."
+USED = "Language model usage; absent if no model was called."
 
 
 class Usage(Envelope):
-    """What asking language models took."""
+    """Usage of language models."""
 
-    calls: int = Field(description="Answers asked for, tries that failed included.")
+    calls: int = Field(description="Model calls, failed ones included.")
     input_tokens: int = Field(description="Tokens that models read.")
-    output_tokens: int = Field(description="Tokens that they wrote.")
-    seconds: float = Field(description="From question to answer, waits for a free place not counted.")
-    cost: float | None = optional_field("By the prices that are set for the model; absent without.")
-    model: str | None = optional_field("Of one interaction: who was asked.")
+    output_tokens: int = Field(description="Tokens that models wrote.")
+    seconds: float = Field(description="Seconds from call to answer, waits for a slot excluded.")
+    cost: float | None = optional_field("Cost by the prices of the model; absent without prices.")
+    model: str | None = optional_field("Model that was called; only in the usage of one interaction.")
 
     @field_validator("seconds", "cost")
     @classmethod
     def _round(cls, value: float | None) -> float | None:
-        # Sums of what was rounded before.
+        # Sums of rounded values have float errors.
         return value if value is None else round(value, 9)

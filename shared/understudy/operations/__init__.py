@@ -1,1 +1,1 @@
-"""What callers may ask for: the models of requests, and how a wrong one is described."""
+"""Request models of all operations, and the messages for invalid requests."""

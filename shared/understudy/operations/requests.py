@@ -1,6 +1,6 @@
-"""What callers may send, field by field. Strict: no unknown fields, no numbers in strings, no bools for ints.
+"""Request models of all operations. Strict: no unknown fields, no numbers in strings, no bools for ints.
 
-Bounds that are settings are checked by the service; what is here never changes. Source: contract section 6.
+The service checks bounds that are settings; the bounds in this module are fixed. Source: contract section 6.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -14,43 +14,41 @@ from understudy.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
 
 DEFAULT_WAIT_S = 600.0
 MAX_INTERACTIONS = 1_000
-#: Entries of a page of a list.
+#: Default and maximum number of items on a page.
 DEFAULT_PAGE = 50
 MAX_PAGE = 500
 DEFAULT_STEP_TIMEOUT_S = 60
 DEFAULT_RUN_TIMEOUT_S = 3_600
-#: Longest step and longest run that an iteration may allow, in seconds.
+#: Maximum step timeout and run timeout of an iteration, in seconds.
 MAX_STEP_TIMEOUT_S = 3_600
 MAX_RUN_TIMEOUT_S = 86_400
 MAX_SEED = 2**63 - 1
-#: People of one request.
+#: Maximum people of one request.
 MAX_PEOPLE = 10_000
 
-#: Characters of an Idempotency-Key.
+#: Maximum characters of an Idempotency-Key.
 MAX_KEY_LENGTH = 255
 
 Modality = Literal["interactive", "chat", "text"]
-#: How a study, and an ask, can be looked at.
+#: Views of a study and of an ask.
 StudyView = Literal["summary", "full", "per_participant", "transcripts"]
 AskView = Literal["summary", "full", "per_participant"]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=4_000)]
 Id = Annotated[str, Field(max_length=100, description="UUID or alias.")]
-Steps = Annotated[
-    int, Field(ge=1, le=MAX_INTERACTIONS, description="Interactions after which a participant stops.")
-]
+Steps = Annotated[int, Field(ge=1, le=MAX_INTERACTIONS, description="Maximum interactions per participant.")]
 Seed = Annotated[
     int, Field(ge=0, le=MAX_SEED, description="Random seed; the same seed gives the same result.")
 ]
 Wait = Annotated[
-    bool, Field(description="Answer when all are terminal, or `timeout` has passed; else at once.")
+    bool, Field(description="Wait until all are terminal or `timeout` passes; otherwise answer at once.")
 ]
-Mind = Annotated[Name, Field(description="Who decides what a person does next.")]
+Mind = Annotated[Name, Field(description="Mind that decides for the participants.")]
 StepTimeout = Annotated[
-    float, Field(gt=0, le=MAX_STEP_TIMEOUT_S, description="Seconds that one interaction may take.")
+    float, Field(gt=0, le=MAX_STEP_TIMEOUT_S, description="Maximum seconds of one interaction.")
 ]
-RunTimeout = Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S, description="Seconds that a run may take.")]
-Timeout = Annotated[float, Field(gt=0, description="Seconds to wait.")]
+RunTimeout = Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S, description="Maximum seconds of a run.")]
+Timeout = Annotated[float, Field(gt=0, description="Maximum wait in seconds.")]
 
 
 class Request(BaseModel):
@@ -63,7 +61,7 @@ class Request(BaseModel):
 
 
 class SuccessRequest(Request):
-    """When the assignment counts as done; both given = both must hold."""
+    """Condition that completes the assignment; if both fields are given, both must hold."""
 
     url_contains: Annotated[str, Field(min_length=1, max_length=1_000)] | None = Field(
         default=None, description="Part of the page's address, such as /order/."
@@ -80,19 +78,19 @@ class SuccessRequest(Request):
 
 
 class AssignmentRequest(Request):
-    task: Annotated[Text, Field(description="What people are to do, in their words.")]
+    task: Annotated[Text, Field(description="Task of the participants, in their own words.")]
     success: SuccessRequest | None = None
 
 
 class IterationRequest(Request):
-    """One version of what people act on."""
+    """One version of the content that people act on."""
 
     content: dict[str, Any] = Field(
-        description='What to act on: {"environment": "web", "url": "https://…"}, or a chatbot: '
-        '{"environment": "chat", "url": "https://…", "protocol": "openai", "model": "…"}, or with protocol '
-        '"json" its own "request" (such as {"text": "{message}", "id": "{conversation_id}"}, or "{history}") '
-        'and "response_path" (such as reply.text; "conversation_path", where the bot gives the id). '
-        "Secret headers name a secret of the workers: "
+        description='Environment to act on: {"environment": "web", "url": "https://…"}, or a chatbot: '
+        '{"environment": "chat", "url": "https://…", "protocol": "openai", "model": "…"}. Protocol '
+        '"json" needs a "request" (such as {"text": "{message}", "id": "{conversation_id}"}, or "{history}") '
+        'and "response_path" (such as reply.text), and "conversation_path" if the bot assigns the id. '
+        "Secret headers refer to a secret of the workers: "
         '"headers": {"Authorization": {"secret": "NAME"}}.',
         examples=[{"environment": "web", "url": "https://shop.example/"}],
     )
@@ -104,13 +102,13 @@ class IterationRequest(Request):
 
 class StudyRequest(Request):
     name: Name
-    modality: Modality = Field(description="How people act; interactive: on a website.")
+    modality: Modality = Field(description="`interactive`: a website; `chat`: a chatbot; `text`: texts.")
     assignment: AssignmentRequest
     questions: Annotated[list[Text], Field(max_length=100)] | None = Field(
-        default=None, description="What you want to learn; kept with the study."
+        default=None, description="Questions that you want to answer; stored with the study."
     )
     iteration: IterationRequest | None = Field(
-        default=None, description="Its first iteration, made together with the study."
+        default=None, description="First iteration, created together with the study."
     )
 
 
@@ -119,35 +117,35 @@ Terms = Annotated[list[Term], Field(min_length=1, max_length=MAX_TERMS)]
 
 
 class WhereRequest(Request):
-    """Which people are meant: those for whom all of it holds."""
+    """Filter of people: all conditions must hold."""
 
     age_min: Annotated[int, Field(ge=0, le=MAX_AGE)] | None = Field(
-        default=None, description="This old or older."
+        default=None, description="Minimum age in years."
     )
     age_max: Annotated[int, Field(ge=0, le=MAX_AGE)] | None = Field(
-        default=None, description="This old or younger."
+        default=None, description="Maximum age in years."
     )
-    country: Terms | None = Field(default=None, description='One of these, such as ["DE", "AT"].')
-    language: Terms | None = Field(default=None, description='One of these, such as ["de"].')
+    country: Terms | None = Field(default=None, description='One of these countries, such as ["DE", "AT"].')
+    language: Terms | None = Field(default=None, description='One of these languages, such as ["de"].')
     trait: Terms | None = Field(
         default=None,
-        description='All of these, such as ["patience<0.3", "accessibility=no_pointer", "income"]: a number '
-        "compared (<, <=, >, >=, =), a text that it is or has, or that it is there.",
+        description='All of these, such as ["patience<0.3", "accessibility=no_pointer", "income"]: compare a '
+        "number (<, <=, >, >=, =), match or contain a text (=), or require that the trait exists.",
     )
     search: Annotated[str, Field(min_length=1, max_length=MAX_TERM_LENGTH)] | None = Field(
-        default=None, description="Each of these words is somewhere in name, bio, country or language."
+        default=None, description="Words that must all occur in name, bio, country or language."
     )
 
     def filter(self) -> PeopleFilter:
-        """Raises ValidationError."""
+        """Returns the filter. Raises ValidationError."""
         return PeopleFilter.of(**self.model_dump())
 
 
 class PanelRequest(Request):
-    """Says who takes part, in one of two ways."""
+    """Selects the people that take part: by `person_ids` or by `sample`."""
 
     person_ids: Annotated[list[Id], Field(min_length=1)] | None = Field(
-        default=None, description="These people. Give either this or `sample`."
+        default=None, description="People by UUID or alias. Give either this or `sample`."
     )
     sample: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
@@ -155,7 +153,7 @@ class PanelRequest(Request):
         "`person_ids`.",
     )
     where: WhereRequest | None = Field(
-        default=None, description="With `sample`: only people for whom this holds."
+        default=None, description="With `sample`: sample only people who match this filter."
     )
 
     @model_validator(mode="after")
@@ -163,12 +161,12 @@ class PanelRequest(Request):
         if (self.person_ids is None) == (self.sample is None):
             raise ValueError("give exactly one of person_ids and sample")
         if self.where is not None and self.sample is None:
-            raise ValueError("where goes with sample only")
+            raise ValueError("where requires sample")
         return self
 
 
 class StudyRunRequest(PanelRequest):
-    iteration_id: Id | None = Field(default=None, description="Default: the study's latest.")
+    iteration_id: Id | None = Field(default=None, description="Default: the study's latest iteration.")
     max_interactions: Steps | None = None
     seed: Seed | None = None
     wait: Wait = False
@@ -180,7 +178,7 @@ class StudyRunRequest(PanelRequest):
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise ValueError("a variant is a text, not only blanks")
+        raise ValueError("a variant must contain more than white space")
     return text
 
 
@@ -191,20 +189,20 @@ Variant = Annotated[
 ]
 Variants = Annotated[
     list[Variant],
-    Field(min_length=1, max_length=MAX_VARIANTS, description="Texts; in answers they are A, B, C…"),
+    Field(min_length=1, max_length=MAX_VARIANTS, description="Texts to compare; answers label them A, B, C…"),
 ]
 
 
 class AskRunRequest(PanelRequest):
-    """A new ask and its first round."""
+    """A new ask with its first round."""
 
     question: Text = Field(
-        description="What everybody answers, having read all variants.",
+        description="Question that each person answers after reading all variants.",
         examples=["Which headline would make you read on?"],
     )
     variants: Variants
     max_interactions: Steps | None = Field(
-        default=None, description="Of each round. Default: enough to read all variants and to answer."
+        default=None, description="Maximum per round. Default: enough to read all variants and to answer."
     )
     mind: Mind = "heuristic"
     step_timeout: StepTimeout = DEFAULT_STEP_TIMEOUT_S
@@ -215,13 +213,13 @@ class AskRunRequest(PanelRequest):
 
 
 class AskRoundRequest(Request):
-    """The next round of an ask, with the people of its first."""
+    """The next round of an ask, with the people of its first round."""
 
-    question: Text | None = Field(default=None, description="Default: that of the round before.")
-    variants: Variants | None = Field(default=None, description="Default: those of the round before.")
+    question: Text | None = Field(default=None, description="Default: question of the previous round.")
+    variants: Variants | None = Field(default=None, description="Default: variants of the previous round.")
     seed: Seed | None = Field(
         default=None,
-        description="Default: everybody keeps the chance of round 1, so that only what is asked differs.",
+        description="Default: each person keeps the seed of round 1, so only question and variants differ.",
     )
     wait: Wait = False
     timeout: Timeout = DEFAULT_WAIT_S
@@ -235,37 +233,37 @@ class PersonRequest(Request):
     age: Annotated[int, Field(ge=0, le=MAX_AGE)]
     country: Annotated[str, Field(min_length=1, max_length=MAX_CODE_LENGTH)]
     language: Annotated[str, Field(min_length=1, max_length=MAX_CODE_LENGTH)]
-    traits: dict[str, Any] = Field(default_factory=dict, description='Such as {"patience": 0.2}.')
+    traits: dict[str, Any] = Field(default_factory=dict, description='Traits, such as {"patience": 0.2}.')
     bio: Annotated[str, Field(max_length=4_000)] = ""
 
 
 class PeopleRequest(Request):
     people: Annotated[list[PersonRequest], Field(min_length=1, max_length=MAX_PEOPLE)] = Field(
-        description="Several people of your own."
+        description="Profiles of several people."
     )
 
 
 class CsvRequest(Request):
     csv: Annotated[str, Field(min_length=1)] = Field(
-        description="People as CSV, their columns named in its first line: name, age, country, language, and "
-        "maybe bio, accessibility (with semicolons between several) and trait.NAME for traits, such as "
-        f"trait.patience; at most {MAX_PEOPLE:,} people. A wrong line is named, and nobody is made."
+        description="People as CSV with a header line: name, age, country, language, and optionally bio, "
+        "accessibility (needs separated by semicolons) and trait.NAME for traits, such as trait.patience; "
+        f"at most {MAX_PEOPLE:,} people. If a line is invalid, the error names it and creates no people."
     )
 
 
 class BuiltInPanelRequest(Request):
     panel: Literal["varied-50"] = Field(
-        description="A panel that comes along: 50 people of many countries, ages, habits and devices."
+        description="Built-in panel: 50 people of many countries, ages, habits and devices."
     )
 
 
 class GenerateRequest(Request):
-    generate: Annotated[int, Field(ge=1, le=MAX_PEOPLE)] = Field(description="Make up so many people.")
+    generate: Annotated[int, Field(ge=1, le=MAX_PEOPLE)] = Field(description="Number of people to generate.")
     seed: Seed | None = None
 
 
 def _request_variant(body: Any) -> str:
-    """Which of the forms a body means, so that its problems are told for that one only."""
+    """Returns the form that a body has, so that errors refer to this form only."""
     fields = body if isinstance(body, dict) else {}
     return next((form for form in ("people", "generate", "csv", "panel") if form in fields), "person")
 
@@ -286,28 +284,28 @@ PersonCreateRequest = Annotated[
 class CancelRequest(Request):
     """Exactly one scope; `round` only with `ask_id`."""
 
-    participant_id: Id | None = Field(default=None, description="This one. UUID or alias (t-…).")
+    participant_id: Id | None = Field(default=None, description="One participant. UUID or alias (t-…).")
     study_id: Id | None = Field(
-        default=None, description="All of the study, whatever the iteration. UUID or alias (s-…)."
+        default=None, description="All participants of the study, in every iteration. UUID or alias (s-…)."
     )
-    iteration_id: Id | None = Field(default=None, description="All of the iteration. UUID or alias (i-…).")
+    iteration_id: Id | None = Field(default=None, description="All participants of it. UUID or alias (i-…).")
     ask_id: Id | None = Field(
-        default=None, description="All of the ask, or those of one `round`. UUID or alias (a-…)."
+        default=None, description="All participants of the ask, or of one `round`. UUID or alias (a-…)."
     )
-    round: int | None = Field(default=None, description="Counts from 1; only with ask_id.")
+    round: int | None = Field(default=None, description="Number of the round, from 1; only with ask_id.")
 
 
 class EmptyRequest(Request):
-    """Nothing can be said beyond the path."""
+    """A body without fields: the path contains all input."""
 
 
 class ExtendOptions(Request):
     additional_steps: int = Field(
-        default=DEFAULT_ADDITIONAL_STEPS, description="Interactions allowed past the original cap."
+        default=DEFAULT_ADDITIONAL_STEPS, description="Interactions to allow beyond the source's cap."
     )
     instruction: str | None = Field(
         default=None,
-        description="Overriding direction for the rest of the run, at most "
+        description="Instruction that overrides the assignment for the rest of the run, at most "
         f"{MAX_INSTRUCTION_LENGTH:,} characters.",
     )
     wait: Wait = False
@@ -316,7 +314,7 @@ class ExtendOptions(Request):
 
 class ExtendRequest(ExtendOptions):
     participant_id: Annotated[
-        Id, Field(description="The terminal participant to go on from. UUID or alias (t-…).")
+        Id, Field(description="Terminal participant to continue from. UUID or alias (t-…).")
     ]
 
 

@@ -1,23 +1,23 @@
-"""What is wrong with a request, in words that are the same at every door."""
+"""Describes validation errors in the same words for every interface."""
 
 from collections.abc import Sequence
 from typing import Any
 
 _MAX_PROBLEMS = 5
-#: Characters of a name somebody sent that are repeated to them.
+#: Maximum characters of a caller's name that an error repeats.
 MAX_NAME = 100
 
 
 def format_problems(problems: Sequence[Any], skip: int = 0) -> str:
-    """Each of pydantic's problems as `field: what is wrong`, its place without the first `skip` parts.
+    """Returns pydantic's errors as `field: problem`; omits the first `skip` parts of each field's path.
 
-    What was sent is not repeated: it may be anything.
+    It never repeats the values that were sent: they may contain anything.
     """
-    said = []
+    messages = []
     for problem in problems[:_MAX_PROBLEMS]:
-        where = ".".join(str(part)[:MAX_NAME] for part in problem["loc"][skip:])
-        what = str(problem["msg"]).removeprefix("Value error, ")
-        said.append(f"{where}: {what}" if where else what)
+        path = ".".join(str(part)[:MAX_NAME] for part in problem["loc"][skip:])
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        messages.append(f"{path}: {message}" if path else message)
     if len(problems) > _MAX_PROBLEMS:
-        said.append(f"and {len(problems) - _MAX_PROBLEMS} more")
-    return "; ".join(said)
+        messages.append(f"and {len(problems) - _MAX_PROBLEMS} more")
+    return "; ".join(messages)

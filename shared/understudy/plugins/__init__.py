@@ -1,1 +1,1 @@
-"""Plug-ins: which are installed, and what they are given."""
+"""Plug-ins: the registry, and what the system passes to them."""

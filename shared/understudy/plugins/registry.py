@@ -1,7 +1,7 @@
-"""Which environments and minds are installed. Names only: nothing of theirs is imported here.
+"""Lists the installed environments and minds by name, without importing them.
 
-An environment's entry-point group names the study modality it serves, so that the API can check a study
-without importing worker code.
+An environment's entry-point group names the modality it serves, so the API can validate a study without
+worker code.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 ENVIRONMENT_GROUPS = "understudy.environments."
 MIND_GROUP = "understudy.minds"
-#: Minds that come in several profiles: `name` is the default one, `name:profile` another.
+#: Minds with several profiles: `name` selects the default profile, `name:profile` another.
 PROFILED_MIND_GROUP = "understudy.profiled_minds"
 
 _PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
@@ -19,41 +19,39 @@ _PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 @cache
 def environments(modality: str) -> dict[str, EntryPoint]:
-    """The environments that fit a modality, by name."""
+    """Returns the environments of a modality by name."""
     return _installed(ENVIRONMENT_GROUPS + modality)
 
 
 @cache
 def minds() -> dict[str, EntryPoint]:
-    """The minds, by name."""
+    """Returns the minds without profiles by name."""
     return _installed(MIND_GROUP)
 
 
 @cache
 def profiled_minds() -> dict[str, EntryPoint]:
-    """The minds that come in profiles, by name."""
+    """Returns the minds with profiles by name."""
     return _installed(PROFILED_MIND_GROUP)
 
 
 def mind_error(name: str) -> str:
-    """Why nobody could decide as `name`, and what would be right; empty if somebody can.
+    """Returns why `name` is not a valid mind and what is valid; empty if it is valid.
 
-    Which profiles there are is known to the workers only.
+    Only workers know the profiles, so it checks the form of a profile, not its existence.
     """
     kind, colon, profile = name.partition(":")
     if colon and kind in profiled_minds():
         if _PROFILE.fullmatch(profile):
             return ""
-        return (
-            f"After {kind}: comes the name of a profile, in lower case, like {kind}:cheap, not {profile!r}."
-        )
+        return f"Profile {profile!r} of mind {kind} is invalid; use lower case, like {kind}:cheap."
     if name in minds() or name in profiled_minds():
         return ""
-    return f"There is no mind {name!r}; there is {', '.join(sorted({*minds(), *profiled_minds()}))}."
+    return f"There is no mind {name!r}; use one of: {', '.join(sorted({*minds(), *profiled_minds()}))}."
 
 
 def create_mind(name: str) -> Any:
-    """The mind of that name. Raises LookupError when it is not installed here."""
+    """Creates the mind `name`. Raises LookupError if it is not installed here."""
     kind, _, profile = name.partition(":")
     if problem := mind_error(name):
         raise LookupError(problem)
@@ -61,12 +59,12 @@ def create_mind(name: str) -> Any:
 
 
 def describe_plugins() -> str:
-    """All of them in a line, for people: `chat: chat; interactive: web; minds: heuristic, llm`."""
+    """Returns one line for the log: `chat: chat; interactive: web; minds: heuristic, llm`."""
     groups = sorted(group for group in entry_points().groups if group.startswith(ENVIRONMENT_GROUPS))
     modalities = (group.removeprefix(ENVIRONMENT_GROUPS) for group in groups)
-    names = {modality: environments(modality) for modality in modalities}
-    names["minds"] = minds() | profiled_minds()
-    return "; ".join(f"{kind}: {', '.join(sorted(some))}" for kind, some in names.items())
+    plugins = {modality: environments(modality) for modality in modalities}
+    plugins["minds"] = minds() | profiled_minds()
+    return "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in plugins.items())
 
 
 def _installed(group: str) -> dict[str, EntryPoint]:

@@ -1,4 +1,4 @@
-"""How long a step and a run may take, waits for something shared not counted, and the failure beyond that."""
+"""Time limits of steps and runs, and the failure on a timeout. Waits for shared resources do not count."""
 
 import contextlib
 import time
@@ -11,44 +11,43 @@ from understudy.domain.simulation import Usage
 
 
 class RunFailed(Exception):
-    """The run cannot go on."""
+    """The run cannot continue: its participant fails with `kind`."""
 
     def __init__(self, kind: FailureKind, message: str, used: Usage | None = None) -> None:
         super().__init__(message)
         self.kind = kind
-        #: What a language model was asked for all the same.
+        #: Language model usage of the failed step, if any.
         self.used = used
 
 
 class Limits(NamedTuple):
-    """How long a run's steps may take."""
+    """Limits a run and its steps."""
 
     step_timeout_s: float
     run_timeout_s: float
-    #: Monotonic time at which the run has held its row for `run_timeout_s`, earlier claims included.
+    #: Monotonic time at which all claims of the run together reach `run_timeout_s`.
     deadline: float
 
     @classmethod
     def from_claim(cls, step_timeout_s: float, run_timeout_s: float, claimed_ms: int) -> "Limits":
-        """Those of a run that has held its row for `claimed_ms` before."""
+        """Returns the limits of a run whose earlier claims lasted `claimed_ms`."""
         remaining_s = run_timeout_s - claimed_ms / 1000
         return cls(step_timeout_s, run_timeout_s, time.monotonic() + remaining_s)
 
     def next_step_limit(self) -> tuple[float, RunFailed]:
-        """Seconds the next step may take, and the failure if it takes longer."""
-        left_s = max(self.deadline - time.monotonic(), 0)
-        if left_s < self.step_timeout_s:
+        """Returns the seconds the next step may take, and the failure to raise on timeout."""
+        remaining_s = max(self.deadline - time.monotonic(), 0)
+        if remaining_s < self.step_timeout_s:
             message = f"The run took longer than the {self.run_timeout_s:g} s allowed."
-            return left_s, RunFailed(FailureKind.RUN_TIMEOUT, message)
+            return remaining_s, RunFailed(FailureKind.RUN_TIMEOUT, message)
         message = f"A step took longer than the {self.step_timeout_s:g} s allowed."
         return self.step_timeout_s, RunFailed(FailureKind.STEP_TIMEOUT, message)
 
 
 class StepTimer:
-    """Seconds that a step may take. It stands still while the step waits for something that is shared.
+    """Counts down the seconds of a step; pauses while the step waits for a shared resource.
 
-    Whoever waits for a place among those who may call a language model is not slow. All methods belong to
-    the loop's thread.
+    A step that waits for a language model slot is not slow. Call all methods in the loop's thread.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -58,13 +57,13 @@ class StepTimer:
         self._waiting_since: float | None = None
 
     def remaining_s(self) -> float:
-        """Seconds left; below 0 when it is used up."""
+        """Returns the seconds left; negative after the limit."""
         now = self._waiting_since if self._waiting_since is not None else time.monotonic()
         return self._limit_s - (now - self._began - self._waited_s)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """What happens in the block does not count. Not to be nested."""
+        """Pauses the timer during this block. Do not nest."""
         self._waiting_since = time.monotonic()
         try:
             yield
@@ -77,12 +76,12 @@ _current: ContextVar[StepTimer | None] = ContextVar("step_timer", default=None)
 
 
 def start_timer(limit_s: float) -> StepTimer:
-    """For the step that is started next, in this context."""
+    """Starts the timer of the step that starts next in this context."""
     timer = StepTimer(limit_s)
     _current.set(timer)
     return timer
 
 
 def current_timer() -> StepTimer:
-    """Of the step that the code at hand works for; without one, a day's."""
+    """Returns the timer of the current step; outside a step, one of a day."""
     return _current.get() or StepTimer(86_400)

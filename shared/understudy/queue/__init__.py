@@ -1,1 +1,1 @@
-"""The whole agreement between api and worker over the broker: names, payloads, the Celery app, publishing."""
+"""Defines what api and worker exchange over the broker: names, payloads, the Celery app, publishing."""

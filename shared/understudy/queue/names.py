@@ -1,4 +1,4 @@
-"""Names of tasks, commands and channels. Stable strings, never function paths: all versions share them."""
+"""Names of tasks, commands and channels: stable strings, not function paths; all versions share them."""
 
 RUN_TASK = "simulation.run"
 STOP_TASK = "simulation.stop"
@@ -6,10 +6,10 @@ STOP_TASK = "simulation.stop"
 #: Remote-control command that aborts the steps in flight of some participants.
 ABORT_COMMAND = "abort_participants"
 
-#: Celery's own command, which Flower sends for an operator: workers cancel the participant.
+#: Celery's own command, which Flower sends for an operator. Workers cancel the participant.
 REVOKE_COMMAND = "revoke"
-#: Argument of that command by which a stop task says that it does so for one who was cancelled.
+#: Argument that a stop task adds to a revoke: the participant is already cancelled.
 ALREADY_CANCELLED = "cancelled_already"
 
-#: Channel on which processes tell that participants became terminal. A hint: the row decides.
+#: Pub-sub channel for notifications that participants became terminal. A hint: the row decides.
 NOTIFICATION_CHANNEL = "understudy.notices"

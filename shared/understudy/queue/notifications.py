@@ -1,4 +1,4 @@
-"""Notices: "look at these participants again". A hint that may be lost: the row decides."""
+"""Notifications: hints that rows of participants changed. They may be lost: the row decides."""
 
 import json
 import logging
@@ -20,16 +20,16 @@ from understudy.telemetry import metrics
 log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 2
-#: After so long without a word the broker is asked whether it is there.
+#: A subscriber pings the broker after this long without a message.
 PING_INTERVAL_S = 5.0
-#: Ids in one notice, so that none grows without bound.
+#: Maximum ids in one notification.
 _BATCH = 500
 
 
 class Notifier:
-    """Tells all processes that participants became terminal. Thread-safe, never blocks, never raises.
+    """Notifies all processes that participants became terminal. Thread-safe, never blocks, never raises.
 
-    Without a URL nobody is told: whoever waits looks every few seconds.
+    Without a URL it publishes nothing: waiters poll every few seconds.
     """
 
     def __init__(self, notices_url: str) -> None:
@@ -40,7 +40,7 @@ class Notifier:
             notices_url,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
             socket_timeout=_CONNECT_TIMEOUT_S,
-            # Once more: a connection that was kept may have gone. Then it is lost, as hints may be.
+            # One retry: a pooled connection may be broken. After that the hint is lost.
             retry=redis.retry.Retry(NoBackoff(), 1),
         )
         self._waiting: queue.SimpleQueue[UUID | None] = queue.SimpleQueue()
@@ -48,12 +48,12 @@ class Notifier:
         self._thread.start()
 
     def enqueue(self, ids: Iterable[UUID]) -> None:
-        """Tell of `ids`, in the background."""
+        """Publishes a notification for `ids` in the background."""
         for id_ in ids if self._thread else ():
             self._waiting.put(id_)
 
     def close(self) -> None:
-        """Tell what is waiting, then stop."""
+        """Publishes what is queued, then stops."""
         if self._thread is None:
             return
         self._waiting.put(None)
@@ -61,12 +61,12 @@ class Notifier:
         self._redis.close()
 
     def _publish(self) -> None:
-        going = True
-        while going:
+        is_open = True
+        while is_open:
             batch = [self._waiting.get()]
             while not self._waiting.empty() and len(batch) < _BATCH:
                 batch.append(self._waiting.get())
-            going = None not in batch
+            is_open = None not in batch
             names = [str(id_) for id_ in batch if id_ is not None]
             try:
                 if names:
@@ -75,15 +75,15 @@ class Notifier:
             except (redis.RedisError, OSError) as error:
                 log.debug("notification lost; waiters will poll: %s", error)
             except Exception:
-                # Without this thread there would be no notices at all any more.
+                # If this thread ended, the process would publish no more notifications.
                 log.exception("notification lost; waiters will poll")
 
 
 async def subscribe(notices_url: str) -> AsyncIterator[list[UUID]]:
-    """Notices as they come, from now on. Ends with a RedisError or OSError when the broker goes away.
+    """Yields the ids of each notification; an empty list means that waiters must poll once.
 
-    One that vanishes without a word is noticed too: when it is quiet for QUIET_S it is asked for a sign of
-    life, and has as long again to give it.
+    Raises RedisError or OSError when the broker is unavailable. To detect a silent broker, it pings after
+    PING_INTERVAL_S without a message and waits as long again for the reply.
     """
     client = connect_async(
         notices_url,
@@ -93,17 +93,17 @@ async def subscribe(notices_url: str) -> AsyncIterator[list[UUID]]:
     )
     async with client, client.pubsub() as subscription:
         await subscription.subscribe(NOTIFICATION_CHANNEL)
-        asked = False
+        pinged = False
         while True:
-            # Not `listen()`: that one asks for a sign of life between messages only.
+            # Not `listen()`: it checks the connection only between messages.
             message = await subscription.get_message(timeout=PING_INTERVAL_S)
             if message is None:
-                if asked:
-                    raise redis.ConnectionError(f"the broker gave no sign of life for {PING_INTERVAL_S} s")
+                if pinged:
+                    raise redis.ConnectionError(f"no answer to a ping within {PING_INTERVAL_S} s")
                 await subscription.ping()
             elif message["type"] == "subscribe":
-                # Whoever waited while nobody listened must look now.
+                # Notifications sent before the subscription are lost: waiters must poll.
                 yield []
             elif message["type"] == "message":
                 yield [UUID(name) for name in json.loads(message["data"])]
-            asked = message is None
+            pinged = message is None

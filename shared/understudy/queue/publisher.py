@@ -1,4 +1,4 @@
-"""Telling workers: run messages, aborts, stop tasks. All may be lost: rows and sweeper make it good."""
+"""Publishes run messages, aborts and stop tasks. All may be lost: the sweeper recovers from the rows."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -28,58 +28,57 @@ from understudy.telemetry import logs, metrics, traces
 
 log = logging.getLogger(__name__)
 
-#: What a broker that is away raises, through kombu or past it.
+#: Errors of an unavailable broker, raised by kombu or by its clients.
 BROKER_ERRORS = (OperationalError, KombuError, RedisError, AMQPError, OSError)
 
-#: Messages that one caller's work may send before another's gets its turn.
+#: Messages of one call that are sent before the messages of another call get a turn.
 PUBLISH_BATCH_SIZE = 200
-#: Seconds until an answer that messages wait for should be out, and what each participant adds to it, a tenth
-#: of what sending takes.
+#: Seconds until the response of a call should be sent, and the seconds that each participant adds. Messages
+#: wait for it; an id adds about a tenth of its publishing time.
 RESPONSE_DELAY_S, RESPONSE_DELAY_PER_ID_S = 0.05, 3e-5
-#: Participants named by one abort broadcast.
+#: Maximum participants in one abort broadcast.
 ABORT_BATCH = 1_000
 
-
-#: Sends to some, and tells whether to go on.
+#: Sends one batch; returns whether to continue with the next.
 _Send: TypeAlias = Callable[[Sequence[UUID]], bool]
 
 
 class PublishResult(NamedTuple):
-    """What became of messages that were owed."""
+    """Counts the messages of one publish call."""
 
     sent: int
-    #: The broker did not take them; they are owed again.
+    #: The broker refused them; they remain unpublished.
     unpublished: int
 
 
 class Publisher:
-    """Publishes for one process. Thread-safe; `…_soon` methods return at once and never raise.
+    """Publishes for one process. Thread-safe; `enqueue_…` methods return immediately and never raise.
 
-    What was not sent when the process ends is sent by the sweeper.
+    The sweeper publishes messages that are unsent when the process ends.
     """
 
     def __init__(self, celery: Celery, store: Store) -> None:
         self._celery = celery
         self._store = store
-        # Aborts have a thread of their own: they must not wait behind ten thousand run messages.
+        # Aborts have their own thread so that they do not wait behind thousands of run messages.
         self._aborts = ThreadPoolExecutor(1, "aborts")
         self._messages = ThreadPoolExecutor(1, "messages")
 
     def close(self) -> None:
-        """Send nothing more than what is being sent now."""
+        """Finishes the batch in flight and drops the rest."""
         self._aborts.shutdown(wait=True, cancel_futures=True)
         self._messages.shutdown(wait=True, cancel_futures=True)
 
     def publish_run_messages(
         self, ids: Sequence[UUID], *, republish_before: datetime | None = None
     ) -> "PublishResult":
-        """Publish the run messages that are owed to `ids`.
+        """Publishes the unpublished run messages of `ids`.
 
-        With `republish_before`, also those sent before that moment. Two callers never send the same one.
-        Raises ServiceUnavailable if the store is unavailable. Messages that the broker refuses stay
-        unpublished.
+        With `republish_before`, also republishes messages sent before that moment. Two callers never send the
+        same message. Messages that the broker refuses remain unpublished. Raises ServiceUnavailable if the
+        store is unavailable.
         """
-        with faults.fault_site("run_message.own"):
+        with faults.fault_site("run_message.reserve"):
             messages = self._store.write(
                 lambda connection: dispatch.reserve_messages(
                     connection, ids, republish_before=republish_before
@@ -87,20 +86,20 @@ class Publisher:
             )
         unsent = self._send_runs(messages)
         if unsent:
-            with faults.fault_site("run_message.disown"):
+            with faults.fault_site("run_message.unreserve"):
                 self._store.write(lambda connection: dispatch.unreserve_messages(connection, unsent))
         return PublishResult(len(messages) - len(unsent), len(unsent))
 
     def _send_runs(self, messages: Sequence[RunMessage]) -> Sequence[RunMessage]:
-        """Send them in order; those that the broker did not take, as far as anybody knows."""
+        """Sends `messages` in order; returns those that the broker did not confirm."""
         unsent = messages
         try:
             with self._celery.producer_pool.acquire(block=True) as producer:
-                for some in chunks(messages, PUBLISH_BATCH_SIZE):
+                for batch in chunks(messages, PUBLISH_BATCH_SIZE):
                     with self._batched(producer, "run_message"):
-                        for message in some:
+                        for message in batch:
                             self._send(RUN_TASK, message, message.task_id, message.queue, producer)
-                    unsent = unsent[len(some) :]
+                    unsent = unsent[len(batch) :]
         except BROKER_ERRORS as error:
             log.warning("cannot publish run messages (%s); they remain unpublished", error)
         return unsent
@@ -114,13 +113,13 @@ class Publisher:
             self._send_after_response(self._publish_run_batch, ids[PUBLISH_BATCH_SIZE:])
 
     def enqueue_aborts(self, ids: Sequence[UUID]) -> None:
-        """Tell all workers to abort the steps in flight of `ids`."""
+        """Requests all workers to abort the steps in flight of `ids`."""
         self._submit_batches(self._aborts, self._publish_abort_batch, chunks(ids, ABORT_BATCH))
 
     def enqueue_stop_tasks(self, ids: Sequence[UUID]) -> None:
-        """Publish one revoke-plus-status task for each of `ids`, which were just cancelled.
+        """Publishes one stop task for each of `ids`, which were just cancelled.
 
-        Those of more than TURN go once the caller's answer should be out: steps are aborted by other means.
+        More than PUBLISH_BATCH_SIZE are sent after the response, because abort broadcasts end the steps.
         """
         if len(ids) > PUBLISH_BATCH_SIZE:
             self._send_after_response(self._publish_stop_batch, ids)
@@ -128,55 +127,55 @@ class Publisher:
             self._submit_batches(self._messages, self._publish_stop_batch, chunks(ids, PUBLISH_BATCH_SIZE))
 
     def queue_depth(self, queue: Queue) -> int:
-        """Messages waiting in `queue`. Raises one of BROKER_ERRORS."""
+        """Returns the number of messages in `queue`. Raises one of BROKER_ERRORS."""
         with metrics.time_broker_call("look"), self._celery.connection_or_acquire() as connection:
-            # Declared whole: RabbitMQ refuses a queue that is declared otherwise than it is.
+            # With all arguments: RabbitMQ rejects a declaration that differs from the queue.
             declared = self._celery.amqp.queues[str(queue)](connection.default_channel)
             return int(declared.queue_declare().message_count)
 
     def ping(self) -> None:
-        """Does the broker answer? Raises one of BROKER_ERRORS."""
+        """Checks that the broker answers. Raises one of BROKER_ERRORS."""
         self.queue_depth(Queue.RUNS)
 
     def _send_after_response(self, send: _Send, ids: Sequence[UUID]) -> None:
-        """Send these when an answer that tells of all of them should be out.
+        """Sends to `ids` after the delay in which the caller's response should be sent.
 
-        Making thousands of messages takes the interpreter from the threads that make and send the answer.
+        Building thousands of messages holds the interpreter, which the threads of the response need.
         """
         begin = partial(self._submit_batches, self._messages, send, chunks(ids, PUBLISH_BATCH_SIZE))
-        waiting = Timer(RESPONSE_DELAY_S + len(ids) * RESPONSE_DELAY_PER_ID_S, copy_context().run, [begin])
-        waiting.daemon = True
+        timer = Timer(RESPONSE_DELAY_S + len(ids) * RESPONSE_DELAY_PER_ID_S, copy_context().run, [begin])
+        timer.daemon = True
         try:
-            waiting.start()
+            timer.start()
         except RuntimeError:
-            # No more threads are to be had: then the answer has to wait.
+            # No thread is available: the response has to wait.
             begin()
 
     def _submit_batches(
-        self, executor: ThreadPoolExecutor, send: _Send, turns: Iterator[Sequence[UUID]]
+        self, executor: ThreadPoolExecutor, send: _Send, batches: Iterator[Sequence[UUID]]
     ) -> None:
-        """Send one piece, then queue up again behind everybody else."""
+        """Sends one batch, then queues the next one behind the batches of other calls."""
 
-        def turn() -> None:
-            piece = next(turns, None)
-            if piece is not None and send(piece):
-                self._submit(executor, turn)
+        def send_next() -> None:
+            batch = next(batches, None)
+            if batch is not None and send(batch):
+                self._submit(executor, send_next)
 
-        self._submit(executor, turn)
+        self._submit(executor, send_next)
 
-    def _submit(self, lane: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+    def _submit(self, executor: ThreadPoolExecutor, work: Callable[[], None]) -> None:
         try:
-            # With the context of who asked for it: lines name its request.
-            lane.submit(copy_context().run, work).add_done_callback(_log_failure)
+            # Log lines carry the request id of the caller's context.
+            executor.submit(copy_context().run, work).add_done_callback(_log_failure)
         except RuntimeError:
-            log.info("not sent any more, the process is ending; the sweeper will retry")
+            log.info("messages not sent because the process is ending; the sweeper will retry")
 
     def _publish_run_batch(self, ids: Sequence[UUID]) -> bool:
         try:
-            # Without the broker, the rest is left to the sweeper.
+            # If the broker is unavailable, the sweeper publishes the rest.
             return self.publish_run_messages(ids).unpublished == 0
         except ServiceUnavailable:
-            log.warning("run messages stay owed: store unavailable")
+            log.warning("run messages remain unpublished: store unavailable")
             return False
 
     def _publish_abort_batch(self, ids: Sequence[UUID]) -> bool:
@@ -185,7 +184,7 @@ class Publisher:
             with metrics.time_broker_call("abort"), faults.fault_site("abort.send"):
                 broadcast(self._celery, ABORT_COMMAND, {"participant_ids": names})
         except BROKER_ERRORS as error:
-            log.warning("the broker does not take aborts (%s); heartbeats will carry them", error)
+            log.warning("cannot publish aborts (%s); heartbeats will abort the steps", error)
             return False
         return True
 
@@ -201,16 +200,16 @@ class Publisher:
                     id_ = f"{message.task_id}.stop"
                     self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
         except ServiceUnavailable:
-            log.warning("stop tasks are not sent: store unavailable; the sweeper will retry")
+            log.warning("cannot publish stop tasks: store unavailable; the sweeper will retry")
             return False
         except BROKER_ERRORS as error:
-            log.warning("the broker does not take stop tasks (%s); the sweeper will retry", error)
+            log.warning("cannot publish stop tasks (%s); the sweeper will retry", error)
             return False
         return True
 
     @contextmanager
     def _batched(self, producer: Any, work: Literal["run_message", "stop_task"]) -> Iterator[None]:
-        """What is sent in this block, TURN messages at most, goes to the broker at its end, all in one go."""
+        """Sends up to PUBLISH_BATCH_SIZE messages of the block together when the block ends."""
         with (
             metrics.time_broker_call(work),
             faults.fault_site(f"{work}.send"),
@@ -218,13 +217,13 @@ class Publisher:
         ):
             yield
 
-    def _send(self, task: str, message: RunMessage, id_: str, queue: str, producer: Any, *more: str) -> None:
+    def _send(self, task: str, message: RunMessage, id_: str, queue: str, producer: Any, *extra: str) -> None:
         self._celery.send_task(
             task,
-            args=[str(message.participant_id), *more],
+            args=[str(message.participant_id), *extra],
             task_id=id_,
             queue=str(queue),
-            # What Flower shows and searches; nothing secret.
+            # Flower shows and searches this text: no secrets.
             argsrepr=message.description,
             kwargsrepr="",
             ignore_result=True,

@@ -1,4 +1,4 @@
-"""Clients of Valkey and Redis, for what is told and counted beside the queues."""
+"""Clients of Valkey and Redis for notifications and quotas."""
 
 from typing import Any
 
@@ -11,35 +11,35 @@ from understudy.domain.broker_address import parse_broker_url
 
 
 def connect(url: str, **options: Any) -> redis.Redis:
-    """A client that connects when it is used, by Sentinels if the URL says so. Raises BadAddress."""
+    """Returns a client that connects on first use, by Sentinels if `url` has any; raises InvalidBrokerUrl."""
     address = parse_broker_url(url)
     arguments = address.redis_arguments() | options
     if not address.has_sentinels:
         (host, port), *_ = address.hosts
         return redis.Redis(host=host, port=port, **arguments)
-    told = address.sentinel_arguments() | _timeouts(options)
-    asked: Any = Sentinel(list(address.hosts), sentinel_kwargs=told, **arguments)  # type: ignore[no-untyped-call]
-    client: _Client = asked.master_for(address.options["master_name"], redis_class=_Client)
-    client.sentinels = asked.sentinels
+    limits = address.sentinel_arguments() | _timeouts(options)
+    pool: Any = Sentinel(list(address.hosts), sentinel_kwargs=limits, **arguments)  # type: ignore[no-untyped-call]
+    client: _Client = pool.master_for(address.options["master_name"], redis_class=_Client)
+    client.sentinels = pool.sentinels
     return client
 
 
 def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
-    """`connect`, for asyncio."""
+    """Returns the asyncio client for the same URLs as `connect`."""
     address = parse_broker_url(url)
     arguments = address.redis_arguments() | options
     if not address.has_sentinels:
         (host, port), *_ = address.hosts
         return redis.asyncio.Redis(host=host, port=port, **arguments)
-    told = address.sentinel_arguments() | _timeouts(options)
-    asked: Any = AsyncSentinel(list(address.hosts), sentinel_kwargs=told, **arguments)  # type: ignore[no-untyped-call]
-    client: _AsyncClient = asked.master_for(address.options["master_name"], redis_class=_AsyncClient)
-    client.sentinels = asked.sentinels
+    limits = address.sentinel_arguments() | _timeouts(options)
+    pool: Any = AsyncSentinel(list(address.hosts), sentinel_kwargs=limits, **arguments)  # type: ignore[no-untyped-call]
+    client: _AsyncClient = pool.master_for(address.options["master_name"], redis_class=_AsyncClient)
+    client.sentinels = pool.sentinels
     return client
 
 
 class _Client(redis.Redis):
-    """Closes what it asked Sentinels by, too."""
+    """Also closes the connections to the Sentinels."""
 
     sentinels: Any = ()
 
@@ -50,7 +50,7 @@ class _Client(redis.Redis):
 
 
 class _AsyncClient(redis.asyncio.Redis):
-    """Closes what it asked Sentinels by, too."""
+    """Also closes the connections to the Sentinels."""
 
     sentinels: Any = ()
 
@@ -61,5 +61,5 @@ class _AsyncClient(redis.asyncio.Redis):
 
 
 def _timeouts(options: dict[str, Any]) -> dict[str, Any]:
-    """Sentinels are given no more time than the server."""
+    """Returns the socket timeouts, which Sentinels share with the server."""
     return {name: value for name, value in options.items() if name.startswith("socket_")}

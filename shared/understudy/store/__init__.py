@@ -1,5 +1,5 @@
-"""All SQL of Understudy, synchronous. Functions take an open connection, so that a caller composes them into
-one transaction; every guarded write returns the rows that moved."""
+"""All SQL of Understudy, synchronous. Functions take an open connection, so a caller combines them in one
+transaction. Every guarded write returns the rows that it changed."""
 
 from sqlalchemy import Connection
 

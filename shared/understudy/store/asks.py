@@ -1,7 +1,7 @@
-"""Asks and their rounds, and what people answered.
+"""Stores asks and their rounds, and reads the answers.
 
-An answer is the last interaction of a participant that completed by it. A participant that was extended may
-answer anew: of each person and round the newest answer counts, and each person counts once.
+An answer is the last interaction of a participant that completed by it. An extended participant may answer
+again. The newest answer of each person and round counts, and each person counts once.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ _round = Tables.round
 _p = Tables.participant
 _interaction = Tables.interaction
 
-#: Rounds of an ask, at most. Source: contract section 1.
+#: Maximum rounds of an ask. Source: contract section 1.
 MAX_ROUNDS = 5
 
 
@@ -37,7 +37,7 @@ def insert_ask(
     step_timeout_s: float,
     run_timeout_s: float,
 ) -> UUID:
-    """Store an ask that has no round yet; its id."""
+    """Inserts an ask without rounds; returns its id. Each call inserts another ask."""
     id_ = uuid4()
     connection.execute(
         insert(_ask).values(
@@ -57,9 +57,9 @@ def insert_ask(
 
 
 def open_round(connection: Connection, ask_id: UUID) -> int | None:
-    """The number of the ask's next round, which is the caller's to fill; None when there may be no more.
+    """Returns the number of the ask's next round, for the caller to insert; None if it has MAX_ROUNDS.
 
-    Of two who ask at once the second waits until the first has committed, and gets the number after it.
+    A concurrent call waits for this commit, then gets the next number. Each committed call opens a round.
     """
     statement = (
         update(_ask)
@@ -74,7 +74,7 @@ def open_round(connection: Connection, ask_id: UUID) -> int | None:
 def insert_round(
     connection: Connection, ask_id: UUID, number: int, *, question: str, variants: Sequence[str]
 ) -> None:
-    """Store what the round asks."""
+    """Inserts the question and variants of an open round. Raises IntegrityError if the round exists."""
     connection.execute(
         insert(_round).values(
             ask_id=ask_id,
@@ -87,27 +87,27 @@ def insert_round(
 
 
 def round_of(connection: Connection, ask_id: UUID, number: int) -> AnyRow:
-    """One round, which is there."""
+    """Returns one existing round."""
     return connection.execute(
         select(_round).where(_round.c.ask_id == ask_id, _round.c.number == number)
     ).one()
 
 
 def rounds_of(connection: Connection, ask_id: UUID) -> Sequence[AnyRow]:
-    """The rounds of an ask, in order."""
+    """Returns the rounds of an ask, in order."""
     return connection.execute(select(_round).where(_round.c.ask_id == ask_id).order_by(_round.c.number)).all()
 
 
 def page_of_asks(
     connection: Connection, workspace_id: UUID, cursor: str | None, limit: int
 ) -> tuple[list[AnyRow], str | None]:
-    """One page of the workspace's asks."""
+    """Returns one page of the workspace's asks, and the next cursor; None on the last page."""
     asks = select(_ask).where(_ask.c.workspace_id == workspace_id)
     return page(connection, asks, _ask, cursor, limit)
 
 
 def _panel(ask_id: UUID) -> Select[Any]:
-    """Who was asked: the participants of round 1 that were not extended from others."""
+    """Selects the panel of an ask: the participants of round 1 without a source."""
     person = Tables.person
     return (
         select(_p.c.id, _p.c.created_at, _p.c.person_id, _p.c.seed, person.c.name.label("person_name"))
@@ -117,7 +117,7 @@ def _panel(ask_id: UUID) -> Select[Any]:
 
 
 def panel(connection: Connection, ask_id: UUID) -> Sequence[AnyRow]:
-    """Everybody who was asked in round 1, each with the seed of then; always in the same order."""
+    """Returns the panel of an ask, each person with the seed of round 1; always in the same order."""
     person = Tables.person
     return connection.execute(_panel(ask_id).order_by(person.c.created_at, person.c.id)).all()
 
@@ -125,12 +125,12 @@ def panel(connection: Connection, ask_id: UUID) -> Sequence[AnyRow]:
 def page_of_panel(
     connection: Connection, ask_id: UUID, cursor: str | None, limit: int
 ) -> tuple[list[AnyRow], str | None]:
-    """One page of everybody who was asked."""
+    """Returns one page of the panel, and the next cursor; None on the last page."""
     return page(connection, _panel(ask_id), _p, cursor, limit)
 
 
 def status_counts(connection: Connection, ask_id: UUID) -> dict[int, dict[str, int]]:
-    """By round, how many participants stand where; extended ones and those they came from both count."""
+    """Returns the number of participants by round and status; sources and their children all count."""
     statement = (
         select(_p.c.round, _p.c.status, func.count())
         .where(_p.c.ask_id == ask_id)
@@ -143,7 +143,7 @@ def status_counts(connection: Connection, ask_id: UUID) -> dict[int, dict[str, i
 
 
 class RoundAnswer(NamedTuple):
-    """Where a person stands in a round: their newest answer, or without one their newest participant."""
+    """A person's newest answer in a round; without an answer, their newest participant."""
 
     round: int
     person_id: UUID
@@ -157,7 +157,7 @@ class RoundAnswer(NamedTuple):
     answered: bool
     pick: str | None
     ratings: Any
-    #: Only if it was asked for.
+    #: Set only on request.
     comment: str | None
 
 
@@ -168,12 +168,12 @@ def round_answers(
     *,
     comments: bool = False,
 ) -> Iterator[RoundAnswer]:
-    """Where everybody stands, or each of `person_ids`: one per person and round, in order of rounds."""
+    """Yields one entry per person and round, in order of rounds; of `person_ids` only, if set."""
     last = and_(
         _interaction.c.participant_id == _p.c.id, _interaction.c.ordinal == _p.c.interaction_count - 1
     )
     kind = _interaction.c.action["kind"].as_string()
-    # One that was not taken does not end a run; it may be the last all the same, at the cap.
+    # A rejected answer does not end a run, but can be its last interaction, at the cap.
     is_answer = and_(_p.c.status == str(Status.COMPLETED), _p.c.outcome.is_(None), kind == "answer")
     answered = case((is_answer, 1), else_=0)
     answered_at = case((is_answer, _p.c.finished_at), else_=null())
@@ -208,8 +208,8 @@ def round_answers(
     columns = [column for column in newest.c if column.name != "nth"]
     statement = select(*columns).where(newest.c.nth == 1).order_by(newest.c.round)
     for row in connection.execute(statement):
-        standing = RoundAnswer(*row)
-        if standing.answered:
-            yield standing._replace(answered=True)
+        answer = RoundAnswer(*row)
+        if answer.answered:
+            yield answer._replace(answered=True)
         else:
-            yield standing._replace(answered=False, pick=None, ratings=None, comment=None)
+            yield answer._replace(answered=False, pick=None, ratings=None, comment=None)

@@ -1,7 +1,7 @@
-"""Many rows as one parameter: what one statement is to do for each of them.
+"""Passes many rows to a statement as one parameter.
 
-psycopg sends a list of parameters row by row, at nearly twice the cost; and who is frozen or cut off between
-two of them is neither idle nor late to PostgreSQL, which lets it keep its locks.
+psycopg sends a list of parameters row by row, at nearly twice the cost. PostgreSQL sees neither an idle nor a
+late client if it freezes or disconnects between two rows. The client then keeps its locks.
 """
 
 from collections.abc import Sequence
@@ -25,34 +25,34 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-#: What the statement's parameter is called; its value is a list of objects, as JSON.
+#: Parameter of `rows_parameter`; its value is a list of objects, sent as JSON.
 ROWS_PARAM = "batch"
-#: And that of `in_parameter`, a list.
+#: Parameter of `in_parameter`; its value is a list.
 IDS_PARAM = "among"
 
 
 def rows_parameter(dialect: str, *columns: Column[Any]) -> FromClause:
-    """The rows that a statement is given as `ROWS_PARAM`, with the names and types of `columns`.
+    """Returns the rows passed as `ROWS_PARAM`, with the names and types of `columns`.
 
-    Ids go in as hex digits without hyphens: so SQLite keeps them, and PostgreSQL reads them. Moments go in
-    as `format_time` writes them; what is JSON, as objects.
+    Pass ids as hex digits without hyphens: SQLite stores them so, and PostgreSQL reads them. Pass times as
+    `format_time` writes them, and JSON as objects.
     """
-    given = bindparam(ROWS_PARAM, type_=JSON)
+    values = bindparam(ROWS_PARAM, type_=JSON)
     if dialect == "postgresql":
-        rows = func.json_to_recordset(given).table_valued(*(column(one.name, one.type) for one in columns))
+        rows = func.json_to_recordset(values).table_valued(*(column(col.name, col.type) for col in columns))
         return rows.render_derived(name="given", with_types=True)
-    each = func.json_each(given).table_valued("value")
-    parts = (func.json_extract(each.c.value, f"$.{one.name}", type_=one.type) for one in columns)
-    return select(*(part.label(one.name) for part, one in zip(parts, columns, strict=True))).subquery("given")
+    items = func.json_each(values).table_valued("value")
+    parts = (func.json_extract(items.c.value, f"$.{col.name}", type_=col.type) for col in columns)
+    return select(*(part.label(col.name) for part, col in zip(parts, columns, strict=True))).subquery("given")
 
 
 def parameter(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The parameter of such a statement."""
+    """Returns the parameter of such a statement."""
     return {ROWS_PARAM: rows}
 
 
 def format_time(dialect: str, at: datetime) -> str:
-    """`at` for such a row; as text it is what SQLite stores."""
+    """Formats `at` for such a row; SQLite stores times as the same text."""
     at = at.astimezone(UTC)
     return (
         at.isoformat() if dialect == "postgresql" else at.replace(tzinfo=None).isoformat(" ", "microseconds")
@@ -60,31 +60,31 @@ def format_time(dialect: str, at: datetime) -> str:
 
 
 class _ArrayParameter(TypeDecorator[Sequence[Any]]):
-    """Several values of one type, as one value."""
+    """A list of values of one type, passed as one value."""
 
     impl = JSON
     cache_ok = True
 
-    def __init__(self, of: TypeEngine[Any]) -> None:
+    def __init__(self, item_type: TypeEngine[Any]) -> None:
         super().__init__()
-        self.of = of
+        self.item_type = item_type
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(ARRAY(self.of) if dialect.name == "postgresql" else JSON())
+        return dialect.type_descriptor(ARRAY(self.item_type) if dialect.name == "postgresql" else JSON())
 
     def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> list[Any]:
         if dialect.name == "postgresql":
             return list(value or ())
-        return [one.hex if isinstance(one, UUID) else one for one in value or ()]
+        return [item.hex if isinstance(item, UUID) else item for item in value or ()]
 
 
 def in_parameter(dialect: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Is `column`, of ids or words, one of those that the statement is given as `IDS_PARAM`, however many?
+    """Returns the condition that `column`, of ids or words, is in the list passed as `IDS_PARAM`.
 
-    The text of the statement does not depend on how many, and a planner that knows nothing of the table takes
-    the index for it, which it does not for a join with `rows_parameter`.
+    The statement's text does not depend on the length of the list. A planner without table statistics uses
+    the index for this condition, but not for a join with `rows_parameter`.
     """
-    several = bindparam(IDS_PARAM, type_=_ArrayParameter(column.type))
+    items = bindparam(IDS_PARAM, type_=_ArrayParameter(column.type))
     if dialect == "postgresql":
-        return column == any_(several)
-    return column.in_(select(func.json_each(several).table_valued("value").c.value))
+        return column == any_(items)
+    return column.in_(select(func.json_each(items).table_valued("value").c.value))

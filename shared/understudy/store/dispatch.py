@@ -1,7 +1,7 @@
-"""Making participants, and owning the publication of their run messages.
+"""Creates participants, and reserves the publication of their run messages.
 
-A participant is dispatched once its row is committed as pending: the message only makes a worker look sooner,
-and the sweeper sends it again when it is owed or gone.
+A participant is dispatched once its row is committed as pending. The message only makes a worker claim it
+sooner; the sweeper publishes it again if it is unpublished or lost.
 """
 
 import random
@@ -38,7 +38,7 @@ _p = Tables.participant
 
 
 class RunMessage(NamedTuple):
-    """A participant's latest run message, and how people on the broker's side are to see it."""
+    """A participant's latest run message, with the aliases that broker tools show."""
 
     participant_id: UUID
     dispatch_no: int
@@ -70,21 +70,21 @@ def insert_participants(
     seed: int | Sequence[int],
     status: Status = Status.PENDING,
 ) -> dict[UUID, str]:
-    """One participant per person, in that order; their ids, which ascend, with their aliases.
+    """Inserts one participant per person, in that order; returns aliases by id, with ascending ids.
 
-    Their seeds follow from `seed`, or are these, one for each.
+    `seed` determines all seeds, or lists one per person. Each call inserts new participants.
     """
-    # In order, as lists have them: those made together then lie together, and are cancelled page by page.
+    # Ascending, like lists: rows of one dispatch are then adjacent, and a cancel writes them page by page.
     ids = sorted(uuid4() for _ in person_ids)
     aliases = assign_aliases(connection, workspace_id, Kind.PARTICIPANT, ids)
     if isinstance(seed, int):
-        chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
-        seed = [chance.getrandbits(31) for _ in ids]
+        rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        seed = [rng.getrandbits(31) for _ in ids]
     rows = [
         {"id": id_.hex, "alias": aliases[id_], "person_id": person_id.hex, "seed": own_seed}
         for id_, person_id, own_seed in zip(ids, person_ids, seed, strict=True)
     ]
-    same_for_all = {
+    shared_values = {
         "workspace_id": workspace_id,
         "study_id": study_id,
         "iteration_id": iteration_id,
@@ -101,17 +101,17 @@ def insert_participants(
         "interaction_count": 0,
         "branched_at": 0,
         "instruction_is_own": False,
-        # As a value: what is inserted together is of one age.
+        # A value, not `store_clock()`: rows of one insert all have the same age.
         "created_at": (now := store_time(connection)),
         "pending_since": now,
     }
     if rows:
-        given = bulk_parameters.rows_parameter(
+        new_rows = bulk_parameters.rows_parameter(
             connection.dialect.name, _p.c.id, _p.c.alias, _p.c.person_id, _p.c.seed
         )
-        same = [bindparam(name, type_=_p.c[name].type) for name in same_for_all]
-        statement = insert(_p).from_select([*given.c.keys(), *same_for_all], select(*given.c, *same))
-        connection.execute(statement, {**bulk_parameters.parameter(rows), **same_for_all})
+        shared = [bindparam(name, type_=_p.c[name].type) for name in shared_values]
+        statement = insert(_p).from_select([*new_rows.c.keys(), *shared_values], select(*new_rows.c, *shared))
+        connection.execute(statement, {**bulk_parameters.parameter(rows), **shared_values})
         record_bulk(connection, ids, "status", {"status": str(status)}, via_outbox=True)
     return aliases
 
@@ -123,11 +123,11 @@ def insert_branch(
     additional_steps: int,
     instruction: str | None,
 ) -> AnyRow | None:
-    """Make a pending participant that goes on where `source_id` ended. None unless that one is there and
-    terminal.
+    """Inserts a pending child that continues where `source_id` ended; returns its row. Inserts nothing and
+    returns None unless the source exists in the workspace and is terminal. Each call inserts another child.
 
-    The child points at its source and the index it branched at; nothing of the history is copied, so the cost
-    does not depend on it. One statement decides: a source that is not terminal has no child.
+    The child stores its source and branch point and copies no history, so a long history costs no more. One
+    statement checks and inserts: a source that is not terminal gets no child.
     """
     id_ = uuid4()
     alias = assign_aliases(connection, workspace_id, Kind.PARTICIPANT, [id_])[id_]
@@ -164,7 +164,7 @@ def insert_branch(
             _p.c.workspace_id == workspace_id,
             _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),
         )
-        # As its foreign key will; but one that is being removed is waited for here, and then not found.
+        # The foreign key takes this lock too. Taken here, it waits for a prune, then finds no source.
         .with_for_update(read=True, key_share=True)
     )
     statement = insert(_p).from_select([column.name for column in child], source).returning(_p)
@@ -178,31 +178,31 @@ def insert_branch(
 def reserve_messages(
     connection: Connection, ids: Sequence[UUID], *, republish_before: datetime | None = None
 ) -> list[RunMessage]:
-    """Take the publication of run messages owed to pending participants among `ids`.
+    """Reserves the publication of unpublished run messages of pending participants among `ids`.
 
-    Owed: never sent since the row became pending; with `republish_before`, also when sent before that
-    moment. Two who ask at once get disjoint answers. The caller publishes exactly what it got.
+    Returns the messages, for the caller to publish. With `republish_before`, includes messages published
+    before that moment. Concurrent calls return disjoint messages; a repeat omits those already reserved.
     """
-    # The function keeps SQLite from the index of all that is owed: after a large run it would go through all
-    # of them for each few.
-    unsent: ColumnElement[bool] = func.coalesce(_p.c.dispatched_at, null()).is_(None)
+    # `coalesce` keeps SQLite off the index of unpublished rows. After a large dispatch, it would scan all of
+    # them for each small batch.
+    unpublished: ColumnElement[bool] = func.coalesce(_p.c.dispatched_at, null()).is_(None)
     if republish_before is not None:
-        unsent = or_(unsent, _p.c.dispatched_at < republish_before)
-    owed = and_(_p.c.status == str(Status.PENDING), unsent)
-    among = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
-    pending = select(_p.c.id).where(among, owed).order_by(_p.c.id).with_for_update(skip_locked=True)
-    taken = (
+        unpublished = or_(unpublished, _p.c.dispatched_at < republish_before)
+    to_publish = and_(_p.c.status == str(Status.PENDING), unpublished)
+    requested = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
+    lock = select(_p.c.id).where(requested, to_publish).order_by(_p.c.id).with_for_update(skip_locked=True)
+    reserve = (
         update(_p)
-        .where(among, owed)
+        .where(requested, to_publish)
         .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
         .returning(_p.c.id)
     )
-    locked = connection.scalars(pending, {bulk_parameters.IDS_PARAM: ids}).all()
-    return load_messages(connection, connection.scalars(taken, {bulk_parameters.IDS_PARAM: locked}).all())
+    locked = connection.scalars(lock, {bulk_parameters.IDS_PARAM: ids}).all()
+    return load_messages(connection, connection.scalars(reserve, {bulk_parameters.IDS_PARAM: locked}).all())
 
 
 def load_messages(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]:
-    """The latest run message of each of `ids`, in order of creation."""
+    """Returns the latest run message of each of `ids`, in order of creation."""
     study, ask = Tables.study, Tables.ask
     statement = (
         select(_p.c.id, _p.c.dispatch_no, _p.c.queue, _p.c.alias, study.c.alias, ask.c.alias)
@@ -216,7 +216,7 @@ def load_messages(connection: Connection, ids: Sequence[UUID]) -> list[RunMessag
 
 
 def unreserve_messages(connection: Connection, messages: Sequence[RunMessage]) -> None:
-    """These could not be sent: they are owed again, but for those that somebody has sent since."""
+    """Marks messages as unpublished after a failed publish, except republished ones. Repeatable."""
     for message in sorted(messages):
         connection.execute(
             update(_p)
@@ -230,19 +230,19 @@ def unreserve_messages(connection: Connection, messages: Sequence[RunMessage]) -
 
 
 def unpublished_ids(connection: Connection, limit: int) -> Sequence[UUID]:
-    """Pending participants whose message was never sent: those first that are consumed first, then by age."""
-    owed = select(_p.c.id).where(_p.c.status == str(Status.PENDING), _p.c.dispatched_at.is_(None))
+    """Returns pending participants with an unpublished message, by queue priority, then by age."""
+    unpublished = select(_p.c.id).where(_p.c.status == str(Status.PENDING), _p.c.dispatched_at.is_(None))
     last = len(QUEUE_PRIORITY)
-    urgency = case(
+    priority = case(
         {str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}, value=_p.c.queue, else_=last
     )
-    return connection.scalars(owed.order_by(urgency, _p.c.created_at).limit(limit)).all()
+    return connection.scalars(unpublished.order_by(priority, _p.c.created_at).limit(limit)).all()
 
 
 def published_before_ids(
     connection: Connection, queue: Queue, before: datetime, limit: int
 ) -> Sequence[UUID]:
-    """Pending participants whose message went to `queue` before that moment, the oldest first."""
+    """Returns pending participants whose message was published to `queue` before then, oldest first."""
     waiting = select(_p.c.id).where(
         _p.c.status == str(Status.PENDING),
         _p.c.queue == str(queue),
@@ -252,9 +252,9 @@ def published_before_ids(
 
 
 def newest_running_dispatch(connection: Connection, queue: Queue) -> datetime | None:
-    """When the latest message was sent to `queue` that somebody runs on now; None if nobody does."""
-    followed = select(func.max(_p.c.dispatched_at)).where(
+    """Returns the newest publish time of a participant running from `queue`; None if none runs."""
+    newest = select(func.max(_p.c.dispatched_at)).where(
         _p.c.status == str(Status.RUNNING), _p.c.queue == str(queue)
     )
-    sent_at: datetime | None = connection.scalar(followed)
-    return sent_at
+    published_at: datetime | None = connection.scalar(newest)
+    return published_at

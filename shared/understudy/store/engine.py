@@ -1,4 +1,4 @@
-"""The store: where transactions begin and end, what is retried, and whose clock counts."""
+"""The store: transaction boundaries, retries, timeouts and the store's clock."""
 
 import json
 import logging
@@ -26,48 +26,47 @@ __all__ = ["AnyRow", "Store", "StoreError", "StoreObserver", "chunks", "store_cl
 
 log = logging.getLogger(__name__)
 
-#: Connections one process may hold.
+#: Maximum connections of one process.
 POOL_SIZE = 10
-#: How long a writer waits for another one's turn; less than a lease lasts.
+#: Seconds that a writer waits for another one; shorter than a lease.
 LOCK_TIMEOUT_S = 5
-#: How long one statement may take, and a server may keep silent, before it is taken for away.
+#: Maximum seconds of a statement. A server that is silent longer counts as unavailable.
 STATEMENT_TIMEOUT_S = 15
-#: How long a new connection may take: whoever was cut off is back soon after its heartbeat asks again.
+#: Maximum seconds to connect: a disconnected worker reconnects soon after its next heartbeat.
 CONNECT_TIMEOUT_S = 3
 TCP_TIMEOUT_S = 6
-#: How long a transaction may do nothing, on PostgreSQL: its process was frozen, or cut off, and holds locks
-#: that keep others from taking up what it ran. Some prepare thousands of rows in one; the small ones of a
-#: worker are never idle for so long.
+#: Seconds after which PostgreSQL ends an idle transaction. Its process froze or disconnected, and its locks
+#: block the recovery of its runs. Some transactions prepare thousands of rows; a worker's never idle as long.
 IDLE_TIMEOUT_S = 5
 WORKER_IDLE_TIMEOUT_S = 1
-#: How long a transaction may take in all, from PostgreSQL 17 on: who was cut off in the middle of a long
-#: statement is not idle to the server, which waits for the rest of it.
+#: Maximum seconds of a transaction, from PostgreSQL 17 on. A client that disconnects within a long statement
+#: is not idle to the server, which waits for its rest.
 TRANSACTION_TIMEOUT_S = 30
-#: Transactions that lost a race against another are begun anew this often.
+#: Maximum tries of a transaction that loses races against others.
 MAX_TRANSACTION_TRIES = 10
 
-#: serialization_failure, deadlock_detected; and idle_in_transaction_session_timeout and transaction_timeout,
-#: of a process that was frozen or starved for a while: nothing of its transaction was committed.
+#: serialization_failure, deadlock_detected, idle_in_transaction_session_timeout, transaction_timeout. The
+#: timeouts end transactions of a frozen or starved process. None of these commits anything.
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "25P03", "25P04"})
-#: read_only_sql_transaction, and feature_not_supported, which PostgreSQL says on a connection that has read
-#: before: a standby that is not yet the primary.
+#: read_only_sql_transaction; feature_not_supported, which PostgreSQL reports on a connection that has read
+#: before. Both come from a standby that is not yet the primary.
 _STANDBY_SQLSTATES = frozenset({"25006", "0A000"})
 
-#: What is no JSON is the fault of who wants it stored, on both stores, before either sees it.
+#: Rejects NaN and infinity on both stores, before either sees them: they are the caller's error.
 _dump_json = partial(json.dumps, allow_nan=False)
 
-#: Of the file's pages, what a connection of SQLite keeps in memory at most. Ids are random, and so are the
-#: pages that a write needs: with its own 2 MB it reads and writes some several times in one transaction.
+#: Maximum page cache of a SQLite connection, in KB. Ids are random, and so are the pages that a write needs.
+#: With the default of 2 MB, SQLite reads and writes some several times in one transaction.
 CACHE_KB = 16_000
-#: Pages of its log that SQLite copies into the file at once (16 MB). At its own 1,000, pages that all runs
-#: write to are copied after every few commits.
+#: Pages of its log that SQLite copies into the file at once (16 MB). With the default of 1,000, it copies
+#: pages that all runs write after every few commits.
 CHECKPOINT_PAGES = 4_000
 
-#: In the query of a PostgreSQL URL: `transaction` if it is that of a pooler which gives each transaction any
-#: connection, as PgBouncer does in that mode.
+#: Query parameter of a PostgreSQL URL. `transaction`: the URL is that of a pooler that gives each transaction
+#: any connection, like PgBouncer in that mode.
 POOLING = "pooling"
 
-#: Parameters of one statement; SQLite takes at most 32,766.
+#: Maximum parameters of one statement; SQLite accepts at most 32,766.
 MAX_STATEMENT_ITEMS = 5_000
 
 Result = TypeVar("Result")
@@ -76,14 +75,14 @@ AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 
 def chunks(items: Sequence[Result], size: int = MAX_STATEMENT_ITEMS) -> Iterator[Sequence[Result]]:
-    """`items` in pieces that fit one statement."""
+    """Splits `items` into parts that fit one statement."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 class store_clock(FunctionElement[Any]):  # noqa: N801 - an SQL function
-    """The store's own time plus `offset_s` seconds: hosts may disagree, the store does not.
+    """The store's time plus `offset_s` seconds: hosts may disagree about the time, the store does not.
 
-    It reads the wall clock, not the transaction's start: who waited for a lock must not write the past.
+    It reads the wall clock, not the transaction's start: a writer must not store the time before a lock wait.
     """
 
     type = UtcTime()
@@ -94,7 +93,7 @@ class store_clock(FunctionElement[Any]):  # noqa: N801 - an SQL function
 
 
 def store_time(connection: Connection, offset_s: float = 0) -> datetime:
-    """`store_clock` as a value."""
+    """Returns `store_clock` as a value."""
     now: datetime = connection.execute(select(store_clock(offset_s))).scalar_one()
     return now
 
@@ -118,10 +117,10 @@ class StoreObserver(Protocol):
     """Receives each transaction and each failure of a `Store`."""
 
     def time(self, kind: Literal["read", "write"]) -> AbstractContextManager[Any]:
-        """Encloses one transaction, with the wait for a connection and for a lock."""
+        """Encloses one transaction, including the wait for a connection and for a lock."""
 
     def failed(self, reason: Literal["away", "race"]) -> None:
-        """The store did not answer, or a transaction lost a race and is repeated."""
+        """Reports that the store is unavailable, or that a transaction lost a race and is repeated."""
 
 
 class _NoObserver:
@@ -129,47 +128,47 @@ class _NoObserver:
         return nullcontext()
 
     def failed(self, reason: Literal["away", "race"]) -> None:
-        """Nobody counts them."""
+        """Ignores the failure."""
 
 
 class Store:
-    """SQLite or PostgreSQL, by URL. Thread-safe; made once per process, after any fork."""
+    """SQLite or PostgreSQL, by URL. Thread-safe; create one per process, after any fork."""
 
     def __init__(
         self, url: str, *, idle_timeout_s: float = IDLE_TIMEOUT_S, observer: StoreObserver | None = None
     ) -> None:
-        """PostgreSQL ends a transaction that does nothing for `idle_timeout_s`."""
+        """Creates the connection pool. PostgreSQL ends a transaction that is idle for `idle_timeout_s`."""
         self._observer = observer or _NoObserver()
         self.url = make_url(url)
         sqlite = self.url.get_backend_name() == "sqlite"
-        make = _create_sqlite_engine if sqlite else partial(_create_postgresql_engine, idle_timeout_s)
-        self.engine = make(self.url)
+        create = _create_sqlite_engine if sqlite else partial(_create_postgresql_engine, idle_timeout_s)
+        self.engine = create(self.url)
         self._writer = self.engine.execution_options(write=True)
-        # On PostgreSQL, by default, each statement sees what was committed before it, and two may disagree.
+        # By default, each PostgreSQL statement sees the latest commits, so two statements may disagree.
         snapshot = {} if sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._reader = self.engine.execution_options(**snapshot)
-        #: Writers of one process take turns on SQLite before they take a connection: it lets in one at a
-        #: time anyway, and those that wait inside would leave readers without a connection.
-        self._turn: AbstractContextManager[Any] = _WriterLock() if sqlite else nullcontext()
+        #: On SQLite, a process's writers wait here before they take a connection. SQLite admits one writer at
+        #: a time, and writers that wait inside it would leave readers without a connection.
+        self._writer_lock: AbstractContextManager[Any] = _WriterLock() if sqlite else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent look. Raises ServiceUnavailable when the store does not answer."""
+        """Opens a consistent snapshot. Raises ServiceUnavailable if the store is unavailable."""
         with self._observer.time("read"), self._translate_errors(), self._reader.connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Run `work` in one transaction and commit it: all of it or nothing.
+        """Runs `work` in one transaction, commits it and returns its result: all of it or nothing.
 
-        `work` is begun anew when another transaction stood in its way, so it must do nothing but SQL.
-        Raises ServiceUnavailable when the store does not answer.
+        Repeats `work` if the transaction loses a race, so it must do nothing but SQL. The last try raises the
+        error. Raises ServiceUnavailable if the store is unavailable; the commit may then be in doubt.
         """
         for tries_left in reversed(range(MAX_TRANSACTION_TRIES)):
             try:
                 with (
                     self._observer.time("write"),
                     self._translate_errors(),
-                    self._turn,
+                    self._writer_lock,
                     self._writer.begin() as connection,
                 ):
                     return work(connection)
@@ -190,7 +189,7 @@ class Store:
             if isinstance(error, (InternalError, NotSupportedError)) and not _is_standby(error):
                 raise
             self._observer.failed("away")
-            log.warning("the store does not answer: %s", error)
+            log.warning("store unavailable: %s", error)
             raise ServiceUnavailable(
                 "The store is unavailable. Send the same request again in a moment."
             ) from error
@@ -201,21 +200,21 @@ class Store:
 
 
 class _WriterLock:
-    """A lock that is not waited for longer than any other lock of the store."""
+    """A lock with the same timeout as every other lock of the store."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
         if not self._lock.acquire(timeout=LOCK_TIMEOUT_S):
-            raise PoolTimeout("other writers of this process did not let this one in")
+            raise PoolTimeout(f"no lock within {LOCK_TIMEOUT_S} s: other writers of this process hold it")
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
 
 def _is_retryable(error: DBAPIError) -> bool:
-    """Would the same transaction succeed if begun anew?"""
+    """Returns whether a repeated transaction may succeed."""
     return _sqlstate(error) in _RETRYABLE_SQLSTATES
 
 
@@ -243,7 +242,7 @@ def _create_sqlite_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
-        # The driver's own transactions begin too late to keep a read and the write after it together.
+        # The driver begins transactions too late to include a read before the first write.
         connection.isolation_level = None
         _enable_wal(connection)
         for pragma in (
@@ -253,12 +252,12 @@ def _create_sqlite_engine(url: URL) -> Engine:
             f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
         ):
             connection.execute(f"PRAGMA {pragma}")
-        # Its own knows the capitals of English only.
+        # SQLite's own function converts English letters only.
         connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A writer takes its turn at the start: upgrading a read lock later can fail at once.
+        # A writer locks at the start: upgrading a read lock later can fail immediately.
         write = connection.get_execution_options().get("write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
@@ -266,9 +265,9 @@ def _create_sqlite_engine(url: URL) -> Engine:
 
 
 def _enable_wal(connection: Any) -> None:
-    """Switch the file to a log of writes ahead, if it was not yet, so that readers wait for nobody.
+    """Switches the file to write-ahead logging, if necessary, so that readers never wait.
 
-    While others open a new file SQLite refuses that at once, whatever the timeout: here it waits as
+    While others open a new file, SQLite refuses this immediately, despite its timeout. This function waits as
     long as this connection waits for any lock.
     """
     (busy_timeout_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
@@ -287,7 +286,7 @@ def _enable_wal(connection: Any) -> None:
 def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
     pooling = url.query.get(POOLING)
     if pooling not in {None, "transaction"}:
-        raise ValidationError(f"{POOLING} in the store's URL must be `transaction`, or left out.")
+        raise ValidationError(f"{POOLING} in the store URL must be `transaction` or absent; got {pooling!r}.")
     timeouts = {
         "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
         "lock_timeout": LOCK_TIMEOUT_S * 1000,
@@ -301,7 +300,7 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
         pool_pre_ping=True,
-        # A server that vanished without a word is noticed by what it does not acknowledge, and by probes.
+        # Unacknowledged data and keepalive probes reveal a server that vanished silently.
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "tcp_user_timeout": TCP_TIMEOUT_S * 1000,
@@ -309,16 +308,16 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
             "keepalives_interval": 1,
             "keepalives_count": TCP_TIMEOUT_S // 2,
         }
-        # What was prepared on one of the pooler's connections is not there on the next.
+        # Statements prepared on one of the pooler's connections do not exist on the next.
         | ({"prepare_threshold": None} if pooling else {}),
     )
     if pooling:
-        # What is set for a session stays with the pooler's connection, which is somebody else's next.
+        # A session setting would stay on the pooler's connection, which another client uses next.
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
             version = int((connection.dialect.server_version_info or (0,))[0])
             connection.exec_driver_sql(
-                "; ".join(f"SET LOCAL {one}" for one in _supported_timeouts(timeouts, version))
+                "; ".join(f"SET LOCAL {item}" for item in _supported_timeouts(timeouts, version))
             )
 
         return engine
@@ -326,15 +325,15 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
         connection.autocommit = True
-        for one in _supported_timeouts(timeouts, connection.info.server_version // 10_000):
-            connection.execute(f"SET {one}")
+        for item in _supported_timeouts(timeouts, connection.info.server_version // 10_000):
+            connection.execute(f"SET {item}")
         connection.autocommit = False
 
     return engine
 
 
 def _supported_timeouts(timeouts: Mapping[str, int], version: int) -> Iterator[str]:
-    """Those that a server of this version has, in milliseconds."""
+    """Yields the settings that a server of this version has, in milliseconds."""
     for name, ms in timeouts.items():
         if name != "transaction_timeout" or version >= 17:
             yield f"{name} = {ms}"

@@ -1,7 +1,7 @@
-"""The guards of every write to a participant: its status, the claim that holds it, and its worker's lease.
+"""Guards of every write to a participant: its status, its claim's epoch, and its worker's lease.
 
-Who comes second changes no row. The status guard comes from `TRANSITIONS`: a transition that is not in that
-table cannot be written.
+A write that lost the race changes no row. The status guard comes from `TRANSITIONS`: a transition outside
+that table cannot be written.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ _lease = Tables.lease
 
 
 class Claim(NamedTuple):
-    """The right to write for a participant, until somebody else claims it or it ends."""
+    """The right to write for a participant, until a later claim or its terminal status."""
 
     participant_id: UUID
     epoch: int
 
 
-def transition(move: TransitionKind) -> Update:
-    """The update that makes `move` from wherever it may start, and from nowhere else."""
-    sources, target = TRANSITIONS[move]
+def transition(kind: TransitionKind) -> Update:
+    """Returns the update of a transition, guarded by the statuses in which it may start."""
+    sources, target = TRANSITIONS[kind]
     return (
         update(_p)
         .where(_p.c.status.in_([str(status) for status in sorted(sources)]))
@@ -37,17 +37,17 @@ def transition(move: TransitionKind) -> Update:
 
 
 def epoch_fence(claim: Claim) -> Any:
-    """The fence of everything a run writes. The status is guarded by the move itself."""
+    """Returns the fence of every write of a run. The transition itself guards the status."""
     return and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)
 
 
 def lease_is_live(worker_id: Any) -> Any:
-    """Is this worker's lease still good?"""
+    """Returns the condition that this worker's lease has not expired."""
     return exists(select(1).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock()))
 
 
 def lock_in_id_order(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Lock these in id order, before statements that touch them in any other."""
+    """Locks these rows in id order, before statements that update them in another order."""
     if connection.dialect.name == "postgresql":
         connection.execute(_LOCK, {bulk_parameters.IDS_PARAM: ids})
 
@@ -56,6 +56,6 @@ _LOCK = (
     select(_p.c.id)
     .where(bulk_parameters.in_parameter("postgresql", _p.c.id))
     .order_by(_p.c.id)
-    # Keys do not change: who inserts rows that point here need not wait.
+    # Keys do not change, so inserts that refer to these rows need not wait.
     .with_for_update(key_share=True)
 )

@@ -1,4 +1,4 @@
-"""Idempotency keys: a repeated dispatch gets what the first one made. Source: contract section 6."""
+"""Idempotency keys: a repeated dispatch returns the first answer. Source: contract section 6."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,16 +19,15 @@ RETENTION_S = 24 * 3600
 def find_or_reserve(
     connection: Connection, workspace_id: UUID, path: str, key: str, request_hash: str
 ) -> dict[str, Any] | None:
-    """What was answered under this key, or None: then the key is the caller's, who answers by `save_answer`.
+    """Returns the answer of this key; None if this call reserved it: then call `save_answer` next.
 
-    The key is taken in the caller's transaction. Of two at once the second waits for the first to end, and
-    then finds its answer; or nothing, if it was rolled back. Raises Conflict when the key was used for
-    another request.
+    The reservation belongs to the caller's transaction. A concurrent call waits for its end, then returns the
+    saved answer; after a rollback it reserves the key. Raises Conflict if another request used the key.
     """
-    here = (_key.c.workspace_id == workspace_id) & (_key.c.path == path) & (_key.c.key == key)
-    connection.execute(delete(_key).where(here, _key.c.created_at < store_clock(-RETENTION_S)))
+    key_filter = (_key.c.workspace_id == workspace_id) & (_key.c.path == path) & (_key.c.key == key)
+    connection.execute(delete(_key).where(key_filter, _key.c.created_at < store_clock(-RETENTION_S)))
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    take = (
+    reserve = (
         dialect.insert(_key)
         .values(
             workspace_id=workspace_id,
@@ -41,13 +40,13 @@ def find_or_reserve(
         .on_conflict_do_nothing()
         .returning(_key.c.key)
     )
-    if connection.scalar(take) is not None:
+    if connection.scalar(reserve) is not None:
         return None
-    used = connection.execute(select(_key.c.request_hash, _key.c.answer).where(here)).one()
+    used = connection.execute(select(_key.c.request_hash, _key.c.answer).where(key_filter)).one()
     if used.request_hash != request_hash:
         raise Conflict(
             "This Idempotency-Key was used for another request.",
-            suggestions=("Use a new key for a new request; repeat a request just as it was.",),
+            suggestions=("Use a new key for a new request, or repeat the first request unchanged.",),
         )
     answer: dict[str, Any] = used.answer
     return answer
@@ -56,11 +55,11 @@ def find_or_reserve(
 def save_answer(
     connection: Connection, workspace_id: UUID, path: str, key: str, answer: Mapping[str, Any]
 ) -> None:
-    """Keep `answer` for whoever repeats the request."""
-    here = (_key.c.workspace_id == workspace_id) & (_key.c.path == path) & (_key.c.key == key)
-    connection.execute(_key.update().where(here).values(answer=dict(answer)))
+    """Stores `answer` for repeats of the request, in the transaction that reserved the key. Repeatable."""
+    key_filter = (_key.c.workspace_id == workspace_id) & (_key.c.path == path) & (_key.c.key == key)
+    connection.execute(_key.update().where(key_filter).values(answer=dict(answer)))
 
 
 def delete_expired(connection: Connection) -> int:
-    """Remove keys that are no longer kept; how many."""
+    """Deletes keys that are older than RETENTION_S; returns how many. Repeatable."""
     return connection.execute(delete(_key).where(_key.c.created_at < store_clock(-RETENTION_S))).rowcount

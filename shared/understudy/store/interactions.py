@@ -1,4 +1,4 @@
-"""Interactions as they are written: by the run that holds the participant, once its guarded update let it."""
+"""Writes interactions of a run, after its guarded update of the participant changed the row."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -16,7 +16,7 @@ _checkpoint = Tables.checkpoint
 
 
 def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]]) -> None:
-    """Insert interactions and replace the checkpoints of their participants: `(participant, epoch, step)`."""
+    """Inserts `(participant, epoch, step)`, replaces checkpoints. Raises IntegrityError on a stored index."""
     if not steps:
         return
     dialect = connection.dialect.name
@@ -43,26 +43,26 @@ def store_steps(connection: Connection, steps: Sequence[tuple[UUID, int, Step]])
 
 @cache
 def _insert(dialect: str) -> Insert:
-    given = bulk_parameters.rows_parameter(dialect, *_interaction.c)
-    return insert(_interaction).from_select([*given.c.keys()], select(given))
+    rows = bulk_parameters.rows_parameter(dialect, *_interaction.c)
+    return insert(_interaction).from_select([*rows.c.keys()], select(rows))
 
 
 @cache
 def _save(dialect: str) -> Insert:
     insert_or = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    given = bulk_parameters.rows_parameter(dialect, *_checkpoint.c)
-    # Without a condition SQLite takes ON CONFLICT for the beginning of a join.
-    statement = insert_or(_checkpoint).from_select([*given.c.keys()], select(given).where(true()))
+    rows = bulk_parameters.rows_parameter(dialect, *_checkpoint.c)
+    # Without a condition, SQLite parses ON CONFLICT as the start of a join.
+    statement = insert_or(_checkpoint).from_select([*rows.c.keys()], select(rows).where(true()))
     return statement.on_conflict_do_update(
         index_elements=["participant_id"], set_={"state": statement.excluded.state}
     )
 
 
 def is_stored(connection: Connection, participant_id: UUID, epoch: int, index: int) -> bool:
-    """Is this very step there already? Nobody else writes under its run's epoch."""
-    mine = select(_interaction.c.ordinal).where(
+    """Returns whether this step is stored. Only its own run writes under its epoch."""
+    stored = select(_interaction.c.ordinal).where(
         _interaction.c.participant_id == participant_id,
         _interaction.c.ordinal == index,
         _interaction.c.epoch == epoch,
     )
-    return connection.scalar(mine) is not None
+    return connection.scalar(stored) is not None

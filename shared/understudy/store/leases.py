@@ -1,4 +1,4 @@
-"""Leases: which worker processes live. A lease that ran out never comes back; its process takes a new one."""
+"""Leases of worker processes. An expired lease is never renewed; its process creates a new one."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -14,12 +14,13 @@ _p = Tables.participant
 
 
 def create_lease(connection: Connection, worker_id: UUID, name: str, ttl_s: float) -> None:
-    """Begin to live, for `ttl_s` from now by the store's clock."""
+    """Inserts a lease of `ttl_s` seconds by the store's clock. Raises IntegrityError on a repeat."""
     connection.execute(insert(_lease).values(id=worker_id, name=name, expires_at=store_clock(ttl_s)))
 
 
 def renew_lease(connection: Connection, worker_id: UUID, ttl_s: float) -> bool:
-    """Live on for `ttl_s` from now. False: it ran out already, and what it held may be another's."""
+    """Extends the lease to `ttl_s` seconds from now; repeatable. Returns False if it has expired: other
+    workers may then own its runs."""
     statement = (
         update(_lease)
         .where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock())
@@ -30,13 +31,13 @@ def renew_lease(connection: Connection, worker_id: UUID, ttl_s: float) -> bool:
 
 
 def is_live(connection: Connection, worker_id: UUID) -> bool:
-    """Has this lease not run out yet?"""
+    """Returns whether this lease has not expired."""
     live = select(_lease.c.id).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock())
     return connection.scalar(live) is not None
 
 
 def expire_lease(connection: Connection, worker_id: UUID) -> None:
-    """Die in order: whatever is still held is anybody's at once."""
+    """Expires the lease now, so that its runs are recovered immediately. Repeatable; no effect if expired."""
     connection.execute(
         update(_lease)
         .where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock())
@@ -45,7 +46,7 @@ def expire_lease(connection: Connection, worker_id: UUID) -> None:
 
 
 def running_claims(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:
-    """`(id, epoch)` of the participants that run on this lease, as the store sees it, in id order."""
+    """Returns `(id, epoch)` of the participants that run on this lease in the store, in id order."""
     running = select(_p.c.id, _p.c.epoch).where(
         _p.c.worker_id == worker_id, _p.c.status == str(Status.RUNNING)
     )
@@ -53,15 +54,13 @@ def running_claims(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:
 
 
 def count_live(connection: Connection) -> int:
-    """How many worker processes live now."""
-    return (
-        connection.scalar(select(func.count()).select_from(_lease).where(_lease.c.expires_at > store_clock()))
-        or 0
-    )
+    """Returns the number of worker processes with a live lease."""
+    live = select(func.count()).select_from(_lease).where(_lease.c.expires_at > store_clock())
+    return connection.scalar(live) or 0
 
 
 def delete_expired(connection: Connection, dead_for_s: float) -> int:
-    """Remove leases that ran out that long ago and hold nothing; how many."""
-    holds = exists(select(1).where(_p.c.worker_id == _lease.c.id, _p.c.status == str(Status.RUNNING)))
-    statement = delete(_lease).where(_lease.c.expires_at < store_clock(-dead_for_s), ~holds)
+    """Deletes leases that expired `dead_for_s` ago and hold no run; returns how many. Repeatable."""
+    has_runs = exists(select(1).where(_p.c.worker_id == _lease.c.id, _p.c.status == str(Status.RUNNING)))
+    statement = delete(_lease).where(_lease.c.expires_at < store_clock(-dead_for_s), ~has_runs)
     return connection.execute(statement).rowcount

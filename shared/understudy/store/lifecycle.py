@@ -1,7 +1,7 @@
-"""Every move of a participant, each one guarded statement: whoever comes second changes nothing.
+"""Transitions of a participant. Each is one guarded statement: a lost race changes nothing.
 
-The status guard comes from `TRANSITIONS`; what a run writes is guarded by its epoch too. All functions return
-what moved; an empty answer means the race was lost, and nothing was written.
+The status guard comes from `TRANSITIONS`; the epoch also guards what a run writes. All functions return what
+changed. An empty result means that the race was lost and nothing was written.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    Connection,
-    Executable,
-    Update,
-    bindparam,
-    case,
-    null,
-    update,
-)
+from sqlalchemy import Connection, Executable, Update, bindparam, case, null, update
 
 from understudy.domain.lifecycle import FailureKind, Outcome, Status, TransitionKind
 from understudy.domain.queues import Queue
@@ -35,15 +27,15 @@ _lease = Tables.lease
 
 
 class Commit(NamedTuple):
-    """A step that a run has taken and wants stored."""
+    """A finished step that a run asks to store."""
 
     claim: Claim
     step: Step
-    #: How long the run has held its row since its last write.
+    #: Milliseconds for which the run has held its row since its last write.
     claimed_ms: int
 
     def as_row(self) -> dict[str, Any]:
-        """What decides whether it may be stored, and what it changes in its participant's row."""
+        """Returns the values of its guard, and of the update of its participant's row."""
         outcome = self.step.outcome
         return {
             "id": self.claim.participant_id.hex,
@@ -54,23 +46,23 @@ class Commit(NamedTuple):
         }
 
 
-# -- what a worker does ------------------------------------------------------------------------------------
+# -- writes of workers -------------------------------------------------------------------------------------
 
 
 def claim(connection: Connection, participant_id: UUID, worker_id: UUID) -> AnyRow | None:
-    """`claim_all` of one: its row as it is now, or None when it is not to be had."""
+    """Claims one participant like `claim_all`; returns its row, or None if the race was lost."""
     return claim_all(connection, [participant_id], worker_id).get(participant_id)
 
 
 def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> dict[UUID, AnyRow]:
-    """Take those of `ids` that are pending: their rows as they are now.
+    """Claims the pending participants among `ids` for a live lease; returns their rows as they are now.
 
-    Who is not in the answer had a duplicate, stale or void message: somebody else has it, it was cancelled,
-    or this worker's lease has run out.
+    A missing id had a duplicate or stale message: it was claimed or cancelled before, or the lease has
+    expired. A repeat is safe, but does not return participants claimed before.
     """
     statement = _claim(connection.dialect.name)
     rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, "worker": worker_id}).all()
-    # Of who was made with many others, that was perhaps told to the outbox only.
+    # The outbox may hold the first event of a participant that was created in bulk.
     flush_outbox(connection, [row.id for row in rows])
     record(connection, [NewEvent.of_status(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
     return {row.id: row for row in rows}
@@ -91,24 +83,24 @@ def _claim(dialect: str) -> Update:
 
 
 def commit_step(connection: Connection, claim: Claim, step: Step, claimed_ms: int) -> bool:
-    """`commit_steps` of one."""
+    """Commits one step like `commit_steps`; returns False if the claim was lost."""
     return commit_steps(connection, [Commit(claim, step, claimed_ms)])[0]
 
 
 def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool]:
-    """Store interactions, their checkpoints and events; where `step.ends`, complete the participant too.
+    """Stores interactions, their checkpoints and events; where `step.ends`, completes the participant too.
 
-    Each has its own answer. False: that run lost its claim, and nothing of it was written.
-    May be repeated when nobody knows whether it was committed: it then tells so, and writes nothing.
+    Returns one result per commit. False: that run lost its claim, and nothing of the step was written. May be
+    repeated after a commit in doubt: a stored step returns True and is not written again.
     """
     seqs: dict[Claim, int] = {}
     for ends, statement in ((False, _commit_statement), (True, _advance_and_complete)):
-        rows = [one.as_row() for one in commits if one.step.ends is ends]
+        rows = [commit.as_row() for commit in commits if commit.step.ends is ends]
         if rows:
             moved = connection.execute(statement(connection.dialect.name), bulk_parameters.parameter(rows))
             seqs |= {Claim(id_, epoch): seq for id_, epoch, seq in moved}
-    landed = [one for one in commits if one.claim in seqs]
-    store_steps(connection, [(*one.claim, one.step) for one in landed])
+    landed = [commit for commit in commits if commit.claim in seqs]
+    store_steps(connection, [(*commit.claim, commit.step) for commit in landed])
     events: list[NewEvent] = []
     for claim, step, _ in landed:
         id_, seq = claim.participant_id, seqs[claim]
@@ -116,28 +108,28 @@ def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool
         if step.ends:
             events.append(NewEvent.of_status(id_, seq, Status.COMPLETED, outcome=step.outcome))
     record(connection, events)
-    return [one.claim in seqs or is_stored(connection, *one.claim, one.step.index) for one in commits]
+    return [claim in seqs or is_stored(connection, *claim, step.index) for claim, step, _ in commits]
 
 
 @cache
 def _commit_statement(dialect: str) -> Update:
-    """Counts one more interaction of each given run that still holds its row."""
-    given = bulk_parameters.rows_parameter(
+    """Adds one interaction to each of `rows` whose run still holds its row."""
+    rows = bulk_parameters.rows_parameter(
         dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome
     )
     return (
         update(_p)
         .where(
-            _p.c.id == given.c.id,
-            _p.c.epoch == given.c.epoch,
+            _p.c.id == rows.c.id,
+            _p.c.epoch == rows.c.epoch,
             _p.c.status == str(Status.RUNNING),
-            _p.c.interaction_count == given.c.interaction_count,
+            _p.c.interaction_count == rows.c.interaction_count,
         )
         .values(
             seq=_p.c.seq + 1,
             interaction_count=_p.c.interaction_count + 1,
             attempt=0,
-            claimed_ms=_p.c.claimed_ms + given.c.claimed_ms,
+            claimed_ms=_p.c.claimed_ms + rows.c.claimed_ms,
         )
         .returning(_p.c.id, _p.c.epoch, _p.c.seq)
     )
@@ -145,24 +137,24 @@ def _commit_statement(dialect: str) -> Update:
 
 @cache
 def _advance_and_complete(dialect: str) -> Update:
-    """Counts the last interaction of each given run that still holds its row, and completes it."""
-    given = bulk_parameters.rows_parameter(
+    """Adds the last interaction to each of `rows` whose run still holds its row, and completes it."""
+    rows = bulk_parameters.rows_parameter(
         dialect, _p.c.id, _p.c.epoch, _p.c.interaction_count, _p.c.claimed_ms, _p.c.outcome
     )
     return (
         transition(TransitionKind.COMPLETE)
         .where(
-            _p.c.id == given.c.id,
-            _p.c.epoch == given.c.epoch,
-            _p.c.interaction_count == given.c.interaction_count,
+            _p.c.id == rows.c.id,
+            _p.c.epoch == rows.c.epoch,
+            _p.c.interaction_count == rows.c.interaction_count,
         )
         .values(
             # One for the interaction, one for the status.
             seq=_p.c.seq + 2,
             interaction_count=_p.c.interaction_count + 1,
             attempt=0,
-            claimed_ms=_p.c.claimed_ms + given.c.claimed_ms,
-            outcome=given.c.outcome,
+            claimed_ms=_p.c.claimed_ms + rows.c.claimed_ms,
+            outcome=rows.c.outcome,
             finished_at=store_clock(),
         )
         .returning(_p.c.id, _p.c.epoch, _p.c.seq)
@@ -170,7 +162,7 @@ def _advance_and_complete(dialect: str) -> Update:
 
 
 def complete(connection: Connection, claim: Claim, outcome: Outcome | None, claimed_ms: int) -> bool:
-    """Completes a run that has nothing left to do. False: the run lost its claim."""
+    """Completes a run without further steps. Returns False if the claim was lost, or on a repeat."""
     word = None if outcome is None else str(outcome)
     statement = (
         transition(TransitionKind.COMPLETE)
@@ -189,7 +181,10 @@ def fail(
     claimed_ms: int,
     used: Usage | None = None,
 ) -> bool:
-    """End a run that cannot go on; `used`: what its last step took all the same. False: it lost its claim."""
+    """Fails a run that cannot continue, and stores `used`, the usage of its last step.
+
+    Returns False, and stores nothing, if the claim was lost, or on a repeat.
+    """
     statement = (
         transition(TransitionKind.FAIL)
         .where(epoch_fence(claim))
@@ -208,7 +203,10 @@ def fail(
 
 
 def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
-    """Give a running participant back, to go on elsewhere from its last interaction. Costs no attempt."""
+    """Releases a running participant to pending; another worker resumes from its last interaction.
+
+    Costs no attempt. Returns False if the claim was lost, or on a repeat.
+    """
     statement = (
         transition(TransitionKind.RELEASE)
         .where(epoch_fence(claim))
@@ -227,7 +225,7 @@ def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
 def _write_run(
     connection: Connection, claim: Claim, statement: Update, status: Status, **event_data: Any
 ) -> bool:
-    """Executes a run's guarded write, which returns the row's `seq`, and records the event. False: no row."""
+    """Executes a guarded write that returns `seq`, and records its event. Returns False if no row changed."""
     seq = connection.scalar(statement)
     if seq is None:
         return False
@@ -235,42 +233,42 @@ def _write_run(
     return True
 
 
-# -- what a caller does ------------------------------------------------------------------------------------
+# -- cancel ------------------------------------------------------------------------------------------------
 
 
 def cancel(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
-    """Cancel those of `ids` that are active. Who is not in the answer was not.
+    """Cancels the active participants among `ids`; returns only those. May be repeated.
 
-    True of those that a worker runs: it has a step to abort. Nobody can claim the others any more.
+    True: a worker runs the participant and must abort its step. False: no worker can claim it any more.
     """
-    statement = _cancel(connection.dialect.name, anybodys=False)
+    statement = _cancel(connection.dialect.name, any_workspace=False)
     return _cancelled(connection, statement, ids, workspace=workspace_id)
 
 
 def cancel_any_workspace(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, bool]:
-    """`cancel` of participants of whatever workspace: of who runs the fleet, never of a caller."""
-    return _cancelled(connection, _cancel(connection.dialect.name, anybodys=True), ids)
+    """Cancels like `cancel`, in all workspaces; for operator commands, never for a caller."""
+    return _cancelled(connection, _cancel(connection.dialect.name, any_workspace=True), ids)
 
 
 def _cancelled(
-    connection: Connection, statement: Executable, ids: Sequence[UUID], **more: UUID
+    connection: Connection, statement: Executable, ids: Sequence[UUID], **values: UUID
 ) -> dict[UUID, bool]:
-    # In id order, like everything that touches several rows: two cancels then wait, but never deadlock.
+    # In id order, like each write of several rows: concurrent cancels wait, but never deadlock.
     lock_in_id_order(connection, ids)
-    rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, **more}).all()
-    # Asked here: in RETURNING, SQLite 3.40 takes `worker_id IS NOT NULL` for true of all.
+    rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, **values}).all()
+    # Computed here: in RETURNING, SQLite 3.40 evaluates `worker_id IS NOT NULL` to true for all rows.
     cancelled = {id_: worker_id is not None for id_, worker_id in rows}
-    told = {"status": str(Status.CANCELLED)}
-    record_bulk(connection, list(cancelled), "status", told, via_outbox=True)
+    data = {"status": str(Status.CANCELLED)}
+    record_bulk(connection, list(cancelled), "status", data, via_outbox=True)
     return cancelled
 
 
 @cache
 def _cancel(dialect: str, *, any_workspace: bool) -> Executable:
-    whose = () if any_workspace else (_p.c.workspace_id == bindparam("workspace"),)
+    workspace_filter = () if any_workspace else (_p.c.workspace_id == bindparam("workspace"),)
     return (
         transition(TransitionKind.CANCEL)
-        .where(bulk_parameters.in_parameter(dialect, _p.c.id), *whose)
+        .where(bulk_parameters.in_parameter(dialect, _p.c.id), *workspace_filter)
         .values(finished_at=store_clock())
         .returning(_p.c.id, _p.c.worker_id)
     )

@@ -1,4 +1,4 @@
-"""Reading a run over its lineage: an extended participant goes on from its source, nothing is copied."""
+"""Reads a run over its lineage: a child continues from its source, and nothing is copied."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -19,7 +19,7 @@ _checkpoint = Tables.checkpoint
 
 
 def _ancestry(participant_id: UUID) -> Any:
-    """The participant and all it descends from: `(id, extended_from, depth)`, itself at depth 0."""
+    """Selects a participant and its ancestors: `(id, extended_from, depth)`, itself at depth 0."""
     own = select(_p.c.id, _p.c.extended_from, literal(0).label("depth")).where(_p.c.id == participant_id)
     chain = own.cte("ancestry", recursive=True)
     source = select(_p.c.id, _p.c.extended_from, chain.c.depth + 1).where(_p.c.id == chain.c.extended_from)
@@ -27,7 +27,7 @@ def _ancestry(participant_id: UUID) -> Any:
 
 
 def _interactions(participant_id: UUID, *, own: bool) -> Select[Any]:
-    """Interactions of the lineage. A terminal source never grows, so all of them precede the branch."""
+    """Selects the lineage's interactions. A terminal source never grows, so all precede the branch."""
     if own:
         return select(_interaction).where(_interaction.c.participant_id == participant_id)
     chain = _ancestry(participant_id)
@@ -37,7 +37,7 @@ def _interactions(participant_id: UUID, *, own: bool) -> Select[Any]:
 def interactions(
     connection: Connection, participant_id: UUID, *, own: bool = False, after: int = -1, limit: int
 ) -> Sequence[AnyRow]:
-    """At most `limit` interactions with an index above `after`, in order."""
+    """Returns at most `limit` interactions with an index above `after`, in order."""
     statement = _interactions(participant_id, own=own).where(_interaction.c.ordinal > after)
     return connection.execute(statement.order_by(_interaction.c.ordinal).limit(limit)).all()
 
@@ -51,37 +51,37 @@ def page_of_interactions(
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[AnyRow], str | None]:
-    """One page of the journey over the lineage, or of what it did itself; and the cursor of the next."""
-    of = (_interaction.name, workspace_id, participant_id, own)
-    after = -1 if cursor is None else int(decode_cursor(cursor, *of))
+    """Returns one page of interactions over the lineage, or of `own` ones, and the next cursor (or None)."""
+    list_key = (_interaction.name, workspace_id, participant_id, own)
+    after = -1 if cursor is None else int(decode_cursor(cursor, *list_key))
     rows = interactions(connection, participant_id, own=own, after=after, limit=limit + 1)
     if len(rows) <= limit:
         return rows, None
-    return rows[:limit], encode_cursor(str(rows[limit - 1].ordinal), *of)
+    return rows[:limit], encode_cursor(str(rows[limit - 1].ordinal), *list_key)
 
 
 def latest_interactions(connection: Connection, participant_id: UUID, limit: int) -> list[AnyRow]:
-    """The last `limit` interactions over the lineage, oldest first."""
+    """Returns the last `limit` interactions over the lineage, oldest first."""
     statement = _interactions(participant_id, own=False).order_by(_interaction.c.ordinal.desc()).limit(limit)
     return list(reversed(connection.execute(statement).all()))
 
 
 def highlights(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
-    """Of each of `ids`: the interaction over its lineage that it felt strongest about, for better or worse.
+    """Returns the interaction with the strongest sentiment, of either sign, over each lineage of `ids`.
 
-    Of several equally strong ones the latest. Who has no interaction yet is left out.
+    The latest of equally strong ones wins. Participants without an interaction are left out.
     """
     own = select(_p.c.id.label("of"), _p.c.id, _p.c.extended_from).where(_p.c.id.in_(ids))
     chain = own.cte("ancestries", recursive=True)
     source = select(chain.c.of, _p.c.id, _p.c.extended_from).where(_p.c.id == chain.c.extended_from)
     chain = chain.union_all(source)
-    place = func.row_number().over(
+    rank = func.row_number().over(
         partition_by=chain.c.of,
         order_by=(func.abs(_interaction.c.sentiment).desc(), _interaction.c.ordinal.desc()),
     )
-    # Only the keys are put in order; thoughts are read of those that come first.
+    # Sorts only keys; reads the thoughts of the first ones only.
     ranked = (
-        select(chain.c.of, _interaction.c.participant_id, _interaction.c.ordinal, place.label("place"))
+        select(chain.c.of, _interaction.c.participant_id, _interaction.c.ordinal, rank.label("place"))
         .join(_interaction, _interaction.c.participant_id == chain.c.id)
         .subquery()
     )
@@ -97,7 +97,7 @@ def highlights(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow
 
 
 def load_checkpoint(connection: Connection, participant_id: UUID) -> dict[str, Any] | None:
-    """The state to go on from: its own, else its nearest ancestor's. None: from the start."""
+    """Returns the state to resume from: its own, else its nearest ancestor's; None: from the start."""
     chain = _ancestry(participant_id)
     statement = (
         select(_checkpoint.c.state)
@@ -110,8 +110,8 @@ def load_checkpoint(connection: Connection, participant_id: UUID) -> dict[str, A
 
 
 def instructions(connection: Connection, participant_id: UUID) -> list[tuple[int, str]]:
-    """`(branched_at, instruction)` of each extend in the lineage that brought an instruction of its own,
-    oldest first. An inherited one is not repeated."""
+    """Returns `(branched_at, instruction)` of each extend in the lineage with its own instruction, oldest
+    first. Inherited instructions are not repeated."""
     chain = _ancestry(participant_id)
     rows = connection.execute(
         select(_p.c.branched_at, _p.c.instruction)
@@ -123,16 +123,14 @@ def instructions(connection: Connection, participant_id: UUID) -> list[tuple[int
 
 
 def load_run_spec(connection: Connection, participant_id: UUID) -> RunSpec:
-    """The surroundings of a participant."""
+    """Returns the run spec of a participant."""
     return load_run_specs(connection, [participant_id])[participant_id]
 
 
 def load_run_specs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, RunSpec]:
-    """The surroundings of participants: from their study and iteration, or from their ask and round."""
-    statement = _load_runs(connection.dialect.name)
-    return {
-        row.id: _surroundings(row) for row in connection.execute(statement, {bulk_parameters.IDS_PARAM: ids})
-    }
+    """Returns the run specs of participants, from study and iteration, or from ask and round."""
+    statement = _select_run_specs(connection.dialect.name)
+    return {row.id: _run_spec(row) for row in connection.execute(statement, {bulk_parameters.IDS_PARAM: ids})}
 
 
 _person, _study, _iteration, _ask, _round = (
@@ -145,7 +143,7 @@ _person, _study, _iteration, _ask, _round = (
 
 
 @cache
-def _load_runs(dialect: str) -> Select[Any]:
+def _select_run_specs(dialect: str) -> Select[Any]:
     return (
         select(
             _p.c.id,
@@ -174,12 +172,12 @@ def _load_runs(dialect: str) -> Select[Any]:
     )
 
 
-def _surroundings(row: AnyRow) -> RunSpec:
-    found = row._asdict()
-    question, variants = found.pop("question"), found.pop("variants")
-    del found["id"]
+def _run_spec(row: AnyRow) -> RunSpec:
+    fields = row._asdict()
+    question, variants = fields.pop("question"), fields.pop("variants")
+    del fields["id"]
     if question is not None:
-        found["assignment"] = {"task": question}
-        found["content"] = {"environment": "text", "variants": variants}
-        found["modality"] = "text"
-    return RunSpec(**found)
+        fields["assignment"] = {"task": question}
+        fields["content"] = {"environment": "text", "variants": variants}
+        fields["modality"] = "text"
+    return RunSpec(**fields)

@@ -1,4 +1,4 @@
-"""Lists in pages, by key: a page costs the same at any depth, and rows added meanwhile shift nothing."""
+"""Keyset pagination: a page costs the same at any depth, and concurrent inserts shift no row."""
 
 from datetime import datetime
 from typing import Any
@@ -19,20 +19,20 @@ def page(
     *,
     list_key: str = "",
 ) -> tuple[list[AnyRow], str | None]:
-    """One page of `statement` in order of creation, and the cursor of the next; None on the last.
+    """Returns one page of `statement` in order of creation, and the next cursor; None on the last page.
 
-    `list_key`: what it is selected by besides values, such as the sign of a comparison.
+    `list_key` holds criteria of the list that are not values, such as a comparison operator.
     """
-    # What a list is selected by are the values in its statement: no condition can be forgotten.
-    given = statement.compile(dialect=connection.dialect).params
-    given |= {"of": list_key} if list_key else {}
-    seals = (table.name, *(f"{name}={value}" for name, value in sorted(given.items())))
+    # The statement's values identify the list: the cursor covers every condition.
+    params = statement.compile(dialect=connection.dialect).params
+    params |= {"of": list_key} if list_key else {}
+    list_parts = (table.name, *(f"{name}={value}" for name, value in sorted(params.items())))
     if cursor is not None:
-        moment, _, id_ = decode_cursor(cursor, *seals).partition(" ")
-        after = (datetime.fromisoformat(moment), UUID(id_))
+        created_at, _, id_ = decode_cursor(cursor, *list_parts).partition(" ")
+        after = (datetime.fromisoformat(created_at), UUID(id_))
         statement = statement.where(tuple_(table.c.created_at, table.c.id) > tuple_(*after))
     rows = connection.execute(statement.order_by(table.c.created_at, table.c.id).limit(limit + 1)).all()
     if len(rows) <= limit:
         return list(rows), None
     last = rows[limit - 1]
-    return list(rows[:limit]), encode_cursor(f"{last.created_at.isoformat()} {last.id}", *seals)
+    return list(rows[:limit]), encode_cursor(f"{last.created_at.isoformat()} {last.id}", *list_parts)

@@ -1,4 +1,4 @@
-"""Reading participants: one, by scope, in pages. All within a workspace."""
+"""Reads participants by id, by scope and in pages, mostly within a workspace."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -21,7 +21,7 @@ _p = Tables.participant
 
 
 class ParticipantScope(NamedTuple):
-    """Which participants are meant, by the ids of rows that were found in the workspace."""
+    """The selected participants, by the ids of rows that exist in the workspace."""
 
     participant_id: UUID | None = None
     study_id: UUID | None = None
@@ -30,7 +30,7 @@ class ParticipantScope(NamedTuple):
     round: int | None = None
 
     def where(self, workspace_id: UUID) -> ColumnElement[bool]:
-        """This scope as a condition, within the workspace."""
+        """Returns this scope as a condition, within the workspace."""
         columns = {
             "participant_id": _p.c.id,
             "study_id": _p.c.study_id,
@@ -38,12 +38,12 @@ class ParticipantScope(NamedTuple):
             "ask_id": _p.c.ask_id,
             "round": _p.c.round,
         }
-        given = [columns[name] == value for name, value in self._asdict().items() if value is not None]
-        return and_(_p.c.workspace_id == workspace_id, *given)
+        conditions = [columns[name] == value for name, value in self._asdict().items() if value is not None]
+        return and_(_p.c.workspace_id == workspace_id, *conditions)
 
 
 def cancel_candidates(connection: Connection, workspace_id: UUID, scope: ParticipantScope) -> list[Candidate]:
-    """Id and status of all participants in scope, in order of creation."""
+    """Returns id and status of all participants in scope, in order of creation."""
     statement = select(_p.c.id, _p.c.status).where(scope.where(workspace_id))
     rows = connection.execute(statement.order_by(_p.c.created_at, _p.c.id)).all()
     return [Candidate(id_, Status(status)) for id_, status in rows]
@@ -65,28 +65,28 @@ _STATE = tuple(
 
 
 def states(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
-    """The state of those of `ids` that are this workspace's, in the order given."""
-    here = _p.c.workspace_id == bindparam("workspace")
-    statement = select(*_STATE).where(here, bulk_parameters.in_parameter(connection.dialect.name, _p.c.id))
+    """Returns the state of those of `ids` that belong to the workspace, in the same order."""
+    owned = _p.c.workspace_id == bindparam("workspace")
+    statement = select(*_STATE).where(owned, bulk_parameters.in_parameter(connection.dialect.name, _p.c.id))
     rows = connection.execute(statement, {"workspace": workspace_id, bulk_parameters.IDS_PARAM: ids}).all()
     found = {row[0]: row for row in rows}
     return [found[id_] for id_ in ids if id_ in found]
 
 
 def terminal_states(connection: Connection, ids: Sequence[UUID]) -> Sequence[AnyRow]:
-    """The state, which is final, of those of `ids`, of whatever workspaces, that are terminal."""
-    among = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
-    ended = select(*_STATE).where(among, _p.c.status.in_([str(status) for status in sorted(TERMINAL)]))
+    """Returns the final state of the terminal participants among `ids`, of any workspace."""
+    requested = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
+    ended = select(*_STATE).where(requested, _p.c.status.in_([str(status) for status in sorted(TERMINAL)]))
     return connection.execute(ended, {bulk_parameters.IDS_PARAM: ids}).all()
 
 
 def non_terminal_ids(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
-    """Those of `ids` that are not terminal, in the order given."""
-    here = _p.c.workspace_id == workspace_id
-    among = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
+    """Returns those of `ids` that are not terminal, in the same order."""
+    owned = _p.c.workspace_id == workspace_id
+    listed = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
     not_ended = _p.c.status.not_in([str(status) for status in sorted(TERMINAL)])
     found = set(
-        connection.scalars(select(_p.c.id).where(here, among, not_ended), {bulk_parameters.IDS_PARAM: ids})
+        connection.scalars(select(_p.c.id).where(owned, listed, not_ended), {bulk_parameters.IDS_PARAM: ids})
     )
     return [id_ for id_ in ids if id_ in found]
 
@@ -94,54 +94,54 @@ def non_terminal_ids(connection: Connection, workspace_id: UUID, ids: Sequence[U
 def states_by_request(
     connection: Connection, asked: Sequence[tuple[UUID, Sequence[UUID]]]
 ) -> list[list[AnyRow]]:
-    """`states` for each workspace and its ids in `asked`; all of a workspace are read at once."""
-    together: dict[UUID, dict[UUID, None]] = {}
+    """Returns `states` of each workspace and ids in `asked`, with one read per workspace."""
+    ids_by_workspace: dict[UUID, dict[UUID, None]] = {}
     for workspace_id, ids in asked:
-        together.setdefault(workspace_id, {}).update(dict.fromkeys(ids))
+        ids_by_workspace.setdefault(workspace_id, {}).update(dict.fromkeys(ids))
     found = {
         workspace_id: {row.id: row for row in states(connection, workspace_id, list(ids))}
-        for workspace_id, ids in together.items()
+        for workspace_id, ids in ids_by_workspace.items()
     }
-    return [[found[here][id_] for id_ in ids if id_ in found[here]] for here, ids in asked]
+    return [[found[key][id_] for id_ in ids if id_ in found[key]] for key, ids in asked]
 
 
 def resolve_by_request(
     connection: Connection, asked: Sequence[tuple[UUID, Sequence[str]]]
 ) -> list[list[AnyRow] | UnderstudyError]:
-    """`(id, alias)` of whom each workspace and its refs in `asked` name, each once, in order; or what is
-    wrong with these: ValidationError, NotFound. All of a workspace are read at once."""
-    together: dict[UUID, list[Sequence[str]]] = {}
+    """Returns, for each workspace and refs in `asked`, `(id, alias)` of each named participant once, in
+    order. For wrong refs, returns their ValidationError or NotFound. Reads each workspace at once."""
+    lists_by_workspace: dict[UUID, list[Sequence[str]]] = {}
     for workspace_id, refs in asked:
-        together.setdefault(workspace_id, []).append(refs)
+        lists_by_workspace.setdefault(workspace_id, []).append(refs)
     found = {
         workspace_id: iter(_find_lists(connection, workspace_id, lists))
-        for workspace_id, lists in together.items()
+        for workspace_id, lists in lists_by_workspace.items()
     }
     return [next(found[workspace_id]) for workspace_id, _ in asked]
 
 
 def _find_lists(
-    connection: Connection, workspace_id: UUID, several: Sequence[Sequence[str]]
+    connection: Connection, workspace_id: UUID, ref_lists: Sequence[Sequence[str]]
 ) -> list[list[AnyRow] | UnderstudyError]:
-    """Of all lists together in a few statements; those with something wrong in them are found by halves."""
-    refs = [ref for refs in several for ref in refs]
+    """Resolves all lists in a few statements; bisects them to find those with an error."""
+    refs = [ref for refs in ref_lists for ref in refs]
     try:
         rows = iter(find_many(connection, workspace_id, Kind.PARTICIPANT, refs, "participant_ids"))
     except (ValidationError, NotFound) as error:
-        if len(several) == 1:
+        if len(ref_lists) == 1:
             return [error]
-        half = len(several) // 2
+        half = len(ref_lists) // 2
         return [
             found
-            for lists in (several[:half], several[half:])
+            for lists in (ref_lists[:half], ref_lists[half:])
             for found in _find_lists(connection, workspace_id, lists)
         ]
-    return [list({row.id: row for row in islice(rows, len(refs))}.values()) for refs in several]
+    return [list({row.id: row for row in islice(rows, len(refs))}.values()) for refs in ref_lists]
 
 
 def select_details(workspace_id: UUID) -> Select[Any]:
-    """Participants with what a reader wants to know beside: `person_name`, when anything happened to them
-    last (`moved_at`), and how long one of their steps may take."""
+    """Selects participants with `person_name`, the time of their latest event (`moved_at`), and the maximum
+    duration of a step."""
     person, iteration, ask, event = Tables.person, Tables.iteration, Tables.ask, Tables.event
     latest = (event.c.participant_id == _p.c.id) & (event.c.seq == _p.c.seq)
     return (
@@ -160,7 +160,7 @@ def select_details(workspace_id: UUID) -> Select[Any]:
 
 
 def get_details(connection: Connection, workspace_id: UUID, id_: UUID) -> AnyRow:
-    """One participant that was found before."""
+    """Returns one existing participant."""
     return connection.execute(select_details(workspace_id).where(_p.c.id == id_)).one()
 
 
@@ -173,7 +173,7 @@ def page_of_participants(
     cursor: str | None,
     limit: int,
 ) -> tuple[list[AnyRow], str | None]:
-    """One page of the participants in scope, of one status or of all."""
+    """Returns one page of the participants in scope, of one status or of all; and the next cursor."""
     statement = select_details(workspace_id).where(scope.where(workspace_id))
     if status is not None:
         statement = statement.where(_p.c.status == str(status))
@@ -181,9 +181,9 @@ def page_of_participants(
 
 
 def active_counts(connection: Connection) -> tuple[int, int]:
-    """How many participants of all workspaces are pending, and how many run."""
+    """Returns the numbers of pending and of running participants, over all workspaces."""
     pending, running = (
-        # Written out: SQLite does not take a partial index for a value that it learns later.
+        # A literal: SQLite uses no partial index for a value that is bound later.
         connection.scalar(select(func.count()).where(_p.c.status == literal_column(f"'{status}'")))
         for status in (Status.PENDING, Status.RUNNING)
     )
@@ -191,7 +191,7 @@ def active_counts(connection: Connection) -> tuple[int, int]:
 
 
 def inactive_counts(connection: Connection) -> dict[Status, int]:
-    """How many participants of all workspaces are neither pending nor running, by status. Reads every row."""
+    """Returns the numbers of all other participants by status, over all workspaces. Reads every row."""
     rows = connection.execute(
         select(_p.c.status, func.count())
         .where(_p.c.status.not_in([str(status) for status in ACTIVE]))
@@ -202,10 +202,10 @@ def inactive_counts(connection: Connection) -> dict[Status, int]:
 
 
 def backlog_stats(connection: Connection) -> tuple[int, float]:
-    """How many pending participants' run messages were never sent; and for how many seconds the one that has
-    been pending longest has been, 0 when none is. Neither reads more than an index."""
+    """Returns the number of participants with an unpublished message, and the seconds that the oldest pending
+    one has waited (0 if none). Each part reads only an index."""
     pending = _p.c.status == literal_column(f"'{Status.PENDING}'")
-    owed = connection.scalar(select(func.count()).where(pending, _p.c.dispatched_at.is_(None)))
+    unpublished = connection.scalar(select(func.count()).where(pending, _p.c.dispatched_at.is_(None)))
     since = connection.scalar(select(func.min(_p.c.pending_since)).where(pending))
     waited_s = (store_time(connection) - since).total_seconds() if since else 0.0
-    return owed or 0, max(waited_s, 0.0)
+    return unpublished or 0, max(waited_s, 0.0)

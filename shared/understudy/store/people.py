@@ -1,4 +1,4 @@
-"""People: reusable profiles."""
+"""Stores and finds people: reusable profiles."""
 
 import random
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _person = Tables.person
 
 
 def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[Person]) -> list[UUID]:
-    """Store profiles; their ids, in order."""
+    """Inserts profiles; returns their ids, in order. Each call inserts new people."""
     ids = [uuid4() for _ in people]
     aliases = assign_aliases(connection, workspace_id, Kind.PERSON, ids)
     dialect, now = connection.dialect.name, store_time(connection)
@@ -37,25 +37,25 @@ def insert_people(connection: Connection, workspace_id: UUID, people: Sequence[P
             "language": person.language,
             "traits": dict(person.traits),
             "bio": person.bio,
-            # One after the other: the same panel lies in the same order everywhere, for the same samples.
-            "created_at": bulk_parameters.format_time(dialect, now + timedelta(microseconds=place)),
+            # Distinct times: the same panel has the same order in every store, for the same samples.
+            "created_at": bulk_parameters.format_time(dialect, now + timedelta(microseconds=index)),
         }
-        for place, (id_, person) in enumerate(zip(ids, people, strict=True))
+        for index, (id_, person) in enumerate(zip(ids, people, strict=True))
     ]
     if rows:
-        given = bulk_parameters.rows_parameter(dialect, *_person.c)
-        statement = insert(_person).from_select([*given.c.keys()], select(given))
+        new_rows = bulk_parameters.rows_parameter(dialect, *_person.c)
+        statement = insert(_person).from_select([*new_rows.c.keys()], select(new_rows))
         connection.execute(statement, bulk_parameters.parameter(rows))
     return ids
 
 
 def count_people(connection: Connection, workspace_id: UUID) -> int:
-    """How many people the workspace has."""
+    """Returns the number of people in the workspace."""
     return _count(connection, [_person.c.workspace_id == workspace_id])
 
 
-def _count(connection: Connection, meant: Sequence[ColumnElement[bool]]) -> int:
-    return connection.scalar(select(func.count()).select_from(_person).where(*meant)) or 0
+def _count(connection: Connection, conditions: Sequence[ColumnElement[bool]]) -> int:
+    return connection.scalar(select(func.count()).select_from(_person).where(*conditions)) or 0
 
 
 def page_of_people(
@@ -65,7 +65,7 @@ def page_of_people(
     limit: int,
     where: PeopleFilter = NO_FILTER,
 ) -> tuple[list[AnyRow], str | None]:
-    """One page of the workspace's people that are meant."""
+    """Returns one page of the workspace's people that match `where`, and the next cursor."""
     statement = select(_person).where(*_conditions(workspace_id, where))
     return page(connection, statement, _person, cursor, limit, list_key=where.cursor_key)
 
@@ -73,7 +73,7 @@ def page_of_people(
 def find_people(
     connection: Connection, workspace_id: UUID, where: PeopleFilter, limit: int
 ) -> tuple[int, list[AnyRow]]:
-    """How many people are meant, and the first `limit` of them, in order of creation."""
+    """Returns the number of matching people, and the first `limit` of them, in order of creation."""
     conditions = _conditions(workspace_id, where)
     rows = connection.execute(
         select(_person).where(*conditions).order_by(_person.c.created_at, _person.c.id).limit(limit)
@@ -91,16 +91,16 @@ def _conditions(workspace_id: UUID, where: PeopleFilter) -> list[ColumnElement[b
         if wanted:
             conditions.append(func.lower(column).in_([term.lower() for term in wanted]))
     conditions += [trait_matches(_person.c.traits, test) for test in where.traits]
-    said = _person.c.name + " " + _person.c.bio + " " + _person.c.country + " " + _person.c.language
+    text = _person.c.name + " " + _person.c.bio + " " + _person.c.country + " " + _person.c.language
     for word in where.words:
-        # Not every store knows the small letter of every capital; as it was written it is found everywhere.
-        small = func.lower(said).contains(word.lower(), autoescape=True)
-        conditions.append(or_(small, said.contains(word, autoescape=True)))
+        # Not every store lowers every capital letter; the word as written matches everywhere.
+        lower_case = func.lower(text).contains(word.lower(), autoescape=True)
+        conditions.append(or_(lower_case, text.contains(word, autoescape=True)))
     return conditions
 
 
 def get_people(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> list[AnyRow]:
-    """Those of `ids` that are this workspace's, in the order given."""
+    """Returns those of `ids` that belong to the workspace, in the same order."""
     rows = connection.execute(
         select(_person).where(_person.c.workspace_id == workspace_id, _person.c.id.in_(ids))
     ).all()
@@ -109,30 +109,30 @@ def get_people(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) 
 
 
 def resolve_people(connection: Connection, workspace_id: UUID, refs: Sequence[str]) -> list[UUID]:
-    """The ids that `refs` name, in order. Raises ValidationError or NotFound for the first that is wrong."""
+    """Returns the ids that `refs` name, in order. Raises ValidationError or NotFound for the first error."""
     return [row.id for row in find_many(connection, workspace_id, Kind.PERSON, refs, "person_ids")]
 
 
 def sample_people(
     connection: Connection, workspace_id: UUID, count: int, seed: int, where: PeopleFilter = NO_FILTER
 ) -> list[UUID]:
-    """`count` different people of those meant, the same for the same seed and panel."""
-    meant = _conditions(workspace_id, where)
-    there = _count(connection, meant)
-    if count > there and not where.is_empty:
+    """Returns `count` different matching people; the same ones for the same seed and panel."""
+    terms = _conditions(workspace_id, where)
+    total = _count(connection, terms)
+    if count > total and not where.is_empty:
         raise ValidationError(
-            f"sample is {count}, but `where` holds for {there} of the workspace's "
+            f"sample is {count}, but `where` matches {total} of the workspace's "
             f"{count_people(connection, workspace_id)} people.",
-            suggestions=("Ask for fewer, or leave out a condition of `where`.",),
+            suggestions=("Reduce sample, or remove a condition of `where`.",),
         )
-    if count > there:
+    if count > total:
         raise ValidationError(
-            f"sample is {count}, but the workspace has {there} people.",
-            suggestions=("Generate more with `understudy people generate N`, or ask for fewer.",),
+            f"sample is {count}, but the workspace has {total} people.",
+            suggestions=("Generate more with `understudy people generate N`, or reduce sample.",),
         )
-    places = random.Random(seed).sample(range(1, there + 1), count)  # noqa: S311 - reproducible, not secret
+    ranks = random.Random(seed).sample(range(1, total + 1), count)  # noqa: S311 - reproducible, not secret
     in_order = func.row_number().over(order_by=(_person.c.created_at, _person.c.id))
-    numbered = select(_person.c.id, type_coerce(in_order, BigInteger).label("place")).where(*meant).subquery()
+    numbered = select(_person.c.id, type_coerce(in_order, BigInteger).label("place")).where(*terms).subquery()
     drawn = select(numbered).where(bulk_parameters.in_parameter(connection.dialect.name, numbered.c.place))
-    at = {row.place: row.id for row in connection.execute(drawn, {bulk_parameters.IDS_PARAM: places})}
-    return [at[place] for place in places]
+    by_rank = {row.place: row.id for row in connection.execute(drawn, {bulk_parameters.IDS_PARAM: ranks})}
+    return [by_rank[rank] for rank in ranks]

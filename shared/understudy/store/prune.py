@@ -1,7 +1,7 @@
-"""Removing what ended long ago, for good: the only place from which anything of a run is ever deleted.
+"""Deletes participants that ended long ago, for good; nothing else deletes any part of a run.
 
-A participant goes with all that is its own: interactions, checkpoint, events, usage. It stays, however old,
-while somebody who stays goes on from it, while an ask needs it, and while something of it is still owed.
+A participant is deleted with its interactions, checkpoint, events and usage. It is kept, however old, while a
+kept child continues from it, an ask needs it, or work on it is pending.
 """
 
 from collections import Counter
@@ -22,38 +22,38 @@ _p = Tables.participant
 _event = Tables.event
 _ask = Tables.ask
 
-#: In the order in which they are emptied; what points at a participant goes before it.
+#: In order of deletion: rows that refer to a participant go before it.
 _OWNED_TABLES = (Tables.event, Tables.usage, Tables.checkpoint, Tables.interaction)
-#: Rows of all tables that one transaction removes, as a rule: none of a few participants with long journeys.
+#: Approximate maximum rows, of all tables, that one transaction deletes; it never splits a participant.
 MAX_ROWS = 20_000
 
 
 class KeepReason(StrEnum):
-    """Why somebody who ended long ago stays."""
+    """Why a participant that ended long ago is kept."""
 
-    #: One that stays was extended from it.
+    #: A kept participant was extended from it.
     EXTENDED = "extended"
-    #: It is of the first round of an ask of which something stays: later rounds ask the same people.
+    #: It is in round 1 of an ask that is partly kept: later rounds ask the same people.
     ASKED = "asked"
-    #: The stop of its run is not recorded yet, or an event of it has no position yet.
+    #: Its stop is not recorded yet, or one of its events has no position yet.
     OWED = "owed"
-    #: Its workspace's newest event is its own: positions count on from there.
+    #: It has its workspace's newest event: positions continue from there.
     NEWEST = "newest"
-    #: Somebody else works on it just now, for instance an extend.
+    #: Another transaction has locked it, for instance an extend.
     BUSY = "busy"
 
 
 class Pruned(NamedTuple):
-    """What became of some who ended long ago."""
+    """The result of pruning some participants that ended long ago."""
 
     removed: list[UUID]
-    #: Rows that went, by table.
+    #: Deleted rows, by table.
     rows: Counter[str]
     kept: Counter[KeepReason]
 
 
 class RetentionFilter(NamedTuple):
-    """Who has ended before a moment, in one workspace."""
+    """Selects the participants of one workspace that ended before a moment."""
 
     workspace_id: UUID
     ended_before: datetime
@@ -69,32 +69,32 @@ class RetentionFilter(NamedTuple):
 def expired_participants(
     connection: Connection, old: RetentionFilter, before: AnyRow | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Up to `limit` of them that are older than `before`, the youngest first: `(created_at, id, ask_id,
-    is_panel, weight)`. So whoever was extended comes after those that go on from it."""
+    """Returns up to `limit` of them that are older than `before`, newest first: `(created_at, id, ask_id,
+    is_panel, weight)`. So each source comes after its children."""
     panel = and_(_p.c.round == 1, _p.c.extended_from.is_(None))
     weight = _p.c.seq + _p.c.interaction_count - _p.c.branched_at
     statement = select(
         _p.c.created_at, _p.c.id, _p.c.ask_id, panel.label("is_panel"), weight.label("weight")
     ).where(old.where(), _p.c.created_at < old.ended_before)
     if before is not None:
-        here = tuple_(before.created_at, before.id)
-        statement = statement.where(tuple_(_p.c.created_at, _p.c.id) < here)
+        cursor = tuple_(before.created_at, before.id)
+        statement = statement.where(tuple_(_p.c.created_at, _p.c.id) < cursor)
     order = (_p.c.created_at.desc(), _p.c.id.desc())
     return connection.execute(statement.order_by(*order).limit(limit)).all()
 
 
 def batch_by_rows(rows: Sequence[AnyRow]) -> Iterator[list[UUID]]:
-    """Their ids, in pieces of about ROWS rows to be removed."""
-    piece: list[UUID] = []
+    """Yields their ids in batches of about MAX_ROWS rows to be deleted."""
+    batch: list[UUID] = []
     weight = 0
     for row in rows:
-        piece.append(row.id)
+        batch.append(row.id)
         weight += row.weight
         if weight >= MAX_ROWS:
-            yield piece
-            piece, weight = [], 0
-    if piece:
-        yield piece
+            yield batch
+            batch, weight = [], 0
+    if batch:
+        yield batch
 
 
 def prune(
@@ -105,67 +105,67 @@ def prune(
     *,
     dry_run: bool,
 ) -> Pruned:
-    """Remove those of `ids` that may go. Who is extended meanwhile stays; or the extend finds no source.
+    """Deletes the `ids` that no KeepReason keeps; repeatable. A concurrent extend keeps its source or fails.
 
-    `dry_run`: only tell, as if `removed_ids` were gone already.
+    `dry_run` deletes nothing, and reports the result as if `removed_ids` were already deleted.
     """
-    going, kept = _select_prunable(connection, old, ids, removed_ids, dry=dry_run)
-    return Pruned(going, _remove(connection, going, dry=dry_run), kept)
+    removable, kept = _select_prunable(connection, old, ids, removed_ids, dry=dry_run)
+    return Pruned(removable, _remove(connection, removable, dry=dry_run), kept)
 
 
 def prune_panel(
     connection: Connection, old: RetentionFilter, ask_id: UUID, gone: Collection[UUID], *, dry: bool
 ) -> Pruned:
-    """Remove everybody of an ask's first round, or nobody: half of them could not be asked again.
+    """Deletes all of an ask's round 1, or none: half of a panel could not be asked again. Repeatable.
 
-    They go once nothing else of the ask is left. A round that is opened at the same time waits, and finds
-    nobody to ask; or it came first, and they stay. `dry_run` and `removed_ids` as in `prune`.
+    It deletes once nothing else of the ask is left. A concurrent new round waits and finds an empty panel, or
+    comes first and keeps the panel. `gone` and `dry` are `removed_ids` and `dry_run` of `prune`.
     """
     if not dry:
-        # Whoever opens a round writes this row.
+        # Opening a round updates this row.
         connection.execute(select(_ask.c.id).where(_ask.c.id == ask_id).with_for_update())
-    here = _p.c.ask_id == ask_id
+    of_ask = _p.c.ask_id == ask_id
     is_panel = and_(_p.c.round == 1, _p.c.extended_from.is_(None))
-    later = select(_p.c.id).where(here, or_(_p.c.round > 1, _p.c.extended_from.is_not(None)))
-    panel = connection.scalars(select(_p.c.id).where(here, is_panel)).all()
+    later = select(_p.c.id).where(of_ask, or_(_p.c.round > 1, _p.c.extended_from.is_not(None)))
+    panel = connection.scalars(select(_p.c.id).where(of_ask, is_panel)).all()
     if any(id_ not in gone for id_ in connection.scalars(later)):
-        ended = select(func.count()).where(here, is_panel, old.where())
+        ended = select(func.count()).where(of_ask, is_panel, old.where())
         return Pruned([], Counter(), Counter({KeepReason.ASKED: connection.scalar(ended) or 0}))
-    going, kept = _select_prunable(connection, old, panel, gone, dry=dry)
-    if len(going) < len(panel):
-        return Pruned([], Counter(), kept + Counter({KeepReason.ASKED: len(going)}))
-    return Pruned(going, _remove(connection, going, dry=dry), kept)
+    removable, kept = _select_prunable(connection, old, panel, gone, dry=dry)
+    if len(removable) < len(panel):
+        return Pruned([], Counter(), kept + Counter({KeepReason.ASKED: len(removable)}))
+    return Pruned(removable, _remove(connection, removable, dry=dry), kept)
 
 
 def _select_prunable(
     connection: Connection, old: RetentionFilter, ids: Sequence[UUID], gone: Collection[UUID], *, dry: bool
 ) -> tuple[list[UUID], Counter[KeepReason]]:
-    """Returns the `ids` that may be deleted, locked unless `dry`, in the order given; and why others stay."""
-    among = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
-    given = {bulk_parameters.IDS_PARAM: ids}
-    statement = select(_p.c.id, _p.c.extended_from, _p.c.status, _p.c.stopped_at).where(among, old.where())
-    # An extend holds its source, and a run its row. Neither is waited for.
+    """Returns the deletable `ids` in their order, locked unless `dry`; and why the others are kept."""
+    listed = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
+    params = {bulk_parameters.IDS_PARAM: ids}
+    statement = select(_p.c.id, _p.c.extended_from, _p.c.status, _p.c.stopped_at).where(listed, old.where())
+    # An extend locks its source, and a run its row. This statement waits for neither.
     locking = statement if dry else statement.order_by(_p.c.id).with_for_update(skip_locked=True)
-    rows = {row.id: row for row in connection.execute(locking, given)}
+    rows = {row.id: row for row in connection.execute(locking, params)}
     kept: Counter[KeepReason] = Counter()
     if len(rows) < len(ids) and not dry:
-        kept[KeepReason.BUSY] = len(connection.execute(statement, given).all()) - len(rows)
-    # From here on these can be neither extended nor changed. What was done before is seen: each statement
-    # sees what was committed when it began.
+        kept[KeepReason.BUSY] = len(connection.execute(statement, params).all()) - len(rows)
+    # Locked rows can be neither extended nor changed. Earlier changes are visible: each statement sees what
+    # was committed when it began.
     children: dict[UUID, list[UUID]] = {}
-    of_them = bulk_parameters.in_parameter(connection.dialect.name, _p.c.extended_from)
-    for child, source in connection.execute(select(_p.c.id, _p.c.extended_from).where(of_them), given):
+    of_sources = bulk_parameters.in_parameter(connection.dialect.name, _p.c.extended_from)
+    for child, source in connection.execute(select(_p.c.id, _p.c.extended_from).where(of_sources), params):
         if child not in gone:
             children.setdefault(source, []).append(child)
-    staying = {id_: reason for id_, reason in _pending_work(connection, old, rows) if id_ in rows}
-    # Somebody who stays keeps its source, and that one its own.
-    extended = {source for source, found in children.items() if any(child not in rows for child in found)}
-    extended |= {rows[id_].extended_from for id_ in staying}
-    while more := {id_ for id_ in extended if id_ in rows and id_ not in staying}:
-        staying |= dict.fromkeys(more, KeepReason.EXTENDED)
-        extended = {rows[id_].extended_from for id_ in more}
-    kept.update(staying.values())
-    return [id_ for id_ in ids if id_ in rows and id_ not in staying], kept
+    kept_reasons = {id_: reason for id_, reason in _pending_work(connection, old, rows) if id_ in rows}
+    # A kept participant keeps its source, and that source keeps its own.
+    sources = {source for source, found in children.items() if any(child not in rows for child in found)}
+    sources |= {rows[id_].extended_from for id_ in kept_reasons}
+    while added := {id_ for id_ in sources if id_ in rows and id_ not in kept_reasons}:
+        kept_reasons |= dict.fromkeys(added, KeepReason.EXTENDED)
+        sources = {rows[id_].extended_from for id_ in added}
+    kept.update(kept_reasons.values())
+    return [id_ for id_ in ids if id_ in rows and id_ not in kept_reasons], kept
 
 
 def _pending_work(
@@ -181,8 +181,8 @@ def _pending_work(
     for row in rows.values():
         if row.status == Status.CANCELLED and row.stopped_at is None:
             yield row.id, KeepReason.OWED
-    among = bulk_parameters.in_parameter(connection.dialect.name, _event.c.participant_id)
-    waiting = select(_event.c.participant_id).where(among, _event.c.position.is_(None)).distinct()
+    requested = bulk_parameters.in_parameter(connection.dialect.name, _event.c.participant_id)
+    waiting = select(_event.c.participant_id).where(requested, _event.c.position.is_(None)).distinct()
     for id_ in connection.scalars(waiting, {bulk_parameters.IDS_PARAM: list(rows)}):
         yield id_, KeepReason.OWED
 
@@ -192,11 +192,11 @@ def _remove(connection: Connection, ids: Sequence[UUID], *, dry: bool) -> Counte
     if not ids:
         return rows
     for table, column in (*((table, table.c.participant_id) for table in _OWNED_TABLES), (_p, _p.c.id)):
-        among: Any = bulk_parameters.in_parameter(connection.dialect.name, column)
-        given = {bulk_parameters.IDS_PARAM: ids}
+        requested: Any = bulk_parameters.in_parameter(connection.dialect.name, column)
+        params = {bulk_parameters.IDS_PARAM: ids}
         if dry:
-            counted = select(func.count()).select_from(table).where(among)
-            rows[table.name] = connection.scalar(counted, given) or 0
+            counted = select(func.count()).select_from(table).where(requested)
+            rows[table.name] = connection.scalar(counted, params) or 0
         else:
-            rows[table.name] = connection.execute(delete(table).where(among), given).rowcount
+            rows[table.name] = connection.execute(delete(table).where(requested), params).rowcount
     return rows

@@ -1,4 +1,4 @@
-"""Recovery: taking running participants from workers whose lease ran out."""
+"""Recovery of running participants whose worker's lease has expired."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -16,26 +16,26 @@ _p = Tables.participant
 
 
 class Recovered(NamedTuple):
-    """Participants that were taken from lost workers."""
+    """Participants that were recovered from lost workers."""
 
     resumed: list[UUID]
-    #: It was their last attempt.
+    #: Those that lost their last attempt.
     failed: list[UUID]
 
 
 def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recovered:
-    """Take running participants from workers whose lease ran out; returns those that moved.
+    """Recovers running participants of expired leases; returns those that changed. Repeatable.
 
-    Each loss without an interaction in between counts. At the second the row is a suspect and runs alone, so
-    that what kills its worker kills nobody else's; at `max_attempts` it fails with `stale_worker`.
+    Each loss without an interaction in between costs an attempt. After the second, the row runs alone in
+    quarantine, so it kills no other run's worker. At `max_attempts` it fails with `stale_worker`.
     """
     dead = ~lease_is_live(_p.c.worker_id)
     lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), dead)
     ids = connection.scalars(lost.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
-    here = and_(_p.c.id.in_(ids), dead)
+    is_lost = and_(_p.c.id.in_(ids), dead)
     failing = (
         transition(TransitionKind.FAIL)
-        .where(here, _p.c.attempt + 1 >= max_attempts)
+        .where(is_lost, _p.c.attempt + 1 >= max_attempts)
         .values(
             attempt=_p.c.attempt + 1,
             finished_at=store_clock(),
@@ -47,7 +47,7 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
     failed = connection.execute(failing).all()
     resuming = (
         transition(TransitionKind.RELEASE)
-        .where(here)
+        .where(is_lost)
         .values(
             attempt=_p.c.attempt + 1,
             worker_id=null(),

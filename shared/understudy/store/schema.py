@@ -1,4 +1,4 @@
-"""The tables. Migrations create them (`understudy.deploy.migrations`); a test compares the two."""
+"""The tables. Migrations create them (`understudy.deploy.migrations`); a test compares both."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -33,12 +33,12 @@ def _json() -> Any:
 
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    """An index of those rows only."""
+    """Returns an index of the rows that match `where`."""
     return Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
 
 
 class Workspace(SQLModel, table=True):
-    """Everything else belongs to one of these and is invisible from any other."""
+    """The tenant boundary: every other row belongs to one workspace and is invisible from the others."""
 
     id: UUID = Field(primary_key=True)
     name: str = Field(unique=True)
@@ -46,7 +46,7 @@ class Workspace(SQLModel, table=True):
 
 
 class Token(SQLModel, table=True):
-    """A bearer token; only its SHA-256 is kept. Tokens are long and random, so a plain hash is enough."""
+    """A bearer token, stored as SHA-256. Tokens are long and random, so a plain hash is enough."""
 
     id: UUID = Field(primary_key=True)
     workspace_id: UUID = Field(foreign_key="workspace.id")
@@ -76,7 +76,7 @@ class Person(SQLModel, table=True):
 
 
 class Study(SQLModel, table=True):
-    """What is asked of people; `status` is an authoring field that no run touches."""
+    """A task with its success condition and modality; `status` is an authoring field that no run changes."""
 
     __table_args__ = (
         UniqueConstraint("workspace_id", "alias", name="uq_study_alias"),
@@ -114,7 +114,7 @@ class Iteration(SQLModel, table=True):
 
 
 class Ask(SQLModel, table=True):
-    """A question to a panel of people, in rounds. Who is in it: the people of its first round."""
+    """A question to a panel of people, in rounds. The panel is the people of its first round."""
 
     __table_args__ = (
         UniqueConstraint("workspace_id", "alias", name="uq_ask_alias"),
@@ -123,9 +123,9 @@ class Ask(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     workspace_id: UUID = Field(foreign_key="workspace.id")
     alias: str
-    #: What its first round asked.
+    #: The question of its first round.
     question: str
-    #: Raised by the guarded update that opens a round, and by nothing else.
+    #: Only the guarded update that opens a round raises it.
     round_count: int = 0
     max_interactions: int | None = None
     mind: str
@@ -145,7 +145,7 @@ class Round(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """A worker process, alive until `expires_at` by the store's clock. A fresh row per process start."""
+    """A worker process, live until `expires_at` by the store's clock. Each process start inserts a row."""
 
     id: UUID = Field(primary_key=True)
     name: str
@@ -156,7 +156,7 @@ _STATUSES = ", ".join(f"'{status}'" for status in Status)
 
 
 class Participant(SQLModel, table=True):
-    """One simulated person inside one run."""
+    """One person in one run; the queue's unit of work."""
 
     __table_args__ = (
         UniqueConstraint("workspace_id", "alias", name="uq_participant_alias"),
@@ -169,7 +169,7 @@ class Participant(SQLModel, table=True):
         Index("ix_participant_study", "study_id", "created_at", "id"),
         Index("ix_participant_iteration", "iteration_id", "created_at", "id"),
         Index("ix_participant_ask", "ask_id", "round", "created_at", "id"),
-        # What the sweeper looks for is always a small part of the table.
+        # The sweeper's queries always match a small part of the table.
         _partial("ix_participant_pending", "dispatched_at", where="status = 'pending'"),
         _partial("ix_participant_waiting", "pending_since", where="status = 'pending'"),
         _partial("ix_participant_running", "worker_id", where="status = 'running'"),
@@ -190,31 +190,31 @@ class Participant(SQLModel, table=True):
     outcome: str | None = None
     error_kind: str | None = None
     error_message: str | None = None
-    #: Raised by each claim and by nothing else; every write of a run names the one it was given.
+    #: Only a claim raises it; every write of a run states the epoch of its claim.
     epoch: int = 0
-    #: Counts this participant's events; raised in the guarded write that makes one.
+    #: Number of this participant's events; each guarded write that records one raises it.
     seq: int = 0
-    #: Losses of a worker since the last committed interaction.
+    #: Lost workers since the last committed interaction.
     attempt: int = 0
-    #: The lease of the process that claimed it last; null while pending.
+    #: Lease of the process that claimed it last; null while pending.
     worker_id: UUID | None = None
-    #: Milliseconds that runs of this row have held it, up to the last write.
+    #: Milliseconds for which runs have held this row, up to the last write.
     claimed_ms: int = 0
 
-    #: When it last became pending.
+    #: Time at which it last became pending.
     pending_since: datetime | None = _optional_timestamp()
-    #: Which queue its next run message belongs to, when one was last sent, and how many were.
+    #: Queue of its next run message, time of the last publication, and number of publications.
     queue: str
     dispatched_at: datetime | None = _optional_timestamp()
     dispatch_no: int = 0
 
     seed: int
     max_interactions: int
-    #: Over the whole lineage, inherited ones included.
+    #: Over the whole lineage, including inherited ones.
     interaction_count: int = 0
     extended_from: UUID | None = Field(default=None, foreign_key="participant.id", index=True)
     branched_at: int = 0
-    #: What directs it; `instruction_is_own` when its own extend brought it, else it is inherited.
+    #: Directs the run; `instruction_is_own` if its own extend set it, else it is inherited.
     instruction: str | None = None
     instruction_is_own: bool = False
 
@@ -225,12 +225,12 @@ class Participant(SQLModel, table=True):
 
 
 class Interaction(SQLModel, table=True):
-    """One committed step. Never changed; removed only by `understudy prune`, with its participant."""
+    """One committed step. Never changed; only `understudy prune` deletes it, with its participant."""
 
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
-    #: Its `index`: counts from 0 over the lineage. (A row's `index` would be a method of tuples.)
+    #: Its `index`, from 0 over the lineage. (A row's `index` would be a method of tuples.)
     ordinal: int = Field(primary_key=True)
-    #: The claim under which it was written.
+    #: Epoch of the claim that wrote it.
     epoch: int
     observation: dict[str, Any] = _json()
     thought: str
@@ -242,7 +242,7 @@ class Interaction(SQLModel, table=True):
 
 
 class Usage(SQLModel, table=True):
-    """What a step took that asked a language model: with its interaction, or with the failure it came to."""
+    """Usage of language models by a step: with its interaction, or with the failure that ended it."""
 
     __table_args__ = (
         Index("ix_usage_workspace", "workspace_id", "at"),
@@ -250,10 +250,10 @@ class Usage(SQLModel, table=True):
         _partial("ix_usage_ask", "ask_id", where="ask_id IS NOT NULL"),
     )
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
-    #: The interaction's; of a step that failed, the one that it would have had.
+    #: Index of the interaction; for a failed step, the index that it would have had.
     ordinal: int = Field(primary_key=True)
     at: datetime = _timestamp()
-    #: The participant's, to be summed by.
+    #: Copied from the participant, for sums.
     workspace_id: UUID
     study_id: UUID | None = None
     ask_id: UUID | None = None
@@ -266,17 +266,17 @@ class Usage(SQLModel, table=True):
 
 
 class Checkpoint(SQLModel, table=True):
-    """The state to go on from, as of a participant's last own interaction; replaced by each commit."""
+    """The state to resume from, after a participant's last own interaction; a commit replaces it."""
 
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     state: dict[str, Any] = _json()
 
 
 class Event(SQLModel, table=True):
-    """What happened to a participant, in order of `seq`."""
+    """A recorded change of a participant, in order of `seq`."""
 
     __table_args__ = (
-        # Those without a position are always a small part of the table.
+        # Events without a position are always a small part of the table.
         _partial("ix_event_waiting", "participant_id", "seq", where="position IS NULL"),
         _partial("ix_event_position", "workspace_id", "position", where="position IS NOT NULL", unique=True),
         _partial("ix_event_study", "study_id", "position", where="study_id IS NOT NULL"),
@@ -288,7 +288,7 @@ class Event(SQLModel, table=True):
     kind: str
     data: dict[str, Any] = _json()
     at: datetime = _timestamp()
-    #: Counts the workspace's events from 1. Given after the commit, and the participant's ids with it.
+    #: Counts the workspace's events from 1. Assigned after the commit, with the participant's ids.
     position: int | None = Field(default=None, sa_type=BigInteger)
     workspace_id: UUID | None = None
     study_id: UUID | None = None
@@ -296,7 +296,7 @@ class Event(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """Events of many who were made or cancelled at once, on their way to `event` (see `store.events`)."""
+    """Events of many participants created or cancelled at once, before `event` (see `store.events`)."""
 
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     seq: int = Field(primary_key=True)
@@ -306,13 +306,13 @@ class Outbox(SQLModel, table=True):
 
 
 class Idempotency(SQLModel, table=True):
-    """What a dispatch with an Idempotency-Key answered, kept for a day."""
+    """The answer to a dispatch with an Idempotency-Key, kept for a day."""
 
     __table_args__ = (Index("ix_idempotency_created", "created_at"),)
     workspace_id: UUID = Field(primary_key=True, foreign_key="workspace.id")
     path: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
-    #: Of the parsed request: repeating a key with another one is a mistake.
+    #: Hash of the parsed request: one key with two different requests is an error.
     request_hash: str
     answer: dict[str, Any] = _json()
     created_at: datetime = _timestamp()

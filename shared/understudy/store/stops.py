@@ -1,4 +1,4 @@
-"""When the run of a cancelled participant has really stopped, as a run, a stop task or the sweeper tells."""
+"""Records when the run of a cancelled participant has stopped, as a run, stop task or the sweeper reports."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -15,16 +15,16 @@ _p = Tables.participant
 
 
 class Stopped(NamedTuple):
-    """A cancelled participant whose run is now known to have stopped, and how long after its cancel."""
+    """A cancelled participant whose run is known to have stopped, and seconds from cancel to stop."""
 
     participant_id: UUID
     after_s: float
 
 
 def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None) -> list[Stopped]:
-    """Record that the run of a cancelled participant has stopped, once; returns it if it is now recorded.
+    """Records the stop of a cancelled participant; returns it, or nothing on a lost race. Repeatable.
 
-    It is known of one that no living worker holds; with `held`, a run tells it of itself.
+    The stop is known if no live lease holds the participant, or if its run reports it with `held`.
     """
     known = ~lease_is_live(_p.c.worker_id) if held is None else epoch_fence(held)
     return _record_stops(connection, and_(_p.c.id == id_, known))
@@ -45,9 +45,9 @@ def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[St
 
 
 def record_stops(connection: Connection, after_s: float, limit: int) -> list[Stopped]:
-    """Record the stop of cancelled participants whose worker or stop task was lost; returns them.
+    """Records the stops of cancelled participants after a lost worker or stop task; returns them. Repeatable.
 
-    It is known of those that no living worker holds, and assumed of all others `after_s` after the cancel.
+    A stop is known if no live lease holds the participant, and assumed `after_s` seconds after the cancel.
     """
     known = or_(~lease_is_live(_p.c.worker_id), _p.c.finished_at < store_clock(-after_s))
     stopping = select(_p.c.id).where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), known)

@@ -1,4 +1,4 @@
-"""Studies, their iterations, and what came of them."""
+"""Stores studies and their iterations, and counts their results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _iteration = Tables.iteration
 _p = Tables.participant
 _interaction = Tables.interaction
 
-#: From here on a sentiment counts as positive, and below its negative as negative.
+#: Minimum of a positive sentiment; its negative is the maximum of a negative one.
 SENTIMENT_THRESHOLD = 0.2
 
 
@@ -31,7 +31,7 @@ def insert_study(
     assignment: Mapping[str, Any],
     questions: Sequence[str],
 ) -> UUID:
-    """Store a study; its id."""
+    """Inserts a study; returns its id. Each call inserts another study."""
     id_ = uuid4()
     connection.execute(
         insert(_study).values(
@@ -52,7 +52,7 @@ def insert_study(
 def page_of_studies(
     connection: Connection, workspace_id: UUID, cursor: str | None, limit: int
 ) -> tuple[list[AnyRow], str | None]:
-    """One page of the workspace's studies."""
+    """Returns one page of the workspace's studies, and the next cursor; None on the last page."""
     studies = select(_study).where(_study.c.workspace_id == workspace_id)
     return page(connection, studies, _study, cursor, limit)
 
@@ -68,9 +68,9 @@ def insert_iteration(
     step_timeout_s: float,
     run_timeout_s: float,
 ) -> UUID:
-    """Store the next iteration of a study of this workspace; its id."""
+    """Inserts the next iteration of a study of this workspace; returns its id. Each call inserts another."""
     id_ = uuid4()
-    # First the alias: giving it out keeps others of the workspace from taking the same number.
+    # The alias first: its lock keeps other calls of the workspace from using the same number.
     alias = assign_aliases(connection, workspace_id, Kind.ITERATION, [id_])[id_]
     last = connection.scalar(select(func.max(_iteration.c.number)).where(_iteration.c.study_id == study_id))
     connection.execute(
@@ -92,7 +92,7 @@ def insert_iteration(
 
 
 def list_iterations(connection: Connection, workspace_id: UUID, study_id: UUID) -> Sequence[AnyRow]:
-    """A study's iterations, in order."""
+    """Returns a study's iterations, in order."""
     statement = select(_iteration).where(
         _iteration.c.workspace_id == workspace_id, _iteration.c.study_id == study_id
     )
@@ -102,7 +102,7 @@ def list_iterations(connection: Connection, workspace_id: UUID, study_id: UUID) 
 def resolve_iteration(
     connection: Connection, workspace_id: UUID, study_id: UUID, ref: str | None
 ) -> AnyRow | None:
-    """The iteration `ref` names, or the study's latest; None when that study has no such iteration."""
+    """Returns the iteration `ref`, or the study's latest; None if the study has no such iteration."""
     if ref is not None:
         row = find(connection, workspace_id, Kind.ITERATION, ref, "iteration_id")
         return row if row.study_id == study_id else None
@@ -111,7 +111,7 @@ def resolve_iteration(
 
 
 def status_counts(connection: Connection, workspace_id: UUID, study_id: UUID) -> dict[str, int]:
-    """How many participants of a study stand where."""
+    """Returns the number of a study's participants by status."""
     statement = (
         select(_p.c.status, func.count())
         .where(_p.c.workspace_id == workspace_id, _p.c.study_id == study_id)
@@ -122,7 +122,7 @@ def status_counts(connection: Connection, workspace_id: UUID, study_id: UUID) ->
 
 
 def outcome_counts(connection: Connection, workspace_id: UUID, study_id: UUID) -> dict[str, int]:
-    """How the completed participants of a study ended; without those whose outcome is null."""
+    """Returns the number of a study's completed participants by outcome; leaves out null outcomes."""
     statement = (
         select(_p.c.outcome, func.count())
         .where(_p.c.workspace_id == workspace_id, _p.c.study_id == study_id, _p.c.outcome.is_not(None))
@@ -132,22 +132,22 @@ def outcome_counts(connection: Connection, workspace_id: UUID, study_id: UUID) -
 
 
 def sentiment_counts(connection: Connection, workspace_id: UUID, study_id: UUID) -> dict[str, int]:
-    """How completed participants felt at their last interaction: negative, neutral, positive."""
-    felt = case(
+    """Returns the number of completed participants by last sentiment: negative, neutral, positive."""
+    sentiment = case(
         (_interaction.c.sentiment <= -SENTIMENT_THRESHOLD, "negative"),
         (_interaction.c.sentiment >= SENTIMENT_THRESHOLD, "positive"),
         else_="neutral",
     )
     last = (_interaction.c.participant_id == _p.c.id) & (_interaction.c.ordinal == _p.c.interaction_count - 1)
     statement = (
-        select(felt, func.count())
+        select(sentiment, func.count())
         .select_from(_p.join(_interaction, last))
         .where(
             _p.c.workspace_id == workspace_id,
             _p.c.study_id == study_id,
             _p.c.status == str(Status.COMPLETED),
         )
-        .group_by(felt)
+        .group_by(sentiment)
     )
     counted = {row[0]: row[1] for row in connection.execute(statement)}
     return {name: counted.get(name, 0) for name in ("negative", "neutral", "positive")}

@@ -1,8 +1,8 @@
-"""What can be asked of a trait in SQL: its number, and whether it is or has a text.
+"""SQL conditions on a trait: its number, its text, and whether it exists.
 
-A trait's name comes from `TraitCondition`, so it has no characters that mean anything in a path.
+A trait's name comes from `TraitCondition`, so it has no characters with a meaning in a path.
 """
-# ruff: noqa: S608 - the SQL here is put together of parts that were compiled
+# ruff: noqa: S608 - the SQL here consists of compiled parts
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from understudy.domain.filters import TraitCondition
 
 
 def trait_matches(traits: ColumnElement[Any], test: TraitCondition) -> ColumnElement[bool]:
-    """Is it so? What is no number is neither above nor below one."""
+    """Returns the condition `test`. A trait that is not a number is neither above nor below one."""
     name = cast(literal(test.name), Text)
     number: ColumnElement[Any] = trait_number(traits, name)
     match test.operator:
         case "":
             return trait_exists(traits, name)
         case "=":
-            said: ColumnElement[bool] = trait_equals(traits, name, cast(literal(test.text), Text))
+            text: ColumnElement[bool] = trait_equals(traits, name, cast(literal(test.text), Text))
             return (
-                said if test.number is None else or_(said, and_(number.is_not(None), number == test.number))
+                text if test.number is None else or_(text, and_(number.is_not(None), number == test.number))
             )
         case "<":
             return number < test.number
@@ -36,21 +36,21 @@ def trait_matches(traits: ColumnElement[Any], test: TraitCondition) -> ColumnEle
 
 
 class trait_number(FunctionElement[Any]):  # noqa: N801 - an SQL function
-    """The trait of that name as a number; null if it is none."""
+    """The trait of that name as a number; null if it is not a number."""
 
     type = Float()
     inherit_cache = True
 
 
 class trait_equals(FunctionElement[Any]):  # noqa: N801
-    """Is the trait of that name this text, true or false, or a list with this in it?"""
+    """Whether the trait of that name is this text, true or false, or a list that contains it."""
 
     type = Boolean()
     inherit_cache = True
 
 
 class trait_exists(FunctionElement[Any]):  # noqa: N801
-    """Is there a trait of that name that is more than null?"""
+    """Whether a trait of that name exists and is not null."""
 
     type = Boolean()
     inherit_cache = True
@@ -80,7 +80,7 @@ def _postgresql_number(element: trait_number, compiler: Any, **options: Any) -> 
 
 
 @compiles(trait_equals, "sqlite")
-def _sqlite_says(element: trait_equals, compiler: Any, **options: Any) -> str:
+def _sqlite_equals(element: trait_equals, compiler: Any, **options: Any) -> str:
     traits, name, value = _parts(element, compiler, **options)
     path = f"'$.\"' || {name} || '\"'"
     return (
@@ -92,7 +92,7 @@ def _sqlite_says(element: trait_equals, compiler: Any, **options: Any) -> str:
 
 
 @compiles(trait_equals, "postgresql")
-def _postgresql_says(element: trait_equals, compiler: Any, **options: Any) -> str:
+def _postgresql_equals(element: trait_equals, compiler: Any, **options: Any) -> str:
     traits, name, value = _parts(element, compiler, **options)
     return (
         f"(CASE json_typeof({traits} -> {name}) WHEN 'array' THEN EXISTS "
@@ -104,12 +104,12 @@ def _postgresql_says(element: trait_equals, compiler: Any, **options: Any) -> st
 
 
 @compiles(trait_exists, "sqlite")
-def _sqlite_given(element: trait_exists, compiler: Any, **options: Any) -> str:
+def _sqlite_exists(element: trait_exists, compiler: Any, **options: Any) -> str:
     traits, name = _parts(element, compiler, **options)
     return f"(coalesce(json_type({traits}, '$.\"' || {name} || '\"'), 'null') <> 'null')"
 
 
 @compiles(trait_exists, "postgresql")
-def _postgresql_given(element: trait_exists, compiler: Any, **options: Any) -> str:
+def _postgresql_exists(element: trait_exists, compiler: Any, **options: Any) -> str:
     traits, name = _parts(element, compiler, **options)
     return f"(coalesce(json_typeof({traits} -> {name}), 'null') <> 'null')"

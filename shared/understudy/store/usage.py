@@ -1,4 +1,4 @@
-"""What asking language models took: stored with each step that asked, summed for whoever wants to know."""
+"""Usage of language models: stored with each step that called one, and summed for readers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,8 +21,8 @@ _FIGURES = ("model", "calls", "input_tokens", "output_tokens", "seconds", "cost"
 
 
 def store(connection: Connection, used: Sequence[tuple[UUID, int | None, Usage]]) -> None:
-    """Store what steps took, `(participant, index, usage)`, in the transaction that stores what became of
-    them. Without an index: of the step in which the participant has failed."""
+    """Inserts usage, `(participant, index, usage)`, in the transaction that stores the steps. Without an
+    index: of the step in which the participant failed. Raises IntegrityError on a repeat."""
     if used:
         rows = [{"participant_id": id_.hex, "ordinal": index, **asdict(usage)} for id_, index, usage in used]
         connection.execute(_store(connection.dialect.name), bulk_parameters.parameter(rows))
@@ -30,78 +30,78 @@ def store(connection: Connection, used: Sequence[tuple[UUID, int | None, Usage]]
 
 @cache
 def _store(dialect: str) -> Insert:
-    """Where it belongs comes from the participant's row, which the caller has just written."""
-    figures = (_usage.c[name] for name in _FIGURES)
-    given = bulk_parameters.rows_parameter(dialect, _usage.c.participant_id, _usage.c.ordinal, *figures)
+    """Reads workspace, study and ask from the participant's row, which the caller has just written."""
+    columns = (_usage.c[name] for name in _FIGURES)
+    used = bulk_parameters.rows_parameter(dialect, _usage.c.participant_id, _usage.c.ordinal, *columns)
     values = {
         "participant_id": _p.c.id,
-        "ordinal": func.coalesce(given.c.ordinal, _p.c.interaction_count),
+        "ordinal": func.coalesce(used.c.ordinal, _p.c.interaction_count),
         "at": store_clock(),
         "workspace_id": _p.c.workspace_id,
         "study_id": _p.c.study_id,
         "ask_id": _p.c.ask_id,
-        **{name: given.c[name] for name in _FIGURES},
+        **{name: used.c[name] for name in _FIGURES},
     }
-    rows = select(*values.values()).join_from(given, _p, _p.c.id == given.c.participant_id)
+    rows = select(*values.values()).join_from(used, _p, _p.c.id == used.c.participant_id)
     return insert(_usage).from_select([*values], rows)
 
 
 def _sums() -> Select[Any]:
     total = [func.sum(_usage.c[name]).label(name) for name in _FIGURES[1:-1]]
-    # A sum of some that had a price and some that had none would be no sum.
+    # If any row has no price, the sum has none.
     cost = case((func.count(_usage.c.cost) == func.count(), func.sum(_usage.c.cost)))
     return select(*total, cost.label("cost"))
 
 
 def sum_for_study(connection: Connection, study_id: UUID) -> AnyRow | None:
-    """What all participants of a study took; None when none asked a model."""
-    return _one(connection, _sums().where(_usage.c.study_id == study_id))
+    """Returns the usage of all participants of a study; None if none called a model."""
+    return _get_sums(connection, _sums().where(_usage.c.study_id == study_id))
 
 
 def sum_for_ask(connection: Connection, ask_id: UUID) -> AnyRow | None:
-    """What all participants of an ask took; None when none asked a model."""
-    return _one(connection, _sums().where(_usage.c.ask_id == ask_id))
+    """Returns the usage of all participants of an ask; None if none called a model."""
+    return _get_sums(connection, _sums().where(_usage.c.ask_id == ask_id))
 
 
 def sum_for_workspace_today(connection: Connection, workspace_id: UUID) -> AnyRow | None:
-    """What a workspace took since midnight (UTC), as its daily cap counts; None when nobody asked a model."""
+    """Returns a workspace's usage since midnight (UTC), as its daily quota counts it; None if it has none."""
     midnight = store_time(connection).replace(hour=0, minute=0, second=0, microsecond=0)
-    here = (_usage.c.workspace_id == workspace_id, _usage.c.at >= midnight)
-    return _one(connection, _sums().where(*here))
+    today = (_usage.c.workspace_id == workspace_id, _usage.c.at >= midnight)
+    return _get_sums(connection, _sums().where(*today))
 
 
-def _one(connection: Connection, sums: Select[Any]) -> AnyRow | None:
+def _get_sums(connection: Connection, sums: Select[Any]) -> AnyRow | None:
     row = connection.execute(sums).one()
     return None if row.calls is None else row
 
 
 def tokens_of_study(connection: Connection, id_: UUID) -> int:
-    """All tokens that were used for a study or ask of this id."""
-    here = or_(_usage.c.study_id == id_, _usage.c.ask_id == id_)
-    return connection.scalar(select(_TOKENS).where(here)) or 0
+    """Returns all tokens used for the study or ask of this id."""
+    parent = or_(_usage.c.study_id == id_, _usage.c.ask_id == id_)
+    return connection.scalar(select(_TOKENS).where(parent)) or 0
 
 
 def tokens_of_workspace(connection: Connection, workspace_id: UUID, since: datetime) -> int:
-    """All tokens that a workspace has used since then."""
-    here = (_usage.c.workspace_id == workspace_id, _usage.c.at >= since)
-    return connection.scalar(select(_TOKENS).where(*here)) or 0
+    """Returns all tokens that a workspace has used since then."""
+    recent = (_usage.c.workspace_id == workspace_id, _usage.c.at >= since)
+    return connection.scalar(select(_TOKENS).where(*recent)) or 0
 
 
 _TOKENS = func.sum(_usage.c.input_tokens + _usage.c.output_tokens)
 
 
 def for_participants(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
-    """What each of `ids` took itself, without what it inherited. Who asked no model is left out."""
+    """Returns each participant's own usage, without inherited usage; leaves out those without any."""
     found: dict[UUID, AnyRow] = {}
     for chunk in chunks(ids):
-        each = _sums().add_columns(_usage.c.participant_id).where(_usage.c.participant_id.in_(chunk))
-        rows = connection.execute(each.group_by(_usage.c.participant_id))
+        sums = _sums().add_columns(_usage.c.participant_id).where(_usage.c.participant_id.in_(chunk))
+        rows = connection.execute(sums.group_by(_usage.c.participant_id))
         found |= {row.participant_id: row for row in rows}
     return found
 
 
 def for_interactions(connection: Connection, rows: Sequence[AnyRow]) -> dict[tuple[UUID, int], AnyRow]:
-    """What each of these interactions took, by participant and index. Who asked no model is left out."""
+    """Returns the usage of these interactions by participant and index; leaves out those without any."""
     if not rows:
         return {}
     statement = select(_usage).where(

@@ -1,4 +1,4 @@
-"""Moments as the stores hold them."""
+"""The column type of times."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ from sqlalchemy import DateTime, Dialect, TypeDecorator
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite, which knows no zones, holds it as text in UTC."""
+    """A time in UTC. SQLite has no time zones and stores it as text in UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

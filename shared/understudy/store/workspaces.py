@@ -1,4 +1,4 @@
-"""Workspaces and their bearer tokens. A token is shown once, when it is made; only its hash is kept."""
+"""Workspaces and their bearer tokens. A token is shown once, on creation; only its hash is stored."""
 
 import hashlib
 import secrets
@@ -16,7 +16,7 @@ _workspace = Tables.workspace
 _token = Tables.token
 
 DEFAULT_WORKSPACE = "default"
-#: Marks our tokens for secret scanners.
+#: Identifies Understudy tokens for secret scanners.
 _PREFIX = "us_"
 
 
@@ -33,29 +33,29 @@ def _hash(secret: str) -> str:
 
 
 def ensure_workspace(connection: Connection, name: str) -> tuple[UUID, bool]:
-    """The workspace of that name, made if there is none, and whether it was made.
+    """Returns the workspace of that name, created if it does not exist, and whether it was created.
 
-    It is locked until the transaction ends: who else sees to the same one takes turns.
+    Locks it until the transaction ends, so concurrent calls for the same name wait. Repeatable.
     """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    make = dialect.insert(_workspace).values(id=uuid4(), name=name, created_at=store_clock())
-    made = connection.scalar(make.on_conflict_do_nothing().returning(_workspace.c.id))
-    if made is not None:
-        return made, True
+    create = dialect.insert(_workspace).values(id=uuid4(), name=name, created_at=store_clock())
+    created_id = connection.scalar(create.on_conflict_do_nothing().returning(_workspace.c.id))
+    if created_id is not None:
+        return created_id, True
     found = select(_workspace.c.id).where(_workspace.c.name == name).with_for_update()
     return connection.execute(found).scalar_one(), False
 
 
 def list_workspaces(connection: Connection) -> list[tuple[UUID, str]]:
-    """All workspaces, `(id, name)`, by name."""
+    """Returns all workspaces, `(id, name)`, by name."""
     rows = connection.execute(select(_workspace.c.id, _workspace.c.name).order_by(_workspace.c.name))
     return [(id_, name) for id_, name in rows]
 
 
 def create_token(connection: Connection, workspace_name: str) -> NewToken:
-    """A new token for the workspace of that name, which is made if there is none.
+    """Inserts a token for the workspace of that name, which is created if it does not exist.
 
-    Of two who make it at once the second waits for the first, and gets a token for the same one.
+    Concurrent calls wait for each other and get tokens for the same workspace. Each call inserts a token.
     """
     workspace_id, is_new = ensure_workspace(connection, workspace_name)
     secret = _PREFIX + secrets.token_urlsafe(32)
@@ -73,19 +73,19 @@ def create_token(connection: Connection, workspace_name: str) -> NewToken:
 
 
 def authenticate(connection: Connection, secret: str) -> UUID:
-    """The workspace this token opens. Raises AuthFailed when it is unknown or revoked."""
+    """Returns the workspace of this token. Raises AuthFailed if it is unknown or revoked."""
     found = select(_token.c.workspace_id).where(_token.c.hash == _hash(secret), _token.c.revoked_at.is_(None))
     workspace_id: UUID | None = connection.scalar(found)
     if workspace_id is None:
         raise AuthFailed(
             "Unknown or revoked token.",
-            suggestions=("Make one with `understudy token create --workspace NAME`.",),
+            suggestions=("Create one with `understudy token create --workspace NAME`.",),
         )
     return workspace_id
 
 
 def list_tokens(connection: Connection) -> list[AnyRow]:
-    """All tokens, without their secrets: id, workspace, hint, created_at, revoked_at."""
+    """Returns all tokens without secrets: id, workspace, hint, created_at, revoked_at."""
     statement = (
         select(_token.c.id, _workspace.c.name, _token.c.hint, _token.c.created_at, _token.c.revoked_at)
         .join(_workspace, _workspace.c.id == _token.c.workspace_id)
@@ -95,10 +95,10 @@ def list_tokens(connection: Connection) -> list[AnyRow]:
 
 
 def revoke_token(connection: Connection, token_id: UUID) -> None:
-    """Shut a token out from now on. Repeating it is fine. Raises NotFound."""
+    """Revokes a token from now on. Repeatable. Raises NotFound if it does not exist."""
     statement = (update(_token).where(_token.c.id == token_id, _token.c.revoked_at.is_(None))).values(
         revoked_at=store_clock()
     )
     connection.execute(statement)
     if connection.scalar(select(_token.c.id).where(_token.c.id == token_id)) is None:
-        raise NotFound(f"There is no token {token_id}.", suggestions=("See `understudy token list`.",))
+        raise NotFound(f"There is no token {token_id}.", suggestions=("List them: `understudy token list`.",))

@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them: what a declaration is, and how a process shows what it has counted."""
+"""Declares metrics and exposes the metrics of a process to Prometheus."""
 
 import logging
 import socket
@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import Metric as Family
 
 from understudy.settings import Settings
 
-# When a counter began would be a second series beside each of them; nobody asks for it.
+# Creation times would add a second, unused series to each counter.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 __all__ = [
@@ -46,18 +46,18 @@ Component = Literal["api", "worker", "sweeper"]
 Labels: TypeAlias = tuple[str, ...]
 Counted = TypeVar("Counted", Counter, Histogram)
 
-#: Values of a label that others choose: what comes after so many is `other`.
+#: Maximum values of a label that users choose; further values become `other`.
 MAX_LABEL_VALUES = 20
 OTHER = "other"
 
 
 class MetricSpec(NamedTuple):
-    """A metric as expressions name it."""
+    """Describes a metric by the name that PromQL uses."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
-    #: Each label with the values it takes; none: they come from plug-ins, models or routes.
+    #: Each label with its values; empty if plug-ins, models or routes define them.
     labels: Mapping[str, Sequence[str]]
     parts: tuple[Component, ...]
 
@@ -65,12 +65,12 @@ class MetricSpec(NamedTuple):
 #: Every metric, once `understudy.telemetry.metrics` is imported.
 METRIC_SPECS: dict[str, MetricSpec] = {}
 _counted: dict[str, Counter | Histogram] = {}
-_seen: dict[str, set[str]] = {}
+_label_values: dict[str, set[str]] = {}
 _process = ProcessCollector(registry=CollectorRegistry())
 
 
 def counter(name: str, help_: str, *parts: Component, **labels: Sequence[str]) -> Counter:
-    """Declare something that is counted."""
+    """Declares and returns a counter."""
     return _register(
         MetricSpec(name, "counter", help_, labels, parts), Counter(name, help_, tuple(labels), registry=None)
     )
@@ -79,60 +79,58 @@ def counter(name: str, help_: str, *parts: Component, **labels: Sequence[str]) -
 def histogram(
     name: str, help_: str, buckets: Sequence[float], *parts: Component, **labels: Sequence[str]
 ) -> Histogram:
-    """Declare something that is measured, and the bounds that matter."""
+    """Declares and returns a histogram with these bucket bounds."""
     metric = Histogram(name, help_, tuple(labels), registry=None, buckets=buckets)
     return _register(MetricSpec(name, "histogram", help_, labels, parts), metric)
 
 
-def _register(declared: MetricSpec, metric: Counted) -> Counted:
-    METRIC_SPECS[declared.name] = declared
-    _counted[declared.name] = metric
-    if declared.labels:
-        # A series that began with its first event would hide that one from `rate` and `increase`.
-        for values in product(*declared.labels.values()):
+def _register(spec: MetricSpec, metric: Counted) -> Counted:
+    METRIC_SPECS[spec.name] = spec
+    _counted[spec.name] = metric
+    if spec.labels:
+        # Create the series at 0: `rate` and `increase` would miss the first event of a new series.
+        for values in product(*spec.labels.values()):
             metric.labels(*values)
     return metric
 
 
 class CallbackGauge:
-    """A gauge that is read when somebody looks."""
+    """A gauge that is read at each scrape."""
 
     def __init__(self, name: str, help_: str, *parts: Component, **labels: Sequence[str]) -> None:
-        METRIC_SPECS[name] = self._declared = MetricSpec(name, "gauge", help_, labels, parts)
+        METRIC_SPECS[name] = self._spec = MetricSpec(name, "gauge", help_, labels, parts)
 
     def sample(self, value: float) -> Family:
-        """The figure, when it has no labels."""
+        """Returns the sample of a gauge without labels."""
         return self.samples({(): value})
 
     def samples(self, values: Mapping[Labels, float]) -> Family:
-        """The figure, by the values of its labels."""
-        family = GaugeMetricFamily(
-            self._declared.name, self._declared.help, labels=tuple(self._declared.labels)
-        )
+        """Returns the samples by their label values."""
+        family = GaugeMetricFamily(self._spec.name, self._spec.help, labels=tuple(self._spec.labels))
         for labels, value in values.items():
             family.add_metric(labels, value)
         return family
 
 
 def bounded(label: str, value: str) -> str:
-    """`value`, or `other` once this process has seen MOST_VALUES others of this label."""
-    seen = _seen.setdefault(label, set())
-    if value not in seen:
-        if len(seen) >= MAX_LABEL_VALUES:
+    """Returns `value`, or `other` if the process has seen MAX_LABEL_VALUES other values of `label`."""
+    known = _label_values.setdefault(label, set())
+    if value not in known:
+        if len(known) >= MAX_LABEL_VALUES:
             return OTHER
-        seen.add(value)
+        known.add(value)
     return value
 
 
 class MetricsExporter:
-    """What a process of this part shows: what it has counted, and its figures as of the look."""
+    """Exports the metrics of one component: counters, histograms and current gauges."""
 
-    def __init__(self, part: Component, figures: Callable[[], Iterable[Family]] = lambda: ()) -> None:
+    def __init__(self, part: Component, gauges: Callable[[], Iterable[Family]] = lambda: ()) -> None:
         self._part = part
-        self.gauges = figures
+        self.gauges = gauges
 
     def collect(self) -> Iterator[Family]:
-        """All of it, as prometheus_client has it."""
+        """Yields all metric families, as prometheus_client expects."""
         yield from self.gauges()
         for name, metric in _counted.items():
             if self._part in METRIC_SPECS[name].parts:
@@ -140,7 +138,7 @@ class MetricsExporter:
         yield from _process.collect()
 
     def text(self) -> bytes:
-        """As Prometheus reads it."""
+        """Returns the metrics in the Prometheus text format."""
         return generate_latest(self)
 
 
@@ -150,24 +148,24 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def start_metrics_server(settings: Settings, part: Component) -> MetricsExporter:
-    """Answer `GET /metrics` at `metrics_port`, if there is one, from now on, in threads of its own.
+    """Serves `GET /metrics` and `GET /healthz` at `metrics_port` in background threads, if a port is set.
 
-    `GET /healthz` says that the process answers. What is shown is the result, to give it `gauges`.
-    Ends the process when the port cannot be had: one that nobody sees is worse than one that does not run.
+    Returns the exporter; set its `gauges`. Exits the process if the port is unavailable: an unmonitored
+    process is worse than one that does not start.
     """
-    exposition = MetricsExporter(part)
+    exporter = MetricsExporter(part)
     if settings.metrics_port is None:
-        return exposition
+        return exporter
     host, port = settings.metrics_host, settings.metrics_port
     try:
         server = _listen(
-            host, port, _metrics_handler({"/metrics": exposition.text, "/healthz": lambda: b"ok\n"})
+            host, port, _metrics_handler({"/metrics": exporter.text, "/healthz": lambda: b"ok\n"})
         )
     except OSError as error:
-        sys.exit(f"Metrics cannot be shown at {host}:{port} ({error}): choose another --metrics-port.")
+        sys.exit(f"Cannot serve metrics at {host}:{port} ({error}). Choose another --metrics-port.")
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     log.info("metrics at http://%s:%d/metrics", host, server.server_address[1])
-    return exposition
+    return exporter
 
 
 def _listen(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
@@ -187,14 +185,14 @@ def _listen(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> _Ser
 
 def _metrics_handler(pages: Mapping[str, Callable[[], bytes]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Answers with one of `pages`, and keeps nobody's connection."""
+        """Serves `pages`; closes each connection after the response."""
 
-        #: Seconds after which somebody who says nothing is left alone.
+        #: Seconds after which an idle connection is closed.
         timeout = 10
 
         def do_GET(self) -> None:
             page = pages.get(self.path.partition("?")[0])
-            body = b"There are /metrics and /healthz here.\n" if page is None else page()
+            body = b"not found; use /metrics or /healthz\n" if page is None else page()
             self.send_response(404 if page is None else 200)
             self.send_header("Content-Type", CONTENT_TYPE_LATEST if page else "text/plain; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
@@ -202,6 +200,6 @@ def _metrics_handler(pages: Mapping[str, Callable[[], bytes]]) -> type[BaseHTTPR
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing of each look."""
+            """Logs nothing: scrapes are frequent."""
 
     return Handler

@@ -1,6 +1,6 @@
-"""Logs: lines of JSON for machines, readable lines on a terminal, and never a secret in either.
+"""Configures logging: JSON lines, or readable lines on a terminal; secrets are redacted in both.
 
-All code logs by the standard library. Each line carries the fields that `bind` or `log_context` set.
+All code uses the standard `logging`. Each line carries the fields set by `bind` and `log_context`.
 """
 
 import logging
@@ -25,17 +25,17 @@ from understudy.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Whose lines are shown from `log_level` on; of everybody else warnings and worse.
+#: Loggers that follow `log_level`; all others log warnings and worse.
 APP_LOGGERS = ("understudy", "uvicorn")
 REDACTED = "***"
-#: Goes with a request, and with the messages that are sent for it.
+#: Log field and message header with the id of the request.
 REQUEST_ID = "request_id"
 
-#: Words that say that what follows, or what is kept under them, is nobody's business.
+#: Names of secret values.
 _WORDS = r"authorization|api[-_]?key|access[-_]?key|password|passwd|secret|token|cookie|credentials?"
 _NAME = re.compile(rf"(?i)(?:^|[-_])(?:{_WORDS})s?$")
 _PATTERNS = (
-    # user:password@ of a URL
+    # `user:password@` in a URL.
     (re.compile(r"(://[^\s/:@'\"]*:)[^\s/?#'\"]+(@)"), rf"\1{REDACTED}\2"),
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{6,}"), rf"\1\2{REDACTED}"),
     (
@@ -45,39 +45,39 @@ _PATTERNS = (
         ),
         rf"\1{REDACTED}",
     ),
-    # Our own tokens, and keys as makers of language models give them out.
+    # Our tokens, and API keys of language model providers.
     (re.compile(r"\b(us_|sk-)[\w-]{8,}"), rf"\1{REDACTED}"),
 )
 
 
-def log_context(**what: object) -> AbstractContextManager[Any]:
-    """Lines of this block name these: participant, task …"""
-    return bound_contextvars(**{name: str(value) for name, value in what.items()})
+def log_context(**fields: object) -> AbstractContextManager[Any]:
+    """Adds `fields` to the log lines of this block."""
+    return bound_contextvars(**{name: str(value) for name, value in fields.items()})
 
 
-def bind(**what: object) -> None:
-    """Lines of this task or request name these from now on. What is None is not known."""
-    bind_contextvars(**{name: str(value) for name, value in what.items() if value is not None})
+def bind(**fields: object) -> None:
+    """Adds `fields` to all later log lines of this task or request; omits those that are None."""
+    bind_contextvars(**{name: str(value) for name, value in fields.items() if value is not None})
 
 
 def propagated_headers() -> dict[str, str]:
-    """What a message says of the request that it is sent for, in its headers."""
+    """Returns the message headers that carry the request id; empty outside a request."""
     name = get_contextvars().get(REQUEST_ID)
     return {} if name is None else {REQUEST_ID: name}
 
 
-def configure(settings: Settings, **what: str) -> None:
-    """Have everything that this process logs written to stderr, in the form that `log_format` says.
+def configure(settings: Settings, **fields: str) -> None:
+    """Writes all log records of this process to stderr in the format `log_format`.
 
-    `what` goes with each line: which part it is, and its name. May be repeated; the last one counts.
+    Each JSON line carries `fields`, such as component and name. A later call replaces the earlier one.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter(settings, on_terminal=sys.stderr.isatty(), what=what))
+    handler.setFormatter(formatter(settings, on_terminal=sys.stderr.isatty(), fields=fields))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     for name in APP_LOGGERS:
         logging.getLogger(name).setLevel(settings.log_level)
-    # What nobody catches is a line like any other: the interpreter would write it out as it is.
+    # Uncaught exceptions become log lines too: the interpreter would print them unredacted.
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_thread_exception
     sys.unraisablehook = _log_unraisable
@@ -90,21 +90,21 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
         log.critical("uncaught exception; exiting", exc_info=(kind, error, trace))
 
 
-def _log_thread_exception(end: threading.ExceptHookArgs) -> None:
-    name = end.thread.name if end.thread is not None else "?"
-    error = end.exc_value or end.exc_type()
-    log.error("the thread %s ended by an error", name, exc_info=(end.exc_type, error, end.exc_traceback))
+def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
+    name = args.thread.name if args.thread is not None else "?"
+    error = args.exc_value or args.exc_type()
+    log.error("uncaught exception in thread %s", name, exc_info=(args.exc_type, error, args.exc_traceback))
 
 
-def _log_unraisable(told: "sys.UnraisableHookArgs") -> None:
-    error = told.exc_value or told.exc_type()
-    log.error("%s", told.err_msg or "ignored", exc_info=(told.exc_type, error, told.exc_traceback))
+def _log_unraisable(args: "sys.UnraisableHookArgs") -> None:
+    error = args.exc_value or args.exc_type()
+    log.error("%s", args.err_msg or "ignored", exc_info=(args.exc_type, error, args.exc_traceback))
 
 
-def formatter(settings: Settings, *, on_terminal: bool, what: dict[str, str]) -> logging.Formatter:
-    """What makes a line of a record."""
+def formatter(settings: Settings, *, on_terminal: bool, fields: dict[str, str]) -> logging.Formatter:
+    """Returns the formatter that redacts secrets and writes each record as one line."""
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and on_terminal)
-    before: list[Processor] = [
+    shared: list[Processor] = [
         merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -113,12 +113,12 @@ def formatter(settings: Settings, *, on_terminal: bool, what: dict[str, str]) ->
         ExceptionRenderer(),
     ]
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=before,
+        foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _drop_colors,
             SecretRedactor(secret_values(settings)),
-            *(_text(colors=on_terminal) if as_text else _json(what)),
+            *(_text(colors=on_terminal) if as_text else _json(fields)),
         ],
     )
 
@@ -129,24 +129,24 @@ def _text(*, colors: bool) -> list[Processor]:
 
 
 def _drop_colors(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    # Uvicorn's message once more, for terminals.
+    # Uvicorn repeats its message in this field, with terminal colors.
     line.pop("color_message", None)
     return line
 
 
-def _json(what: dict[str, str]) -> list[Processor]:
+def _json(fields: dict[str, str]) -> list[Processor]:
     def order(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-        first = {"timestamp": line.pop("timestamp"), "level": line.pop("level"), **what}
+        first = {"timestamp": line.pop("timestamp"), "level": line.pop("level"), **fields}
         return {**first, "logger": line.pop("logger"), "message": line.pop("event"), **line}
 
     return [order, JSONRenderer()]
 
 
 class SecretRedactor:
-    """Puts stars in place of what only its owner may see: given secrets, and what looks like one."""
+    """Replaces known secrets, and text that looks like a secret, with stars."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first: one may be a part of another.
+        # Longest first: one secret may contain another.
         known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
@@ -157,24 +157,24 @@ class SecretRedactor:
         }
 
     def redact(self, value: Any) -> Any:
-        """`value` without secrets; whatever it is, as text unless it is a number or a truth."""
+        """Returns `value` without secrets: None, booleans and numbers unchanged, others as text."""
         if value is None or isinstance(value, bool | int | float):
             return value
         text = value if isinstance(value, str) else repr(value)
         if self._known is not None:
             text = self._known.sub(REDACTED, text)
-        for pattern, shown in _PATTERNS:
-            text = pattern.sub(shown, text)
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
         return text
 
 
 def _is_secret_name(name: str, value: object) -> bool:
-    # How many tokens a model read is none.
+    # A number such as a token count is not a secret.
     return _NAME.search(name) is not None and not isinstance(value, int | float | None)
 
 
 def secret_values(settings: Settings) -> set[str]:
-    """What must not be told of these settings: passwords in URLs, tokens, keys."""
+    """Returns the secrets in `settings`: passwords in URLs, tokens, keys."""
     found = set()
     for name, value in settings:
         if isinstance(value, SecretStr):
@@ -185,7 +185,7 @@ def secret_values(settings: Settings) -> set[str]:
             found |= parse_broker_url(value).secrets
         elif isinstance(value, str) and "://" in value:
             found |= _password(value)
-    # Shorter ones would turn every log into stars.
+    # Replacing shorter ones would garble every line.
     return {secret for secret in found if len(secret) >= 4}
 
 
@@ -194,5 +194,5 @@ def _password(url: str) -> set[str]:
         password = make_url(url).password
     except (ArgumentError, ValueError):
         return set()
-    # As it is, and as it stands in the URL.
+    # Decoded, and as written in the URL.
     return {str(password), *re.findall(r"://[^/:@]*:([^@]*)@", url)} if password else set()

@@ -1,7 +1,7 @@
-"""Every metric there is: its name, meaning, labels and buckets, and which processes tell it.
+"""Defines every metric: name, help, labels, buckets, and the components that expose it.
 
-Counters and histograms are counted here by whoever does the thing; figures are read when somebody looks.
-Names carry their unit. Labels take few values, and never a workspace, study or participant.
+The functions below update counters and histograms; gauges are read at each scrape. Names carry their unit.
+Labels have few values, never a workspace, study or participant.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from understudy.telemetry.exporter import (
     histogram,
 )
 
-#: Seconds, for what should be over at once and may take a minute.
+#: Buckets in seconds.
 _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 _SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 _EVERYWHERE: tuple[Component, ...] = ("api", "worker", "sweeper")
 
-# -- what there is to do, and who does it: out of the store and the broker ---------------------------------
+# -- store and queue contents ------------------------------------------------------------------------------
 
 participants = CallbackGauge(
     "understudy_participants",
-    "Participants by status: those pending and running as of now, all others as they were counted last.",
+    "Participants by status; pending and running are current, other statuses are from the last count.",
     "api",
     status=tuple(Status),
 )
@@ -44,79 +44,68 @@ oldest_pending = CallbackGauge(
 unpublished_messages = CallbackGauge(
     "understudy_owed_messages", "Pending participants whose run message is unpublished.", "api"
 )
-workers = CallbackGauge("understudy_workers", "Worker processes whose lease lives.", "api")
+workers = CallbackGauge("understudy_workers", "Worker processes with a live lease.", "api")
 queue_messages = CallbackGauge(
-    "understudy_queue_messages", "Messages that wait in a queue of the broker.", "api", queue=tuple(Queue)
+    "understudy_queue_messages", "Messages waiting in a queue of the broker.", "api", queue=tuple(Queue)
 )
-store_up = CallbackGauge("understudy_store_up", "1 if the store answered this look, else 0.", "api")
-broker_up = CallbackGauge("understudy_broker_up", "1 if the broker answered this look, else 0.", "api")
+store_up = CallbackGauge("understudy_store_up", "1 if the store answered this scrape, else 0.", "api")
+broker_up = CallbackGauge("understudy_broker_up", "1 if the broker answered this scrape, else 0.", "api")
 
 # -- requests ----------------------------------------------------------------------------------------------
 
-waiters = CallbackGauge("understudy_waiters", "Calls that wait for participants here.", "api")
-awaited_participants = CallbackGauge("understudy_waited_for", "Participants that calls wait for here.", "api")
-event_streams = CallbackGauge("understudy_event_streams", "Streams of events that are open here.", "api")
+waiters = CallbackGauge("understudy_waiters", "Waiting calls in this process.", "api")
+awaited_participants = CallbackGauge("understudy_waited_for", "Participants awaited in this process.", "api")
+event_streams = CallbackGauge("understudy_event_streams", "Open event streams in this process.", "api")
 requests = counter(
     "understudy_http_requests_total",
-    "Requests that were answered, by route and status; 499 if nobody waited for the answer any more.",
+    "Answered requests by route and status; 499 if the client disconnected first.",
     "api",
     route=(),
     status=(),
 )
 request_seconds = histogram(
     "understudy_http_request_seconds",
-    "From a request to the beginning of its answer; includes what was waited for.",
+    "Time from a request to the start of its response, waits included.",
     _QUICK_S,
     "api",
     route=(),
 )
 cancel_seconds = histogram(
-    "understudy_cancel_seconds",
-    "From a simulation_cancel to its envelope, however many it stops.",
-    _QUICK_S,
-    "api",
+    "understudy_cancel_seconds", "Time from a simulation_cancel to its envelope.", _QUICK_S, "api"
 )
 
 # -- runs --------------------------------------------------------------------------------------------------
 
 _KINDS = ("run", "alone")
 run_slots = CallbackGauge(
-    "understudy_run_slots",
-    "Participants that this process runs at a time at most, by the worker's kind.",
-    "worker",
-    kind=_KINDS,
+    "understudy_run_slots", "Slots of this process by worker kind.", "worker", kind=_KINDS
 )
-active_runs = CallbackGauge(
-    "understudy_runs", "Participants that run in this process, by the worker's kind.", "worker", kind=_KINDS
-)
+active_runs = CallbackGauge("understudy_runs", "Runs in this process by worker kind.", "worker", kind=_KINDS)
 lease_seconds = CallbackGauge(
-    "understudy_lease_seconds",
-    "Seconds until this process's lease expires; negative once expired.",
-    "worker",
+    "understudy_lease_seconds", "Seconds until this process's lease expires; negative once expired.", "worker"
 )
 claims = counter(
     "understudy_claims_total",
-    "Run messages that were taken: claimed; dropped, as there was nothing to claim; refused, as there is no "
-    "lease.",
+    "Run messages received: claimed; dropped (nothing to claim); refused (no lease).",
     "worker",
     result=("claimed", "dropped", "refused"),
 )
 commits = counter(
     "understudy_commits_total",
-    "Interactions that were stored, and such that came too late: cancelled or taken over meanwhile.",
+    "Interactions stored, and refused after a cancel or a claim by another worker.",
     "worker",
     result=("stored", "refused"),
 )
 _stored, _refused = commits.labels("stored"), commits.labels("refused")
 transaction_writes = histogram(
     "understudy_transaction_writes",
-    "Writes of runs that shared a transaction.",
+    "Writes of runs in one transaction (group commit).",
     (1, 2, 4, 8, 16, 32, 64, 128),
     "worker",
 )
 step_seconds = histogram(
     "understudy_step_seconds",
-    "A step that ended in time: observe, decide, act.",
+    "Duration of steps that ended in time: observe, decide, act.",
     _SLOW_S,
     "worker",
     environment=(),
@@ -124,15 +113,14 @@ step_seconds = histogram(
 )
 runs = counter(
     "understudy_runs_total",
-    "Runs by how they left this process: ended; released, to go on elsewhere; stopped by a cancel, or taken "
-    "over by another; unknown, as the store was away.",
+    "Runs by how they left this process: ended; released; stopped (cancelled, or claimed by another worker); "
+    "unknown (store unavailable).",
     "worker",
     ending=("ended", "released", "stopped", "unknown"),
 )
 participants_ended = counter(
     "understudy_participants_ended_total",
-    "Participants that came to their end here; the reason is the outcome of a completed one, the error_kind "
-    "of a failed one.",
+    "Participants that became terminal in this process; reason is the outcome or the error_kind.",
     *_EVERYWHERE,
     status=(),
     reason=(),
@@ -146,14 +134,14 @@ for _status, _reasons in {
         participants_ended.labels(str(_status), str(_reason))
 abort_seconds = histogram(
     "understudy_abort_seconds",
-    "From the commit of a cancel to the cut of the step that was in flight.",
+    "Time from the commit of a cancel to the abort of the step in flight.",
     _QUICK_S,
     "worker",
 )
 stop_seconds = histogram(
     "understudy_stop_seconds",
-    "From the commit of a cancel to the record that the run has stopped, by who recorded it: the run, when "
-    "its step was cut; the stop task or the sweeper, whichever came first, when nobody ran it.",
+    "Time from the commit of a cancel to the stop record, by its writer: the run; the stop task or the "
+    "sweeper if no worker ran it.",
     _QUICK_S,
     "worker",
     "sweeper",
@@ -161,35 +149,35 @@ stop_seconds = histogram(
 )
 leases_lost = counter(
     "understudy_leases_lost_total",
-    "Leases that ran out under a living process: it aborted its steps.",
+    "Leases that expired in a live process, which aborted its steps.",
     "worker",
 )
 
-# -- making good -------------------------------------------------------------------------------------------
+# -- recovery ----------------------------------------------------------------------------------------------
 
 recovered = counter(
     "understudy_recovered_total",
-    "Participants that were taken from lost workers: resumed elsewhere, or failed at the last attempt.",
+    "Participants recovered from lost workers: resumed, or failed at the last attempt.",
     "sweeper",
     result=("resumed", "failed"),
 )
 republished = counter(
     "understudy_republished_total",
-    "Run messages that were lost and sent again, by queue.",
+    "Lost run messages republished, by queue.",
     "sweeper",
     queue=tuple(queue for queue in Queue if queue is not Queue.CONTROL),
 )
 _SWEEPS = ("recover", "positions", "publish")
 sweeps = counter(
     "understudy_sweeps_total",
-    "Sweeps by what they do, and whether they came to their end.",
+    "Sweeps by work and result.",
     "sweeper",
     work=_SWEEPS,
     result=("done", "failed"),
 )
 last_sweep = CallbackGauge(
     "understudy_last_sweep_timestamp_seconds",
-    "When a sweep last came to its end, in Unix time; 0: never yet.",
+    "Unix time of the last completed sweep; 0 if none yet.",
     "sweeper",
     work=_SWEEPS,
 )
@@ -199,21 +187,21 @@ _last_sweep = dict.fromkeys(_SWEEPS, 0.0)
 
 store_seconds = histogram(
     "understudy_store_seconds",
-    "A transaction of the store, with the wait for a connection and for a lock.",
+    "Duration of store transactions, waits for a connection and for locks included.",
     _QUICK_S,
     *_EVERYWHERE,
     kind=("read", "write"),
 )
 store_errors = counter(
     "understudy_store_errors_total",
-    "Transactions that failed, as the store did not answer, and such that lost a race and were begun anew.",
+    "Transactions that failed because the store was unavailable (away), or lost a race and were retried.",
     *_EVERYWHERE,
     kind=("away", "race"),
 )
 _BROKER_WORK = ("run_message", "stop_task", "abort", "notice", "look")
 broker_seconds = histogram(
     "understudy_broker_seconds",
-    "What was asked of the broker; run messages and stop tasks go up to 200 at a time.",
+    "Duration of broker operations; run messages and stop tasks are sent in batches of up to 200.",
     _QUICK_S,
     *_EVERYWHERE,
     work=_BROKER_WORK,
@@ -229,14 +217,14 @@ broker_errors = counter(
 
 llm_calls = counter(
     "understudy_llm_calls_total",
-    "Calls of a language model, by how they ended.",
+    "Language model calls by result.",
     "worker",
     model=(),
     result=(),
 )
 _LLM_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 llm_seconds = histogram(
-    "understudy_llm_seconds", "A call of a language model that was answered.", _LLM_S, "worker", model=()
+    "understudy_llm_seconds", "Duration of answered language model calls.", _LLM_S, "worker", model=()
 )
 llm_tokens = counter(
     "understudy_llm_tokens_total",
@@ -245,13 +233,13 @@ llm_tokens = counter(
     model=(),
     kind=("input", "output"),
 )
-llm_cost = counter("understudy_llm_cost_total", "What calls cost, where prices are set.", "worker", model=())
+llm_cost = counter("understudy_llm_cost_total", "Cost of calls to models with prices.", "worker", model=())
 
 LlmResult = Literal["answered", "rate_limited", "failed", "timeout", "aborted"]
 
 
 def observe_llm_call(model: str, result: LlmResult, seconds: float) -> None:
-    """A call of a language model ended, after so long; a repeated try is a call of its own."""
+    """Counts a language model call and its duration; each retry counts as a call."""
     model = bounded("model", model)
     llm_calls.labels(model, result).inc()
     if result == "answered":
@@ -259,18 +247,18 @@ def observe_llm_call(model: str, result: LlmResult, seconds: float) -> None:
 
 
 def count_llm_usage(model: str, *, input_tokens: int, output_tokens: int, cost: float | None) -> None:
-    """An answered call took so many tokens, and cost so much where prices are set."""
+    """Counts the tokens and the cost of an answered call; `cost` is None without prices."""
     model = bounded("model", model)
     llm_cost.labels(model).inc(cost or 0)
     llm_tokens.labels(model, "input").inc(input_tokens)
     llm_tokens.labels(model, "output").inc(output_tokens)
 
 
-# -- counting ----------------------------------------------------------------------------------------------
+# -- updates -----------------------------------------------------------------------------------------------
 
 
 def count_run_message(ending: str) -> None:
-    """Count a run message by how the run left this process, one of understudy.worker.run's endings."""
+    """Counts a run message by `ending`, a value of understudy.worker.run.RunResult."""
     if ending in {"dropped", "refused"}:
         claims.labels(ending).inc()
     else:
@@ -279,76 +267,76 @@ def count_run_message(ending: str) -> None:
 
 
 def observe_step(environment: str, mind: str, seconds: float) -> None:
-    """Count a step that ended in time."""
-    _steps_of(environment, mind).observe(seconds)
+    """Records the duration of a step that ended in time."""
+    _step_series(environment, mind).observe(seconds)
 
 
 @lru_cache(MAX_LABEL_VALUES**2)
-def _steps_of(environment: str, mind: str) -> Histogram:
-    # Looking the series up takes longer than counting.
+def _step_series(environment: str, mind: str) -> Histogram:
+    # Cached: finding the series takes longer than the update.
     return step_seconds.labels(bounded("environment", environment), bounded("mind", mind))
 
 
 def count_ended(status: Status, reason: str | None = None, count: int = 1) -> None:
-    """Count participants that came to their end."""
+    """Counts participants that became terminal."""
     participants_ended.labels(status, reason or "").inc(count)
 
 
 @contextlib.contextmanager
 def time_cancel() -> Iterator[None]:
-    """Time a cancel that is done in this block; one that is refused is none."""
+    """Times the cancel in this block; does not count one that raises."""
     began = time.perf_counter()
     yield
     cancel_seconds.observe(time.perf_counter() - began)
 
 
 def observe_stops(by: str, after_s: Iterable[float]) -> None:
-    """Count cancelled runs that are known to have stopped so long after their cancels."""
+    """Records stop records by their writer, with the seconds since each cancel."""
     for seconds in after_s:
         stop_seconds.labels(by).observe(seconds)
 
 
-def observe_run_stop(after_s: float, cut_ago_s: float | None) -> None:
-    """Count a run that recorded its own stop: after its cancel, and since its step was cut, if any."""
+def observe_run_stop(after_s: float, aborted_ago_s: float | None) -> None:
+    """Records a run's own stop: seconds since its cancel, and since the abort of its step, if any."""
     observe_stops("run", [after_s])
-    if cut_ago_s is not None:
-        abort_seconds.observe(max(after_s - cut_ago_s, 0))
+    if aborted_ago_s is not None:
+        abort_seconds.observe(max(after_s - aborted_ago_s, 0))
 
 
 def count_recovered(resumed: int, failed: int) -> None:
-    """Count participants that were taken from lost workers."""
+    """Counts participants recovered from lost workers."""
     recovered.labels("resumed").inc(resumed)
     recovered.labels("failed").inc(failed)
     count_ended(Status.FAILED, FailureKind.STALE_WORKER, failed)
 
 
 def count_sweep(work: str) -> None:
-    """Count a sweep that came to its end just now."""
+    """Counts a completed sweep and stores its time."""
     sweeps.labels(work, "done").inc()
     _last_sweep[work] = time.time()
 
 
 def worker_gauges(kind: str, slots: int, running: int, lease_s: float) -> Iterator[Family]:
-    """What a worker that runs participants is asked for."""
+    """Yields the gauges of a run or quarantine worker."""
     yield run_slots.samples({(kind,): slots})
     yield active_runs.samples({(kind,): running})
     yield lease_seconds.sample(lease_s)
 
 
 def sweeper_gauges() -> Iterator[Family]:
-    """What a sweeper is asked for."""
+    """Yields the gauges of a sweeper."""
     yield last_sweep.samples({(work,): at for work, at in _last_sweep.items()})
 
 
 def count_commit(stored: bool) -> bool:
-    """Count an interaction that was handed in; `stored`, as it was given."""
+    """Counts a commit of an interaction; returns `stored` unchanged."""
     (_stored if stored else _refused).inc()
     return stored
 
 
 @contextlib.contextmanager
 def time_broker_call(work: str) -> Iterator[None]:
-    """Count and time what the broker is asked for in this block."""
+    """Times the broker operation in this block; counts it as an error if it raises."""
     began = time.perf_counter()
     try:
         yield

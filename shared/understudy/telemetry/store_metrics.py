@@ -7,15 +7,15 @@ from understudy.telemetry import metrics
 
 
 class StoreMetrics:
-    """The observer of a `Store`."""
+    """Observes a `Store`."""
 
     def __init__(self) -> None:
         self._seconds = {kind: metrics.store_seconds.labels(kind) for kind in ("read", "write")}
 
     def time(self, kind: Literal["read", "write"]) -> AbstractContextManager[Any]:
-        """Time one transaction."""
+        """Times one transaction."""
         return self._seconds[kind].time()
 
     def failed(self, reason: Literal["away", "race"]) -> None:
-        """Count one that failed or is repeated."""
+        """Counts a transaction that failed (away) or is retried (race)."""
         metrics.store_errors.labels(reason).inc()

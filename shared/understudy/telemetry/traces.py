@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry: one from a request over its run messages to the steps. Off unless told where to.
+"""OpenTelemetry traces: one trace covers a request, its run messages and their steps. Off by default.
 
-A run message carries the trace of the request that asked for it, in its headers. One that a sweeper sends
-carries none: its run begins a trace of its own, since what came before may be hours ago.
+The headers of a run message carry the trace of its request. A message from the sweeper carries no trace: its
+run starts a new one, because the request may be hours old.
 """
 
 import os
@@ -22,40 +22,40 @@ Kind = Literal["server", "consumer", "internal"]
 
 
 class SpanUpdater(Protocol):
-    """Takes what is only known while a span is on its way."""
+    """Updates a span while it is open."""
 
     def __call__(self, attributes: Mapping[str, str | int], name: str | None = None) -> None:
-        """Add attributes, and rename it."""
+        """Adds attributes; renames the span if `name` is given."""
 
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-#: Headers that name a trace.
+#: Headers that carry a trace.
 TRACE_HEADERS = ("traceparent", "tracestate")
-#: How long a process that ends waits for a collector to take what it has.
+#: Seconds that an ending process waits for the collector.
 _FLUSH_S = 2
 
 _provider: "TracerProvider | None" = None
 
 
 def configure(settings: Settings, part: str) -> None:
-    """Send spans to `traces_endpoint`, else to what the variables of OpenTelemetry name, from now on.
+    """Exports spans to `traces_endpoint`, else to the endpoint in OpenTelemetry's variables.
 
-    Without either nothing is traced, and nothing of OpenTelemetry is loaded. Ends the process when spans are
-    asked for and the extra `traces` is not installed.
+    Without either, tracing stays off and OpenTelemetry is not imported. Exits the process if an endpoint is
+    set and the extra `traces` is not installed.
     """
     if not settings.traces_endpoint and not any(map(os.environ.get, _ENDPOINTS)):
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     except ImportError:
-        sys.exit("Traces are asked for, and not installed: pip install 'understudy[traces]'.")
+        sys.exit("A traces endpoint is set without OpenTelemetry. Run: pip install 'understudy[traces]'")
     endpoint = settings.traces_endpoint.rstrip("/")
     set_exporter(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces") if endpoint else OTLPSpanExporter(), part)
 
 
 def set_exporter(exporter: "SpanExporter", part: str) -> None:
-    """Give spans to `exporter` from now on."""
-    global _provider  # noqa: PLW0603 - one for the process, as OpenTelemetry has it
+    """Turns tracing on and sends spans to `exporter`."""
+    global _provider  # noqa: PLW0603 - one per process, as in OpenTelemetry
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -67,29 +67,28 @@ def set_exporter(exporter: "SpanExporter", part: str) -> None:
 
 
 def close() -> None:
-    """Send what is there; trace no more. Does not wait long for a collector that is away."""
+    """Turns tracing off and flushes; waits at most 2 s for an unavailable collector."""
     global _provider
     provider, _provider = _provider, None
     if provider is not None:
-        # Its own time limit is not kept.
+        # `force_flush` exceeds its own timeout, so a thread bounds the wait.
         flush = threading.Thread(target=provider.force_flush, name="traces", daemon=True)
         flush.start()
         flush.join(_FLUSH_S)
 
 
 def is_enabled() -> bool:
-    """Is anything traced here?"""
+    """Returns whether tracing is on."""
     return _provider is not None
 
 
 def span(
     name: str, kind: Kind = "internal", carrier: Mapping[str, str] | None = None, **attributes: str | int
 ) -> AbstractContextManager[SpanUpdater]:
-    """Time what is done in this block, as a part of what is being traced here.
+    """Times this block as a span of the current trace.
 
-    With a `carrier` (headers of a request or a message), the span continues the trace that the headers name,
-    if they name one. The yielded callable adds attributes and renames the span. Costs next to nothing while
-    tracing is off.
+    `carrier` holds the headers of a request or message; if they carry a trace, the span continues it. The
+    yielded callable adds attributes and renames the span. Costs almost nothing while tracing is off.
     """
     return _OFF if _provider is None else _span(_provider, name, kind, carrier, attributes)
 
@@ -110,26 +109,26 @@ def _span(
         context=parent,
         kind=trace.SpanKind[kind.upper()],
         attributes={f"understudy.{key}": value for key, value in attributes.items()},
-        # What went wrong may quote what nobody is to see; the log tells it, with that hidden.
+        # Error texts may quote secrets; the log has them redacted.
         record_exception=False,
         set_status_on_exception=False,
     ) as current:
 
-        def tell(attributes: Mapping[str, str | int], name: str | None = None) -> None:
+        def update(attributes: Mapping[str, str | int], name: str | None = None) -> None:
             current.set_attributes(attributes)
             if name is not None:
                 current.update_name(name)
 
         try:
             with logs.log_context(trace_id=trace.format_trace_id(current.get_span_context().trace_id)):
-                yield tell
+                yield update
         except Exception as error:
             current.set_status(trace.StatusCode.ERROR, type(error).__name__)
             raise
 
 
 def inject_trace_headers() -> dict[str, str]:
-    """Headers that name what is being traced here; none while nothing is."""
+    """Returns headers that carry the current trace; empty while tracing is off."""
     headers: dict[str, str] = {}
     if _provider is not None:
         from opentelemetry import propagate  # noqa: PLC0415
@@ -139,8 +138,8 @@ def inject_trace_headers() -> dict[str, str]:
 
 
 def _noop_update(attributes: Mapping[str, str | int], name: str | None = None) -> None:
-    """While tracing is off."""
+    """Does nothing; used while tracing is off."""
 
 
-#: Entered by many at a time: it holds nothing.
+#: Stateless, so many blocks can share it.
 _OFF: AbstractContextManager[SpanUpdater] = nullcontext(_noop_update)

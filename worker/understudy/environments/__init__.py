@@ -1,4 +1,4 @@
-"""Environments: what a person acts on. Plug-ins of entry-point group `understudy.environments.<modality>`."""
+"""Environments: plug-ins that people act on, of entry-point group `understudy.environments.<modality>`."""
 
 from typing import Protocol
 
@@ -6,30 +6,30 @@ from understudy.domain.simulation import Action, Json, Observation
 
 
 class EnvironmentUnreachable(Exception):
-    """The place cannot be reached or opened at all: the participant fails with `environment_error`."""
+    """The environment cannot be reached or opened. The participant fails with `environment_error`."""
 
 
 class Environment(Protocol):
-    """One person's place to act in, used by one participant, on one event loop.
+    """Serves one participant on one event loop.
 
-    Built as `factory(content, allow_private_hosts=bool)`, where `content` is the iteration's. A call may be
-    cancelled at any await and must not block the loop: hundreds of others share it.
+    Built as `factory(content, allow_private_hosts=bool)` with the content of the iteration. A call may be
+    cancelled at any await. It must not block the event loop, which hundreds of participants share.
     """
 
     async def open(self) -> None:
-        """Enter for the first time. Raises EnvironmentUnreachable."""
+        """Opens the environment for a new participant. Raises EnvironmentUnreachable."""
 
     async def restore(self, snapshot: Json) -> None:
-        """Be where `snapshot()` was taken, without repeating what led there."""
+        """Restores the state of `snapshot` without repeating earlier actions."""
 
     def observe(self) -> Observation:
-        """What is seen now; free of NUL and lone surrogates, bounded in size."""
+        """Returns the current observation, without NUL and lone surrogates, bounded in size."""
 
     async def act(self, action: Action) -> None:
-        """Do it. What goes wrong on the way is seen by the next `observe()`, not raised."""
+        """Performs the action. Problems appear in the next `observe()`; they are not raised."""
 
     def snapshot(self) -> Json:
-        """All that `restore` needs, as JSON; bounded in size."""
+        """Returns the state that `restore` needs, as JSON, bounded in size."""
 
     async def close(self) -> None:
-        """Give back what is held. Safe to call twice."""
+        """Closes all resources. Safe to call twice."""

@@ -1,4 +1,4 @@
-"""A chat: the person writes, a chatbot answers."""
+"""Chat environment: the person writes messages, and a chatbot answers."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,22 +14,22 @@ from understudy.environments.page import clean
 from understudy.environments.transport import Resolver, resolve
 from understudy.plugins.secrets import Secrets
 
-#: Characters of a reply; what is beyond is cut off.
+#: Maximum characters of a reply; longer ones are truncated.
 MAX_REPLY_LENGTH = 8_000
-#: What is kept to be told again to a bot that is told everything, the latest: messages and characters.
+#: Maximum messages and characters of history that are stored and sent to a bot without its own memory.
 KEPT_MESSAGES = 200
 KEPT_CHARS = 60_000
-#: What a person has in view, and all that is kept for a bot that remembers by itself.
+#: Characters that the person sees, and that are stored for a bot with its own memory.
 VIEW_CHARS = 8_000
 
 _SPEAKERS = {"user": "You", "assistant": "Bot"}
 
 
 class ChatEnvironment:
-    """One person's conversation. See `shared/understudy/domain/chat.py` for what `content` says.
+    """Holds one participant's conversation. `shared/understudy/domain/chat.py` describes `content`.
 
-    A bot that is told a conversation id goes on by that when a run is taken up again; one that is told the
-    history gets it again. Whoever extends a participant twice has two people talk under one id.
+    A resumed run continues by conversation id, or sends the history again, depending on the bot. If a
+    participant is extended twice, both children share one conversation id.
     """
 
     takes_secrets = True
@@ -44,43 +44,43 @@ class ChatEnvironment:
         access: AccessibilityNeeds | None = None,
         resolver: Resolver = resolve,
     ) -> None:
-        # A bad one is refused when it is made; what got past that is told as any place that cannot be opened.
+        # Creation validates the content; `open` reports content that is invalid nevertheless.
         self._content = content
         self._secrets = secrets or Secrets()
-        # On a small or enlarged screen the end of the conversation is in view.
+        # A small or enlarged screen shows only the end of the conversation.
         self._view_chars = (access or AccessibilityNeeds()).window or VIEW_CHARS
         self._allow_private_hosts = allow_private_hosts
         self._resolver = resolver
         self._bot: ChatbotConfig | None = None
-        self._line: ChatbotClient | None = None
+        self._client: ChatbotClient | None = None
         self._conversation_id: str | int | None = None
-        #: The latest of what was said, oldest first: role and content.
+        #: The latest messages, oldest first, with role and content.
         self._said: tuple[dict[str, str], ...] = ()
         self._news = ""
         self._problem = ""
         self._status: int | None = None
 
     async def open(self) -> None:
-        """Begin a conversation; the bot learns of it with the first message."""
+        """Prepares a conversation; the first message starts it."""
         self._connect()
         assert self._bot is not None
         if not self._bot.conversation_path:
             self._conversation_id = str(uuid4())
 
     async def restore(self, snapshot: Json) -> None:
-        """Back in the conversation of `snapshot`. Sends nothing."""
+        """Restores the conversation of `snapshot`. Sends nothing."""
         self._connect()
         self._conversation_id = snapshot["conversation_id"]
-        self._said = tuple(dict(said) for said in snapshot["said"])
+        self._said = tuple(dict(message) for message in snapshot["said"])
         self._news = snapshot["news"]
         self._problem = snapshot["problem"]
         self._status = snapshot["status"]
 
     def observe(self) -> Observation:
-        place = urlsplit(str(self._content.get("url", "")))
+        url = urlsplit(str(self._content.get("url", "")))
         return Observation(
-            url=place._replace(query="", fragment="").geturl(),
-            title=f"Chat with {place.hostname}",
+            url=url._replace(query="", fragment="").geturl(),
+            title=f"Chat with {url.hostname}",
             text=self._view(),
             elements=(Element(1, "textarea", "Your message"),),
             status=self._status,
@@ -90,7 +90,7 @@ class ChatEnvironment:
         )
 
     async def act(self, action: Action) -> None:
-        """`say` its value. Raises EnvironmentUnreachable when the bot does not reply as described."""
+        """Sends the value of `say`. Raises EnvironmentUnreachable unless the bot replies as described."""
         self._problem = ""
         match action.kind:
             case "say":
@@ -102,72 +102,72 @@ class ChatEnvironment:
             case "wait" | "finish" | "give_up":
                 pass
             case _:
-                self._problem = clean(f'Nobody knows how to "{action.kind[:50]}" here.')
+                self._problem = clean(f'The action "{action.kind[:50]}" is not possible here.')
         self._news = ""
 
     def snapshot(self) -> Json:
-        """The conversation's id, and what was said in it as far as it may be needed."""
+        """Returns the conversation id and the stored messages."""
         return {
             "conversation_id": self._conversation_id,
-            "said": [dict(said) for said in self._said],
+            "said": [dict(message) for message in self._said],
             "news": self._news,
             "problem": self._problem,
             "status": self._status,
         }
 
     async def close(self) -> None:
-        if self._line is not None:
-            await self._line.close()
+        if self._client is not None:
+            await self._client.close()
 
     def _connect(self) -> None:
         try:
             bot = ChatbotConfig.of(self._content)
         except (ValidationError, KeyError) as error:
-            raise EnvironmentUnreachable(f"The iteration describes no chatbot: {error}") from error
+            raise EnvironmentUnreachable(f"The iteration's chatbot is invalid: {error}") from error
         self._bot = bot
-        self._line = ChatbotClient(
+        self._client = ChatbotClient(
             bot, self._secrets, allow_private_hosts=self._allow_private_hosts, resolver=self._resolver
         )
-        self._line.check()
+        self._client.check()
 
     async def _say(self, message: str) -> None:
         assert self._bot is not None
-        assert self._line is not None
+        assert self._client is not None
         body: Any = self._bot.request(message, self._conversation_id, self._said)
-        answer, status = await self._line.ask(body)
+        answer, status = await self._client.ask(body)
         conversation_id = self._conversation_id
         try:
-            said = self._bot.reply(answer)
+            reply = self._bot.reply(answer)
             if self._bot.conversation_path:
                 conversation_id = self._bot.conversation(answer)
         except ReplyNotFound as problem:
-            told = self._secrets.redacted(str(problem))
-            raise EnvironmentUnreachable(clean(f"The chatbot's answer has no reply: {told}.")) from None
+            reason = self._secrets.redacted(str(problem))
+            raise EnvironmentUnreachable(clean(f"The chatbot's answer has no reply: {reason}.")) from None
         if self._secrets.redacted(str(conversation_id)) != str(conversation_id):
             raise EnvironmentUnreachable(
-                "The chatbot's conversation has a secret for its id, which is not kept."
+                "The chatbot's conversation id contains a secret, which must not be stored."
             )
-        reply = clean(self._secrets.redacted(said)).strip()
+        reply = clean(self._secrets.redacted(reply)).strip()
         if len(reply) > MAX_REPLY_LENGTH:
             reply = reply[: MAX_REPLY_LENGTH - 1] + "…"
-        # Only now: a message that was cut off in mid-air leaves everything here as it was.
+        # Assigned last: an aborted message leaves the state unchanged.
         self._status, self._news, self._conversation_id = status, reply, conversation_id
         self._problem = "" if reply else "The bot says nothing."
         turns = ({"role": "user", "content": message}, {"role": "assistant", "content": reply})
-        self._said = _kept((*self._said, *turns), KEPT_CHARS if self._bot.sends_full_history else VIEW_CHARS)
+        self._said = _tail((*self._said, *turns), KEPT_CHARS if self._bot.sends_full_history else VIEW_CHARS)
 
     def _view(self) -> str:
-        lines = (f"{_SPEAKERS[said['role']]}: {said['content']}" for said in _kept(self._said, VIEW_CHARS))
+        lines = (f"{_SPEAKERS[each['role']]}: {each['content']}" for each in _tail(self._said, VIEW_CHARS))
         return "\n\n".join(lines)[-self._view_chars :]
 
 
-def _kept(said: tuple[dict[str, str], ...], room: int) -> tuple[dict[str, str], ...]:
-    """The latest turns that there is room for, each whole, the person's first; at least the last two."""
-    first = len(said)
-    for first in range(len(said), -1, -2):
-        if first == 0 or len(said) - first >= KEPT_MESSAGES:
+def _tail(messages: tuple[dict[str, str], ...], max_chars: int) -> tuple[dict[str, str], ...]:
+    """Returns the latest whole turns that fit, each a message and its reply; at least the last turn."""
+    first = len(messages)
+    for first in range(len(messages), -1, -2):
+        if first == 0 or len(messages) - first >= KEPT_MESSAGES:
             break
-        room -= sum(len(one["content"]) for one in said[first - 2 : first])
-        if room < 0 and first < len(said):
+        max_chars -= sum(len(message["content"]) for message in messages[first - 2 : first])
+        if max_chars < 0 and first < len(messages):
             break
-    return said[first:]
+    return messages[first:]

@@ -1,4 +1,4 @@
-"""A participant's line to a chatbot: one request, one answer, over the guarded transport."""
+"""Chatbot client: sends a participant's messages to a chatbot over the guarded transport."""
 
 import asyncio
 import json
@@ -20,13 +20,13 @@ from understudy.environments.transport import (
 )
 from understudy.plugins.secrets import SecretNotAllowed, Secrets
 
-#: Times that one message is sent to a bot that says it is too busy to take it, and seconds in between
-#: where it does not say how long.
-_TRIES = 4
+#: Maximum attempts for one message while the bot answers 429 or 503, and the first pause in seconds unless
+#: the bot sends Retry-After.
+_MAX_ATTEMPTS = 4
 _PAUSE_S = 1.0
 _MAX_RETRY_DELAY_S = 30.0
 _BUSY = frozenset((429, 503))
-_MOVED = frozenset((301, 302, 303, 307, 308))
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _TIMEOUTS = {"connect": 15.0, "read": None, "write": 30.0, "pool": 15.0}
 _EXCERPT_CHARS = 200
 _HEADERS = {
@@ -34,13 +34,13 @@ _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip",
     "Content-Type": "application/json",
-    # A connection that idled between two messages may be dead, and a message is not sent twice on a guess.
+    # An idle connection may be closed, and a message must not be sent twice.
     "Connection": "close",
 }
 
 
 class ChatbotClient:
-    """Asks a bot. No cookies are kept: what a bot remembers it remembers by what it is told."""
+    """Sends messages to one bot. Stores no cookies: the bot knows only what the requests contain."""
 
     def __init__(
         self, bot: ChatbotConfig, secrets: Secrets, *, allow_private_hosts: bool, resolver: Resolver = resolve
@@ -50,13 +50,13 @@ class ChatbotClient:
         self._transport = GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver)
 
     def check(self) -> None:
-        """Raises EnvironmentUnreachable when a secret is missing: sooner than with the first message."""
+        """Raises EnvironmentUnreachable if a secret is missing, before the first message is sent."""
         self._headers(self._bot.url)
 
     async def ask(self, body: Any) -> tuple[Any, int]:
-        """The bot's answer, as JSON, and its status. Raises EnvironmentUnreachable for everything else.
+        """Returns the bot's JSON answer and its status. Raises EnvironmentUnreachable for anything else.
 
-        The message is sent again only where the bot says that it did not take it.
+        The message is sent again only if the bot answers 429 or 503.
         """
         try:
             async with asyncio.timeout(self._bot.reply_timeout_s):
@@ -66,27 +66,27 @@ class ChatbotClient:
         except (httpx.HTTPError, OSError) as error:
             raise self._failed(_error_text(error)) from error
         except (httpx.InvalidURL, ValueError) as error:
-            raise self._failed("has an address that makes no sense") from error
+            raise self._failed("has an invalid address") from error
 
     async def close(self) -> None:
         await self._transport.aclose()
 
     async def _ask(self, body: bytes) -> tuple[Any, int]:
-        url, tries, hops = self._bot.url, 1, 0
+        url, attempt, redirects = self._bot.url, 1, 0
         while True:
             response = await self._send(url, body)
             try:
-                if response.status_code in _MOVED and "location" in response.headers:
-                    url, hops = self._redirect_target(url, response), hops + 1
-                    if hops > MAX_REDIRECTS:
-                        raise self._failed("sends me round in circles: too many redirects")
+                if response.status_code in _REDIRECTS and "location" in response.headers:
+                    url, redirects = self._redirect_target(url, response), redirects + 1
+                    if redirects > MAX_REDIRECTS:
+                        raise self._failed(f"sends too many redirects (more than {MAX_REDIRECTS})")
                     continue
-                if response.status_code not in _BUSY or tries == _TRIES:
+                if response.status_code not in _BUSY or attempt == _MAX_ATTEMPTS:
                     return await self._answer(response)
-                pause_s = _pause_s(response, tries)
+                pause_s = _pause_s(response, attempt)
             finally:
                 await response.aclose()
-            tries += 1
+            attempt += 1
             await asyncio.sleep(pause_s)
 
     async def _send(self, url: str, body: bytes) -> httpx.Response:
@@ -94,29 +94,29 @@ class ChatbotClient:
             "POST", url, headers=self._headers(url), content=body, extensions={"timeout": _TIMEOUTS}
         )
         if request.url.scheme not in ("http", "https") or not request.url.host:
-            raise self._failed("has an address that is not one of the web")
+            raise self._failed("has an address that is neither http nor https")
         return await self._transport.handle_async_request(request)
 
     def _headers(self, url: str) -> dict[str, str]:
         try:
-            secret = {name: self._secrets.value(called, url) for name, called in self._bot.secrets.items()}
+            secret = {name: self._secrets.value(key, url) for name, key in self._bot.secrets.items()}
         except SecretNotAllowed as refused:
-            raise self._failed(f"cannot be asked: {refused}") from None
+            raise self._failed(f"cannot be called: {refused}") from None
         return _HEADERS | dict(self._bot.headers) | secret
 
     def _redirect_target(self, url: str, response: httpx.Response) -> str:
         target = urljoin(url, response.headers["location"])
         if response.status_code not in (307, 308):
             raise self._failed(
-                f"answers {response.status_code} and sends me to {tidy(target, 200)}, where the message "
-                "would be lost; give that address instead, if it is the bot's"
+                f"answers {response.status_code} and redirects to {tidy(target, 200)}, where the message "
+                "would be lost; if that is the bot's address, set it in the iteration"
             )
         return target
 
     async def _answer(self, response: httpx.Response) -> tuple[Any, int]:
         body = await read_body(response)
         if body is None:
-            raise self._failed("answers with what can't be unpacked")
+            raise self._failed("answers with a body that can't be unpacked")
         if not response.is_success:
             raise self._failed(f"answers with an error: {response.status_code}{self._excerpt(body)}")
         if len(body) >= MAX_BYTES:
@@ -124,25 +124,25 @@ class ChatbotClient:
         try:
             return json.loads(body), response.status_code
         except (ValueError, RecursionError):
-            raise self._failed(f"answers with what is not JSON{self._excerpt(body)}") from None
+            raise self._failed(f"answers with a body that is not JSON{self._excerpt(body)}") from None
 
     def _excerpt(self, body: bytes) -> str:
-        # Redacted before it is cut: half a secret is not found any more.
-        said = tidy(self._secrets.redacted(body.decode("utf-8", "replace")), _EXCERPT_CHARS)
-        return f" ({said})" if said else ""
+        # Redact before truncating: redaction does not find half a secret.
+        text = tidy(self._secrets.redacted(body.decode("utf-8", "replace")), _EXCERPT_CHARS)
+        return f" ({text})" if text else ""
 
     def _failed(self, what: str) -> EnvironmentUnreachable:
-        where = tidy(self._bot.url.partition("?")[0], 200)
-        return EnvironmentUnreachable(self._secrets.redacted(f"The chatbot at {where} {what}."))
+        url = tidy(self._bot.url.partition("?")[0], 200)
+        return EnvironmentUnreachable(self._secrets.redacted(f"The chatbot at {url} {what}."))
 
 
-def _pause_s(response: httpx.Response, tries: int) -> float:
-    """Seconds until the next try: what the bot asks for, within bounds, else ever longer."""
+def _pause_s(response: httpx.Response, attempt: int) -> float:
+    """Returns the seconds until the next attempt: Retry-After, else doubling pauses; bounded."""
     asked = response.headers.get("retry-after", "")
     pause_s = (
         float(asked)
         if asked.isascii() and asked.isdigit() and len(asked) < 6
-        else _PAUSE_S * 2 ** (tries - 1)
+        else _PAUSE_S * 2 ** (attempt - 1)
     )
     return min(pause_s, _MAX_RETRY_DELAY_S)
 
@@ -151,11 +151,11 @@ def _error_text(error: Exception) -> str:
     if isinstance(error, AddressBlocked):
         return f"must not be visited: {error}"
     if isinstance(error, HostNotFound):
-        return f"is not there: {error}"
+        return f"cannot be found: {error}"
     if isinstance(error, httpx.TimeoutException):
         return "took too long to answer"
     if isinstance(error, httpx.ConnectError):
         if "SSL" in str(error) or "ertificate" in str(error):
-            return f"is not securely connected: {tidy(str(error), 200)}"
+            return f"has no secure connection: {tidy(str(error), 200)}"
         return "could not be reached"
-    return "broke off in the middle of its answer"
+    return "closed the connection in the middle of its answer"

@@ -1,4 +1,4 @@
-"""Controls: what each link, button and field of an HTML document says and sends."""
+"""Controls: read the labels and values of links, buttons and fields from an HTML document."""
 
 import re
 from urllib.parse import urljoin, urlsplit
@@ -13,7 +13,7 @@ _MAX_FORMS = 100
 _HREF_CHARS = 2_048
 _NAME_CHARS = 200
 _OPTION_CHARS = 100
-#: State that sites keep in hidden fields can be long, and without it a form is worth nothing.
+#: Long enough for the state that sites keep in hidden fields, without which a form is useless.
 _VALUE_CHARS = 100_000
 
 _BUTTONS = frozenset(("submit", "image", "button", "reset"))
@@ -26,7 +26,7 @@ _NAME_BREAKS = re.compile(r"[\[\]_.\-]+|(?<=[a-z])(?=[A-Z])")
 
 
 class ControlReader:
-    """Reads controls of one document. Who is inside what (labels, forms, links) is for the caller to know."""
+    """Reads controls of one document. The caller tracks nesting in labels, forms and links."""
 
     def __init__(self, tree: LexborHTMLParser, url: str) -> None:
         base = tree.css_first("base[href]")
@@ -41,7 +41,7 @@ class ControlReader:
         }
 
     def link(self, node: LexborNode) -> Control | None:
-        """None if it leads nowhere a person can go. Its label is what it says when it has no words in it."""
+        """Returns the link, with a fallback label for a link without text; None if it is not http(s)."""
         attributes = node.attributes
         href = absolute(attributes.get("href") or "", self.base) if "href" in attributes else ""
         label = attributes.get("aria-label") or attributes.get("title") or attributes.get("alt") or ""
@@ -50,7 +50,7 @@ class ControlReader:
         return Control("link", tidy(label, LABEL_CHARS), href=href, pointer_only=_is_pointer_only(node))
 
     def input(self, node: LexborNode, form: int | None) -> Control:
-        """Whatever an `<input>` is. A radio is a group of one, for the caller to put with its group."""
+        """Returns the control of an `<input>`. A radio is a group of one, which the caller merges."""
         attributes = node.attributes
         kind = (attributes.get("type") or "text").lower()
         value = clean(attributes.get("value") or "")[:_VALUE_CHARS]
@@ -58,7 +58,7 @@ class ControlReader:
         if kind in _BUTTONS:
             return self.button(node, form)
         if kind == "file":
-            # Nobody here has a file to give; a form without one is still a form.
+            # Participants have no files; the form works without one.
             return Control("hidden", form=self._owner(node, form))
         if kind == "checkbox":
             box = self._field(node, kind, value or "on", form)
@@ -66,12 +66,12 @@ class ControlReader:
             return box
         if kind == "radio":
             own = self._label_of_id.get(attributes.get("id") or "") or attributes.get("aria-label") or value
-            one = self._field(node, kind, "", form)
-            if one.kind == "radio":
-                one.label = _humanize_name(one.name)
-                one.options, one.sends = (tidy(own, _OPTION_CHARS),), (value or "on",)
-                one.chosen = 0 if checked else -1
-            return one
+            radio = self._field(node, kind, "", form)
+            if radio.kind == "radio":
+                radio.label = _humanize_name(radio.name)
+                radio.options, radio.sends = (tidy(own, _OPTION_CHARS),), (value or "on",)
+                radio.chosen = 0 if checked else -1
+            return radio
         return self._field(node, "hidden" if kind == "hidden" else "text", value, form)
 
     def textarea(self, node: LexborNode, form: int | None) -> Control:
@@ -94,12 +94,12 @@ class ControlReader:
         select = self._field(node, "select", "", form)
         if select.kind == "select":
             select.options, select.sends, select.chosen = tuple(options), tuple(sends), chosen
-            # The usual script of a picker without a button.
+            # The usual script of a picker without a submit button.
             select.sends_form = "submit" in (node.attributes.get("onchange") or "")
         return select
 
     def button(self, node: LexborNode, form: int | None) -> Control:
-        """A button. An empty label means: what is written inside it."""
+        """Returns a button; an empty label means that its inner text is the label."""
         attributes = node.attributes
         kind = (attributes.get("type") or "submit").lower()
         value = clean(attributes.get("value") or "")[:_VALUE_CHARS]
@@ -163,26 +163,26 @@ class ControlReader:
 
 
 def absolute(href: str, base: str) -> str:
-    """Where `href` leads; empty if a person can't go there."""
+    """Returns the absolute URL of `href`; empty if it is not http(s) or too long."""
     href = clean(_LINE_BREAKS.sub("", href.strip()))
     if _PLAIN_PATH.fullmatch(href) and (plain := _PLAIN_BASE.match(base)):
-        # Nine of ten links; a page may have hundreds, and urljoin is slow.
+        # Nine of ten links are like this; a page may have hundreds, and urljoin is slow.
         url = (plain[1] if href.startswith("/") else plain[0]) + href
         return url if len(url) <= _HREF_CHARS else ""
     try:
         url = urljoin(base, href)
         scheme = urlsplit(url).scheme
     except ValueError:
-        # Kept as it is written: somebody may follow it and see that it leads nowhere.
+        # Keep it as written: following it reports the invalid address.
         return href[:_HREF_CHARS]
     return url if scheme in ("http", "https") and len(url) <= _HREF_CHARS else ""
 
 
 def _is_pointer_only(node: LexborNode) -> bool:
-    """Taken out of the order in which the Tab key goes."""
+    """Returns whether the Tab key does not reach the control."""
     return (node.attributes.get("tabindex") or "").strip().startswith("-")
 
 
 def _humanize_name(name: str) -> str:
-    """A field's name as somebody would read it: `billing[zip_code]` is "billing zip code"."""
+    """Returns a readable field name: `billing[zip_code]` becomes "billing zip code"."""
     return tidy(_NAME_BREAKS.sub(" ", name), LABEL_CHARS).lower()

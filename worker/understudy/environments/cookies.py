@@ -1,4 +1,4 @@
-"""Cookies: of one participant, in and out of a snapshot."""
+"""Cookies: save and load one participant's cookies in a snapshot."""
 
 from collections.abc import Sequence
 from http.cookiejar import Cookie, CookieJar
@@ -7,7 +7,7 @@ from typing import Any
 from understudy.environments.page import clean, words
 
 _MAX_COOKIES = 100
-#: What browsers take.
+#: Limit of browsers.
 _COOKIE_CHARS = 4_096
 
 _FIELDS = sorted(
@@ -19,23 +19,23 @@ _FIELDS = sorted(
 
 
 def bound(jar: CookieJar) -> None:
-    """Drop what no browser would keep, and the shortest-lived beyond a hundred: no site fills the store."""
+    """Drops cookies that browsers reject, and the shortest-lived beyond 100, to bound the snapshot."""
     cookies = list(jar)
-    kept = 0
+    count = 0
     for cookie in sorted(cookies, key=lambda cookie: cookie.expires or float("inf"), reverse=True):
         storable = cookie.name + (cookie.value or "")
-        if kept >= _MAX_COOKIES or len(storable) > _COOKIE_CHARS or clean(storable) != storable:
+        if count >= _MAX_COOKIES or len(storable) > _COOKIE_CHARS or clean(storable) != storable:
             jar.clear(cookie.domain, cookie.path, cookie.name)
         else:
-            kept += 1
+            count += 1
 
 
 def dump(jar: CookieJar) -> list[dict[str, Any]]:
-    """Every cookie with all it says about itself."""
+    """Returns every cookie with all its fields."""
     return [{name: getattr(cookie, name) for name in _FIELDS} for cookie in jar]
 
 
 def load(jar: CookieJar, cookies: Sequence[dict[str, Any]]) -> None:
-    """Put back what `dump` gave. An expired one is dropped on the next request, as in any jar."""
+    """Adds cookies from `dump`. The jar drops expired ones on the next request."""
     for cookie in cookies:
         jar.set_cookie(Cookie(**cookie, rest={}))

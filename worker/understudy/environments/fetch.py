@@ -1,4 +1,4 @@
-"""Visits: making one request and following where it leads, to what a person then has in front of them."""
+"""Fetching: make a request, follow its redirects, and read the page that a person then sees."""
 
 import asyncio
 import codecs
@@ -29,17 +29,17 @@ from understudy.environments.transport import (
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 20
 _URL_CHARS = 4_096
-#: Waiting for the next sign of life; the whole step has its own limit outside.
+#: Timeouts between bytes; the step timeout bounds the whole request.
 _TIMEOUT = httpx.Timeout(30.0, connect=15.0)
 _CONNECTION_LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _HEADERS = {
     "User-Agent": "Mozilla/5.0 (compatible; Understudy/0.1; simulated participant)",
     "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.5",
-    # Only what can be unpacked in bounded pieces.
+    # Only an encoding that can be unpacked in bounded pieces.
     "Accept-Encoding": "gzip",
     "Accept-Language": "en;q=0.9,*;q=0.5",
 }
-#: By which a site that has other pages for phones tells one.
+#: Headers by which sites with pages for phones recognise a phone.
 _MOBILE_HEADERS = {
     "User-Agent": "Mozilla/5.0 (Linux; Android 14; Mobile; Understudy/0.1; simulated participant)",
     "Sec-CH-UA-Mobile": "?1",
@@ -48,7 +48,7 @@ _MOBILE_HEADERS = {
 _HTML_TYPES = frozenset(("text/html", "application/xhtml+xml", ""))
 _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)$")
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
-#: The encodings of the web. Python knows more, some of which are no encodings of text, or take forever.
+#: The encodings of the web. Others that Python knows are not text encodings, or are very slow.
 _WEB_CODECS = re.compile(
     r"utf-8|utf-16(?:-[bl]e)?|ascii|iso8859-\d+|cp125\d|cp866|cp874|cp932|cp949|koi8-[ru]|gb2312|gbk|gb18030|big5|"
     r"big5hkscs|euc_jp|euc_kr|shift_jis|iso2022_jp|mac-roman|mac-cyrillic|tis-620"
@@ -57,21 +57,21 @@ _WEB_CODECS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """Where a visit ended."""
+    """The result of a request after its redirects."""
 
     url: str
-    #: None if nothing came back that could be looked at.
+    #: None if the response contains nothing to show.
     page: Page | None = None
     status: int | None = None
     problem: str = ""
-    #: It answers a form that was sent and must not be sent again: nothing to come back to.
+    #: The page answers a POST, which must not be repeated: `back` skips it.
     answers_post: bool = False
-    #: The site said that there is nothing to see: one stays where one is.
+    #: The site answered 204 or 205: the current page stays.
     stays: bool = False
 
 
 class HttpSession:
-    """One participant's way to the net: connections and cookies of their own."""
+    """One participant's HTTP session, with its own connections and cookies."""
 
     def __init__(
         self,
@@ -95,18 +95,18 @@ class HttpSession:
         await self._client.aclose()
 
     async def fetch(self, visit: PageRequest, referrer: str = "") -> FetchResult:
-        """Make the request, then follow redirects. Raises nothing; cancelling it closes the connection."""
+        """Makes the request and follows redirects. Raises nothing; cancellation closes the connection."""
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                arrival, following = await self._fetch_once(visit, referrer)
-            # TLS errors in mid-answer come through as OSErrors; some of these are ValueErrors as well.
+                result, next_request = await self._fetch_once(visit, referrer)
+            # TLS errors during the answer are OSErrors, and some of these are also ValueErrors.
             except (httpx.HTTPError, OSError) as error:
                 return FetchResult(visit.url, problem=_error_text(error))
             except (httpx.InvalidURL, ValueError):
                 return FetchResult(visit.url, problem="This address makes no sense.")
-            if following is None:
-                return arrival
-            visit = following
+            if next_request is None:
+                return result
+            visit = next_request
         return FetchResult(visit.url, problem="The site sends me round in circles: too many redirects.")
 
     async def _fetch_once(self, visit: PageRequest, referrer: str) -> tuple[FetchResult, PageRequest | None]:
@@ -123,22 +123,22 @@ class HttpSession:
             response = await self._client.send(request, stream=True)
         except _CONNECTION_LOST:
             if visit.method != "GET":
-                # It may have got through all the same.
+                # The server may have processed the request.
                 raise
-            # The server may have hung up on an idle connection just now: not a word about this request.
+            # The server may have closed an idle connection before it read the request: retry.
             response = await self._client.send(request, stream=True)
         try:
             cookies.bound(self.jar)
-            following = _redirect(visit, response)
-            if following is not None:
-                return FetchResult(visit.url), following
-            arrival = await self._read_response(visit, response)
+            next_request = _redirect(visit, response)
+            if next_request is not None:
+                return FetchResult(visit.url), next_request
+            result = await self._read_response(visit, response)
         finally:
             # Closes the connection unless the body was read to its end.
             await response.aclose()
-        if arrival.page is not None and arrival.page.refresh not in ("", arrival.url):
-            return arrival, PageRequest(arrival.page.refresh)
-        return arrival, None
+        if result.page is not None and result.page.refresh not in ("", result.url):
+            return result, PageRequest(result.page.refresh)
+        return result, None
 
     async def _read_response(self, visit: PageRequest, response: httpx.Response) -> FetchResult:
         status = response.status_code
@@ -168,7 +168,7 @@ class HttpSession:
         elif is_small(text):
             page = read_html(text, visit.url, with_places=self._with_places)
         else:
-            # Long pages take a while; others have their turn meanwhile.
+            # A long page takes long to parse: do not block the event loop.
             page = await asyncio.to_thread(read_html, text, visit.url, with_places=self._with_places)
         return FetchResult(visit.url, page, status, problem, posted)
 
@@ -186,24 +186,24 @@ def _redirect(visit: PageRequest, response: httpx.Response) -> PageRequest | Non
 
 
 async def read_body(response: httpx.Response) -> bytes | None:
-    """The body, unpacked, up to MAX_BYTES of it. None if it can't be unpacked."""
+    """Returns the unpacked body, truncated to MAX_BYTES; None if it can't be unpacked."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
         return None
     unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
     parts: list[bytes] = []
-    room = MAX_BYTES
+    remaining = MAX_BYTES
     raw = cast("AsyncGenerator[bytes]", response.aiter_raw())
     async with contextlib.aclosing(raw) as chunks:
         async for chunk in chunks:
             try:
-                # A kilobyte can unpack to a megabyte: never more of it than there is room for.
-                part = unpack.decompress(chunk, room) if unpack else chunk[:room]
+                # A kilobyte can unpack to a megabyte: limit the output of each step.
+                part = unpack.decompress(chunk, remaining) if unpack else chunk[:remaining]
             except zlib.error:
                 return b"".join(parts) if parts else None
             parts.append(part)
-            room -= len(part)
-            if room <= 0:
+            remaining -= len(part)
+            if remaining <= 0:
                 break
     return b"".join(parts)
 
@@ -218,7 +218,7 @@ def _decode(body: bytes, parameters: str) -> str:
         return body.decode(_codec(declared[1]), "replace")
     in_body = _CHARSET.search(body, 0, 2_048)
     name = _codec(in_body[1].decode("ascii")) if in_body else "utf-8"
-    # A page that could be read up to here can't be UTF-16, whatever it says.
+    # The declaration was readable as ASCII, so the page is not UTF-16, even if it says so.
     return body.decode("utf-8" if name.startswith("utf-16") else name, "replace")
 
 
@@ -228,13 +228,13 @@ def _codec(name: str) -> str:
     except (LookupError, ValueError):
         return "utf-8"
     if known in ("ascii", "iso8859-1"):
-        # What browsers do: old pages that say Latin-1 mean Windows.
+        # As browsers do: pages that declare Latin-1 use Windows-1252.
         return "cp1252"
     return known if _WEB_CODECS.fullmatch(known) else "utf-8"
 
 
 def _error_text(error: Exception) -> str:
-    """What went wrong, in a person's words."""
+    """Describes the error in the words of a person."""
     if isinstance(error, AddressBlocked):
         return f"This address must not be visited: {error}."
     if isinstance(error, HostNotFound):

@@ -1,4 +1,4 @@
-"""Forms: what a person has filled in and not yet sent, and what sending it means."""
+"""Forms: the values that a person has entered, and the request that submits them."""
 
 import re
 import secrets
@@ -14,7 +14,7 @@ _TYPED_CHARS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A request to be made."""
+    """A request to make."""
 
     url: str
     method: str = "GET"
@@ -23,24 +23,24 @@ class PageRequest:
 
 
 class ActionNotPossible(Exception):
-    """The action does not fit what is on the page. Its text is what the person notices."""
+    """The page does not allow the action. The person sees the message as a problem."""
 
 
 class Forms:
-    """The forms of one page as they stand. Values go by control number; absent = as the author left it."""
+    """Holds the forms of one page. Values are keyed by control number; a missing one means the default."""
 
     def __init__(self, page: Page, filled: Json | None = None) -> None:
         self._page = page
         self._filled: dict[int, Any] = {}
         for number, value in (filled or {}).items():
-            # A select or a radio group is kept by index, a checkbox as a truth value, the rest as text.
+            # An index for a select or radio group, a boolean for a checkbox, a text for the rest.
             self._filled[int(number)] = value
 
     def as_json(self) -> Json:
         return {str(number): value for number, value in self._filled.items()}
 
     def elements(self) -> tuple[Element, ...]:
-        """Everything that can be acted on, with the values it holds now."""
+        """Returns all elements that accept actions, with their current values."""
         return tuple(
             Element(
                 number=control.number,
@@ -55,7 +55,7 @@ class Forms:
         )
 
     def control(self, number: int | None, *kinds: str) -> Control:
-        """The control of that number. Raises Misfit if there is none, or it is of no such kind."""
+        """Returns a control. Raises ActionNotPossible if it does not exist or is of another kind."""
         control = self._page.by_number.get(number) if number is not None else None
         if control is None:
             raise ActionNotPossible("There is no such thing on this page.")
@@ -69,23 +69,23 @@ class Forms:
         self._filled[control.number] = text if control.kind == "textarea" else re.sub(r"[\r\n]+", " ", text)
 
     def choose(self, number: int | None, value: str | None) -> Control:
-        """Pick the option of that label (or that is sent as `value`), whatever its case."""
+        """Chooses the option with this label or submitted value, ignoring case."""
         control = self.control(number, "select", "radio")
         wanted = _folded(value or "")
-        for offered in (control.options, control.sends):
-            for index, option in enumerate(offered):
+        for names in (control.options, control.sends):
+            for index, option in enumerate(names):
                 if _folded(option) == wanted:
                     self._filled[control.number] = index
                     return control
         raise ActionNotPossible(f'"{control.label}" does not offer "{clean(value or "")[:100]}".')
 
     def check(self, number: int | None, value: str | None) -> None:
-        """Tick a box; with a value of "off", untick it."""
+        """Ticks a box; the value "off" unticks it."""
         control = self.control(number, "checkbox")
         self._filled[control.number] = _folded(value or "on") not in ("off", "false", "no", "0")
 
     def press(self, number: int | None) -> PageRequest:
-        """What pressing a button sends, or Enter in a field. Raises Misfit where nothing is sent."""
+        """Returns the request of a button, or of Enter in a field. Raises ActionNotPossible without one."""
         pressed = self.control(number, "button", "text", "checkbox", "radio", "select")
         if pressed.form is None or pressed.role == "button":
             raise ActionNotPossible(f'Nothing happened on pressing "{pressed.label}".')
@@ -98,9 +98,9 @@ class Forms:
         return self.sent_by(pressed)
 
     def sent_by(self, pressed: Control) -> PageRequest:
-        """The request that sends the form `pressed` belongs to."""
+        """Returns the request that submits the form of `pressed`. Raises ActionNotPossible without one."""
         if pressed.form is None:
-            raise ActionNotPossible(f'"{pressed.label}" belongs to nothing that could be sent.')
+            raise ActionNotPossible(f'"{pressed.label}" belongs to no form that could be sent.')
         form = self._page.forms[pressed.form]
         if not form.unchecked:
             missing = [control.label for control in self._controls(pressed.form) if self._is_missing(control)]

@@ -1,16 +1,16 @@
-"""Markup: HTML that is safe to hand to the parser.
+"""Markup: make HTML safe for the parser.
 
-Time and memory of an HTML5 tree grow with the square of its depth, of a tag's attributes and of unclosed
-formatting: half a megabyte of `<div>` takes the parser a minute, 32 KiB of `<p><font a=1>` take it 700 MB.
-Everybody else in this process would wait. So what is long is first written anew, in one linear pass: every
-tag closed, every attribute quoted, nothing nested deeper than pages are.
+The parser's time and memory grow with the square of the depth, of a tag's attributes and of unclosed
+formatting. 500 kB of `<div>` take it a minute, 32 KiB of `<p><font a=1>` take 700 MB, and every participant
+of the process waits. Long HTML is therefore rewritten first, in one linear pass: every tag closed, every
+attribute quoted, the depth limited.
 """
 
 import re
 
 from understudy.environments.page import words
 
-#: Below these a page cannot hurt, whatever is in it.
+#: A page within these limits parses fast, whatever it contains.
 _SMALL_TAGS = 1_000
 _SMALL_CHARS = 32_768
 
@@ -22,10 +22,10 @@ _TOKEN = re.compile(
     r"""
     <!--(?:-?>|.*?(?:--!?>|\Z))
     | <(?:svg|math)(?=[\s/>])[^<>]*+(?<=/)>
-    # What is not for reading goes as a whole. Its end tag stays and, being alone, is dropped.
+    # Invisible content is removed as a whole; its end tag remains and is dropped as unmatched.
     | <(?P<unread>script|style|svg|math|template|iframe|noembed|noframes|xmp|object)(?=[\s/>])
       .*?(?=</(?P=unread)|\Z)
-    # Nothing in these is a tag.
+    # These contain text only, no tags.
     | <(?P<plain>title|textarea)(?P<plain_attributes>(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+)(?:>|\Z)
       (?P<inside>.*?)(?=</(?P=plain)|\Z)
     | </(?P<end>[a-z][^\s/>]*+)[^>]*+(?:>|\Z)
@@ -36,15 +36,15 @@ _TOKEN = re.compile(
 )
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'=<>`]++)))?+""")
 
-#: The attributes that reading a page needs.
-_KEPT = words(
+#: Attributes that the reader needs.
+_NEEDED = words(
     "action alt aria-label checked content disabled enctype for form formaction formmethod hidden href "
     "http-equiv id label method multiple name novalidate onchange open placeholder readonly required "
     "selected style title type value"
 )
 _VOID = words("area base br col embed hr img input link meta param source track wbr")
 _FORMATTING = words("a b big code em font i nobr s small strike strong tt u")
-#: What an opening tag closes, if it is still open right above it.
+#: Opening tag -> tags that it closes if they are innermost.
 _CLOSES = {
     "a": words("a"),
     "dd": words("dd dt p"),
@@ -58,22 +58,22 @@ _CLOSES = {
     "th": words("td th p"),
     "tr": words("tr td th p"),
 }
-#: How far an end tag may look for its start.
+#: Maximum levels that an end tag may close.
 _MAX_UNWIND = 12
 
 
 def is_small(html: str) -> bool:
-    """Is it read in no time, whatever is in it?"""
+    """Returns whether `html` parses fast, whatever it contains."""
     return len(html) <= _SMALL_CHARS and html.count("<") <= _SMALL_TAGS
 
 
 def sanitize_html(html: str) -> str:
-    """`html` such that parsing it takes time linear in its length. A short page is returned as it is."""
+    """Returns equivalent HTML that parses in linear time. A small page is returned unchanged."""
     return html if is_small(html) else _Writer().write(html)
 
 
 class _Writer:
-    """Writes tags so that the parser's stack of open elements is the one kept here."""
+    """Rewrites tags so that the parser's stack of open elements matches the one kept here."""
 
     def __init__(self) -> None:
         self._out: list[str] = []
@@ -114,9 +114,9 @@ class _Writer:
         self._out.append(f"<{name}{_attributes(attributes)}>")
 
     def _end(self, name: str) -> None:
-        for above, found in enumerate(reversed(self._open[-_MAX_UNWIND:])):
+        for depth, found in enumerate(reversed(self._open[-_MAX_UNWIND:])):
             if found == name:
-                self._close(above + 1)
+                self._close(depth + 1)
                 return
         if name in ("p", "br"):
             self._out.append("<br>")
@@ -134,7 +134,7 @@ def _attributes(written: str) -> str:
     kept: dict[str, str] = {}
     for name, double, single, bare in _ATTRIBUTE.findall(written):
         key = name.lower()
-        if key in _KEPT and key not in kept:
+        if key in _NEEDED and key not in kept:
             kept[key] = double or single or bare
-    # Character references stay as they are: the parser knows the rules for them in attributes.
+    # Character references stay unchanged: the parser decodes them.
     return "".join(' {}="{}"'.format(key, value.replace('"', "&quot;")) for key, value in kept.items())

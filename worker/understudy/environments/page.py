@@ -1,4 +1,4 @@
-"""Pages: what is taken down of HTML when it arrives, small enough to be stored with every interaction."""
+"""Pages: bounded plain data read from HTML, small enough to store with every interaction."""
 
 import re
 from collections.abc import Mapping
@@ -8,54 +8,54 @@ from typing import Any, Self, TypeVar
 
 from understudy.domain.simulation import Json
 
-#: NUL, lone surrogates and other controls: neither PostgreSQL nor strict JSON takes them.
+#: NUL, lone surrogates and other control characters, which PostgreSQL or strict JSON rejects.
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of `text`, for lists of names."""
+    """Returns the set of words of `text`, to write lists of names."""
     return frozenset(text.split())
 
 
 def clean(text: str) -> str:
-    """`text` without what cannot be stored."""
+    """Returns `text` without characters that cannot be stored."""
     return _UNSTORABLE.sub("", text)
 
 
 def tidy(text: str, limit: int) -> str:
-    """`text` on one line, whitespace normalised, at most `limit` characters."""
-    # Cut before splitting, too: a megabyte of blanks is not worth looking at.
+    """Returns `text` on one line with normalised whitespace, at most `limit` characters."""
+    # Truncate before splitting: do not scan a megabyte of blanks.
     return clean(" ".join(text[: limit * 4].split()))[:limit].rstrip()
 
 
 @dataclass(slots=True)
 class Control:
-    """A link, or something in a form, as its author wrote it. Not changed any more once it is in a Page."""
+    """A link or form control as its author wrote it. Do not change it once it is in a Page."""
 
     #: link, button, text, textarea, select, checkbox, radio, or hidden
     kind: str
     label: str = ""
-    #: What an Action calls it; 0 for what nobody sees but the form sends.
+    #: Number that actions refer to; 0 for a hidden field.
     number: int = 0
     href: str = ""
-    #: Under which name it is sent; empty: never sent.
+    #: Name in the submitted form; empty: not submitted.
     name: str = ""
-    #: Its first value; what a button, a checkbox or a hidden field sends.
+    #: Default value; submitted value of a button, checkbox or hidden field.
     value: str = ""
-    #: Labels of what a select or a radio group offers, and what each of them sends.
+    #: Labels of the options of a select or radio group, and their submitted values.
     options: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
-    #: Index of the option chosen at first, -1 for none; 1 for a box checked at first.
+    #: Index of the default option, -1 for none; 1 for a box checked by default.
     chosen: int = -1
     form: int | None = None
     required: bool = False
-    #: submit, reset or button; for a button only.
+    #: submit, reset or button; empty for other controls.
     role: str = ""
-    #: Choosing here sends the form at once.
+    #: Choosing an option submits the form at once.
     sends_form: bool = False
-    #: Out of reach of a keyboard.
+    #: Not reachable with the keyboard.
     pointer_only: bool = False
-    #: What a submit button says instead of its form.
+    #: Values of a submit button that override those of its form.
     action: str = ""
     method: str = ""
 
@@ -76,27 +76,27 @@ _CONTROL_FIELDS = frozenset(f.name for f in fields(Control))
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Where a form is sent, and how."""
+    """The target and encoding of a form."""
 
     action: str
     method: str = "get"
     multipart: bool = False
-    #: The author does not want required fields to be checked before sending.
+    #: `novalidate`: required fields are not checked before submitting.
     unchecked: bool = False
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page, as a person sees it."""
+    """One page as a person sees it."""
 
     title: str = ""
     text: str = ""
     headings: tuple[str, ...] = ()
     controls: tuple[Control, ...] = ()
     forms: tuple[Form, ...] = ()
-    #: Where in `text` each control stands, for who sees a part at a time; of a page for others: nothing.
+    #: Offset of each control in `text`; only for people who see one part of a page at a time.
     places: tuple[int, ...] = ()
-    #: Where the page sends its visitors on by itself, if it does. Acted upon at arrival, not stored.
+    #: Target of an automatic refresh, or empty. Followed on arrival, not stored.
     refresh: str = field(default="", compare=False)
 
     @cached_property
@@ -105,7 +105,7 @@ class Page:
 
     @cached_property
     def as_json(self) -> Json:
-        """What `from_json` takes. Made once: it goes into the snapshot of each interaction on the page."""
+        """JSON for `from_json`. Cached: the snapshot of each interaction on the page contains it."""
         return {
             "title": self.title,
             "text": self.text,
@@ -131,7 +131,7 @@ _T = TypeVar("_T", Control, Form)
 
 
 def _sparse(item: _T) -> dict[str, Any]:
-    """The fields that differ from their defaults: most of a link's do not."""
+    """Returns the fields that differ from their defaults, a small part of most controls."""
     found: dict[str, Any] = {}
     for spec in fields(item):
         value = getattr(item, spec.name)

@@ -1,4 +1,4 @@
-"""Reading: from HTML, as a site sent it, to the Page a person sees."""
+"""Reader: converts the HTML of a site to the Page that a person sees."""
 
 import re
 from bisect import bisect_left
@@ -14,11 +14,11 @@ TEXT_CHARS = 20_000
 _MAX_LINKS = 500
 _MAX_CONTROLS = 200
 _MAX_HEADINGS = 50
-#: Links in headings in labels: deeper than this nobody means it.
+#: Maximum nesting of links, headings, buttons and labels whose text is collected.
 _MAX_CAPTURES = 8
-#: All controls together; what is beyond is left out. Keeps a stored page small.
+#: Maximum characters of all controls; further controls are left out, to keep a stored page small.
 _CONTROL_CHARS = 400_000
-#: A page that goes on by itself later than this is one to be read.
+#: A page that refreshes after more seconds than this is shown to the person.
 _REFRESH_S = 2
 
 _HIDDEN = (
@@ -28,7 +28,7 @@ _HIDDEN = (
 _UNREAD = words(
     "head script style template svg math iframe object noembed noframes audio video canvas datalist"
 )
-#: Words on both sides of any other tag do not belong together.
+#: Tags that do not separate words; any other tag does.
 _INLINE = words(
     "-text a abbr b bdi bdo big cite code del dfn em font i ins kbd label mark nobr q s samp small span "
     "strike strong sub sup time tt u var wbr"
@@ -37,38 +37,38 @@ _REFRESH = re.compile(r"\s*(\d{1,3})[.\d]*\s*[;,]\s*(?:url\s*=\s*)?['\"]?([^'\"]
 
 
 def read_text(text: str) -> Page:
-    """The page that plain text makes."""
+    """Returns the page of a plain text."""
     return Page(text=tidy(text, TEXT_CHARS))
 
 
 def read_html(html: str, url: str, *, with_places: bool = False) -> Page:
-    """The page that `html`, found at `url`, makes. What makes no sense in it is left out."""
+    """Returns the page of the HTML at `url`; invalid parts are left out."""
     return _Reader(LexborHTMLParser(sanitize_html(clean(html))), url).page(with_places=with_places)
 
 
 class _Capture:
-    """Words being collected until the node they are in ends, and what to do with them then."""
+    """Collects the words of a node; `finish` receives them when the node ends."""
 
-    __slots__ = ("finish", "held", "mem_id", "parts")
+    __slots__ = ("field_positions", "finish", "mem_id", "parts")
 
     def __init__(self, node: LexborNode, finish: Callable[["_Capture", str], None]) -> None:
         self.mem_id = node.mem_id
         self.finish = finish
         self.parts: list[str] = []
-        #: Positions of the fields inside it.
-        self.held: list[int] = []
+        #: Positions of the fields inside the node.
+        self.field_positions: list[int] = []
 
 
 class _Reader:
-    """One walk over one document, in reading order."""
+    """Traverses one document once, in reading order."""
 
     def __init__(self, tree: LexborHTMLParser, url: str) -> None:
         self._tree = tree
         self._reader = ControlReader(tree, url)
         self._hidden = {node.mem_id for node in tree.css(_HIDDEN)}
         self._controls: list[Control] = []
-        #: How much had been said when each of them came.
-        self._said_before: list[int] = []
+        #: Length of the text before each control.
+        self._text_before: list[int] = []
         self._control_chars = 0
         self._links = 0
         self._radios: dict[tuple[int | None, str], int] = {}
@@ -129,7 +129,7 @@ class _Reader:
                 node = node.parent
 
     def _enter(self, node: LexborNode) -> LexborNode | None:
-        """Take down what begins here. Returns the first node inside it, if that is to be read."""
+        """Records the start of a node. Returns its first child, or None if its content is not read."""
         tag = node.tag or ""
         if tag == "-text":
             self._say(node.text_content or "")
@@ -139,7 +139,7 @@ class _Reader:
         if tag in _UNREAD or not node.is_element_node:
             return None
         if node.mem_id in self._hidden:
-            # A form sends its hidden fields, even where a style hides them once more.
+            # A form submits its hidden inputs even if a style hides their container.
             for field in node.css('input[type="hidden" i]'):
                 self._input(field)
             return None
@@ -175,7 +175,7 @@ class _Reader:
         self._capture(node, ended)
 
     def _image(self, node: LexborNode) -> None:
-        # Inside a link or a button a picture stands for a word.
+        # In a link or button, the text of an image is part of the label.
         if self._captures:
             self._captures[-1].parts.append(f" {node.attributes.get('alt') or ''} ")
 
@@ -206,26 +206,26 @@ class _Reader:
         else:
             self._add(control)
 
-    def _radio(self, one: Control) -> None:
-        key = (one.form, one.name)
+    def _radio(self, radio: Control) -> None:
+        key = (radio.form, radio.name)
         position = self._radios.get(key)
         if position is None:
             position = len(self._controls)
-            self._add(one)
+            self._add(radio)
             if position < len(self._controls):
                 self._radios[key] = position
             return
         group = self._controls[position]
         if len(group.options) >= MAX_OPTIONS:
             return
-        self._hold(position)
-        group.chosen = len(group.options) if one.chosen == 0 else group.chosen
-        group.options += one.options
-        group.sends += one.sends
-        group.required |= one.required
+        self._register_field(position)
+        group.chosen = len(group.options) if radio.chosen == 0 else group.chosen
+        group.options += radio.options
+        group.sends += radio.sends
+        group.required |= radio.required
 
     def _label_ended(self, label: _Capture, said: str) -> None:
-        for position in label.held if said else ():
+        for position in label.field_positions if said else ():
             control = self._controls[position]
             if control.kind == "radio":
                 control.options = (*control.options[:-1], said)
@@ -243,27 +243,27 @@ class _Reader:
             return
         self._control_chars += cost
         if control.kind not in ("link", "hidden", "button"):
-            self._hold(len(self._controls))
+            self._register_field(len(self._controls))
         self._controls.append(control)
-        # Links and buttons come when their words are over.
+        # Links and buttons are added after their own text.
         words = len(control.label) if control.kind in ("link", "button") else 0
-        self._said_before.append(max(self._text_chars - words, 0))
+        self._text_before.append(max(self._text_chars - words, 0))
 
     def _places(self) -> tuple[int, ...]:
-        """Where each control stands in the page's text, in which whitespace is normalised."""
-        starts, places, place = [], [], 0
+        """Returns the offset of each control in the text of the page, after normalising whitespace."""
+        starts, offsets, offset = [], [], 0
         for word in re.finditer(r"\S+", "".join(self._text)):
             starts.append(word.start())
-            places.append(place)
-            place += len(word[0]) + 1
-        places.append(place)
-        return tuple(places[bisect_left(starts, said)] for said in self._said_before)
+            offsets.append(offset)
+            offset += len(word[0]) + 1
+        offsets.append(offset)
+        return tuple(offsets[bisect_left(starts, before)] for before in self._text_before)
 
-    def _hold(self, position: int) -> None:
-        """Let the label around the control at `position`, if any, know of it."""
+    def _register_field(self, position: int) -> None:
+        """Adds the control at `position` to the labels that contain it."""
         for capture in self._captures:
             if capture.finish == self._label_ended:
-                capture.held.append(position)
+                capture.field_positions.append(position)
 
     def _refresh(self) -> str:
         meta = self._tree.css_first('meta[http-equiv="refresh" i]')

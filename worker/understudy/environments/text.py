@@ -1,4 +1,4 @@
-"""Texts to be judged: variants are read piece by piece, then the person answers."""
+"""Text environment: the person reads variants piece by piece, then answers the questions."""
 
 from typing import Any
 
@@ -8,40 +8,39 @@ from understudy.domain.text import sanitize
 from understudy.domain.variants import RATINGS, answer_error, check_variants, labels, segments
 from understudy.environments import EnvironmentUnreachable
 
-#: Characters of each variant that are shown beside the questions, as a reminder.
+#: Characters of each variant that the question page repeats as a reminder.
 _OPENING_LENGTH = 160
 
-#: Where a person can be besides the pieces of a variant.
+#: Places other than the pieces of a variant.
 _ASKED, _ANSWERED = "answer", "answered"
 
 
 class TextEnvironment:
-    """One person's reading: where in which variant, and what was answered.
+    """Holds one participant's position in the variants, and the answer.
 
-    `content` is `{"environment": "text", "variants": ["…", …]}`. One sees one piece at a time. `read` goes on
-    to the next, and after the last to the questions; `follow` turns to a variant from its beginning, or to
-    the questions. `answer` can be given at any time and ends the run; taken up again, one may read and answer
-    once more.
+    `content` is `{"environment": "text", "variants": ["…", …]}`. The person sees one piece at a time. `read`
+    shows the next piece, and the questions after the last one. `follow` opens a variant at its beginning, or
+    the questions. `answer` is possible at any time and ends the run. A resumed run can read and answer again.
     """
 
-    def __init__(self, content: Json, *, allow_private_hosts: bool) -> None:  # noqa: ARG002 - goes nowhere
-        # A bad one is refused when it is made; what got past that is told as any place that cannot be opened.
+    def __init__(self, content: Json, *, allow_private_hosts: bool) -> None:  # noqa: ARG002 - no network
+        # Creation validates the content; `open` reports content that is invalid nevertheless.
         self._variants: list[str] = content.get("variants", [])
         self._labels: list[str] = []
         self._pieces: list[list[str]] = []
-        #: `A/1` for the first piece of variant A, or one of the two places above.
+        #: `A/1` for the first piece of variant A, or one of the two constants above.
         self._place = ""
         self._answer: Json | None = None
         self._problem = ""
         self._over = False
 
     async def open(self) -> None:
-        """At the first piece of the first variant."""
+        """Opens the first piece of the first variant. Raises EnvironmentUnreachable for invalid content."""
         self._load_segments()
         self._place = f"{self._labels[0]}/1"
 
     async def restore(self, snapshot: Json) -> None:
-        """Where the snapshot was taken; what was answered can be answered anew."""
+        """Restores position and answer; the person can answer again."""
         self._load_segments()
         self._place = snapshot["place"]
         self._answer = snapshot["answer"]
@@ -56,7 +55,7 @@ class TextEnvironment:
         self._pieces = [segments(sanitize(text)) for text in self._variants]
 
     def observe(self) -> Observation:
-        title, text = self._seen()
+        title, text = self._current_view()
         return Observation(
             url=f"text://{self._place}",
             title=title,
@@ -69,7 +68,7 @@ class TextEnvironment:
         )
 
     async def act(self, action: Action) -> None:
-        """Do it. An answer that is none is told as a problem, and nothing was answered."""
+        """Performs the action. An invalid answer becomes a problem and is not recorded."""
         self._problem, self._over = "", False
         match action.kind:
             case "read":
@@ -81,24 +80,24 @@ class TextEnvironment:
             case "wait" | "finish" | "give_up":
                 pass
             case _:
-                self._problem = sanitize(f'Nobody knows how to "{action.kind[:50]}" here.')
+                self._problem = sanitize(f'The action "{action.kind[:50]}" is not possible here.')
 
     def snapshot(self) -> Json:
-        """Where one is and what was answered; the texts are the content's."""
+        """Returns position and answer; the texts are in the content."""
         return {"place": self._place, "answer": self._answer, "problem": self._problem}
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: there are no resources."""
 
-    # Where one is
+    # Position and view
 
     @property
     def _position(self) -> tuple[int, int] | None:
-        """Variant and piece, both from 0; None when one is not reading."""
+        """Indexes of variant and piece, from 0; None outside of the variants."""
         label, _, number = self._place.partition("/")
         return (self._labels.index(label), int(number) - 1) if number else None
 
-    def _seen(self) -> tuple[str, str]:
+    def _current_view(self) -> tuple[str, str]:
         if self._position is not None:
             variant, piece = self._position
             pieces = self._pieces[variant]
@@ -116,25 +115,25 @@ class TextEnvironment:
         )
 
     def _elements(self) -> tuple[Element, ...]:
-        """The variants to turn to, the questions, and what they ask; by these numbers they are followed."""
-        given: dict[str, Any] = dict(self._answer or {})
-        ratings = given.get("ratings", {})
+        """Returns links to the variants and to the questions, and the fields of the questions."""
+        answer: dict[str, Any] = dict(self._answer or {})
+        ratings = answer.get("ratings", {})
         fields = [
             *((f"Variant {label}", "link", f"text://{label}/1", "", ()) for label in self._labels),
             ("Answer", "link", f"text://{_ASKED}", "", ()),
-            ("Which one do you pick?", "radio", "", given.get("pick") or "", (*self._labels, "none")),
+            ("Which one do you pick?", "radio", "", answer.get("pick") or "", (*self._labels, "none")),
             *(
                 (f"How good is {label}?", "select", "", str(ratings.get(label, "")), tuple(map(str, RATINGS)))
                 for label in self._labels
             ),
-            ("Why?", "textarea", "", given.get("comment", ""), ()),
+            ("Why?", "textarea", "", answer.get("comment", ""), ()),
         ]
         return tuple(
             Element(number, kind, label, href, value, options)
             for number, (label, kind, href, value, options) in enumerate(fields, 1)
         )
 
-    # What one does
+    # Actions
 
     def _read_on(self) -> None:
         if self._position is None:

@@ -1,13 +1,13 @@
-"""Transport: the way out to the net, with a guard at the door.
+"""Transport: HTTP connections that reach only permitted addresses.
 
-The guard sits where connections are made, behind name resolution: it checks the addresses a name resolved to
-and connects to exactly those, so that a name that resolves anew to something else (DNS rebinding) gains
-nothing. URL, `Host` and the name that certificates are checked against stay what they were.
+The check runs after name resolution: it connects only to the addresses that it has checked, so a name that
+later resolves to another address (DNS rebinding) has no effect. URL, `Host` and the name in the certificate
+stay unchanged.
 
-One TLS context serves the whole process, as loading certificates is what costs. The connections belong to one
-participant: a pool shared by 300 of them took 45 s of processor time for what 300 small ones did in 10 s
-(httpcore 1.0 walks over all connections several times a request), and what is not shared can be closed to the
-last socket when the participant goes.
+One TLS context serves the whole process, because loading certificates is slow. Each participant has its own
+connection pool: one pool for 300 participants used 45 s of processor time where 300 pools used 10 s (httpcore
+1.0 scans all connections several times per request). An own pool also closes every socket with its
+participant.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from typing import Any, TypeAlias
 import httpcore
 import httpx
 
-#: From host and port to the addresses it has; raises OSError.
+#: Returns the addresses of a host and port. Raises OSError.
 Resolver: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
 
 _RESOLVE_TIMEOUT_S = 10.0
-#: Most time for one of several addresses, so that a dead one does not use up the time of the next.
+#: Maximum time for one of several addresses, so that an unreachable one leaves time for the next.
 _ATTEMPT_TIMEOUT_S = 5.0
 _MAX_ADDRESSES = 6
 
@@ -33,7 +33,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class AddressBlocked(httpx.ConnectError):
-    """The host has no address that participants may visit."""
+    """The host has no address to which participants may connect."""
 
 
 class HostNotFound(httpx.ConnectError):
@@ -41,14 +41,14 @@ class HostNotFound(httpx.ConnectError):
 
 
 def is_public(address: str) -> bool:
-    """Is this the address of a host in the open internet, whichever way it is written?"""
+    """Returns whether this is a public internet address, in any notation."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
         if ip in _NAT64:
             inner = [ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)]
         if found := [str(other) for other in inner if other is not None]:
-            # A way round to an IPv4 address is as good or bad as that address.
+            # An IPv6 address that embeds an IPv4 address is public only if that one is.
             return all(map(is_public, found))
         if ip.is_site_local:
             return False
@@ -56,19 +56,19 @@ def is_public(address: str) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Ask the system, which also reads the odd notations (`2130706433`, `0x7f.1`)."""
+    """Resolves with the system, which also accepts notations like `2130706433` and `0x7f.1`."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """The process's one TLS context. The first call takes tens of milliseconds."""
+    """Returns the TLS context of the process. The first call takes tens of milliseconds."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Makes connections, to permitted addresses only."""
+    """Connects to permitted addresses only."""
 
     def __init__(self, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
         self._allow_private_hosts = allow_private_hosts
@@ -105,7 +105,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002 - the signature is httpcore's
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        raise AddressBlocked(f"{path} is not on the net")
+        raise AddressBlocked(f"{path} is a local socket")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -123,7 +123,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A connection that is closed when its TLS handshake is aborted; httpcore 1.0 forgets it open then."""
+    """Closes the connection when its TLS handshake is aborted; httpcore 1.0 leaves it open."""
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
@@ -151,13 +151,13 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """What httpx sends one participant's requests through."""
+    """The httpx transport of one participant."""
 
     def __init__(self, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(),
             max_connections=2,
-            # Shorter than servers wait: most hang up on an idle connection after five seconds.
+            # Shorter than the idle timeout of most servers, five seconds.
             keepalive_expiry=2.0,
             network_backend=GuardedBackend(allow_private_hosts=allow_private_hosts, resolver=resolver),
         )
@@ -214,6 +214,6 @@ _CORE_ERRORS = (
 
 
 def _as_httpx(error: Exception) -> httpx.TransportError:
-    """Both libraries call the same things by the same names."""
+    """Returns the httpx error of the same name; both libraries use the same names."""
     kind = getattr(httpx, type(error).__name__, httpx.TransportError)
     return kind(str(error)) if issubclass(kind, httpx.TransportError) else httpx.TransportError(str(error))

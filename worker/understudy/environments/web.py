@@ -1,4 +1,4 @@
-"""The web: real pages over real HTTP, without a browser. Scripts do not run here."""
+"""Web environment: real pages over HTTP, without a browser and without scripts."""
 
 from dataclasses import replace
 
@@ -12,17 +12,17 @@ from understudy.environments.transport import Resolver, resolve
 from understudy.environments.window import Window, windows
 
 _MAX_BACK = 20
-#: What can be done where not all of a page is in view.
+#: Actions on a page that is only partly in view.
 WINDOWED = ("follow", "fill", "choose", "check", "press", "scroll", "back", "wait")
 _PROBLEM_CHARS = 1_000
 
 
 class WebEnvironment:
-    """One person's browsing: a page, what is typed into it, cookies, and the way back.
+    """Holds one participant's browser state: page, form values, cookies, and history.
 
-    `content` is `{"environment": "web", "url": "https://…"}`. Private and loopback addresses can be visited
-    only with `allow_private_hosts`. `access` says what of a page is in view and in reach. An aborted request
-    leaves everything here as it was before.
+    `content` is `{"environment": "web", "url": "https://…"}`. Private and loopback addresses require
+    `allow_private_hosts`. `access` decides which parts of a page are in view and reachable. An aborted
+    request leaves the state unchanged.
     """
 
     takes_access = True
@@ -47,23 +47,23 @@ class WebEnvironment:
         self._problem = ""
         self._page = Page()
         self._forms = Forms(self._page)
-        #: Pages to go back to, latest last: only such as can be asked for again.
+        #: Pages to go back to, latest last; only pages that a GET can repeat.
         self._back: list[str] = []
         self._answers_post = False
-        #: How many parts of the page are above the one in view, where not all fits.
+        #: Index of the window in view, if the page does not fit into one.
         self._above = 0
 
     async def open(self) -> None:
-        """Go to the first page. An error page (404, 500) is one; no answer raises EnvironmentUnreachable."""
+        """Opens the first page, even an error page (404). Raises EnvironmentUnreachable without a page."""
         if not isinstance(self._start, str) or not self._start.strip():
-            raise EnvironmentUnreachable("the iteration's content has no url to start from")
+            raise EnvironmentUnreachable("the iteration's content has no url; set a start page")
         arrival = await self._visitor.fetch(PageRequest(clean(self._start.strip())))
         if arrival.page is None and not arrival.stays:
             raise EnvironmentUnreachable(f"{arrival.url[:500]}: {arrival.problem}")
         self._arrive(arrival)
 
     async def restore(self, snapshot: Json) -> None:
-        """Be back on the page of `snapshot`, as it was. Sends nothing."""
+        """Restores the page of `snapshot` with its form values. Sends nothing."""
         self._url = snapshot["url"]
         self._status = snapshot["status"]
         self._problem = snapshot["problem"]
@@ -71,7 +71,7 @@ class WebEnvironment:
         self._forms = Forms(self._page, snapshot["filled"])
         self._back = list(snapshot["back"])
         self._answers_post = snapshot["answers_post"]
-        # Older snapshots are of people who saw whole pages.
+        # Older snapshots have no windows.
         self._above = snapshot.get("above", 0)
         self._visitor.jar.clear()
         cookies.load(self._visitor.jar, snapshot["cookies"])
@@ -83,7 +83,7 @@ class WebEnvironment:
             return self._observation(page.text, elements, headings)
         window = windows[min(self._above, len(windows) - 1)]
         number_at = zip((control.number for control in page.controls), page.places, strict=False)
-        shown = {number for number, place in number_at if window.shows(place)}
+        shown = {number for number, offset in number_at if window.shows(offset)}
         text = page.text[window.start : window.end]
         seen = self._observation(
             text,
@@ -114,18 +114,18 @@ class WebEnvironment:
         if not self._access.no_pointer:
             return elements
         by_number = self._page.by_number
-        return tuple(one for one in elements if not by_number[one.number].pointer_only)
+        return tuple(e for e in elements if not by_number[e.number].pointer_only)
 
     async def act(self, action: Action) -> None:
-        """Do it; `wait`, `finish` and `stop_retrying` do nothing here."""
+        """Performs the action; `wait`, `finish` and `give_up` do nothing."""
         self._problem = ""
         try:
             await self._do(action)
-        except ActionNotPossible as misfit:
-            self._problem = clean(str(misfit))[:_PROBLEM_CHARS]
+        except ActionNotPossible as error:
+            self._problem = clean(str(error))[:_PROBLEM_CHARS]
 
     def snapshot(self) -> Json:
-        """The page as it was read: a tenth of its HTML, and nothing that could be read differently later."""
+        """Returns the parsed page, a tenth of its HTML, so that a restore does not parse it again."""
         return {
             "url": self._url,
             "status": self._status,
@@ -165,10 +165,10 @@ class WebEnvironment:
             case "wait" | "finish" | "give_up":
                 pass
             case _:
-                raise ActionNotPossible(f'Nobody knows how to "{action.kind[:50]}" here.')
+                raise ActionNotPossible(f'The action "{action.kind[:50]}" is not possible here.')
 
     def _require_reachable(self, number: int) -> None:
-        """Raises Misfit for what this person cannot get at now."""
+        """Raises ActionNotPossible if the person cannot see or reach the control now."""
         control = self._page.by_number.get(number)
         if control is None or any(element.number == number for element in self.observe().elements):
             return
@@ -183,9 +183,9 @@ class WebEnvironment:
         self._above = (self._above + 1) % parts
 
     async def _follow(self, url: str) -> None:
-        page, _, place = url.partition("#")
-        if place and page == self._url.partition("#")[0] and self._status is not None:
-            # Another place on the same page.
+        page, _, fragment = url.partition("#")
+        if fragment and page == self._url.partition("#")[0] and self._status is not None:
+            # A fragment of the same page: no request.
             self._remember()
             self._url = url
         else:
@@ -207,7 +207,7 @@ class WebEnvironment:
         self._arrive(arrival)
 
     def _remember(self) -> None:
-        # What answered a form is skipped on the way back: seeing it again would mean sending the form again.
+        # `back` skips the answer to a form: showing it again would submit the form again.
         if not self._answers_post and self._url:
             self._back = [*self._back, self._url][-_MAX_BACK:]
 

@@ -1,26 +1,26 @@
-"""Windows: the part of a page that is in view where not all of it fits."""
+"""Windows: split a page into the parts that fit on the screen."""
 
 from typing import NamedTuple
 
-#: A window ends between words, if there is a gap this close to its end.
+#: A window ends between words if there is a space within this many characters of its end.
 _GAP = 40
 
 
 class Window(NamedTuple):
-    """Characters of a page's text, from `start` up to `end`."""
+    """A range of a page's text, from `start` up to but not including `end`."""
 
     start: int
     end: int
-    #: Nothing is below it.
+    #: The window is the last one of the page.
     last: bool = False
 
-    def shows(self, place: int) -> bool:
-        """Is what stands at this place of the text in view?"""
-        return place >= self.start and (self.last or place < self.end)
+    def shows(self, offset: int) -> bool:
+        """Returns whether this offset of the text is in view."""
+        return offset >= self.start and (self.last or offset < self.end)
 
 
 def windows(text: str, size: int) -> list[Window]:
-    """`text` in parts of at most `size` characters, one below the other; at least one."""
+    """Returns the windows of `text`, of at most `size` characters each, in order; at least one."""
     found, start = [], 0
     while len(text) - start > size:
         gap = text.rfind(" ", start + size - _GAP, start + size)

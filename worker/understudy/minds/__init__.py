@@ -1,4 +1,4 @@
-"""Minds: who decides. Each is a plug-in of entry-point group `understudy.minds`."""
+"""Minds: plug-ins that decide, of entry-point group `understudy.minds`."""
 
 from typing import Protocol
 
@@ -9,4 +9,4 @@ class Mind(Protocol):
     """Decides for any person in any environment. Built as `factory()`, shared by all runs of a process."""
 
     async def decide(self, turn: Turn) -> Decision:
-        """The next action. Keeps nothing between calls: what it will remember goes into `Decision.memory`."""
+        """Returns the next action. Keeps no state between calls: memory goes into `Decision.memory`."""

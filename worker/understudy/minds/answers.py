@@ -1,4 +1,4 @@
-"""Answers: what a person writes, chooses and ticks in forms."""
+"""Answers: the values that a person enters, chooses and ticks in forms."""
 
 import re
 import unicodedata
@@ -45,7 +45,7 @@ def _street(person: Person) -> str:
     return _STREETS[int(key_of(person.name), 16) % len(_STREETS)]
 
 
-#: What a field's label says -> what goes into it. The first that fits counts: narrow ones come first.
+#: Pattern of a field's label -> value. The first match counts, so narrow patterns come first.
 _FIELDS: tuple[tuple[str, Callable[[Person, Place], str]], ...] = (
     (r"e-?\s?mail|courriel|correo", lambda person, _: _email(person)),
     (r"user ?name|login|benutzername|identifiant|nickname", lambda person, _: _email(person).split("@")[0]),
@@ -87,7 +87,7 @@ _QUANTITY = re.compile(r"quantity|qty|\bmenge|anzahl|quantité|cantidad", re.IGN
 
 
 def is_personal(element: Element) -> bool:
-    """Does it ask for something about the person?"""
+    """Returns whether the field asks for personal data."""
     return element.kind in ("text", "textarea", "select") and bool(_PERSONAL.search(element.label[:150]))
 
 
@@ -100,14 +100,14 @@ def is_required(element: Element) -> bool:
 
 
 def is_unanswered(element: Element) -> bool:
-    """Is there still nothing in it, or nothing but an invitation to choose?"""
+    """Returns whether the field is empty or shows only a placeholder."""
     if element.kind in ("select", "radio"):
         return bool(_PLACEHOLDER.fullmatch(element.value[:100]))
     return not element.value.strip()
 
 
 def text_for_field(element: Element, person: Person, aim: Goal) -> str:
-    """What the person types into a field of a form that is to be sent."""
+    """Returns the text that the person types into a field."""
     label = element.label[:150]
     if is_quantity(element):
         return str(aim.quantity or 1)
@@ -120,7 +120,7 @@ def text_for_field(element: Element, person: Person, aim: Goal) -> str:
 
 
 def option_for_field(element: Element, person: Person, aim: Goal, chance: float) -> str | None:
-    """Which option the person picks; None if there is nothing to pick."""
+    """Returns the option that the person picks; None if only placeholders are offered."""
     real = [option for option in element.options if not _PLACEHOLDER.fullmatch(option[:100])]
     if not real:
         return None
@@ -146,7 +146,7 @@ def option_for_field(element: Element, person: Person, aim: Goal, chance: float)
 
 
 def should_check(element: Element, aim: Goal) -> bool:
-    """Does the person tick this box?"""
+    """Returns whether the person ticks this box."""
     words = set(stems(element.label))
     if words & _MARKETING_WORDS:
         return "subscribe" in aim.wants

@@ -1,4 +1,4 @@
-"""Character: the leanings of a person, and the numbers that make two alike go different ways."""
+"""Personality: a person's traits, and seeded random numbers that make similar people differ."""
 
 import hashlib
 import math
@@ -11,7 +11,7 @@ _64_BITS = (1 << 64) - 1
 
 
 class Personality:
-    """A person's traits, each from 0 to 1 (0.5 where nothing is known), and their own chance."""
+    """Holds a person's traits, each from 0 to 1 (0.5 if unknown), and a private random source."""
 
     __slots__ = ("_key", "curiosity", "patience", "tech_savviness", "thoroughness")
 
@@ -21,26 +21,26 @@ class Personality:
         self.curiosity = trait_value(traits, "curiosity")
         self.thoroughness = trait_value(traits, "thoroughness")
         self.tech_savviness = trait_value(traits, "tech_savviness")
-        who = f"{person.name}|{person.age}|{seed}".encode("utf-8", "replace")
-        self._key = hashlib.blake2b(who, digest_size=32).digest()
+        identity = f"{person.name}|{person.age}|{seed}".encode("utf-8", "replace")
+        self._key = hashlib.blake2b(identity, digest_size=32).digest()
 
     @property
     def frustration_limit(self) -> float:
-        """How much frustration this person takes before giving up."""
+        """The frustration at which this person gives up."""
         return 0.9 + 1.9 * self.patience + 0.2 * self.random_for("endurance")
 
     @property
     def min_choice_score(self) -> float:
-        """Below this nothing seems worth trying once more."""
+        """The minimum score of a choice; the person tries nothing below it."""
         return -0.8 - 1.6 * self.patience
 
     def random_for(self, *question: object) -> float:
-        """A number from 0 up to 1: the same for the same person, seed and question, on every machine."""
+        """Returns a number in [0, 1), the same for the same person, seed and question on every machine."""
         asked = "|".join(map(str, question)).encode("utf-8", "replace")
         return int.from_bytes(hashlib.blake2b(asked, digest_size=6, key=self._key).digest()) / (1 << 48)
 
     def jitter(self, turn: int) -> Callable[[str], float]:
-        """As `random_for`, but quick, for the many links of a page; asks by their hexadecimal keys."""
+        """Returns a fast variant of `random_for` for the links of a page, called with a hexadecimal key."""
         salt = int(self.random_for(turn, "jitter") * (1 << 48))
 
         def chance(key: str) -> float:
@@ -52,7 +52,7 @@ class Personality:
 
 
 def trait_value(traits: Json, name: str) -> float:
-    """How far somebody leans that way, from 0 to 1; 0.5 where nothing usable is said."""
+    """Returns a trait from 0 to 1; 0.5 if it is missing or invalid."""
     value: Any = traits.get(name) if isinstance(traits, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return 0.5

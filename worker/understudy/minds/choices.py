@@ -1,4 +1,4 @@
-"""Choices: what could be done on a page, and how much speaks for each."""
+"""Choices: the possible actions on a page, each with a score."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -23,19 +23,19 @@ _MAX_QUERIES = 4
 
 
 class Choice(NamedTuple):
-    """One thing to do. `reason` names the thought that goes with it."""
+    """One possible action. `reason` selects the thought that goes with it."""
 
     score: float
     kind: str
     reason: str
     thing: LabelledElement | None = None
     value: str | None = None
-    #: What is remembered of having tried it; empty: nothing.
+    #: Key under which the try is counted; empty: it is not counted.
     key: str = ""
 
 
 class Choices:
-    """All choices of one moment."""
+    """Scores all possible actions of one turn."""
 
     def __init__(
         self, view: PageFeatures, aim: Goal, person: Person, character: Personality, memory: Memory
@@ -46,7 +46,7 @@ class Choices:
         self._character = character
         self._memory = memory
         self._covered = view.covered(aim)
-        self._furniture = frozenset(memory.furniture)
+        self._repeated_links = frozenset(memory.repeated_links)
         self._jitter = character.jitter(memory.turns)
         self._trouble = bool(view.seen.problem)
         self._is_offer = any(form.purpose == "subscribe" for form in view.forms.values())
@@ -54,10 +54,10 @@ class Choices:
         links = [thing for thing in view.things if thing.element.kind == "link"]
         self._site = site_of_url(view.seen.url)
         self._has_links = bool(links)
-        self._has_news = not all(thing.read.key in self._furniture for thing in links)
+        self._has_new_links = not all(thing.read.key in self._repeated_links for thing in links)
 
     def best(self) -> Choice | None:
-        """What speaks loudest; among equals the first on the page. None if nothing can be done."""
+        """Returns the choice with the highest score, the first of equals; None if there is no choice."""
         return max(self._all(), key=lambda choice: choice.score, default=None)
 
     def _all(self) -> Iterator[Choice]:
@@ -122,7 +122,7 @@ class Choices:
                 )
                 if option is not None:
                     return Choice(3.6, "choose", "variant", thing, option)
-        # Somebody who has seen the very thing does not take another; the longer it takes, the less choosy.
+        # A person who has seen a match takes no other item; the demands fall with the number of turns.
         needed = 0.6 if self._memory.best > 0.3 else 0.0
         if self._memory.turns > 10:
             needed -= 0.35 * (1.0 - self._character.patience)
@@ -131,7 +131,7 @@ class Choices:
         return self._submitting(form, 3.2, "add")
 
     def _is_to_be_sent(self, form: FormFeatures) -> bool:
-        """Is this form on the way to what is wanted?"""
+        """Returns whether sending this form serves the goal."""
         personal = [thing for thing in form.fields if is_personal(thing.element)]
         if self._aim.buys:
             return self._memory.in_cart and bool(personal)
@@ -141,7 +141,7 @@ class Choices:
         return bool(about & self._aim.words.keys()) or (bool(personal) and self._covered > 0.4)
 
     def _answering(self, form: FormFeatures) -> Choice | None:
-        """The next field, as long as there is one; then the button."""
+        """Returns the next field to fill in; the button if none is left."""
         sent_before = any(self._tried(thing) for thing in form.buttons)
         careful = self._character.thoroughness > 0.35 or self._trouble or sent_before
         for thing in form.fields:
@@ -171,16 +171,16 @@ class Choices:
 
         button = max(form.buttons, key=fits, default=None)
         if button is None:
-            # Enter does what a button would.
+            # Without a button, press Enter in a field.
             button = form.typed[0] if form.typed else None
         if button is None:
             return None
-        # Pressed again with something else in the fields it is another try.
-        held = key_of(*(thing.element.value for thing in form.fields))
-        return self._pressing(button, score, reason, held)
+        # Pressing again with other field values counts as a new try.
+        values = key_of(*(thing.element.value for thing in form.fields))
+        return self._pressing(button, score, reason, values)
 
-    def _pressing(self, button: LabelledElement, score: float, reason: str, held: str = "") -> Choice:
-        key = key_of(self._view.place, button.read.key, held)
+    def _pressing(self, button: LabelledElement, score: float, reason: str, values: str = "") -> Choice:
+        key = key_of(self._view.place, button.read.key, values)
         score -= 1.6 * self._memory.tried.get(key, 0)
         return Choice(score, "press", reason, button, key=key)
 
@@ -194,20 +194,20 @@ class Choices:
         if self._aim.buys:
             score, reason = self._checkout_score(thing, score, reason)
         if self._is_offer and "no" in thing.read.concepts and key not in memory.tried:
-            # Where an offer is in the way, turning it down leads to where one was going.
+            # Declining an offer leads back to the intended page.
             return Choice(score, "follow", "decline", thing, key=key)
         score -= 0.8 * memory.seen.get(target, 0) + 1.2 * memory.tried.get(key, 0)
         if target == self._view.place:
             score -= 1.0
         if thing.read.site != self._site:
-            # What was asked for is to be found here, not elsewhere.
+            # The task is about this site, not about another one.
             score -= 0.6
-        if thing.read.key in self._furniture:
+        if thing.read.key in self._repeated_links:
             score -= 0.15
         return Choice(score, "follow", reason, thing, key=key)
 
     def _label_score(self, thing: LabelledElement) -> tuple[float, str]:
-        """What speaks for a link or button by what it says, whoever it is that reads it."""
+        """Returns the score of a link or button by its label, and the reason."""
         aim, said = self._aim, thing.read.concepts
         match = self._view.match(thing, aim)
         score = match + self._jitter(thing.read.key) * (0.2 + 0.5 * self._character.curiosity)
@@ -235,7 +235,7 @@ class Choices:
             if "cart" in said:
                 return 2.6, "cart"
             if "continu" in said:
-                # It sounds like the way on. Who knows shops knows better.
+                # The label sounds right; a person used to online shops trusts it less.
                 unsure = 1.0 - self._character.tech_savviness
                 return 1.6 + 2.0 * unsure * self._jitter(thing.read.key), "checkout"
             return score - 0.6, reason
@@ -244,7 +244,7 @@ class Choices:
         if "buy" in said or "add" in said:
             return score + 1.0, "add"
         if self._memory.best <= 0.3 and not said & {"index", "legal", "login"}:
-            # Nothing here is what was asked for: then something else will do.
+            # Nothing here matches the task: an alternative is acceptable.
             return score + 0.3, reason
         return score, reason
 
@@ -257,7 +257,7 @@ class Choices:
             score += 0.3
         elif memory.last_reason == "search" and memory.last_kind == "press":
             score += 0.5
-        elif not self._has_news:
+        elif not self._has_new_links:
             score += 0.35
         if self._aim.buys and memory.in_cart:
             score -= 0.6
@@ -272,7 +272,7 @@ class Choices:
 
 
 def picking(view: PageFeatures, code: str, memory: Memory) -> Choice | None:
-    """The next step to having the site in this language; None if it is, or can't be had from here."""
+    """Returns the next step to switch the site to language `code`; None if done or not possible here."""
     for thing in view.things:
         if not is_picker(thing.element):
             continue
@@ -280,26 +280,26 @@ def picking(view: PageFeatures, code: str, memory: Memory) -> Choice | None:
         if option is None:
             continue
         if language_of_label(thing.element.value) != code:
-            memory.told_step, memory.told_look = 1, view.look
+            memory.instruction_step, memory.instruction_page = 1, view.look
             return Choice(9.0, "choose", "language", thing, option)
-        if memory.told_step == 1 and memory.told_look == view.look:
-            memory.told_step = 2
+        if memory.instruction_step == 1 and memory.instruction_page == view.look:
+            memory.instruction_step = 2
             form = view.forms.get(thing.element.form) if thing.element.form is not None else None
             button = form.buttons[0] if form and form.buttons else thing
             return Choice(9.0, "press", "language", button)
-        memory.told_done = True
+        memory.instruction_done = True
         return None
-    spoken = [thing for thing in view.things if thing.element.kind in ("link", "button")]
-    named = [(thing, language_of_label(thing.element.label)) for thing in spoken]
+    clickable = [thing for thing in view.things if thing.element.kind in ("link", "button")]
+    named = [(thing, language_of_label(thing.element.label)) for thing in clickable]
     several = len({found for _, found in named if found}) > 1
     for thing, found in named:
-        # A lone "It" or "Hi" is no language.
+        # A single "It" or "Hi" is not a language.
         if found == code and (several or len(thing.element.label.strip()) > 2):
-            memory.told_step, memory.told_done = 2, True
+            memory.instruction_step, memory.instruction_done = 2, True
             return Choice(9.0, "follow" if thing.element.kind == "link" else "press", "language", thing)
-    memory.told_tries += 1
-    memory.told_done = memory.told_tries > 15
-    for thing in spoken:
+    memory.instruction_tries += 1
+    memory.instruction_done = memory.instruction_tries > 15
+    for thing in clickable:
         key = view.place + thing.read.key
         if "language" in thing.read.concepts and thing.element.kind == "link" and key not in memory.tried:
             return Choice(9.0, "follow", "language", thing, key=key)

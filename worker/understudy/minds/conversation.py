@@ -1,4 +1,4 @@
-"""Talk: how the heuristic mind holds a conversation, which it does without understanding it."""
+"""Conversation: decides what the heuristic mind says to a chatbot, by patterns and word overlap."""
 
 import math
 import re
@@ -14,10 +14,10 @@ from understudy.minds.memory import key_of
 from understudy.minds.message_plan import points
 from understudy.minds.word_stems import stems
 
-_MAX_HEARD = 100
+_MAX_REPLIES = 100
 _MAX_MESSAGE = 2_000
 
-_LOST = re.compile(
+_NOT_UNDERSTOOD = re.compile(
     r"(?:did|do|does|could)(?: not|n['\u2019]t) (?:quite |fully |really )?"
     r"(?:understand|get|catch|know|follow)|"
     r"not (?:quite )?(?:sure what|able to)|"
@@ -55,43 +55,43 @@ _REASONS = (
     "It does not suit me after all.",
     "It came too late for me.",
 )
-_PRESSING = (
+_REPEATS = (
     "What about {what}?",
     "I still need an answer: {point}",
     "Let me put it differently: {what}.",
     "Once more: {point}",
 )
-_WONDERING = "I don't know. {point}"
+_CANNOT_ANSWER = "I don't know. {point}"
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What is carried on. Whatever is odd in stored memory is forgotten, never an error."""
+    """Holds the memory. `load` replaces invalid stored values by defaults and never raises."""
 
     frustration: float = 0.0
-    #: How many points of the task, and of the instruction `told`, were raised.
+    #: Raised points of the task and of the instruction; `told` is the key of that instruction.
     raised: int = 0
     told_raised: int = 0
     told: str = ""
     pressed: int = 0
-    #: Short names of replies that were heard, the latest last.
+    #: Keys of earlier replies, the latest last.
     heard: list[str] = field(default_factory=list)
-    #: How much of what is asked for was in the replies yet, from 0 to 1.
+    #: Largest share of the goal that one reply has covered, from 0 to 1.
     covered: float = 0.0
 
     @classmethod
     def load(cls, stored: Json) -> Self:
         memory = cls()
-        kept = stored.get("talk") if isinstance(stored, Mapping) else None
-        if not isinstance(kept, Mapping):
+        fields = stored.get("talk") if isinstance(stored, Mapping) else None
+        if not isinstance(fields, Mapping):
             return memory
         for name in cls.__slots__:
-            value, default = kept.get(name), getattr(memory, name)
+            value, default = fields.get(name), getattr(memory, name)
             if isinstance(value, int | float) and not isinstance(value, bool):
                 fits = isinstance(value, type(default)) or isinstance(default, float)
                 fits = fits and math.isfinite(value) and 0 <= value < 1_000
             elif isinstance(value, list):
-                fits = isinstance(default, list) and all(isinstance(one, str) for one in value)
+                fits = isinstance(default, list) and all(isinstance(item, str) for item in value)
             else:
                 fits = isinstance(value, str) and isinstance(default, str)
             if fits:
@@ -99,18 +99,18 @@ class _Memory:
         return memory
 
     def as_json(self) -> dict[str, Any]:
-        self.heard = self.heard[-_MAX_HEARD:]
+        self.heard = self.heard[-_MAX_REPLIES:]
         self.frustration, self.covered = round(self.frustration, 3), round(self.covered, 3)
         return {"talk": {name: getattr(self, name) for name in self.__slots__}}
 
 
 def decide_reply(turn: Turn) -> Decision:
-    """What the person says next, or that it is done or has had enough. The same for the same turn."""
+    """Returns the next message, `finish` or `give_up`; the same for the same turn."""
     return _Conversation(turn).decide()
 
 
 class _Conversation:
-    """One decision."""
+    """Builds one decision."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
@@ -118,15 +118,15 @@ class _Conversation:
         self._memory = memory = _Memory.load(turn.memory)
         self._character = Personality(turn.person, turn.seed)
         self._task = points(turn.assignment.task) or (turn.assignment.task[:_MAX_MESSAGE],)
-        self._told = points(turn.instruction) if turn.instruction else ()
+        self._direction = points(turn.instruction) if turn.instruction else ()
         self._aim = parse_goal(turn.instruction or turn.assignment.task)
-        told = key_of(turn.instruction) if turn.instruction else ""
-        self._is_new = told != memory.told
+        key = key_of(turn.instruction) if turn.instruction else ""
+        self._is_new = key != memory.told
         if self._is_new:
-            memory.told, memory.told_raised, memory.covered, memory.pressed = told, 0, 0.0, 0
+            memory.told, memory.told_raised, memory.covered, memory.pressed = key, 0, 0.0, 0
         if turn.resumed or self._is_new:
             memory.frustration = 0.0
-        self._lost = self._repeated = False
+        self._not_understood = self._repeated = False
         self._progress = 0.0
 
     def decide(self) -> Decision:
@@ -137,35 +137,35 @@ class _Conversation:
         if self._turn.instruction and parse_goal(self._turn.instruction).ends:
             return self._end("finish", "I was told to stop, so I stop here.", 0.0)
         wanted = success.text_contains if success else None
-        if wanted and wanted.casefold() in self._reply.casefold() and not (self._told and self._is_new):
+        if wanted and wanted.casefold() in self._reply.casefold() and not (self._direction and self._is_new):
             return self._end("finish", "That is what I wanted to hear.", 0.9)
         if memory.frustration >= self._character.frustration_limit:
             return self._end("give_up", "I am not getting anywhere with this bot; I have had enough.", -0.9)
-        if memory.told_raised < len(self._told):
+        if memory.told_raised < len(self._direction):
             return self._raise_instruction()
-        if has_begun and not self._lost and (answer := self._answer()):
+        if has_begun and not self._not_understood and (answer := self._answer()):
             return self._say(*answer)
-        if memory.raised < len(self._task) and not (self._told and memory.raised):
+        if memory.raised < len(self._task) and not (self._direction and memory.raised):
             return self._raise_next()
-        if success is None and not self._lost and not self._repeated:
+        if success is None and not self._not_understood and not self._repeated:
             return self._end("finish", "That answers what I wanted to know.", 0.7)
         return self._repeat_request()
 
     def _process_reply(self) -> None:
-        """What the last reply does to the mood."""
+        """Updates progress and frustration from the last reply."""
         memory, reply = self._memory, self._reply
         key = key_of(reply.casefold())
-        self._lost = bool(_LOST.search(reply))
+        self._not_understood = bool(_NOT_UNDERSTOOD.search(reply))
         self._repeated = key in memory.heard
         annoyed = 0.03
         if self._turn.observation.problem or not reply:
             annoyed += 0.3
-        elif self._lost:
+        elif self._not_understood:
             annoyed += 0.35
         elif self._repeated:
             annoyed += 0.3
         wanted = self._aim.words
-        if wanted and not self._lost:
+        if wanted and not self._not_understood:
             said = set(stems(reply[:300])) | set(stems(reply[-300:]))
             covered = sum(weight for word, weight in wanted.items() if word in said) / self._aim.weight
             if covered > memory.covered + 0.05:
@@ -175,11 +175,11 @@ class _Conversation:
         memory.heard.append(key)
         memory.frustration = min(max(memory.frustration + annoyed, 0.0), 10.0)
 
-    # What to say
+    # Messages
 
     def _raise_instruction(self) -> Decision:
         memory = self._memory
-        point = self._told[memory.told_raised]
+        point = self._direction[memory.told_raised]
         first = memory.told_raised == 0
         memory.told_raised += 1
         opening = "" if not first else self._greeting() if memory.raised == 0 else "Something else: "
@@ -197,19 +197,19 @@ class _Conversation:
         return self._say(point, "That is settled; there is something else I came for.")
 
     def _repeat_request(self) -> Decision:
-        """It was not what was asked for: say it in other words, as long as there is patience for it."""
+        """Rephrases the request after an unsuitable reply; each repeat adds frustration."""
         memory = self._memory
         memory.frustration += 0.15
-        point = (self._told or self._task)[-1]
+        point = (self._direction or self._task)[-1]
         queries = self._aim.queries or (point.rstrip(".?"),)
-        words = _PRESSING[memory.pressed % len(_PRESSING)]
+        words = _REPEATS[memory.pressed % len(_REPEATS)]
         what = queries[memory.pressed // 2 % len(queries)]
         memory.pressed += 1
-        why = "It did not understand me." if self._lost else "That was not what I asked."
+        why = "It did not understand me." if self._not_understood else "That was not what I asked."
         return self._say(words.format(what=what, point=point), why)
 
     def _answer(self) -> tuple[str, str] | None:
-        """What the bot is told that it asked for, and the thought; None where it asked for nothing."""
+        """Returns the answer to the bot's last question, and the thought; None if there is none to answer."""
         asked = [match[1].strip() for match in _QUESTION.finditer(self._reply[-1_000:]) if match[1].strip()]
         if not asked:
             return None
@@ -224,22 +224,22 @@ class _Conversation:
             reason = _REASONS[int(chance("reason") * len(_REASONS))]
             return reason, "It wants to know why."
         is_choice = " or " in question.casefold()
-        # Yes and no come first: "may I have your name" is answered with the name all the same.
+        # Checked before yes or no: "may I have your name" asks for the name.
         field_ = Element(1, "text", question)
         if is_personal(field_) and not is_choice:
             return f"{text_for_field(field_, person, self._aim)}.", "It wants to know something about me."
         if is_choice and (options := _options(question)):
-            best = max(options, key=lambda option: (self._liking(option), chance("option", option)))
+            best = max(options, key=lambda option: (self._goal_score(option), chance("option", option)))
             return f"{best[:1].upper()}{best[1:]}, please.", "I have to choose one."
         if _YES_NO.match(question):
-            yes = self._liking(question) > 0 or chance("yes", key_of(question)) < 0.6
+            yes = self._goal_score(question) > 0 or chance("yes", key_of(question)) < 0.6
             return ("Yes, please." if yes else "No, thank you."), "A simple question."
-        left = (*self._told[self._memory.told_raised :], *self._task[self._memory.raised :])
+        left = (*self._direction[self._memory.told_raised :], *self._task[self._memory.raised :])
         if left or self._repeated:
             return None
-        return _WONDERING.format(point=(self._told or self._task)[-1]), "I can't answer that."
+        return _CANNOT_ANSWER.format(point=(self._direction or self._task)[-1]), "I can't answer that."
 
-    def _liking(self, text: str) -> float:
+    def _goal_score(self, text: str) -> float:
         return sum(self._aim.words.get(word, 0.0) for word in dict.fromkeys(stems(text)))
 
     def _greeting(self) -> str:
@@ -270,7 +270,7 @@ class _Conversation:
 
 
 def _options(question: str) -> list[str]:
-    """What is to be chosen from, as far as that can be told from the words."""
+    """Returns the options that the question names; empty if none is recognised."""
     match = _EITHER.search(question)
     if not match:
         return []

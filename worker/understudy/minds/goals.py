@@ -1,4 +1,4 @@
-"""Aims: what a task, or an instruction that overrides it, asks for."""
+"""Goals: parse what a task, or an instruction that overrides it, asks for."""
 
 import itertools
 import re
@@ -52,14 +52,14 @@ _NUMBERS = {
 }
 _NUMBERS |= {"zwei": 2, "drei": 3, "deux": 2, "trois": 3}
 
-#: What makes the name of a language the language to be shown, not a thing to be found.
+#: With one of these words, the name of a language is the language to show, not a target.
 _PICKS = frozenset(stems("picker language version translation locale switch change set sprache langue"))
 _POLITE = frozenset(("please", "bitte", "now", "jetzt"))
 _INTO = frozenset(("in", "to", "into", "auf", "en", "zu"))
-#: As they are written in capitals; in small letters most of them are words.
+#: Only in upper case: in lower case most of them are words.
 _CODES = frozenset(("DE", "EN", "FR", "ES", "IT", "NL", "PT", "PL", "SV", "DA", "JA", "ZH"))
 
-#: Words that carry no aim: grammar, politeness, and what every task is made of.
+#: Words that carry no goal: grammar, politeness, and words of every task.
 _EMPTY = frozenset(
     word
     for line in (
@@ -76,9 +76,9 @@ _EMPTY = frozenset(
     )
     for word in line.split()
 )
-#: What a search is done with.
+#: Words after "search" that name the search field itself.
 _BOX = frozenset(stems("box bar field form function"))
-#: Words that say little about where to go.
+#: Words that say little about the target.
 _VAGUE = frozenset(
     stems("documentation information details doc docs product item shop store order cart present")
 )
@@ -86,30 +86,30 @@ _VAGUE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What to look for and what to do with it."""
+    """Describes what to find and what to do with it."""
 
-    #: Stems worth looking for -> how much.
+    #: Stems to find -> weight.
     words: dict[str, float]
-    #: Their first letters.
+    #: First four letters of these stems.
     starts: frozenset[str]
-    #: Pairs of words that stand side by side.
+    #: Pairs of adjacent stems.
     pairs: frozenset[tuple[str, str]]
-    #: Names that are to be found as they are, in lower case.
+    #: Names to find literally, in lower case.
     names: tuple[str, ...]
-    #: What to type into a search box, best first.
+    #: Search queries, best first.
     queries: tuple[str, ...]
-    #: What a label may say to the letter, in lower case.
+    #: Full labels to match exactly, in lower case.
     exact: frozenset[str]
-    #: Stems of what is not wanted.
+    #: Stems to avoid.
     avoid: frozenset[str]
-    #: Concepts of what is wanted: buy, cart, search, subscribe, login, …
+    #: Wanted concepts: buy, cart, search, subscribe, login, …
     wants: frozenset[str]
-    #: Something is to be bought: cart, checkout and all.
+    #: The goal is a purchase, with cart and checkout.
     buys: bool
     quantity: int | None
-    #: Code of the language to be shown.
+    #: Code of the language to show.
     language: str | None
-    #: Nothing more is to be done.
+    #: The text says to stop.
     ends: bool
 
     @property
@@ -119,7 +119,7 @@ class Goal:
 
 @lru_cache(maxsize=1_000)
 def parse_goal(text: str) -> Goal:
-    """What `text` asks for. Clauses that say no count for what is to be avoided, and for nothing else."""
+    """Returns the goal of `text`. The negated part of a clause only adds stems to avoid."""
     text = text[:_MAX_TEXT]
     wanted: list[str] = []
     unwanted: list[str] = []
@@ -166,7 +166,7 @@ def _avoided(unwanted: list[str], says: str) -> frozenset[str]:
         said = _RAW_WORD.findall(clause.replace("\x1f", "."))
         words = [stem(word) for word in said if not _is_empty(word)]
         if len(words) > 1:
-            # "Don't buy the blue mug, take the red one": not the buying is meant, nor mugs as such.
+            # "Don't buy the blue mug, take the red one" excludes neither buying nor mugs.
             words = [word for word in words if not concepts(word) & {"buy", "order"}]
             words = words[:-1] if _ONE.search(says) and len(words) > 1 else words
         avoided += words
@@ -174,25 +174,25 @@ def _avoided(unwanted: list[str], says: str) -> frozenset[str]:
 
 
 def _is_empty(word: str) -> bool:
-    # Not by stem: opening hours are no hours that one opens.
+    # Compared without stemming: "opening" in "opening hours" is not "open".
     word = word.casefold()
     return word in _EMPTY or word.removesuffix("s") in _EMPTY
 
 
 def prefixes_of(words: Iterable[str]) -> frozenset[str]:
-    """The first letters of words that are long enough to have some."""
+    """Returns the first four letters of each word of four or more letters."""
     return frozenset(word[:4] for word in words if len(word) > 3)
 
 
 def _protected(text: str) -> str:
-    """Dots inside names must not end a clause."""
+    """Replaces dots inside names, which must not end a clause."""
     return re.sub(r"(?<=\w)\.(?=\w)", "\x1f", text)
 
 
 def _words(
     says: str, names: tuple[str, ...], language: str | None, *, buys: bool
 ) -> tuple[dict[str, float], list[str]]:
-    """Weights of the words, and runs of neighbouring ones that matter."""
+    """Returns the weights of the words, and the runs of adjacent significant words."""
     parts = {stem(part) for name in names for part in _RAW_WORD.findall(name)}
     weights: dict[str, float] = {}
     runs: list[str] = []
@@ -221,7 +221,7 @@ def _words(
 
 
 def _queries(says: str, names: tuple[str, ...], runs: list[str]) -> tuple[str, ...]:
-    """The whole name before its parts, long phrases before short ones."""
+    """Returns search queries: whole names before their parts, long phrases before short ones."""
     candidates = [*_QUOTED.findall(says), *(name for name in names)]
     candidates += [name.rsplit(".", 1)[0] for name in names] + [name.split(".")[0] for name in names]
     specific = [run for run in runs if not all(stem(word) in _VAGUE for word in run.split())]

@@ -1,4 +1,4 @@
-"""The heuristic mind: a baseline that reads labels, not meaning."""
+"""The heuristic mind: a baseline that matches labels and does not understand meaning."""
 
 from dataclasses import replace
 
@@ -13,24 +13,24 @@ from understudy.minds.page_features import PageFeatures
 from understudy.minds.thoughts import thought
 from understudy.minds.word_stems import concepts
 
-#: Reasons for want of a better one.
+#: Reasons that do not refer to the goal.
 _VAGUE = frozenset(("explore", "back"))
 _MOVES = frozenset(("follow", "press", "back"))
-#: Weights of the words of an instruction and of the task while it is to be carried out, and after.
+#: Weights of the words of the instruction and of the task: before the instruction is done, and after.
 _OVERRIDING = (2.0, 0.3)
-_KEPT_IN_MIND = (0.5, 1.0)
+_AFTER = (0.5, 1.0)
 
 
 class HeuristicMind:
-    """Goes by word overlap, a few rules about shops, searches and forms, and the person's traits.
+    """Decides by word overlap, rules about shops, searches and forms, and the person's traits.
 
-    A baseline: it understands no sentence, sees no picture, and knows a site only by the words on it. It
-    finds what is labelled as the task says, and gets lost where a person with common sense would not. The
-    same person, seed and turn give the same decision everywhere; no model is asked, nothing is kept.
+    A baseline: it understands no sentences or pictures and sees only the words of a site. It finds targets
+    whose labels match the task, and fails where common sense is needed. The same person, seed and turn give
+    the same decision on every machine. It calls no model and keeps no state between calls.
     """
 
     async def decide(self, turn: Turn) -> Decision:
-        """The next action; a matter of milliseconds, whatever the page and the length of the run."""
+        """Returns the next action within milliseconds, for any page and any length of run."""
         if "answer" in turn.observation.actions:
             return decide_on_texts(turn)
         if "say" in turn.observation.actions:
@@ -39,7 +39,7 @@ class HeuristicMind:
 
 
 class _DecisionBuilder:
-    """One decision."""
+    """Builds one decision."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
@@ -68,31 +68,32 @@ class _DecisionBuilder:
             choice = Choice(0.0, "wait", "wait")
         return self._do(choice)
 
-    # What happened since
+    # Effects of the last action
 
     def _apply_instruction(self) -> None:
-        """A new instruction is a new beginning; so is being taken up again."""
+        """Resets the frustration for a new instruction and for a resumed run."""
         memory = self._memory
-        told = key_of(self._turn.instruction) if self._turn.instruction else ""
-        if self._turn.resumed or told != memory.told:
+        key = key_of(self._turn.instruction) if self._turn.instruction else ""
+        if self._turn.resumed or key != memory.instruction:
             memory.frustration = 0.0
-        if told != memory.told:
-            memory.told, memory.told_step, memory.told_tries, memory.told_done = told, 0, 0, False
+        if key != memory.instruction:
+            memory.instruction, memory.instruction_step = key, 0
+            memory.instruction_tries, memory.instruction_done = 0, False
 
     def _aim_now(self) -> Goal:
-        """The task; with an instruction, that first, then the task with the instruction still in mind."""
+        """Returns the task, merged with the instruction, which dominates until it is done."""
         task, direction = self._task, self._direction
         if direction is None:
             return task
-        of_direction, of_task = _KEPT_IN_MIND if self._memory.told_done else _OVERRIDING
+        direction_weight, task_weight = _AFTER if self._memory.instruction_done else _OVERRIDING
         if direction.words and (direction.buys or direction.avoid & task.words.keys()):
-            # Another thing instead is another aim, for good.
-            of_direction, of_task = _OVERRIDING
+            # The instruction replaces the target: it dominates permanently.
+            direction_weight, task_weight = _OVERRIDING
         elif not direction.words:
-            of_task = 1.0
-        words = {word: weight * of_task for word, weight in task.words.items() if word not in direction.avoid}
+            task_weight = 1.0
+        words = {word: w * task_weight for word, w in task.words.items() if word not in direction.avoid}
         for word, weight in direction.words.items():
-            words[word] = max(words.get(word, 0.0), weight * of_direction)
+            words[word] = max(words.get(word, 0.0), weight * direction_weight)
         return replace(
             task,
             words=words,
@@ -102,7 +103,7 @@ class _DecisionBuilder:
             queries=tuple(dict.fromkeys(direction.queries + task.queries)),
             exact=task.exact | direction.exact,
             avoid=(task.avoid | direction.avoid) - direction.words.keys(),
-            wants=task.wants | (direction.wants if not self._memory.told_done else frozenset()),
+            wants=task.wants | (direction.wants if not self._memory.instruction_done else frozenset()),
             buys=(task.buys and "buy" not in direction.avoid) or direction.buys,
             quantity=direction.quantity or task.quantity,
             language=direction.language or task.language,
@@ -110,7 +111,7 @@ class _DecisionBuilder:
         )
 
     def _update_mood(self) -> None:
-        """Take in what became of the last action: how much nearer, how much more annoyed."""
+        """Updates progress and frustration from the result of the last action."""
         memory, view, seen = self._memory, self._view, self._seen
         covered = view.covered(self._aim)
         moved = memory.last_kind in _MOVES or not memory.last_kind
@@ -136,8 +137,8 @@ class _DecisionBuilder:
         elif memory.in_cart and self._cart_is_empty():
             memory.in_cart = False
             annoyed += 0.15
-        if memory.last_reason == "language" and memory.told_step == 2:
-            memory.told_done = True
+        if memory.last_reason == "language" and memory.instruction_step == 2:
+            memory.instruction_done = True
         memory.best = max(memory.best, covered)
         memory.frustration = min(max(memory.frustration + annoyed, 0.0), 10.0)
         memory.turns += 1
@@ -150,11 +151,11 @@ class _DecisionBuilder:
         return about_cart and any(word in text for word in (" empty", " leer", " vide", " vacío"))
 
     def _is_done(self) -> bool:
-        """Does it look as if the task were done? Only asked when nobody else can tell."""
+        """Returns whether the task looks done. Used only without a success condition."""
         seen, memory = self._seen, self._memory
         if memory.turns < 2 or (seen.status or 200) >= 400 or seen.problem:
             return False
-        if self._direction is not None and not memory.told_done:
+        if self._direction is not None and not memory.instruction_done:
             return False
         if self._aim.buys:
             said = concepts(" ".join((seen.title, *seen.headings[:5])))
@@ -163,10 +164,10 @@ class _DecisionBuilder:
             return bool(concepts(seen.text[:300]) & {"confirm", "thanks"})
         return bool(self._aim.words) and self._view.covered(self._aim) > 0.99
 
-    # What to do now
+    # The next action
 
     def _choose(self) -> Choice | None:
-        if self._aim.language and not self._memory.told_done:
+        if self._aim.language and not self._memory.instruction_done:
             picked = picking(self._view, self._aim.language, self._memory)
             if picked is not None:
                 return picked
@@ -174,7 +175,7 @@ class _DecisionBuilder:
         return self._scrolling(best) or best
 
     def _scrolling(self, best: Choice | None) -> Choice | None:
-        """Further down may be what is not here; but each part of a page is left that way only once."""
+        """Returns a scroll if no choice refers to the goal; each part of a page is scrolled only once."""
         if "scroll" not in self._seen.actions or (best and best.reason not in _VAGUE):
             return None
         key = key_of(self._view.place, self._view.look, "scroll")
@@ -197,7 +198,7 @@ class _DecisionBuilder:
         self._track_instruction(choice)
         memory.last_kind, memory.last_reason = choice.kind, choice.reason
         memory.last_place, memory.last_look = view.place, view.look
-        memory.furniture = [thing.read.key for thing in view.things if thing.element.kind == "link"]
+        memory.repeated_links = [thing.read.key for thing in view.things if thing.element.kind == "link"]
         return Decision(
             thought=said,
             action=Action(
@@ -211,14 +212,14 @@ class _DecisionBuilder:
         )
 
     def _track_instruction(self, choice: Choice) -> None:
-        """Is the instruction carried out by this?"""
+        """Records whether this choice carries out the instruction."""
         direction, memory = self._direction, self._memory
-        if direction is None or memory.told_done or direction.language:
+        if direction is None or memory.instruction_done or direction.language:
             return
-        memory.told_tries += 1
-        heard = self._view.match(choice.thing, direction) if choice.thing else 0.0
-        enough = heard >= 0.6 * min(direction.weight, 2.0) if direction.words else choice.kind in _MOVES
-        memory.told_done = (enough and choice.kind in _MOVES) or memory.told_tries > 10
+        memory.instruction_tries += 1
+        match = self._view.match(choice.thing, direction) if choice.thing else 0.0
+        enough = match >= 0.6 * min(direction.weight, 2.0) if direction.words else choice.kind in _MOVES
+        memory.instruction_done = (enough and choice.kind in _MOVES) or memory.instruction_tries > 10
 
     def _last(self, kind: str, said: str, sentiment: float) -> Decision:
         self._memory.last_kind = kind

@@ -1,4 +1,4 @@
-"""Impressions: what a piece of text leaves with a person who goes by words, length and taste."""
+"""Impressions: how a person likes a piece of text, judged by words, style and taste."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _SENTENCE_END = re.compile(r"[.!?…\u3002\uff01\uff1f]+|\n{2,}")
 _SHOUTED = re.compile(r"!{2,}|\b[A-ZÄÖÜ]{4,}\b")
 
-#: What people with a leaning like to read about; those who lean the other way do not mind it.
+#: Trait -> words that people with a high value like; the others mind them little.
 _TRAIT_KEYWORDS = {
     "frugality": "price cheap free save saving discount offer deal euro dollar percent budget cost value",
     "caution": "secure safe security privacy guarantee warranty refund return trust certified cancel terms",
@@ -23,42 +23,42 @@ _TRAIT_KEYWORDS = {
     "thoroughness": "detail compare material size measure test review data fact exact specification",
     "tech_savviness": "app online api software device digital data update integration automatic smart",
 }
-_DEAR_STEMS = {trait: frozenset(map(stem, words.split())) for trait, words in _TRAIT_KEYWORDS.items()}
+_TRAIT_STEMS = {trait: frozenset(map(stem, words.split())) for trait, words in _TRAIT_KEYWORDS.items()}
 _SHORT = frozenset(map(stem, ("short", "shorter", "shortest", "brief", "concise", "crisp")))
 _PLAIN = frozenset(map(stem, ("simple", "simpler", "plain", "easy", "easier", "clear", "clearer")))
 _NAMED = re.compile(r"\b(?:variant|option|pick|choose|take|prefer|text)\s+[\"'“]?([A-J])\b(?!['\u2019])")
 
-#: Words per sentence and letters per word from which on reading is work.
+#: Above these words per sentence or letters per word, a text is hard to read.
 _LONG_SENTENCE, _LONG_WORD = 14, 5.5
 
 
 class Impression(NamedTuple):
-    """What stays of a piece: how it was liked, about from -1 to 1, and why, in words of `REASONS`."""
+    """The liking of a piece, about -1 to 1, and the reason, a key of the thoughts in `opinions`."""
 
     liking: float
     reason: str
-    #: The words that did it, if words did.
+    #: Words that caused it, if any.
     words: tuple[str, ...] = ()
 
 
 class TextEvaluator:
-    """How one person takes texts, given a question and perhaps an instruction that overrides it."""
+    """Evaluates texts for one person, a question, and an optional instruction that overrides it."""
 
-    def __init__(self, person: Person, character: Personality, question: Goal, told: Goal | None) -> None:
+    def __init__(self, person: Person, character: Personality, question: Goal, wish: Goal | None) -> None:
         self._character = character
         self._question = question
-        self._told = told
+        self._instruction = wish
         self._traits = {trait: trait_value(person.traits, trait) for trait in _TRAIT_KEYWORDS}
         needs = person.traits.get("accessibility", ()) if isinstance(person.traits, Mapping) else ()
-        #: How much reading costs this person.
+        #: Cost of reading for this person.
         self._effort = 0.3 + 0.5 * (1 - character.thoroughness)
         if isinstance(needs, (list, tuple)) and {"dyslexia", "screen_reader"} & {*map(str, needs)}:
             self._effort += 0.4
-        wishes = told.words.keys() if told else frozenset()
+        wishes = wish.words.keys() if wish else frozenset()
         self._wants_short, self._wants_plain = bool(_SHORT & wishes), bool(_PLAIN & wishes)
 
     def impression(self, text: str) -> Impression:
-        """Of one piece. The same text leaves the same one, whatever its label and place."""
+        """Returns the impression of one piece; it depends only on the text."""
         said = [stem(word) for word in _WORD.findall(text)]
         words = set(said)
         parts = [
@@ -67,23 +67,23 @@ class TextEvaluator:
             self._style_part(text, said),
             self._taste_part(text),
         ]
-        if self._told is not None:
-            # It overrides: all the rest counts half.
+        if self._instruction is not None:
+            # The instruction overrides: all other parts count half.
             parts = [part._replace(liking=part.liking / 2) for part in parts]
-            parts.append(self._instruction_part(words, self._told))
+            parts.append(self._instruction_part(words, self._instruction))
         strongest = max(parts, key=lambda part: abs(part.liking))
         return strongest._replace(liking=sum(part.liking for part in parts))
 
     def length_penalty(self, pieces: int) -> float:
-        """What a text of so many pieces costs it."""
+        """Returns the deduction from the liking for a text of this many pieces."""
         by_length = 0.06 * max(pieces - 2, 0) * (1.2 - self._character.patience)
         return min(by_length + (0.25 * (pieces - 1) if self._wants_short else 0.0), 1.5)
 
-    def _instruction_part(self, words: set[str], told: Goal) -> Impression:
-        unwanted = tuple(sorted(told.avoid & words))
+    def _instruction_part(self, words: set[str], instruction: Goal) -> Impression:
+        unwanted = tuple(sorted(instruction.avoid & words))
         if unwanted:
             return Impression(-1.0, "unwanted", unwanted[:3])
-        found = _found(told, words)
+        found = _found(instruction, words)
         return Impression(2.0 * found.share, "told", found.words)
 
     def _question_part(self, words: set[str]) -> Impression:
@@ -91,12 +91,12 @@ class TextEvaluator:
         return Impression(0.5 * found.share, "asked", found.words)
 
     def _trait_part(self, words: set[str]) -> Impression:
-        heard = {trait: sorted(dear & words) for trait, dear in _DEAR_STEMS.items()}
+        matches = {trait: sorted(liked & words) for trait, liked in _TRAIT_STEMS.items()}
         weights = {
-            trait: (self._traits[trait] - 0.35) * min(len(found), 3) / 3 for trait, found in heard.items()
+            trait: (self._traits[trait] - 0.35) * min(len(found), 3) / 3 for trait, found in matches.items()
         }
         trait = max(weights, key=lambda name: abs(weights[name]))
-        return Impression(0.6 * sum(weights.values()), "dear", tuple(heard[trait][:3]))
+        return Impression(0.6 * sum(weights.values()), "dear", tuple(matches[trait][:3]))
 
     def _style_part(self, text: str, said: list[str]) -> Impression:
         sentences = max(len(_SENTENCE_END.findall(text)), 1)
@@ -115,7 +115,7 @@ class TextEvaluator:
 
 
 def named_variant(instruction: str, labels: tuple[str, ...]) -> str | None:
-    """The variant that an instruction tells to pick, if it names exactly one."""
+    """Returns the variant that an instruction names; None unless it names exactly one."""
     named = {label for label in _NAMED.findall(instruction) if label in labels}
     return named.pop() if len(named) == 1 else None
 
@@ -126,6 +126,6 @@ class _Found(NamedTuple):
 
 
 def _found(aim: Goal, words: set[str]) -> _Found:
-    """How much of what an aim asks for is said; two words of many are a good part of it."""
+    """Returns the share of a goal that the words cover; a total weight of 2 covers it fully."""
     found = {word: weight for word, weight in aim.words.items() if word in words}
     return _Found(min(sum(found.values()) / min(aim.weight or 1.0, 2.0), 1.0), tuple(found)[:3])

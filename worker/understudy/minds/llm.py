@@ -1,4 +1,4 @@
-"""The mind `llm`: a language model decides, as the person it is told to be."""
+"""The mind `llm`: a language model decides in the role of the person."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,22 +12,22 @@ from understudy.models.endpoint.usage_meter import Quota
 from understudy.models.prompt import Message, compose
 from understudy.models.quotas import quotas
 
-#: Characters of a wrong answer that are shown to the model again.
+#: Maximum characters of an invalid answer that the correction quotes.
 _MAX_SHOWN = 2_000
 
 
 class LanguageModelMind:
-    """Asks the model of a profile (`llm:cheap`; `llm` is the profile `default`) what the person does.
+    """Asks the model of a profile (`llm:cheap`; `llm` is the profile `default`) for each decision.
 
-    An answer that is no decision is told so to the model once; if it errs again the participant fails. What
-    the model noted for later, and nothing else, is remembered.
+    The model gets one chance to correct an invalid answer; after a second one the participant fails. The
+    memory holds only the model's note.
     """
 
     def __init__(self, profile: str = "") -> None:
         self._profile = profile
 
     async def decide(self, turn: Turn) -> Decision:
-        """The next action. Raises ModelFailed; may be cancelled at any time, which closes the connection."""
+        """Returns the next action. Raises ModelFailed. Cancellation is safe and closes the connection."""
         endpoint, profile = endpoint_of(self._profile)
         return await decide(
             turn, endpoint, quotas.quota_for(turn.workspace, turn.study), profile.context_tokens
@@ -35,7 +35,7 @@ class LanguageModelMind:
 
 
 async def decide(turn: Turn, endpoint: Endpoint, gate: Quota, budget: int) -> Decision:
-    """What the model at `endpoint` makes of `turn`. Raises ModelFailed with what was spent on it."""
+    """Returns the decision of the model at `endpoint`. Raises ModelFailed with the usage so far."""
     messages, schema = compose(turn, budget), schema_of(turn.observation)
     reply = await endpoint.ask(messages, schema, gate)
     spent = reply.usage
@@ -49,8 +49,8 @@ async def decide(turn: Turn, endpoint: Endpoint, gate: Quota, budget: int) -> De
         spent = _sum(spent, reply.usage)
         try:
             answer = _read(reply, turn)
-        except InvalidDecision as still:
-            raise ModelFailed(f"The language model gave no decision, told so once: {still}", spent) from None
+        except InvalidDecision as error:
+            raise ModelFailed(f"The language model gave an invalid decision twice: {error}", spent) from None
     return Decision(answer.thought, answer.action, answer.sentiment, {"note": answer.note}, spent)
 
 
@@ -61,7 +61,7 @@ def _read(reply: Reply, turn: Turn) -> Answer:
         return parse_answer(reply.text, turn.observation)
     except InvalidDecision as misread:
         if reply.cut:
-            raise InvalidDecision(f"{misread} It was cut off at max_output_tokens.") from None
+            raise InvalidDecision(f"{misread} The answer was truncated at max_output_tokens.") from None
         raise
 
 
@@ -73,21 +73,21 @@ async def _retry_with_error(
     reply: Reply,
     misread: InvalidDecision,
 ) -> Reply:
-    """Show the model what it wrote and what is wrong with it."""
+    """Asks again, quoting the invalid answer and its problem."""
     wrote = {"role": "assistant", "content": (reply.text or reply.refusal or "(nothing)")[:_MAX_SHOWN]}
-    told = f"That is no decision. {misread} Answer again with the JSON object, and nothing else."
-    return await endpoint.ask([*messages, wrote, {"role": "user", "content": told}], schema, gate)
+    correction = f"That is not a valid decision. {misread} Answer again with only the JSON object."
+    return await endpoint.ask([*messages, wrote, {"role": "user", "content": correction}], schema, gate)
 
 
-def _sum(one: Usage, other: Usage | None) -> Usage:
-    if other is None:
-        return one
-    cost = None if one.cost is None or other.cost is None else one.cost + other.cost
+def _sum(first: Usage, second: Usage | None) -> Usage:
+    if second is None:
+        return first
+    cost = None if first.cost is None or second.cost is None else first.cost + second.cost
     return replace(
-        one,
-        calls=one.calls + other.calls,
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        seconds=round(one.seconds + other.seconds, 3),
+        first,
+        calls=first.calls + second.calls,
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        seconds=round(first.seconds + second.seconds, 3),
         cost=cost,
     )

@@ -1,4 +1,4 @@
-"""Memory: what the heuristic mind carries from one turn to the next; small whatever the length of the run."""
+"""Memory: the bounded state that the heuristic mind keeps from turn to turn."""
 
 import math
 from collections.abc import Mapping
@@ -10,43 +10,52 @@ from understudy.domain.simulation import Json
 
 _MAX_KEYS = 150
 _MAX_SEARCHES = 8
+#: Field -> JSON key in stored checkpoints, where they differ: workers of an older version read these keys.
+_STORED_KEYS = {
+    "repeated_links": "furniture",
+    "instruction": "told",
+    "instruction_step": "told_step",
+    "instruction_tries": "told_tries",
+    "instruction_done": "told_done",
+    "instruction_page": "told_look",
+}
 
 
 def key_of(*parts: object) -> str:
-    """A short name for something long; the same on every machine."""
+    """Returns a short hash of `parts`; the same on every machine."""
     return f"{crc32('|'.join(map(str, parts)).encode('utf-8', 'replace')):08x}"
 
 
 @dataclass(slots=True)
 class Memory:
-    """All of it. Whatever is odd in stored memory is forgotten, never an error."""
+    """Holds the memory. `load` replaces invalid stored values by defaults and never raises."""
 
     turns: int = 0
     frustration: float = 0.0
-    #: Page and element -> how often it was tried there. The oldest are forgotten first; so below.
+    #: Page and element -> number of tries. The oldest entries are dropped first, also below.
     tried: dict[str, int] = field(default_factory=dict)
-    #: Page -> how often it was seen.
+    #: Page -> number of visits.
     seen: dict[str, int] = field(default_factory=dict)
-    #: Links of the page before: what is on every page is furniture.
-    furniture: list[str] = field(default_factory=list)
+    #: Links of the previous page: a link that repeats on every page is navigation.
+    repeated_links: list[str] = field(default_factory=list)
     searches: list[str] = field(default_factory=list)
-    #: What was done last, on which page, and how that page looked.
+    #: Kind and reason of the last action, and key and content hash of its page.
     last_kind: str = ""
     last_reason: str = ""
     last_place: str = ""
     last_look: str = ""
-    #: How much of what is looked for was on the best page yet, from 0 to 1.
+    #: Largest share of the goal that one page has covered, from 0 to 1.
     best: float = 0.0
     in_cart: bool = False
-    #: Pages one can go back from.
+    #: Number of pages to go back.
     depth: int = 0
-    #: The instruction this is about, how far it is carried out, how often it was tried.
-    told: str = ""
-    told_step: int = 0
-    told_tries: int = 0
-    told_done: bool = False
-    #: How the page looked when the picker was set.
-    told_look: str = ""
+    #: Key of the current instruction, its progress, and the tries so far.
+    instruction: str = ""
+    instruction_step: int = 0
+    instruction_tries: int = 0
+    instruction_done: bool = False
+    #: Content hash of the page when the language picker was set.
+    instruction_page: str = ""
 
     @classmethod
     def load(cls, stored: Json) -> Self:
@@ -55,7 +64,7 @@ class Memory:
             return memory
         for name in cls.__slots__:
             default = getattr(memory, name)
-            value = stored.get(name)
+            value = stored.get(_STORED_KEYS.get(name, name))
             if isinstance(default, bool):
                 fits = isinstance(value, bool)
             elif isinstance(default, int):
@@ -72,14 +81,14 @@ class Memory:
         for counts in (self.tried, self.seen):
             for key in list(counts)[:-_MAX_KEYS]:
                 del counts[key]
-        self.furniture = self.furniture[-_MAX_KEYS * 2 :]
+        self.repeated_links = self.repeated_links[-_MAX_KEYS * 2 :]
         self.searches = self.searches[-_MAX_SEARCHES:]
         self.frustration = round(self.frustration, 3)
         self.best = round(self.best, 3)
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {_STORED_KEYS.get(name, name): getattr(self, name) for name in self.__slots__}
 
     def count(self, counts: dict[str, int], key: str) -> int:
-        """Count `key` once more, and as the latest; how often that makes."""
+        """Increments `key`, moves it to the end, and returns its new count."""
         counts[key] = counts.pop(key, 0) + 1
         return counts[key]
 

@@ -1,4 +1,4 @@
-"""Points: what a task comes to, one message after another, when it has to be said to somebody."""
+"""Message plan: splits a task into the messages that a person sends to a chatbot."""
 
 import re
 from functools import lru_cache
@@ -8,24 +8,24 @@ _MAX_CHARS = 600
 
 _BLANKS = re.compile(r"[^\S\n]+")
 _SENTENCES = re.compile(r"(?<=[.!?;]) |\n+| [-\u2013\u2014]+ |,? (?:and )?then ", re.IGNORECASE)
-#: What is not to be done is nothing to be said.
+#: A sentence that forbids something yields no message.
 _NOT = re.compile(r"(?:please\s+)?(?:stop|don['\u2019]?t|do not|never|avoid|forget|ignore)\b", re.IGNORECASE)
 _PLEASE = re.compile(
     r"^(?:please|now|then|next|first|finally|also|and|you (?:want|need|would like) to|try to|go and)\b[\s,]*",
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(r",? (?:instead|please|now)$", re.IGNORECASE)
-_WHO = (
+_RECIPIENT = (
     r"(?:\s+(?:it|them|him|her|support|somebody|someone|"
     r"the\s+(?:chat\s?bot|bot|assistant|support|shop|agent|help\s?desk)))?"
 )
 _ASK = re.compile(
-    rf"(?:ask|inquire|enquire|check|find out|learn|figure out|get to know|see){_WHO}"
+    rf"(?:ask|inquire|enquire|check|find out|learn|figure out|get to know|see){_RECIPIENT}"
     r"(?:\s+with\s+\w+)?\s+(.+)",
     re.IGNORECASE | re.DOTALL,
 )
 _TELL = re.compile(
-    rf"(?:tell|say|mention|explain|inform|let){_WHO}(?:\s+to{_WHO})?(?:\s+know)?"
+    rf"(?:tell|say|mention|explain|inform|let){_RECIPIENT}(?:\s+to{_RECIPIENT})?(?:\s+know)?"
     r"(?:\s*[,:]\s*|\s+that\s+|\s+)(.+)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -33,8 +33,8 @@ _INDIRECT = re.compile(r"(?:whether|if|who|what|when|where|which|why|how)\b", re
 _ABOUT = re.compile(r"(?:about|regarding|on)\s+(.+)", re.IGNORECASE | re.DOTALL)
 _FOR = re.compile(r"for\s+(.+)", re.IGNORECASE | re.DOTALL)
 _TO = re.compile(r"to\s+(.+)", re.IGNORECASE | re.DOTALL)
-#: Who is spoken to by a task speaks of oneself.
-_MINE = (
+#: The task addresses the person; the person writes in the first person.
+_FIRST_PERSON = (
     (re.compile(r"\byour(?:s)?\b", re.IGNORECASE), "my"),
     (re.compile(r"\byourself\b", re.IGNORECASE), "myself"),
     (re.compile(r"\byou(?: a|['\u2019])re\b", re.IGNORECASE), "I am"),
@@ -45,7 +45,7 @@ _MINE = (
 
 @lru_cache(maxsize=1_000)
 def points(text: str) -> tuple[str, ...]:
-    """The messages that say what `text` asks for, in order; at least one unless nothing is asked for."""
+    """Returns the messages that request what `text` asks for, in order; empty if it asks for nothing."""
     tidied = _BLANKS.sub(" ", text[:4_000].replace("\r", "\n").strip())
     found = (_point(sentence) for sentence in _SENTENCES.split(tidied))
     return tuple(dict.fromkeys(filter(None, found)))[:_MAX_POINTS]
@@ -61,7 +61,7 @@ def _point(sentence: str) -> str:
     said = _INSTEAD.sub("", said)
     if not said or _NOT.match(said):
         return ""
-    for pattern, word in _MINE:
+    for pattern, word in _FIRST_PERSON:
         said = pattern.sub(word, said)
     if match := _TELL.fullmatch(said):
         return _upper(match[1]) + "."
@@ -87,6 +87,6 @@ def _upper(text: str) -> str:
 
 
 def _lower(text: str) -> str:
-    # "I" and abbreviations stay as they are.
+    # Keep "I" and abbreviations in upper case.
     word = text.split(maxsplit=1)[0] if text else ""
     return text if word == "I" or (len(word) > 1 and word.isupper()) else text[:1].lower() + text[1:]

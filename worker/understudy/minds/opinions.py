@@ -1,4 +1,4 @@
-"""Opinions: how the heuristic mind reads variants of a text, and what it answers about them."""
+"""Opinions: decides how the heuristic mind reads variants of a text, and what it answers."""
 
 import math
 import re
@@ -13,11 +13,11 @@ from understudy.minds.impressions import Impression, TextEvaluator, named_varian
 from understudy.minds.memory import key_of
 
 _PART = re.compile(r"part (\d+) of (\d+)")
-#: Liked less than this, nothing is picked.
+#: No variant is picked if the best opinion is not above this.
 _NONE_BELOW = -0.6
-_MOST_PIECES = 1_000
+_MAX_PIECES = 1_000
 
-#: What is said of a piece, by reason; {words} are those that did it.
+#: Thoughts about a piece, by reason; {words} are the words that caused it.
 _SAID = {
     "told": ("This is about {words}, as I was told to look for.", "{words}: that is what counts now."),
     "unwanted": ("There it is, {words}, which I was told to keep away from.",),
@@ -45,7 +45,7 @@ _AGAINST = frozenset(("unwanted", "heavy", "loud", "cold"))
 
 
 class _VariantScore(NamedTuple):
-    """What is kept of a variant: pieces read, their likings summed up, and the strongest of its reasons."""
+    """Summarises a variant: pieces read, the sum of their likings, and the strongest reason."""
 
     pieces: int = 0
     liking: float = 0.0
@@ -53,7 +53,7 @@ class _VariantScore(NamedTuple):
     reason: str = "cold"
     words: tuple[str, ...] = ()
 
-    def and_then(self, impression: Impression) -> "_VariantScore":
+    def plus(self, impression: Impression) -> "_VariantScore":
         stronger = self.pieces == 0 or abs(impression.liking) > abs(self.strongest)
         return _VariantScore(
             self.pieces + 1,
@@ -65,20 +65,20 @@ class _VariantScore(NamedTuple):
 
 
 def decide_on_texts(turn: Turn) -> Decision:
-    """The next action of somebody who reads variants: read, turn to another one, or answer."""
+    """Returns the next action of a reader of variants: read on, open another variant, or answer."""
     return _TextDecision(turn).decide()
 
 
 class _TextDecision:
-    """One decision."""
+    """Builds one decision."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._character = Personality(turn.person, turn.seed)
         instruction = turn.instruction or ""
-        told = parse_goal(instruction) if instruction else None
-        self._judge = TextEvaluator(turn.person, self._character, parse_goal(turn.assignment.task), told)
-        #: Number of the element to follow, by label.
+        direction = parse_goal(instruction) if instruction else None
+        self._judge = TextEvaluator(turn.person, self._character, parse_goal(turn.assignment.task), direction)
+        #: Label of each variant -> number of the element to follow.
         self._links = {
             element.href.removeprefix("text://").removesuffix("/1"): element.number
             for element in turn.observation.elements
@@ -86,7 +86,7 @@ class _TextDecision:
         }
         self._labels = tuple(self._links)
         self._liked = _load(turn.memory)
-        self._told = key_of(instruction) if instruction else ""
+        self._key = key_of(instruction) if instruction else ""
         place = turn.observation.url.removeprefix("text://")
         self._label = place.partition("/")[0] if "/" in place else ""
 
@@ -98,41 +98,41 @@ class _TextDecision:
         if not self._label:
             return self._answer()
         impression = self._judge.impression(turn.observation.text)
-        at, of = self._part()
-        before = self._liked.get(self._label, _VariantScore()) if at > 1 else _VariantScore()
-        self._liked[self._label] = before.and_then(impression)
-        return self._go_on(impression, at, of)
+        part, parts = self._part()
+        before = self._liked.get(self._label, _VariantScore()) if part > 1 else _VariantScore()
+        self._liked[self._label] = before.plus(impression)
+        return self._go_on(impression, part, parts)
 
     def _begins_anew(self) -> bool:
-        """Told something new, or taken up again when all was read, it reads from the start."""
+        """Returns whether to read from the start: after a new instruction, or resumed with all read."""
         memory = self._turn.memory if isinstance(self._turn.memory, Mapping) else {}
-        told_anew = "told" in memory and memory["told"] != self._told
-        return bool(self._labels) and (told_anew or (self._turn.resumed and not self._label))
+        is_new = "told" in memory and memory["told"] != self._key
+        return bool(self._labels) and (is_new or (self._turn.resumed and not self._label))
 
     def _part(self) -> tuple[int, int]:
         found = _PART.search(self._turn.observation.title)
         return (int(found[1]), int(found[2])) if found else (1, 1)
 
-    def _go_on(self, impression: Impression, at: int, of: int) -> Decision:
-        """Read on, or leave this one: it bores, or there would be no time left for the others."""
+    def _go_on(self, impression: Impression, part: int, parts: int) -> Decision:
+        """Reads on, or leaves the variant: it bores, or too few turns are left for the others."""
         thought, feeling = self._said(impression), impression.liking
         left = self._turn.remaining - 1
         if left == 0:
             return self._answer()
         unread = self._labels[self._labels.index(self._label) + 1 :] if self._label in self._links else ()
-        if at < of and (left - 1 < len(unread) or self._should_skip(at, of)):
+        if part < parts and (left - 1 < len(unread) or self._should_skip(part, parts)):
             if unread:
                 return self._follow(unread[0], f"{thought} On to the next one.", feeling)
             return self._answer()
         return self._decision(thought, Action("read", target=self._turn.observation.title), feeling)
 
-    def _should_skip(self, at: int, of: int) -> bool:
+    def _should_skip(self, part: int, parts: int) -> bool:
         character = self._character
         hurry = (1 - character.thoroughness) * (1 - character.patience)
-        return at < of and character.random_for("skip", self._label, at) < 0.6 * hurry
+        return part < parts and character.random_for("skip", self._label, part) < 0.6 * hurry
 
     def _answer(self) -> Decision:
-        """What it makes of all it has read; what it has not read it does not rate."""
+        """Picks and rates the variants that were read; it does not rate the others."""
         opinions = {label: self._opinion(label) for label in self._labels if label in self._liked}
         ranked = sorted(
             opinions, key=lambda label: (-opinions[label], self._character.random_for("tie", label))
@@ -142,7 +142,7 @@ class _TextDecision:
         value = {
             "pick": best,
             "ratings": {label: _rating(opinion) for label, opinion in opinions.items()},
-            "comment": self._comment(best, ranked, told=named is not None),
+            "comment": self._comment(best, ranked, instructed=named is not None),
         }
         felt = opinions.get(best, 0.0) if best else -0.5
         thought = f"I pick {best}." if best else "None of them for me."
@@ -152,12 +152,12 @@ class _TextDecision:
         liked = self._liked[label]
         return liked.liking / liked.pieces - self._judge.length_penalty(liked.pieces)
 
-    def _comment(self, best: str | None, ranked: list[str], *, told: bool) -> str:
-        told_so = f"I was told to pick {best}. " if told else ""
+    def _comment(self, best: str | None, ranked: list[str], *, instructed: bool) -> str:
+        opening = f"I was told to pick {best}. " if instructed else ""
         said = [f"{label}: {self._because(label)}." for label in ranked]
-        first = [f"{best}, {self._link(best)} {self._because(best)}."] if best and not told else []
+        first = [f"{best}, {self._link(best)} {self._because(best)}."] if best and not instructed else []
         others = [line for label, line in zip(ranked, said, strict=True) if not first or label != best]
-        return told_so + " ".join([*first, *others[:3]])
+        return opening + " ".join([*first, *others[:3]])
 
     def _link(self, label: str) -> str:
         return "though" if self._liked[label].reason in _AGAINST else "because"
@@ -176,7 +176,7 @@ class _TextDecision:
         return self._decision(thought, Action("follow", self._links[label], f"Variant {label}"), feeling)
 
     def _decision(self, thought: str, action: Action, feeling: float) -> Decision:
-        memory = {"told": self._told, "liked": {label: list(liked) for label, liked in self._liked.items()}}
+        memory = {"told": self._key, "liked": {label: list(score) for label, score in self._liked.items()}}
         return Decision(thought, action, round(min(max(feeling, -1.0), 1.0), 2), memory)
 
 
@@ -189,11 +189,11 @@ def _listed(words: tuple[str, ...]) -> str:
 
 
 def _load(stored: Json) -> dict[str, _VariantScore]:
-    """Whatever is odd in stored memory is forgotten, never an error."""
-    kept = stored.get("liked") if isinstance(stored, Mapping) else None
-    if not isinstance(kept, Mapping):
+    """Returns the stored scores, without invalid ones; never raises."""
+    entries = stored.get("liked") if isinstance(stored, Mapping) else None
+    if not isinstance(entries, Mapping):
         return {}
-    loaded = {label: _liked(fields) for label, fields in list(kept.items())[:MAX_VARIANTS]}
+    loaded = {label: _liked(fields) for label, fields in list(entries.items())[:MAX_VARIANTS]}
     return {str(label): liked for label, liked in loaded.items() if liked is not None}
 
 
@@ -205,7 +205,7 @@ def _liked(fields: Any) -> _VariantScore | None:
         isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
         for number in (pieces, liking, strongest)
     )
-    fits = numbers and 1 <= pieces <= _MOST_PIECES and isinstance(reason, str) and reason in _SAID
+    fits = numbers and 1 <= pieces <= _MAX_PIECES and isinstance(reason, str) and reason in _SAID
     if not fits or not isinstance(words, list):
         return None
     return _VariantScore(int(pieces), liking, strongest, reason, tuple(str(word)[:100] for word in words[:3]))

@@ -1,4 +1,4 @@
-"""View: an observation as the heuristic mind sorts it: what each thing is for, and what belongs together."""
+"""Page features: an observation, classified for the heuristic mind by labels and forms."""
 
 import itertools
 import math
@@ -14,8 +14,8 @@ from understudy.minds.goals import Goal, prefixes_of
 from understudy.minds.memory import key_of
 from understudy.minds.word_stems import concepts, language_of_label, stems
 
-#: Nobody looks at more.
-_LOOKED_AT = 1_000
+#: Maximum elements that are read; the rest is ignored.
+_MAX_ELEMENTS = 1_000
 
 _RAW_WORD = re.compile(r"[\w.]+")
 _RESULTS = frozenset(
@@ -26,27 +26,27 @@ _FILLABLE = ("text", "textarea", "select", "checkbox", "radio")
 
 
 class LabelFeatures(NamedTuple):
-    """What the mind reads in a label and where it leads."""
+    """Features of a label and of its link target."""
 
     words: tuple[str, ...]
-    #: The label in lower case, and its words as they are written.
+    #: The label in lower case, and its words without stemming.
     said: str
     raw: frozenset[str]
-    #: Stems of the label, of the path and of both; the first letters of the former.
+    #: Stems of the label, of the path and of both; prefixes of the stems of the label.
     label: frozenset[str]
     path: frozenset[str]
     both: frozenset[str]
     starts: frozenset[str]
     concepts: frozenset[str]
-    #: Short names: of the thing, and of the page it leads to.
+    #: Keys of the element and of the page that it links to.
     key: str
     target: str
-    #: The site it leads to.
+    #: Site that it links to.
     site: str
 
 
 class LabelledElement(NamedTuple):
-    """An element, read."""
+    """An element with the features of its label."""
 
     element: Element
     read: LabelFeatures
@@ -54,7 +54,7 @@ class LabelledElement(NamedTuple):
 
 @dataclass
 class FormFeatures:
-    """The elements of one form. Complete before anything is asked of it."""
+    """The elements of one form. Add all elements before reading a property: properties are cached."""
 
     fields: list[LabelledElement]
     buttons: list[LabelledElement]
@@ -69,7 +69,7 @@ class FormFeatures:
 
     @cached_property
     def purpose(self) -> str:
-        """language, search, subscribe, login, order or details."""
+        """One of language, search, subscribe, login, order, details."""
         typed, said = self.typed, self.concepts
         if not typed and any(is_picker(thing.element) for thing in self.fields):
             return "language"
@@ -88,13 +88,13 @@ class FormFeatures:
 
 
 class PageFeatures:
-    """One observation, sorted. Cheap: half a thousand links take a millisecond or two."""
+    """Classifies one observation. 500 links take one or two milliseconds."""
 
     def __init__(self, seen: Observation, aim: Goal) -> None:
         self.seen = seen
         self.place = key_of(place_of_url(seen.url))
         self.look = key_of(seen.title, seen.status, len(seen.text), seen.text[:2_000], len(seen.elements))
-        self.things = [label_element(element) for element in seen.elements[:_LOOKED_AT]]
+        self.things = [label_element(element) for element in seen.elements[:_MAX_ELEMENTS]]
         self.forms: dict[int, FormFeatures] = {}
         for thing in self.things:
             form = thing.element.form
@@ -108,7 +108,7 @@ class PageFeatures:
         self._rarity = self._rarities(aim)
 
     def _rarities(self, aim: Goal) -> dict[str, float]:
-        """A word that every link has tells little about any of them."""
+        """Returns a factor per wanted word: the more elements contain it, the lower."""
         wanted = aim.words.keys()
         counts = dict.fromkeys(wanted, 0)
         for thing in self.things:
@@ -117,18 +117,18 @@ class PageFeatures:
         return {word: 1.0 / (1.0 + math.log1p(max(count - 1, 0)) / 3) for word, count in counts.items()}
 
     def match(self, thing: LabelledElement, aim: Goal) -> float:
-        """How much the thing sounds like what is looked for; 0 if not at all."""
+        """Returns how well the element matches the goal; 0 for no match, negative if it is to be avoided."""
         read = thing.read
         if aim.words.keys().isdisjoint(read.both):
             score = 0.0
             if not aim.starts.isdisjoint(read.starts):
-                # "document" for "documentation".
+                # A shared prefix counts a little: "document" for "documentation".
                 score = 0.3 * sum(
                     aim.words[word] for word in aim.words if len(word) > 3 and word[:4] in read.starts
                 )
         else:
             hits, score = 0, 0.0
-            # In the order of the aim: sums of a set would depend on its order.
+            # In the order of the goal: a float sum depends on the order, and a set has none.
             for word, weight in aim.words.items():
                 if word in read.label:
                     hits += 1
@@ -136,7 +136,7 @@ class PageFeatures:
                 elif word in read.path:
                     score += 0.4 * weight * self._rarity.get(word, 1.0)
             if hits:
-                # What says nothing else is more to the point.
+                # A label with few other words is a better match.
                 score *= 0.6 + 0.4 * hits / len(read.label)
                 score += 0.5 * sum(pair in aim.pairs for pair in itertools.pairwise(read.words))
                 score += 0.7 * (read.said in aim.exact) + 0.5 * (not aim.exact.isdisjoint(read.raw))
@@ -144,40 +144,40 @@ class PageFeatures:
         return score if aim.avoid.isdisjoint(read.label) else score - 3.0
 
     def covered(self, aim: Goal) -> float:
-        """How much of what is looked for this page is about, going by title and headings; from 0 to 1."""
-        # Words that say little count only where there are no others.
-        telling = {word: weight for word, weight in aim.words.items() if weight > 0.3} or aim.words
-        if not telling:
+        """Returns the share of the goal that title and headings cover, from 0 to 1."""
+        # Vague words count only if there are no others.
+        specific = {word: weight for word, weight in aim.words.items() if weight > 0.3} or aim.words
+        if not specific:
             return 0.0
         said: set[str] = set()
         for heading in (self.seen.title, *self.seen.headings[:5]):
-            heard = set(stems(heading))
-            # A page of results says again what was searched for, found or not.
-            if not heard & _RESULTS:
-                said |= heard
-        share = sum(weight for word, weight in telling.items() if word in said) / sum(telling.values())
+            found = set(stems(heading))
+            # A page of results repeats the query, whether it found anything or not.
+            if not found & _RESULTS:
+                said |= found
+        share = sum(weight for word, weight in specific.items() if word in said) / sum(specific.values())
         if share > 0 and aim.names and all(name in self.seen.text.casefold() for name in aim.names):
-            # `json.dumps` is on the page about json.
+            # A page about json that mentions `json.dumps` covers it.
             return 1.0
         return share
 
 
 def site_of_url(url: str) -> str:
-    """Scheme, host and port of `url`."""
+    """Returns scheme, host and port of `url`."""
     return "/".join(url.split("/", 3)[:3])
 
 
 def place_of_url(url: str) -> str:
-    """`url` without what does not make it another page."""
+    """Returns `url` without fragment and trailing slash, which do not change the page."""
     return url.split("#", 1)[0].rstrip("/")
 
 
 def label_element(element: Element) -> LabelledElement:
-    """The element, read."""
+    """Returns the element with the features of its label."""
     return LabelledElement(element, _read(element.kind, element.label, element.href))
 
 
-# Most of a page is on the next one, too.
+# Cached: most elements of a page are also on the next one.
 @lru_cache(maxsize=20_000)
 def _read(kind: str, label: str, href: str) -> LabelFeatures:
     words = stems(label)
@@ -203,13 +203,13 @@ def _path(href: str) -> tuple[str, ...]:
         parts = urlsplit(href[:500])
     except ValueError:
         return ()
-    # File endings and parameter names mean nothing; the last parts of a path mean most.
+    # The file ending means nothing; the last parts of a path mean the most.
     tail = "/".join(parts.path.rstrip("/").split("/")[-2:])
     return stems(tail.removesuffix(".html") + " " + parts.query)
 
 
 def is_picker(element: Element) -> bool:
-    """Is this where the language is chosen?"""
+    """Returns whether the element is a language picker."""
     if element.kind not in ("select", "radio") or not 2 <= len(element.options) <= 100:
         return False
     return sum(language_of_label(option) is not None for option in element.options) * 2 > len(element.options)

@@ -1,11 +1,11 @@
-"""Places: where people of each country might live, for forms that want to know."""
+"""Places: a plausible address for each country, to fill in forms."""
 
 from typing import NamedTuple
 
 
 class Place(NamedTuple):
     code: str
-    #: What the country is called, in English first.
+    #: Names of the country, English first.
     names: tuple[str, ...]
     city: str
     zip: str
@@ -75,6 +75,6 @@ _BY_NAME = {name.casefold(): place for place in _ALL for name in (place.code, *p
 
 
 def place_of(country: str) -> Place:
-    """Where somebody of `country` (a code, or a name) might live; a made-up place for one not known here."""
+    """Returns a place in `country` (a code or a name); an invented one for an unknown country."""
     found = _BY_NAME.get(country.strip().casefold())
     return found or Place("", (country.strip()[:60] or "Elsewhere",), "Springfield", "12345")

@@ -1,4 +1,4 @@
-"""Thoughts: what goes with a choice, in the first person."""
+"""Thoughts: explain a choice in the first person."""
 
 from understudy.minds.character import Personality
 from understudy.minds.choices import Choice
@@ -35,7 +35,7 @@ _SAID = {
 
 
 def thought(choice: Choice, aim: Goal, character: Personality, memory: Memory, problem: str) -> str:
-    """Why this, in words; with what just went wrong, if anything did."""
+    """Returns the thought for a choice, preceded by the current problem, if any."""
     variants = _SAID[choice.reason]
     said = variants[int(character.random_for(memory.turns, "words") * len(variants)) % len(variants)]
     sought = " ".join(aim.queries[:1])

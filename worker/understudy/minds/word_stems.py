@@ -1,19 +1,18 @@
-"""Reading: words as the heuristic mind understands them, which is not far.
+"""Word stems: reduce words to stems, and to concepts that are independent of language.
 
-A word is cut down to a stem; a few words that sites use for the same thing, in a few languages, count as one
-concept.
+A concept groups words that sites use for the same thing in several languages.
 """
 
 import re
 from functools import lru_cache
 
-#: No label is longer than this to somebody who skims.
-_SKIMMED_CHARS = 300
+#: Characters of a label that are read; the rest is ignored.
+_MAX_CHARS = 300
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-Z])")
 
-#: concept: beginnings of words that mean it; `=` in front: the word as a whole.
+#: Concept: prefixes of words that mean it; `=` marks a whole word.
 _CONCEPTS = """
 cart: cart basket warenkorb einkaufswagen panier carrito cesta carrello winkelwagen varukorg
 add: =add =adding hinzufüg =leg ajout añad aggiung
@@ -63,7 +62,7 @@ _HISSING = ("s", "x", "z", "ch", "sh")
 
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
-    """`word` without the endings of English grammar."""
+    """Returns `word` in lower case without English inflections."""
     word = word.casefold().replace("\u2019", "'").removesuffix("'s")
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
@@ -81,14 +80,14 @@ def stem(word: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def stems(text: str) -> tuple[str, ...]:
-    """The stems of the words of `text`, in order. `json.dumps` is two, `addToCart` three."""
-    return tuple(stem(word) for word in _WORD.findall(_CAMEL.sub(" ", text[:_SKIMMED_CHARS])))
+    """Returns the stems of the words of `text`, in order. `json.dumps` has two, `addToCart` three."""
+    return tuple(stem(word) for word in _WORD.findall(_CAMEL.sub(" ", text[:_MAX_CHARS])))
 
 
 @lru_cache(maxsize=20_000)
 def concepts(text: str) -> frozenset[str]:
-    """What the words of `text` stand for on a site."""
-    return frozenset().union(*map(_concepts_of_word, _WORD.findall(text[:_SKIMMED_CHARS])))
+    """Returns the concepts of the words of `text`."""
+    return frozenset().union(*map(_concepts_of_word, _WORD.findall(text[:_MAX_CHARS])))
 
 
 @lru_cache(maxsize=20_000)
@@ -100,7 +99,7 @@ def _concepts_of_word(word: str) -> frozenset[str]:
     return found
 
 
-#: What a language is called in English, by its speakers, and elsewhere.
+#: Names of each language: in English, in the language itself, and in others.
 _LANGUAGES = {
     "ar": "arabic العربية arabisch arabe",
     "cs": "czech čeština",
@@ -135,18 +134,18 @@ _LABEL_WORD = re.compile(r"[^\W\d_]+")
 
 
 def language_named(word: str) -> str | None:
-    """The code of the language that goes by this name, in whatever language: `German`, `Deutsch`."""
+    """Returns the code of the language with this name (`German`, `Deutsch`); None if unknown."""
     return _CODE_OF.get(word.casefold())
 
 
 def language_name(code: str) -> str:
-    """What a language is called in English."""
+    """Returns the English name of a language; the code itself if unknown."""
     return _LANGUAGES[code].split()[0].capitalize() if code in _LANGUAGES else code
 
 
 @lru_cache(maxsize=5_000)
 def language_of_label(label: str) -> str | None:
-    """The language a choice in a picker stands for (`DE`, `Deutsch`, `German (de-AT)`); None if for none."""
+    """Returns the language of a picker's option (`DE`, `Deutsch`, `German (de-AT)`); None if it is none."""
     words = _LABEL_WORD.findall(label[:60])
     if not 0 < len(words) <= 4:
         return None

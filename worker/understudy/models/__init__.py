@@ -1,12 +1,12 @@
-"""Language models: where they are, how they are asked, and how much may be asked of them."""
+"""Language models: profiles, prompts, endpoints and quotas."""
 
 from understudy.domain.simulation import Usage
 
 
 class ModelFailed(Exception):
-    """No decision is to be had of the model. The text says why, and what would be right; never a key.
+    """The model gives no decision. The message says why and what to do; it never contains a key.
 
-    `usage` is what was spent on it all the same.
+    `usage` is what the failed attempt used, or None.
     """
 
     def __init__(self, message: str, usage: Usage | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Answers: what a model is asked to write, and what it wrote, read with patience."""
+"""Answers: the JSON Schema of a model's answer, and a tolerant parser for what it wrote."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from typing import Any
 
 from understudy.domain.simulation import Action, Element, Observation
 
-#: What can be done where nobody says what can be done: on a web page.
+#: Actions of an observation that lists none: a web page.
 WEB_ACTIONS = ("follow", "fill", "choose", "check", "press", "back", "wait")
 ENDINGS = ("finish", "give_up")
-#: Actions that name an element, and the kinds of element they go with.
+#: Actions that name an element, and the kinds of element they accept.
 ELEMENTS = {
     "follow": ("link",),
     "fill": ("text", "textarea"),
@@ -20,23 +20,23 @@ ELEMENTS = {
     "check": ("checkbox",),
     "press": ("button",),
 }
-#: Actions that are nothing without a text.
+#: Actions that need a text as value.
 _TEXTS = ("fill", "choose", "say")
 
 MAX_THOUGHT_LENGTH = 4_000
 MAX_VALUE_LENGTH = 8_000
 MAX_NOTE_LENGTH = 1_000
-#: Of a schema; servers that hold a model to one have a bound for what it lists.
+#: Maximum length of an enum: servers that enforce a schema limit it.
 _MAX_LISTED = 250
-#: Of an answer as it is written, and of places in it where an object is looked for.
+#: Maximum characters of an answer, and maximum positions to search for an object.
 _MAX_LENGTH = 200_000
-_MAX_PLACES = 200
+_MAX_POSITIONS = 200
 
 _THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 
 
 class InvalidDecision(Exception):
-    """What was written is no decision; the text says what is wrong, in words for whoever wrote it."""
+    """The answer is not a valid decision. The message says what is wrong, addressed to the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ class Answer:
 
 
 def kinds_of(seen: Observation) -> tuple[str, ...]:
-    """Kinds of action that mean something here."""
+    """Returns the kinds of action that this observation allows."""
     return (*(seen.actions or WEB_ACTIONS), *ENDINGS)
 
 
 def schema_of(seen: Observation) -> dict[str, Any]:
-    """The JSON Schema of an answer to this observation; strict servers want all fields required."""
+    """Returns the JSON Schema of an answer to this observation. Strict servers require all fields."""
     kinds = kinds_of(seen)
     value: dict[str, Any] = {"type": ["string", "null"]}
     if "answer" in kinds:
@@ -76,7 +76,7 @@ def schema_of(seen: Observation) -> dict[str, Any]:
 
 
 def _number(seen: Observation) -> dict[str, Any]:
-    """A number of the page or null: small models make up others."""
+    """Returns the schema of an element number. The enum keeps small models from inventing numbers."""
     numbers = [element.number for element in seen.elements]
     listed = {} if len(numbers) > _MAX_LISTED else {"enum": [*numbers, None]}
     return {"type": ["integer", "null"], **listed}
@@ -92,7 +92,7 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _opinion(seen: Observation) -> dict[str, Any]:
-    """The value of `answer`: it picks and rates what the fields on show name."""
+    """Returns the schema of the value of `answer`: picks and rates the variants on the page."""
     picks = next((e.options for e in seen.elements if e.kind == "radio"), ())
     labels = [label for label in picks if label != "none"]
     rating = {"type": "integer", "minimum": 1, "maximum": 5}
@@ -106,11 +106,11 @@ def _opinion(seen: Observation) -> dict[str, Any]:
 
 
 def parse_answer(written: str, seen: Observation) -> Answer:
-    """The decision in what a model wrote: fenced, prefaced or thought aloud. Raises Misread."""
+    """Returns the decision in a model's text, which may hold more than the JSON. Raises InvalidDecision."""
     found = _find_object(written)
     action = found["action"]
     if isinstance(action, str):
-        # Flat: {"action": "follow", "element": 3}.
+        # The model wrote it flat: {"action": "follow", "element": 3}.
         action = {"kind": action, "element": found.get("element"), "value": found.get("value")}
     if not isinstance(action, dict):
         raise InvalidDecision('"action" must be an object with kind, element and value.')
@@ -125,19 +125,19 @@ def parse_answer(written: str, seen: Observation) -> Answer:
 def _find_object(written: str) -> dict[str, Any]:
     text = _THINKING.sub("", written[:_MAX_LENGTH])
     best: dict[str, Any] | None = None
-    for one in _objects(text):
-        if "action" in one:
-            return one
-        best = best or one
+    for candidate in _objects(text):
+        if "action" in candidate:
+            return candidate
+        best = best or candidate
     if best is not None:
         raise InvalidDecision('The JSON object has no "action".')
-    raise InvalidDecision("There is no complete JSON object in it.")
+    raise InvalidDecision("The answer has no complete JSON object.")
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """JSON objects in a text, from the first on; what is inside one is not looked at again."""
+    """Yields the outermost JSON objects of a text, in order."""
     decoder, start = json.JSONDecoder(), 0
-    for _ in range(_MAX_PLACES):
+    for _ in range(_MAX_POSITIONS):
         start = text.find("{", start)
         if start < 0:
             return
@@ -150,13 +150,13 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def _text(found: dict[str, Any], name: str, length: int, *, needed: bool) -> str:
+def _text(found: dict[str, Any], name: str, max_length: int, *, needed: bool) -> str:
     value = found.get(name)
     if value is None and not needed:
         return ""
     if not isinstance(value, str) or (needed and not value.strip()):
         raise InvalidDecision(f'"{name}" must be a text.')
-    return value.strip()[:length]
+    return value.strip()[:max_length]
 
 
 def _read_sentiment(value: object) -> float:
@@ -165,13 +165,13 @@ def _read_sentiment(value: object) -> float:
     return min(max(float(value), -1.0), 1.0)
 
 
-def _read_action(given: dict[str, Any], seen: Observation) -> Action:
+def _read_action(found: dict[str, Any], seen: Observation) -> Action:
     kinds = kinds_of(seen)
-    kind = given.get("kind")
+    kind = found.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise InvalidDecision(f'"action.kind" must be one of {", ".join(kinds)}.')
-    element = _read_element(kind, given.get("element"), seen)
-    value = given.get("value")
+    element = _read_element(kind, found.get("element"), seen)
+    value = found.get("value")
     if kind == "answer":
         if not isinstance(value, dict):
             raise InvalidDecision(
@@ -200,10 +200,10 @@ def _read_element(kind: str, number: object, seen: Observation) -> Element | Non
     fitting = [element for element in seen.elements if element.kind in ELEMENTS[kind]]
     if isinstance(number, str) and number.strip("[] ").isdecimal():
         number = int(number.strip("[] "))
-    element = next((one for one in fitting if one.number == number and not isinstance(number, bool)), None)
+    element = next((e for e in fitting if e.number == number and not isinstance(number, bool)), None)
     if element is None:
-        there = ", ".join(str(one.number) for one in fitting[:40]) or "none here"
+        numbers = ", ".join(str(candidate.number) for candidate in fitting[:40]) or "none here"
         raise InvalidDecision(
-            f'"action.element" of {kind} must be the number of a {" or ".join(ELEMENTS[kind])}: {there}.'
+            f'"action.element" of {kind} must be the number of a {" or ".join(ELEMENTS[kind])}: {numbers}.'
         )
     return element

@@ -1,7 +1,6 @@
-"""Profiles: which models this process may ask, and on what terms. Read from `UNDERSTUDY_LLM_…` variables.
+"""Profiles: the models that this process may call, and their limits, from `UNDERSTUDY_LLM_…` variables.
 
-A study names a profile and nothing else: addresses, keys and prices are the operator's. The API does not read
-any of this.
+A study names only a profile; the operator sets addresses, keys and prices. The API reads none of this.
 """
 
 import re
@@ -26,39 +25,39 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from understudy.models import ModelFailed
 
 DEFAULT = "default"
-#: Local servers want no key, but the protocol has a place for one.
+#: Sent if no key is configured: local servers need none, but the protocol requires a value.
 NO_KEY = "none"
 
-#: What a header can carry.
+#: Characters that an HTTP header can carry.
 _KEY = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")
 _TOML_LINE = re.compile(r"at line \d+")
 
 
 class Profile(BaseModel):
-    """One model behind one endpoint. Durations are in seconds."""
+    """Configures one model behind one endpoint. Durations are in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    #: Of an OpenAI-compatible API, up to and with `/v1`.
+    #: Address of an OpenAI-compatible API, including `/v1`.
     base_url: str = Field(min_length=1, pattern=r"^https?://[^\s]+$")
     model: str = Field(min_length=1, max_length=200)
-    #: The key, or the file that holds it and nothing else. Neither: none is needed.
+    #: The key, or a file that contains only the key. Set neither if the server needs no key.
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
 
-    #: Longest wait for one answer; a step ends sooner if its own time is up.
+    #: Maximum wait for one answer; the step timeout may end the wait earlier.
     timeout_s: float = Field(120, gt=0)
-    #: Calls of one decision that may fail and be tried again: 429, 5xx, no connection.
+    #: Retries of one decision after 429, 5xx or a connection failure.
     retries: int = Field(4, ge=0, le=20)
-    #: Estimated tokens of all that is sent with one call; older turns are summarised to fit.
+    #: Maximum estimated tokens of one prompt; older turns are summarised to fit.
     context_tokens: int = Field(12_000, ge=1_000)
-    #: Tokens of one answer, thinking included.
+    #: Maximum tokens of one answer, thinking included.
     max_output_tokens: int = Field(2_000, ge=50)
-    #: Not sent unless set: some models refuse it.
+    #: Not sent unless set: some models reject it.
     temperature: float | None = Field(None, ge=0, le=2)
-    #: Ask for the answer piece by piece: for gateways that cut what is silent for long.
+    #: Stream the answer: for gateways that close idle connections.
     stream: bool = False
-    #: Per million tokens, in whatever currency you count. Both or neither.
+    #: Price per million tokens in any one currency. Set both or neither.
     input_price: float | None = Field(None, ge=0)
     output_price: float | None = Field(None, ge=0)
 
@@ -66,12 +65,12 @@ class Profile(BaseModel):
     @classmethod
     def _validate_url(cls, value: str) -> str:
         try:
-            # What the one lets pass the other refuses.
-            there = httpx.URL(value).host and urlsplit(value).port != 0
+            # Both parsers must accept it: each rejects addresses that the other accepts.
+            is_valid = httpx.URL(value).host and urlsplit(value).port != 0
         except (httpx.InvalidURL, ValueError):
-            there = False
-        if not there:
-            raise ValueError("it must be an address like http://127.0.0.1:11434/v1")
+            is_valid = False
+        if not is_valid:
+            raise ValueError("must be an address like http://127.0.0.1:11434/v1")
         return value
 
     @field_validator("api_key")
@@ -91,29 +90,29 @@ class Profile(BaseModel):
 
     @property
     def display_url(self) -> str:
-        """The address as it may be told: without name, password and query."""
+        """The address without user name, password and query, for messages."""
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def key(self) -> str:
-        """What authorises us there. Raises ModelFailed when its file cannot be read, or has no key in it."""
+        """Returns the API key. Raises ModelFailed if its file cannot be read or contains no valid key."""
         if self.api_key_file is not None:
             try:
                 key = self.api_key_file.read_text(encoding="utf-8", errors="replace").strip()
             except OSError as error:
                 raise ModelFailed(
                     f"The file with the key of {self.display_url} cannot be read ({error.strerror}); "
-                    "api_key_file must name one that the worker may read."
+                    "api_key_file must name a file that the worker may read."
                 ) from None
             if not _can_be_sent(key):
                 raise ModelFailed(
-                    f"The file with the key of {self.display_url} has something else in it; {_KEY_FORMAT}."
+                    f"The file with the key of {self.display_url} contains no valid key; {_KEY_FORMAT}."
                 )
             return key or NO_KEY
         return (self.api_key.get_secret_value() if self.api_key else "") or NO_KEY
 
     def cost(self, input_tokens: int, output_tokens: int) -> float | None:
-        """What so many tokens cost; None without prices."""
+        """Returns the cost of these tokens; None without prices."""
         if self.input_price is None or self.output_price is None:
             return None
         return (input_tokens * self.input_price + output_tokens * self.output_price) / 1_000_000
@@ -127,11 +126,11 @@ def _can_be_sent(key: str) -> bool:
 
 
 class ModelSettings(BaseSettings):
-    """Settings of minds that ask a model: `UNDERSTUDY_LLM_` and the name in capitals."""
+    """Reads the settings of minds that call a model: `UNDERSTUDY_LLM_` and the name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_LLM_", extra="forbid", frozen=True)
 
-    #: The profile `default`.
+    #: These fields define the profile `default`.
     base_url: str = ""
     model: str = ""
     api_key: SecretStr | None = None
@@ -147,8 +146,8 @@ class ModelSettings(BaseSettings):
     #: A TOML file with more profiles, one table each: [cheap] base_url = "…" model = "…".
     profiles_file: Path | None = None
 
-    #: Caps, shared by all workers; 0: none. Tokens of one study (or ask) altogether, and of one workspace in
-    #: a day (UTC); calls at a time.
+    #: Quotas shared by all workers; 0: unlimited. Total tokens of one study (or ask), tokens of one workspace
+    #: per day (UTC), and concurrent calls.
     study_tokens: int = Field(0, ge=0)
     workspace_tokens_per_day: int = Field(0, ge=0)
     study_calls: int = Field(0, ge=0)
@@ -157,38 +156,38 @@ class ModelSettings(BaseSettings):
 
 @cache
 def model_settings() -> ModelSettings:
-    """What this process was started with. Raises ModelFailed."""
+    """Returns the settings of this process. Raises ModelFailed if they are invalid."""
     try:
         return ModelSettings()
     except ValidationError as error:
         raise ModelFailed(
-            f"The language model is set up wrongly: {_problems(error, 'UNDERSTUDY_LLM_')}."
+            f"The language model settings are invalid: {_problems(error, 'UNDERSTUDY_LLM_')}."
         ) from None
 
 
 @cache
 def find_profile(name: str) -> Profile:
-    """The profile of that name, `default` for an empty one. Raises ModelFailed saying what there is."""
+    """Returns a profile; an empty name means `default`. Raises ModelFailed if it is unknown or invalid."""
     settings = model_settings()
     tables = _tables(settings)
     name = name or DEFAULT
     if name not in tables:
         if name == DEFAULT:
             raise ModelFailed(
-                "No language model is set up: the workers need UNDERSTUDY_LLM_BASE_URL, such as "
-                "http://127.0.0.1:11434/v1, and UNDERSTUDY_LLM_MODEL."
+                "No language model is configured. Set UNDERSTUDY_LLM_BASE_URL, such as "
+                "http://127.0.0.1:11434/v1, and UNDERSTUDY_LLM_MODEL for the workers."
             )
         raise ModelFailed(
             f"The workers have no language model profile {name!r}; "
-            f"there is {', '.join(sorted(tables)) or 'none'}. UNDERSTUDY_LLM_PROFILES_FILE names the file "
-            "that profiles are in."
+            f"available: {', '.join(sorted(tables)) or 'none'}. Add it to the file that "
+            "UNDERSTUDY_LLM_PROFILES_FILE names."
         )
     try:
         return Profile.model_validate(tables[name])
     except ValidationError as error:
         prefix = "UNDERSTUDY_LLM_" if name == DEFAULT else ""
         raise ModelFailed(
-            f"The language model profile {name!r} is set up wrongly: {_problems(error, prefix)}."
+            f"The language model profile {name!r} is invalid: {_problems(error, prefix)}."
         ) from None
 
 
@@ -198,28 +197,28 @@ def _tables(settings: ModelSettings) -> dict[str, Any]:
         try:
             tables = tomllib.loads(settings.profiles_file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            # What is wrong in a file of keys is told by kind and line alone: the text might quote one.
+            # The file holds keys, and the error text might quote one: report only its kind and line.
             line = _TOML_LINE.search(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else None
             raise ModelFailed(
                 f"The file of language model profiles cannot be used ({type(error).__name__}"
                 f"{f' {line[0]}' if line else ''}): UNDERSTUDY_LLM_PROFILES_FILE must name a TOML file that "
                 "the worker may read."
             ) from None
-        if loose := sorted(name for name, table in tables.items() if not isinstance(table, dict)):
+        if orphans := sorted(name for name, table in tables.items() if not isinstance(table, dict)):
             raise ModelFailed(
-                f"The file of language model profiles has {loose[0][:80]!r} outside of any profile: "
-                "each is a table of its own, which begins with its name, like [cheap]."
+                f"The file of language model profiles has {orphans[0][:80]!r} outside of any profile. "
+                "Put it into the table of a profile, such as [cheap]."
             )
-    given = {name: getattr(settings, name) for name in Profile.model_fields}
-    given = {name: value for name, value in given.items() if value not in (None, "")}
-    return tables | ({DEFAULT: given} if given else {})
+    default = {name: getattr(settings, name) for name in Profile.model_fields}
+    default = {name: value for name, value in default.items() if value not in (None, "")}
+    return tables | ({DEFAULT: default} if default else {})
 
 
 def _problems(error: ValidationError, prefix: str) -> str:
-    """What is wrong where; never what was given, which may be a key."""
-    told = []
+    """Returns each invalid field with its problem; never its value, which may be a key."""
+    problems = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         where = ".".join(map(str, problem["loc"]))
         what = problem["msg"].removeprefix("Value error, ")
-        told.append(f"{prefix}{where.upper() if prefix else where}: {what}" if where else what)
-    return "; ".join(told)
+        problems.append(f"{prefix}{where.upper() if prefix else where}: {what}" if where else what)
+    return "; ".join(problems)

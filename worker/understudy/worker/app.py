@@ -1,6 +1,6 @@
 """The Celery app for Flower and the `celery` command: `--app understudy.worker.app`, set by environment.
 
-Workers are started by `understudy worker`, which gives tasks what they need.
+Start workers with `understudy worker` instead: it passes tasks their dependencies.
 """
 
 from understudy.queue.celery.app import create_celery
@@ -9,5 +9,5 @@ from understudy.settings import Settings
 
 app = create_celery(Settings().broker_url)
 app.backend_cls = NullResultBackend
-# Flower asks for results without naming an app.
+# Flower reads results from the default app.
 app.set_default()

@@ -1,4 +1,4 @@
-"""The committer: one thread per process that writes what its runs hand in, many at a time."""
+"""The committer: one thread per process that groups the writes of its runs into transactions."""
 
 import asyncio
 import contextlib
@@ -21,15 +21,15 @@ from understudy.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Writes that share one transaction at most.
+#: Maximum writes in one transaction.
 MAX_BATCH = 128
-#: Pause before a store that did not answer is asked again.
+#: Pause in seconds before retrying an unavailable store.
 STORE_RETRY_S = 0.5
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: What is done for several items in one go; one result for each, in their order.
+#: Writes several items together; returns one result per item, in order.
 BatchWrite: TypeAlias = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 
 
@@ -52,11 +52,10 @@ def _run_each(connection: Connection, works: Sequence[Callable[[Connection], Res
 
 
 class Committer:
-    """Groups waiting writes into one transaction; each keeps its own outcome.
+    """Groups waiting writes into one transaction; each write keeps its own result.
 
-    A transaction, and each statement in it, costs almost the same for one write as for a hundred, so a
-    process with hundreds of runs would otherwise spend its time on them. While the store is unavailable,
-    writes wait; they are done afterwards.
+    A transaction and its statements cost almost the same for one write as for a hundred. Ungrouped, they
+    would use up the time of a process with hundreds of runs. While the store is unavailable, writes wait.
     """
 
     def __init__(self, store: Store) -> None:
@@ -66,57 +65,58 @@ class Committer:
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
         self._thread.start()
 
-    async def write(self, participant_id: UUID, work: Callable[[Connection], Result], place: str) -> Result:
-        """The result of `work`, once it is committed. Raises what `work` raised; nothing is stored then.
+    async def write(
+        self, participant_id: UUID, work: Callable[[Connection], Result], fault_site: str
+    ) -> Result:
+        """Returns the result of `work` after its commit; raises what `work` raises, then nothing is stored.
 
-        `work` writes for this participant only, and does nothing but SQL: it may be begun more than once.
-        `fault_site` is the fault point around it, one of `faults.PLACES`.
-        Raises ServiceUnavailable only after `stop_retrying`: then nobody knows whether it is committed.
+        `work` writes only for this participant and runs only SQL: it may run more than once. `fault_site` is
+        one of FAULT_SITES. Raises ServiceUnavailable only after `stop_retrying`: the commit is in doubt then.
         """
-        return await self.write_batched(participant_id, _run_each, work, place)
+        return await self.write_batched(participant_id, _run_each, work, fault_site)
 
     async def write_batched(
-        self, participant_id: UUID, work: BatchWrite[Item, Result], item: Item, place: str
+        self, participant_id: UUID, work: BatchWrite[Item, Result], item: Item, fault_site: str
     ) -> Result:
-        """`write`, for work that does all of its kind that wait in one go: the result for `item`."""
+        """Like `write`, but runs `work` once for all waiting items; returns the result of `item`."""
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.put(_Write(participant_id, work, item, done, place))
+        self._waiting.put(_Write(participant_id, work, item, done, fault_site))
         return await done
 
     def stop_retrying(self) -> None:
-        """From now on, do not wait for a store that is away."""
+        """Stops waiting for an unavailable store: later failures are raised immediately."""
         self._no_retry.set()
 
     def close(self) -> None:
-        """Write what is waiting, then stop; give up on a store that is away."""
+        """Commits the waiting writes, then stops; does not wait for an unavailable store."""
         self.stop_retrying()
         self._waiting.put(None)
         self._thread.join()
 
     def _serve(self) -> None:
-        going = True
-        while going:
+        is_open = True
+        while is_open:
             batch = [self._waiting.get()]
             while not self._waiting.empty() and len(batch) < MAX_BATCH:
                 batch.append(self._waiting.get())
-            going = None not in batch
-            # Whoever withdraws a write later than this gets it all the same.
+            is_open = None not in batch
+            # A write that is cancelled after this point is committed nevertheless.
             writes = [write for write in batch if write and not write.done.cancelled()]
             if writes:
                 metrics.transaction_writes.observe(len(writes))
-                # In id order, like whatever touches several rows: it waits for others, but never deadlocks.
+                # All multi-row writes lock rows in id order, so that they never deadlock.
                 _resolve_futures(self._commit(sorted(writes, key=lambda write: write.participant_id)))
 
     def _commit(self, writes: list[_Write]) -> list[_Outcome]:
         try:
-            with contextlib.ExitStack() as points:
+            with contextlib.ExitStack() as sites:
                 for write in writes:
-                    points.enter_context(faults.fault_site(write.fault_site))
+                    sites.enter_context(faults.fault_site(write.fault_site))
                 results = self._write_with_retry(lambda connection: _run_batch(connection, writes))
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever handed in the write
+        except Exception as error:  # noqa: BLE001 - it belongs to the caller of the write
             if len(writes) == 1:
                 return [_Outcome(writes[0].done, None, error)]
-            # One of them is at fault; each gets a transaction of its own, and its own answer.
+            # One write failed: repeat each in its own transaction, so that each gets its own result.
             return [outcome for write in writes for outcome in self._commit([write])]
         return [_Outcome(write.done, result) for write, result in zip(writes, results, strict=True)]
 
@@ -127,34 +127,34 @@ class Committer:
             except ServiceUnavailable:
                 if self._no_retry.is_set():
                     raise
-                log.warning("store unavailable; waiting for it")
+                log.warning("store unavailable; retrying the writes of runs")
                 time.sleep(STORE_RETRY_S)
 
 
 def _run_batch(connection: Connection, writes: list[_Write]) -> list[Any]:
-    """All of them, those of one kind in one go; the results in the order of `writes`."""
+    """Runs `writes`, all of one kind together; returns the results in the order of `writes`."""
     if len(writes) > 1:
         guards.lock_in_id_order(connection, [write.participant_id for write in writes])
     kinds: dict[BatchWrite[Any, Any], list[int]] = defaultdict(list)
-    for place, write in enumerate(writes):
-        kinds[write.work].append(place)
+    for index, write in enumerate(writes):
+        kinds[write.work].append(index)
     results: list[Any] = [None] * len(writes)
-    for work, places in kinds.items():
-        done = work(connection, [writes[place].item for place in places])
-        for place, result in zip(places, done, strict=True):
-            results[place] = result
+    for work, indexes in kinds.items():
+        done = work(connection, [writes[index].item for index in indexes])
+        for index, result in zip(indexes, done, strict=True):
+            results[index] = result
     return results
 
 
 def _resolve_futures(outcomes: list[_Outcome]) -> None:
-    """Wake those who wait, with one call per loop: each call is a system call, and a change of threads."""
+    """Resolves the futures with one call per loop: each call costs a system call and a thread switch."""
     loops: dict[asyncio.AbstractEventLoop, list[_Outcome]] = defaultdict(list)
     for outcome in outcomes:
         loops[outcome.done.get_loop()].append(outcome)
-    for loop, some in loops.items():
-        # A loop that is closed has nobody left who waits.
+    for loop, batch in loops.items():
+        # On a closed loop nothing waits for the result.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_set_results, some)
+            loop.call_soon_threadsafe(_set_results, batch)
 
 
 def _set_results(outcomes: list[_Outcome]) -> None:

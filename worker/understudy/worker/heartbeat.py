@@ -1,4 +1,4 @@
-"""The heartbeat: keeps a process's lease alive, and its runs in step with what the store says of them."""
+"""The heartbeat: renews the lease of a process and reconciles its runs with the store."""
 
 import logging
 import threading
@@ -19,17 +19,17 @@ from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
-#: How late a heartbeat may be before the store is taken for out of reach.
+#: Seconds that a heartbeat may be late before the store counts as unavailable.
 HEARTBEAT_GRACE_S = 2
 
 
 class LeaseKeeper:
-    """Holds the lease of this process: a fresh one per start, and another if it ever ran out.
+    """Holds the lease of this process: a new one per start, and another one if it expires.
 
-    It may hang in the store for as long as it likes: `lease_valid_until` tells others how far it got.
+    Its thread may block in the store for any time: other threads check `lease_valid_until`.
 
-    Each beat also carries the cancels that no message brought: what the store no longer sees running here
-    is aborted, and what it sees running here but nobody runs is given back.
+    Each heartbeat also covers lost aborts. It aborts runs that no longer run here according to the store. It
+    releases participants that run here according to the store but have no run in this process.
     """
 
     def __init__(self, store: Store, name: str, *, ttl_s: float, interval_s: float) -> None:
@@ -44,23 +44,23 @@ class LeaseKeeper:
 
     @property
     def worker_id(self) -> UUID:
-        """The lease to claim under now."""
+        """Returns the lease for new claims."""
         return self._worker_id
 
     @property
     def is_store_reachable(self) -> bool:
-        """Did the store answer lately? Whoever is not in touch with it leaves messages to others."""
+        """Returns whether the last heartbeat was in time; if not, this process claims nothing."""
         renewed_at = self.lease_valid_until - self.ttl_s
         return time.monotonic() < renewed_at + self._interval_s + HEARTBEAT_GRACE_S
 
     def start(self, runner: Runner) -> None:
-        """Begin to beat for `runner`."""
+        """Starts the heartbeats for `runner`."""
         self._runner = runner
         self._thread = threading.Thread(target=self._heartbeat_loop, name="heartbeat", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop beating and end the lease: whatever is still held is pending again, at no attempt."""
+        """Stops the heartbeats, releases remaining participants (no attempt) and ends the lease."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -68,21 +68,21 @@ class LeaseKeeper:
             with faults.fault_site("lease.commit"):
                 self._store.write(self._end)
         except ServiceUnavailable:
-            log.warning("the lease could not be ended; it runs out by itself")
+            log.warning("store unavailable; the lease is not ended and will expire")
 
     def _open(self) -> None:
-        worker_id, asked_at = uuid4(), time.monotonic()
+        worker_id, created_at = uuid4(), time.monotonic()
         with faults.fault_site("lease.commit"):
             self._store.write(
                 lambda connection: leases.create_lease(connection, worker_id, self._name, self.ttl_s)
             )
-        # Not before it is there: until then nothing is claimed under it.
+        # Set after the commit, so that no claim uses a missing lease.
         self._worker_id = worker_id
-        #: Monotonic time up to which the lease holds for certain.
-        self.lease_valid_until = asked_at + self.ttl_s
+        #: Monotonic time until which the lease is certainly valid.
+        self.lease_valid_until = created_at + self.ttl_s
 
     def _end(self, connection: Connection) -> None:
-        # A claim whose answer never came: nobody here runs it.
+        # Claims whose commit was in doubt: they have no run in this process.
         for row in leases.running_claims(connection, self._worker_id):
             lifecycle.release(connection, Claim(row.id, row.epoch), claimed_ms=0)
         leases.expire_lease(connection, self._worker_id)
@@ -92,15 +92,15 @@ class LeaseKeeper:
             try:
                 self._heartbeat()
             except ServiceUnavailable:
-                log.warning("store unavailable; the next heartbeat asks again")
+                log.warning("store unavailable; the next heartbeat will retry")
             except Exception:
-                # A beat that cannot beat must not die unnoticed: without it, the lease runs out.
-                log.exception("a heartbeat failed")
+                # The thread must survive: without heartbeats the lease expires.
+                log.exception("heartbeat failed")
 
     def _heartbeat(self) -> None:
-        # Taken before the store is read: what is claimed in between is in neither, and looked at next time.
-        ours = self._runner.claims()
-        asked_at = time.monotonic()
+        # Read before the store: a claim made in between is checked by the next heartbeat.
+        claims = self._runner.claims()
+        renewed_at = time.monotonic()
         rows = self._renew()
         if rows is None:
             metrics.leases_lost.inc()
@@ -108,9 +108,9 @@ class LeaseKeeper:
             self._runner.abort_all()
             self._open()
             return
-        self.lease_valid_until = asked_at + self.ttl_s
+        self.lease_valid_until = renewed_at + self.ttl_s
         running = {Claim(row.id, row.epoch) for row in rows}
-        self._runner.abort([claim.participant_id for claim in ours.values() if claim not in running])
+        self._runner.abort([claim.participant_id for claim in claims.values() if claim not in running])
         self._release_orphans(running)
 
     def _renew(self) -> Sequence[AnyRow] | None:
@@ -124,16 +124,16 @@ class LeaseKeeper:
             return leases.running_claims(connection, self._worker_id)
 
     def _release_orphans(self, running: set[Claim]) -> None:
-        """What nobody here runs for two beats in a row is released: its claim was written, its run is not.
+        """Releases participants that two heartbeats in a row find claimed here but without a run.
 
-        A loop that is busy may take longer than that to hear of a claim: its run is there to hear of it.
+        A busy loop may take longer to learn of its claim; such a run counts as claiming.
         """
-        # In this order: whoever gets its claim in between is in both.
+        # In this order: a run that gets its claim in between is in both sets.
         claiming = self._runner.pending_claims()
-        ours = set(self._runner.claims().values())
-        unknown = {claim for claim in running - ours if claim.participant_id not in claiming}
+        known = set(self._runner.claims().values())
+        unknown = {claim for claim in running - known if claim.participant_id not in claiming}
         for claim in unknown & self._unknown:
-            log.warning("participant %s runs here, but nobody runs it: released", claim.participant_id)
-            with faults.fault_site("give_back.commit"):
+            log.warning("participant %s is claimed here but has no run: releasing it", claim.participant_id)
+            with faults.fault_site("release.commit"):
                 self._store.write(partial(lifecycle.release, claim=claim, claimed_ms=0))
         self._unknown = unknown

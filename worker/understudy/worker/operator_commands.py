@@ -1,4 +1,4 @@
-"""What an operator orders in Flower, or by anything else that speaks Celery's remote control."""
+"""Applies operator commands from Flower or another client of Celery's remote control."""
 
 import logging
 import threading
@@ -19,37 +19,37 @@ from understudy.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Pause before a store that did not answer is asked again.
+#: Pause in seconds before retrying an unavailable store.
 STORE_RETRY_S = 0.5
-#: How long a process that goes waits for what is being written.
+#: Seconds that a shutdown waits for the write in progress.
 CLOSE_S = 2
 
 
 class OperatorCommands:
     """Cancels participants whose run messages an operator revoked.
 
-    In a thread of its own: the store may take its time. While it is away, orders wait; those that still wait
-    when this process ends are lost. Every worker gets each order, and one of them finds something to cancel.
+    It uses its own thread, because the store may be slow. While the store is unavailable, commands wait; a
+    shutdown drops waiting commands. Every worker receives each command; the first one cancels.
     """
 
     def __init__(self, store: Store, notifier: Notifier, abort: Callable[[list[UUID]], None]) -> None:
-        """`abort` cuts the steps in flight of some, if they run here."""
+        """`abort` aborts the steps in flight of participants that run here."""
         self._store = store
         self._notifier = notifier
         self._abort = abort
         self._waiting: SimpleQueue[list[UUID] | None] = SimpleQueue()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="orders", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="operator-commands", daemon=True)
         self._thread.start()
 
     def cancel(self, task_ids: Iterable[str]) -> None:
-        """Cancel the participants that these run messages, of whatever age, are for; returns at once."""
+        """Cancels the participants of these run messages, old or new; returns immediately."""
         ids = sorted({id_ for id_ in map(parse_participant_id, task_ids) if id_ is not None})
         if ids:
             self._waiting.put(ids)
 
     def close(self) -> None:
-        """Carry out what was ordered, if the store is there."""
+        """Applies waiting commands if the store is available, for at most CLOSE_S."""
         self._closing.set()
         self._waiting.put(None)
         self._thread.join(CLOSE_S)
@@ -60,13 +60,13 @@ class OperatorCommands:
                 self._apply(ids)
             except ServiceUnavailable:
                 if self._closing.wait(STORE_RETRY_S):
-                    log.warning("store unavailable: nobody cancels the revoked participants %s", _names(ids))
+                    log.warning("store unavailable; did not cancel the revoked participants %s", _names(ids))
                 else:
-                    log.warning("store unavailable; revoked participants are cancelled when it is back")
+                    log.warning("store unavailable; retrying the cancel of revoked participants")
                     self._waiting.put(ids)
             except Exception:
-                # Without this thread there would be no more orders.
-                log.exception("the revoked participants %s are not cancelled", _names(ids))
+                # The thread must survive to apply later commands.
+                log.exception("did not cancel the revoked participants %s", _names(ids))
 
     def _apply(self, ids: list[UUID]) -> None:
         def cancel(connection: Connection) -> tuple[Sequence[UUID], list[stops.Stopped]]:
@@ -77,12 +77,12 @@ class OperatorCommands:
         with faults.fault_site("cancel.commit"):
             cancelled, stopped = self._store.write(cancel)
         if cancelled:
-            log.info("an operator's revoke cancelled the participants %s", _names(cancelled))
+            log.info("an operator command cancelled the participants %s", _names(cancelled))
         metrics.count_ended(Status.CANCELLED, count=len(cancelled))
-        # In place of a stop task.
+        # A stop task would count these stops.
         metrics.observe_stops("stop_task", (stop.after_s for stop in stopped))
         self._notifier.enqueue(cancelled)
-        # Whoever did it: they may run here.
+        # Another worker may have cancelled them, but they may run here.
         self._abort(ids)
 
 

@@ -1,4 +1,4 @@
-"""A worker process: a Celery worker with everything its runs need around it."""
+"""A worker process: a Celery worker and the components that its runs need."""
 
 import logging
 import socket
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["run", "control", "alone"]
 
-#: What each kind consumes, the most urgent queue first.
+#: Queues of each worker kind, highest priority first.
 QUEUES: dict[Kind, tuple[Queue, ...]] = {
     "run": QUEUE_PRIORITY,
     "alone": (Queue.QUARANTINE,),
@@ -47,26 +47,26 @@ QUEUES: dict[Kind, tuple[Queue, ...]] = {
 }
 #: Threads of a control worker: stop tasks are short.
 CONTROL_CONCURRENCY = 4
-#: How long a process that is to go waits for a store that is away, once all its steps are cut.
+#: Seconds that a shutdown keeps retrying an unavailable store after it has aborted all steps.
 STORE_RETRY_WINDOW_S = 5
-#: And for everything else to end, after that.
+#: Seconds after that until a forced exit.
 SHUTDOWN_TIMEOUT_S = 10
 
 
 def run_worker(
     settings: Settings, *, name: str, kind: Kind, concurrency: int, ready_file: Path | None = None
 ) -> None:
-    """Work until SIGTERM or SIGINT, then drain; returns when everything is given back.
+    """Runs a worker until SIGTERM or SIGINT, drains it, and returns when all participants are released.
 
-    `ready_file` is made once messages are consumed.
+    Creates `ready_file` when it starts to consume messages.
     """
     faults.arm(settings.faults)
     name = f"{name}@{socket.gethostname()}"
     logs.configure(settings, part="worker", name=name)
-    # Celery leaves logging alone when somebody else sets it up.
+    # A receiver of this signal stops Celery from configuring logging.
     setup_logging.connect(lambda **_: None, weak=False)
     traces.configure(settings, "worker")
-    exposition = start_metrics_server(settings, "worker")
+    exporter = start_metrics_server(settings, "worker")
     app = create_celery(settings.broker_url)
     store = Store(settings.store_url, idle_timeout_s=WORKER_IDLE_TIMEOUT_S, observer=StoreMetrics())
     if ready_file is not None:
@@ -77,7 +77,7 @@ def run_worker(
         else:
             concurrency = 1 if kind == "alone" else concurrency
             _run_simulation_worker(
-                settings, app, store, exposition, name=name, kind=kind, concurrency=concurrency
+                settings, app, store, exporter, name=name, kind=kind, concurrency=concurrency
             )
     except InvalidSecretsFile as error:
         raise SystemExit(f"understudy worker: {error}") from None
@@ -89,15 +89,15 @@ def run_worker(
 def _run_control_worker(settings: Settings, app: Celery, store: Store, name: str) -> None:
     notifier = Notifier(settings.notifications_url)
     tasks.register_stop(app, store)
-    leaving = ShutdownSignal()
-    leaving.on_request(timeout_s=SHUTDOWN_TIMEOUT_S)
-    orders = OperatorCommands(store, notifier, lambda _: None)
-    install_control_commands(orders.cancel, leaving.request)
+    shutdown = ShutdownSignal()
+    shutdown.on_request(timeout_s=SHUTDOWN_TIMEOUT_S)
+    commands = OperatorCommands(store, notifier, lambda _: None)
+    install_control_commands(commands.cancel, shutdown.request)
     channel.install_channel()
     try:
-        _consume(app, leaving, name, "control", CONTROL_CONCURRENCY, "threads")
+        _consume(app, shutdown, name, "control", CONTROL_CONCURRENCY, "threads")
     finally:
-        orders.close()
+        commands.close()
         notifier.close()
 
 
@@ -105,7 +105,7 @@ def _run_simulation_worker(
     settings: Settings,
     app: Celery,
     store: Store,
-    exposition: MetricsExporter,
+    exporter: MetricsExporter,
     *,
     name: str,
     kind: Kind,
@@ -122,49 +122,49 @@ def _run_simulation_worker(
         ttl_s=settings.lease_ttl_s,
         interval_s=settings.heartbeat_interval_s,
     )
-    leaving = ShutdownSignal()
-    house = WorkerContext(
+    shutdown = ShutdownSignal()
+    context = WorkerContext(
         committer,
         lambda: keeper.worker_id,
-        lambda: leaving.is_requested,
+        lambda: shutdown.is_requested,
         settings.allow_private_hosts,
         quarantine=kind == "alone",
         secrets=secrets,
     )
-    runner = Runner(house, publisher, notifier)
-    exposition.gauges = lambda: metrics.worker_gauges(
+    runner = Runner(context, publisher, notifier)
+    exporter.gauges = lambda: metrics.worker_gauges(
         kind, concurrency, len(runner.claims()), keeper.lease_valid_until - time.monotonic()
     )
     keeper.start(runner)
-    watch = Watchdog(
+    watchdog = Watchdog(
         store,
         keeper,
         runner,
-        leaving.request,
+        shutdown.request,
         loop_stall_s=settings.loop_stall_s,
         max_memory_mb=settings.max_memory_mb,
     )
-    work = tasks.register_run(app, runner, lambda: leaving.is_requested, lambda: keeper.is_store_reachable)
-    orders = OperatorCommands(store, notifier, runner.abort)
-    install_control_commands(orders.cancel, leaving.request)
+    work = tasks.register_run(app, runner, lambda: shutdown.is_requested, lambda: keeper.is_store_reachable)
+    commands = OperatorCommands(store, notifier, runner.abort)
+    install_control_commands(commands.cancel, shutdown.request)
 
     def drain() -> None:
-        # Runs stop at their next interaction; what takes longer than the grace is cut, and given back too.
+        # Runs are released at their next interaction, or when the grace period ends and aborts their steps.
         time.sleep(settings.drain_grace_s)
         runner.abort_all()
         time.sleep(STORE_RETRY_WINDOW_S)
         committer.stop_retrying()
 
-    leaving.on_request(drain, timeout_s=SHUTDOWN_TIMEOUT_S)
+    shutdown.on_request(drain, timeout_s=SHUTDOWN_TIMEOUT_S)
     channel.install_channel(lambda: keeper.is_store_reachable)
-    # Looked for here, as the loop of the runs would stand still for it at the first claim.
-    log.info("worker %s has %s", name, registry.describe_plugins())
+    # Finds the plug-ins before the first claim, because the search would block the event loop.
+    log.info("worker %s has plug-ins: %s", name, registry.describe_plugins())
     try:
-        _consume(app, leaving, name, kind, concurrency, create_pool(work, runner.submit))
+        _consume(app, shutdown, name, kind, concurrency, create_pool(work, runner.submit))
     finally:
-        leaving.is_requested = True
-        orders.close()
-        watch.close()
+        shutdown.is_requested = True
+        commands.close()
+        watchdog.close()
         runner.close()
         keeper.close()
         committer.close()
@@ -173,10 +173,10 @@ def _run_simulation_worker(
 
 
 def _consume(
-    app: Celery, leaving: ShutdownSignal, name: str, kind: Kind, concurrency: int, pool: Any
+    app: Celery, shutdown: ShutdownSignal, name: str, kind: Kind, concurrency: int, pool: Any
 ) -> None:
     flower_events.install(app)
-    worker = worker_class(app, leaving.install)(
+    worker = worker_class(app, shutdown.install)(
         hostname=name,
         pool=pool,
         concurrency=concurrency,

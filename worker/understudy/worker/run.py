@@ -1,4 +1,4 @@
-"""One participant in this process: claim, then step and commit until it is done or taken away."""
+"""Runs one participant: claims it, then steps and commits until it is terminal or the run is interrupted."""
 
 import asyncio
 import logging
@@ -35,73 +35,72 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_ERROR_LENGTH = 500
-#: Seconds a step that was told to end, or an environment that is closed, may take over it.
+#: Seconds that a cancelled step or a closing environment may take to end.
 CLEANUP_TIMEOUT_S = 5
-#: Seconds that a claim may take: a process whose store hangs must not keep messages to itself.
+#: Seconds that a claim may take; after that, the process requeues the message for other workers.
 CLAIM_TIMEOUT_S = 4
 
 
 class RunResult(Enum):
-    """How a run left this process."""
+    """How a run ended in this process."""
 
-    #: It was not to be had: duplicate, stale or void message.
+    #: The claim updated no row: a duplicate or stale message.
     DROPPED = "dropped"
-    #: This process may not claim now: its lease ran out. Somebody else should have the message.
+    #: This process cannot claim, for example without a live lease. Another worker should get the message.
     REFUSED = "refused"
     #: Completed or failed.
     ENDED = "ended"
-    #: Pending again, to go on elsewhere.
+    #: Pending again, to continue on another worker.
     RELEASED = "released"
-    #: Cancelled, or taken over by somebody else.
+    #: Cancelled, or claimed by another worker.
     STOPPED = "stopped"
-    #: The store was away for too long to tell it anything; the lease runs out.
+    #: The store was unavailable for too long to write the end; the lease expires.
     UNKNOWN = "unknown"
 
 
 class RunInterrupted(Exception):
-    """The run was taken away: aborted, or its claim is no longer good."""
+    """The run must stop without ending: aborted, released, or its claim is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What the runs of a process share."""
+    """Holds what all runs of a process share."""
 
     committer: Committer
-    #: The lease under which claims are made now.
+    #: Returns the lease for new claims.
     worker_id: Callable[[], UUID]
-    #: True while the process is about to go: runs stop at the next interaction.
+    #: Returns whether the process drains: runs are released at their next interaction.
     is_shutting_down: Callable[[], bool]
     allow_private_hosts: bool
-    #: Runs that lost their workers: each is given back after one interaction, since it got past what killed
-    #: them, and others wait for its place.
+    #: True in a quarantine worker: it releases each run after one interaction. By then the run has survived
+    #: what lost its workers, and others wait for the slot.
     quarantine: bool = False
-    #: What environments may send where.
+    #: Secrets that environments may send.
     secrets: Secrets = field(default_factory=Secrets)
 
 
 class Run:
-    """Runs one participant, once. All methods belong to the loop's thread."""
+    """Runs one participant once. Call all methods in the loop's thread."""
 
-    def __init__(self, participant_id: UUID, house: WorkerContext) -> None:
+    def __init__(self, participant_id: UUID, context: WorkerContext) -> None:
         self.participant_id = participant_id
-        #: Nobody waits for the claim any more.
+        #: The run no longer waits for its claim.
         self.claim_timed_out = False
-        #: Set while it holds the participant.
+        #: Set while the run holds the participant.
         self.claim: Claim | None = None
-        self.context = house
+        self.context = context
         self._step: asyncio.Task[Step] | None = None
         self._aborted = False
         self._cancel_requested = False
         self._cleanup_expired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        #: Monotonic time at which an abort had cut the step in flight.
+        #: Monotonic time at which an aborted step had ended.
         self._aborted_at: float | None = None
         self._written_at = time.monotonic()
 
     def abort(self) -> None:
-        """Cut the step in flight at its next await; safe at any time, any number of times.
+        """Aborts the step in flight at its next await; idempotent.
 
-        The run then asks the store what it is: a cancelled participant has stopped, one that still runs is
-        given back.
+        The run then releases the participant if it is still running, or records the stop of a cancelled one.
         """
         self._aborted = True
         if self._step is not None:
@@ -109,9 +108,9 @@ class Run:
             asyncio.get_running_loop().call_later(CLEANUP_TIMEOUT_S, self._expire_cleanup)
 
     def _cancel_step(self, step: asyncio.Task[Step]) -> None:
-        """Once, as it is the last of this run: who is told again while closing a connection leaves it open.
+        """Cancels `step` once: a second cancel while it closes a connection would leave the connection open.
 
-        A cancel comes by a broadcast and, at about the same time, by the heartbeat.
+        An abort can arrive twice, by a broadcast and by the heartbeat.
         """
         if not self._cancel_requested:
             self._cancel_requested = True
@@ -122,7 +121,7 @@ class Run:
             self._cleanup_expired.set_result(None)
 
     async def execute(self) -> RunResult:
-        """Claim and run to the end."""
+        """Claims the participant and runs it; returns how the run ended."""
         claimed = await self._claim()
         if isinstance(claimed, RunResult):
             return claimed
@@ -133,18 +132,18 @@ class Run:
         try:
             return await self._run_claimed(claimed, claim)
         except ServiceUnavailable:
-            log.warning("participant %s: the store does not answer, its lease runs out", self.participant_id)
+            log.warning("participant %s: store unavailable; its lease will expire", self.participant_id)
             return RunResult.UNKNOWN
         finally:
             self.claim = None
 
     async def _claim(self) -> ClaimedRun | RunResult:
-        """What a claim yields, or why there is none; in time, or somebody else should have the message.
+        """Returns the claimed data, or the reason for none; REFUSED after CLAIM_TIMEOUT_S.
 
-        A claim that is given up is not made any more. One whose commit is under way just then may be; the
-        heartbeat finds that nobody runs it, and gives it back.
+        A claim that timed out is skipped. If its commit is in progress, it may still succeed; the heartbeat
+        then finds a claim without a run and releases it.
         """
-        claiming = asyncio.create_task(self._share(_claim_batch, self, "claim.commit"))
+        claiming = asyncio.create_task(self._write_batched(_claim_batch, self, "claim.commit"))
         await asyncio.wait({claiming}, timeout=CLAIM_TIMEOUT_S)
         if not claiming.done():
             self.claim_timed_out = True
@@ -165,57 +164,57 @@ class Run:
             end = partial(lifecycle.fail, claim=claim, kind=failure.kind, message=message, used=failure.used)
             return await self._end(end, claim, Status.FAILED, failure.kind)
 
-    async def _write(self, work: Callable[[Connection], Result], place: str) -> Result:
-        with traces.span(place):
-            return await self.context.committer.write(self.participant_id, work, place)
+    async def _write(self, work: Callable[[Connection], Result], site: str) -> Result:
+        with traces.span(site):
+            return await self.context.committer.write(self.participant_id, work, site)
 
-    async def _share(self, work: BatchWrite[Item, Result], item: Item, place: str) -> Result:
-        with traces.span(place):
-            return await self.context.committer.write_batched(self.participant_id, work, item, place)
+    async def _write_batched(self, work: BatchWrite[Item, Result], item: Item, site: str) -> Result:
+        with traces.span(site):
+            return await self.context.committer.write_batched(self.participant_id, work, item, site)
 
     async def _run_steps(self, claimed: ClaimedRun, claim: Claim) -> RunResult:
-        """Step and commit until a step ends the run. Raises Abandoned or Failed."""
+        """Steps and commits until a step ends the run. Raises RunInterrupted or RunFailed."""
         try:
-            house = self.context
-            walk = SimulationSession(
-                claimed, allow_private_hosts=house.allow_private_hosts, secrets=house.secrets
+            context = self.context
+            session = SimulationSession(
+                claimed, allow_private_hosts=context.allow_private_hosts, secrets=context.secrets
             )
         except Exception as error:
             raise self._simulator_error("cannot start", error) from error
-        around, limits = claimed.surroundings, _limits_of(claimed)
+        spec, limits = claimed.spec, _limits_of(claimed)
         try:
-            while walk.remaining > 0:
+            while session.remaining > 0:
                 if self._aborted or self.context.is_shutting_down():
                     raise RunInterrupted
                 with traces.span("step"):
-                    step = await self._run_step(walk, limits)
-                metrics.observe_step(around.content["environment"], around.mind, step.duration_ms / 1000)
+                    step = await self._run_step(session, limits)
+                metrics.observe_step(spec.content["environment"], spec.mind, step.duration_ms / 1000)
                 if not metrics.count_commit(await self._commit(claim, step)):
                     raise RunInterrupted
                 if step.ends:
                     metrics.count_ended(Status.COMPLETED, step.outcome)
                     return RunResult.ENDED
-                walk.remember(step)
+                session.remember(step)
                 if self.context.quarantine:
                     raise RunInterrupted
         finally:
-            await self._close(walk)
-        # Taken up again right at its cap.
+            await self._close(session)
+        # The run resumed at its cap.
         end = partial(lifecycle.complete, claim=claim, outcome=Outcome.CAP_REACHED)
         return await self._end(end, claim, Status.COMPLETED, Outcome.CAP_REACHED)
 
-    async def _run_step(self, walk: SimulationSession, limits: Limits) -> Step:
-        """One step, within its limits. Raises Abandoned or Failed."""
-        limit_s, too_long = limits.next_step_limit()
-        time_left = start_timer(limit_s)
-        self._step = step = asyncio.create_task(walk.step())
+    async def _run_step(self, session: SimulationSession, limits: Limits) -> Step:
+        """Runs one step within its limits. Raises RunInterrupted or RunFailed."""
+        limit_s, timeout = limits.next_step_limit()
+        timer = start_timer(limit_s)
+        self._step = step = asyncio.create_task(session.step())
         in_time = await self._wait_for_step(step, limit_s)
-        while not in_time and not self._aborted and time_left.remaining_s() > 0:
-            # It waited for its turn at something, which does not count; what the run may take still does.
-            limit_s, too_long = limits.next_step_limit()
+        while not in_time and not self._aborted and timer.remaining_s() > 0:
+            # Waits for shared resources count for the run's limit but not for the step's.
+            limit_s, timeout = limits.next_step_limit()
             if limit_s <= 0:
                 break
-            in_time = await self._wait_for_step(step, min(limit_s, time_left.remaining_s()))
+            in_time = await self._wait_for_step(step, min(limit_s, timer.remaining_s()))
         if not in_time and not self._aborted:
             self._cancel_step(step)
             await self._wait_for_step(step, CLEANUP_TIMEOUT_S)
@@ -224,42 +223,42 @@ class Run:
             self._aborted_at = time.monotonic() if self._aborted else None
         else:
             log.warning("participant %s: step did not end after cancellation", self.participant_id)
-            # Nobody is there to tell it later.
+            # `_cancel_step` cancels only once, and nothing waits for this step any more.
             step.cancel()
         if self._aborted or not in_time:
             step.add_done_callback(_consume_result)
-            raise RunInterrupted if self._aborted else too_long
+            raise RunInterrupted if self._aborted else timeout
         try:
             return step.result()
         except EnvironmentUnreachable as error:
             raise RunFailed(FailureKind.ENVIRONMENT_ERROR, str(error)) from error
         except (Exception, asyncio.CancelledError) as error:
-            # A plug-in may raise anything; its participant fails, and nobody else's.
+            # A plug-in may raise anything; only its participant fails.
             raise self._simulator_error("failed in a step", error) from error
 
     async def _wait_for_step(self, step: asyncio.Task[Step], timeout_s: float) -> bool:
-        """Wait for a step to end, but no longer than `timeout_s`, nor much longer than its abort."""
+        """Returns whether `step` ended within `timeout_s` and at most CLEANUP_TIMEOUT_S after its abort."""
         either: set[asyncio.Future[Any]] = {step, self._cleanup_expired}
         await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         return step.done()
 
-    async def _close(self, walk: SimulationSession) -> None:
-        """Whatever an environment does when it is closed, its participant ends as it would have."""
+    async def _close(self, session: SimulationSession) -> None:
+        """Closes the session; logs errors, because they must not change how the participant ends."""
         try:
             async with asyncio.timeout(CLEANUP_TIMEOUT_S):
-                await walk.close()
+                await session.close()
         except Exception as error:
-            log.warning("participant %s: closing broke", self.participant_id, exc_info=error)
+            log.warning("participant %s: closing the environment failed", self.participant_id, exc_info=error)
 
     async def _commit(self, claim: Claim, step: Step) -> bool:
         commit = Commit(claim, step, self._elapsed_claim_ms())
         try:
-            return await self._share(lifecycle.commit_steps, commit, "step.commit")
+            return await self._write_batched(lifecycle.commit_steps, commit, "step.commit")
         except (ValueError, TypeError, StatementError) as error:
             raise self._simulator_error("made an interaction that cannot be stored", error) from error
 
-    def _simulator_error(self, what: str, error: BaseException) -> RunFailed:
-        log.warning("participant %s %s", self.participant_id, what, exc_info=error)
+    def _simulator_error(self, message: str, error: BaseException) -> RunFailed:
+        log.warning("participant %s %s", self.participant_id, message, exc_info=error)
         if isinstance(error, ModelFailed):
             return RunFailed(FailureKind.SIMULATOR_ERROR, str(error), error.usage)
         return RunFailed(FailureKind.SIMULATOR_ERROR, f"{type(error).__name__}: {error}")
@@ -272,72 +271,71 @@ class Run:
         return RunResult.ENDED
 
     async def _release_or_stop(self, claim: Claim) -> RunResult:
-        """Give back what still runs, record the stop of what was cancelled; anything else is another's."""
-        held_ms = self._elapsed_claim_ms()
+        """Releases a running participant or records the stop of a cancelled one; leaves any other alone."""
+        claimed_ms = self._elapsed_claim_ms()
         stopped: list[stops.Stopped] = []
-        cut_ago_s: float | None = None
+        aborted_ago_s: float | None = None
 
         def release(connection: Connection) -> RunResult:
-            nonlocal cut_ago_s
-            if lifecycle.release(connection, claim, held_ms):
+            nonlocal aborted_ago_s
+            if lifecycle.release(connection, claim, claimed_ms):
                 return RunResult.RELEASED
-            # Of a step that does not end nobody knows that it has stopped: the sweeper assumes it one day.
+            # A step that does not end has not stopped: the sweeper records its stop later.
             if self._step is None:
-                cut_ago_s = self._aborted_at and time.monotonic() - self._aborted_at
+                aborted_ago_s = self._aborted_at and time.monotonic() - self._aborted_at
                 stopped[:] = stops.mark_stopped(connection, claim.participant_id, held=claim)
             return RunResult.STOPPED
 
-        ending = await self._write(release, "give_back.commit")
+        result = await self._write(release, "release.commit")
         for stop in stopped:
-            metrics.observe_run_stop(stop.after_s, cut_ago_s)
-        return ending
+            metrics.observe_run_stop(stop.after_s, aborted_ago_s)
+        return result
 
     def _elapsed_claim_ms(self) -> int:
-        """Milliseconds since this was last asked: how long the row was held since its last write."""
+        """Returns the milliseconds of the claim since the last write, and restarts the count."""
         now = time.monotonic()
-        held, self._written_at = now - self._written_at, now
-        return round(held * 1000)
+        elapsed_s, self._written_at = now - self._written_at, now
+        return round(elapsed_s * 1000)
 
 
 def _limits_of(claimed: ClaimedRun) -> Limits:
-    given = claimed.surroundings
-    return Limits.from_claim(given.step_timeout_s, given.run_timeout_s, claimed.row.claimed_ms)
+    spec = claimed.spec
+    return Limits.from_claim(spec.step_timeout_s, spec.run_timeout_s, claimed.row.claimed_ms)
 
 
 def _consume_result(step: asyncio.Task[Step]) -> None:
-    """Look at what a step nobody waits for came to, so that nobody warns of it: it does not matter."""
+    """Reads the result of an abandoned step, so that asyncio does not log it as never retrieved."""
     step.cancelled() or step.exception()
 
 
 def _claim_batch(connection: Connection, runs: Sequence[Run]) -> list[ClaimedRun | RunResult]:
-    """Claim for all of these runs, which share a house: what each yields, or why there is none."""
+    """Claims for `runs`, which share a context; returns the claimed data of each, or why there is none."""
     worker_id = runs[0].context.worker_id()
-    wanted = list(dict.fromkeys(run.participant_id for run in runs if not run.claim_timed_out))
-    rows = lifecycle.claim_all(connection, wanted, worker_id)
-    surroundings = lineage.load_run_specs(connection, list(rows))
+    ids = list(dict.fromkeys(run.participant_id for run in runs if not run.claim_timed_out))
+    rows = lifecycle.claim_all(connection, ids, worker_id)
+    specs = lineage.load_run_specs(connection, list(rows))
     lost = None
-    taken: list[ClaimedRun | RunResult] = []
+    results: list[ClaimedRun | RunResult] = []
     for run in runs:
-        # Of two runs of one participant, the first has it.
+        # If two runs claim the same participant, the first gets it.
         row = None if run.claim_timed_out else rows.pop(run.participant_id, None)
         if row is not None:
-            taken.append(_claimed(connection, row, surroundings[row.id]))
+            results.append(_claimed(connection, row, specs[row.id]))
             continue
         if lost is None:
             lost = RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED
-        taken.append(RunResult.REFUSED if run.claim_timed_out else lost)
-    return taken
+        results.append(RunResult.REFUSED if run.claim_timed_out else lost)
+    return results
 
 
-def _claimed(connection: Connection, row: AnyRow, surroundings: RunSpec) -> ClaimedRun:
+def _claimed(connection: Connection, row: AnyRow, spec: RunSpec) -> ClaimedRun:
+    instructions = lineage.instructions(connection, row.id) if row.instruction else ()
     if row.interaction_count == 0:
-        # There is nothing yet to go on from.
-        told = lineage.instructions(connection, row.id) if row.instruction else ()
-        return ClaimedRun(row, surroundings, None, (), told)
+        return ClaimedRun(row, spec, None, (), instructions)
     return ClaimedRun(
         row,
-        surroundings,
+        spec,
         lineage.load_checkpoint(connection, row.id),
         lineage.latest_interactions(connection, row.id, HISTORY_LENGTH),
-        lineage.instructions(connection, row.id) if row.instruction else (),
+        instructions,
     )

@@ -1,4 +1,4 @@
-"""The runner: all runs of a process on one asyncio loop, in a thread of its own."""
+"""The runner: executes all runs of a process on one asyncio loop in its own thread."""
 
 import asyncio
 import contextlib
@@ -20,18 +20,18 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: The run that the code at hand works for.
+#: The run of the current task.
 _current_run: contextvars.ContextVar[Run] = contextvars.ContextVar("current_run")
 
 
 class Runner:
-    """Runs participants for the pool, and aborts them when told. Thread-safe.
+    """Runs participants for the pool and aborts them on request. Thread-safe.
 
-    Steps wait on networks for seconds, so hundreds share the loop.
+    Steps wait for networks for seconds, so one loop serves hundreds.
     """
 
-    def __init__(self, house: WorkerContext, publisher: Publisher, notifier: Notifier) -> None:
-        self._house = house
+    def __init__(self, context: WorkerContext, publisher: Publisher, notifier: Notifier) -> None:
+        self._context = context
         self._publisher = publisher
         self._notifier = notifier
         self._runs: set[Run] = set()
@@ -42,55 +42,55 @@ class Runner:
         self._thread.start()
 
     def submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
-        """Have it done on the loop of all runs; returns at once."""
+        """Runs `work` on the loop of all runs; returns immediately."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def run(self, participant_id: UUID) -> RunResult:
-        """Run a participant to its end and tell who waits; on the runner's loop."""
-        run = Run(participant_id, self._house)
+        """Runs a participant to its end and publishes the result; call it on the runner's loop."""
+        run = Run(participant_id, self._context)
         _current_run.set(run)
         self._runs.add(run)
         try:
-            # A task of its own, and so one that is known to work for this run.
-            ending = await asyncio.create_task(run.execute())
+            # In a new task, which `_create_task` assigns to this run.
+            result = await asyncio.create_task(run.execute())
         finally:
             self._runs.remove(run)
-        if ending is RunResult.RELEASED:
+        if result is RunResult.RELEASED:
             self._publisher.enqueue_run_messages([participant_id])
-        elif ending in {RunResult.ENDED, RunResult.STOPPED}:
+        elif result in {RunResult.ENDED, RunResult.STOPPED}:
             self._notifier.enqueue([participant_id])
-        return ending
+        return result
 
     def abort(self, participant_ids: Iterable[UUID]) -> None:
-        """Cut the steps in flight of these, if they run here; returns at once."""
+        """Aborts the steps in flight of participants that run here; returns immediately."""
         ids = frozenset(participant_ids)
         self._loop.call_soon_threadsafe(self._abort, ids)
 
     def abort_all(self) -> None:
-        """Cut all steps in flight; returns at once, also when this is closed and nothing is."""
+        """Aborts all steps in flight; returns immediately, and does nothing after `close`."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._abort, None)
 
     def claims(self) -> dict[UUID, Claim]:
-        """What runs here now."""
+        """Returns the claims of the current runs by participant."""
         return {run.claim.participant_id: run.claim for run in tuple(self._runs) if run.claim}
 
     def pending_claims(self) -> set[UUID]:
-        """Who is about to run here: claimed perhaps, but the loop has not come to it yet."""
+        """Returns participants whose run awaits its claim; the claim may already be committed."""
         return {run.participant_id for run in tuple(self._runs) if run.claim is None}
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop on which all steps run."""
+        """Returns the loop of all steps."""
         return self._loop
 
     def claim_of(self, task: asyncio.Task[Any] | None) -> Claim | None:
-        """The claim that `task` works for; None if that is unknown."""
+        """Returns the claim of the run that `task` belongs to; None if unknown."""
         run = self._owners.get(task) if task is not None else None
         return run.claim if run is not None else None
 
     def close(self) -> None:
-        """Stop the loop. All runs have ended before."""
+        """Stops the loop. Call it after all runs have ended."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -98,7 +98,7 @@ class Runner:
     def _create_task(
         self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
     ) -> asyncio.Task[Any]:
-        """Tasks as usual, but it is known for which run they work: also those that plug-ins start."""
+        """Creates a task and records its run, also for tasks that plug-ins start."""
         task = asyncio.Task(coroutine, loop=loop, **options)
         run = _current_run.get(None)
         if run is not None:

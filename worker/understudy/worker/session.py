@@ -1,4 +1,4 @@
-"""A person's walk through an environment: what a step is. Knows nothing of claims, stores and queues."""
+"""Executes the steps of a person in an environment, independent of claims, stores and queues."""
 
 import math
 import time
@@ -27,48 +27,48 @@ from understudy.minds import Mind
 from understudy.plugins.registry import create_mind, environments
 from understudy.plugins.secrets import Secrets
 
-#: Interactions of the past that a mind is shown.
+#: Past interactions that a mind receives.
 HISTORY_LENGTH = 20
-#: Characters of a page's text that are kept with an interaction.
+#: Characters of a page's text that are stored with an interaction.
 STORED_TEXT_LENGTH = 1_000
-#: And of what was said in a chat: it is told whole in transcripts.
+#: The same for chat messages, which transcripts show in full.
 STORED_NEWS_LENGTH = 8_000
 
-#: Actions that end a walk, and what they make of it.
+#: Actions that end a run, with their outcomes.
 _FINAL_ACTIONS = {"finish": None, "give_up": Outcome.GAVE_UP}
 
 
 class ClaimedRun(NamedTuple):
-    """What a claim yields: all that a walk needs, read in the claim's transaction."""
+    """All data that a session needs, read in the transaction of the claim."""
 
     #: The participant's row.
     row: Any
-    surroundings: RunSpec
-    #: The state to go on from; None: from the start.
+    spec: RunSpec
+    #: The checkpoint to continue from; None: start from the beginning.
     state: Mapping[str, Any] | None
     #: The latest interactions over the lineage, oldest first.
     history: Sequence[Any]
-    #: Instructions of the lineage and where they were given; read only for those who were given one.
+    #: Instructions of the lineage with their indexes; read only if the participant has one.
     instructions: Sequence[tuple[int, str]] = ()
 
 
 class SimulationSession:
-    """Takes one step after the other. Not safe to step twice at once; may be cancelled at any await."""
+    """Executes one step at a time. A step may be cancelled at any await; steps must not overlap."""
 
     def __init__(
         self, claimed: ClaimedRun, *, allow_private_hosts: bool, secrets: Secrets | None = None
     ) -> None:
-        row, around = claimed.row, claimed.surroundings
+        row, spec = claimed.row, claimed.spec
         self._person = Person(
-            name=around.name,
-            age=around.age,
-            country=around.country,
-            language=around.language,
-            traits=around.traits,
-            bio=around.bio,
+            name=spec.name,
+            age=spec.age,
+            country=spec.country,
+            language=spec.language,
+            traits=spec.traits,
+            bio=spec.bio,
         )
-        success = around.assignment.get("success")
-        self._assignment = Assignment(around.assignment["task"], Success(**success) if success else None)
+        success = spec.assignment.get("success")
+        self._assignment = Assignment(spec.assignment["task"], Success(**success) if success else None)
         self._row = row
         self._count: int = row.interaction_count
         self._state = claimed.state
@@ -77,49 +77,49 @@ class SimulationSession:
             (_history_entry(past, past.ordinal) for past in claimed.history), maxlen=HISTORY_LENGTH
         )
         self._instructions = claimed.instructions
-        self._mind: Mind = create_mind(around.mind)
-        factory = environments(around.modality)[around.content["environment"]].load()
-        # Environments are handed what they ask for.
-        more: dict[str, Any] = {}
+        self._mind: Mind = create_mind(spec.mind)
+        factory = environments(spec.modality)[spec.content["environment"]].load()
+        # Environments receive only the options that they declare.
+        options: dict[str, Any] = {}
         if getattr(factory, "takes_secrets", False):
-            more["secrets"] = secrets
+            options["secrets"] = secrets
         if getattr(factory, "takes_access", False):
-            more["access"] = AccessibilityNeeds.of(around.traits)
+            options["access"] = AccessibilityNeeds.of(spec.traits)
         self._environment: Environment = factory(
-            around.content, allow_private_hosts=allow_private_hosts, **more
+            spec.content, allow_private_hosts=allow_private_hosts, **options
         )
-        self._entered = False
+        self._is_open = False
 
     @property
     def remaining(self) -> int:
-        """Interactions left under the cap."""
+        """Returns the interactions left under the cap."""
         return int(self._row.max_interactions) - self._count
 
     async def step(self) -> Step:
-        """Observe, decide, act. What a plug-in raises comes through."""
+        """Observes, decides and acts; returns the step. Raises what a plug-in raises."""
         started_at, began = datetime.now(UTC), time.monotonic()
         await self._open_environment()
-        seen = _expect_type(self._environment.observe(), Observation)
-        decision = _expect_type(await self._mind.decide(self._turn(seen)), Decision)
+        observation = _expect_type(self._environment.observe(), Observation)
+        decision = _expect_type(await self._mind.decide(self._turn(observation)), Decision)
         if not math.isfinite(decision.sentiment):
-            raise ValueError(f"the mind's sentiment is {decision.sentiment}, not a number from -1 to 1")
+            raise ValueError(f"the mind's sentiment must be a number from -1 to 1; got {decision.sentiment}")
         last = decision.action.kind in _FINAL_ACTIONS
         if not last:
             await self._environment.act(decision.action)
-        now_seen = _expect_type(self._environment.observe(), Observation)
-        last = last or now_seen.over
-        done = succeeded(self._assignment.success, now_seen)
+        result = _expect_type(self._environment.observe(), Observation)
+        last = last or result.over
+        done = succeeded(self._assignment.success, result)
         outcome = Outcome.SUCCEEDED if done else _FINAL_ACTIONS.get(decision.action.kind)
         ends = done or last or self.remaining == 1
         if ends and not done and not last:
             outcome = Outcome.CAP_REACHED
         return Step(
             index=self._count,
-            observation=sanitize(_stored(seen)),
+            observation=sanitize(_stored(observation)),
             thought=sanitize(decision.thought),
             action=sanitize(_stored_action(decision.action)),
             sentiment=min(max(float(decision.sentiment), -1.0), 1.0),
-            result=sanitize(_result(now_seen)),
+            result=sanitize(_result(result)),
             started_at=started_at,
             duration_ms=round((time.monotonic() - began) * 1000),
             state=sanitize({"environment": self._environment.snapshot(), "memory": decision.memory}),
@@ -129,29 +129,29 @@ class SimulationSession:
         )
 
     def remember(self, step: Step) -> None:
-        """`step` is committed: go on from it."""
+        """Continues from `step`, which is committed."""
         self._count += 1
         self._memory = step.state["memory"]
         self._history.append(_history_entry(step, step.index))
 
     async def close(self) -> None:
-        """Give back what the environment holds."""
+        """Releases the resources of the environment."""
         await self._environment.close()
 
     async def _open_environment(self) -> None:
-        if self._entered:
+        if self._is_open:
             return
         if self._state is None:
             await self._environment.open()
         else:
             await self._environment.restore(self._state["environment"])
-        self._entered = True
+        self._is_open = True
 
-    def _turn(self, seen: Observation) -> Turn:
+    def _turn(self, observation: Observation) -> Turn:
         return Turn(
             person=self._person,
             assignment=self._assignment,
-            observation=seen,
+            observation=observation,
             history=tuple(self._history),
             instruction=self._row.instruction,
             resumed=self._row.extended_from is not None and self._count == self._row.branched_at,
@@ -166,26 +166,26 @@ class SimulationSession:
 
 
 def _expect_type(value: Any, kind: type) -> Any:
-    """A plug-in's answer is what its protocol says, or an error that names what it is."""
+    """Returns `value` if it is a `kind`; otherwise raises TypeError with its type."""
     if not isinstance(value, kind):
-        raise TypeError(f"expected {kind.__name__}, the plug-in answered {type(value).__name__}")
+        raise TypeError(f"the plug-in must return {kind.__name__}; got {type(value).__name__}")
     return value
 
 
-def _headline(seen: Observation) -> dict[str, Any]:
-    return {"url": seen.url, "title": seen.title, "status": seen.status, "problem": seen.problem}
+def _headline(page: Observation) -> dict[str, Any]:
+    return {"url": page.url, "title": page.title, "status": page.status, "problem": page.problem}
 
 
-def _stored(seen: Observation) -> dict[str, Any]:
-    """What is kept of an observation: enough to read the journey, not the whole page."""
-    text = seen.text[:STORED_TEXT_LENGTH] if seen.news is None else seen.news[:STORED_NEWS_LENGTH]
-    return _headline(seen) | {"headings": list(seen.headings), "text": text}
+def _stored(page: Observation) -> dict[str, Any]:
+    """Returns the stored part of an observation: enough to read the journey, not the whole page."""
+    text = page.text[:STORED_TEXT_LENGTH] if page.news is None else page.news[:STORED_NEWS_LENGTH]
+    return _headline(page) | {"headings": list(page.headings), "text": text}
 
 
-def _result(seen: Observation) -> dict[str, Any]:
-    """Where an action led; in a chat what was replied too, as there may be no next observation."""
-    said = {} if seen.news is None else {"text": seen.news[:STORED_NEWS_LENGTH]}
-    return _headline(seen) | said
+def _result(page: Observation) -> dict[str, Any]:
+    """Returns the result of an action; in a chat with the reply, because no observation may follow."""
+    reply = {} if page.news is None else {"text": page.news[:STORED_NEWS_LENGTH]}
+    return _headline(page) | reply
 
 
 def _stored_action(action: Action) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _stored_action(action: Action) -> dict[str, Any]:
 
 
 def _history_entry(past: Any, index: int) -> dict[str, Any]:
-    """A row or step as minds are shown it."""
+    """Returns a stored interaction or a step in the form that minds receive."""
     return {
         "index": index,
         "thought": past.thought,

@@ -1,4 +1,4 @@
-"""Being told to go: SIGTERM and its like, answered without waiting for anything."""
+"""Handles shutdown requests by SIGTERM and similar signals without blocking."""
 
 import faulthandler
 import logging
@@ -13,60 +13,59 @@ from understudy.queue.celery.worker import stop_consuming
 
 log = logging.getLogger(__name__)
 
-#: Exit code of a process that could not end in order.
+#: Exit code of a forced exit after a shutdown timed out.
 EXIT_SHUTDOWN_TIMEOUT = 75
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 class ShutdownSignal:
-    """Is this process about to go? Told once or many times, it is the same.
+    """Records that this process must shut down; later requests change nothing.
 
-    A signal handler runs in the very thread that may hold any lock just then, itself included: so there is a
-    flag, and queues that may be put into at any point, and what is to be done is done by another thread.
+    A signal handler can interrupt a thread that holds any lock. It therefore only sets a flag and puts into
+    reentrant queues; another thread does the work.
     """
 
     def __init__(self) -> None:
         self.is_requested = False
-        self._told: SimpleQueue[bool] = SimpleQueue()
-        self._woken: SimpleQueue[bool] = SimpleQueue()
+        self._requests: SimpleQueue[bool] = SimpleQueue()
+        self._wake_ups: SimpleQueue[bool] = SimpleQueue()
 
     def install(self) -> None:
-        """From now on, signals tell it. To be called by the main thread."""
+        """Installs the signal handlers. Call it in the main thread."""
         for number in SIGNALS:
             signal.signal(number, self.request)
-        # For operators: what is each thread doing just now?
+        # Lets operators dump the stacks of all threads.
         faulthandler.register(signal.SIGUSR1)
 
     def request(self, *_: object) -> None:
-        """Go. Safe in a signal handler, and in a handler that interrupts one."""
+        """Requests the shutdown. Safe in signal handlers, also nested ones."""
         if not self.is_requested:
             self.is_requested = True
             stop_consuming()
-            self._told.put(True)
-            self._woken.put(True)
+            self._requests.put(True)
+            self._wake_ups.put(True)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until told to go, or so long; was it told? To be asked by one thread, and once it says yes no
-        more."""
+        """Waits up to `timeout_s`; returns whether a shutdown is requested. For one thread, until True."""
         try:
-            return self._woken.get(timeout=timeout_s)
+            return self._wake_ups.get(timeout=timeout_s)
         except Empty:
             return False
 
     def on_request(self, begin: Callable[[], None] = lambda: None, *, timeout_s: float) -> None:
-        """Have `begin` called, in a thread of its own, once this process is told to go.
+        """Calls `begin` in a thread after the request; forces the exit `timeout_s` after `begin` returns.
 
-        If the process is still there `timeout_s` after that, it is ended: a store or a broker that takes
-        connections and says nothing would hold it for ever. Leases and sweepers make good what it leaves.
+        A store or broker that accepts connections and never answers would otherwise block the shutdown
+        forever. The sweeper recovers the remaining participants.
         """
 
         def wait() -> None:
-            self._told.get()
+            self._requests.get()
             begin()
             time.sleep(timeout_s)
             log.critical("shutdown timed out; forcing exit")
             logging.shutdown()
             os._exit(EXIT_SHUTDOWN_TIMEOUT)
 
-        threading.Thread(target=wait, name="leaving", daemon=True).start()
+        threading.Thread(target=wait, name="shutdown", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The sweeper: makes good what processes and messages lost. A plain loop; any number may run at once."""
+"""The sweeper: recovers lost participants and messages in a loop. Any number of sweepers may run."""
 
 import logging
 import threading
@@ -25,25 +25,25 @@ from understudy.worker.shutdown import ShutdownSignal
 
 log = logging.getLogger(__name__)
 
-#: Rows that one statement moves; a sweep goes on until none are left.
+#: Maximum rows of one statement; a sweep repeats it until none are left.
 BATCH_SIZE = 1_000
-#: Transactions of one sweep that give positions to events: what comes after it must not wait for long.
+#: Maximum transactions of one sweep that assign positions, so that the other work does not wait long.
 SEQUENCER_TRANSACTIONS = 2
-#: How long a sweep may go on when the process is told to go.
-MOST_S = 10
-#: Leases that ran out this long ago and hold nothing are removed.
+#: Seconds that a sweep may continue after a shutdown request.
+SHUTDOWN_TIMEOUT_S = 10
+#: Seconds after which expired leases without participants are deleted.
 LEASE_RETENTION_S = 3600
 
-#: How much later a message must have been sent to overtake another: two who publish at once mix theirs.
+#: A message overtakes another only if it is later by this much: concurrent publishers interleave messages.
 REORDER_MARGIN = timedelta(seconds=5)
 
 RUN_QUEUES = (*QUEUE_PRIORITY, Queue.QUARANTINE)
 
 
 class Sweeper:
-    """Recovers and publishes. Safe beside other sweepers: each row moves once, each message is sent once.
+    """Recovers and publishes. Sweepers can run concurrently: each row moves once, each message is sent once.
 
-    The two may be done by two threads: a broker that is slow or away must not hold recovery up.
+    Call `recover` and `publish` in two threads, so that a slow or unavailable broker does not delay recovery.
     """
 
     def __init__(self, settings: Settings, store: Store, publisher: Publisher, notifier: Notifier) -> None:
@@ -51,61 +51,61 @@ class Sweeper:
         self._store = store
         self._publisher = publisher
         self._notifier = notifier
-        self._store_was_away = False
+        self._store_was_unavailable = False
         self._recover_from = time.monotonic()
-        #: What was sent to a queue before this moment was not in it when it was last seen empty.
+        #: By queue: messages published before this moment have left it, because it was empty later.
         self._lost_before: dict[Queue, datetime] = {}
 
     def recover(self) -> bool:
-        """Take what runs from lost workers, record stops that nobody else did; was anybody taken?
+        """Recovers participants of lost workers and records missing stops; returns whether it recovered any.
 
-        Raises ServiceUnavailable when the store is unavailable.
+        Raises ServiceUnavailable if the store is unavailable.
         """
         try:
-            self._forget_old()
+            self._delete_expired()
             lost = self._recover() if time.monotonic() >= self._recover_from else []
             self._record_stops()
         except ServiceUnavailable:
-            self._store_was_away = True
+            self._store_was_unavailable = True
             raise
         if lost:
             log.warning("recovered %d participants from lost workers", len(lost))
-            # Those that failed are terminal: somebody may be waiting for them.
+            # Participants that failed are terminal: waiters need a notification.
             self._notifier.enqueue(lost)
         return bool(lost)
 
     def assign_positions(self) -> bool:
-        """See to it that readers of events who come later find few that wait; are there more?
+        """Assigns positions to some events, so that readers need to assign few; returns whether more remain.
 
-        Raises ServiceUnavailable when the store is unavailable.
+        Raises ServiceUnavailable if the store is unavailable.
         """
         return give_positions(self._store, transactions=SEQUENCER_TRANSACTIONS)
 
     def publish(self) -> bool:
-        """Send some of what is owed or was lost; is there more?
+        """Publishes some unpublished and lost run messages; returns whether more remain.
 
-        Raises ServiceUnavailable when the store is unavailable.
+        Raises ServiceUnavailable if the store is unavailable.
         """
         try:
-            # Both in any case: what was lost must not wait for all that is owed.
-            more = [self._publish_pending(), *(self._republish_lost(queue) for queue in RUN_QUEUES)]
-            return any(more)
+            # Evaluates all, so that lost messages do not wait for all unpublished ones.
+            has_more = [self._publish_pending(), *(self._republish_lost(queue) for queue in RUN_QUEUES)]
+            return any(has_more)
         except BROKER_ERRORS as error:
-            log.warning("the broker does not answer (%s); run messages stay owed", error)
+            log.warning("broker unavailable (%s); run messages remain unpublished", error)
             return False
 
-    def _forget_old(self) -> None:
-        """Remove what is kept for a while only: the first write of a sweep, which shows how the store is.
+    def _delete_expired(self) -> None:
+        """Deletes expired rows; as the first write of a sweep, it also measures the store.
 
-        Right after it was away, or kept everybody waiting, leases have lapsed. The living give back what they
-        held, at no attempt, if they are given the time of a heartbeat before anything is recovered.
+        After an unavailable or slow store, leases of live workers have expired. Recovery then pauses for one
+        heartbeat, so that these workers can release their participants, which costs no attempt.
         """
-        asked_at = time.monotonic()
-        with faults.fault_site("forget.commit"):
-            self._store.write(_delete_expired)
-        slow = time.monotonic() - asked_at > self._settings.sweep_interval_s
-        if slow or self._store_was_away:
-            self._store_was_away = False
+        began = time.monotonic()
+        with faults.fault_site("delete_expired.commit"):
+            self._store.write(_delete_expired_rows)
+        slow = time.monotonic() - began > self._settings.sweep_interval_s
+        if slow or self._store_was_unavailable:
+            self._store_was_unavailable = False
             self._recover_from = time.monotonic() + self._settings.heartbeat_interval_s
 
     def _recover(self) -> list[UUID]:
@@ -113,24 +113,24 @@ class Sweeper:
         lost: list[UUID] = []
         while True:
             with faults.fault_site("recover.commit"):
-                some = self._store.write(
+                batch = self._store.write(
                     lambda connection: recovery.recover_lost(connection, max_attempts, BATCH_SIZE)
                 )
-            metrics.count_recovered(len(some.resumed), len(some.failed))
-            lost += (*some.resumed, *some.failed)
-            if len(some.resumed) + len(some.failed) < BATCH_SIZE:
+            metrics.count_recovered(len(batch.resumed), len(batch.failed))
+            lost += (*batch.resumed, *batch.failed)
+            if len(batch.resumed) + len(batch.failed) < BATCH_SIZE:
                 return lost
 
     def _record_stops(self) -> None:
-        """Usually the run or its stop task has; here come those whose worker or message was lost."""
+        """Records stops that no run or stop task recorded, because a worker or message was lost."""
         after_s = self._settings.stop_grace_s
         while True:
             with faults.fault_site("record_stops.commit"):
-                some = self._store.write(
+                batch = self._store.write(
                     lambda connection: stops.record_stops(connection, after_s, BATCH_SIZE)
                 )
-            metrics.observe_stops("sweeper", (stop.after_s for stop in some))
-            if len(some) < BATCH_SIZE:
+            metrics.observe_stops("sweeper", (stop.after_s for stop in batch))
+            if len(batch) < BATCH_SIZE:
                 return
 
     def _publish_pending(self) -> bool:
@@ -138,20 +138,20 @@ class Sweeper:
             ids = dispatch.unpublished_ids(connection, BATCH_SIZE)
         if not ids:
             return False
-        # Asked first: owning messages only to disown them again would be a write for nothing.
+        # Ping first: reserving messages only to unreserve them would waste a write.
         self._publisher.ping()
-        # None of them, when somebody else sends them just now or the broker went away after all.
+        # It sends none if another process publishes them or the broker fails meanwhile.
         return self._publisher.publish_run_messages(ids).sent > 0 and len(ids) == BATCH_SIZE
 
     def _republish_lost(self, queue: Queue) -> bool:
-        """Send again what is overdue and was lost: its queue is empty, or others overtook it.
+        """Republishes overdue messages that are lost: their queue is empty, or later messages overtook them.
 
-        A queue is first in, first out: whoever waits longer than one that runs already is not in it any more,
-        but in the hands of a worker that died, for instance. A mistake costs one void message.
+        A queue is first in, first out. A message older than one that already runs has left the queue, for
+        example with a worker that died. A wrong guess costs one stale message.
         """
         overdue_s = self._settings.republish_after_s
         if queue is Queue.RECOVERED:
-            # Taken first by whoever is free: one that is not claimed soon went to a worker that died, too.
+            # Workers take this queue first: an unclaimed message was probably taken by a worker that died.
             overdue_s /= 6
         with self._store.read() as connection:
             overdue_before = store_time(connection, -overdue_s)
@@ -171,25 +171,25 @@ class Sweeper:
             ids = dispatch.published_before_ids(connection, queue, before, BATCH_SIZE)
         if not ids:
             return False
-        again = self._publisher.publish_run_messages(ids, republish_before=before).sent
-        metrics.republished.labels(queue).inc(again)
-        log.info("republished %d run messages to %s", again, queue)
-        return again > 0 and len(ids) == BATCH_SIZE
+        sent = self._publisher.publish_run_messages(ids, republish_before=before).sent
+        metrics.republished.labels(queue).inc(sent)
+        log.info("republished %d run messages to %s", sent, queue)
+        return sent > 0 and len(ids) == BATCH_SIZE
 
 
-def _delete_expired(connection: Connection) -> None:
+def _delete_expired_rows(connection: Connection) -> None:
     leases.delete_expired(connection, LEASE_RETENTION_S)
     idempotency.delete_expired(connection)
 
 
 def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
-    """Sweep every `sweep_interval_s` until SIGTERM or SIGINT."""
+    """Runs a sweeper every `sweep_interval_s` until SIGTERM or SIGINT."""
     logs.configure(settings, part="sweeper")
     faults.arm(settings.faults)
     start_metrics_server(settings, "sweeper").gauges = metrics.sweeper_gauges
-    leaving = ShutdownSignal()
-    leaving.install()
-    leaving.on_request(timeout_s=MOST_S)
+    shutdown = ShutdownSignal()
+    shutdown.install()
+    shutdown.on_request(timeout_s=SHUTDOWN_TIMEOUT_S)
     store = Store(settings.store_url, observer=StoreMetrics())
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
     publisher = Publisher(app, store)
@@ -199,16 +199,16 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
         ready_file.touch()
     publish_now = threading.Event()
 
-    def publish_on() -> None:
-        while not leaving.is_requested:
-            more = _run_sweep("publish", sweeper.publish)
-            publish_now.wait(0 if more else settings.sweep_interval_s)
+    def publish_loop() -> None:
+        while not shutdown.is_requested:
+            has_more = _run_sweep("publish", sweeper.publish)
+            publish_now.wait(0 if has_more else settings.sweep_interval_s)
             publish_now.clear()
 
-    publishing = threading.Thread(target=publish_on, name="publishing")
+    publishing = threading.Thread(target=publish_loop, name="publishing")
     publishing.start()
     pause_s = 0.0
-    while not leaving.wait(pause_s):
+    while not shutdown.wait(pause_s):
         pause_s = settings.sweep_interval_s
         if _run_sweep("recover", sweeper.recover):
             publish_now.set()
@@ -222,14 +222,14 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
 
 
 def _run_sweep(name: str, work: Callable[[], bool]) -> bool:
-    """What `work` says; False when it failed. The next time may do better, and better than no sweeper."""
+    """Returns the result of `work`; logs a failure and returns False, because the next sweep retries."""
     try:
-        more = work()
+        has_more = work()
         metrics.count_sweep(name)
-        return more  # noqa: TRY300 - what went wrong has no answer
+        return has_more  # noqa: TRY300 - a failure has no result
     except ServiceUnavailable:
-        log.warning("store unavailable; the next sweep will look again")
+        log.warning("store unavailable; the next sweep will retry")
     except Exception:
-        log.exception("a sweep failed")
+        log.exception("sweep failed")
     metrics.sweeps.labels(name, "failed").inc()
     return False

@@ -1,4 +1,4 @@
-"""The two tasks, and the control command, that messages call."""
+"""The two Celery tasks and the abort command."""
 
 import asyncio
 import logging
@@ -25,82 +25,82 @@ from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
-#: How long a message that may not be claimed here is held before others get it.
+#: Seconds before a message that this process cannot claim is requeued.
 REQUEUE_DELAY_S = 0.5
 
 
 def register_run(
-    app: Celery, runner: Runner, leaving: Callable[[], bool], in_touch: Callable[[], bool]
+    app: Celery, runner: Runner, is_shutting_down: Callable[[], bool], is_store_reachable: Callable[[], bool]
 ) -> JobHandler:
-    """`simulation.run`: run one participant to its end; and the command that aborts some.
+    """Registers `simulation.run`, which runs one participant to its end, and the abort command.
 
-    Returns what the pool does for each message.
+    Returns the job handler that the pool calls for each message.
     """
 
     @app.task(name=RUN_TASK, Request=VisibleRequest)  # type: ignore[untyped-decorator]
     def run(participant_id: str) -> None:
-        # Its name is what consumers look for; the pool calls the work below.
+        # Consumers need only its name; the pool calls `work` below.
         raise NotImplementedError(participant_id)
 
     async def work(job: Job) -> str:
-        if leaving():
-            # Not started here any more; somebody else takes it.
+        if is_shutting_down():
+            # Another worker runs it.
             raise Reject(requeue=True)
         (participant_id,) = job.args
-        told = logs.log_context(
+        context = logs.log_context(
             participant=participant_id, task=job.task_id, **_string_headers(job.headers, logs.REQUEST_ID)
         )
         with (
-            told,
+            context,
             traces.span(
                 RUN_TASK,
                 "consumer",
                 _string_headers(job.headers, *traces.TRACE_HEADERS),
                 participant=participant_id,
-            ) as tell,
+            ) as update_span,
         ):
-            # A process out of touch with the store would keep the message until it is back.
-            ending = await runner.run(UUID(participant_id)) if in_touch() else RunResult.REFUSED
-            tell({"understudy.ending": ending.value})
-        metrics.count_run_message(ending.value)
-        if ending is RunResult.REFUSED:
-            # Without the pause, a process without a lease would turn the queue over and over.
+            # Without the store, this process would hold the message until the store is available.
+            result = await runner.run(UUID(participant_id)) if is_store_reachable() else RunResult.REFUSED
+            update_span({"understudy.ending": result.value})
+        metrics.count_run_message(result.value)
+        if result is RunResult.REFUSED:
+            # Without the pause, a process without a lease would requeue messages in a busy loop.
             await asyncio.sleep(REQUEUE_DELAY_S)
             raise Reject(requeue=True)
-        if ending is RunResult.STOPPED:
-            # Without this, Flower would show a success.
+        if result is RunResult.STOPPED:
+            # Otherwise Flower shows a success.
             raise Terminated
-        # Shown by Flower, and kept nowhere else.
-        return str(ending.value)
+        # Only Flower shows this result; it is not stored.
+        return str(result.value)
 
     install_abort_command(runner.abort)
     return work
 
 
 def _string_headers(headers: Mapping[str, Any], *names: str) -> dict[str, str]:
-    """What the headers of a message tell under these names."""
-    given = {name: headers.get(name) for name in names}
-    return {name: value for name, value in given.items() if isinstance(value, str)}
+    """Returns the headers of `names` that have string values."""
+    values = {name: headers.get(name) for name in names}
+    return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
 def register_stop(app: Celery, store: Store) -> None:
-    """`simulation.stop`: make a queued run message void, and record the stop of a run that nobody holds."""
-    # A broadcast reaches this worker too, which runs nobody.
+    """Registers `simulation.stop`, which revokes a run message and records the stop if no worker runs it."""
+    # Abort broadcasts reach this worker too; it has no runs.
     install_abort_command(lambda _: None)
 
     @app.task(name=STOP_TASK, bind=True)  # type: ignore[untyped-decorator]
     def stop(self: Task, participant_id: str, run_task_id: str) -> None:
-        # The participant is cancelled already; without the word, workers would go and cancel it (`orders`).
+        # ALREADY_CANCELLED stops the workers from cancelling the participant again (operator_commands.py).
         try:
             broadcast(app, REVOKE_COMMAND, {"task_id": run_task_id, ALREADY_CANCELLED: True})
         except BROKER_ERRORS as error:
-            log.warning("the broker does not take a revoke (%s); the message finds nothing to claim", error)
+            log.warning("cannot publish a revoke (%s); the run message will claim nothing", error)
         id_ = UUID(participant_id)
-        told = logs.log_context(
+        context = logs.log_context(
             participant=participant_id, task=self.request.id, **_string_headers(self.request, logs.REQUEST_ID)
         )
         with (
-            told,
+            context,
             traces.span(
                 STOP_TASK,
                 "consumer",

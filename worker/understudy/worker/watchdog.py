@@ -1,4 +1,4 @@
-"""The watchdog: a thread that waits for nothing, and notices what the others cannot tell while they hang."""
+"""The watchdog: a thread that never blocks and handles stalls that other threads cannot report."""
 
 import asyncio
 import faulthandler
@@ -20,12 +20,12 @@ from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 TICK_S = 0.25
-#: A process in which not even this thread gets to run for so many leases is ended from outside Python.
+#: If even this thread cannot run for this many lease lifetimes, faulthandler ends the process.
 HANG_LEASE_MULTIPLE = 3
 MIN_HANG_S = 20
-#: Exit code of a process that a step has blocked: EX_SOFTWARE.
+#: Exit code of a process whose event loop a step blocked: EX_SOFTWARE.
 EXIT_STALLED = 70
 
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
@@ -33,46 +33,46 @@ _STATM = Path("/proc/self/statm")
 
 
 class LoopMonitor:
-    """Does the loop get round, and if not, which task keeps it?
+    """Measures for how long one task blocks the event loop.
 
-    A loop with much to do gets round slowly, but one task after the other; a loop that is stuck stays in one.
+    A busy loop turns slowly but changes tasks; a blocked loop stays in one task.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._felt = True
+        self._ticked = True
         self._since = time.monotonic()
-        #: The task that the loop was in at the last look.
+        #: The current task of the loop at the last check.
         self.task: asyncio.Task[Any] | None = None
 
     def stalled_s(self) -> float:
-        """Seconds for which the loop has been in one and the same task; 0 while it gets round.
+        """Returns the seconds for which the loop has been in the same task; about 0 while it turns.
 
-        To be asked again and again, by one thread other than the loop's.
+        Call it repeatedly, in one thread other than the loop's.
         """
         task = asyncio.current_task(self._loop)
-        felt, moved = self._felt, task is not self.task
+        ticked, changed = self._ticked, task is not self.task
         self.task = task
-        if felt or moved:
+        if ticked or changed:
             self._since = time.monotonic()
-        if felt:
-            self._felt = False
+        if ticked:
+            self._ticked = False
             self._loop.call_soon_threadsafe(self._tick)
         return time.monotonic() - self._since
 
     def _tick(self) -> None:
-        self._felt = True
+        self._ticked = True
 
 
 class Watchdog:
-    """Looks after one process until it is closed.
+    """Watches one process until it is closed.
 
-    - No word from the store for as long as a lease lasts: all steps are aborted, others may have them by now.
-    - One step keeps the loop for `loop_stall_s`: nothing else here goes on, and no thread can interrupt it.
-      Its participant fails, the others are given back, the process ends.
-    - Nothing of Python runs any more, because code in C holds the interpreter: the process is ended, and the
-      lease runs out.
-    - It has grown beyond `max_memory_mb`: it is told to go, as by SIGTERM; 0 for no limit.
+    - No successful heartbeat for a lease lifetime: it aborts all steps, because other workers may claim them.
+    - One step blocks the loop for `loop_stall_s`, and no thread can interrupt it: the participant fails, the
+      watchdog releases the others and exits the process.
+    - C code holds the interpreter, so no Python code runs: faulthandler exits the process, and the lease
+      expires.
+    - Memory exceeds `max_memory_mb` (0: no limit): it requests a shutdown, like SIGTERM.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Watchdog:
         self._store = store
         self._keeper = keeper
         self._runner = runner
-        self._go = request_shutdown
+        self._request_shutdown = request_shutdown
         self._monitor = LoopMonitor(runner.loop)
         self._loop_stall_s = loop_stall_s
         self._max_memory_mb = max_memory_mb
@@ -99,14 +99,14 @@ class Watchdog:
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stops the checks."""
         self._stop.set()
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
 
     def _run_loop(self) -> None:
         while not self._stop.wait(TICK_S):
-            # Needs no interpreter to go off; every look puts it off.
+            # This timer fires without the interpreter; each check restarts it.
             faulthandler.dump_traceback_later(self._hang_s, exit=True)
             self._check_lease()
             self._check_loop()
@@ -127,22 +127,22 @@ class Watchdog:
     def _exit_stalled(self, stalled_s: float) -> None:
         culprit = self._runner.claim_of(self._monitor.task)
         log.critical(
-            "%s blocked the event loop for %.1f s; this process ends",
-            f"a step of participant {culprit.participant_id}" if culprit else "somebody unknown",
+            "%s blocked the event loop for %.1f s; exiting",
+            f"a step of participant {culprit.participant_id}" if culprit else "an unknown task",
             stalled_s,
         )
         faulthandler.dump_traceback()
         try:
-            with faults.fault_site("give_up.commit"):
+            with faults.fault_site("watchdog_release.commit"):
                 self._store.write(partial(self._fail_and_release, culprit=culprit))
         except Exception:
-            # The lease runs out by itself, then.
-            log.exception("nothing could be given back")
+            # The lease expires, and the sweeper recovers the participants.
+            log.exception("cannot release the participants")
         logging.shutdown()
         os._exit(EXIT_STALLED)
 
     def _fail_and_release(self, connection: Connection, culprit: guards.Claim | None) -> None:
-        # If nobody knows whose fault it is, everybody's loss counts: who does it again will be alone.
+        # If the blocking run is unknown, all runs count a loss: a repeat leads to the quarantine queue.
         claims = self._runner.claims().values() if culprit else ()
         for claim in sorted(claims):
             if claim == culprit:
@@ -154,14 +154,14 @@ class Watchdog:
 
     def _check_memory(self) -> None:
         if self._max_memory_mb and (used_mb := _memory_mb()) > self._max_memory_mb:
-            log.warning("%d MB in use, %d allowed: this process goes", used_mb, self._max_memory_mb)
-            # Once is enough.
+            log.warning("%d MB in use, %d allowed; shutting down", used_mb, self._max_memory_mb)
+            # Request only once.
             self._max_memory_mb = 0
-            self._go()
+            self._request_shutdown()
 
 
 def _memory_mb() -> int:
-    """Memory that this process holds just now; 0 where the system does not tell."""
+    """Returns the resident memory of this process in MB; 0 if the system does not report it."""
     try:
         pages = int(_STATM.read_text().split()[1])
     except OSError:

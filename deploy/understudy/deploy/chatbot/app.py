@@ -1,4 +1,4 @@
-"""The help desk's ASGI application: by conversation id, and OpenAI-compatible."""
+"""ASGI application of the help desk: one endpoint by conversation id, one OpenAI-compatible."""
 
 import asyncio
 import hmac
@@ -30,43 +30,43 @@ class Completion(BaseModel):
 
 
 def create_chatbot(delay_s: float = 0.0, key: str = "") -> FastAPI:
-    """The bot, with its own memory. Every reply takes `delay_s`; with `key` it wants `Bearer KEY`."""
+    """Creates a bot with its own memory. Each reply takes `delay_s`; `key` makes it require `Bearer KEY`."""
 
     async def require_key(authorization: Annotated[str, Header()] = "") -> None:
         if key and not hmac.compare_digest(authorization.encode(), f"Bearer {key}".encode()):
-            raise HTTPException(401, "Who are you?")
+            raise HTTPException(401, "Missing or wrong bearer key.")
         await asyncio.sleep(delay_s)
 
     bot = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(require_key)])
-    bot.state.conversations = known = OrderedDict[str, Conversation]()
+    bot.state.conversations = conversations = OrderedDict[str, Conversation]()
 
     @bot.get("/")
     async def about() -> dict[str, str]:
-        """Where to talk to it."""
+        """Returns the endpoints."""
         return {"by conversation id": "POST /chat", "OpenAI-compatible": "POST /v1/chat/completions"}
 
     @bot.post("/chat")
     async def chat(message: Message) -> dict[str, Any]:
-        """Remembers by `conversation`; ten thousand of them, the longest silent forgotten first."""
-        conversation = known.setdefault(message.conversation, Conversation())
-        known.move_to_end(message.conversation)
-        while len(known) > _MAX_CONVERSATIONS:
-            known.popitem(last=False)
+        """Replies within a conversation. Keeps the 10,000 most recently used conversations."""
+        conversation = conversations.setdefault(message.conversation, Conversation())
+        conversations.move_to_end(message.conversation)
+        while len(conversations) > _MAX_CONVERSATIONS:
+            conversations.popitem(last=False)
         text = conversation.reply(message.text)
         return {"reply": {"text": text}, "turn": conversation.turns}
 
     @bot.post("/v1/chat/completions")
     async def completions(request: Completion) -> dict[str, Any]:
-        """Remembers nothing: what was said is told anew, and lived through anew."""
+        """Replies without a memory: the request carries the whole conversation, which is replayed."""
         conversation, text = Conversation(), ""
-        for said in request.messages:
-            if said.role == "user":
-                text = conversation.reply(said.content)
-        message = {"role": "assistant", "content": text}
+        for message in request.messages:
+            if message.role == "user":
+                text = conversation.reply(message.content)
+        reply = {"role": "assistant", "content": text}
         return {
             "object": "chat.completion",
             "model": request.model,
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": reply, "finish_reason": "stop"}],
         }
 
     return bot

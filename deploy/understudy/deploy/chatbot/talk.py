@@ -1,4 +1,4 @@
-"""What the help desk says. It goes by words, and remembers what it was told."""
+"""Replies of the help desk: chosen by keywords, with a memory of the conversation."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ _NAME = re.compile(r"\bmy name is (\w[\w' -]{0,40}\w)", re.IGNORECASE)
 _RECALL = re.compile(r"\bremember|so far|before|talk(?:ed|ing) about|summar|recap", re.IGNORECASE)
 _MAX_TOPICS = 20
 
-#: What a message is about -> what is said to it.
+#: Topic, pattern of its keywords, reply; an empty reply starts a return.
 _TOPICS = (
     ("returns", r"return|send (?:it )?back|refund|exchange|broken|wrong item", ""),
     (
@@ -21,22 +21,22 @@ _TOPICS = (
     ("opening hours", r"open|hours|phone|call you", "We are here from Monday to Friday, 9 to 17 o'clock."),
     ("people", r"human|agent|real person|colleague", "A colleague will write to you within a day."),
 )
-_LOST = "Sorry, I did not understand that. I can help with returns, shipping, payment and gift wrapping."
+_FALLBACK = "Sorry, I did not understand that. I can help with returns, shipping, payment and gift wrapping."
 
 
 @dataclass
 class Conversation:
-    """One visitor's conversation, as far as the desk remembers it."""
+    """What the help desk remembers of one visitor's conversation."""
 
     turns: int = 0
     name: str = ""
     topics: list[str] = field(default_factory=list)
     order: str = ""
-    #: What a return waits for: number, reason, or nothing.
+    #: Detail of the return that is still missing: `number`, `reason` or empty.
     awaiting: str = ""
 
     def reply(self, message: str) -> str:
-        """What the desk says to that."""
+        """Returns the reply to `message` and updates the memory."""
         self.turns += 1
         if name := _NAME.search(message):
             self.name = name[1]
@@ -49,11 +49,11 @@ class Conversation:
             return self._return()
         if _RECALL.search(message):
             return self._recall()
-        for topic, words, said in _TOPICS:
+        for topic, words, answer in _TOPICS:
             if re.search(words, message, re.IGNORECASE):
                 self._note(topic)
-                return said or self._return()
-        return _LOST
+                return answer or self._return()
+        return _FALLBACK
 
     def _return(self) -> str:
         if not self.order:
@@ -63,10 +63,10 @@ class Conversation:
         return f"I have found order {self.order}. Why do you want to return it?"
 
     def _recall(self) -> str:
-        about = ", ".join(self.topics) or "nothing yet"
+        topics = ", ".join(self.topics) or "nothing yet"
         order = f", about order {self.order}" if self.order else ""
-        of = f" of {self.name}" if self.name else ""
-        return f"This is message {self.turns}{of}. We talked about: {about}{order}."
+        author = f" of {self.name}" if self.name else ""
+        return f"This is message {self.turns}{author}. We talked about: {topics}{order}."
 
     def _note(self, topic: str) -> None:
         if topic not in self.topics:

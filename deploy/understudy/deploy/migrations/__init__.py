@@ -1,1 +1,1 @@
-"""The history of the schema."""
+"""Migrations of the store's schema."""

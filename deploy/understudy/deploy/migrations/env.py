@@ -1,4 +1,4 @@
-"""Alembic's environment: runs on the connection that `understudy.deploy.migrate` hands over."""
+"""Alembic environment: runs on the connection that `understudy.deploy.migrate` passes."""
 
 from alembic import context
 from sqlmodel import SQLModel

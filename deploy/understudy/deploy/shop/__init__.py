@@ -1,1 +1,1 @@
-"""The demo shop: a small real site to send participants to. Nothing in it is for sale."""
+"""The demo shop: a small real site for participants. It sells nothing."""

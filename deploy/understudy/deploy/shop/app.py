@@ -1,4 +1,4 @@
-"""The shop's ASGI application."""
+"""ASGI application of the shop."""
 
 import asyncio
 from typing import Annotated
@@ -18,7 +18,7 @@ _FAVOURITES = PRODUCTS[2:22:5]
 
 
 def create_shop(delay_s: float = 0.0) -> FastAPI:
-    """The shop, with its own visitors. Every answer takes `delay_s` longer than it has to."""
+    """Creates a shop with its own visitors. `delay_s` is added to each response."""
 
     async def delay() -> None:
         await asyncio.sleep(delay_s)
@@ -29,13 +29,13 @@ def create_shop(delay_s: float = 0.0) -> FastAPI:
 
 
 class _ShopHandlers:
-    """Answers visitors."""
+    """Request handlers; they share the visitors."""
 
     def __init__(self, visitors: Visitors) -> None:
         self._visitors = visitors
 
     def serve(self, shop: FastAPI) -> None:
-        for path, answer in (
+        for path, page in (
             ("/", self.home),
             ("/catalogue", self.catalogue),
             ("/search", self.search),
@@ -47,14 +47,14 @@ class _ShopHandlers:
             ("/about", self.about),
             ("/shipping", self.shipping),
         ):
-            shop.get(path, response_class=HTMLResponse)(answer)
-        for path, take in (
+            shop.get(path, response_class=HTMLResponse)(page)
+        for path, form in (
             ("/cart/add", self.add),
             ("/cart/remove", self.remove),
             ("/checkout", self.order),
             ("/newsletter", self.subscribe),
         ):
-            shop.post(path, response_class=HTMLResponse)(take)
+            shop.post(path, response_class=HTMLResponse)(form)
         shop.exception_handler(404)(self.not_found)
 
     async def home(self, request: Request) -> Response:
@@ -131,9 +131,9 @@ class _ShopHandlers:
         visitor = self._visitor(request)
         if lang in LANGUAGES:
             visitor.language = lang
-        # Only to addresses of this shop, and of one line.
-        at_home = back.startswith("/") and not back.startswith(("//", "/\\")) and back.isprintable()
-        return _redirect(visitor, back if at_home else "/")
+        # Redirect only to this shop, and only to a printable path.
+        is_local = back.startswith("/") and not back.startswith(("//", "/\\")) and back.isprintable()
+        return _redirect(visitor, back if is_local else "/")
 
     async def subscribe(self, request: Request) -> Response:
         await _form(request)
@@ -158,7 +158,7 @@ class _ShopHandlers:
     def _pages(self, visitor: Visitor, request: Request) -> Pages:
         query = f"?{request.url.query}" if request.url.query else ""
         path = request.url.path
-        # What answers a POST can't be come back to; the form that was posted can.
+        # A redirect back must not lead to the response of a POST; the checkout form is an exception.
         return Pages(visitor, path + query if request.method == "GET" or path == "/checkout" else "/")
 
 
@@ -175,13 +175,13 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _page(visitor: Visitor, html: str, status: int = 200) -> Response:
-    return _known(visitor, HTMLResponse(html, status, headers={"Cache-Control": "no-store"}))
+    return _with_cookie(visitor, HTMLResponse(html, status, headers={"Cache-Control": "no-store"}))
 
 
 def _redirect(visitor: Visitor, path: str) -> Response:
-    return _known(visitor, RedirectResponse(path, 303))
+    return _with_cookie(visitor, RedirectResponse(path, 303))
 
 
-def _known(visitor: Visitor, response: Response) -> Response:
+def _with_cookie(visitor: Visitor, response: Response) -> Response:
     response.set_cookie(COOKIE, visitor.key, max_age=86_400, httponly=True, samesite="lax")
     return response

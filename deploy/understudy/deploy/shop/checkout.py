@@ -1,10 +1,10 @@
-"""The till: what a customer has to tell, and what is wrong with it."""
+"""Checkout form: its fields and the errors in a customer's input."""
 
 from dataclasses import dataclass, field
 
 from understudy.deploy.shop.texts import translate
 
-#: Country codes offered, and what they are called everywhere.
+#: Country codes and the names shown in every language.
 COUNTRIES = {
     "AT": "Österreich",
     "AU": "Australia",
@@ -29,14 +29,14 @@ COUNTRIES = {
     "XX": "Other",
 }
 
-#: Typed fields in order, and whether they are marked as required. The phone number is required all the same.
+#: Typed fields in order, and whether each is marked as required. The phone is required but not marked.
 FIELDS = {"name": True, "email": True, "phone": False, "address": True, "zip": True}
 _MAX_CHARS = 200
 
 
 @dataclass
 class Customer:
-    """What somebody has written into the checkout form."""
+    """Input of the checkout form."""
 
     values: dict[str, str] = field(default_factory=dict)
     country: str = ""
@@ -48,7 +48,7 @@ class Customer:
         return cls(values, form.get("country", ""), "terms" in form)
 
     def problems(self, language: str) -> list[str]:
-        """What has to be put right, in the customer's language."""
+        """Returns the error messages in the customer's language; empty if the input is complete."""
         missing = [name for name, marked in FIELDS.items() if marked and not self.values[name]]
         if self.country not in COUNTRIES:
             missing.append("country")

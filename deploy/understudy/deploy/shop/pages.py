@@ -1,4 +1,4 @@
-"""Pages: the shop's HTML."""
+"""HTML pages of the shop."""
 
 from collections.abc import Iterable
 from html import escape
@@ -30,18 +30,18 @@ table{border-collapse:collapse;width:100%}td{padding:.4rem;border-bottom:1px sol
 
 
 class Pages:
-    """Pages as one visitor sees them, at one address."""
+    """Pages for one visitor at one path."""
 
-    def __init__(self, visitor: Visitor, here: str) -> None:
+    def __init__(self, visitor: Visitor, path: str) -> None:
         self._visitor = visitor
-        self._here = here
+        self._path = path
 
     def home(self, favourites: Iterable[Product]) -> str:
         body = f"<p>{self._say('slogan')}</p><h2>{self._say('favourites')}</h2>{self._goods(favourites)}"
         return self._page("shop", body)
 
     def catalogue(self, category: str, goods: tuple[Product, ...], page: int) -> str:
-        """One page of a category, counted from 1; all goods for an empty category."""
+        """Returns page `page` (from 1) of a category; an empty category means all products."""
         pages = max(1, -(-len(goods) // PAGE_SIZE))
         page = min(max(page, 1), pages)
         links = []
@@ -94,7 +94,7 @@ class Pages:
         return self._page("cart", body)
 
     def checkout(self, customer: Customer, problems: list[str]) -> str:
-        told = "".join(f'<p class="problem">{escape(problem)}</p>' for problem in problems)
+        messages = "".join(f'<p class="problem">{escape(problem)}</p>' for problem in problems)
         fields = "".join(
             f'<label class="field"><span>{self._say(name)}{" *" if marked else ""}</span><input name="{name}"'
             f' value="{escape(customer.values.get(name, ""))}"{" required" if marked else ""}></label>'
@@ -105,7 +105,7 @@ class Pages:
             for code, name in COUNTRIES.items()
         )
         body = (
-            f'{told}<form action="/checkout" method="post" class="card">{fields}'
+            f'{messages}<form action="/checkout" method="post" class="card">{fields}'
             f'<label class="field"><span>{self._say("country")} *</span><select name="country" required>'
             f'<option value="">{self._say("please_choose")}</option>{options}</select></label>'
             '<label class="field"><input type="checkbox" name="terms" required'
@@ -129,7 +129,7 @@ class Pages:
         return self._page("news_title", body)
 
     def note(self, key: str) -> str:
-        """One of the pages that only say something."""
+        """Returns a page with only a text."""
         return self._page(key, f"<p>{self._say(key + '_text')}</p>")
 
     def not_found(self) -> str:
@@ -168,7 +168,7 @@ class Pages:
             f'<a href="/cart">{self._say("cart")} ({in_cart})</a>'
             f'<form action="/language"><label>{self._say("language")} '
             f'<select name="lang">{picks}</select></label>'
-            f'<input type="hidden" name="back" value="{escape(quote(self._here, safe="/?=&%+"))}"> '
+            f'<input type="hidden" name="back" value="{escape(quote(self._path, safe="/?=&%+"))}"> '
             f"<button>{self._say('change')}</button></form>"
             f'<nav><a href="/catalogue">{self._say("all")}</a>{menu}</nav></header>'
             f"<main><h1>{escape(title)}</h1>{body}</main>"

@@ -1,9 +1,9 @@
-"""Goods: what the shop has on its shelves."""
+"""Products of the shop."""
 
 import re
 from dataclasses import dataclass
 
-#: Categories in the order of the menu; what they are called is a matter of words.
+#: Categories in menu order; `texts` has their names.
 CATEGORIES = ("mugs", "notebooks", "lamps", "textiles")
 
 
@@ -22,7 +22,7 @@ class Product:
 
 
 def price(cents: int) -> str:
-    """An amount as it is written on labels."""
+    """Returns an amount as price text, for example `€12.90`."""
     return f"€{cents // 100}.{cents % 100:02}"
 
 
@@ -33,7 +33,7 @@ def _product(category: str, name: str, cents: int, story: str, *, in_stock: bool
 
 PRODUCTS = (
     _product("mugs", "Blue Mug", 1290, "Stoneware in deep blue, 0.3 l. Goes into the dishwasher."),
-    # A trap: what looks like more of the same cannot be had.
+    # A trap: it looks like the other mugs but is sold out.
     _product("mugs", "Blue Mug XL", 1690, "The big sister of the blue mug, 0.6 l.", in_stock=False),
     _product("mugs", "Red Mug", 1290, "Stoneware in brick red, 0.3 l."),
     _product("mugs", "White Espresso Cup", 890, "Porcelain, 0.08 l, with saucer."),
@@ -63,17 +63,17 @@ BY_SLUG = {product.slug: product for product in PRODUCTS}
 
 
 def in_category(category: str) -> tuple[Product, ...]:
-    """What there is of a category; everything for an empty one."""
+    """Returns the products of a category; all products for an empty category."""
     return tuple(product for product in PRODUCTS if category in ("", product.category))
 
 
 def search(query: str) -> tuple[Product, ...]:
-    """Products that have every word of `query` in them; those that have some, if none has all."""
+    """Returns the products that match the most words of `query`; empty if none matches."""
     wanted = re.findall(r"\w+", query.lower())[:20]
 
     def hits(product: Product) -> int:
         text = f"{product.name} {product.category} {product.story}".lower()
-        # "mugs" finds the mug, too.
+        # "mugs" also finds "mug".
         return sum(word in text or (len(word) > 3 and word.removesuffix("s") in text) for word in wanted)
 
     ranked = sorted(PRODUCTS, key=hits, reverse=True)

@@ -1,4 +1,4 @@
-"""Words: everything the shop says, in its three languages. Names of goods stay as they are."""
+"""Texts of the shop in three languages. Product names are not translated."""
 
 LANGUAGES = ("en", "de", "fr")
 
@@ -34,7 +34,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "cart_empty": ("Your cart is empty.", "Ihr Warenkorb ist leer.", "Votre panier est vide."),
     "remove": ("Remove", "Entfernen", "Retirer"),
     "total": ("Total", "Summe", "Total"),
-    # A trap: it sounds like the way to the till and leads back to the shelves.
+    # A trap: it sounds like the checkout but leads back to the products.
     "continue": ("Continue", "Weiter", "Continuer"),
     "checkout": ("Proceed to checkout", "Zur Kasse", "Passer la commande"),
     "checkout_title": ("Checkout", "Kasse", "Commande"),
@@ -62,7 +62,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
         "Bitte akzeptieren Sie die Bedingungen.",
         "Veuillez accepter les conditions.",
     ),
-    # A trap: it does not say what, and the field is not marked.
+    # A trap: it does not name the field, and the field is not marked.
     "something_wrong": (
         "Please check your entries.",
         "Bitte prüfen Sie Ihre Angaben.",
@@ -105,5 +105,5 @@ _WORDS: dict[str, tuple[str, str, str]] = {
 
 
 def translate(language: str, key: str, *values: object) -> str:
-    """What the shop says for `key` in one of its languages."""
+    """Returns the text of `key` in `language`, with `values` filled in."""
     return _WORDS[key][LANGUAGES.index(language)].format(*values)

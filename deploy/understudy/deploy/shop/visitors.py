@@ -1,4 +1,4 @@
-"""Visitors: who is in the shop, by cookie; kept in memory, the longest unseen forgotten first."""
+"""Visitors of the shop by cookie, in memory; the least recently active ones are dropped first."""
 
 import secrets
 from collections import OrderedDict
@@ -11,8 +11,8 @@ COOKIE = "visit"
 _MAX_VISITORS = 10_000
 _MAX_LINES = 50
 _MAX_QUANTITY = 99
-#: On this many products a visitor is asked to subscribe, once.
-_ASKED_AFTER = 2
+#: Number of the product view at which the newsletter appears, once per visitor.
+_NEWSLETTER_VIEW = 2
 
 
 @dataclass
@@ -24,8 +24,8 @@ class Visitor:
     cart: dict[str, int] = field(default_factory=dict)
     #: Order number -> name of the customer.
     orders: dict[int, str] = field(default_factory=dict)
-    looked_at: int = 0
-    asked: bool = False
+    product_views: int = 0
+    newsletter_shown: bool = False
 
     def lines(self) -> list[tuple[Product, int]]:
         return [(BY_SLUG[slug], quantity) for slug, quantity in self.cart.items()]
@@ -39,39 +39,39 @@ class Visitor:
             self.cart[product.slug] = min(self.cart.get(product.slug, 0) + quantity, _MAX_QUANTITY)
 
     def should_show_newsletter(self) -> bool:
-        """True once, when the visitor has begun to like it here: the worst moment to get in the way."""
-        self.looked_at += 1
-        if self.asked or self.looked_at < _ASKED_AFTER:
+        """Counts a product view; returns True once, at the second view, to interrupt a shopping visitor."""
+        self.product_views += 1
+        if self.newsletter_shown or self.product_views < _NEWSLETTER_VIEW:
             return False
-        self.asked = True
+        self.newsletter_shown = True
         return True
 
 
 class Visitors:
-    """All visitors, at most ten thousand."""
+    """The visitors; keeps the 10,000 most recently active ones."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Visitor] = OrderedDict()
-        self._orders = 1000
+        self._visitors: OrderedDict[str, Visitor] = OrderedDict()
+        self._last_order = 1000
 
     def get_or_create(self, cookie_header: str) -> Visitor:
-        """The visitor who sent these cookies; a new one if unknown."""
+        """Returns the visitor of these cookies; creates a new one if unknown."""
         try:
             cookie = SimpleCookie(cookie_header).get(COOKIE)
         except CookieError:
             cookie = None
-        visitor = self._known.get(cookie.value) if cookie else None
+        visitor = self._visitors.get(cookie.value) if cookie else None
         if visitor is None:
             visitor = Visitor(secrets.token_urlsafe(16))
-            self._known[visitor.key] = visitor
-            while len(self._known) > _MAX_VISITORS:
-                self._known.popitem(last=False)
-        self._known.move_to_end(visitor.key)
+            self._visitors[visitor.key] = visitor
+            while len(self._visitors) > _MAX_VISITORS:
+                self._visitors.popitem(last=False)
+        self._visitors.move_to_end(visitor.key)
         return visitor
 
     def order(self, visitor: Visitor, name: str) -> int:
-        """Take down what is in the cart as an order, and empty it; the order's number."""
-        self._orders += 1
-        visitor.orders[self._orders] = name
+        """Turns the cart into an order, empties it and returns the order number."""
+        self._last_order += 1
+        visitor.orders[self._last_order] = name
         visitor.cart.clear()
-        return self._orders
+        return self._last_order

@@ -1,4 +1,4 @@
-"""RabbitMQ's side of the broker: connections that notice when nobody answers, batches that are confirmed."""
+"""Kombu's transport for RabbitMQ, with answer timeouts and confirmed batches."""
 
 import logging
 from typing import Any
@@ -10,10 +10,10 @@ log = logging.getLogger(__name__)
 
 
 class Channel(pyamqp.Channel):  # type: ignore[misc]
-    """A channel that publishes many messages and waits once for RabbitMQ's word that it has them.
+    """Publishes many messages, then waits once until RabbitMQ confirms them.
 
-    What it acknowledges after its connection broke goes nowhere: RabbitMQ has given those messages to others,
-    who find nothing to claim.
+    Ignores errors of acknowledgements on a broken connection: RabbitMQ redelivers those messages, and they
+    claim nothing.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -26,7 +26,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         self.events["basic_nack"].add(self._on_nack)
 
     def basic_publish(self, msg: Any, **options: Any) -> Any:
-        """As the one of py-amqp, counted while confirms are on."""
+        """Publishes like py-amqp; counts the message while confirms are on."""
         options["timeout"] = options.get("timeout") or self.connection.answer_timeout_s
         result = self._basic_publish(msg, **options)
         if self._confirming:
@@ -35,17 +35,19 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         return result
 
     def create_publish_batch(self, max_size: int) -> "_Batch":  # noqa: ARG002 - kombu's signature
-        """What `Producer.batch` asks for."""
+        """Returns the batch that `Producer.batch` uses; turns confirms on."""
         if not self._confirming:
             self.confirm_select()
             self._confirming = True
         return _Batch(self)
 
     def wait_for_confirms(self) -> None:
-        """Wait until RabbitMQ has all that was published. Raises MessageNacked if it refused some of it."""
+        """Waits until RabbitMQ confirms all published messages. Raises MessageNacked if it refused any."""
         while self._unconfirmed:
             if self.connection is None:
-                raise amqp.RecoverableConnectionError("the connection broke before all was confirmed")
+                raise amqp.RecoverableConnectionError(
+                    "the connection broke before RabbitMQ confirmed all messages"
+                )
             self.connection.drain_events()
         refused, self._refused = self._refused, 0
         if refused:
@@ -55,13 +57,13 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         try:
             super().basic_ack(delivery_tag, **options)
         except (OSError, amqp.AMQPError) as error:
-            log.debug("a message was not acknowledged, it comes again and is void: %s", error)
+            log.debug("cannot acknowledge a message; RabbitMQ redelivers it as a stale one: %s", error)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False, **options: Any) -> None:
         try:
             super().basic_reject(delivery_tag, requeue=requeue, **options)
         except (OSError, amqp.AMQPError) as error:
-            log.debug("a message was not given back, RabbitMQ has taken it back itself: %s", error)
+            log.debug("cannot reject a message; RabbitMQ requeues it: %s", error)
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         if multiple:
@@ -75,7 +77,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
 
 
 class _Batch:
-    """Published at once, confirmed at the end."""
+    """Publishes immediately; `flush` waits for the confirms."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -87,56 +89,56 @@ class _Batch:
         self.channel.wait_for_confirms()
 
     def discard(self) -> None:
-        """What was published is; a message too many is void."""
+        """Does nothing: published messages stay, and a duplicate claims nothing."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: the batch holds no resources."""
 
 
 class Connection(pyamqp.Connection):  # type: ignore[misc]
-    """A connection that is given up when an answer takes longer than `answer_timeout_s`.
+    """Closes itself when an answer takes longer than `answer_timeout_s`.
 
-    `publish_only`: nobody reads it between questions, so that it has to look by itself whether it still is.
+    No loop reads a `publish_only` connection, so `verify_connection` also reads from it to find a closed one.
     """
 
     Channel = Channel
 
-    def __init__(self, *args: Any, answer_timeout_s: float, only_publishes: bool, **options: Any) -> None:
+    def __init__(self, *args: Any, answer_timeout_s: float, publish_only: bool, **options: Any) -> None:
         super().__init__(*args, **options)
         self.answer_timeout_s = answer_timeout_s
-        self.publish_only = only_publishes
+        self.publish_only = publish_only
 
     def blocking_read(self, timeout: float | None = None) -> Any:
-        # Whoever waits for messages says for how long; without a time, an answer is waited for.
+        # A wait for messages has a timeout. Without one, the caller waits for an answer.
         if timeout is not None:
             return super().blocking_read(timeout)
         try:
             return super().blocking_read(self.answer_timeout_s)
         except TimeoutError:
-            # A late answer would be taken for that to another question.
+            # A late answer would be read as the answer to the next request.
             self.collect()
             raise amqp.RecoverableConnectionError(
-                f"RabbitMQ gave no answer for {self.answer_timeout_s:g} s"
+                f"RabbitMQ did not answer within {self.answer_timeout_s:g} s"
             ) from None
 
 
 class Transport(pyamqp.Transport):  # type: ignore[misc]
-    """Kombu's transport, with these connections."""
+    """Kombu's transport with `Connection`."""
 
     Connection = Connection
 
     def establish_connection(self) -> Any:
-        """Connect to the host whose turn it is. With TLS, it must have a certificate for its very name."""
+        """Connects to the current host. With TLS, its certificate must name this host."""
         if isinstance(self.client.ssl, dict):
-            # Kombu would keep the first host's name for all hosts of a cluster.
+            # Kombu would check all hosts of a cluster against the first host's name.
             self.client.ssl = self.client.ssl | {"server_hostname": self.client.hostname}
         return super().establish_connection()
 
     def verify_connection(self, connection: Any) -> bool:
-        """Is it still there? One that only publishes reads nothing by itself, its end neither."""
+        """Returns whether the connection is open; reads from a publish-only one to detect its end."""
         if not super().verify_connection(connection):
             return False
-        if connection.only_publishes:
+        if connection.publish_only:
             try:
                 connection.drain_events(timeout=0)
             except TimeoutError:

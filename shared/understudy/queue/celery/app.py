@@ -1,4 +1,4 @@
-"""The Celery app: one configuration for everything that publishes or consumes."""
+"""Builds the Celery app: one configuration for all publishers and consumers."""
 
 from typing import Any
 
@@ -9,23 +9,22 @@ from kombu.transport import TRANSPORT_ALIASES
 from understudy.domain.broker_address import BrokerAddress, parse_broker_url
 from understudy.domain.queues import Queue
 
-#: Seconds until a connection attempt to a broker that does not answer is given up. What cannot be published
-#: is published later by the sweeper, so nobody should wait long.
+#: Seconds until a connection attempt fails. Short, because the sweeper publishes what could not be published.
 BROKER_CONNECT_TIMEOUT_S = 2
-#: And until an answer of one that takes connections and then says nothing is.
+#: Seconds until a publisher stops waiting for an answer on an open connection.
 BROKER_READ_TIMEOUT_S = 5
-#: The same for who consumes, from RabbitMQ: while it comes back, making queues takes it a while.
+#: The same for consumers of RabbitMQ: a restarting RabbitMQ declares queues slowly.
 CONSUMER_READ_TIMEOUT_S = 20
-#: How RabbitMQ keeps queues: on most of its nodes, on disk. A worker has a message for as long as its run
-#: takes, but RabbitMQ takes it back after half an hour, unless told so (before 3.12: in its configuration).
+#: RabbitMQ keeps the queues on disk, on a majority of its nodes. A worker holds a message during its run;
+#: by default RabbitMQ redelivers it after 30 minutes. Before 3.12, only its configuration can change that.
 QUORUM_QUEUE_ARGUMENTS = {"x-queue-type": "quorum", "x-consumer-timeout": 7 * 24 * 3600 * 1000}
 
 
 def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Celery:
-    """A Celery app without tasks; a worker registers its own.
+    """Returns a Celery app without tasks; a worker registers its own.
 
-    `read_timeout_s`: how long one answer of the broker may take. Who only publishes sets it, so that a broker
-    that takes connections and says nothing is away for it too; who consumes waits for messages, and does not.
+    `read_timeout_s` limits each answer of the broker. A publisher sets it: a broker that accepts connections
+    and never answers then counts as unavailable. A consumer waits for messages and passes None.
     """
     address = parse_broker_url(broker_url)
     app = Celery("understudy", broker=address.celery_url, set_as_current=False)
@@ -44,7 +43,7 @@ def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Ce
         accept_content=["json"],
         # The participant's row is the result.
         task_ignore_result=True,
-        # A message is only a doorbell: a duplicate finds nothing to claim, a lost one is sent again.
+        # A duplicate message claims nothing; the sweeper republishes a lost one.
         task_acks_late=True,
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -61,7 +60,7 @@ def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Ce
 def _for_redis(address: BrokerAddress, read_timeout_s: float | None) -> dict[str, Any]:
     return {
         "broker_transport_options": {
-            # Queues are listed by rank: runs taken up again come before new ones.
+            # Queues are listed by rank: recovered runs come before new ones.
             "queue_order_strategy": "priority",
             "socket_connect_timeout": BROKER_CONNECT_TIMEOUT_S,
             "socket_timeout": read_timeout_s,
@@ -74,17 +73,17 @@ def _for_redis(address: BrokerAddress, read_timeout_s: float | None) -> dict[str
 
 
 def _for_amqp(read_timeout_s: float | None) -> dict[str, Any]:
-    # Named like the one of kombu that it is instead of: Celery and Flower show it.
+    # It replaces kombu's transport under kombu's name, which Celery and Flower show.
     TRANSPORT_ALIASES["amqp"] = TRANSPORT_ALIASES["amqps"] = "understudy.queue.celery.amqp:Transport"
     return {
         "broker_transport_options": {
             "answer_timeout_s": read_timeout_s or CONSUMER_READ_TIMEOUT_S,
-            "only_publishes": read_timeout_s is not None,
+            "publish_only": read_timeout_s is not None,
         },
-        # Connections that only publish are kept for long without anybody who would see to their heartbeats;
-        # those that consume have some: see shared/understudy/queue/celery/consumer.py.
+        # No thread serves the heartbeats of idle publishing connections. Consuming connections have
+        # heartbeats: see shared/understudy/queue/celery/consumer.py.
         "broker_heartbeat": 0,
         "worker_consumer": "understudy.queue.celery.consumer:Consumer",
-        # What is wrong with a channel is mended by another one.
+        # A new channel replaces one that failed.
         "broker_channel_error_retry": True,
     }

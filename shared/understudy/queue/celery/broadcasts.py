@@ -1,4 +1,4 @@
-"""Remote-control commands to all workers at once."""
+"""Publishes remote-control commands to all workers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,18 +7,17 @@ from celery import Celery
 
 
 def broadcast(celery: Celery, command: str, arguments: Mapping[str, Any]) -> None:
-    """Send `command` to all workers that listen just now.
+    """Sends `command` to all workers that are connected.
 
-    Raises one of BROKER_ERRORS when the broker takes it within some seconds neither on the connection that is
-    there nor on a new one. Celery's own `control.broadcast` tries for as long as the broker is away, and a
-    process that is told to go would wait for it.
+    Raises one of BROKER_ERRORS if both the current connection and a new one fail within seconds. Celery's
+    `control.broadcast` retries for as long as the broker is unavailable, which would delay a shutdown.
     """
     mailbox = celery.control.mailbox
-    to_all = {"destination": None, "pattern": None, "matcher": None}
+    all_workers = {"destination": None, "pattern": None, "matcher": None}
     with celery.producer_pool.acquire(block=True) as producer:
         publish = producer.connection.ensure(producer, producer.publish, max_retries=1)
         publish(
-            {"method": command, "arguments": arguments} | to_all,
+            {"method": command, "arguments": arguments} | all_workers,
             exchange=mailbox.exchange.name,
             declare=[mailbox.exchange],
             headers={"clock": mailbox.clock.forward(), "expires": 0},

@@ -1,4 +1,4 @@
-"""The broker's channel, as consumers of doorbells need it."""
+"""Kombu's Redis channel without emulated acknowledgements."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,27 +7,27 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
-#: Messages that are taken in one turn of the loop, besides the one that was waited for.
+#: Maximum messages taken in one turn of the loop, besides the one that BRPOP returned.
 MAX_MESSAGES_PER_POLL = 16
 
 
 class _QoS(virtual.QoS):  # type: ignore[misc]
-    """Takes messages while this process may act on them, and leaves them to others else."""
+    """Takes messages only while this process may claim; otherwise leaves them to other workers."""
 
     is_consuming: Callable[[], bool] = staticmethod(lambda: True)
 
     def can_consume(self) -> bool:
-        # What was asked for already may be on its way: it is taken, and given back.
-        asked = bool(self.channel._in_poll)
-        return super().can_consume() and (asked or not self.channel.active_queues or self.is_consuming())
+        # A pending BRPOP may already hold a message: the task takes it and rejects it with requeue.
+        polling = bool(self.channel._in_poll)
+        return super().can_consume() and (polling or not self.channel.active_queues or self.is_consuming())
 
 
 class _NoAckChannel(virtual.Channel):  # type: ignore[misc]
-    """A channel that takes messages for good, and survives the loss of its connection.
+    """Removes messages when it takes them, and survives the loss of its connection.
 
-    Redis knows no acknowledging. Kombu acts it with two more transactions for each message, puts back what
-    was not acknowledged when the channel is closed (a second message for each run that goes on), and what a
-    killed worker had an hour later. Here, what was taken belongs to rows, and the sweeper looks after those.
+    Redis has no acknowledgements. Kombu emulates them with two more transactions per message. It also
+    restores unacknowledged messages on close (a duplicate for each active run) and those of a killed worker
+    an hour later. None of this is needed: the rows hold the state, and the sweeper republishes.
     """
 
     ack_emulation = False
@@ -38,10 +38,10 @@ class _NoAckChannel(virtual.Channel):  # type: ignore[misc]
         self.QoS = _QoS
 
     def _brpop_read(self, **options: Any) -> Any:
-        # One message was waited for; more of them that are there come along, instead of one a turn.
+        # BRPOP returned one message; take the queued ones too, instead of one per turn.
         read = super()._brpop_read(**options)
         room = min(self.qos.can_consume_max_estimate() or 0, MAX_MESSAGES_PER_POLL)
-        for queue in self.active_queues if room and self.qos.may_consume() else ():
+        for queue in self.active_queues if room and self.qos.is_consuming() else ():
             for message in self.client.rpop(self._q_for_pri(queue, 0), room) or ():
                 self.connection._deliver(loads(bytes_to_str(message)), queue)
                 room -= 1
@@ -55,19 +55,19 @@ class _NoAckChannel(virtual.Channel):  # type: ignore[misc]
 
 
 class Channel(_NoAckChannel, redis.Channel):  # type: ignore[misc]
-    """Of a server whose address is known."""
+    """Connects to a server by its address."""
 
 
 class SentinelChannel(_NoAckChannel, redis.SentinelChannel):  # type: ignore[misc]
-    """Of the server that Sentinels name."""
+    """Connects to the server that the Sentinels name."""
 
 
-def install_channel(may_consume: Callable[[], bool] = lambda: True) -> None:
-    """From now on, connections of this process have this channel.
+def install_channel(is_consuming: Callable[[], bool] = lambda: True) -> None:
+    """Makes all Redis connections of this process use this channel.
 
-    No message of a queue is asked for while `is_consuming` says no; broadcasts come all the same. RabbitMQ
-    asks nobody: what comes at such a time is given back by the task.
+    While `is_consuming` returns False, the process polls no queue; broadcasts still arrive. With RabbitMQ,
+    messages arrive nevertheless, and the task rejects them with requeue.
     """
     redis.Transport.Channel = Channel
     redis.SentinelTransport.Channel = SentinelChannel
-    _QoS.is_consuming = staticmethod(may_consume)
+    _QoS.is_consuming = staticmethod(is_consuming)

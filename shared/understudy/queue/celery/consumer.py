@@ -1,19 +1,19 @@
-"""Celery's consumer, as it is used with RabbitMQ."""
+"""Celery's consumer for RabbitMQ."""
 
 from typing import Any
 
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-#: A RabbitMQ that says nothing for twice as long is away.
+#: Heartbeat interval in seconds; after two intervals without data RabbitMQ is unavailable.
 HEARTBEAT_S = 20
 _DELAYED = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]
-    """With heartbeats, and without the 28 queues of Celery's delayed delivery, which we never use."""
+    """Sends heartbeats; does not declare the 28 unused queues of Celery's delayed delivery."""
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
-        """The same steps, but for one."""
+        """Celery's steps without delayed delivery."""
 
         default_steps = [step for step in CeleryConsumer.Blueprint.default_steps if step != _DELAYED]  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""What a worker tells Flower: a few times a second, many events in one message."""
+"""Sends a worker's events to Flower: many events in one message, a few times a second."""
 
 from typing import Any
 
@@ -6,50 +6,50 @@ from celery import Celery
 from celery.bootsteps import StartStopStep
 from celery.worker.request import Request
 
-#: How often; a full buffer is sent at once.
+#: Interval in seconds; a full buffer is sent immediately.
 FLUSH_S = 0.25
-#: Events that fill it; Celery's 24 would be full many times a second.
+#: Events in a full buffer; Celery's 24 would fill many times a second.
 MAX_BUFFERED_EVENTS = 1_000
 
 
 class EventFlush(StartStopStep):  # type: ignore[misc]
-    """Celery sends what is buffered with each turn of its loop, which costs more than a short task itself."""
+    """Sends buffered events by a timer; once per loop turn, as Celery does, costs more than a short task."""
 
     requires = ("celery.worker.consumer.events:Events",)
 
     def start(self, c: Any) -> None:
-        """With each connection there is a new dispatcher."""
+        """Configures the dispatcher, which is new for each connection."""
         c.event_dispatcher.on_send_buffered = None
         c.event_dispatcher.buffer_limit = MAX_BUFFERED_EVENTS
         self._timer = c.timer.call_repeatedly(FLUSH_S, c.event_dispatcher.flush)
 
     def stop(self, c: Any) -> None:
-        """What cannot be sent any more stays in the dispatcher, and goes with the next connection."""
+        """Sends the buffer; unsent events stay in the dispatcher for the next connection."""
         self._timer.cancel()
         c.event_dispatcher.flush()
 
     def shutdown(self, c: Any) -> None:
-        """What ended or was given back while the worker drained, which was after `stop`."""
+        """Sends the events of the drain, which happen after `stop`."""
         if c.event_dispatcher is not None:
             c.event_dispatcher.flush()
 
 
 class VisibleRequest(Request):  # type: ignore[misc]
-    """A message that is shown with its name and whom it is for, also when it was void before it came.
+    """Shows a message that was revoked before it arrived with its name and arguments.
 
-    Celery tells of those that they were revoked and nothing else: nobody would find them.
+    Celery reports only the revoke of such a message, so Flower could not find it.
     """
 
     def revoked(self) -> bool:
-        """Is it void? Flower is told then."""
-        told_before = self._already_revoked
-        is_void = bool(super().revoked())
-        if is_void and not told_before:
-            # What comes late is added to what is known, and changes no state.
+        """Returns whether the message is revoked; sends its name and arguments to Flower if so."""
+        is_reported = self._already_revoked
+        is_revoked = bool(super().revoked())
+        if is_revoked and not is_reported:
+            # Flower adds the fields of a late event and keeps the state.
             self.send_event("task-received", name=self.name, args=self.argsrepr, kwargs=self.kwargsrepr)
-        return is_void
+        return is_revoked
 
 
 def install(app: Celery) -> None:
-    """From now on, workers of `app` tell it so."""
+    """Makes workers of `app` send their events this way."""
     app.steps["consumer"].add(EventFlush)

@@ -1,4 +1,4 @@
-"""The pool: Celery hands over a message, a loop works on it, and no thread waits for that."""
+"""A Celery pool that runs each message as a coroutine on an event loop, without a thread per message."""
 
 import heapq
 import itertools
@@ -26,20 +26,20 @@ _QUEUE_RANK = {str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}
 
 
 class Job(NamedTuple):
-    """What a message asks for."""
+    """One message's id, headers and arguments."""
 
     task_id: str
     headers: Mapping[str, Any]
     args: Sequence[Any]
 
 
-#: Works on a job, on the loop. What it returns is shown by Flower; what it raises is what becomes of the
-#: message: `Reject(requeue=True)` gives it back, `Terminated` is shown as revoked, anything else as failed.
+#: Runs a job on the loop. Flower shows the result. An exception decides the message: `Reject(requeue=True)`
+#: requeues it, Flower shows `Terminated` as revoked and any other exception as failed.
 JobHandler: TypeAlias = Callable[[Job], Coroutine[Any, Any, object]]
 
 
 class _Waiting(NamedTuple):
-    #: Of two, the one with the lower rank is first, then the one that came first.
+    #: The lowest rank starts first; within a rank, the lowest number.
     rank: int
     number: int
     args: Sequence[Any]
@@ -48,7 +48,7 @@ class _Waiting(NamedTuple):
 
 
 class _FinishedJob(NamedTuple):
-    tell: Callable[[tuple[int, Any, float]], None]
+    report: Callable[[tuple[int, Any, float]], None]
     done: Future[object]
     runtime_s: float
 
@@ -57,28 +57,28 @@ def create_pool(
     work: JobHandler,
     submit: Callable[[Coroutine[Any, Any, object]], Future[object]],
 ) -> type[BasePool]:
-    """A pool class whose jobs are submitted to a loop.
+    """Returns a pool class that submits its jobs to a loop.
 
-    Valkey is asked for as many as the worker has room for. RabbitMQ gives as many of each queue: what is
-    too much waits here, and the most urgent of it goes first. What becomes of a job is told to Celery in
-    Celery's own thread, like everything else about its connection.
+    From Valkey the worker takes as many messages as it has free slots. RabbitMQ delivers as many from each
+    queue: the surplus waits here, ordered by queue priority. Results are reported to Celery in Celery's own
+    thread, because only that thread may use its connection.
     """
 
     class LoopPool(BasePool):  # type: ignore[misc]
-        """Jobs on a loop."""
+        """Runs jobs on a loop."""
 
-        # Stopping it waits for jobs.
+        # Stopping the pool waits for jobs.
         signal_safe = False
         body_can_be_buffer = True
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._hub: Hub | None = None
-            self._over: deque[_FinishedJob] = deque()
-            self._under_way = 0
-            #: What waits, and how many came; these belong to Celery's thread.
+            self._finished: deque[_FinishedJob] = deque()
+            self._active = 0
+            #: Jobs without a slot, and the number of the next job. Only Celery's thread uses them.
             self._waiting: list[_Waiting] = []
-            self._came = itertools.count()
+            self._numbers = itertools.count()
             self._changed = threading.Condition()
 
         def register_with_event_loop(self, loop: Hub) -> None:
@@ -86,7 +86,7 @@ def create_pool(
 
         def on_apply(
             self,
-            target: Any,  # noqa: ARG002 - Celery's way of calling a task in a thread
+            target: Any,  # noqa: ARG002 - Celery calls tasks in threads by it
             args: Sequence[Any],
             kwargs: Any = None,  # noqa: ARG002
             *,
@@ -96,12 +96,12 @@ def create_pool(
         ) -> None:
             queue = (args[2].get("delivery_info") or {}).get("routing_key")
             rank = _QUEUE_RANK.get(str(queue), 0)
-            job = _Waiting(rank, next(self._came), args, callback, accept_callback)
+            job = _Waiting(rank, next(self._numbers), args, callback, accept_callback)
             heapq.heappush(self._waiting, job)
-            self._start_some()
+            self._fill_slots()
 
-        def _start_some(self) -> None:
-            while self._waiting and self._under_way < self.limit:
+        def _fill_slots(self) -> None:
+            while self._waiting and self._active < self.limit:
                 _, _, args, callback, accept_callback = heapq.heappop(self._waiting)
                 self._start(args, callback, accept_callback)
 
@@ -113,37 +113,37 @@ def create_pool(
         ) -> None:
             began = time.monotonic()
             with self._changed:
-                self._under_way += 1
+                self._active += 1
             submit(_run_job(work, *args)).add_done_callback(
                 lambda done: self._end(_FinishedJob(callback, done, time.monotonic() - began))
             )
-            # Jobs have no process of their own to name.
+            # Celery expects a process id; jobs share this process.
             accept_callback(os.getpid(), began)
 
-        def _end(self, over: _FinishedJob) -> None:
-            self._over.append(over)
+        def _end(self, job: _FinishedJob) -> None:
+            self._finished.append(job)
             with self._changed:
-                self._under_way -= 1
+                self._active -= 1
                 self._changed.notify()
             if self._hub is not None:
-                # Wakes it, too: there is room for another message.
-                self._hub.call_soon(self._tell)
+                # Also wakes the hub, which then takes another message.
+                self._hub.call_soon(self._report_finished)
 
-        def _tell(self) -> None:
-            while self._over:
-                tell, done, runtime_s = self._over.popleft()
+        def _report_finished(self) -> None:
+            while self._finished:
+                report, done, runtime_s = self._finished.popleft()
                 try:
-                    tell(_celery_result(done, runtime_s))
+                    report(_celery_result(done, runtime_s))
                 except OperationalError as error:
-                    log.info("the broker was not told of the end of a job: %s", error)
-            self._start_some()
+                    log.info("cannot report the end of a job to the broker: %s", error)
+            self._fill_slots()
 
         def on_stop(self) -> None:
-            while self._under_way or self._waiting:
-                self._tell()
+            while self._active or self._waiting:
+                self._report_finished()
                 with self._changed:
-                    self._changed.wait_for(lambda: self._over or not self._under_way)
-            self._tell()
+                    self._changed.wait_for(lambda: self._finished or not self._active)
+            self._report_finished()
 
     return LoopPool
 
@@ -151,16 +151,16 @@ def create_pool(
 async def _run_job(
     work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str
 ) -> object:
-    # Here, where a body that nobody can read fails its own job and nothing else.
+    # Decoded inside the job: an unreadable body fails only its own job.
     args, *_rest = loads(body, *kind)
     return await work(Job(task_id, headers, args))
 
 
 def _celery_result(done: Future[object], runtime_s: float) -> tuple[int, Any, float]:
-    """What Celery is told of a job that is over: whether it failed, and how."""
+    """Returns (failed, result or error, seconds) of a finished job, as Celery expects them."""
     try:
         return 0, done.result(), runtime_s
     except Reject:
         return 1, ExceptionInfo(internal=True), runtime_s
-    except Exception:  # noqa: BLE001 - whatever it is, Celery is told
+    except Exception:  # noqa: BLE001 - Celery receives any error
         return 1, ExceptionInfo(), runtime_s

@@ -1,4 +1,4 @@
-"""Celery's result backend: there are no results, the participants' rows are."""
+"""A Celery result backend without results: participants' rows hold them."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from understudy.queue.names import REVOKE_COMMAND
 
 
 class NullResultBackend(Backend):  # type: ignore[misc]
-    """In place of results, which participants' rows are.
+    """Stores no results and treats an abort as a revoke.
 
-    To Celery an abort is a result, stored for the task to see. Here it is one more word for a revoke.
+    Celery implements an abort as a stored result that the task polls.
     """
 
     def store_result(self, task_id: str, result: object, state: str, *_: Any, **__: Any) -> object:
-        """Revoke what is to be aborted; raises BackendError for any other result."""
+        """Revokes an aborted task; raises BackendError for any other result."""
         if state != ABORTED:
             raise BackendError(_NO_RESULTS_MESSAGE)
         broadcast(self.app, REVOKE_COMMAND, {"task_id": task_id})
@@ -27,4 +27,4 @@ class NullResultBackend(Backend):  # type: ignore[misc]
         raise BackendError(_NO_RESULTS_MESSAGE)
 
 
-_NO_RESULTS_MESSAGE = "results are the participants' rows: ask the API for them"
+_NO_RESULTS_MESSAGE = "this app stores no results; read the participants from the API"

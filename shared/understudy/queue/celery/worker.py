@@ -1,4 +1,4 @@
-"""Celery's worker, with signal handlers of ours.
+"""Celery's worker with our signal handlers.
 
 Relies on `WorkController.install_platform_tweaks`, the method in which Celery installs its own handlers, and
 on `celery.worker.state.should_stop`, which they set.
@@ -16,7 +16,7 @@ def worker_class(app: Celery, install_handlers: Callable[[], None]) -> Any:
     """Returns a worker class that calls `install_handlers` in place of Celery's own."""
 
     class Worker(app.Worker):  # type: ignore[misc]
-        """Handles signals as the process wants it."""
+        """Installs the handlers of this process."""
 
         def install_platform_tweaks(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
             install_handlers()
@@ -27,6 +27,6 @@ def worker_class(app: Celery, install_handlers: Callable[[], None]) -> Any:
 def stop_consuming() -> None:
     """Makes the worker of this process stop at its next turn; safe in a signal handler.
 
-    Celery's own handlers set the same flag, but they send signals under a lock and hang when nested.
+    Celery's own handlers set the same flag, but they send signals under a lock and deadlock when nested.
     """
     state.should_stop = EX_OK

@@ -1,1 +1,1 @@
-"""Asks models over HTTP: the endpoint of each profile, what it may send, and what a call takes."""
+"""Calls models over HTTP: the endpoint of each profile, limits on responses, and usage per call."""

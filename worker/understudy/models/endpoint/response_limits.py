@@ -1,4 +1,4 @@
-"""Wire: what comes from a model's server, read without trust."""
+"""Response limits: read untrusted responses of a model's server within bounds."""
 
 import contextlib
 import email.utils
@@ -9,28 +9,28 @@ from typing import Any
 
 import httpx
 
-#: Bytes of an answer; who sends more is not a model. Packed ones, which nobody asks for, get a thousand times
-#: as long at most.
+#: Maximum bytes of an answer. Compressed answers, which we do not request, grow up to a thousandfold when
+#: unpacked, so their limit is lower.
 MAX_ANSWER_BYTES = 4_000_000
 _MAX_PACKED_BYTES = 65_536
-_MOST_BYTES = dict.fromkeys(("", "identity"), MAX_ANSWER_BYTES) | dict.fromkeys(
+_MAX_BODY_BYTES = dict.fromkeys(("", "identity"), MAX_ANSWER_BYTES) | dict.fromkeys(
     ("gzip", "deflate"), _MAX_PACKED_BYTES
 )
 
 
 class ResponseTooLarge(Exception):
-    """An answer beyond all measure."""
+    """An answer exceeds the limit of bytes."""
 
 
 class _Bounded(httpx.AsyncByteStream):
-    """A body that is given up when it gets too long."""
+    """A body that raises ResponseTooLarge after `max_bytes`."""
 
-    def __init__(self, inner: Any, most: int) -> None:
+    def __init__(self, inner: Any, max_bytes: int) -> None:
         self._inner = inner
-        self._most = most
+        self._max_bytes = max_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = self._most
+        left = self._max_bytes
         async for part in self._inner:
             left -= len(part)
             if left < 0:
@@ -42,12 +42,13 @@ class _Bounded(httpx.AsyncByteStream):
 
 
 async def limit_body(response: httpx.Response) -> None:
-    packed = response.headers.get("content-encoding", "").strip().lower()
-    response.stream = _Bounded(response.stream, _MOST_BYTES.get(packed, 0))
+    """Makes reading the body raise ResponseTooLarge beyond the limit of its encoding."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    response.stream = _Bounded(response.stream, _MAX_BODY_BYTES.get(encoding, 0))
 
 
 def error_message(response: httpx.Response) -> str:
-    """What a server says is wrong, in whatever form."""
+    """Returns the error message of a response, from JSON or plain text; empty if unreadable."""
     try:
         found = response.json()
     except (ValueError, httpx.StreamError):
@@ -64,7 +65,7 @@ def error_message(response: httpx.Response) -> str:
 
 
 def retry_after_s(headers: httpx.Headers) -> float | None:
-    """Seconds that `Retry-After` asks for, as a number or a date."""
+    """Returns the seconds that `Retry-After` (a number or a date) asks for; None if absent or invalid."""
     with contextlib.suppress(ValueError):
         if (milliseconds := headers.get("retry-after-ms")) is not None:
             return max(float(milliseconds) / 1000, 0.0)
@@ -80,8 +81,7 @@ def retry_after_s(headers: httpx.Headers) -> float | None:
             return None
         then = then if then.tzinfo else then.replace(tzinfo=UTC)
         seconds = (then - datetime.now(UTC)).total_seconds()
-    # Not a number is no wish.
-    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124
+    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124 - NaN counts as absent
 
 
 def count(used: Any, name: str) -> int | None:
@@ -90,7 +90,7 @@ def count(used: Any, name: str) -> int | None:
 
 
 def join_text(text: Any) -> str:
-    """A text, or the texts in a list of parts."""
+    """Returns a string as it is, a list of parts joined, and any other value as JSON."""
     if isinstance(text, list):
         return "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
     return text if isinstance(text, str) else json.dumps(text)

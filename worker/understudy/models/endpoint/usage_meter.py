@@ -1,4 +1,4 @@
-"""Tally: what an answer takes, and the gate that each call goes through."""
+"""Usage meter: the calls and seconds of an answer, and the quota that each call waits for."""
 
 import contextlib
 import time
@@ -9,17 +9,17 @@ from understudy.plugins.time_limits import current_timer
 
 
 class Quota(Protocol):
-    """Who may ask now. `understudy.models.quotas` has the one for a fleet."""
+    """Limits concurrent calls and tokens. `understudy.models.quotas` implements it for all workers."""
 
     def place(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Wait for a place among those who ask at a time. Raises ModelFailed when the tokens are used up."""
+        """Waits for a slot for one call. Raises ModelFailed if the tokens are used up."""
 
     async def spent(self, tokens: int) -> None:
-        """So many tokens were used."""
+        """Records `tokens` as used."""
 
 
 class UsageMeter:
-    """What an answer takes: calls, and time without the waits at the gate."""
+    """Counts the calls of one answer, and its time without the waits for a slot."""
 
     def __init__(self, gate: Quota) -> None:
         self.gate = gate
@@ -28,12 +28,12 @@ class UsageMeter:
         self._waited_s = 0.0
 
     def seconds(self) -> float:
-        """So far."""
+        """Returns the seconds so far, without waits for a slot."""
         return round(time.monotonic() - self._began - self._waited_s, 3)
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """A place for one call. Neither the step's time nor ours runs while we wait for it."""
+        """Holds a slot for one call. The wait counts neither as step time nor as answer time."""
         began = time.monotonic()
         with contextlib.ExitStack() as waiting:
             waiting.enter_context(current_timer().paused())

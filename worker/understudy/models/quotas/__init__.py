@@ -1,1 +1,1 @@
-"""Quotas on language models, shared by a fleet: calls at a time, and tokens."""
+"""Quotas on language models, shared by all workers: concurrent calls and tokens."""

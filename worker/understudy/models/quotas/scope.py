@@ -1,15 +1,15 @@
-"""Scopes: what has caps of its own, and how the broker's server keeps them."""
+"""Quota scopes: a study or workspace with limits, and the Redis scripts that enforce them."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-#: A day's count is kept a little longer than the day, a study's until nobody has asked for that long.
+#: Seconds until a token count expires. A workspace's count is per day; later counts start from the store.
 RETENTION_S = {"workspace": 2 * 86_400, "study": 30 * 86_400}
 
-#: KEYS: calls and tokens of each scope. ARGV: holder, milliseconds that a place lasts, then calls and tokens
-#: allowed of each scope, 0 for any number. Answers {1, 0} with a place, {0, 0} without; {-1, n} when scope n
-#: has used up its tokens, {-2, n} when nobody has counted them.
+#: KEYS: calls and tokens key of each scope. ARGV: holder, milliseconds that a slot lasts, then the limits on
+#: calls and tokens of each scope, 0 for unlimited. Returns {1, 0} with a slot, {0, 0} without; {-1, n} if
+#: scope n has used up its tokens, {-2, n} if its tokens are not counted yet.
 ACQUIRE_SCRIPT = """
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -35,7 +35,7 @@ for i = 1, #KEYS, 2 do
 end
 return {1, 0}
 """
-#: A server that was away, or lost what it knew, learns again who is inside.
+#: Also restores a holder's slot on a server that was unavailable or lost its data.
 RENEW = """
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -44,7 +44,7 @@ for i = 1, #KEYS do
   redis.call('PEXPIRE', KEYS[i], ARGV[2])
 end
 """
-#: What nobody has counted is counted from the store by whoever enters next.
+#: Skips a missing count: the next acquire loads it from the store.
 RECORD_SCRIPT = """
 for i = 1, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('INCRBY', KEYS[i], ARGV[i]) end
@@ -53,7 +53,7 @@ end
 
 
 class QuotaScope(NamedTuple):
-    """What has caps of its own."""
+    """Identifies a study or workspace, with its limits on concurrent calls and tokens; 0: unlimited."""
 
     kind: str
     id: UUID
@@ -73,12 +73,12 @@ class QuotaScope(NamedTuple):
     def exhausted_message(self) -> str:
         if self.kind == "workspace":
             return (
-                f"This workspace has used up its {self.tokens:,} tokens of today (UTC). Go on tomorrow, or "
-                "have UNDERSTUDY_LLM_WORKSPACE_TOKENS_PER_DAY raised."
+                f"This workspace has used up its {self.tokens:,} tokens of today (UTC). Continue "
+                "tomorrow, or ask the operator to raise UNDERSTUDY_LLM_WORKSPACE_TOKENS_PER_DAY."
             )
         return (
-            f"This study has used up its {self.tokens:,} tokens. Go on in a new study, or have "
-            "UNDERSTUDY_LLM_STUDY_TOKENS raised."
+            f"This study has used up its {self.tokens:,} tokens. Continue in a new study, or "
+            "ask the operator to raise UNDERSTUDY_LLM_STUDY_TOKENS."
         )
 
 

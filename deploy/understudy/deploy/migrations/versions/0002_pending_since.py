@@ -1,4 +1,4 @@
-"""Since when a participant has been pending."""
+"""Adds `participant.pending_since`: the moment from which a participant is pending."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,7 @@
-"""What SQLite's planner is to expect: a workspace has most rows of a table, and everything else few.
+"""Statistics for SQLite's planner: a workspace has most rows of a table, other column values have few.
 
-Without a word about it, SQLite takes any indexed column for one with few rows of a value, and reads a whole
-workspace to find a thousand of its ids. PostgreSQL gathers such figures by itself.
+Without statistics SQLite assumes that each value of an indexed column has few rows. It then reads a whole
+workspace to find a thousand of its ids. PostgreSQL collects such statistics by itself.
 """
 
 from alembic import op
@@ -9,7 +9,7 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
-#: Table, index, and how many rows it has; then how many of them have the same first column, the same first two…
+#: Table, index, and its statistics: number of rows, rows per value of the first column, of the first two columns, …
 EXPECTED = (
     ("ask", "sqlite_autoindex_ask_1", "1000 1"),
     ("ask", "sqlite_autoindex_ask_2", "1000 1000 1"),
@@ -46,11 +46,11 @@ def upgrade() -> None:
     connection = op.get_bind()
     if connection.dialect.name != "sqlite":
         return
-    # Makes the table that holds them.
+    # Creates the table of the statistics.
     connection.exec_driver_sql("ANALYZE")
     connection.exec_driver_sql("DELETE FROM sqlite_stat1")
     connection.exec_driver_sql("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", list(EXPECTED))
-    # Read them again: for whoever goes on with this connection.
+    # Reloads the statistics for later statements on this connection.
     connection.exec_driver_sql("ANALYZE sqlite_schema")
 
 

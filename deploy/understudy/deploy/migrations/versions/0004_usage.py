@@ -1,4 +1,4 @@
-"""What asking language models took, step by step."""
+"""Adds the table `usage`: consumption of language models per interaction."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,7 +6,7 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-#: As in 0003: what SQLite's planner is to expect.
+#: Statistics for SQLite's planner, as in 0003.
 EXPECTED = (
     ("usage", "sqlite_autoindex_usage_1", "100000 10 1"),
     ("usage", "ix_usage_workspace", "100000 100000 1"),

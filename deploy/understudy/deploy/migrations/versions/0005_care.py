@@ -1,6 +1,6 @@
-"""What PostgreSQL is to do for tables that change all the time; a lease's renewal that stays within its page.
+"""Sets autovacuum of PostgreSQL for busy tables; drops an index so that a lease's renewal stays in its page.
 
-Harmless beside processes that run: no setting and no index here is one that a statement needs.
+Safe while processes run: no statement needs these settings or this index.
 """
 
 from alembic import op
@@ -8,18 +8,18 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-#: By default a table is vacuumed when a fifth of it is dead: of the events of a year, months of them at once.
+#: The default vacuums a table when a fifth of it is dead: for a year of events, months at once.
 SETTINGS = {
-    # Each row changes once, when it is given its position, and leaves a dead one.
+    # Each row changes once, when it gets its position, and leaves a dead row.
     "event": {
         "autovacuum_vacuum_scale_factor": "0.02",
         "autovacuum_vacuum_insert_scale_factor": "0.05",
         "autovacuum_analyze_scale_factor": "0.05",
     },
     "participant": {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_analyze_scale_factor": "0.02"},
-    # Each step replaces it; a state that is longer than a line lies in the table beside it.
+    # Each step replaces the row; a state that is too long for a row is stored in the TOAST table.
     "checkpoint": {"autovacuum_vacuum_scale_factor": "0.05", "toast.autovacuum_vacuum_scale_factor": "0.05"},
-    # Never change. What is vacuumed in time is not frozen all at once later, which takes long.
+    # Rows never change. Early vacuuming avoids one long freeze later.
     "interaction": {
         "autovacuum_vacuum_insert_scale_factor": "0.05",
         "autovacuum_analyze_scale_factor": "0.05",
@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 def upgrade() -> None:
-    # As many rows as there are processes, each renewed every few seconds: it is read as a whole.
+    # One row per process, renewed every few seconds: queries read the whole table.
     op.drop_index("ix_lease_expires_at", table_name="lease")
     if op.get_bind().dialect.name == "postgresql":
         for table, settings in SETTINGS.items():

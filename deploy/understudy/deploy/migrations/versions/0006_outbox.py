@@ -1,6 +1,6 @@
-"""Where the events of many who are made or cancelled at once wait for the table of all events.
+"""Adds the table `outbox`: bulk events wait there until they move to the table `event`.
 
-Nobody of the version before looks there; docs/operations.md says in which order to upgrade.
+The previous version does not read it; docs/operations.md has the order of an upgrade.
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
-#: As in 0003: what SQLite's planner is to expect.
+#: Statistics for SQLite's planner, as in 0003.
 EXPECTED = ("outbox", "sqlite_autoindex_outbox_1", "10000 1 1")
 
 
