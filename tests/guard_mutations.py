@@ -133,8 +133,8 @@ GUARDS = [
     Guard(
         "stop of what a living worker holds (P1)",
         STOPS,
-        "    known = ~lease_is_live(_p.c.worker_id) if held is None else epoch_fence(held)\n",
-        "    known = _p.c.id.is_not(None) if held is None else epoch_fence(held)\n",
+        "    known = ~lease_is_live(_p.c.worker_id) if claim is None else epoch_fence(claim)\n",
+        "    known = _p.c.id.is_not(None) if claim is None else epoch_fence(claim)\n",
         LIFECYCLE_TESTS,
     ),
     Guard(

@@ -27,7 +27,7 @@ from tests.bench.installation import Bench, Installation, opened, peak_memory_mb
 from tests.bench.rows import row07_run
 from tests.factories import make_study
 from understudy.domain.people import generate_people
-from understudy.sequencer import give_positions
+from understudy.sequencer import assign_positions
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 
@@ -59,7 +59,7 @@ def workers(bench: Bench, count: int, partitions: int = 0) -> Iterator[str]:
         with stage.store.read() as connection:
             events = connection.scalar(select(func.count()).select_from(Tables.event)) or 0
         began = time.monotonic()
-        give_positions(stage.store)
+        assign_positions(stage.store)
         positions_per_s = events / (time.monotonic() - began)
     store = "in the workers" if bench.kind == "sqlite" else f"{store_s / many * 1e3:.2f} ms of the store's"
     yield (

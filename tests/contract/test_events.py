@@ -66,7 +66,7 @@ def test_a_cancelled_ones_stop_is_told_and_who_is_through_keeps_silent(
     held = run_steps(store, waiting, 1)
     store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [waiting]))
     assert not commit(store, held, 1)
-    store.write(lambda connection: stops.mark_stopped(connection, waiting, held=held))
+    store.write(lambda connection: stops.record_stop(connection, waiting, claim=held))
     assert told_of(all_events(acme, participant_id=waiting), waiting) == [
         *WHOLE_RUN[:3],
         (4, "status", "cancelled"),

@@ -198,7 +198,7 @@ class Here:
     @property
     def waits(self) -> int:
         """Participants that somebody waits for."""
-        return self._room.waited_for
+        return self._room.awaited_count
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -251,7 +251,7 @@ def test_a_wait_tells_how_far_it_is_and_ends_when_all_are_done(
     assert numbers == sorted(set(numbers)), "the protocol wants each higher than the one before"
     assert {total for _, total, _ in heard} == {2}
     for progress, _, message in heard:
-        assert (message or "").startswith(f"{int(progress)} of 2 done"), heard
+        assert (message or "").startswith(f"{int(progress)} of 2 finished"), heard
 
 
 def test_progress_comes_often_enough() -> None:

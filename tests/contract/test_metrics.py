@@ -313,7 +313,7 @@ def test_a_cancel_is_timed_and_counted(acme: ApiClient, store: Store) -> None:
 def test_a_port_that_is_taken_ends_the_process_with_a_word() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as told:
         start_metrics_server(Settings(metrics_port=taken.getsockname()[1]), "sweeper")
-    assert "choose another --metrics-port" in str(told.value)
+    assert "Choose another --metrics-port" in str(told.value)
 
 
 def test_without_a_port_nothing_is_shown() -> None:

@@ -51,7 +51,7 @@ def live(store: Store, workspace_id: UUID, ids: Sequence[UUID], seed: int) -> No
         held = run_steps(store, id_, chance.randint(0, 8))
         if chance.random() < 0.3:
             store.write(lambda connection, id_=id_: lifecycle.cancel(connection, workspace_id, [id_]))
-            store.write(lambda c, id_=id_, held=held: stops.mark_stopped(c, id_, held=held))
+            store.write(lambda c, id_=id_, held=held: stops.record_stop(c, id_, claim=held))
         else:
             end(store, held, chance.choice(["completed", "failed"]))
 
@@ -271,7 +271,7 @@ def test_a_stream_outlives_the_store_being_away_and_looks_that_fail(
             patch.setattr(here, "read", failing(here.read))
             suffer(ServiceUnavailable("The store does not answer."), one)
             heard += list(itertools.islice(told, 3))
-        monkeypatch.setattr(service, "assign_positions", failing(service.give_positions))
+        monkeypatch.setattr(service, "assign_positions", failing(sequencer.assign_positions))
         suffer(RuntimeError("Nobody thought of this."), other)
         heard += list(itertools.islice(told, 3))
     assert [one.id for one in heard] == list(range(1, 47))

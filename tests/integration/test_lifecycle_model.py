@@ -177,7 +177,7 @@ class Lifecycle(RuleBasedStateMachine):
         model = self.models[claim.participant_id]
         may = model.status == "cancelled" and not model.stopped and model.epoch == claim.epoch
         told = self.store.write(
-            lambda connection: stops.mark_stopped(connection, claim.participant_id, held=claim)
+            lambda connection: stops.record_stop(connection, claim.participant_id, claim=claim)
         )
         assert bool(told) == may
         self.models[claim.participant_id].stopped |= may
@@ -186,7 +186,7 @@ class Lifecycle(RuleBasedStateMachine):
     def stop_task(self, id_: UUID) -> None:
         model = self.models[id_]
         may = model.status == "cancelled" and not model.stopped and model.worker not in self.alive
-        assert bool(self.write(stops.mark_stopped, id_)) == may
+        assert bool(self.write(stops.record_stop, id_)) == may
         self.models[id_].stopped |= may
 
     @invariant()

@@ -20,7 +20,7 @@ from tests.servers import wait_until
 from understudy.deploy.prune import PruneJob, PruneReport, prune
 from understudy.domain.errors import NotFound
 from understudy.domain.simulation import Usage
-from understudy.sequencer import give_positions
+from understudy.sequencer import assign_positions
 from understudy.settings import Settings
 from understudy.store import dispatch, lifecycle, stops
 from understudy.store import prune as rules
@@ -90,9 +90,9 @@ class History(NamedTuple):
 
     def publish(self) -> None:
         """Give all events positions, the newest to somebody who ended just now."""
-        give_positions(self.store)
+        assign_positions(self.store)
         self.ended(days=0, steps=0)
-        give_positions(self.store)
+        assign_positions(self.store)
 
     def there(self, ids: list[UUID]) -> list[UUID]:
         with self.store.read() as connection:
@@ -197,7 +197,7 @@ def test_a_stop_that_nobody_recorded_keeps_its_participant(history: History) -> 
     history.store.write(lambda c: lifecycle.cancel(c, history.workspace_id, [id_]))
     history.age([id_], 90)
     assert history.prune().kept == {KeepReason.OWED: 1}
-    assert history.store.write(lambda c: stops.mark_stopped(c, id_))
+    assert history.store.write(lambda c: stops.record_stop(c, id_))
     assert history.prune().rows["participant"] == 1
 
 
@@ -209,12 +209,12 @@ def test_an_event_without_a_position_keeps_its_participant(history: History) -> 
 
 def test_positions_of_events_count_on_after_everything_was_pruned(history: History) -> None:
     ids = history.ended(days=90, count=3)
-    give_positions(history.store)
+    assign_positions(history.store)
     old = history.old()
     done = history.store.write(lambda c: rules.prune(c, old, ids, (), dry_run=False))
     assert (len(done.removed), done.kept) == (2, {KeepReason.NEWEST: 1})
     history.ended(days=0)
-    give_positions(history.store)
+    assign_positions(history.store)
     with history.store.read() as connection:
         positions = connection.scalars(select(Tables.event.c.position).order_by("position")).all()
     assert positions[-1] == 3 * 5 + 5

@@ -38,7 +38,7 @@ class World(NamedTuple):
         assert len(cancelled) == len(ids)
 
     def stop(self, id_: UUID) -> None:
-        assert self.store.write(lambda connection: stops.mark_stopped(connection, id_))
+        assert self.store.write(lambda connection: stops.record_stop(connection, id_))
 
     def read(self, after: int = 0, limit: int = 1000) -> list[AnyRow]:
         with self.store.read() as connection:
@@ -74,10 +74,10 @@ def by_participant(rows: list[AnyRow]) -> dict[UUID, list[int]]:
 
 def test_each_workspace_counts_its_own_from_1(world: World) -> None:
     other = make_world(world.store, "rival", 5)
-    sequencer.give_positions(world.store)
+    sequencer.assign_positions(world.store)
     world.tell(*world.ids)
     other.tell(other.ids[0])
-    sequencer.give_positions(world.store)
+    sequencer.assign_positions(world.store)
     assert [row.position for row in world.read()] == [1, 2, 3, 4, 5, 6]
     assert [row.position for row in other.read()] == [1, 2, 3, 4, 5, 6]
     with world.store.read() as connection:
@@ -93,7 +93,7 @@ def test_one_given_a_few_at_a_time_gets_them_in_order(world: World) -> None:
         world.tell(random.choice(world.ids))
         if len(world.read()) > 40:
             break
-    sequencer.give_positions(world.store)
+    sequencer.assign_positions(world.store)
     rows = world.read()
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
     for seqs in by_participant(rows).values():
@@ -102,9 +102,9 @@ def test_one_given_a_few_at_a_time_gets_them_in_order(world: World) -> None:
 
 def test_events_are_read_by_participant_study_and_ask_in_pages(world: World) -> None:
     ask_id, (first, _) = make_ask(world.store, world.workspace_id)
-    sequencer.give_positions(world.store)
+    sequencer.assign_positions(world.store)
     world.tell(*world.ids, *first)
-    sequencer.give_positions(world.store)
+    sequencer.assign_positions(world.store)
     scopes = {(Kind.STUDY, world.study_id): 6, (Kind.ASK, ask_id): 6, (Kind.PARTICIPANT, world.ids[1]): 2}
     for scope, count in scopes.items():
         with world.store.read() as connection:
@@ -138,7 +138,7 @@ def test_of_many_who_are_cancelled_at_once_the_events_come_later_and_in_order(st
     check_invariants(store)
     assert store.write(lambda connection: events.assign_positions(connection, 50)) == 50
     check_invariants(store)
-    sequencer.give_positions(store)
+    sequencer.assign_positions(store)
     rows = world.read()
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
     expected = {id_: [1, 2] for id_ in world.ids} | {many[7]: [1, 2, 3]}
@@ -192,11 +192,11 @@ def test_a_cancel_while_events_are_moved_loses_none(
                 thread.submit(world.cancel, *world.ids).result(30)
 
     event.listen(store.engine, "before_cursor_execute", cancel_first)
-    sequencer.give_positions(store)
+    sequencer.assign_positions(store)
     event.remove(store.engine, "before_cursor_execute", cancel_first)
     assert not waiting
     check_invariants(store)
-    sequencer.give_positions(store)
+    sequencer.assign_positions(store)
     assert by_participant(world.read()) == {id_: [1, 2] for id_ in world.ids}
 
 
@@ -207,8 +207,8 @@ def test_an_event_is_moved_once_whoever_comes_for_it(world: World, monkeypatch: 
     world.cancel(*world.ids)
     waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     with world.store.engine.begin() as connection, ThreadPoolExecutor(1) as thread:
-        assert stops.mark_stopped(connection, world.ids[1])
-        others = thread.submit(sequencer.give_positions, world.store, patient=True)
+        assert stops.record_stop(connection, world.ids[1])
+        others = thread.submit(sequencer.assign_positions, world.store, wait_for_lock=True)
         wait_until(lambda: connection.scalar(waits))
         connection.commit()
         others.result(30)
@@ -235,15 +235,15 @@ def test_while_one_gives_positions_nobody_else_does_or_waits_for_it(world: World
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 def test_what_is_committed_late_comes_after_what_others_were_given_meanwhile(world: World) -> None:
-    sequencer.give_positions(world.store)
+    sequencer.assign_positions(world.store)
     late, *others = world.ids
     with world.store.engine.begin() as connection:
         tell(connection, (late,))
         world.tell(*others)
-        sequencer.give_positions(world.store)
+        sequencer.assign_positions(world.store)
         seen = world.read()
         assert late not in [row.participant_id for row in seen[3:]]
-    sequencer.give_positions(world.store)
+    sequencer.assign_positions(world.store)
     (found,) = world.read(after=seen[-1].position)
     assert (found.participant_id, found.seq) == (late, 2)
 

@@ -305,7 +305,7 @@ def test_a_draft_is_not_cancelled(world: World) -> None:
 
 def mark_stopped(world: World, held: Claim | None = None) -> list[UUID]:
     told = world.store.write(
-        lambda connection: stops.mark_stopped(connection, world.participant_id, held=held)
+        lambda connection: stops.record_stop(connection, world.participant_id, claim=held)
     )
     assert all(0 <= stop.after_s < 600 for stop in told)
     return [stop.participant_id for stop in told]

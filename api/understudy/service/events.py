@@ -16,7 +16,7 @@ from uuid import UUID
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, ValidationError
 from understudy.domain.ids import Kind
 from understudy.envelopes.events import EventData
-from understudy.sequencer import give_positions
+from understudy.sequencer import assign_positions
 from understudy.service.event_subscribers import Event, EventScope, EventSubscriber, WorkspaceSubscribers
 from understudy.service.executors import shutdown_executors
 from understudy.store import Connection, events
@@ -116,7 +116,7 @@ class EventHub:
         it yields, if the stream cannot start.
         """
         with self._reserve_slot():
-            await self._in_thread(lambda: give_positions(self._store, patient=True))
+            await self._in_thread(lambda: assign_positions(self._store, wait_for_lock=True))
             yield ()
             has_more = True
             while has_more:
@@ -255,7 +255,7 @@ class EventHub:
     def _poll(self, positions: Mapping[UUID, int | None]) -> tuple[dict[UUID, _Found], bool]:
         """Returns the new events of each workspace after its position, and whether there are more."""
         try:
-            has_more = give_positions(self._store, transactions=_SEQUENCER_TRANSACTIONS)
+            has_more = assign_positions(self._store, max_transactions=_SEQUENCER_TRANSACTIONS)
         except ServiceUnavailable:
             # Another process may be able to write and assign them.
             has_more = False

@@ -21,12 +21,12 @@ class Stopped(NamedTuple):
     after_s: float
 
 
-def mark_stopped(connection: Connection, id_: UUID, *, held: Claim | None = None) -> list[Stopped]:
+def record_stop(connection: Connection, id_: UUID, *, claim: Claim | None = None) -> list[Stopped]:
     """Records the stop of a cancelled participant; returns it, or nothing on a lost race. Repeatable.
 
     The stop is known if no live lease holds the participant, or if its run reports it with `held`.
     """
-    known = ~lease_is_live(_p.c.worker_id) if held is None else epoch_fence(held)
+    known = ~lease_is_live(_p.c.worker_id) if claim is None else epoch_fence(claim)
     return _record_stops(connection, and_(_p.c.id == id_, known))
 
 

@@ -41,9 +41,9 @@ async def decide(turn: Turn, endpoint: Endpoint, gate: Quota, budget: int) -> De
     spent = reply.usage
     try:
         answer = _read(reply, turn)
-    except InvalidDecision as misread:
+    except InvalidDecision as invalid:
         try:
-            reply = await _retry_with_error(endpoint, messages, schema, gate, reply, misread)
+            reply = await _retry_with_error(endpoint, messages, schema, gate, reply, invalid)
         except ModelFailed as failure:
             raise ModelFailed(str(failure), _sum(spent, failure.usage)) from None
         spent = _sum(spent, reply.usage)
@@ -59,9 +59,9 @@ def _read(reply: Reply, turn: Turn) -> Answer:
         raise InvalidDecision(f"The model refused: {' '.join(reply.refusal.split())[:200]}")
     try:
         return parse_answer(reply.text, turn.observation)
-    except InvalidDecision as misread:
+    except InvalidDecision as invalid:
         if reply.cut:
-            raise InvalidDecision(f"{misread} The answer was truncated at max_output_tokens.") from None
+            raise InvalidDecision(f"{invalid} The answer was truncated at max_output_tokens.") from None
         raise
 
 
@@ -71,11 +71,11 @@ async def _retry_with_error(
     schema: Mapping[str, Any],
     gate: Quota,
     reply: Reply,
-    misread: InvalidDecision,
+    invalid: InvalidDecision,
 ) -> Reply:
     """Asks again, quoting the invalid answer and its problem."""
     wrote = {"role": "assistant", "content": (reply.text or reply.refusal or "(nothing)")[:_MAX_SHOWN]}
-    correction = f"That is not a valid decision. {misread} Answer again with only the JSON object."
+    correction = f"That is not a valid decision. {invalid} Answer again with only the JSON object."
     return await endpoint.ask([*messages, wrote, {"role": "user", "content": correction}], schema, gate)
 
 

@@ -71,7 +71,7 @@ class OperatorCommands:
     def _apply(self, ids: list[UUID]) -> None:
         def cancel(connection: Connection) -> tuple[Sequence[UUID], list[stops.Stopped]]:
             cancelled = sorted(lifecycle.cancel_any_workspace(connection, ids))
-            stopped = [stop for id_ in cancelled for stop in stops.mark_stopped(connection, id_)]
+            stopped = [stop for id_ in cancelled for stop in stops.record_stop(connection, id_)]
             return cancelled, stopped
 
         with faults.fault_site("cancel.commit"):

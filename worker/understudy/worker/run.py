@@ -283,7 +283,7 @@ class Run:
             # A step that does not end has not stopped: the sweeper records its stop later.
             if self._step is None:
                 aborted_ago_s = self._aborted_at and time.monotonic() - self._aborted_at
-                stopped[:] = stops.mark_stopped(connection, claim.participant_id, held=claim)
+                stopped[:] = stops.record_stop(connection, claim.participant_id, claim=claim)
             return RunResult.STOPPED
 
         result = await self._write(release, "release.commit")

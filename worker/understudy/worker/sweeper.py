@@ -14,7 +14,7 @@ from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
-from understudy.sequencer import give_positions
+from understudy.sequencer import assign_positions
 from understudy.settings import Settings
 from understudy.store import Connection, dispatch, idempotency, leases, recovery, stops
 from understudy.store.engine import Store, store_time
@@ -79,7 +79,7 @@ class Sweeper:
 
         Raises ServiceUnavailable if the store is unavailable.
         """
-        return give_positions(self._store, transactions=SEQUENCER_TRANSACTIONS)
+        return assign_positions(self._store, max_transactions=SEQUENCER_TRANSACTIONS)
 
     def publish(self) -> bool:
         """Publishes some unpublished and lost run messages; returns whether more remain.

@@ -109,5 +109,5 @@ def register_stop(app: Celery, store: Store) -> None:
             ),
             faults.fault_site("stop.commit"),
         ):
-            stopped = store.write(lambda connection: stops.mark_stopped(connection, id_))
+            stopped = store.write(lambda connection: stops.record_stop(connection, id_))
         metrics.observe_stops("stop_task", (stop.after_s for stop in stopped))
