@@ -33,9 +33,7 @@ _POOLED = "UNDERSTUDY_TEST_POOLED"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--broker", choices=["valkey", "rabbitmq"], default="valkey", help="what messages go through"
-    )
+    parser.addoption("--broker", choices=["valkey", "rabbitmq"], default="valkey", help="what messages go through")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -101,7 +101,7 @@ class DedicatedValkey:
         child.start()
         wait_until(lambda: child.ready)
 
-    def erase(self) -> None:
+    def delete_data(self) -> None:
         shutil.rmtree(self._folder / "broker" / "appendonlydir")
 
     def __enter__(self) -> Self:

@@ -223,8 +223,7 @@ class FakeApi:
 
     def give(self, path: str, *answers: Any, status: int = 200) -> None:
         self.answers.setdefault(path, []).extend(
-            (status, answer if isinstance(answer, bytes) else json.dumps(answer).encode())
-            for answer in answers
+            (status, answer if isinstance(answer, bytes) else json.dumps(answer).encode()) for answer in answers
         )
 
     def next_answer(self, path: str) -> tuple[int, bytes]:

@@ -262,9 +262,7 @@ def walk(messages: list[dict[str, str]]) -> dict[str, Any]:  # noqa: PLR0912
         return {"thought": thought, "action": action, "sentiment": 0.4, "note": "A blue mug it is."}
 
     if DIRECTION in told:
-        if '"kind": "back"' in next(
-            (m["content"] for m in reversed(messages) if m["role"] == "assistant"), ""
-        ):
+        if '"kind": "back"' in next((m["content"] for m in reversed(messages) if m["role"] == "assistant"), ""):
             return decide("finish", None, "Told to stop, so I stop.")
         return decide("back", None, "Told to go back, so I do.")
     if "/order/confirmed" in page:

@@ -69,9 +69,7 @@ def main(options: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="understudy-fuzz-") as name, BrokerServer(Path(name)) as broker:
         folder = Path(name)
         # A wait is never long here: nobody runs what is dispatched.
-        settings = Settings(
-            data_dir=folder, broker_url=broker.url, max_wait_s=0.05, max_participants_per_run=10
-        )
+        settings = Settings(data_dir=folder, broker_url=broker.url, max_wait_s=0.05, max_participants_per_run=10)
         migrate(settings)
         store = Store(settings.store_url)
         secret = furnish(store, folder / "schemathesis.toml")

@@ -161,8 +161,7 @@ GUARDS = [
     Guard(
         "a dispatch is done once per key",
         "api/understudy/service/dispatching.py",
-        "            if answered is not None:\n"
-        "                return ReplayedDispatch.model_validate(answered)\n",
+        "            if answered is not None:\n                return ReplayedDispatch.model_validate(answered)\n",
         "",
         "tests/contract/test_idempotency.py",
     ),

@@ -30,9 +30,7 @@ async def connect(caller: ApiClient, era: str = "legacy") -> AsyncIterator[Clien
         yield client
 
 
-def run_with_client(
-    caller: ApiClient, scene: Callable[[Client], Awaitable[Result]], era: str = "legacy"
-) -> Result:
+def run_with_client(caller: ApiClient, scene: Callable[[Client], Awaitable[Result]], era: str = "legacy") -> Result:
     """What a scene with a client comes to."""
 
     async def run() -> Result:

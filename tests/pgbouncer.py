@@ -54,9 +54,7 @@ class PgBouncer:
 
     def url_of(self, url: str) -> str:
         """The same database, through here."""
-        here = sqlalchemy.make_url(url).set(
-            host="127.0.0.1", port=self._listen, query={POOLING: "transaction"}
-        )
+        here = sqlalchemy.make_url(url).set(host="127.0.0.1", port=self._listen, query={POOLING: "transaction"})
         return here.render_as_string(hide_password=False)
 
     def __enter__(self) -> Self:

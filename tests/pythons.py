@@ -40,9 +40,7 @@ def main() -> int:
                 print(f"Python {version}: not on this machine", flush=True)
                 continue
             here = environment_with(wheel, "test", ROOT / "constraints.txt", python)
-            found = run(
-                here, "-c", "import understudy.domain as d; print(d.__file__)", cwd=Path(folder)
-            ).strip()
+            found = run(here, "-c", "import understudy.domain as d; print(d.__file__)", cwd=Path(folder)).strip()
             print(f"Python {version}: {found}", flush=True)
             tests = [here, "-m", "pytest", "-q", "-n", "3", "-p", "no:cacheprovider", *sys.argv[1:]]
             if subprocess.run(tests, cwd=ROOT, check=False).returncode:

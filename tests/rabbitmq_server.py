@@ -96,7 +96,7 @@ class RabbitServer:
             self._server.kill()
             self._server.wait()
 
-    def erase(self) -> None:
+    def delete_data(self) -> None:
         """Remove what it kept, while it is not running."""
         shutil.rmtree(self._folder / "data")
 

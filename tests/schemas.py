@@ -92,8 +92,7 @@ def routes() -> Schema:
 def tools() -> Schema:
     """What each tool of the MCP server takes and answers."""
     return {
-        tool.name: {"takes": input_schema(tool, Settings()), "answers": output_schema(tool.answer)}
-        for tool in TOOLS
+        tool.name: {"takes": input_schema(tool, Settings()), "answers": output_schema(tool.answer)} for tool in TOOLS
     }
 
 

@@ -101,9 +101,7 @@ def show(client: Understudy, shop: str, calls: Path) -> None:
     for one in map(client.participant_get, (first, second, *child.participant_ids)):
         tell(f"\n{one.alias} {one.person_name}: {one.status}, {one.outcome or one.error_message or ''}")
         for step in client.participant_interactions(one.id).items:
-            what = " ".join(
-                str(step.action.get(name)) for name in ("kind", "target") if step.action.get(name)
-            )
+            what = " ".join(str(step.action.get(name)) for name in ("kind", "target") if step.action.get(name))
             tell(f"  {step.index} {what!r} ({step.sentiment:+.1f}) {step.thought}")
             assert step.thought
             assert step.usage is None or step.usage.output_tokens > 0

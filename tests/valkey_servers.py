@@ -187,9 +187,7 @@ def sentinel_setup() -> Iterator[SentinelSetup]:
         made.password, made.sentinel_password = password, other
         with redis.Redis(port=sentinel.port, password=other, decode_responses=True) as asked:
             # It must know the replica as well, and that it is in step, or there is none to choose.
-            wait_until(
-                lambda: asked.sentinel_master("understudy")["num-slaves"] == 1, what="the replica is known"
-            )
+            wait_until(lambda: asked.sentinel_master("understudy")["num-slaves"] == 1, what="the replica is known")
             wait_until(
                 lambda: asked.sentinel_slaves("understudy")[0]["master-link-status"] == "ok",
                 what="it is in step",

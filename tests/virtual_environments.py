@@ -16,9 +16,7 @@ FOLDER = ROOT / "build" / "environments"
 
 def run(*command: str | Path, cwd: Path, timeout_s: float = 300, **variables: str) -> str:
     """Runs a command away from this checkout and its environment; its output. AssertionError if it fails."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("UNDERSTUDY", "PYTHON"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("UNDERSTUDY", "PYTHON"))}
     quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
     ran = subprocess.run(
         list(map(str, command)),

@@ -45,9 +45,7 @@ def measure(benches: Sequence[Bench], numbers: Sequence[int], *, growth: bool = 
                 for point in module.grow(bench) if hasattr(module, "grow") else ():
                     told = {"row": module.NUMBER, "store": bench.kind, "line": point.line}
                     points.append(told | {"size": point.size, "seconds": point.seconds})
-                    _tell(
-                        f"row {module.NUMBER} {bench.kind} {point.line}: {point.size} {point.seconds:.4f} s"
-                    )
+                    _tell(f"row {module.NUMBER} {bench.kind} {point.line}: {point.size} {point.seconds:.4f} s")
                 continue
             for one in module.measure(bench):
                 compared.append((module.NUMBER, bench.kind, one))

@@ -112,7 +112,5 @@ def table(rows: Sequence[tuple[int, str, Comparison]]) -> str:
         ours = f"{short(statistics.median(one.ours))} {one.unit}"
         if not one.ratios and len(one.ours) > 1:
             ours += f" ({short(min(one.ours))}..{short(max(one.ours))})"
-        lines.append(
-            f"| {number} | {store} | {one.what} | {ours} | {theirs} | {ratio} | {one.goal or '-'} | {met} |"
-        )
+        lines.append(f"| {number} | {store} | {one.what} | {ours} | {theirs} | {ratio} | {one.goal or '-'} | {met} |")
     return "\n".join(lines)

@@ -83,9 +83,7 @@ def drawn(root: Frame, title: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
         f'font-family="monospace" font-size="10"><rect y="{top}" width="{WIDTH}" height="{height}" '
-        f'fill="#fff"/><text x="4" y="{top + LINE}" font-size="13">{escape(title)}</text>'
-        + "".join(boxes)
-        + "</svg>\n"
+        f'fill="#fff"/><text x="4" y="{top + LINE}" font-size="13">{escape(title)}</text>' + "".join(boxes) + "</svg>\n"
     )
 
 

@@ -213,9 +213,7 @@ class Bench:
     def stage(self, **settings: Any) -> Iterator[Installation]:
         """An installation for the time of the block; `settings` as in `Settings`."""
         folder = Path(tempfile.mkdtemp(prefix="stage-", dir=self.folder))
-        made = Settings(
-            data_dir=folder, database_url=self.store_url(), broker_url=self.broker_url, **settings
-        )
+        made = Settings(data_dir=folder, database_url=self.store_url(), broker_url=self.broker_url, **settings)
         migrate(made)
         store = Store(made.store_url)
         token = make_workspace(store)

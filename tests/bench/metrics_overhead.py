@@ -54,9 +54,7 @@ def worker(bench: Bench) -> Iterator[Comparison]:
         counted.append(_run(bench, counted=True))
         uncounted.append(_run(bench, counted=False))
     for what, unit, which in (("interactions", "1/s", 0), ("processor time of each", "ms", 1)):
-        yield Comparison(
-            what, unit, [run[which] for run in counted], "not counted", [run[which] for run in uncounted]
-        )
+        yield Comparison(what, unit, [run[which] for run in counted], "not counted", [run[which] for run in uncounted])
 
 
 def _run(bench: Bench, *, counted: bool) -> Run:

@@ -60,9 +60,7 @@ def draw(lines: dict[str, dict[int, float]]) -> str:
     for power in range(axes.sizes[0], axes.sizes[1] + 1):
         x = axes.x(10**power)
         parts.append(f'<path d="M{x:.0f} {TOP}V{HEIGHT - BOTTOM}" stroke="#ddd"/>')
-        parts.append(
-            f'<text x="{x:.0f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{10**power:,}</text>'
-        )
+        parts.append(f'<text x="{x:.0f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{10**power:,}</text>')
     for power in range(axes.times[0], axes.times[1] + 1):
         y = axes.y(10**power)
         parts.append(f'<path d="M{LEFT} {y:.0f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
@@ -88,8 +86,7 @@ def _in_proportion(axes: Axes) -> str:
     x = [axes.x(10**power) for power in (axes.sizes[1] - decades, axes.sizes[1])]
     y = [axes.y(10**power) for power in (axes.times[1] - decades, axes.times[1])]
     return (
-        f'<path d="M{x[0]:.0f} {y[0]:.0f}L{x[1]:.0f} {y[1]:.0f}" stroke="#bbb" stroke-width="6" '
-        'stroke-opacity="0.5"/>'
+        f'<path d="M{x[0]:.0f} {y[0]:.0f}L{x[1]:.0f} {y[1]:.0f}" stroke="#bbb" stroke-width="6" stroke-opacity="0.5"/>'
     )
 
 

@@ -35,9 +35,7 @@ async def main(asked: dict[str, Any]) -> None:
             all_asked.set()
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(
-            int(line.partition(b":")[2])
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"content-length")
+            int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
         )
         await reader.readexactly(length)
         sys.stdout.write(f"{id_} {time.monotonic()} {head.split()[1].decode()}\n")

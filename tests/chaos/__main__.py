@@ -102,9 +102,7 @@ class Chaos:
         self.minutes = 0.0
         self.interrupted = False
 
-    def go(
-        self, minutes: float, tell: Callable[[str], None] = lambda _: None, logs: Path | None = None
-    ) -> CheckResult:
+    def go(self, minutes: float, tell: Callable[[str], None] = lambda _: None, logs: Path | None = None) -> CheckResult:
         """`tell` gets a line every 10 s. Interrupted, it judges what is there. Processes' logs are kept in
         `logs`."""
         with tempfile.TemporaryDirectory(prefix="understudy-chaos-", ignore_cleanup_errors=True) as name:
@@ -131,18 +129,14 @@ class Chaos:
                         shutil.copy(log, logs)
                 return verdict
 
-    def _live(
-        self, town: Cluster, store_away: StoreAway, minutes: float, tell: Callable[[str], None]
-    ) -> None:
+    def _live(self, town: Cluster, store_away: StoreAway, minutes: float, tell: Callable[[str], None]) -> None:
         self.town = town
         town.start()
         announcements = RequestSignals()
         self.villain = villain = FaultInjector(
             town, self._seed, announcements, store_away=store_away, pause_s=self._pause_s
         )
-        people = make_clients(
-            town.store, town.api, self.ledger, self._clients, self._seed, announcements=announcements
-        )
+        people = make_clients(town.store, town.api, self.ledger, self._clients, self._seed, announcements=announcements)
         began = time.monotonic()
         threads: tuple[Client | FaultInjector, ...] = (villain, *people)
         try:
@@ -172,9 +166,7 @@ class Chaos:
             self.interrupted = True
             town.stop()
 
-    def _watch(
-        self, store: Store, people: Sequence[Client], deadline: float, tell: Callable[[str], None]
-    ) -> None:
+    def _watch(self, store: Store, people: Sequence[Client], deadline: float, tell: Callable[[str], None]) -> None:
         began = told_at = time.monotonic()
         interactions = 0
         while (now := time.monotonic()) < deadline:

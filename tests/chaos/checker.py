@@ -326,8 +326,7 @@ def _recoveries(
 def _meanwhile(events: Sequence[Any], lost_at: float) -> str:
     """The events under one claim, for whoever wants to know why it took so long."""
     return ", ".join(
-        f"{event.data.get('reason') or event.data.get('status') or event.kind} "
-        f"{event.at.timestamp() - lost_at:+.1f}"
+        f"{event.data.get('reason') or event.data.get('status') or event.kind} {event.at.timestamp() - lost_at:+.1f}"
         for event in events
     )
 

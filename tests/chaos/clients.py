@@ -335,9 +335,7 @@ def make_clients(
 ) -> list[Client]:
     """Clients of one workspace with a study each, whose steps take a moment."""
     made = make_workspace(store, f"chaos {seed}")
-    store.write(
-        lambda connection: people.insert_people(connection, made.workspace_id, generate_people(20, 1))
-    )
+    store.write(lambda connection: people.insert_people(connection, made.workspace_id, generate_people(20, 1)))
     announcements = announcements or RequestSignals()
     return [
         Client(

@@ -79,9 +79,7 @@ class Cluster:
         self._broker_thread.submit(self.broker.start).result()
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = taken.getsockname()[1]
-        self.settings = Settings(
-            data_dir=folder, database_url=database_url, broker_url=self.broker.url, **settings
-        )
+        self.settings = Settings(data_dir=folder, database_url=database_url, broker_url=self.broker.url, **settings)
         migrate(self.settings)
         self.store = Store(self.settings.store_url)
         self.api = f"http://127.0.0.1:{self.port}"
@@ -308,9 +306,7 @@ class Cluster:
         """Note when nobody can write: on SQLite, a process frozen in mid-write keeps all others from it."""
         if self.store.url.get_backend_name() != "sqlite":
             return
-        engine = create_engine(
-            self.store.url, isolation_level="AUTOCOMMIT", connect_args={"timeout": LOCKED_S}
-        )
+        engine = create_engine(self.store.url, isolation_level="AUTOCOMMIT", connect_args={"timeout": LOCKED_S})
         while not self._closing.wait(LOOK_EVERY_S):
             asked_at = time.time()
             with engine.connect() as connection:

@@ -112,9 +112,7 @@ def test_a_process_that_dies_or_fails_there_breaks_no_promise(
                 _run_without_broker(town, client, lambda least=least: town.fired(fault) >= least)
             _run_cancel_and_extend(client, steps=9)
         wait_until(lambda: town.fired(fault), 60, "the point is crossed")
-        wait_until(
-            lambda: all(client.status(id_) in TERMINAL for id_ in ledger.ids), 90, "everything terminal"
-        )
+        wait_until(lambda: all(client.status(id_) in TERMINAL for id_ in ledger.ids), 90, "everything terminal")
         wait_until(lambda: _all_stopped(client, ledger), 60, "every stop is known")
         verdict = check_history(town.store, ledger, town.losses, may_fail=(may_fail,) if may_fail else ())
     assert not verdict.problems
@@ -123,9 +121,7 @@ def test_a_process_that_dies_or_fails_there_breaks_no_promise(
 def _run_cancel_and_extend(client: Client, steps: int) -> None:
     """Four run; one of them is cancelled while it runs, and goes on elsewhere."""
     ids = client.dispatch_run(4, steps)
-    wait_until(
-        lambda: any(client.status(id_) in TERMINAL | {"running"} for id_ in ids), 90, "somebody runs one"
-    )
+    wait_until(lambda: any(client.status(id_) in TERMINAL | {"running"} for id_ in ids), 90, "somebody runs one")
     victim = next((id_ for id_ in ids if client.status(id_) == "running"), ids[0])
     client.cancel(victim)
     client.extend(victim, steps=2)

@@ -113,9 +113,7 @@ def _broken_route(promised: Schema, now: Schema, was: Schema, document: Schema) 
         yield from _broken_content(old, new, answer.get("content", {}), new_content, f"{status}", False)
 
 
-def _broken_content(
-    old: _Side, new: _Side, promised: Schema, now: Schema, at: str, taken: bool
-) -> Iterator[str]:
+def _broken_content(old: _Side, new: _Side, promised: Schema, now: Schema, at: str, taken: bool) -> Iterator[str]:
     for kind, content in promised.items():
         if kind not in now:
             yield f"{at} {kind} is gone"

@@ -91,6 +91,4 @@ def rival(rival: ApiClient) -> ApiClient:
 def api_with(settings: Settings) -> Iterator[Callable[..., str]]:
     """Starts another server on the same store, with some settings changed; its address."""
     with ExitStack() as servers:
-        yield lambda **changes: servers.enter_context(
-            serve_in_thread(create_app(settings.model_copy(update=changes)))
-        )
+        yield lambda **changes: servers.enter_context(serve_in_thread(create_app(settings.model_copy(update=changes))))

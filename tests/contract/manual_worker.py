@@ -114,6 +114,5 @@ def counts(store: Store) -> dict[str, int]:
     """How many rows each table has."""
     with store.read() as connection:
         return {
-            name: connection.scalar(select(func.count()).select_from(table)) or 0
-            for name, table in _tables().items()
+            name: connection.scalar(select(func.count()).select_from(table)) or 0 for name, table in _tables().items()
         }

@@ -200,9 +200,7 @@ GOOD = [
         ("get", "<full_ask>", "--status", "pending"),
     ),
     Row("a cancel of one", "simulation_cancel", {"participant_id": "<pending>"}, ("cancel", "<pending>")),
-    Row(
-        "a cancel of who is through", "simulation_cancel", {"participant_id": "<done>"}, ("cancel", "<done>")
-    ),
+    Row("a cancel of who is through", "simulation_cancel", {"participant_id": "<done>"}, ("cancel", "<done>")),
     Row("a cancel of a draft", "simulation_cancel", {"participant_id": "<draft>"}, ("cancel", "<draft>")),
     Row(
         "a cancel of an iteration",
@@ -290,9 +288,7 @@ WRONG = [
     Row("true for a number", "study_run", {"study_id": "<study>", "sample": True}, code=BAD),
     Row("more people than there are", "study_run", {"study_id": "<study>", "sample": 9_000}, code=BAD),
     Row("a run of nobody", "study_run", {"study_id": "<study>"}, code=BAD),
-    Row(
-        "a run of both", "study_run", {"study_id": "<study>", "sample": 1, "person_ids": ["<ada>"]}, code=BAD
-    ),
+    Row("a run of both", "study_run", {"study_id": "<study>", "sample": 1, "person_ids": ["<ada>"]}, code=BAD),
     Row("a person twice", "study_run", {"study_id": "<study>", "person_ids": ["<ada>", "<ada>"]}, code=BAD),
     Row("a run of a stranger", "study_run", {"study_id": "<study>", "person_ids": [NOBODY]}, code=NOT_FOUND),
     Row("a run of what has no iteration", "study_run", {"study_id": "<chat>", "sample": 1}, code=BAD),
@@ -342,9 +338,7 @@ WRONG = [
     Row("a cursor that is none", "study_get", {"cursor": "next"}, ("get", "--cursor", "next"), code=BAD),
     Row("an ask of nothing", "ask_run", {"question": "Which?", "variants": [], "sample": 1}, code=BAD),
     Row("a sixth round", "ask_round", {"ask_id": "<full_ask>"}, ("ask", "--next", "<full_ask>"), code=BAD),
-    Row(
-        "a round of nobody's ask", "ask_round", {"ask_id": NOBODY}, ("ask", "--next", NOBODY), code=NOT_FOUND
-    ),
+    Row("a round of nobody's ask", "ask_round", {"ask_id": NOBODY}, ("ask", "--next", NOBODY), code=NOT_FOUND),
     Row("nobody's ask", "ask_get", {"ask_id": "a-00000"}, ("get", "a-00000"), code=NOT_FOUND),
     Row(
         "somebody too old",
@@ -354,9 +348,7 @@ WRONG = [
         code=BAD,
     ),
     Row("a panel of nobody", "person_create", {"generate": 0}, code=BAD),
-    Row(
-        "a panel too large", "person_create", {"generate": 10_001}, ("people", "generate", "10001"), code=BAD
-    ),
+    Row("a panel too large", "person_create", {"generate": 10_001}, ("people", "generate", "10001"), code=BAD),
     Row("somebody wrong among the right", "person_create", {"people": [ADA, ADA | {"age": "36"}]}, code=BAD),
     Row(
         "a table with a wrong line",

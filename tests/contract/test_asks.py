@@ -8,16 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.contract.manual_worker import (
-    claim,
-    commit,
-    counts,
-    dump_tables,
-    end,
-    participant,
-    run_steps,
-    run_to_end,
-)
+from tests.contract.manual_worker import claim, commit, counts, dump_tables, end, participant, run_steps, run_to_end
 from tests.factories import make_ask
 from tests.http_client import ApiClient
 from understudy.domain.people import generate_people
@@ -64,9 +55,7 @@ def reply(store: Store, id_: str, pick: str | None, ratings: dict[str, int] | No
     at = participant(store, UUID(id_))["interaction_count"]
     assert commit(store, held, at, action={"kind": "read", "target": "Variant A"})
     value = {"pick": pick, "ratings": ratings or {}, "comment": f"I say {pick}."}
-    assert commit(
-        store, held, at + 1, action={"kind": "answer", "target": str(pick), "value": value}, ends=True
-    )
+    assert commit(store, held, at + 1, action={"kind": "answer", "target": str(pick), "value": value}, ends=True)
 
 
 # -- asking ------------------------------------------------------------------------------------------------
@@ -236,9 +225,7 @@ def test_a_round_tells_who_won(store: Store, acme: ApiClient) -> None:
         for variant in told["variants"]
     }
     assert figures == {"A": (1, 3, 2.67), "B": (2, 4, 3.25), "C": (0, 2, 1.0)}
-    mine = next(
-        person for person in people_of(acme, ask).values() if person["answers"][0]["participant_id"] == two
-    )
+    mine = next(person for person in people_of(acme, ask).values() if person["answers"][0]["participant_id"] == two)
     (answer,) = mine["answers"]
     assert (answer["pick"], answer["ratings"], answer["comment"]) == (
         "A",
@@ -345,9 +332,7 @@ def test_people_come_in_pages_and_texts_shortened_unless_all_is_wanted(store: St
 
 
 def test_asks_are_listed(acme: ApiClient) -> None:
-    made = [
-        ask_run(acme, sample=1, question=f"Which, {number}?")["dispatch"]["ask_id"] for number in range(3)
-    ]
+    made = [ask_run(acme, sample=1, question=f"Which, {number}?")["dispatch"]["ask_id"] for number in range(3)]
     ask_round(acme, made[0])
     first = acme.get("/v1/asks", limit=2).json()
     rest = acme.get("/v1/asks", limit=2, cursor=first["next_cursor"]).json()
@@ -424,9 +409,7 @@ def test_the_transcript_tells_the_question_and_the_answer(store: Store, acme: Ap
         ({"timeout": 3_601}, "3600"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
-    store: Store, acme: ApiClient, changes: dict[str, Any], says: str
-) -> None:
+def test_what_cannot_be_asked_is_refused(store: Store, acme: ApiClient, changes: dict[str, Any], says: str) -> None:
     before = dump_tables(store)
     told = ask_run(acme, status=422, **changes)
     assert (told["ok"], told["error_kind"], told["error_code"]) == (

@@ -111,9 +111,7 @@ def good(world: World) -> dict[str, dict[str, Any]]:
 
 
 def path_of(route: str, world: World) -> str:
-    return route.format(
-        study_id=world.study, ask_id=world.ask, participant_id=world.ended, slug="concepts/overview"
-    )
+    return route.format(study_id=world.study, ask_id=world.ask, participant_id=world.ended, slug="concepts/overview")
 
 
 def send(caller: ApiClient, world: World, route: str, body: bytes | str, **headers: str) -> httpx.Response:
@@ -178,9 +176,7 @@ def spoiled(body: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
 # -- the table ---------------------------------------------------------------------------------------------
 
 
-def test_the_table_has_every_post_route_and_its_bodies_are_taken(
-    store: Store, acme: ApiClient, world: World
-) -> None:
+def test_the_table_has_every_post_route_and_its_bodies_are_taken(store: Store, acme: ApiClient, world: World) -> None:
     table = good(world)
     assert set(table) == {path for method, path in routes(acme.api) if method == "POST"}
     for route, body in table.items():
@@ -366,9 +362,7 @@ def test_a_body_over_the_limit_is_a_413(refused: Refused) -> None:
 
 
 @one_store
-def test_a_body_is_json_whatever_its_content_type_says_and_however_it_is_cut(
-    acme: ApiClient, world: World
-) -> None:
+def test_a_body_is_json_whatever_its_content_type_says_and_however_it_is_cut(acme: ApiClient, world: World) -> None:
     body = json.dumps({"participant_id": world.ended})
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "x", ""):
         answer = send(acme, world, CANCEL, body, **{"Content-Type": content_type})
@@ -467,9 +461,7 @@ def test_a_query_parameter_that_is_unknown_or_given_twice_is_refused(refused: Re
         if route.startswith("/v1/"):
             path = path_of(route.replace("person_id", "study_id"), refused.world)
             for query in ("surplus=1", "Limit=1", "%00=1", "%ff=%ff", "x" * 10_000 + "=1"):
-                answer = refused.caller.http.request(
-                    method, f"{path}?{query}", json=good(refused.world).get(route)
-                )
+                answer = refused.caller.http.request(method, f"{path}?{query}", json=good(refused.world).get(route))
                 check_refusal(answer, 422, "validation_error", (method, route, query[:50]))
     for query in ("limit=1&limit=2", "cursor=a&cursor=a", "limit=1&&limit=1"):
         answer = refused.caller.http.get(f"/v1/people?{query}")
@@ -489,9 +481,7 @@ def raw(api: str, request: bytes) -> tuple[bytes, bytes]:
     return head, body
 
 
-def test_without_a_token_that_is_known_everything_is_a_401(
-    store: Store, acme: ApiClient, world: World
-) -> None:
+def test_without_a_token_that_is_known_everything_is_a_401(store: Store, acme: ApiClient, world: World) -> None:
     revoked = store.write(lambda connection: workspaces.create_token(connection, "acme"))
     store.write(lambda connection: workspaces.revoke_token(connection, revoked.id))
     before = dump_tables(store)
@@ -576,9 +566,7 @@ def test_a_client_that_breaks_off_its_request_changes_nothing_and_breaks_nothing
 # -- anything at all ---------------------------------------------------------------------------------------
 
 NUMBERS = st.integers() | st.floats() | st.sampled_from([0, -1, 2**31, 2**63 - 1, 2**63, 1e308, 1.0])
-TEXTS = st.text(max_size=20) | st.sampled_from(
-    ["", "t-abc", "s-abc", "tp-abc", "web", "chat", str(UUID(int=0))]
-)
+TEXTS = st.text(max_size=20) | st.sampled_from(["", "t-abc", "s-abc", "tp-abc", "web", "chat", str(UUID(int=0))])
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
@@ -600,9 +588,7 @@ def brief(api_with: Callable[..., str]) -> str:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
-def test_no_body_whatever_is_a_server_error(
-    acme: ApiClient, world: World, brief: str, data: st.DataObject
-) -> None:
+def test_no_body_whatever_is_a_server_error(acme: ApiClient, world: World, brief: str, data: st.DataObject) -> None:
     for route, body in good(world).items():
         fresh = copy.deepcopy(body)
         part = data.draw(st.sampled_from(list(objects_in(fresh))))
@@ -610,7 +596,5 @@ def test_no_body_whatever_is_a_server_error(
             part[data.draw(st.sampled_from([*part, "surplus"]))] = data.draw(VALUES)
         answer = acme.http.post(brief + path_of(route, world), content=json.dumps(fresh).encode())
         assert answer.status_code < 500, (route, fresh, answer.text)
-        anything = acme.http.post(
-            brief + path_of(route, world), content=json.dumps(data.draw(VALUES)).encode()
-        )
+        anything = acme.http.post(brief + path_of(route, world), content=json.dumps(data.draw(VALUES)).encode())
         assert anything.status_code < 500, (route, anything.text)

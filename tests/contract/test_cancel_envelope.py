@@ -99,16 +99,12 @@ SCOPES: dict[str, Callable[[World], tuple[dict[str, Any], list[UUID]]]] = {
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_scope_reaches_exactly_its_participants(
-    store: Store, acme: ApiClient, world: World, scope: str
-) -> None:
+def test_a_scope_reaches_exactly_its_participants(store: Store, acme: ApiClient, world: World, scope: str) -> None:
     given, expected = SCOPES[scope](world)
     envelope = cancel(acme, **given)
     assert set(ids_of(envelope["cancelled"])) == {str(id_) for id_ in expected}
     everyone = [*world.by_iteration, world.others, *world.by_round]
-    cancelled = {
-        id_ for some in everyone for id_ in some if participant(store, id_)["status"] == Status.CANCELLED
-    }
+    cancelled = {id_ for some in everyone for id_ in some if participant(store, id_)["status"] == Status.CANCELLED}
     assert cancelled == set(expected)
 
 
@@ -145,9 +141,7 @@ def test_a_scope_without_participants_gives_empty_lists_and_zeros(store: Store, 
         }
 
 
-def test_exactly_one_scope_is_checked_before_anything_is_read(
-    store: Store, acme: ApiClient, world: World
-) -> None:
+def test_exactly_one_scope_is_checked_before_anything_is_read(store: Store, acme: ApiClient, world: World) -> None:
     before, nobody = dump_tables(store), str(uuid4())
     for wrong in (
         {},
@@ -297,9 +291,7 @@ def test_a_studys_own_status_is_not_touched(acme: ApiClient, world: World) -> No
 # -- failures ----------------------------------------------------------------------------------------------
 
 
-def fail_for(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, fails: Callable[[Sequence[UUID]], bool]
-) -> None:
+def fail_for(monkeypatch: pytest.MonkeyPatch, error: Exception, fails: Callable[[Sequence[UUID]], bool]) -> None:
     """Have the store's cancel raise `error` whenever `fails` says so of the ids it is asked for."""
     real = lifecycle.cancel
 
@@ -497,9 +489,7 @@ def test_who_was_not_cancelled_is_not_told_to_stop(
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_the_broker_away_is_never_a_failure(
-    store: Store, acme: ApiClient, api_with: Callable[..., str]
-) -> None:
+def test_the_broker_away_is_never_a_failure(store: Store, acme: ApiClient, api_with: Callable[..., str]) -> None:
     ids = make_some(store, acme, 3)
     run_steps(store, ids[0], 1)
     lonely = api_with(broker_url="redis://127.0.0.1:1/0")

@@ -144,9 +144,7 @@ def test_a_broadcast_is_written_as_celery_writes_it() -> None:
         assert f"'{name}'" in source
 
 
-@pytest.mark.parametrize(
-    "command", ["revoke", "terminate", "shutdown", "pool_grow", "pool_shrink", "autoscale"]
-)
+@pytest.mark.parametrize("command", ["revoke", "terminate", "shutdown", "pool_grow", "pool_shrink", "autoscale"])
 def test_commands_that_we_replace_are_celerys_own(command: str) -> None:
     Celery("understudy", set_as_current=False)
     assert command in Panel.data

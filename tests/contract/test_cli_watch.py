@@ -65,9 +65,7 @@ def test_each_event_is_a_line_of_json_until_all_are_through(
     assert [line["id"] for line in lines(again)] == expected
 
 
-def test_events_of_what_takes_too_long_say_how_to_go_on(
-    study: tuple[UUID, list[UUID]], understudy: Cli
-) -> None:
+def test_events_of_what_takes_too_long_say_how_to_go_on(study: tuple[UUID, list[UUID]], understudy: Cli) -> None:
     result = understudy("watch", str(study[0]), "--events", "--timeout", "0.5")
     assert (result.exit_code, len(lines(result))) == (5, 3)
     assert f"understudy watch {study[0]} --events --after 3" in result.stderr

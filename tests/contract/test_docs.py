@@ -59,9 +59,7 @@ def test_pages_need_a_token_like_everything_else(acme: ApiClient) -> None:
         ("decisions", None),
     ],
 )
-def test_an_unknown_page_is_not_found_and_near_ones_are_named(
-    acme: ApiClient, slug: str, meant: str | None
-) -> None:
+def test_an_unknown_page_is_not_found_and_near_ones_are_named(acme: ApiClient, slug: str, meant: str | None) -> None:
     answer = acme.get(f"/v1/docs/{slug}")
     assert (answer.status_code, answer.json()["error_code"]) == (404, "not_found")
     assert answer.json()["error"] == f"There is no page {slug}."

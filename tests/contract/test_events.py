@@ -86,9 +86,7 @@ def test_one_participants_and_one_asks_events_are_theirs_only(
 
 
 @pytest.mark.parametrize("how", ["header", "query"])
-def test_it_goes_on_after_the_event_that_is_named(
-    acme: ApiClient, study: tuple[UUID, list[UUID]], how: str
-) -> None:
+def test_it_goes_on_after_the_event_that_is_named(acme: ApiClient, study: tuple[UUID, list[UUID]], how: str) -> None:
     told = all_events(acme, study_id=study[0])
     for after in (0, 3, 6):
         given: dict[str, Any] = {"last": after} if how == "header" else {"last_event_id": after}

@@ -24,9 +24,7 @@ GERMAN = "Stop browsing - switch to the German picker."
 
 def make_pending(store: Store, caller: ApiClient, count: int = 1, **more: Any) -> list[UUID]:
     study, (iteration,) = make_study(store, caller.workspace_id)
-    return make_participants(
-        store, caller.workspace_id, study, iteration, count, **({"max_interactions": 20} | more)
-    )
+    return make_participants(store, caller.workspace_id, study, iteration, count, **({"max_interactions": 20} | more))
 
 
 def make_ended(store: Store, caller: ApiClient, steps: int = 3, status: str = "completed") -> UUID:
@@ -55,9 +53,7 @@ def child_of(caller: ApiClient, source: object, **options: Any) -> dict[str, Any
 def transcript(caller: ApiClient, id_: object) -> list[tuple[str, int | None]]:
     """Roles with their indexes; for what a user said, the text."""
     items = caller.get(f"/v1/participants/{id_}/transcript").json()["items"]
-    return [
-        (item["content"] if item["role"] == "user" else item["role"], item.get("index")) for item in items
-    ]
+    return [(item["content"] if item["role"] == "user" else item["role"], item.get("index")) for item in items]
 
 
 # -- the answer --------------------------------------------------------------------------------------------
@@ -185,9 +181,7 @@ def test_every_terminal_source_can_be_extended_and_its_rows_stay_as_they_were(
     assert of_source() == before
 
 
-def test_a_cancelled_source_can_be_extended_before_it_is_known_to_have_stopped(
-    store: Store, acme: ApiClient
-) -> None:
+def test_a_cancelled_source_can_be_extended_before_it_is_known_to_have_stopped(store: Store, acme: ApiClient) -> None:
     (source,) = make_pending(store, acme)
     run_steps(store, source, 2)
     acme.post("/v1/simulations/cancel", {"participant_id": str(source)})
@@ -242,9 +236,7 @@ def test_additional_steps_out_of_bounds_are_refused_naming_the_bound_never_clamp
     assert dump_tables(store) == before
 
 
-def test_additional_steps_are_allowed_past_the_cap_and_counted_over_the_lineage(
-    store: Store, acme: ApiClient
-) -> None:
+def test_additional_steps_are_allowed_past_the_cap_and_counted_over_the_lineage(store: Store, acme: ApiClient) -> None:
     source = make_ended(store, acme, steps=3)
     for steps in (1, 10, 100):
         child = child_of(acme, source, additional_steps=steps)
@@ -289,9 +281,7 @@ def test_an_instruction_is_trimmed_blank_is_none_and_4000_characters_are_the_mos
     assert dump_tables(store) == before
 
 
-def test_later_extends_inherit_the_instruction_unless_they_bring_their_own(
-    store: Store, acme: ApiClient
-) -> None:
+def test_later_extends_inherit_the_instruction_unless_they_bring_their_own(store: Store, acme: ApiClient) -> None:
     id_: object = make_ended(store, acme)
     for given, effective in (
         (GERMAN, GERMAN),
@@ -320,9 +310,7 @@ def make_lineage(store: Store, caller: ApiClient) -> list[str]:
     return [str(source), child, grandchild]
 
 
-def test_interactions_read_over_the_whole_lineage_each_naming_whose_it_is(
-    store: Store, acme: ApiClient
-) -> None:
+def test_interactions_read_over_the_whole_lineage_each_naming_whose_it_is(store: Store, acme: ApiClient) -> None:
     source, child, grandchild = make_lineage(store, acme)
     expected = [*((index, source) for index in (0, 1, 2)), (3, child), (4, child), (5, grandchild)]
 
@@ -354,9 +342,7 @@ def test_interactions_are_paged_without_gap_or_double(store: Store, acme: ApiCli
             assert seen == expected
 
 
-def test_the_transcript_has_the_instruction_right_after_the_branch_point(
-    store: Store, acme: ApiClient
-) -> None:
+def test_the_transcript_has_the_instruction_right_after_the_branch_point(store: Store, acme: ApiClient) -> None:
     source, child, grandchild = make_lineage(store, acme)
     seen = [[("environment", index), ("person", index)] for index in range(6)]
     before = [("system", None), *seen[0], *seen[1], *seen[2]]
@@ -387,9 +373,7 @@ def test_siblings_made_at_once_are_independent(store: Store, acme: ApiClient) ->
 # -- waiting -----------------------------------------------------------------------------------------------
 
 
-def test_a_wait_that_runs_out_tells_what_was_dispatched_and_how_to_wait_on(
-    store: Store, acme: ApiClient
-) -> None:
+def test_a_wait_that_runs_out_tells_what_was_dispatched_and_how_to_wait_on(store: Store, acme: ApiClient) -> None:
     source = make_ended(store, acme)
     answer = acme.post(EXTEND, {"participant_id": str(source), "wait": True, "timeout": 0.05})
     assert answer.status_code == 202

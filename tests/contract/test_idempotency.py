@@ -74,9 +74,7 @@ def test_an_error_is_not_stored(store: Store, acme: ApiClient, path: str) -> Non
     assert post(acme, path, {"sample": 1}, "k").status_code == 202
 
 
-def test_a_key_belongs_to_its_workspace_and_path(
-    store: Store, acme: ApiClient, rival: ApiClient, path: str
-) -> None:
+def test_a_key_belongs_to_its_workspace_and_path(store: Store, acme: ApiClient, rival: ApiClient, path: str) -> None:
     post(acme, path, {"sample": 1}, "k")
     study, _ = make_study(store, rival.workspace_id)
     assert post(rival, f"/v1/studies/{study}/run", {"sample": 2}, "k").status_code == 202
@@ -111,9 +109,7 @@ def test_fifty_extends_at_once_are_done_once(store: Store, acme: ApiClient) -> N
     (source,) = make_participants(store, acme.workspace_id, study, iteration)
     store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [source]))
     with ThreadPoolExecutor(50) as pool:
-        answers = list(
-            pool.map(lambda _: post(acme, f"/v1/participants/{source}/extend", {}, "k"), range(50))
-        )
+        answers = list(pool.map(lambda _: post(acme, f"/v1/participants/{source}/extend", {}, "k"), range(50)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({tuple(answer.json()["dispatch"]["participant_ids"]) for answer in answers}) == 1
     assert participant_count(store) == 2

@@ -145,9 +145,7 @@ def aliases_of(caller: ApiClient, world: World) -> dict[str, str]:
 def own_aliases(caller: ApiClient, world: World) -> set[str]:
     """Every alias that the caller's workspace has."""
     listed = (
-        one["alias"]
-        for collection in COLLECTIONS.values()
-        for one in caller.get(f"/v1/{collection}").json()["items"]
+        one["alias"] for collection in COLLECTIONS.values() for one in caller.get(f"/v1/{collection}").json()["items"]
     )
     return {*listed, *aliases_of(caller, world).values()}
 
@@ -202,9 +200,7 @@ def test_lists_and_counts_are_of_ones_own_only(
         page = acme.get(path, limit=500)
         assert len(page.json()["items"]) == count, path
         assert not [id_ for id_ in their_ids if id_ in page.text]
-    assert {one["status"] for one in acme.get("/v1/participants", status="running").json()["items"]} == {
-        "running"
-    }
+    assert {one["status"] for one in acme.get("/v1/participants", status="running").json()["items"]} == {"running"}
     assert acme.get(f"/v1/studies/{mine.study}").json()["participant_count"] == 3
 
 
@@ -217,9 +213,7 @@ def rows_of(store: Store, caller: ApiClient) -> list[str]:
     ]
 
 
-def test_a_cursor_of_anothers_list_is_refused(
-    acme: ApiClient, rival: ApiClient, mine: World, theirs: World
-) -> None:
+def test_a_cursor_of_anothers_list_is_refused(acme: ApiClient, rival: ApiClient, mine: World, theirs: World) -> None:
     for path in ("/v1/people", "/v1/participants"):
         cursor = rival.get(path, limit=1).json()["next_cursor"]
         assert rival.get(path, cursor=cursor).status_code == 200

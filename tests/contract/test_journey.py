@@ -19,9 +19,7 @@ def led(url: str, **more: Any) -> dict[str, Any]:
 def given_up(store: Store, caller: ApiClient, steps: list[dict[str, Any]], outcome: Outcome) -> UUID:
     """A participant that took these steps and came to this end."""
     study_id, (iteration_id,) = make_study(store, caller.workspace_id)
-    (id_,) = make_participants(
-        store, caller.workspace_id, study_id, iteration_id, count=1, max_interactions=50
-    )
+    (id_,) = make_participants(store, caller.workspace_id, study_id, iteration_id, count=1, max_interactions=50)
     held = claim(store, id_)
     for index, step in enumerate(steps):
         assert commit(store, held, index, **step)
@@ -65,24 +63,18 @@ def test_a_journey_tells_where_it_was_hard_and_where_it_ended(store: Store, acme
     assert journey["gave_up_at"] == {"index": 6, "url": "page/6", "title": "Page 6", "thought": "Enough."}
 
 
-def test_a_bot_that_repeats_itself_is_friction_and_being_in_one_chat_is_none(
-    store: Store, acme: ApiClient
-) -> None:
+def test_a_bot_that_repeats_itself_is_friction_and_being_in_one_chat_is_none(store: Store, acme: ApiClient) -> None:
     def said(reply: str) -> dict[str, Any]:
         return led("https://bot", text=reply) | {"action": {"kind": "say", "value": "Hi"}}
 
     steps = [said("What?"), said("Ah."), said("What?"), said("")]
     id_ = given_up(store, acme, steps, Outcome.CAP_REACHED)
     journey = acme.get(f"/v1/participants/{id_}/journey").json()
-    assert [(point["index"], point["kind"]) for point in journey["friction_points"]] == [
-        (2, "repeated_reply")
-    ]
+    assert [(point["index"], point["kind"]) for point in journey["friction_points"]] == [(2, "repeated_reply")]
     assert journey["gave_up_at"] is None
 
 
-def test_a_journey_goes_over_the_lineage_and_one_without_steps_is_empty(
-    store: Store, acme: ApiClient
-) -> None:
+def test_a_journey_goes_over_the_lineage_and_one_without_steps_is_empty(store: Store, acme: ApiClient) -> None:
     source = make_ended(store, acme, steps=2)
     child = child_of(acme, source, instruction=GERMAN)
     before = acme.get(f"/v1/participants/{child['id']}/journey").json()

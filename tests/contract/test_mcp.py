@@ -195,9 +195,7 @@ def test_a_study_from_its_people_to_its_results(store: Store, acme: ApiClient, e
         assignment=TASK | {"success": {"url_contains": "/order/"}},
         iteration={"content": WEB},
     )
-    second = answer(
-        acme, "study_add_iteration", era, study_id=study["alias"], content=WEB, max_interactions=3
-    )
+    second = answer(acme, "study_add_iteration", era, study_id=study["alias"], content=WEB, max_interactions=3)
     assert second["label"] == "B"
     chosen = [one["id"] for one in people[:2]]
     run = answer(acme, "study_run", era, study_id=study["id"], person_ids=chosen)
@@ -509,9 +507,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 
 @both_eras
-def test_whatever_is_wrong_is_told_in_words_and_changes_nothing(
-    store: Store, acme: ApiClient, era: str
-) -> None:
+def test_whatever_is_wrong_is_told_in_words_and_changes_nothing(store: Store, acme: ApiClient, era: str) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ended, active = make_participants(store, acme.workspace_id, study, iteration, 2)
     run_to_end(store, ended, 1)
@@ -577,9 +573,7 @@ def test_a_tool_that_is_not_there_is_an_error_of_the_protocol(acme: ApiClient, e
         call(acme, "study_delete", era)
 
 
-def test_what_breaks_inside_is_told_without_its_insides(
-    acme: ApiClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_breaks_inside_is_told_without_its_insides(acme: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: Any, **__: Any) -> None:
         raise RuntimeError("the secret is 7")
 

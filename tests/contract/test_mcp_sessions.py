@@ -158,9 +158,7 @@ def test_pages_of_the_web_may_not_talk_to_it_unless_they_are_allowed(
     store: Store, acme: ApiClient, settings: Settings
 ) -> None:
     allowed = "https://app.example"
-    with serve_in_thread(
-        create_app(settings.model_copy(update={"allowed_origins": f"{allowed}, https://b"}))
-    ) as url:
+    with serve_in_thread(create_app(settings.model_copy(update={"allowed_origins": f"{allowed}, https://b"}))) as url:
         acme.api = url
         for origin in (
             "http://localhost:6274",
@@ -237,9 +235,7 @@ def test_a_wait_tells_how_far_it_is_and_ends_when_all_are_done(
             if progress < 2:
                 told[int(progress)].set()
 
-        waiting = asyncio.create_task(
-            client.call_tool("simulation_wait", here.arguments, progress_callback=hear)
-        )
+        waiting = asyncio.create_task(client.call_tool("simulation_wait", here.arguments, progress_callback=hear))
         for done, id_ in enumerate(here.ids):
             await asyncio.wait_for(told[done].wait(), 30)
             await asyncio.to_thread(run_to_end, here._store, id_, 1)

@@ -179,9 +179,7 @@ def test_figures_count_all_workspaces_together_and_name_none(
     for queue in Queue:
         assert at(told, "queue_messages", queue=queue) == 0
     assert at(told, "store_up") == at(told, "broker_up") == 1
-    figures = {
-        name for name, metric in METRIC_SPECS.items() if metric.kind == "gauge" and "api" in metric.parts
-    }
+    figures = {name for name, metric in METRIC_SPECS.items() if metric.kind == "gauge" and "api" in metric.parts}
     assert figures <= {f"understudy_{name}" for name, _ in told}
     for name in figures:
         for label, values in METRIC_SPECS[name].labels.items():
@@ -232,10 +230,7 @@ def test_calls_that_wait_are_counted(api: str, store: Store, acme: ApiClient) ->
     study, (iteration,) = make_study(store, acme.workspace_id)
     ids = [str(id_) for id_ in make_participants(store, acme.workspace_id, study, iteration, 3)]
     with ThreadPoolExecutor(2) as pool:
-        calls = [
-            pool.submit(acme.post, "/v1/simulations/wait", {"participant_ids": some})
-            for some in (ids, ids[:1])
-        ]
+        calls = [pool.submit(acme.post, "/v1/simulations/wait", {"participant_ids": some}) for some in (ids, ids[:1])]
         wait_until(lambda: at(read(f"{api}/metrics"), "waiters") == 2)
         assert at(read(f"{api}/metrics"), "waited_for") == 3
         acme.post("/v1/simulations/cancel", {"study_id": str(study)})
@@ -251,16 +246,12 @@ def test_nobody_pending_is_no_age(api: str) -> None:
 def test_a_store_and_a_broker_that_are_away_take_their_figures_along_and_nothing_else(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
-    away = Settings(
-        database_url=f"postgresql://x@{nowhere}/x", broker_url=f"redis://{nowhere}", data_dir=tmp_path
-    )
+    away = Settings(database_url=f"postgresql://x@{nowhere}/x", broker_url=f"redis://{nowhere}", data_dir=tmp_path)
     with serve_in_thread(create_app(away)) as url:
         told = read(f"{url}/metrics")
     assert at(told, "store_up") == at(told, "broker_up") == 0
     assert ("waited_for", frozenset()) in told
-    assert not {"participants", "workers", "oldest_pending_seconds", "queue_messages"} & {
-        name for name, _ in told
-    }
+    assert not {"participants", "workers", "oldest_pending_seconds", "queue_messages"} & {name for name, _ in told}
 
 
 def test_requests_are_counted_by_their_route_whatever_is_asked_for(acme: ApiClient) -> None:

@@ -121,9 +121,7 @@ def test_content_that_nobody_could_act_on_is_refused(store: Store, acme: ApiClie
         assert answer.status_code == 422, content
         assert len(answer.json()["error"]) < 500
     for wrong in ({"mind": "nope"}, {"mind": ""}, {"max_interactions": 0}, {"max_interactions": 1_001}):
-        assert acme.post(f"/v1/studies/{study}/iterations", {"content": WEB} | wrong).status_code == 422, (
-            wrong
-        )
+        assert acme.post(f"/v1/studies/{study}/iterations", {"content": WEB} | wrong).status_code == 422, wrong
     for name, most in (("step_timeout", 3_600), ("run_timeout", 86_400)):
         for seconds in (0, -1, most + 1):
             body = {"content": WEB, name: seconds}
@@ -281,9 +279,7 @@ def test_an_alias_names_what_its_uuid_does(store: Store, acme: ApiClient) -> Non
 def test_an_alias_grows_on_a_clash_and_the_earlier_one_keeps_its_own(
     acme: ApiClient, rival: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = {
-        one["alias"][3:6] for caller in (acme, rival) for one in caller.get("/v1/people").json()["items"]
-    }
+    there = {one["alias"][3:6] for caller in (acme, rival) for one in caller.get("/v1/people").json()["items"]}
     abc = next(head for head in map("{:03x}".format, range(0xABC, 0xFFF)) if head not in there)
     ids = [UUID(f"{abc}{digits}{str(uuid4())[5:]}") for digits in ("d1", "d2", "e1", "d1", "d3")]
     drawn = iter(ids)
@@ -295,9 +291,7 @@ def test_an_alias_grows_on_a_clash_and_the_earlier_one_keeps_its_own(
     assert aliases[3] == f"tp-{ids[3].hex[:5]}"
     for made, id_ in zip((first, *rest), ids[:4], strict=True):
         assert acme.get(f"/v1/people/{made['alias']}").json()["id"] == str(id_)
-    assert create(rival, "/v1/people", ADA)["alias"] == f"tp-{abc}", (
-        "another workspace's aliases do not count"
-    )
+    assert create(rival, "/v1/people", ADA)["alias"] == f"tp-{abc}", "another workspace's aliases do not count"
 
 
 # -- participants ------------------------------------------------------------------------------------------
@@ -415,9 +409,7 @@ def test_every_list_comes_in_pages_of_50_by_default_and_500_at_most(store: Store
 
 GARBAGE = [
     *("", "x", "=", "....", "%", "0", "-1", "null", "next", "🐈", "\x00", "a" * 501, "W10", "e30", "_" * 16),
-    base64.urlsafe_b64encode(
-        b"sealed by me" + b"2026-01-01T00:00:00+00:00 " + str(uuid4()).encode()
-    ).decode(),
+    base64.urlsafe_b64encode(b"sealed by me" + b"2026-01-01T00:00:00+00:00 " + str(uuid4()).encode()).decode(),
     base64.urlsafe_b64encode(b"sealed by me" + b"7").decode(),
     base64.urlsafe_b64encode(b"sealed by me" + b"\xff\xfe").decode(),
 ]
@@ -431,9 +423,7 @@ def list_paths(store: Store, acme: ApiClient) -> list[str]:
 
 
 @one_store
-def test_a_limit_that_is_no_whole_number_from_1_to_500_is_refused(
-    acme: ApiClient, list_paths: list[str]
-) -> None:
+def test_a_limit_that_is_no_whole_number_from_1_to_500_is_refused(acme: ApiClient, list_paths: list[str]) -> None:
     for path in list_paths:
         for limit in (
             "0",
@@ -464,9 +454,7 @@ def test_a_cursor_that_we_did_not_give_out_is_refused(acme: ApiClient, list_path
 
 
 @one_store
-def test_a_cursor_is_good_for_the_very_list_it_came_from(
-    store: Store, acme: ApiClient, rival: ApiClient
-) -> None:
+def test_a_cursor_is_good_for_the_very_list_it_came_from(store: Store, acme: ApiClient, rival: ApiClient) -> None:
     study, iterations = make_study(store, acme.workspace_id, iterations=2)
     other, _ = make_study(store, acme.workspace_id)
     first, second = make_participants(store, acme.workspace_id, study, iterations[0], 2)

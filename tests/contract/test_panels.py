@@ -82,9 +82,7 @@ def count(store: Store) -> int:
     ],
     ids=str,
 )
-def test_people_are_found_by_what_they_are(
-    crowded: ApiClient, where: dict[str, Any], found: list[str]
-) -> None:
+def test_people_are_found_by_what_they_are(crowded: ApiClient, where: dict[str, Any], found: list[str]) -> None:
     assert names(crowded, **where) == found
 
 
@@ -116,13 +114,9 @@ def test_a_condition_that_is_none_is_told_with_what_would_be_right(
 def test_a_cursor_goes_with_its_conditions(crowded: ApiClient) -> None:
     crowded.post("/v1/people", {"people": CROWD})
     below = crowded.get("/v1/people", search="Byron", trait="patience<0.5", limit=1).json()
-    following = crowded.get(
-        "/v1/people", search="Byron", trait="patience<0.5", limit=1, cursor=below["next_cursor"]
-    )
+    following = crowded.get("/v1/people", search="Byron", trait="patience<0.5", limit=1, cursor=below["next_cursor"])
     assert following.json()["items"][0]["name"] == "Ada Byron"
-    above = crowded.get(
-        "/v1/people", search="Byron", trait="patience>0.5", limit=1, cursor=below["next_cursor"]
-    )
+    above = crowded.get("/v1/people", search="Byron", trait="patience>0.5", limit=1, cursor=below["next_cursor"])
     assert above.status_code == 422
 
 
@@ -233,9 +227,7 @@ def test_a_table_is_read_as_it_is_meant(acme: ApiClient) -> None:
     assert other[0]["traits"] == {"patience": 0.25, "size": "1,5 m"}
 
 
-def test_of_ten_thousand_with_a_wrong_line_in_the_middle_nobody_is_imported(
-    acme: ApiClient, store: Store
-) -> None:
+def test_of_ten_thousand_with_a_wrong_line_in_the_middle_nobody_is_imported(acme: ApiClient, store: Store) -> None:
     rows = [f"Person {number},{18 + number % 60},DE,de,,,0.5,phone" for number in range(10_000)]
     rows[5_000] = "Person 5000,forty,DE,de,,,0.5,phone"
     before = count(store)

@@ -12,16 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.contract.interfaces import (
-    ROUTES,
-    CallResult,
-    call_cli,
-    call_client,
-    call_mcp,
-    call_rest,
-    masked,
-    names_of,
-)
+from tests.contract.interfaces import ROUTES, CallResult, call_cli, call_client, call_mcp, call_rest, masked, names_of
 from tests.contract.manual_worker import run_steps, run_to_end
 from tests.contract.parity_table import GOOD, LAMPS, WEB, WRONG, Row
 from tests.factories import make_ask, make_participants, make_study
@@ -106,18 +97,14 @@ def furnish(store: Store, api: str, name: str) -> World:
         elif called != "pending":
             run_to_end(store, ids[called], 2, "completed" if called == "done" else called)
     later()
-    (ids["waiting"],) = make_participants(
-        store, workspace_id, ids["study"], ids["second"], person=ids["cleo"]
-    )
+    (ids["waiting"],) = make_participants(store, workspace_id, ids["study"], ids["second"], person=ids["cleo"])
     store.write(lambda c: dispatch.reserve_messages(c, [ids["waiting"]]))
     later()
     (ids["draft"],) = make_participants(
         store, workspace_id, ids["study"], ids["second"], status=Status.DRAFT, person=ids["ben"]
     )
     later()
-    child = store.write(
-        lambda c: dispatch.insert_branch(c, workspace_id, ids["done"], 10, "Look for red ones.")
-    )
+    child = store.write(lambda c: dispatch.insert_branch(c, workspace_id, ids["done"], 10, "Look for red ones."))
     assert child is not None
     ids["child"] = child.id
     run_to_end(store, child.id, 1)

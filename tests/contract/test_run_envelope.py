@@ -11,14 +11,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.contract.manual_worker import (
-    counts,
-    dump_idle_tables,
-    dump_tables,
-    participant,
-    run_steps,
-    run_to_end,
-)
+from tests.contract.manual_worker import counts, dump_idle_tables, dump_tables, participant, run_steps, run_to_end
 from tests.factories import make_ask, make_participants, make_study
 from tests.http_client import ApiClient
 from tests.servers import serve_in_thread, wait_until
@@ -107,9 +100,7 @@ def test_the_answer_has_the_documented_shape(store: Store, acme: ApiClient, stud
     }
 
 
-def test_one_participant_is_made_per_person_in_the_order_given(
-    store: Store, acme: ApiClient, study: str
-) -> None:
+def test_one_participant_is_made_per_person_in_the_order_given(store: Store, acme: ApiClient, study: str) -> None:
     first, second, third, _ = people_of(acme)
     refs = [third["alias"], first["id"], f"p-{second['alias'].removeprefix('tp-')}"]
     ids = run(acme, study, person_ids=refs)["dispatch"]["participant_ids"]
@@ -206,9 +197,7 @@ def test_the_same_seed_gives_the_same_people_and_seeds_in_the_same_order(
     assert drawn(2**63 - 1) == drawn(2**63 - 1)
 
 
-def test_the_latest_iteration_runs_unless_another_of_this_study_is_named(
-    store: Store, acme: ApiClient
-) -> None:
+def test_the_latest_iteration_runs_unless_another_of_this_study_is_named(store: Store, acme: ApiClient) -> None:
     study, (first, last) = make_study(store, acme.workspace_id, iterations=2)
     _, (elsewhere,) = make_study(store, acme.workspace_id)
     alias = acme.get(f"/v1/studies/{study}", view="full").json()["iterations"][0]["alias"]
@@ -270,9 +259,7 @@ def test_more_than_one_run_may_have_is_refused_naming_how_many(
 # -- waiting -----------------------------------------------------------------------------------------------
 
 
-def test_a_timeout_out_of_bounds_is_refused_by_everything_that_waits(
-    store: Store, acme: ApiClient, study: str
-) -> None:
+def test_a_timeout_out_of_bounds_is_refused_by_everything_that_waits(store: Store, acme: ApiClient, study: str) -> None:
     study_id = UUID(study)
     iteration = UUID(run(acme, study, sample=1)["dispatch"]["iteration_id"])
     (ended,) = make_participants(store, acme.workspace_id, study_id, iteration)
@@ -373,9 +360,7 @@ def test_a_wait_finds_out_by_itself_when_notices_are_lost(
         assert answering.result().status_code == 200
 
 
-def test_the_next_action_names_up_to_100_ids_and_else_the_study(
-    store: Store, acme: ApiClient, study: str
-) -> None:
+def test_the_next_action_names_up_to_100_ids_and_else_the_study(store: Store, acme: ApiClient, study: str) -> None:
     acme.post("/v1/people", {"generate": 97})
     hundred = run(acme, study, sample=100)
     assert len(hundred["next_action"]["arguments"]["participant_ids"]) == 100
@@ -412,9 +397,7 @@ def test_the_next_action_for_many_of_several_studies_names_the_first_who_are_not
     assert (summary["participant_count"], summary["pending_count"]) == (60, 60)
 
 
-def test_waiting_takes_participants_of_any_kind_each_once_in_the_order_given(
-    store: Store, acme: ApiClient
-) -> None:
+def test_waiting_takes_participants_of_any_kind_each_once_in_the_order_given(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     one, other = make_participants(store, acme.workspace_id, study, iteration, 2)
     _, ((of_ask, _), _) = make_ask(store, acme.workspace_id)

@@ -28,9 +28,7 @@ def feel(store: Store, participant_id: UUID, sentiments: Sequence[float], *, fir
 
 
 def extend(store: Store, workspace_id: UUID, source: UUID, instruction: str | None = None) -> UUID:
-    row = store.write(
-        lambda connection: dispatch.insert_branch(connection, workspace_id, source, 10, instruction)
-    )
+    row = store.write(lambda connection: dispatch.insert_branch(connection, workspace_id, source, 10, instruction))
     assert row is not None
     id_: UUID = row.id
     return id_
@@ -101,9 +99,7 @@ def test_highlights_are_of_the_whole_lineage_and_each_has_its_own(store: Store, 
 
 
 @pytest.mark.parametrize("view", ["per_participant", "transcripts"])
-def test_views_with_participants_come_in_pages_without_gap_or_double(
-    store: Store, acme: ApiClient, view: str
-) -> None:
+def test_views_with_participants_come_in_pages_without_gap_or_double(store: Store, acme: ApiClient, view: str) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ids = make_participants(store, acme.workspace_id, study, iteration, 5)
     run_to_end(store, ids[0], 2)

@@ -57,9 +57,7 @@ def test_each_interaction_tells_what_it_took_and_sums_are_right(store: Store, ac
     twice = {"calls": 4, "input_tokens": 2_000, "output_tokens": 200, "seconds": 3.0, "cost": 0.5}
     assert get(acme, f"/v1/participants/{one}")["usage"] == twice
     assert "usage" not in get(acme, f"/v1/participants/{silent}")
-    listed = {
-        row["id"]: row.get("usage") for row in get(acme, "/v1/participants", study_id=str(study))["items"]
-    }
+    listed = {row["id"]: row.get("usage") for row in get(acme, "/v1/participants", study_id=str(study))["items"]}
     assert listed == {str(one): twice, str(other): FIGURES, str(silent): None}
     for view in ("summary", "per_participant", "transcripts"):
         total = get(acme, f"/v1/studies/{study}", view=view)["usage"]
@@ -148,9 +146,9 @@ def test_a_workspace_is_summed_for_today(store: Store, acme: ApiClient, rival: A
 
 
 def test_profiles_of_a_mind_are_named_after_a_colon(acme: ApiClient) -> None:
-    study = acme.post(
-        "/v1/studies", {"name": "Mug", "modality": "interactive", "assignment": {"task": "Buy"}}
-    ).json()["id"]
+    study = acme.post("/v1/studies", {"name": "Mug", "modality": "interactive", "assignment": {"task": "Buy"}}).json()[
+        "id"
+    ]
     content = {"environment": "web", "url": "https://shop.example/"}
 
     def add(mind: str) -> Any:

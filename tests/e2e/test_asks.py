@@ -12,9 +12,7 @@ from understudy.store.schema import Tables
 _p = Tables.participant
 
 
-def test_an_ask_is_answered_and_its_answers_can_be_reconsidered(
-    store: Store, acme: ApiClient, fleet: Fleet
-) -> None:
+def test_an_ask_is_answered_and_its_answers_can_be_reconsidered(store: Store, acme: ApiClient, fleet: Fleet) -> None:
     fleet.start("run-1", "sweeper")
     variants = ["A mug for quiet mornings.", "Buy our mug NOW!!! LIMITED OFFER!!!"]
     body = {
@@ -51,9 +49,7 @@ def people(acme: ApiClient, ask: str) -> list[dict[str, object]]:
     return told
 
 
-def test_a_round_is_stopped_in_mid_run_and_the_other_goes_on(
-    store: Store, acme: ApiClient, fleet: Fleet
-) -> None:
+def test_a_round_is_stopped_in_mid_run_and_the_other_goes_on(store: Store, acme: ApiClient, fleet: Fleet) -> None:
     fleet.start("run-1", "control", "sweeper")
     # The scripted mind thinks about such a text for ever.
     body = {"question": "Which?", "variants": ["mind hangs"], "sample": 4, "mind": "scripted"}

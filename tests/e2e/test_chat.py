@@ -18,9 +18,7 @@ from understudy.store.schema import Tables
 
 KEY = "sk-nobody-may-see-this"
 TOPICS = ("shipping", "payment", "gift wrapping", "opening hours")
-TASK = " ".join(
-    f"Ask about {topic}." for topic in (*TOPICS, "shipping to Peru", "paying by card", "presents")
-)
+TASK = " ".join(f"Ask about {topic}." for topic in (*TOPICS, "shipping to Peru", "paying by card", "presents"))
 INSTRUCTION = "Ask what it remembers."
 
 

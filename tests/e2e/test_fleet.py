@@ -46,9 +46,7 @@ def test_cancelled_in_mid_run_nothing_is_stored_after_the_answer(
     assert later == at_answer
 
 
-def test_a_step_in_flight_is_aborted_not_awaited(
-    store: Store, acme: ApiClient, fleet: Fleet, tmp_path: Path
-) -> None:
+def test_a_step_in_flight_is_aborted_not_awaited(store: Store, acme: ApiClient, fleet: Fleet, tmp_path: Path) -> None:
     log = tmp_path / "steps.log"
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 600, "log": str(log)})
     fleet.start("run-1", "control", "sweeper")
@@ -104,9 +102,7 @@ def test_a_killed_workers_participants_go_on_elsewhere(store: Store, acme: ApiCl
     assert {row.epoch for row in load_rows(store)} == {2}
 
 
-def test_a_frozen_worker_that_thaws_writes_nothing(
-    store: Store, acme: ApiClient, fleet: Fleet, tmp_path: Path
-) -> None:
+def test_a_frozen_worker_that_thaws_writes_nothing(store: Store, acme: ApiClient, fleet: Fleet, tmp_path: Path) -> None:
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
     (frozen,) = fleet.start("run-1")
     fleet.start("sweeper")
@@ -122,9 +118,7 @@ def test_a_frozen_worker_that_thaws_writes_nothing(
     assert counts(store) == {"completed": 4}
 
 
-def test_a_worker_told_to_go_gives_everything_back_at_once(
-    store: Store, acme: ApiClient, fleet: Fleet
-) -> None:
+def test_a_worker_told_to_go_gives_everything_back_at_once(store: Store, acme: ApiClient, fleet: Fleet) -> None:
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
     (leaving,) = fleet.start("run-1")
     fleet.start("run-2", "sweeper")
@@ -136,9 +130,7 @@ def test_a_worker_told_to_go_gives_everything_back_at_once(
     assert {row.attempt for row in load_rows(store)} == {0}
 
 
-def test_an_emptied_broker_costs_time_only(
-    store: Store, acme: ApiClient, fleet: Fleet, settings: Settings
-) -> None:
+def test_an_emptied_broker_costs_time_only(store: Store, acme: ApiClient, fleet: Fleet, settings: Settings) -> None:
     study, _ = make_study(store, acme.workspace_id)
     ids = dispatch_participants(acme, study, 8)
     wait_until(lambda: all(row.dispatched_at for row in load_rows(store)))

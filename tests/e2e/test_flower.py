@@ -27,9 +27,7 @@ class Flower:
 
     def __init__(self, settings: Settings, folder: Path, **options: object) -> None:
         port = free_port()
-        options = (
-            FLOWER_OPTIONS | {"address": "127.0.0.1", "port": port, "db": folder / "flower.db"} | options
-        )
+        options = FLOWER_OPTIONS | {"address": "127.0.0.1", "port": port, "db": folder / "flower.db"} | options
         given = {"UNDERSTUDY_BROKER_URL": settings.broker_url, "FLOWER_BASIC_AUTH": "me:secret"}
         command = [sys.executable, "-m", "celery", "--app", "understudy.worker.app", "flower"]
         with (folder / "flower.log").open("ab") as log:
@@ -41,9 +39,7 @@ class Flower:
                 stderr=log,
             )
         url = f"http://127.0.0.1:{port}"
-        self.http = httpx.Client(
-            base_url=url, auth=("me", "secret"), trust_env=False, verify=False, timeout=30
-        )
+        self.http = httpx.Client(base_url=url, auth=("me", "secret"), trust_env=False, verify=False, timeout=30)
         wait_until(self._answers, what="Flower answers")
 
     def _answers(self) -> bool:
@@ -99,10 +95,7 @@ def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
     # Found by the names that people know.
     alias = next(row.alias for row in load_rows(store) if str(row.id) == revoked)
     wait_until(
-        lambda: (
-            [(one["name"], one["state"]) for one in shown.tasks(alias).values()]
-            == [("simulation.run", "STARTED")]
-        )
+        lambda: [(one["name"], one["state"]) for one in shown.tasks(alias).values()] == [("simulation.run", "STARTED")]
     )
     study_alias = acme.get(f"/v1/studies/{study}").json()["alias"]
     wait_until(lambda: set(shown.tasks(f"args:{study_alias}")) == {f"{id_}.1" for id_ in running})
@@ -145,9 +138,7 @@ def _name(shown: Flower) -> str:
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_what_it_has_seen_is_kept_also_when_it_is_killed(
-    settings: Settings, flower: Callable[..., Flower]
-) -> None:
+def test_what_it_has_seen_is_kept_also_when_it_is_killed(settings: Settings, flower: Callable[..., Flower]) -> None:
     first = flower(state_save_interval=100)
     seen = {"uuid": "5b6.1", "name": "simulation.run", "args": "participant=t-5b6 study=s-b94", "kwargs": ""}
 

@@ -68,9 +68,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
             (tmp_path / name / "__init__.py").write_text("OURS = False\n")
         else:
             (tmp_path / name / "mine.py").write_text("OURS = False\n")
-    script = (
-        SCRIPT if request.param == "packages" else SCRIPT.replace("import api\n", "import api.mine as api\n")
-    )
+    script = SCRIPT if request.param == "packages" else SCRIPT.replace("import api\n", "import api.mine as api\n")
     (tmp_path / "script.py").write_text(script)
     return tmp_path
 

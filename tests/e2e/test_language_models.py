@@ -40,8 +40,7 @@ def start(fleet: Fleet, fake: FakeModel, *names: str, profiles: str = "") -> Non
     folder = fleet.settings.data_dir
     (folder / "key").write_text(KEY)
     (folder / "profiles.toml").write_text(
-        f'[linger]\nbase_url = "{fake.base_url}"\nmodel = "lingerer"\napi_key_file = "{folder / "key"}"\n'
-        + profiles
+        f'[linger]\nbase_url = "{fake.base_url}"\nmodel = "lingerer"\napi_key_file = "{folder / "key"}"\n' + profiles
     )
     variables = {
         "LLM_BASE_URL": fake.base_url,
@@ -62,8 +61,7 @@ def buy_a_mug(acme: ApiClient, shop: str, *minds: str) -> tuple[str, list[str]]:
     study = acme.post("/v1/studies", request).json()["id"]
     content = {"environment": "web", "url": f"{shop}/"}
     iterations = [
-        acme.post(f"/v1/studies/{study}/iterations", {"content": content, "mind": mind}).json()["id"]
-        for mind in minds
+        acme.post(f"/v1/studies/{study}/iterations", {"content": content, "mind": mind}).json()["id"] for mind in minds
     ]
     return study, iterations
 

@@ -112,8 +112,6 @@ def test_a_request_is_found_again_by_its_name(acme: ApiClient, caplog: pytest.Lo
     given = {"X-Request-ID": "from-a-proxy.1"}
     assert acme.http.get("/v1/studies", headers=given).headers["X-Request-ID"] == "from-a-proxy.1"
     for bad in ("with blanks", "x" * 65, "ä"):
-        named = acme.http.get("/v1/studies", headers={"X-Request-ID": bad.encode("latin-1")}).headers[
-            "X-Request-ID"
-        ]
+        named = acme.http.get("/v1/studies", headers={"X-Request-ID": bad.encode("latin-1")}).headers["X-Request-ID"]
         assert re.fullmatch("[0-9a-f]{32}", named)
     assert httpx.get(f"{acme.api}/nowhere", trust_env=False).headers["X-Request-ID"]

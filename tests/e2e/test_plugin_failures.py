@@ -39,9 +39,7 @@ def test_whatever_breaks_it_fails_and_says_why_and_nobody_else_does(
     for what in (*BREAKS, "unreachable", ""):
         page = "0" if what == "unreachable" else "1"
         content = {"at": {page: what}} if what else {"delay_s": 0.2}
-        study, (iteration,) = make_study(
-            store, acme.workspace_id, content=content, **(limits if what else {})
-        )
+        study, (iteration,) = make_study(store, acme.workspace_id, content=content, **(limits if what else {}))
         make_participants(store, acme.workspace_id, study, iteration, 2 if what else 10, max_interactions=12)
         studies[study] = what
     fleet.start("run-1", "sweeper", concurrency=40)

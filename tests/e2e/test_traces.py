@@ -32,15 +32,9 @@ class Collector:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 assert self.path == "/v1/traces"
-                told = ExportTraceServiceRequest.FromString(
-                    self.rfile.read(int(self.headers["Content-Length"]))
-                )
+                told = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
                 for each in told.resource_spans:
-                    names = [
-                        item.value.string_value
-                        for item in each.resource.attributes
-                        if item.key == "service.name"
-                    ]
+                    names = [item.value.string_value for item in each.resource.attributes if item.key == "service.name"]
                     collector.services.update(names)
                     collector.spans += [span for scope in each.scope_spans for span in scope.spans]
                 self.send_response(200)
@@ -119,9 +113,7 @@ def test_a_caller_who_traces_finds_the_request_in_its_own_trace(
     trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     with api_process(settings, UNDERSTUDY_TRACES_ENDPOINT=collector.url) as url:
         httpx.get(f"{url}/metrics", trust_env=False)
-        httpx.get(
-            f"{url}/v1/studies", headers={"traceparent": f"00-{trace_id}-{span_id}-01"}, trust_env=False
-        )
+        httpx.get(f"{url}/v1/studies", headers={"traceparent": f"00-{trace_id}-{span_id}-01"}, trust_env=False)
     # Told to go, it has told what it had.
     (span,) = collector.spans
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (trace_id, span_id)

@@ -23,9 +23,7 @@ class Up:
 
     def __init__(self, data_dir: Path, *options: str) -> None:
         self.data_dir = data_dir
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")
-        }
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "understudy.deploy.main", "up", "--data-dir", str(data_dir), *options],
             # Somewhere else: it must not matter from where it is called.
@@ -211,9 +209,7 @@ def test_a_taken_port_is_named_and_nothing_stays(start: Callable[..., Up], optio
         ("extra",),
     ],
 )
-def test_wrong_options_are_named_and_change_nothing(
-    start: Callable[..., Up], options: tuple[str, ...]
-) -> None:
+def test_wrong_options_are_named_and_change_nothing(start: Callable[..., Up], options: tuple[str, ...]) -> None:
     up = start(*options)
     code, out, err = up.end()
     assert (code, out) == (2, "")

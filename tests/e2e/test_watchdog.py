@@ -18,9 +18,7 @@ _p = Tables.participant
 def settings(settings: Settings) -> Settings:
     """Short leases, a loop that may stall for a second, and a worker that may hold 400 MB."""
     short = {"heartbeat_interval_s": 1, "lease_ttl_s": 3, "sweep_interval_s": 0.3}
-    return settings.model_copy(
-        update=short | {"republish_after_s": 1.0, "loop_stall_s": 1.0, "max_memory_mb": 400}
-    )
+    return settings.model_copy(update=short | {"republish_after_s": 1.0, "loop_stall_s": 1.0, "max_memory_mb": 400})
 
 
 def test_a_step_that_blocks_its_worker_fails_and_the_others_go_on_elsewhere(
@@ -66,9 +64,7 @@ def test_code_that_holds_the_interpreter_ends_its_process_and_fails_alone(
     )
 
 
-def test_a_worker_that_grows_too_large_is_relieved_in_order(
-    store: Store, acme: ApiClient, fleet: Fleet
-) -> None:
+def test_a_worker_that_grows_too_large_is_relieved_in_order(store: Store, acme: ApiClient, fleet: Fleet) -> None:
     greedy, _ = make_study(store, acme.workspace_id, content={"at": {"1": "leak", "3": "leak"}})
     modest, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.3})
     (grown,) = fleet.start("run-1")

@@ -83,9 +83,7 @@ class Apart(NamedTuple):
     settings: Settings
     log: Path
 
-    def loses_its_store(
-        self, url: str, broken: contextlib.AbstractContextManager[None], *, alone: bool
-    ) -> None:
+    def loses_its_store(self, url: str, broken: contextlib.AbstractContextManager[None], *, alone: bool) -> None:
         """`alone`: nobody else loses it; so others go on meanwhile."""
         walk, _ = make_study(self.store, self.acme.workspace_id, content={"delay_s": 0.2})
         content = {"delay_s": 600, "log": str(self.log)}
@@ -121,9 +119,7 @@ def apart(store: Store, acme: ApiClient, fleet: Fleet, settings: Settings, tmp_p
     return Apart(store, acme, fleet, settings, tmp_path / "steps.log")
 
 
-def test_a_worker_cut_from_its_store_drops_everything_and_works_again_later(
-    apart: Apart, store_url: str
-) -> None:
+def test_a_worker_cut_from_its_store_drops_everything_and_works_again_later(apart: Apart, store_url: str) -> None:
     if store_url.startswith("sqlite"):
         apart.loses_its_store(store_url, locked(store_url), alone=False)
         return
@@ -151,9 +147,7 @@ def lease_of(store: Store, name: str) -> Any:
 
 
 @pytest.mark.timeout(240)
-def test_a_poison_run_ends_alone_and_takes_nobody_with_it(
-    store: Store, acme: ApiClient, fleet: Fleet
-) -> None:
+def test_a_poison_run_ends_alone_and_takes_nobody_with_it(store: Store, acme: ApiClient, fleet: Fleet) -> None:
     poisoned, (there,) = make_study(store, acme.workspace_id, content={"at": {"1": "die"}})
     healthy, (here,) = make_study(store, acme.workspace_id, content={"delay_s": 0.1})
     make_participants(store, acme.workspace_id, poisoned, there, 1)

@@ -16,16 +16,7 @@ from understudy.deploy.chatbot.app import create_chatbot
 from understudy.deploy.shop.app import create_shop
 from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.people import generate_people
-from understudy.domain.simulation import (
-    Action,
-    Assignment,
-    Json,
-    Observation,
-    Person,
-    Success,
-    Turn,
-    succeeded,
-)
+from understudy.domain.simulation import Action, Assignment, Json, Observation, Person, Success, Turn, succeeded
 from understudy.environments.chat import ChatEnvironment
 from understudy.environments.web import WebEnvironment
 from understudy.environments.window import windows
@@ -123,9 +114,7 @@ def test_one_sees_a_part_of_a_page_scrolls_through_all_of_it_and_starts_again(ur
     whole = visit(url, AccessibilityNeeds(), walk)
     assert whole[1].problem == "All of the page is in view."
     assert "scroll" not in whole[0].actions
-    by_access = {
-        access: visit(url, access, walk) for access in (PHONE, ZOOMED, AccessibilityNeeds(True, False, True))
-    }
+    by_access = {access: visit(url, access, walk) for access in (PHONE, ZOOMED, AccessibilityNeeds(True, False, True))}
     parts = [len(seen) - 1 for seen in by_access.values()]
     assert 1 < parts[0] < parts[1] < parts[2]
     for access, seen in by_access.items():
@@ -202,9 +191,7 @@ def test_a_site_is_told_that_it_is_a_phone(url: str) -> None:
     assert visit(url, ZOOMED, look) == "Welcome None"
 
 
-async def journey(
-    url: str, access: AccessibilityNeeds, task: str, done: Success, person: Person
-) -> list[str]:
+async def journey(url: str, access: AccessibilityNeeds, task: str, done: Success, person: Person) -> list[str]:
     """Kinds of what was done, and `succeeded` if it was."""
     mind, kinds = HeuristicMind(), list[str]()
     memory: Json = {}
@@ -232,9 +219,7 @@ def test_people_buy_what_they_came_for_all_the_same(access: AccessibilityNeeds) 
 
     async def everybody(url: str) -> list[list[str]]:
         people = generate_people(6, 5)
-        return list(
-            await asyncio.gather(*(journey(url, access, "Buy a blue mug", done, one) for one in people))
-        )
+        return list(await asyncio.gather(*(journey(url, access, "Buy a blue mug", done, one) for one in people)))
 
     with serve_in_thread(create_shop()) as url:
         journeys = asyncio.run(everybody(url))

@@ -134,9 +134,7 @@ def test_a_panel_shows_metrics_that_exist(panel: dict[str, Any]) -> None:
 
 
 def test_prometheus_understands_every_panel_and_every_question_of_the_runbook(tmp_path: Path) -> None:
-    asked = [
-        target["expr"].replace("$__rate_interval", "5m") for panel in panels() for target in panel["targets"]
-    ]
+    asked = [target["expr"].replace("$__rate_interval", "5m") for panel in panels() for target in panel["targets"]]
     page = (ROOT / "docs" / "alerts.md").read_text()
     asked += re.findall(r"`([^`]*understudy_[^`]*)`", page)
     group = {
@@ -145,9 +143,7 @@ def test_prometheus_understands_every_panel_and_every_question_of_the_runbook(tm
     }
     file = tmp_path / "asked.yml"
     file.write_text(yaml.safe_dump({"groups": [group]}))
-    told = subprocess.run(
-        [promtool(), "check", "rules", str(file)], capture_output=True, text=True, check=False
-    )
+    told = subprocess.run([promtool(), "check", "rules", str(file)], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     assert f"{len(asked)} rules found" in told.stdout
 

@@ -41,9 +41,7 @@ def test_a_goal_is_for_the_median_of_what_belongs_together() -> None:
     assert not Comparison("x", "s", [1, 9, 3], goal=at_most(2)).met
     # Nobody to compare with: neither met nor missed.
     assert Comparison("x", "1/s", [10], "y", [], at_least(3)).met is None
-    assert "| 1 | sqlite | x | 30 1/s | 10 (y) | 3.00 (1.00..4.00) | ≥ 3 | yes |" in table(
-        [(1, "sqlite", one)]
-    )
+    assert "| 1 | sqlite | x | 30 1/s | 10 (y) | 3.00 (1.00..4.00) | ≥ 3 | yes |" in table([(1, "sqlite", one)])
 
 
 def test_growth_is_drawn_by_the_median_of_each_size() -> None:

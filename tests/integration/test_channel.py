@@ -21,9 +21,7 @@ class Ear:
         queues = {"work": Queue("work"), "news": Queue("news", self._news)}
         for queue in queues.values():
             # A channel each, as Celery has one for its queues and one for its broadcasts.
-            consumer = self._connection.Consumer(
-                queue, channel=self._connection.channel(), callbacks=[self._hear]
-            )
+            consumer = self._connection.Consumer(queue, channel=self._connection.channel(), callbacks=[self._hear])
             consumer.qos(prefetch_count=10)
             consumer.consume()
 

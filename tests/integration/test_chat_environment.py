@@ -272,9 +272,7 @@ def test_a_redirect_does_not_lead_to_where_one_must_not_go(served: tuple[Odd, st
         return ["127.0.0.1"]
 
     async def go() -> None:
-        environment = ChatEnvironment(
-            own("http://bot.example/"), allow_private_hosts=False, resolver=resolver
-        )
+        environment = ChatEnvironment(own("http://bot.example/"), allow_private_hosts=False, resolver=resolver)
         await environment.open()
         with pytest.raises(EnvironmentUnreachable, match="must not be visited"):
             await environment.act(Action("say", value="hi"))

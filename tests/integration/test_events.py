@@ -17,6 +17,7 @@ from tests.event_client import EventListener, open_stream
 from tests.factories import make_participants, make_study
 from tests.http_client import ApiClient
 from tests.servers import serve_in_thread, wait_until
+from understudy import sequencer
 from understudy.api.app import create_app
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.ids import Kind
@@ -83,8 +84,7 @@ def test_readers_of_two_servers_hear_each_event_once_and_in_order_whatever_resta
             with ThreadPoolExecutor(4) as writers:
                 parts = [ids[start::4] for start in range(4)]
                 writing = [
-                    writers.submit(live, store, acme.workspace_id, part, seed)
-                    for seed, part in enumerate(parts)
+                    writers.submit(live, store, acme.workspace_id, part, seed) for seed, part in enumerate(parts)
                 ]
                 listeners[0].wait_for(80)
                 second.close()

@@ -62,9 +62,7 @@ class Lifecycle(RuleBasedStateMachine):
         study_id, (iteration_id,) = make_study(self.store, self.workspace_id)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(events, "OUTBOX_THRESHOLD", 1 if by_outbox else count + 1)
-            ids = make_participants(
-                self.store, self.workspace_id, study_id, iteration_id, count, max_interactions=30
-            )
+            ids = make_participants(self.store, self.workspace_id, study_id, iteration_id, count, max_interactions=30)
         self.models = {id_: Model() for id_ in ids}
         self.alive: set[UUID] = set()
         return multiple(*ids)
@@ -108,9 +106,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert self.write(lifecycle.commit_step, claim, step, 1) == may
         if may:
             status = "completed" if ends else "running"
-            self.models[claim.participant_id] = replace(
-                model, status=status, count=model.count + 1, attempt=0
-            )
+            self.models[claim.participant_id] = replace(model, status=status, count=model.count + 1, attempt=0)
 
     @rule(claim=claims)
     def fail(self, claim: Claim) -> None:
@@ -144,9 +140,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         lost = {
-            id_
-            for id_, model in self.models.items()
-            if model.status == "running" and model.worker not in self.alive
+            id_ for id_, model in self.models.items() if model.status == "running" and model.worker not in self.alive
         }
         resumed, gone = self.write(recovery.recover_lost, MAX_ATTEMPTS, 100)
         moved = {*resumed, *gone}
@@ -176,9 +170,7 @@ class Lifecycle(RuleBasedStateMachine):
     def run_tells_of_its_stop(self, claim: Claim) -> None:
         model = self.models[claim.participant_id]
         may = model.status == "cancelled" and not model.stopped and model.epoch == claim.epoch
-        told = self.store.write(
-            lambda connection: stops.record_stop(connection, claim.participant_id, claim=claim)
-        )
+        told = self.store.write(lambda connection: stops.record_stop(connection, claim.participant_id, claim=claim))
         assert bool(told) == may
         self.models[claim.participant_id].stopped |= may
 
@@ -194,9 +186,7 @@ class Lifecycle(RuleBasedStateMachine):
         if not hasattr(self, "models"):
             return
         with self.store.read() as connection:
-            rows = connection.execute(
-                select(Tables.participant).where(Tables.participant.c.id.in_(self.models))
-            )
+            rows = connection.execute(select(Tables.participant).where(Tables.participant.c.id.in_(self.models)))
             for row in rows:
                 model = self.models[row.id]
                 told = (row.status, row.epoch, row.interaction_count, row.attempt, row.worker_id)

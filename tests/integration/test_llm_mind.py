@@ -285,9 +285,7 @@ def test_who_sends_without_end_is_cut(fake: FakeModel, model: str) -> None:
     assert "too large" in str(refused(fake, model, {"endless": True}))
 
 
-def test_who_packs_its_answer_unasked_is_understood_and_cut_when_it_swells(
-    fake: FakeModel, model: str
-) -> None:
+def test_who_packs_its_answer_unasked_is_understood_and_cut_when_it_swells(fake: FakeModel, model: str) -> None:
     message = {"role": "assistant", "content": json.dumps(DECISION)}
     whole = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
     assert ask(fake, model, {"packed": whole}).action.kind == "follow"

@@ -101,9 +101,7 @@ def test_others_do_not_wait_for_those_who_are_full(store: Store, redis_url: str)
     assert town.most > 1
 
 
-def test_who_is_cancelled_leaves_its_place_and_who_waits_leaves_the_line(
-    store: Store, redis_url: str
-) -> None:
+def test_who_is_cancelled_leaves_its_place_and_who_waits_leaves_the_line(store: Store, redis_url: str) -> None:
     workspace, study = uuid4(), uuid4()
     caps = process(store, redis_url, study_calls=1)
     entered = {name: asyncio.Event() for name in ("first", "never", "last")}
@@ -208,9 +206,7 @@ def used_before(store: Store, tokens: int) -> tuple[UUID, UUID]:
 
 
 @pytest.mark.parametrize("cap", ["study_tokens", "workspace_tokens_per_day"])
-def test_a_broker_that_forgot_learns_from_the_store_what_was_used(
-    store: Store, redis_url: str, cap: str
-) -> None:
+def test_a_broker_that_forgot_learns_from_the_store_what_was_used(store: Store, redis_url: str, cap: str) -> None:
     workspace, study = used_before(store, 900)
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()

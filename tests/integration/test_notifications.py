@@ -33,9 +33,7 @@ async def listening(broker_url: str) -> AsyncIterator[AsyncIterator[list[UUID]]]
         yield coming
 
 
-def test_a_notice_arrives_also_after_a_long_quiet_time(
-    broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notice_arrives_also_after_a_long_quiet_time(broker: BrokerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "PING_INTERVAL_S", 0.05)
     notifier = Notifier(broker.url)
 

@@ -111,9 +111,7 @@ def test_an_order_waits_for_a_store_that_is_away(desk: Desk, monkeypatch: pytest
     wait_until(lambda: desk.rows([id_])[0].status == "cancelled")
 
 
-def test_commands_are_taken_for_what_they_should_mean_here(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_are_taken_for_what_they_should_mean_here(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Panel, "data", dict(Panel.data))
     monkeypatch.setattr(Panel, "meta", dict(Panel.meta))
     install_control_commands(desk.orders.cancel, desk.leave)

@@ -67,9 +67,7 @@ class History(NamedTuple):
         ended = {"finished_at": store_clock(-days * DAY_S)}
         among = _p.c.id.in_(ids)
         self.store.write(lambda c: c.execute(update(_p).where(among).values(then)))
-        self.store.write(
-            lambda c: c.execute(update(_p).where(among, _p.c.finished_at.is_not(None)).values(ended))
-        )
+        self.store.write(lambda c: c.execute(update(_p).where(among, _p.c.finished_at.is_not(None)).values(ended)))
 
     def extend(self, source: UUID) -> UUID | None:
         row = self.store.write(lambda c: dispatch.insert_branch(c, self.workspace_id, source, 5, None))
@@ -112,8 +110,7 @@ def rows_of(store: Store, ids: list[UUID]) -> int:
     tables = (Tables.interaction, Tables.event, Tables.checkpoint, Tables.usage)
     with store.read() as connection:
         return sum(
-            connection.scalar(select(func.count()).where(table.c.participant_id.in_(ids))) or 0
-            for table in tables
+            connection.scalar(select(func.count()).where(table.c.participant_id.in_(ids))) or 0 for table in tables
         )
 
 
@@ -173,9 +170,7 @@ def test_whoever_is_active_stays_however_old(history: History) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 100])
-def test_a_lineage_stays_down_to_its_first_as_long_as_its_last_does(
-    history: History, batch_size: int
-) -> None:
+def test_a_lineage_stays_down_to_its_first_as_long_as_its_last_does(history: History, batch_size: int) -> None:
     (first,) = history.ended(days=90)
     second = history.extend(first)
     assert second is not None

@@ -214,9 +214,7 @@ def test_the_sweeper_sends_what_is_owed_once(post: Post) -> None:
 
 
 def age_messages(post: Post) -> None:
-    post.store.write(
-        lambda connection: connection.execute(update(_p).values(dispatched_at=store_clock(-3600)))
-    )
+    post.store.write(lambda connection: connection.execute(update(_p).values(dispatched_at=store_clock(-3600))))
 
 
 def test_a_message_is_gone_only_when_its_queue_is_empty(post: Post) -> None:
@@ -260,9 +258,7 @@ def test_a_message_that_was_overtaken_is_sent_again_once(post: Post) -> None:
     assert {row.status: row.dispatch_no for row in post.rows()} == {"pending": 2, "running": 1}
 
 
-def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(
-    post: Post, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what one sweep has no room for, when the queue is not empty any more."""
     monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)
     post.publisher.publish_run_messages(post.ids)
@@ -295,9 +291,7 @@ def test_what_is_consumed_first_is_sent_first(post: Post) -> None:
         assert dispatch.unpublished_ids(connection, 9) == list(by_queue.values())
 
 
-def test_after_an_outage_of_the_store_the_living_go_first(
-    post: Post, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_an_outage_of_the_store_the_living_go_first(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(post.store, "write", away)
     with pytest.raises(ServiceUnavailable):
         post.sweep()

@@ -36,9 +36,7 @@ class Rivals(NamedTuple):
         return self.store.write(lambda connection: work(connection, *arguments, **options))
 
     def pending(self) -> UUID:
-        (id_,) = make_participants(
-            self.store, self.workspace_id, self.study_id, self.iteration_id, max_interactions=50
-        )
+        (id_,) = make_participants(self.store, self.workspace_id, self.study_id, self.iteration_id, max_interactions=50)
         return id_
 
     def running(self, worker_id: UUID | None = None) -> Claim:
@@ -121,9 +119,7 @@ ENDS: dict[str, Callable[[Connection, Claim], bool]] = {
     "completed with its last step": lambda connection, claim: lifecycle.commit_step(
         connection, claim, make_step(0, ends=True, outcome=Outcome.SUCCEEDED), 1
     ),
-    "failed": lambda connection, claim: lifecycle.fail(
-        connection, claim, FailureKind.STEP_TIMEOUT, "slow", 1
-    ),
+    "failed": lambda connection, claim: lifecycle.fail(connection, claim, FailureKind.STEP_TIMEOUT, "slow", 1),
 }
 
 
@@ -176,9 +172,7 @@ def test_cancel_against_extend(rivals: Rivals) -> None:
         if child is not None:
             assert (child.status, child.branched_at) == ("pending", int(committed))
         with rivals.store.read() as connection:
-            children = connection.scalars(
-                select(_p.c.id).where(_p.c.extended_from == claim.participant_id)
-            ).all()
+            children = connection.scalars(select(_p.c.id).where(_p.c.extended_from == claim.participant_id)).all()
         assert children == ([] if child is None else [child.id])
 
 
@@ -225,9 +219,7 @@ def test_recovery_against_a_late_heartbeat(rivals: Rivals) -> None:
                 update(_lease).where(_lease.c.id == id_).values(expires_at=store_clock(left_s))
             )
         )
-        renewed, recovered = race(
-            lambda id_=worker_id: rivals.write(leases.renew_lease, id_, 60), rivals.recover
-        )
+        renewed, recovered = race(lambda id_=worker_id: rivals.write(leases.renew_lease, id_, 60), rivals.recover)
         row = rivals.row(claim.participant_id)
         assert recovered in ([], [claim.participant_id])
         assert not (renewed and recovered)
@@ -282,9 +274,7 @@ def test_two_messages_for_one(rivals: Rivals) -> None:
     workers = [make_lease(rivals.store) for _ in range(3)]
     for _ in range(ROUNDS):
         id_ = rivals.pending()
-        claims = race(
-            *[lambda id_=id_, w=worker: rivals.write(lifecycle.claim, id_, w) for worker in workers]
-        )
+        claims = race(*[lambda id_=id_, w=worker: rivals.write(lifecycle.claim, id_, w) for worker in workers])
         (winner,) = [row for row in claims if row is not None]
         row = rivals.row(id_)
         assert (row.status, row.epoch, row.worker_id) == ("running", 1, winner.worker_id)

@@ -113,9 +113,7 @@ def test_the_newsletter_gets_in_the_way_once(url: str) -> None:
     assert titles == [False, True, False, False, False]
 
 
-@pytest.mark.parametrize(
-    "back", ["//evil.test/", "https://evil.test/", "/\\evil.test", "/x\r\nSet-Cookie: a=b"]
-)
+@pytest.mark.parametrize("back", ["//evil.test/", "https://evil.test/", "/\\evil.test", "/x\r\nSet-Cookie: a=b"])
 def test_the_language_picker_leads_nowhere_else(url: str, back: str) -> None:
     with httpx.Client(base_url=url, trust_env=False) as client:
         answer = client.get("/language", params={"lang": "de", "back": back})
@@ -229,9 +227,7 @@ async def walk(
         await environment.close()
 
 
-def walk_all(
-    url: str, people: Sequence[Person], task: str, success: Success | None, **how: Any
-) -> list[Journey]:
+def walk_all(url: str, people: Sequence[Person], task: str, success: Success | None, **how: Any) -> list[Journey]:
     async def everybody() -> list[Journey]:
         return list(await asyncio.gather(*(walk(url, person, task, success, **how) for person in people)))
 

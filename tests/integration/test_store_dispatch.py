@@ -38,9 +38,7 @@ def test_aliases_are_per_workspace(store: Store) -> None:
         workspace_id = make_workspace(store, name).workspace_id
         with store.read() as connection:
             everyone[name] = sorted(
-                connection.scalars(
-                    select(Tables.person.c.alias).where(Tables.person.c.workspace_id == workspace_id)
-                )
+                connection.scalars(select(Tables.person.c.alias).where(Tables.person.c.workspace_id == workspace_id))
             )
     # Of four, two may begin alike by chance, but not all of them in both.
     assert all(min(map(len, aliases)) == len("tp-abc") for aliases in everyone.values())
@@ -50,9 +48,7 @@ def test_another_workspaces_aliases_make_nobodys_grow(store: Store) -> None:
     """They would tell that somebody else has such a row."""
     one, two = (make_workspace(store, name).workspace_id for name in ("one", "two"))
     with store.read() as connection:
-        (id_,) = connection.scalars(
-            select(Tables.person.c.id).where(Tables.person.c.workspace_id == one).limit(1)
-        )
+        (id_,) = connection.scalars(select(Tables.person.c.id).where(Tables.person.c.workspace_id == one).limit(1))
     same = UUID(id_.hex[:12] + "0" * 20)
     aliases = store.write(lambda connection: assign_aliases(connection, two, Kind.PERSON, [same]))
     assert aliases == {same: f"tp-{id_.hex[:3]}"}

@@ -55,9 +55,7 @@ def tell(connection: Any, ids: tuple[UUID, ...]) -> None:
 def make_world(store: Store, name: str = "acme", count: int = 3) -> World:
     workspace_id = make_workspace(store, name).workspace_id
     study_id, (iteration_id,) = make_study(store, workspace_id)
-    return World(
-        store, workspace_id, study_id, make_participants(store, workspace_id, study_id, iteration_id, count)
-    )
+    return World(store, workspace_id, study_id, make_participants(store, workspace_id, study_id, iteration_id, count))
 
 
 @pytest.fixture
@@ -124,10 +122,7 @@ def test_of_many_who_are_cancelled_at_once_the_events_come_later_and_in_order(st
     one, *many = world.ids
     world.cancel(one)
     # A cancel of one is with its others; its events and the first of each get their positions.
-    assert (
-        store.write(lambda connection: events.assign_positions(connection, 1000))
-        == events.OUTBOX_THRESHOLD + 2
-    )
+    assert store.write(lambda connection: events.assign_positions(connection, 1000)) == events.OUTBOX_THRESHOLD + 2
     world.cancel(*many)
     with store.read() as connection:
         written = connection.execute(select(Tables.outbox)).all()
@@ -177,9 +172,7 @@ def test_of_many_who_are_made_at_once_the_events_come_later_and_in_order(store: 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("before", ["SELECT outbox", "INSERT INTO event ", "DELETE FROM outbox"])
-def test_a_cancel_while_events_are_moved_loses_none(
-    store: Store, monkeypatch: pytest.MonkeyPatch, before: str
-) -> None:
+def test_a_cancel_while_events_are_moved_loses_none(store: Store, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
     """On SQLite nobody else writes at all meanwhile."""
     monkeypatch.setattr(events, "OUTBOX_THRESHOLD", 1)
     world = make_world(store)
@@ -225,9 +218,7 @@ def test_while_one_gives_positions_nobody_else_does_or_waits_for_it(world: World
         assert world.store.write(events.assign_positions) == 0
         assert world.read() == []
         with ThreadPoolExecutor(1) as thread:
-            patient = thread.submit(
-                world.store.write, lambda other: events.assign_positions(other, wait_for_lock=True)
-            )
+            patient = thread.submit(world.store.write, lambda other: events.assign_positions(other, wait_for_lock=True))
             connection.commit()
             assert patient.result(30) == 1
     assert [row.position for row in world.read()] == [1, 2, 3]

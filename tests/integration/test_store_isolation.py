@@ -14,17 +14,7 @@ from understudy.domain.errors import NotFound, ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.simulation import Usage
-from understudy.store import (
-    aliases,
-    asks,
-    events,
-    idempotency,
-    lifecycle,
-    participants,
-    people,
-    studies,
-    usage,
-)
+from understudy.store import aliases, asks, events, idempotency, lifecycle, participants, people, studies, usage
 from understudy.store.engine import Store
 from understudy.store.guards import Claim
 from understudy.store.participants import ParticipantScope
@@ -125,9 +115,7 @@ def test_an_idempotency_key_is_its_workspaces_own(store: Store, theirs: Theirs) 
         assert taken is None
     for workspace in both:
         answer = {"of": str(workspace)}
-        store.write(
-            lambda connection, w=workspace, a=answer: idempotency.save_answer(connection, w, "/p", "k", a)
-        )
+        store.write(lambda connection, w=workspace, a=answer: idempotency.save_answer(connection, w, "/p", "k", a))
     for workspace in both:
         found = store.write(
             lambda connection, w=workspace: idempotency.find_or_reserve(connection, w, "/p", "k", "hash")

@@ -54,9 +54,7 @@ class World(NamedTuple):
         """Its lease runs out, by the store's clock."""
         self.store.write(
             lambda connection: connection.execute(
-                update(Tables.lease)
-                .where(Tables.lease.c.id == self.worker_id)
-                .values(expires_at=store_clock(-1))
+                update(Tables.lease).where(Tables.lease.c.id == self.worker_id).values(expires_at=store_clock(-1))
             )
         )
 
@@ -292,9 +290,7 @@ def test_cancel_keeps_to_its_workspace(world: World) -> None:
 
 def test_a_draft_is_not_cancelled(world: World) -> None:
     row = world.row()
-    (draft,) = make_participants(
-        world.store, world.workspace_id, row.study_id, row.iteration_id, status=Status.DRAFT
-    )
+    (draft,) = make_participants(world.store, world.workspace_id, row.study_id, row.iteration_id, status=Status.DRAFT)
     moved = world.store.write(lambda connection: lifecycle.cancel(connection, world.workspace_id, [draft]))
     assert moved == {}
     assert world.row(draft).status == "draft"
@@ -304,9 +300,7 @@ def test_a_draft_is_not_cancelled(world: World) -> None:
 
 
 def mark_stopped(world: World, held: Claim | None = None) -> list[UUID]:
-    told = world.store.write(
-        lambda connection: stops.record_stop(connection, world.participant_id, claim=held)
-    )
+    told = world.store.write(lambda connection: stops.record_stop(connection, world.participant_id, claim=held))
     assert all(0 <= stop.after_s < 600 for stop in told)
     return [stop.participant_id for stop in told]
 

@@ -36,16 +36,12 @@ GOOD = {"pick": "B", "ratings": {"A": 2, "B": 4}, "comment": "It is short."}
 
 
 def opened(*variants: str) -> TextEnvironment:
-    environment = TextEnvironment(
-        {"environment": "text", "variants": list(variants)}, allow_private_hosts=False
-    )
+    environment = TextEnvironment({"environment": "text", "variants": list(variants)}, allow_private_hosts=False)
     asyncio.run(environment.open())
     return environment
 
 
-def act(
-    environment: TextEnvironment, kind: str, element: int | None = None, value: Any = None
-) -> Observation:
+def act(environment: TextEnvironment, kind: str, element: int | None = None, value: Any = None) -> Observation:
     asyncio.run(environment.act(Action(kind, element, value=value)))
     return environment.observe()
 
@@ -168,9 +164,7 @@ def read(
         decision = asyncio.run(HeuristicMind().decide(turn))
         memory = reading.memory = json.loads(json.dumps(decision.memory))
         reading.decisions.append(decision)
-        if act(
-            reading.environment, decision.action.kind, decision.action.element, decision.action.value
-        ).over:
+        if act(reading.environment, decision.action.kind, decision.action.element, decision.action.value).over:
             break
     return reading
 
@@ -240,9 +234,7 @@ def test_taken_up_with_nothing_new_they_come_to_the_same() -> None:
     assert read(person, *VARIANTS, before=before).answer == before.answer
 
 
-@pytest.mark.parametrize(
-    "memory", [{"liked": 7}, {"liked": {"A": [1, 2]}}, {"liked": {"A": None}}, {"told": 7}]
-)
+@pytest.mark.parametrize("memory", [{"liked": 7}, {"liked": {"A": [1, 2]}}, {"liked": {"A": None}}, {"told": 7}])
 def test_odd_memory_is_forgotten(memory: dict[str, Any]) -> None:
     turn = Turn(EVERYBODY[0], Assignment(QUESTION), opened(*VARIANTS).observe(), memory=memory, remaining=9)
     assert asyncio.run(HeuristicMind().decide(turn)).action.kind in {"read", "follow"}
@@ -279,9 +271,7 @@ def test_one_that_answered_is_extended_and_answers_anew(shop: Workshop) -> None:
     shop.run(source)
     for told in ("Choose variant A.", "Choose variant B."):
         child = shop.store.write(
-            lambda connection, told=told: dispatch.insert_branch(
-                connection, shop.workspace_id, source, 10, told
-            )
+            lambda connection, told=told: dispatch.insert_branch(connection, shop.workspace_id, source, 10, told)
         )
         assert child is not None
         shop.run(child.id)
@@ -296,9 +286,7 @@ def test_one_that_was_stopped_in_mid_reading_goes_on_there(shop: Workshop) -> No
     capped = Tables.participant.update().where(Tables.participant.c.id == source).values(max_interactions=1)
     shop.store.write(lambda connection: connection.execute(capped))
     shop.run(source)
-    child = shop.store.write(
-        lambda connection: dispatch.insert_branch(connection, shop.workspace_id, source, 10, None)
-    )
+    child = shop.store.write(lambda connection: dispatch.insert_branch(connection, shop.workspace_id, source, 10, None))
     assert child is not None
     shop.run(child.id)
     assert actions(shop, child.id)[-1]["kind"] == "answer"
@@ -310,9 +298,7 @@ def test_one_that_was_stopped_in_mid_reading_goes_on_there(shop: Workshop) -> No
 def test_one_that_waited_and_was_cancelled_reads_from_the_start_when_extended(shop: Workshop) -> None:
     _, ((source, _), _) = make_ask(shop.store, shop.workspace_id)
     shop.store.write(lambda connection: lifecycle.cancel(connection, shop.workspace_id, [source]))
-    child = shop.store.write(
-        lambda connection: dispatch.insert_branch(connection, shop.workspace_id, source, 10, None)
-    )
+    child = shop.store.write(lambda connection: dispatch.insert_branch(connection, shop.workspace_id, source, 10, None))
     assert child is not None
     shop.run(child.id)
     assert [action["kind"] for action in actions(shop, child.id)] == ["read", "read", "answer"]

@@ -146,15 +146,11 @@ def url(served: tuple[Nasty, str], site: Nasty) -> str:
     return served[1]
 
 
-def visit(
-    start: str, walk: Callable[[WebEnvironment], Awaitable[T]], *, private: bool = True, **settings: Any
-) -> T:
+def visit(start: str, walk: Callable[[WebEnvironment], Awaitable[T]], *, private: bool = True, **settings: Any) -> T:
     """Open an environment at `start`, walk, close. Whatever is left open is a failure."""
 
     async def go() -> T:
-        environment = WebEnvironment(
-            {"environment": "web", "url": start}, allow_private_hosts=private, **settings
-        )
+        environment = WebEnvironment({"environment": "web", "url": start}, allow_private_hosts=private, **settings)
         try:
             await environment.open()
             return await walk(environment)
@@ -181,9 +177,7 @@ def number(environment: WebEnvironment, label: str) -> int:
     return next(element.number for element in environment.observe().elements if element.label == label)
 
 
-async def do(
-    environment: WebEnvironment, kind: str, label: str = "", value: str | None = None
-) -> Observation:
+async def do(environment: WebEnvironment, kind: str, label: str = "", value: str | None = None) -> Observation:
     await environment.act(Action(kind, number(environment, label) if label else None, label, value))
     return environment.observe()
 
@@ -542,9 +536,7 @@ def test_private_hosts_are_refused_however_they_are_written(url: str, site: Nast
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1", "10.0.0.1"], ["169.254.169.254"]])
-def test_a_name_that_resolves_to_private_addresses_is_refused(
-    url: str, site: Nasty, addresses: list[str]
-) -> None:
+def test_a_name_that_resolves_to_private_addresses_is_refused(url: str, site: Nasty, addresses: list[str]) -> None:
     async def resolver(host: str, port: int) -> list[str]:
         return addresses
 

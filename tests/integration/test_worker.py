@@ -65,13 +65,9 @@ class Workshop:
 
     def participant(self, max_interactions: int = 5, **details: Any) -> UUID:
         study = {name: details.pop(name) for name in ("success",) if name in details}
-        settings = {
-            name: details.pop(name) for name in ("step_timeout_s", "run_timeout_s", "mind") if name in details
-        }
+        settings = {name: details.pop(name) for name in ("step_timeout_s", "run_timeout_s", "mind") if name in details}
         content = {"log": str(self.log)} | details
-        study_id, (iteration_id,) = make_study(
-            self.store, self.workspace_id, content=content, **study, **settings
-        )
+        study_id, (iteration_id,) = make_study(self.store, self.workspace_id, content=content, **study, **settings)
         (id_,) = make_participants(
             self.store, self.workspace_id, study_id, iteration_id, max_interactions=max_interactions
         )
@@ -157,9 +153,7 @@ def test_a_mind_may_end_a_run(shop: Workshop, kind: str, outcome: str | None) ->
         ({"delay_s": 0.2, "run_timeout_s": 0.5}, "run_timeout", "The run took longer than the 0.5 s allowed"),
     ],
 )
-def test_what_cannot_go_on_fails_and_says_why(
-    shop: Workshop, details: dict[str, Any], kind: str, message: str
-) -> None:
+def test_what_cannot_go_on_fails_and_says_why(shop: Workshop, details: dict[str, Any], kind: str, message: str) -> None:
     id_ = shop.participant(9, **details)
     assert shop.run(id_) is RunResult.ENDED
     row = shop.row(id_)
@@ -197,9 +191,7 @@ def test_a_run_that_was_extended_goes_on_from_the_stored_state(shop: Workshop) -
 
 def test_one_that_is_taken_up_at_its_cap_is_done(shop: Workshop) -> None:
     id_ = shop.participant(1)
-    shop.store.write(
-        lambda connection: connection.execute(update(_p).values(interaction_count=0, max_interactions=0))
-    )
+    shop.store.write(lambda connection: connection.execute(update(_p).values(interaction_count=0, max_interactions=0)))
     assert shop.run(id_) is RunResult.ENDED
     assert shop.row(id_).outcome == "cap_reached"
 
@@ -278,9 +270,7 @@ def test_a_process_whose_lease_ran_out_aborts_and_takes_a_new_one(shop: Workshop
     run = shop.start(id_)
     wait_until(lambda: "act 0" in shop.steps())
     lost = shop.keeper.worker_id
-    shop.store.write(
-        lambda connection: connection.execute(update(Tables.lease).values(expires_at=store_clock(-1)))
-    )
+    shop.store.write(lambda connection: connection.execute(update(Tables.lease).values(expires_at=store_clock(-1))))
     shop.store.write(lambda connection: recovery.recover_lost(connection, 3, 10))
     assert run.ended() is RunResult.STOPPED
     wait_until(lambda: shop.keeper.worker_id != lost)
@@ -384,9 +374,7 @@ def test_writes_of_several_kinds_lock_their_rows_in_id_order(shop: Workshop) -> 
         busy.wait(10)
 
     def touch(connection: Connection, ids: Sequence[UUID]) -> list[None]:
-        return [
-            connection.execute(update(_p).where(_p.c.id == id_).values(seq=_p.c.seq)) and None for id_ in ids
-        ]
+        return [connection.execute(update(_p).where(_p.c.id == id_).values(seq=_p.c.seq)) and None for id_ in ids]
 
     def touch_too(connection: Connection, ids: Sequence[UUID]) -> list[None]:
         return touch(connection, ids)
@@ -396,8 +384,7 @@ def test_writes_of_several_kinds_lock_their_rows_in_id_order(shop: Workshop) -> 
         assert await asyncio.to_thread(begun.wait, 10)
         kinds = [(first, touch), (third, touch), (second, touch_too)]
         tasks = [
-            asyncio.create_task(shop.committer.write_batched(id_, work, id_, "step.commit"))
-            for id_, work in kinds
+            asyncio.create_task(shop.committer.write_batched(id_, work, id_, "step.commit")) for id_, work in kinds
         ]
         await asyncio.sleep(0)  # each of them has handed in its write
         busy.set()
@@ -421,9 +408,7 @@ def test_runs_that_are_claimed_in_one_go_each_have_their_own_answer(shop: Worksh
     time, and of one with a past."""
     past = shop.participant(2)
     shop.run(past)
-    child = shop.store.write(
-        lambda connection: dispatch.insert_branch(connection, shop.workspace_id, past, 1, None)
-    )
+    child = shop.store.write(lambda connection: dispatch.insert_branch(connection, shop.workspace_id, past, 1, None))
     assert child is not None
     cancelled = shop.participant()
     shop.cancel(cancelled)
@@ -445,9 +430,7 @@ def test_runs_that_are_claimed_in_one_go_each_have_their_own_answer(shop: Worksh
     assert [row.ordinal for row in of_child.history] == [0, 1]
 
 
-def test_a_claim_that_takes_too_long_is_not_made_later(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_claim_that_takes_too_long_is_not_made_later(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would run it, and a process that goes would leave it behind."""
     id_ = shop.participant()
 
@@ -622,9 +605,7 @@ def test_a_step_that_did_not_end_in_time_is_told_once_more(
 
 
 @pytest.mark.parametrize("how", ["timeout", "abort"])
-def test_a_step_that_does_not_end_holds_nothing_up(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
+def test_a_step_that_does_not_end_holds_nothing_up(shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setattr("scripted.ScriptedEnvironment", Stubborn)
     monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
     id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)

@@ -53,9 +53,7 @@ def _endpoint(schemas: Json, route: str, operation: Json) -> str:
     for name in bodies:
         where = "body" if len(bodies) == 1 else f"body: {name}"
         rows += [(field, where, *_sent(cells)) for field, *cells in _fields(schemas[name])]
-    answers = [
-        f"{status} {_answer(answer)}" for status, answer in operation["responses"].items() if status < "300"
-    ]
+    answers = [f"{status} {_answer(answer)}" for status, answer in operation["responses"].items() if status < "300"]
     tool = re.match(r"[a-z]+_[a-z_]+", operation["summary"])
     lines = (
         f"### {route}",

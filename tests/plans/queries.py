@@ -66,9 +66,7 @@ HOT: dict[str, Query] = {
     "cancel's scope": lambda c, it: participants.cancel_candidates(
         c, it.workspace_id, ParticipantScope(study_id=it.study_id)
     ),
-    "extend": lambda c, it: dispatch.insert_branch(
-        c, it.workspace_id, it.by_status["completed"][7], 10, "Go on."
-    ),
+    "extend": lambda c, it: dispatch.insert_branch(c, it.workspace_id, it.by_status["completed"][7], 10, "Go on."),
     "wait": lambda c, it: (
         participants.non_terminal_ids(c, it.workspace_id, it.by_status["completed"][:200]),
         participants.states(c, it.workspace_id, it.by_status["completed"][:200]),
@@ -98,9 +96,7 @@ HOT: dict[str, Query] = {
     "a study's usage": lambda c, it: usage.sum_for_study(c, it.study_id),
     "a workspace's usage": lambda c, it: usage.sum_for_workspace_today(c, it.workspace_id),
     "events of a workspace": lambda c, it: events.events_after(c, it.workspace_id, 500, 100),
-    "events of a study": lambda c, it: events.events_after(
-        c, it.workspace_id, 500, 100, of=(Kind.STUDY, it.study_id)
-    ),
+    "events of a study": lambda c, it: events.events_after(c, it.workspace_id, 500, 100, of=(Kind.STUDY, it.study_id)),
     "events of one": lambda c, it: events.events_after(
         c, it.workspace_id, 500, 100, of=(Kind.PARTICIPANT, it.extended[0])
     ),

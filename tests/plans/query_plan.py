@@ -106,11 +106,7 @@ PARTIAL = frozenset(
 def _reads_all(node: dict[str, Any]) -> bool:
     if node["Node Type"] == "Seq Scan":
         return True
-    return (
-        node["Node Type"].startswith("Index")
-        and "Index Cond" not in node
-        and node["Index Name"] not in PARTIAL
-    )
+    return node["Node Type"].startswith("Index") and "Index Cond" not in node and node["Index Name"] not in PARTIAL
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -57,6 +57,4 @@ def test_a_request_that_is_cut_off_is_answered_in_words(monkeypatch: pytest.Monk
 
 
 def test_an_answer_that_has_begun_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [message["type"] for message in cut_off(monkeypatch, "/v1/people", begun=True)] == [
-        "http.response.start"
-    ]
+    assert [message["type"] for message in cut_off(monkeypatch, "/v1/people", begun=True)] == ["http.response.start"]

@@ -4,13 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from understudy.domain.cancellation import (
-    Candidate,
-    ScopeAmbiguous,
-    ScopeMissing,
-    parse_scope,
-    plan_cancellation,
-)
+from understudy.domain.cancellation import Candidate, ScopeAmbiguous, ScopeMissing, parse_scope, plan_cancellation
 from understudy.domain.errors import ValidationError
 from understudy.domain.lifecycle import Status
 

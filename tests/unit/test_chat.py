@@ -141,9 +141,7 @@ def test_a_secret_goes_to_its_origins_and_nowhere_else(tmp_path: Path) -> None:
 
 def test_a_secret_that_comes_back_is_not_told(tmp_path: Path) -> None:
     secrets = secrets_of(tmp_path, {"bot": {"value": KEY, "origins": ["https://bot.example"]}})
-    assert (
-        secrets.redacted(f"You sent {KEY}, that is sk-0123456789.") == "You sent [secret], that is [secret]."
-    )
+    assert secrets.redacted(f"You sent {KEY}, that is sk-0123456789.") == "You sent [secret], that is [secret]."
 
 
 @pytest.mark.parametrize(
@@ -158,9 +156,7 @@ def test_a_secret_that_comes_back_is_not_told(tmp_path: Path) -> None:
         ({"bot": {"value": KEY, "origins": ["bot.example"]}}, "an origin must look like"),
     ],
 )
-def test_a_file_of_secrets_that_cannot_be_used_is_told_without_them(
-    tmp_path: Path, content: Any, told: str
-) -> None:
+def test_a_file_of_secrets_that_cannot_be_used_is_told_without_them(tmp_path: Path, content: Any, told: str) -> None:
     with pytest.raises(InvalidSecretsFile) as refused:
         secrets_of(tmp_path, content)
     assert told in str(refused.value)

@@ -51,9 +51,7 @@ def _two_pages_and_no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_all_pages_are_listed(understudy: Cli) -> None:
     shown = understudy("docs").stdout
-    assert (
-        shown.index("concepts/overview") < shown.index("What there is. [2J") < shown.index("reference/errors")
-    )
+    assert shown.index("concepts/overview") < shown.index("What there is. [2J") < shown.index("reference/errors")
 
 
 def test_a_pipe_gets_the_page_as_it_is_written(understudy: Cli) -> None:

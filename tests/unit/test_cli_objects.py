@@ -8,19 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from tests.fake_api import (
-    NEXT,
-    OVER,
-    PARTICIPANT,
-    PERSON,
-    STUDY,
-    T1,
-    T2,
-    TOO_LATE,
-    FakeApi,
-    interaction,
-    summary,
-)
+from tests.fake_api import NEXT, OVER, PARTICIPANT, PERSON, STUDY, T1, T2, TOO_LATE, FakeApi, interaction, summary
 from understudy.cli.render import plain
 
 Cli = Callable[..., Result]
@@ -251,9 +239,7 @@ def test_options_and_variables_go_before_the_data_folder(
 def test_nobody_there_says_how_to_start_one(fake: FakeApi, understudy: Cli) -> None:
     result = understudy("people", "list", "--server", "http://127.0.0.1:1")
     assert result.exit_code == 5
-    assert result.stderr.startswith(
-        "[service_unavailable] cannot reach an Understudy server at http://127.0.0.1:1"
-    )
+    assert result.stderr.startswith("[service_unavailable] cannot reach an Understudy server at http://127.0.0.1:1")
     assert "understudy up" in result.stderr
 
 
@@ -261,8 +247,7 @@ def test_where_a_journey_was_hard_is_shown_with_its_curve(fake: FakeApi, underst
     moods = [0.9, 0.1, -1.0]
     place = {"url": "https://shop.example/cart", "title": "Cart"}
     steps = [
-        {"index": index, "participant_id": T1, "thought": "Hm [2J.", "did": "press · Buy", "sentiment": mood}
-        | place
+        {"index": index, "participant_id": T1, "thought": "Hm [2J.", "did": "press · Buy", "sentiment": mood} | place
         for index, mood in enumerate(moods)
     ]
     point = {"index": 2, "kind": "mood_drop", "what": "The mood fell from +0.1 to -1.0.", "thought": "No."}

@@ -85,9 +85,7 @@ def test_cancel_tells_a_person_what_happened(fake: FakeApi, understudy: Cli) -> 
 def test_run_makes_a_study_and_runs_it(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/studies", STUDY, status=201)
     fake.give(f"/v1/studies/{S1}/run", DISPATCHED, status=202)
-    args = (
-        "--people 3 --max-interactions 9 --seed 0 --success-url /thanks --success-text Danke --mind heuristic"
-    )
+    args = "--people 3 --max-interactions 9 --seed 0 --success-url /thanks --success-text Danke --mind heuristic"
     result = understudy("run", "--url", "http://x/", "--task", "Buy a  lamp", *args.split())
     assert result.exit_code == 0
     assert fake.bodies == [
@@ -146,9 +144,7 @@ def test_run_watches_until_all_are_through(fake: FakeApi, understudy: Cli) -> No
 def test_extend_passes_on_what_it_is_told(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/simulations/extend", DISPATCHED, status=202)
     result = understudy("extend", "t-2e4", "--steps", "7", "--instruction", "Deutsch, bitte.")
-    assert fake.bodies == [
-        {"participant_id": "t-2e4", "additional_steps": 7, "instruction": "Deutsch, bitte."}
-    ]
+    assert fake.bodies == [{"participant_id": "t-2e4", "additional_steps": 7, "instruction": "Deutsch, bitte."}]
     assert "t-1f3 continues from t-2e4." in result.stdout
     # Bounds are the server's.
     understudy("extend", "t-2e4", "--steps", "-3")

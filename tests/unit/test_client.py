@@ -57,9 +57,7 @@ SUMMARY = {
     "study_id": S1,
     "alias": "s-b2c",
     "name": "Pickers",
-    **{
-        f"{status}_count": 0 for status in ("draft", "pending", "running", "completed", "failed", "cancelled")
-    },
+    **{f"{status}_count": 0 for status in ("draft", "pending", "running", "completed", "failed", "cancelled")},
     "participant_count": 0,
     "outcomes": {},
     "sentiment": {},
@@ -180,9 +178,7 @@ def test_people_come_alone_or_in_a_list(client: Understudy, server: Server) -> N
 
 
 @pytest.mark.parametrize("wrong", ["", "s-b2c", "../people", "t-1F3", "t-1f3/cancel", "1f3"])
-def test_what_is_no_id_of_the_kind_never_becomes_a_path(
-    client: Understudy, server: Server, wrong: str
-) -> None:
+def test_what_is_no_id_of_the_kind_never_becomes_a_path(client: Understudy, server: Server, wrong: str) -> None:
     with pytest.raises(ValidationError, match="participant_id"):
         client.participant_get(wrong)
     assert not server.requests
@@ -199,9 +195,7 @@ def test_cancel_leaves_the_counting_of_scopes_to_the_server(client: Understudy, 
 
 
 @pytest.mark.parametrize("wait_s", [600.0, 3600.0])
-def test_a_waiting_call_is_given_longer_than_the_wait(
-    client: Understudy, server: Server, wait_s: float
-) -> None:
+def test_a_waiting_call_is_given_longer_than_the_wait(client: Understudy, server: Server, wait_s: float) -> None:
     server.answer = SUCCESS
     client.simulation_wait(["t-1f3"], timeout=wait_s)
     assert server.request.extensions["timeout"]["read"] > wait_s + 10
@@ -211,9 +205,7 @@ def test_a_waiting_call_is_given_longer_than_the_wait(
     assert server.request.extensions["timeout"]["read"] == 30
 
 
-def test_waits_without_sense_are_the_servers_to_judge_but_nan_is_no_json(
-    client: Understudy, server: Server
-) -> None:
+def test_waits_without_sense_are_the_servers_to_judge_but_nan_is_no_json(client: Understudy, server: Server) -> None:
     server.answer = FAILURE
     client.simulation_wait(["t-1f3"], timeout=-1)
     client.simulation_wait(["t-1f3"], timeout=1e300)
@@ -330,9 +322,7 @@ def test_nobody_there_says_how_to_start_one() -> None:
     assert raised.value.rule.retryable
 
 
-@pytest.mark.parametrize(
-    "error", [httpx.ReadTimeout(""), httpx.ReadError(""), httpx.RemoteProtocolError("gone")]
-)
+@pytest.mark.parametrize("error", [httpx.ReadTimeout(""), httpx.ReadError(""), httpx.RemoteProtocolError("gone")])
 def test_a_lost_answer_may_be_asked_for_again_only_where_twice_is_as_good_as_once(
     client: Understudy, server: Server, error: Exception
 ) -> None:
@@ -366,9 +356,7 @@ def test_a_dispatch_carries_its_key_and_no_other_call_has_one(client: Understudy
 
 
 @pytest.mark.parametrize("key", ["", " ", "k ", "a\nb", "schlüssel", "k" * 256])
-def test_a_key_that_is_none_is_refused_before_anything_is_asked(
-    client: Understudy, server: Server, key: str
-) -> None:
+def test_a_key_that_is_none_is_refused_before_anything_is_asked(client: Understudy, server: Server, key: str) -> None:
     with pytest.raises(ValidationError, match="idempotency_key"):
         client.simulation_extend("t-1f3", idempotency_key=key)
     assert not server.requests

@@ -9,16 +9,7 @@ import pytest
 
 from understudy.deploy.chatbot.talk import Conversation
 from understudy.domain.people import generate_people
-from understudy.domain.simulation import (
-    Assignment,
-    Decision,
-    Json,
-    Observation,
-    Person,
-    Success,
-    Turn,
-    succeeded,
-)
+from understudy.domain.simulation import Assignment, Decision, Json, Observation, Person, Success, Turn, succeeded
 from understudy.minds.heuristic import HeuristicMind
 from understudy.minds.message_plan import points
 

@@ -157,9 +157,7 @@ def test_every_deployment_may_lose_only_some_at_a_time() -> None:
         if one["kind"] == "Deployment" and one["spec"].get("replicas", 2) > 1
     }
     guarded = {
-        one["spec"]["selector"]["matchLabels"]["app"]
-        for _, one in documents()
-        if one["kind"] == "PodDisruptionBudget"
+        one["spec"]["selector"]["matchLabels"]["app"] for _, one in documents() if one["kind"] == "PodDisruptionBudget"
     }
     assert guarded == several == {"api", "worker", "control", "sweeper"}
 

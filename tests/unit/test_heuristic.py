@@ -15,16 +15,7 @@ from hypothesis import strategies as st
 
 from tests.call_counter import count_calls
 from understudy.domain.people import generate_people
-from understudy.domain.simulation import (
-    Action,
-    Assignment,
-    Decision,
-    Element,
-    Observation,
-    Person,
-    Success,
-    Turn,
-)
+from understudy.domain.simulation import Action, Assignment, Decision, Element, Observation, Person, Success, Turn
 from understudy.minds.answers import option_for_field, text_for_field
 from understudy.minds.goals import parse_goal
 from understudy.minds.heuristic import HeuristicMind
@@ -189,10 +180,7 @@ def test_without_a_condition_it_finishes_when_the_thing_is_there() -> None:
     assert decide(found, "Find the opening hours", memory=before.memory).action.kind == "finish"
     # Whoever set a condition decides for themselves.
     condition = Success(text_contains="Monday")
-    assert (
-        decide(found, "Find the opening hours", memory=before.memory, success=condition).action.kind
-        != "finish"
-    )
+    assert decide(found, "Find the opening hours", memory=before.memory, success=condition).action.kind != "finish"
 
 
 def test_a_page_of_results_is_not_yet_the_thing() -> None:
@@ -206,9 +194,7 @@ def test_a_page_of_results_is_not_yet_the_thing() -> None:
 # Instructions
 
 
-@pytest.mark.parametrize(
-    "options", [("EN", "DE", "FR"), ("English", "Deutsch"), ("English (en)", "German (de-AT)")]
-)
+@pytest.mark.parametrize("options", [("EN", "DE", "FR"), ("English", "Deutsch"), ("English (en)", "German (de-AT)")])
 def test_an_instruction_to_use_the_picker_comes_first(options: tuple[str, ...]) -> None:
     seen = page(link("Blue Mug"), *search_form(), *picker(options[0], *options))
     assert ("choose", "Language") not in everybody_decides(seen, "Buy a blue mug")
@@ -290,9 +276,7 @@ def walk_in_circles(person: Person, steps: int = 80) -> list[Decision]:
     names, here, decisions = ["Alpha", "Beta", "Gamma", "Delta", "Epsilon", "Zeta"], 0, list[Decision]()
     memory: Any = {}
     for turn in range(steps):
-        seen = page(
-            *(link(name) for name in names), url=f"http://shop.test/{names[here].lower()}", title=names[here]
-        )
+        seen = page(*(link(name) for name in names), url=f"http://shop.test/{names[here].lower()}", title=names[here])
         decision = decide(seen, "Find the unicorn", person, memory=memory, remaining=steps - turn)
         decisions.append(decision)
         if decision.action.kind == "give_up":
@@ -323,10 +307,7 @@ def test_patience_decides_how_long_it_goes_on() -> None:
 def test_problems_frustrate() -> None:
     seen = page(link("Blue Mug"))
     memory = decide(seen).memory
-    assert (
-        decide(replace(seen, problem="It broke."), memory=memory).sentiment
-        < decide(seen, memory=memory).sentiment
-    )
+    assert decide(replace(seen, problem="It broke."), memory=memory).sentiment < decide(seen, memory=memory).sentiment
     assert "It broke." in decide(replace(seen, problem="It broke."), memory=memory).thought
 
 
@@ -444,8 +425,7 @@ KINDS = {"follow", "fill", "choose", "check", "press", "back", "wait", "finish",
         language=ODD_TEXT,
         traits=st.dictionaries(st.sampled_from(["patience", "curiosity", "x"]), ODD_JSON),
     ),
-    task=ODD_TEXT
-    | st.sampled_from(["Buy two 'x' in German", "Find json.dumps", "Search for it, don't buy it"]),
+    task=ODD_TEXT | st.sampled_from(["Buy two 'x' in German", "Find json.dumps", "Search for it, don't buy it"]),
     instruction=st.none() | ODD_TEXT | st.just(INSTRUCTION),
     memory=st.dictionaries(st.sampled_from(MEMORY_KEYS), ODD_JSON, max_size=4),
     seed=st.integers(-(10**20), 10**20),
@@ -526,11 +506,8 @@ def test_answers_fit_the_question(label: str, answer: str | bool) -> None:
         ("TH", ("Choose", "Germany", "Other"), "Other"),
     ],
 )
-def test_countries_are_found_by_any_of_their_names(
-    country: str, offered: tuple[str, ...], wanted: str
-) -> None:
+def test_countries_are_found_by_any_of_their_names(country: str, offered: tuple[str, ...], wanted: str) -> None:
     person = replace(ADA, country=country)
     assert (
-        option_for_field(Element(1, "select", "Country", options=offered), person, parse_goal("Buy it"), 0.5)
-        == wanted
+        option_for_field(Element(1, "select", "Country", options=offered), person, parse_goal("Buy it"), 0.5) == wanted
     )

@@ -93,9 +93,7 @@ raise ValueError("redis://:hunter22@host")
 
 
 def test_what_nobody_catches_is_a_line_too_without_its_secrets() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", _UNCAUGHT], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    ended = subprocess.run([sys.executable, "-c", _UNCAUGHT], capture_output=True, text=True, check=False, cwd=ROOT)
     assert ended.returncode == 1
     told = [json.loads(line) for line in ended.stderr.splitlines()]
     assert [line["level"] for line in told] == ["error", "error", "critical"]

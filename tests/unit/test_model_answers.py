@@ -131,6 +131,4 @@ def test_an_answer_to_a_question_is_rated() -> None:
     )
     opinion = {"pick": "A", "ratings": {"A": 5, "B": 2}, "comment": "Nicer."}
     assert Draft202012Validator(schema_of(asked)).is_valid(written("answer", None, opinion))
-    assert parse_answer(json.dumps(written("answer", None, opinion)), asked).action == Action(
-        "answer", value=opinion
-    )
+    assert parse_answer(json.dumps(written("answer", None, opinion)), asked).action == Action("answer", value=opinion)

@@ -143,10 +143,7 @@ def test_a_get_form_replaces_the_query() -> None:
 
 
 def test_a_multipart_form_is_sent_in_parts() -> None:
-    seen = page(
-        "<form method=post enctype='multipart/form-data'><input name='a\"b' value=1>"
-        "<button>Go</button></form>"
-    )
+    seen = page("<form method=post enctype='multipart/form-data'><input name='a\"b' value=1><button>Go</button></form>")
     visit = Forms(seen).press(2)
     assert visit.content_type.startswith("multipart/form-data; boundary=")
     assert b'name="a%22b"\r\n\r\n1\r\n' in (visit.body or b"")
@@ -172,9 +169,7 @@ def test_what_does_not_fit_is_said(act, says) -> None:  # type: ignore[no-untype
 
 
 def test_controls_outside_their_form_belong_to_it_by_name() -> None:
-    seen = page(
-        "<form id=f action=/f></form><input form=f name=x value=1><button form=f formaction=/g>Go</button>"
-    )
+    seen = page("<form id=f action=/f></form><input form=f name=x value=1><button form=f formaction=/g>Go</button>")
     assert Forms(seen).press(2).url == "http://shop.test/g?x=1"
 
 
@@ -185,8 +180,7 @@ def test_a_page_goes_through_json_unchanged() -> None:
 
 def test_a_page_is_bounded_whatever_is_sent() -> None:
     many = "".join(
-        f"<a href='/{'x' * 900}{i}'>{'word ' * 90}</a><form action=/{i}><input name={i}></form>"
-        for i in range(2_000)
+        f"<a href='/{'x' * 900}{i}'>{'word ' * 90}</a><form action=/{i}><input name={i}></form>" for i in range(2_000)
     )
     seen = page(f"<p>{'long ' * 20_000}</p>{many}<select>{'<option>o' * 3_000}</select>")
     assert len(seen.text) <= 20_000

@@ -94,9 +94,7 @@ def test_what_is_dropped_is_the_same_every_time() -> None:
 
 
 def test_a_page_beyond_all_measure_is_cut_and_leaves_room_for_its_text() -> None:
-    links = tuple(
-        Element(number, "link", f"Product {number}", href="http://shop.test/") for number in range(1, 900)
-    )
+    links = tuple(Element(number, "link", f"Product {number}", href="http://shop.test/") for number in range(1, 900))
     seen = replace(PAGE, elements=links, text="Words. " * 9_000)
     messages = compose(replace(turn(5), observation=seen), 4_000)
     assert estimate_tokens(messages) <= 4_000

@@ -92,9 +92,7 @@ def _layer(path: Path) -> str:
 
 def _is_module(name: str) -> bool:
     tail = Path(*name.split("."))
-    return any(
-        (ROOT / part / tail).is_dir() or (ROOT / part / tail).with_suffix(".py").is_file() for part in PARTS
-    )
+    return any((ROOT / part / tail).is_dir() or (ROOT / part / tail).with_suffix(".py").is_file() for part in PARTS)
 
 
 def _named(tree: ast.Module) -> Iterator[str]:
@@ -139,8 +137,7 @@ def test_imports_run_downwards() -> None:
     wrong = [
         str(one)
         for one in _imports()
-        if one.name.startswith("understudy.")
-        and one.name.split(".")[1] not in ALLOWED[one.layer] | {one.layer}
+        if one.name.startswith("understudy.") and one.name.split(".")[1] not in ALLOWED[one.layer] | {one.layer}
     ]
     assert not wrong
 
@@ -155,9 +152,7 @@ def test_the_layers_form_no_circle() -> None:
 @pytest.mark.parametrize("layer", FORBIDDEN_PACKAGES)
 def test_packages_of_others_stay_in_their_layers(layer: str) -> None:
     wrong = [
-        str(one)
-        for one in _imports()
-        if one.layer == layer and one.name.split(".")[0] in FORBIDDEN_PACKAGES[layer]
+        str(one) for one in _imports() if one.layer == layer and one.name.split(".")[0] in FORBIDDEN_PACKAGES[layer]
     ]
     assert not wrong
 
@@ -216,11 +211,7 @@ def test_files_stay_small_enough_to_read() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    silent = [
-        str(path.relative_to(ROOT))
-        for path in _modules()
-        if not ast.get_docstring(ast.parse(path.read_text()))
-    ]
+    silent = [str(path.relative_to(ROOT)) for path in _modules() if not ast.get_docstring(ast.parse(path.read_text()))]
     assert not silent
 
 

@@ -78,9 +78,7 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def handle_unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return error_response(
-            request, UnderstudyError("Internal error. Search the server log for the X-Request-ID.")
-        )
+        return error_response(request, UnderstudyError("Internal error. Search the server log for the X-Request-ID."))
 
 
 def _methods_of(request: Request) -> list[str]:

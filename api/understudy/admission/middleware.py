@@ -138,9 +138,7 @@ class AdmissionMiddleware:
         try:
             return await self._tokens.find(secret.strip())
         except TimeoutError:
-            raise ServiceUnavailable(
-                "The server is overloaded. Send the same request again in a moment."
-            ) from None
+            raise ServiceUnavailable("The server is overloaded. Send the same request again in a moment.") from None
 
     def _find_workspaces(self, secrets: Sequence[str]) -> dict[str, UUID | Exception]:
         """Returns the workspace of each token, or the AuthFailed error of an invalid one."""
@@ -154,9 +152,7 @@ class AdmissionMiddleware:
         return workspaces
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, copy_context().run, work, *args
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work, *args)
 
 
 def _shutdown_error() -> ServiceUnavailable:

@@ -39,9 +39,7 @@ def ask_table(asks: "Sequence[Ask]") -> Table:
 
 def ask_view(ask: "AskSummary") -> RenderableType:
     """Shows every round with winner, picks and ratings, and the changes between rounds."""
-    views: list[RenderableType] = [
-        Text.assemble(("Ask ", "bold"), plain(ask.alias, "bold"), "  ", plain(ask.question))
-    ]
+    views: list[RenderableType] = [Text.assemble(("Ask ", "bold"), plain(ask.alias, "bold"), "  ", plain(ask.question))]
     changes = {change.to_round: change for change in ask.changes}
     for round_ in ask.rounds:
         views += [Text(), _round_view(round_, ask.question)]
@@ -104,9 +102,7 @@ def _failed_text(result: "RoundResult") -> str:
 
 
 def _change_view(change: "RoundChange") -> RenderableType:
-    moves = ", ".join(
-        f"{_pick(move.from_pick)} → {_pick(move.to_pick)} {move.count}" for move in change.moves
-    )
+    moves = ", ".join(f"{_pick(move.from_pick)} → {_pick(move.to_pick)} {move.count}" for move in change.moves)
     summary = f"  {change.changed_pick_count} of {change.answered_both_count} changed their pick"
     return plain(f"{summary} since round {change.from_round}{': ' + moves if moves else ''}", "dim")
 

@@ -23,9 +23,7 @@ def ask(
     question: Annotated[str | None, typer.Option(metavar="TEXT", help="Question about the variants.")] = None,
     variant: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="TEXT", help="Text to choose from. Repeat for each text; the labels are A, B, C…"
-        ),
+        typer.Option(metavar="TEXT", help="Text to choose from. Repeat for each text; the labels are A, B, C…"),
     ] = None,
     next_: Annotated[
         str | None,
@@ -52,18 +50,14 @@ def ask(
     ] = None,
     mind: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"
-        ),
+        typer.Option(metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", metavar="", help="Wait until all participants have finished.")
     ] = False,
     timeout: Annotated[
         float,
-        typer.Option(
-            parser=seconds, metavar="SECONDS", help="Stop waiting after SECONDS; the run continues."
-        ),
+        typer.Option(parser=seconds, metavar="SECONDS", help="Stop waiting after SECONDS; the run continues."),
     ] = 600.0,
 ) -> None:
     """Ask people which text they pick, and why. Without options: list your asks.

@@ -30,9 +30,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "as_json": (
         Annotated[
             bool,
-            typer.Option(
-                "--json", metavar="", help="Print the API response and nothing else.", rich_help_panel=_PANEL
-            ),
+            typer.Option("--json", metavar="", help="Print the API response and nothing else.", rich_help_panel=_PANEL),
         ],
         False,
     ),
@@ -202,9 +200,7 @@ def server_command(function: Callable[Concatenate[CommandContext, Parameters], N
             raise typer.Exit(error.rule.exit_code) from error
         except KeyboardInterrupt:
             if session.resume_command:
-                session.err.print(
-                    f"\nNothing was cancelled. Continue with: {session.resume_command}", highlight=False
-                )
+                session.err.print(f"\nNothing was cancelled. Continue with: {session.resume_command}", highlight=False)
             raise typer.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
             _exit_on_closed_pipe()
@@ -258,9 +254,7 @@ class Commands(TyperGroup):
             # Without arguments, typer has already printed the help.
             return 2
         help_hint = (f"See `{context.command_path} --help`.",) if context else ()
-        print_error_body(
-            ValidationError(message, suggestions=help_hint), as_json=as_json, err=_console(stderr=True)
-        )
+        print_error_body(ValidationError(message, suggestions=help_hint), as_json=as_json, err=_console(stderr=True))
         return error.exit_code
 
 

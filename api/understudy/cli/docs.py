@@ -40,9 +40,7 @@ def docs(
         table = empty_table("page", "content", apart=1)
         for entry in pages.items:
             table.add_row(plain(entry.slug, "bold"), plain(entry.summary))
-        session.show_data(
-            pages.model_dump(mode="json"), table, plain("Read a page: understudy docs PAGE", "dim")
-        )
+        session.show_data(pages.model_dump(mode="json"), table, plain("Read a page: understudy docs PAGE", "dim"))
         return
     doc = session.client.docs_get(slug) if session.names_server else documentation.get_doc(slug)
     view = _render_doc(session, doc) if session.out.is_terminal else _source(doc)

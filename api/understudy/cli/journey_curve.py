@@ -33,9 +33,7 @@ def whole_journey_view(journey: "Journey") -> RenderableType:
     curve = [Text.assemble(("mood  ", "dim"), line) for line in curve_lines(journey.sentiment_curve)]
     points = empty_table("#", "kind", "what", "where", apart=1)
     for point in journey.friction_points:
-        points.add_row(
-            str(point.index), plain(point.kind, "yellow"), plain(point.what), plain(point.url, "dim")
-        )
+        points.add_row(str(point.index), plain(point.kind, "yellow"), plain(point.what), plain(point.url, "dim"))
     friction: list[RenderableType] = [Text(), points] if journey.friction_points else []
     return Group(title, *curve, Text(), _steps(journey), *friction, *_gave_up(journey))
 

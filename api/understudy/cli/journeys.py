@@ -85,9 +85,7 @@ def transcript_view(transcript: "Transcript") -> RenderableType:
 def transcripts_view(study: "StudyTranscripts") -> RenderableType:
     views: list[RenderableType] = []
     for row in study.transcripts:
-        heading = Text.assemble(
-            plain(row.alias, "bold"), "  ", plain(row.person_name), "  ", status_text(row.status)
-        )
+        heading = Text.assemble(plain(row.alias, "bold"), "  ", plain(row.person_name), "  ", status_text(row.status))
         views += [Text(), heading, transcript_view(row)]
     return Group(*views)
 

@@ -121,18 +121,14 @@ def kind_of(id_: str) -> Kind | None:
         except ValidationError:
             continue
         return None if ref.uuid else kind
-    raise ValidationError(
-        "ID must be a UUID or an alias: s- study, i- iteration, t- participant, a- ask, tp- person"
-    )
+    raise ValidationError("ID must be a UUID or an alias: s- study, i- iteration, t- participant, a- ask, tp- person")
 
 
 def _show_study(session: CommandContext, wanted: _GetRequest) -> None:
     if wanted.view == "summary":
         session.show(summary_view(session.client.study_get(wanted.id_, "summary")))
     elif wanted.view == "per_participant":
-        rows = session.client.study_get(
-            wanted.id_, "per_participant", limit=wanted.limit, cursor=wanted.cursor
-        )
+        rows = session.client.study_get(wanted.id_, "per_participant", limit=wanted.limit, cursor=wanted.cursor)
         table = participants_table(rows.participants)
         session.show(summary_view(rows), table, *_hint(session, wanted, rows.next_cursor))
     elif wanted.view == "transcripts":
@@ -145,9 +141,7 @@ def _show_study(session: CommandContext, wanted: _GetRequest) -> None:
             session.show()
             return
         summary = session.client.study_get(wanted.id_, "summary")
-        participants = session.client.participant_list(
-            study_id=full.id, limit=wanted.limit, cursor=wanted.cursor
-        )
+        participants = session.client.participant_list(study_id=full.id, limit=wanted.limit, cursor=wanted.cursor)
         session.show(study_view(full, summary, participants))
 
 
@@ -175,9 +169,7 @@ def _show_participant(session: CommandContext, wanted: _GetRequest) -> None:
 def _steps(session: CommandContext, participant: "Participant", *, own: bool) -> "Iterator[Interaction]":
     cursor = None
     while True:
-        page = session.client.participant_interactions(
-            participant.id, own=own, limit=_LARGEST_PAGE, cursor=cursor
-        )
+        page = session.client.participant_interactions(participant.id, own=own, limit=_LARGEST_PAGE, cursor=cursor)
         yield from page.items
         cursor = page.next_cursor
         if cursor is None:

@@ -87,9 +87,7 @@ def import_people(
     session: CommandContext,
     file: Annotated[
         str | None,
-        typer.Argument(
-            metavar="FILE", help="CSV file with a header line, or JSON file; - reads standard input."
-        ),
+        typer.Argument(metavar="FILE", help="CSV file with a header line, or JSON file; - reads standard input."),
     ] = None,
     *,
     panel: Annotated[
@@ -126,9 +124,7 @@ def export_people(
     session: CommandContext,
     file: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="FILE", help="Output file: JSON if it ends in .json, else CSV. Without it: print."
-        ),
+        typer.Argument(metavar="FILE", help="Output file: JSON if it ends in .json, else CSV. Without it: print."),
     ] = None,
     *,
     age: Age = None,
@@ -207,9 +203,7 @@ def add(
         if missing:
             raise ValidationError(
                 f"missing options: {', '.join(missing)}",
-                suggestions=(
-                    'Example: understudy people add --name "Ana Ruiz" --age 41 --country ES --language es',
-                ),
+                suggestions=('Example: understudy people add --name "Ana Ruiz" --age 41 --country ES --language es',),
             )
         fields["traits"] = dict(map(_parse_trait, trait or ()))
     session.show(person_view(session.client.person_create(fields)))
@@ -231,8 +225,7 @@ def people_table(people: "Iterable[Person]") -> Table:
 
 def person_view(person: "Person") -> RenderableType:
     traits = {
-        name: ", ".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in person.traits.items()
+        name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in person.traits.items()
     }
     return Group(
         Text.assemble(("Person ", "bold"), plain(person.alias, "bold"), "  ", plain(person.name)),

@@ -158,9 +158,7 @@ def _display(out: Console | None, hint: str) -> Generator[Show]:
         yield show_line
 
 
-def render_frame(
-    snapshot: Snapshot | None, elapsed_s: float, hint: str = "", *, away: bool = False
-) -> RenderableType:
+def render_frame(snapshot: Snapshot | None, elapsed_s: float, hint: str = "", *, away: bool = False) -> RenderableType:
     """Returns a frame of the live display, with `hint` below it while the run is not finished."""
     views: list[RenderableType] = []
     if snapshot:

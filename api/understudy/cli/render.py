@@ -62,9 +62,7 @@ def _printable(text: str) -> str:
 
 def empty_table(*names: str, show_header: bool = True, apart: int = 0) -> Table:
     """Returns an empty table without borders; `apart`: blank lines between rows."""
-    table = Table(
-        box=None, show_header=show_header, header_style="dim", pad_edge=False, padding=(0, 2, apart, 0)
-    )
+    table = Table(box=None, show_header=show_header, header_style="dim", pad_edge=False, padding=(0, 2, apart, 0))
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name in _NO_WRAP_COLUMNS)
     return table
@@ -98,11 +96,7 @@ def status_text(status: str) -> Text:
 
 def counts_text(counts: Mapping[str, int]) -> Text:
     """Returns `3 running · 2 completed`, without statuses that have no participants."""
-    parts = [
-        Text.assemble(f"{counts[status]} ", status_text(status))
-        for status in STATUS_STYLES
-        if counts.get(status)
-    ]
+    parts = [Text.assemble(f"{counts[status]} ", status_text(status)) for status in STATUS_STYLES if counts.get(status)]
     return Text(" · ").join(parts) if parts else Text("no participants", "dim")
 
 
@@ -119,9 +113,7 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
             views.append(plain(f"  {response.progress.done} of {response.progress.total} finished.", "dim"))
     if response.participants:
         dispatch = response.dispatch
-        aliases = (
-            dict(zip(dispatch.participant_ids, dispatch.aliases or (), strict=False)) if dispatch else {}
-        )
+        aliases = dict(zip(dispatch.participant_ids, dispatch.aliases or (), strict=False)) if dispatch else {}
         table = empty_table("participant", "status", "outcome", "interactions", "error")
         for state in response.participants[:_MAX_ROWS]:
             table.add_row(
@@ -144,11 +136,7 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
 def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
     # Failures come first: the list may be truncated.
     results = [
-        *(
-            (item.participant_id, plain(item.status, "red"))
-            for item in envelope.cancelled
-            if not item.success
-        ),
+        *((item.participant_id, plain(item.status, "red")) for item in envelope.cancelled if not item.success),
         *((item.participant_id, status_text("cancelled")) for item in envelope.cancelled if item.success),
         *((item.participant_id, plain(f"skipped: {item.reason}", "dim")) for item in envelope.skipped),
     ]

@@ -12,13 +12,7 @@ from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_
 from understudy.cli.numbers import positive_number, seconds, whole_number
 from understudy.cli.render import cancel_view, plain, run_view
 from understudy.cli.watch import watch_study
-from understudy.domain.errors import (
-    ERROR_RULES,
-    AuthFailed,
-    ServiceUnavailable,
-    UnderstudyError,
-    ValidationError,
-)
+from understudy.domain.errors import ERROR_RULES, AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.domain.ids import Kind, parse_ref
 
 if TYPE_CHECKING:
@@ -91,9 +85,7 @@ def run(
     ] = None,
     mind: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"
-        ),
+        typer.Option(metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"),
     ] = None,
 ) -> None:
     """Send people to a website or a chatbot: create a study and run it.
@@ -140,9 +132,7 @@ def run(
 
 def wait(
     session: CommandContext,
-    participants: Annotated[
-        list[str], typer.Argument(metavar="T…", help="Participants: aliases (t-1f3) or UUIDs.")
-    ],
+    participants: Annotated[list[str], typer.Argument(metavar="T…", help="Participants: aliases (t-1f3) or UUIDs.")],
     timeout: Timeout = 600.0,
 ) -> None:
     """Wait until participants finish. Exit code 5 on timeout."""

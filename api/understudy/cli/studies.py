@@ -31,9 +31,7 @@ def study_table(studies: "Sequence[Study]") -> Table:
     return table
 
 
-def study_view(
-    study: "StudyFull", summary: "StudySummary", participants: "Page[Participant]"
-) -> RenderableType:
+def study_view(study: "StudyFull", summary: "StudySummary", participants: "Page[Participant]") -> RenderableType:
     """Shows a study with its iterations, counts and the first page of its participants."""
     success = study.assignment.success
     conditions = {

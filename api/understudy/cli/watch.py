@@ -53,9 +53,7 @@ def watch(
         ),
     ] = None,
     *,
-    events: Annotated[
-        bool, typer.Option("--events", metavar="", help="Print each event as a line of JSON.")
-    ] = False,
+    events: Annotated[bool, typer.Option("--events", metavar="", help="Print each event as a line of JSON.")] = False,
     after: Annotated[
         int | None,
         typer.Option(
@@ -114,9 +112,7 @@ def _watch_participants(session: CommandContext, ids: list[str], timeout: float 
         session.out.print(f"Journey: understudy get {ids[0]}", style="dim")
 
 
-def _watch(
-    session: CommandContext, poll: Callable[[], Snapshot], sources: list[Source], timeout: float | None
-) -> None:
+def _watch(session: CommandContext, poll: Callable[[], Snapshot], sources: list[Source], timeout: float | None) -> None:
     out = None if session.as_json else session.out
     try:
         finished = follow_run(poll, out, limit_s=timeout, feed=EventFeed(sources))
@@ -126,9 +122,7 @@ def _watch(
         raise _watch_timeout(session, timeout)
 
 
-def _print_events(
-    session: CommandContext, id_: str, kind: Kind, after: int | None, timeout: float | None
-) -> None:
+def _print_events(session: CommandContext, id_: str, kind: Kind, after: int | None, timeout: float | None) -> None:
     """Prints each event until no participant of the scope is active; then prints the remaining events."""
     client, command = session.client, f"understudy watch {id_} --events"
     session.resume_command = command if after is None else f"{command} --after {after}"

@@ -52,9 +52,7 @@ class AskCalls:
             "seed": seed,
             **wait_fields(wait, timeout),
         }
-        return self._transport.run(
-            "/v1/asks", body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
-        )
+        return self._transport.run("/v1/asks", body, wait_s=timeout if wait else None, idempotency_key=idempotency_key)
 
     def ask_round(
         self,
@@ -75,9 +73,7 @@ class AskCalls:
             **wait_fields(wait, timeout),
         }
         path = f"/v1/asks/{path_segment(Kind.ASK, ask_id)}/rounds"
-        return self._transport.run(
-            path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
-        )
+        return self._transport.run(path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key)
 
     def ask_list(self, *, limit: Limit = None, cursor: Cursor = None) -> Page[Ask]:
         return self._transport.get(Page[Ask], "/v1/asks", {"limit": limit, "cursor": cursor})
@@ -85,9 +81,7 @@ class AskCalls:
     @overload
     def ask_get(self, ask_id: Id, view: Literal["summary"] = "summary") -> AskSummary: ...
     @overload
-    def ask_get(
-        self, ask_id: Id, view: Literal["full"], *, limit: Limit = None, cursor: Cursor = None
-    ) -> AskFull: ...
+    def ask_get(self, ask_id: Id, view: Literal["full"], *, limit: Limit = None, cursor: Cursor = None) -> AskFull: ...
     @overload
     def ask_get(
         self,

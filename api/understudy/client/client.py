@@ -60,9 +60,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
             found = find_server_address()
             server = found.server if server is None else server
             token = found.token if token is None else token
-        self._transport = Transport(
-            ServerAddress(server, token), timeout_s=timeout_s, on_answer=on_answer, wire=wire
-        )
+        self._transport = Transport(ServerAddress(server, token), timeout_s=timeout_s, on_answer=on_answer, wire=wire)
 
     @property
     def server(self) -> str:
@@ -173,9 +171,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
             **wait_fields(wait, timeout),
         }
         path = f"/v1/studies/{path_segment(Kind.STUDY, study_id)}/run"
-        return self._transport.run(
-            path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key
-        )
+        return self._transport.run(path, body, wait_s=timeout if wait else None, idempotency_key=idempotency_key)
 
     def study_list(self, *, limit: Limit = None, cursor: Cursor = None) -> Page[Study]:
         return self._transport.get(Page[Study], "/v1/studies", {"limit": limit, "cursor": cursor})
@@ -211,9 +207,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
     # -- participants --------------------------------------------------------------------------------------
 
     def participant_get(self, participant_id: Id) -> Participant:
-        return self._transport.get(
-            Participant, f"/v1/participants/{path_segment(Kind.PARTICIPANT, participant_id)}"
-        )
+        return self._transport.get(Participant, f"/v1/participants/{path_segment(Kind.PARTICIPANT, participant_id)}")
 
     def participant_list(
         self,
@@ -309,9 +303,7 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
             idempotency_key=idempotency_key,
         )
 
-    def simulation_wait(
-        self, participant_ids: Sequence[Id], *, timeout: float = 600.0
-    ) -> RunSuccess | RunFailure:
+    def simulation_wait(self, participant_ids: Sequence[Id], *, timeout: float = 600.0) -> RunSuccess | RunFailure:
         """Waits until all are terminal, or `timeout` seconds. An ended wait does not affect the runs."""
         body = {"participant_ids": [str(id_) for id_ in participant_ids], "timeout": timeout}
         return self._transport.run("/v1/simulations/wait", body, wait_s=timeout, is_idempotent=True)

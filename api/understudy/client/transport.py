@@ -172,9 +172,7 @@ class Transport:
         answer = self.call("GET", path, params=params, needs_token=needs_token)
         return cast(Model, self._read(model, answer))
 
-    def post(
-        self, model: type[Model], path: str, body: Mapping[str, Any], *, is_idempotent: bool = False
-    ) -> Model:
+    def post(self, model: type[Model], path: str, body: Mapping[str, Any], *, is_idempotent: bool = False) -> Model:
         return cast(Model, self._read(model, self.call("POST", path, body=body, is_idempotent=is_idempotent)))
 
     def run(
@@ -256,9 +254,7 @@ class Transport:
                 # The proxy may have passed the request on and lost the response.
                 return _answer_lost(f"{self.server} answered {answer}")
             if response.status_code in {502, 503, 504}:
-                return ServiceUnavailable(
-                    f"{self.server} answered {answer}", suggestions=("Try again in a moment.",)
-                )
+                return ServiceUnavailable(f"{self.server} answered {answer}", suggestions=("Try again in a moment.",))
             return self.unexpected_response(f"is {answer}")
         suggestions = tuple(body.suggestions)
         if body.error_code == UnderstudyError.code:
@@ -317,8 +313,7 @@ def _checked_key(key: str) -> str:
     # HTTP headers cannot transport other characters.
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable() and key == key.strip()):
         raise ValidationError(
-            f"idempotency_key must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, "
-            "and no space at either end"
+            f"idempotency_key must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, and no space at either end"
         )
     return key
 

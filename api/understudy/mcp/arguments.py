@@ -182,9 +182,7 @@ class ExtendArguments(ExtendRequest):
 
 
 class DocsGetArguments(Listing):
-    slug: str | None = Field(
-        default=None, description="The page, such as concepts/overview. Omit it to list all."
-    )
+    slug: str | None = Field(default=None, description="The page, such as concepts/overview. Omit it to list all.")
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:

@@ -44,9 +44,7 @@ async def ask_round(call: Call, request: AskRoundArguments) -> RunStudyResponse:
     body = body_of(request, AskRoundRequest)
     timeout_s = timeout_of(call.service, body)
     repeated = once(f"/v1/asks/{request.ask_id}/rounds", request.idempotency_key, body)
-    dispatch = await run_in_threadpool(
-        run_round, call.service, call.workspace_id, request.ask_id, body, repeated
-    )
+    dispatch = await run_in_threadpool(run_round, call.service, call.workspace_id, request.ask_id, body, repeated)
     return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 

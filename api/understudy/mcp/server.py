@@ -58,9 +58,7 @@ def create_server(service: Service) -> Server[Any]:
     async def list_templates(_: Context, __: Any) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=list(resources.TEMPLATES))
 
-    async def read_resource(
-        context: Context, params: types.ReadResourceRequestParams
-    ) -> types.ReadResourceResult:
+    async def read_resource(context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         workspace_id = _request(context).state.workspace_id
         try:
             page = await run_in_threadpool(resources.read, service, workspace_id, params.uri)
@@ -103,9 +101,7 @@ def _listed(tool: Tool, settings: Settings) -> types.Tool:
     )
 
 
-async def _result(
-    service: Service, tool: Tool, context: Context, arguments: dict[str, Any]
-) -> types.CallToolResult:
+async def _result(service: Service, tool: Tool, context: Context, arguments: dict[str, Any]) -> types.CallToolResult:
     """Returns the result or the error of the tool. Raises only if it is cancelled."""
     state = _request(context).state
     wants_progress = context.meta is not None and context.meta.get("progress_token") is not None

@@ -54,9 +54,7 @@ async def simulation_extend(call: Call, request: ExtendArguments) -> RunStudyRes
     body = body_of(request, ExtendRequest)
     timeout_s = timeout_of(call.service, body)
     repeated = once("/v1/simulations/extend", request.idempotency_key, body)
-    dispatch = await run_in_threadpool(
-        extend, call.service, call.workspace_id, body.participant_id, body, repeated
-    )
+    dispatch = await run_in_threadpool(extend, call.service, call.workspace_id, body.participant_id, body, repeated)
     return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 

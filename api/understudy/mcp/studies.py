@@ -5,13 +5,7 @@ from starlette.concurrency import run_in_threadpool
 from understudy.envelopes.base import Page
 from understudy.envelopes.simulations import RunStudyResponse
 from understudy.envelopes.studies import Iteration, Study, StudyFull
-from understudy.mcp.arguments import (
-    StudyAddIterationArguments,
-    StudyGetArguments,
-    StudyRunArguments,
-    body_of,
-    once,
-)
+from understudy.mcp.arguments import StudyAddIterationArguments, StudyGetArguments, StudyRunArguments, body_of, once
 from understudy.mcp.tool import Tier, tool
 from understudy.mcp.tool_call import Call
 from understudy.operations.requests import IterationRequest, StudyRequest, StudyRunRequest
@@ -58,9 +52,7 @@ async def study_run(call: Call, request: StudyRunArguments) -> RunStudyResponse:
     body = body_of(request, StudyRunRequest)
     timeout_s = timeout_of(call.service, body)
     repeated = once(f"/v1/studies/{request.study_id}/run", request.idempotency_key, body)
-    dispatch = await run_in_threadpool(
-        run_study, call.service, call.workspace_id, request.study_id, body, repeated
-    )
+    dispatch = await run_in_threadpool(run_study, call.service, call.workspace_id, request.study_id, body, repeated)
     return await call.dispatch_response(dispatch, timeout_s, wait=body.wait)
 
 

@@ -39,17 +39,11 @@ class Call(NamedTuple):
     #: None if the caller did not request progress reports.
     report: Report | None = None
 
-    async def dispatch_response(
-        self, dispatch: Dispatch, timeout_s: float, *, wait: bool
-    ) -> RunSuccess | RunFailure:
+    async def dispatch_response(self, dispatch: Dispatch, timeout_s: float, *, wait: bool) -> RunSuccess | RunFailure:
         """Returns the response at once, or with `wait` after the wait. Raises ClientDisconnected."""
         if not wait:
-            return await run_in_threadpool(
-                build_response, self.service, self.workspace_id, dispatch, timeout_s
-            )
-        waiting = asyncio.create_task(
-            wait_and_build_response(self.service, self.workspace_id, dispatch, timeout_s)
-        )
+            return await run_in_threadpool(build_response, self.service, self.workspace_id, dispatch, timeout_s)
+        waiting = asyncio.create_task(wait_and_build_response(self.service, self.workspace_id, dispatch, timeout_s))
         disconnecting = asyncio.create_task(self._wait_for_disconnect())
         reporting = asyncio.create_task(self._report_progress(dispatch.participant_ids))
         try:

@@ -17,9 +17,7 @@ router = APIRouter(tags=["asks"])
 
 
 @router.post("/asks", status_code=202, summary="ask_run", responses=DISPATCH_ANSWERS)
-async def ask_run(
-    body: AskRunRequest, caller: DispatchContextDep, key: IdempotencyKey = None
-) -> RunStudyResponse:
+async def ask_run(body: AskRunRequest, caller: DispatchContextDep, key: IdempotencyKey = None) -> RunStudyResponse:
     """Asks people to pick one of several texts: creates the ask and dispatches its first round."""
     timeout_s = timeout_of(caller.service, body)
     once = caller.once(key, body)

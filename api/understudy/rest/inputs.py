@@ -48,16 +48,12 @@ async def check_query(request: Request) -> None:
     """Raises ValidationError for a query parameter that is unknown to this endpoint or given twice."""
     request.state.route = PREFIX + request.scope["route"].path
     dependant = request.scope["route"].dependant
-    known = {
-        parameter.alias for part in (dependant, *dependant.dependencies) for parameter in part.query_params
-    }
+    known = {parameter.alias for part in (dependant, *dependant.dependencies) for parameter in part.query_params}
     seen_names: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in known:
             allowed = ", ".join(sorted(known)) or "none"
-            raise ValidationError(
-                f"Unknown query parameter {name[:MAX_ID_LENGTH]!r}; this endpoint has {allowed}."
-            )
+            raise ValidationError(f"Unknown query parameter {name[:MAX_ID_LENGTH]!r}; this endpoint has {allowed}.")
         if name in seen_names:
             raise ValidationError(f"The query parameter {name} is given twice.")
         seen_names.add(name)

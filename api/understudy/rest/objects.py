@@ -10,13 +10,7 @@ from understudy.envelopes.journeys import Journey
 from understudy.envelopes.participants import Interaction, Participant, Transcript
 from understudy.envelopes.people import Panel, People, Person
 from understudy.envelopes.studies import Iteration, Study, StudyFull
-from understudy.operations.requests import (
-    DEFAULT_PAGE,
-    IterationRequest,
-    PersonCreateRequest,
-    StudyRequest,
-    StudyView,
-)
+from understudy.operations.requests import DEFAULT_PAGE, IterationRequest, PersonCreateRequest, StudyRequest, StudyView
 from understudy.rest.inputs import (
     Cursor,
     ExportFormat,
@@ -43,9 +37,7 @@ def study_create(request: StudyRequest, service: TheService, workspace: Workspac
     return studies.create_study(service, workspace, request)
 
 
-@router.post(
-    "/studies/{study_id}/iterations", status_code=201, tags=["studies"], summary="study_add_iteration"
-)
+@router.post("/studies/{study_id}/iterations", status_code=201, tags=["studies"], summary="study_add_iteration")
 def study_add_iteration(
     study_id: IdInPath, request: IterationRequest, service: TheService, workspace: Workspace
 ) -> Iteration:
@@ -164,9 +156,7 @@ def participant_interactions(
     limit: Limit = DEFAULT_PAGE,
 ) -> Page[Interaction]:
     """Lists the interactions of the lineage, or with `own=true` only this participant's own."""
-    return participants.get_interactions(
-        service, workspace, participant_id, own=own, cursor=cursor, limit=limit
-    )
+    return participants.get_interactions(service, workspace, participant_id, own=own, cursor=cursor, limit=limit)
 
 
 @router.get("/participants/{participant_id}/transcript", tags=["participants"])

@@ -30,9 +30,7 @@ def install_openapi(app: FastAPI, settings: Settings) -> None:
 
 
 def _complete_fields(document: Schema, field_bounds: dict[str, Schema]) -> None:
-    requests = [
-        schema for name, schema in document["components"]["schemas"].items() if name.endswith(_REQUESTS)
-    ]
+    requests = [schema for name, schema in document["components"]["schemas"].items() if name.endswith(_REQUESTS)]
     for schema in requests:
         for name, field in schema.get("properties", {}).items():
             value = _value(field)
@@ -62,9 +60,7 @@ def _describe_id(name: str, value: Schema) -> None:
 
 def _complete_rules(schemas: dict[str, Schema]) -> None:
     cancel, success = schemas["CancelRequest"], schemas["SuccessRequest"]
-    cancel["oneOf"] = [
-        _only(scope, SCOPES, never=() if scope == "ask_id" else ("round",)) for scope in SCOPES
-    ]
+    cancel["oneOf"] = [_only(scope, SCOPES, never=() if scope == "ask_id" else ("round",)) for scope in SCOPES]
     for run in (schemas["StudyRunRequest"], schemas["AskRunRequest"]):
         run["oneOf"] = [_only(field, ("person_ids", "sample")) for field in ("person_ids", "sample")]
     success["anyOf"] = [_required(name) for name in success["properties"]]

@@ -11,13 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from understudy.admission.errors import ClientDisconnected
 from understudy.domain.cancellation import CancelScope, parse_scope
 from understudy.domain.errors import ERROR_RULES
-from understudy.envelopes.simulations import (
-    CancelEnvelope,
-    Dispatch,
-    RunFailure,
-    RunStudyResponse,
-    RunSuccess,
-)
+from understudy.envelopes.simulations import CancelEnvelope, Dispatch, RunFailure, RunStudyResponse, RunSuccess
 from understudy.operations.requests import (
     CancelRequest,
     EmptyRequest,
@@ -52,14 +46,10 @@ class DispatchContext(NamedTuple):
     request: Request
     response: Response
 
-    async def dispatch_response(
-        self, dispatch: Dispatch, timeout_s: float, *, wait: bool
-    ) -> RunStudyResponse:
+    async def dispatch_response(self, dispatch: Dispatch, timeout_s: float, *, wait: bool) -> RunStudyResponse:
         """Returns the answer at once, or with `wait` when all are terminal or the wait has timed out."""
         if not wait:
-            return await run_in_threadpool(
-                build_response, self.service, self.workspace_id, dispatch, timeout_s
-            )
+            return await run_in_threadpool(build_response, self.service, self.workspace_id, dispatch, timeout_s)
         waiting = wait_and_build_response(self.service, self.workspace_id, dispatch, timeout_s)
         result = await self._while_connected(waiting)
         timeout_status = ERROR_RULES["wait_timeout"].http_status
@@ -89,9 +79,7 @@ class DispatchContext(NamedTuple):
             pass
 
 
-async def _caller(
-    request: Request, response: Response, service: TheService, workspace: Workspace
-) -> DispatchContext:
+async def _caller(request: Request, response: Response, service: TheService, workspace: Workspace) -> DispatchContext:
     return DispatchContext(service, workspace, request, response)
 
 
@@ -157,9 +145,7 @@ async def participant_extend(
     return await _extend(participant_id, body or ExtendOptions(), caller, key)
 
 
-async def _extend(
-    source: str, options: ExtendOptions, caller: DispatchContext, key: str | None
-) -> RunStudyResponse:
+async def _extend(source: str, options: ExtendOptions, caller: DispatchContext, key: str | None) -> RunStudyResponse:
     timeout_s = timeout_of(caller.service, options)
     once = caller.once(key, options)
     dispatch = await run_in_threadpool(extend, caller.service, caller.workspace_id, source, options, once)

@@ -208,9 +208,7 @@ def _change(before: _RoundCounts, after: _RoundCounts) -> RoundChange:
     )
 
 
-def _variant_change(
-    before: _RoundCounts, after: _RoundCounts, label: str, text_changed: bool
-) -> VariantChange:
+def _variant_change(before: _RoundCounts, after: _RoundCounts, label: str, text_changed: bool) -> VariantChange:
     was, now = before.mean_rating(label), after.mean_rating(label)
     return VariantChange(
         label=label,
@@ -264,6 +262,4 @@ def _pick_changes(answers: Iterable[Answer]) -> Iterable[PickChange]:
     for before, after in pairwise(answers):
         both = before.answered and after.answered
         if both and after.round == before.round + 1 and before.pick != after.pick:
-            yield PickChange(
-                from_round=before.round, to_round=after.round, from_pick=before.pick, to_pick=after.pick
-            )
+            yield PickChange(from_round=before.round, to_round=after.round, from_pick=before.pick, to_pick=after.pick)

@@ -163,9 +163,7 @@ def _store_unavailable(failures: dict[UUID, UnderstudyError]) -> bool:
     return all(isinstance(error, ServiceUnavailable) for error in failures.values())
 
 
-def _envelope(
-    plan: CancelPlan, cancelled: set[UUID], failures: dict[UUID, UnderstudyError]
-) -> CancelEnvelope:
+def _envelope(plan: CancelPlan, cancelled: set[UUID], failures: dict[UUID, UnderstudyError]) -> CancelEnvelope:
     items, skipped = [], list(plan.skip)
     for id_ in plan.cancel:
         if id_ in cancelled:

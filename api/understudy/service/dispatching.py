@@ -108,9 +108,7 @@ def dispatch_idempotent(
                 return ReplayedDispatch.model_validate(answered)
         created = create(connection)
         if once is not None:
-            idempotency.save_answer(
-                connection, workspace_id, once.path, once.key, created.model_dump(mode="json")
-            )
+            idempotency.save_answer(connection, workspace_id, once.path, once.key, created.model_dump(mode="json"))
         return created
 
     try:
@@ -138,8 +136,7 @@ def _is_committed(service: Service, workspace_id: UUID, created: Dispatch) -> bo
         raise ServiceUnavailable(
             "The connection to the store was lost; the request may have been applied.",
             suggestions=(
-                "With an Idempotency-Key, repeat the same request. Without one, check GET /v1/participants "
-                "first.",
+                "With an Idempotency-Key, repeat the same request. Without one, check GET /v1/participants first.",
             ),
         ) from error
 
@@ -187,9 +184,7 @@ def extend(
     Each extend of one source creates a participant. With `idempotent_request`, a repeated request returns the
     participant of the first one. Raises NotFound, ValidationError, Conflict.
     """
-    extension = plan_extension(
-        request.additional_steps, request.instruction, service.settings.max_additional_steps
-    )
+    extension = plan_extension(request.additional_steps, request.instruction, service.settings.max_additional_steps)
 
     def create(connection: Connection) -> Dispatch:
         source = find(connection, workspace_id, Kind.PARTICIPANT, source_ref, "participant_id")

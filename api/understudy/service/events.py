@@ -93,9 +93,7 @@ class EventHub:
         names = [f"{kind.name.lower()}_id" for kind in refs]
         named = [(kind, ref) for kind, ref in refs.items() if ref is not None]
         if len(named) != 1:
-            raise ValidationError(
-                f"Give exactly one of {', '.join(names)}; {len(named) or 'none'} were given."
-            )
+            raise ValidationError(f"Give exactly one of {', '.join(names)}; {len(named) or 'none'} were given.")
         ((kind, ref),) = named
 
         def find_scope(connection: Connection) -> EventScope:

@@ -14,9 +14,7 @@ async def shutdown_executors(*pools: ThreadPoolExecutor) -> None:
 
     Unless a read hangs, all store connections are back in their pool afterwards and can be closed.
     """
-    ending = [
-        threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True) for pool in pools
-    ]
+    ending = [threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True) for pool in pools]
     for thread in ending:
         thread.start()
     clock = asyncio.get_running_loop().time

@@ -45,8 +45,7 @@ class Readiness:
         self._publisher = publisher
         # One thread per kind of probe: a broker that hangs must not hide the figures of the store.
         self._threads = {
-            name: ThreadPoolExecutor(1, f"readiness-{name}")
-            for name in ("workers", "store", "queues", "inactive")
+            name: ThreadPoolExecutor(1, f"readiness-{name}") for name in ("workers", "store", "queues", "inactive")
         }
         self._probes: dict[str, asyncio.Future[Any]] = {}
         self._inactive: Mapping[Status, int] = {}
@@ -102,9 +101,7 @@ class Readiness:
         try:
             self._publisher.ping()
         except BROKER_ERRORS as error:
-            raise ServiceUnavailable(
-                "The broker is unavailable; dispatched participants start later."
-            ) from error
+            raise ServiceUnavailable("The broker is unavailable; dispatched participants start later.") from error
         return workers
 
     def _load_stats(self) -> StoreStats:

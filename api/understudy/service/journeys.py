@@ -7,13 +7,7 @@ from uuid import UUID
 from understudy.domain.ids import Kind
 from understudy.domain.journey import PastInteraction, find_friction_points
 from understudy.domain.lifecycle import Outcome
-from understudy.envelopes.journeys import (
-    FrictionPoint,
-    InstructionEntry,
-    Journey,
-    JourneyStep,
-    LastInteraction,
-)
+from understudy.envelopes.journeys import FrictionPoint, InstructionEntry, Journey, JourneyStep, LastInteraction
 from understudy.service import Service
 from understudy.service.participants import action_text
 from understudy.store import lineage, participants

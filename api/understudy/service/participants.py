@@ -50,9 +50,7 @@ def list_participants(
     if round_number is not None and ask_id is None:
         raise ValidationError("round goes with ask_id only.")
     with service.store.read() as connection:
-        found = {
-            name: find(connection, workspace_id, SCOPE_KINDS[name], ref, name) for name, ref in named.items()
-        }
+        found = {name: find(connection, workspace_id, SCOPE_KINDS[name], ref, name) for name, ref in named.items()}
         if round_number is not None:
             check_round(found["ask_id"], round_number)
         scope = ParticipantScope(**{name: row.id for name, row in found.items()}, round=round_number)

@@ -45,9 +45,7 @@ def create(service: Service, workspace_id: UUID, request: PersonCreateRequest) -
     return People(items=made)
 
 
-def create_people(
-    service: Service, workspace_id: UUID, requests: Sequence[PersonRequest]
-) -> list[PersonEnvelope]:
+def create_people(service: Service, workspace_id: UUID, requests: Sequence[PersonRequest]) -> list[PersonEnvelope]:
     """Stores profiles, all or none."""
     return _store(service, workspace_id, [Person(**request.model_dump()) for request in requests])
 

@@ -7,14 +7,7 @@ from uuid import UUID
 
 from understudy.domain.errors import ERROR_RULES, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.domain.lifecycle import TERMINAL
-from understudy.envelopes.simulations import (
-    Dispatch,
-    NextAction,
-    ParticipantState,
-    Progress,
-    RunFailure,
-    RunSuccess,
-)
+from understudy.envelopes.simulations import Dispatch, NextAction, ParticipantState, Progress, RunFailure, RunSuccess
 from understudy.operations.requests import (
     DEFAULT_WAIT_S,
     AskRoundRequest,
@@ -122,9 +115,7 @@ def _initial_states(dispatch: Dispatch) -> list[Dispatched]:
     ]
 
 
-def _response_without_read(
-    service: Service, dispatch: Dispatch, timeout_s: float, error: Exception
-) -> RunSuccess:
+def _response_without_read(service: Service, dispatch: Dispatch, timeout_s: float, error: Exception) -> RunSuccess:
     """Returns the states at the dispatch. Raises `error` if nothing was dispatched (simulation_wait)."""
     if dispatch.max_interactions is None:
         raise error

@@ -63,9 +63,7 @@ def create_study(service: Service, workspace_id: UUID, request: StudyRequest) ->
         return service.store.write(create)
 
 
-def add_iteration(
-    service: Service, workspace_id: UUID, study_ref: str, request: IterationRequest
-) -> Iteration:
+def add_iteration(service: Service, workspace_id: UUID, study_ref: str, request: IterationRequest) -> Iteration:
     """Stores the next iteration of a study. Raises NotFound, ValidationError."""
 
     def create(connection: Connection) -> Iteration:
@@ -150,9 +148,7 @@ def _is_web_address(url: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine
 
 
-def _insert_iteration(
-    connection: Connection, workspace_id: UUID, study_id: UUID, request: IterationRequest
-) -> UUID:
+def _insert_iteration(connection: Connection, workspace_id: UUID, study_id: UUID, request: IterationRequest) -> UUID:
     return studies.insert_iteration(
         connection,
         workspace_id,
@@ -189,9 +185,7 @@ def get_study(
     if view == "transcripts":
         return get_transcripts(service, workspace_id, ref, cursor, limit or DEFAULT_PAGE)
     if cursor is not None or limit is not None:
-        raise ValidationError(
-            f"cursor and limit go with the views per_participant and transcripts; view is {view}."
-        )
+        raise ValidationError(f"cursor and limit go with the views per_participant and transcripts; view is {view}.")
     return (get_full if view == "full" else get_summary)(service, workspace_id, ref)
 
 

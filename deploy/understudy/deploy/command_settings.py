@@ -18,8 +18,7 @@ def read_settings(options: dict[str, Any]) -> "Settings":
         return Settings(**options)
     except pydantic.ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
-            for problem in error.errors()
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}" for problem in error.errors()
         )
         raise ValidationError(
             f"invalid settings: {wrong}", suggestions=("Correct the UNDERSTUDY_… variables or the options.",)

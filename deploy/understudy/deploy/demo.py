@@ -66,9 +66,7 @@ def _show(stack: Stack, out: Console) -> bool:
         out.print(f"  Flower     {stack.flower_url}  (user understudy, password {password})")
     out.print(f"  Demo shop  http://{_SHOP_HOST}:{port}/\n")
 
-    scenario = DemoScenario(
-        stack.url, stack.token_file.read_text().strip(), f"http://{_SHOP_HOST}:{port}/", out
-    )
+    scenario = DemoScenario(stack.url, stack.token_file.read_text().strip(), f"http://{_SHOP_HOST}:{port}/", out)
     # The supervisor stays in this thread: its child processes die with the thread that started them.
     job = threading.Thread(target=scenario.run, name="demo", daemon=True)
     job.start()

@@ -146,9 +146,7 @@ class DemoScenario:
         self._check(f"{_TO_CANCEL} participants are cancelled in mid-run", len(cancelled) == _TO_CANCEL)
         if cancelled:
             aliases = ", ".join(item.alias for item in cancelled)
-            self._step(
-                f"Cancelled in mid-run: {aliases}. Answer of simulation_cancel for {cancelled[0].alias}"
-            )
+            self._step(f"Cancelled in mid-run: {aliases}. Answer of simulation_cancel for {cancelled[0].alias}")
             self._envelope(answers[0])
         return cancelled
 
@@ -187,9 +185,7 @@ class DemoScenario:
             bool(own) and own[0].index == child.branched_at and _uses_german_picker(own[0]),
         )
         entries = self._client.participant_transcript(child_id).items
-        found = [
-            k for k, entry in enumerate(entries) if entry.role == "user" and entry.content == INSTRUCTION
-        ]
+        found = [k for k, entry in enumerate(entries) if entry.role == "user" and entry.content == INSTRUCTION]
         indexes = [child.branched_at - 1 if entry.index is None else entry.index for entry in entries]
         first_own = next((k for k, index in enumerate(indexes) if index >= child.branched_at), len(entries))
         self._out.print(plain("In its transcript:"), *(plain(f"user: {entries[k].content}") for k in found))
@@ -204,8 +200,7 @@ class DemoScenario:
         self._check(
             "the cancelled ones have no interaction after the answer",
             all(
-                final[item.id].status == "cancelled"
-                and final[item.id].interaction_count == item.interaction_count
+                final[item.id].status == "cancelled" and final[item.id].interaction_count == item.interaction_count
                 for item in cancelled
             ),
         )

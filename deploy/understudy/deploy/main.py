@@ -33,9 +33,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 se
 Concurrency = Annotated[
     int, typer.Option(min=1, max=1000, help="Maximum concurrent simulations in one worker process.")
 ]
-Workers = Annotated[
-    int, typer.Option(min=0, max=64, help="Number of worker processes; 0 runs no simulations here.")
-]
+Workers = Annotated[int, typer.Option(min=0, max=64, help="Number of worker processes; 0 runs no simulations here.")]
 MetricsPort = Annotated[
     int | None,
     typer.Option(
@@ -56,13 +54,9 @@ def up_command(
     port: Port = 8000,
     workers: Workers = 1,
     concurrency: Concurrency = 100,
-    flower_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of Flower; 0 selects a free port.")
-    ] = 0,
+    flower_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 selects a free port.")] = 0,
     flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower.")] = True,
-    broker_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the broker; 0 selects a free port.")
-    ] = 0,
+    broker_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the broker; 0 selects a free port.")] = 0,
 ) -> None:
     """Run everything on this machine: broker, API, workers, sweeper, Flower. Ctrl-C stops it.
 
@@ -112,9 +106,7 @@ def worker_command(
         str | None, typer.Option(help="Worker name in logs and Flower.", show_default="the worker kind")
     ] = None,
     concurrency: Concurrency = 100,
-    control: Annotated[
-        bool, typer.Option("--control", help="Process stop tasks instead of simulations.")
-    ] = False,
+    control: Annotated[bool, typer.Option("--control", help="Process stop tasks instead of simulations.")] = False,
     alone: Annotated[
         bool,
         typer.Option("--alone", help="Run quarantined participants, one at a time."),
@@ -138,9 +130,7 @@ def worker_command(
 
 
 @app.command("sweeper", rich_help_panel=_COMPONENTS_PANEL)
-def sweeper_command(
-    data_dir: DataDir = None, metrics_port: MetricsPort = None, ready_file: ReadyFile = None
-) -> None:
+def sweeper_command(data_dir: DataDir = None, metrics_port: MetricsPort = None, ready_file: ReadyFile = None) -> None:
     """Recover lost participants, republish lost messages, record stops. You can run several."""
     from understudy.worker.sweeper import run_sweeper  # noqa: PLC0415
 
@@ -160,16 +150,12 @@ def prune_command(
     *,
     older_than: Annotated[
         int,
-        typer.Option(
-            min=1, max=36_500, metavar="DAYS", help="Delete participants that ended more than DAYS days ago."
-        ),
+        typer.Option(min=1, max=36_500, metavar="DAYS", help="Delete participants that ended more than DAYS days ago."),
     ],
     workspace: Annotated[
         str | None, typer.Option(metavar="NAME", help="Limit to this workspace.", show_default="all")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Report what would be deleted; delete nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be deleted; delete nothing.")] = False,
     batch_size: Annotated[
         int, typer.Option(min=1, max=5000, help="Maximum participants deleted in one transaction.")
     ] = 200,

@@ -164,9 +164,7 @@ def _open_existing_store(settings: Settings) -> Store:
     if store.url.get_backend_name() == "sqlite" and not Path(store.url.database or "").is_file():
         raise NotFound(
             f"The store {store.url.database} does not exist.",
-            suggestions=(
-                "Pass the folder of `understudy up` with --data-dir, or set UNDERSTUDY_DATABASE_URL.",
-            ),
+            suggestions=("Pass the folder of `understudy up` with --data-dir, or set UNDERSTUDY_DATABASE_URL.",),
         )
     with store.read() as connection:
         if not inspect(connection).has_table("participant"):
@@ -180,9 +178,7 @@ def _open_existing_store(settings: Settings) -> Store:
 def _begin(connection: Connection, workspace: str | None, age_s: float) -> tuple[dict[UUID, str], datetime]:
     names = {id_: name for id_, name in workspaces.list_workspaces(connection) if workspace in {None, name}}
     if workspace is not None and not names:
-        raise NotFound(
-            f"Workspace {workspace!r} does not exist.", suggestions=("See `understudy token list`.",)
-        )
+        raise NotFound(f"Workspace {workspace!r} does not exist.", suggestions=("See `understudy token list`.",))
     return names, store_time(connection, -age_s)
 
 

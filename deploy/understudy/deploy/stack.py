@@ -226,9 +226,7 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         """Returns the caller's environment plus all explicit settings, from environment or code."""
         values = self.settings.model_dump(mode="json", exclude_unset=True)
-        variables = {
-            f"UNDERSTUDY_{name.upper()}": str(value) for name, value in values.items() if value is not None
-        }
+        variables = {f"UNDERSTUDY_{name.upper()}": str(value) for name, value in values.items() if value is not None}
         return dict(os.environ) | variables
 
 

@@ -43,8 +43,6 @@ def log_status(text: str) -> None:
 def _print_addresses(stack: Stack) -> None:
     log_status(f"API docs  {stack.url}/docs")
     if stack.flower_url:
-        log_status(
-            f"Flower    {stack.flower_url}  (user understudy, password in {stack.flower_password_file})"
-        )
+        log_status(f"Flower    {stack.flower_url}  (user understudy, password in {stack.flower_password_file})")
     log_status(f"token     in {stack.token_file}")
     log_status(f"logs      in {stack.logs}")

@@ -58,14 +58,10 @@ class BrokerAddress(NamedTuple):
         """Returns Celery's URL with the password, without options (see `celery_ssl`, `celery_sentinel`)."""
         scheme = self.scheme.removesuffix("s") if self.scheme in _SENTINEL else self.scheme
         user = quote(self.username or "", safe="")
-        credentials = (
-            f"{user}:{quote(self.password, safe='')}@" if self.password is not None else user and f"{user}@"
-        )
+        credentials = f"{user}:{quote(self.password, safe='')}@" if self.password is not None else user and f"{user}@"
         # A virtual host may have slashes.
         path = quote(self.path, safe="")
-        return ";".join(
-            f"{scheme}://{credentials}{_bracket_host(host)}:{port}/{path}" for host, port in self.hosts
-        )
+        return ";".join(f"{scheme}://{credentials}{_bracket_host(host)}:{port}/{path}" for host, port in self.hosts)
 
     @property
     def celery_ssl(self) -> dict[str, Any] | None:

@@ -35,9 +35,7 @@ SECRET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 #: Headers that the transport sets.
 _RESERVED_HEADERS = {"host", "connection", "content-length", "content-type", "transfer-encoding", "accept"}
 _RESERVED_HEADERS |= {"accept-encoding", "te", "trailer", "upgrade", "expect"}
-_SECRET_HEADER_NAME = re.compile(
-    r"authori[sz]ation|cookie|key|token|secret|password|credential", re.IGNORECASE
-)
+_SECRET_HEADER_NAME = re.compile(r"authori[sz]ation|cookie|key|token|secret|password|credential", re.IGNORECASE)
 _LIST_INDEX = re.compile(r"-?\d{1,4}")
 _MAX_PREVIEW_CHARS = 80
 
@@ -106,9 +104,7 @@ class ChatbotConfig:
         def replace(match: re.Match[str]) -> str:
             return match[0][0] if match[1] is None else values[match[1]]
 
-        return _fill_template(
-            self.template, lambda text: typed[text] if text in typed else _BRACES.sub(replace, text)
-        )
+        return _fill_template(self.template, lambda text: typed[text] if text in typed else _BRACES.sub(replace, text))
 
     def conversation(self, answer: Any) -> str | int:
         """Returns the conversation id in the bot's answer. Raises ReplyNotFound."""
@@ -221,12 +217,9 @@ def _check_headers(headers: Any) -> None:
         elif _SECRET_HEADER_NAME.search(name):
             # The API would store and return it like any other content.
             raise ValidationError(
-                f'content.headers: {name} looks like a secret. Use {{"secret": "NAME"}}; the workers have '
-                "its value."
+                f'content.headers: {name} looks like a secret. Use {{"secret": "NAME"}}; the workers have its value.'
             )
-        elif (
-            not isinstance(value, str) or len(value) > MAX_HEADER_LENGTH or not _HEADER_VALUE.fullmatch(value)
-        ):
+        elif not isinstance(value, str) or len(value) > MAX_HEADER_LENGTH or not _HEADER_VALUE.fullmatch(value):
             raise ValidationError(
                 f"content.headers: {name} must be ASCII text of 1 to {MAX_HEADER_LENGTH:,} characters."
             )
@@ -275,9 +268,7 @@ def _fill_template(value: Any, fill: Callable[[str], Any]) -> Any:
 def _describe_type(value: Any) -> str:
     if isinstance(value, dict):
         return f"there is {', '.join(str(name)[:30] for name in list(value)[:6]) or 'nothing'}"
-    return {list: "it is a list", str: "it is a text", type(None): "it is null"}.get(
-        type(value), "it is a number"
-    )
+    return {list: "it is a list", str: "it is a text", type(None): "it is null"}.get(type(value), "it is a number")
 
 
 def _quote(value: object) -> str:

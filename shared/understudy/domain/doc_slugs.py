@@ -31,9 +31,7 @@ def did_you_mean(slug: str, known: Iterable[str]) -> tuple[str, ...]:
     wanted = slug[:MAX_SLUG_LENGTH].lower()
     similarity = {page: _similarity(wanted, page) for page in known}
     similar = [
-        page
-        for page in sorted(similarity, key=lambda page: -similarity[page])
-        if similarity[page] >= _MIN_SIMILARITY
+        page for page in sorted(similarity, key=lambda page: -similarity[page]) if similarity[page] >= _MIN_SIMILARITY
     ]
     return (
         *(f"Did you mean {page}?" for page in similar[:_MAX_SUGGESTIONS]),

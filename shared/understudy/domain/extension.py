@@ -41,7 +41,5 @@ def source_not_terminal(alias: str, status: Status) -> SourceNotTerminal:
     statuses = ", ".join(sorted(TERMINAL))
     return SourceNotTerminal(
         f"Participant {alias} is {status}; only a terminal one ({statuses}) can be extended.",
-        suggestions=(
-            "Cancel it with simulation_cancel, or wait for it with simulation_wait, then extend it.",
-        ),
+        suggestions=("Cancel it with simulation_cancel, or wait for it with simulation_wait, then extend it.",),
     )

@@ -77,14 +77,10 @@ class PeopleFilter:
             if len(terms or ()) > MAX_TERMS:
                 raise ValidationError(f"{name} takes at most {MAX_TERMS} values.")
             if any(not term.strip() or len(term) > MAX_TERM_LENGTH for term in terms or ()):
-                raise ValidationError(
-                    f"{name}: each value must be a text of 1 to {MAX_TERM_LENGTH} characters."
-                )
+                raise ValidationError(f"{name}: each value must be a text of 1 to {MAX_TERM_LENGTH} characters.")
         words = (search or "").split()
         if len(words) > MAX_WORDS or len(search or "") > MAX_TERM_LENGTH:
-            raise ValidationError(
-                f"search takes at most {MAX_WORDS} words, {MAX_TERM_LENGTH} characters in total."
-            )
+            raise ValidationError(f"search takes at most {MAX_WORDS} words, {MAX_TERM_LENGTH} characters in total.")
         return cls(
             age_min,
             age_max,

@@ -31,8 +31,7 @@ def check_variants(variants: Any, name: str) -> None:
     for label, text in zip(labels(variants), variants, strict=True):
         if not isinstance(text, str) or not text.strip() or len(text) > MAX_VARIANT_LENGTH:
             raise ValidationError(
-                f"{name}: variant {label} must be a text of 1 to {MAX_VARIANT_LENGTH:,} characters, "
-                "not all blank."
+                f"{name}: variant {label} must be a text of 1 to {MAX_VARIANT_LENGTH:,} characters, not all blank."
             )
 
 

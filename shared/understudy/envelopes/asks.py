@@ -64,9 +64,7 @@ class RoundResult(Envelope):
     variants: list[VariantResult] = Field(description="Variants in order: A, B, C…")
     winner: Label | None = Field(description="Variant with the most picks; null on a tie or without picks.")
     tie: list[Label] = Field(description="On a tie, the variants with the most picks; else empty.")
-    errored: list[FailedPerson] = Field(
-        description="The first people without an answer because their run failed."
-    )
+    errored: list[FailedPerson] = Field(description="The first people without an answer because their run failed.")
     errored_count: int = Field(description="Number of all such people.")
     partial: bool = Field(description="True if a participant is not terminal or a person has errored.")
 
@@ -85,9 +83,7 @@ class VariantChange(Envelope):
     label: str = Field(description="A, B, C…")
     text_changed: bool = Field(description="Whether the text changed.")
     picks_delta: int = Field(description="Change in the number of picks.")
-    mean_rating_delta: float | None = Field(
-        description="Change in the mean rating; null if either round has none."
-    )
+    mean_rating_delta: float | None = Field(description="Change in the mean rating; null if either round has none.")
 
 
 class RoundChange(Envelope):

@@ -31,9 +31,7 @@ class Participant(Envelope):
     created_at: Time = Field(description="Creation time.")
     started_at: Time | None = Field(description="Time of the first claim.")
     finished_at: Time | None = Field(description="Time when it became terminal.")
-    stopped_at: Time | None = Field(
-        description="If cancelled, the time at which its run is known to have stopped."
-    )
+    stopped_at: Time | None = Field(description="If cancelled, the time at which its run is known to have stopped.")
     age_seconds: float = Field(description="Seconds since creation, by the store's clock.")
     likely_stuck: bool = Field(description="Hint: it waits for something that needs attention.")
     stuck_reason: str | None = Field(description="Reason why it is likely stuck.")

@@ -44,9 +44,7 @@ class Dispatch(Envelope):
     ask_id: UUID | None = optional_field("Ask of the participants.")
     round: int | None = optional_field("Round of the ask.")
     extended_from: UUID | None = optional_field("Source of an extend.")
-    inherited_interactions: int | None = optional_field(
-        "Interactions inherited from the source of an extend."
-    )
+    inherited_interactions: int | None = optional_field("Interactions inherited from the source of an extend.")
     max_interactions: int | None = optional_field("Cap of each participant, inherited interactions included.")
 
 

@@ -26,9 +26,7 @@ class Iteration(Envelope):
     study_id: UUID
     label: str = Field(description="Label: A, B, C…")
     content: dict[str, Any] = Field(description="Content that people act on.")
-    max_interactions: int | None = Field(
-        description="Cap of a participant; null: 20, unless the run sets one."
-    )
+    max_interactions: int | None = Field(description="Cap of a participant; null: 20, unless the run sets one.")
     mind: str = Field(description="Mind that decides for the people.")
     step_timeout: float = Field(description="Maximum seconds of one interaction.")
     run_timeout: float = Field(description="Maximum seconds of a participant's own run.")
@@ -66,9 +64,7 @@ class StudySummary(Envelope):
     failed_count: int
     cancelled_count: int
     outcomes: dict[str, int] = Field(description="Completed participants by outcome.")
-    sentiment: dict[str, int] = Field(
-        description="Completed participants by sentiment of their last interaction."
-    )
+    sentiment: dict[str, int] = Field(description="Completed participants by sentiment of their last interaction.")
     partial: bool = Field(description="True if a participant is not terminal or has failed.")
     usage: Usage | None = optional_field(f"{USED} Inherited interactions count for the study that made them.")
     workspace_usage_today: Usage | None = optional_field(

@@ -37,16 +37,10 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=4_000)]
 Id = Annotated[str, Field(max_length=100, description="UUID or alias.")]
 Steps = Annotated[int, Field(ge=1, le=MAX_INTERACTIONS, description="Maximum interactions per participant.")]
-Seed = Annotated[
-    int, Field(ge=0, le=MAX_SEED, description="Random seed; the same seed gives the same result.")
-]
-Wait = Annotated[
-    bool, Field(description="Wait until all are terminal or `timeout` passes; otherwise answer at once.")
-]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="Random seed; the same seed gives the same result.")]
+Wait = Annotated[bool, Field(description="Wait until all are terminal or `timeout` passes; otherwise answer at once.")]
 Mind = Annotated[Name, Field(description="Mind that decides for the participants.")]
-StepTimeout = Annotated[
-    float, Field(gt=0, le=MAX_STEP_TIMEOUT_S, description="Maximum seconds of one interaction.")
-]
+StepTimeout = Annotated[float, Field(gt=0, le=MAX_STEP_TIMEOUT_S, description="Maximum seconds of one interaction.")]
 RunTimeout = Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S, description="Maximum seconds of a run.")]
 Timeout = Annotated[float, Field(gt=0, description="Maximum wait in seconds.")]
 
@@ -119,12 +113,8 @@ Terms = Annotated[list[Term], Field(min_length=1, max_length=MAX_TERMS)]
 class WhereRequest(Request):
     """Filter of people: all conditions must hold."""
 
-    age_min: Annotated[int, Field(ge=0, le=MAX_AGE)] | None = Field(
-        default=None, description="Minimum age in years."
-    )
-    age_max: Annotated[int, Field(ge=0, le=MAX_AGE)] | None = Field(
-        default=None, description="Maximum age in years."
-    )
+    age_min: Annotated[int, Field(ge=0, le=MAX_AGE)] | None = Field(default=None, description="Minimum age in years.")
+    age_max: Annotated[int, Field(ge=0, le=MAX_AGE)] | None = Field(default=None, description="Maximum age in years.")
     country: Terms | None = Field(default=None, description='One of these countries, such as ["DE", "AT"].')
     language: Terms | None = Field(default=None, description='One of these languages, such as ["de"].')
     trait: Terms | None = Field(
@@ -149,8 +139,7 @@ class PanelRequest(Request):
     )
     sample: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Number of different people to sample, chosen by `seed`. Give either this or "
-        "`person_ids`.",
+        description="Number of different people to sample, chosen by `seed`. Give either this or `person_ids`.",
     )
     where: WhereRequest | None = Field(
         default=None, description="With `sample`: sample only people who match this filter."
@@ -313,9 +302,7 @@ class ExtendOptions(Request):
 
 
 class ExtendRequest(ExtendOptions):
-    participant_id: Annotated[
-        Id, Field(description="Terminal participant to continue from. UUID or alias (t-…).")
-    ]
+    participant_id: Annotated[Id, Field(description="Terminal participant to continue from. UUID or alias (t-…).")]
 
 
 class WaitRequest(Request):

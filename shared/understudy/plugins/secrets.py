@@ -57,9 +57,7 @@ class Secrets:
         """Returns the secret to send to `url`. Raises SecretNotAllowed."""
         secret = self._secrets.get(name)
         if secret is None:
-            raise SecretNotAllowed(
-                f"no secret {name!r} in this worker's UNDERSTUDY_SECRETS_FILE; add it there"
-            )
+            raise SecretNotAllowed(f"no secret {name!r} in this worker's UNDERSTUDY_SECRETS_FILE; add it there")
         origin = origin_of(url)
         if origin not in secret.origins:
             raise SecretNotAllowed(f"the secret {name!r} must not be sent to {origin}; add it to its origins")

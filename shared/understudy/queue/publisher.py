@@ -69,9 +69,7 @@ class Publisher:
         self._aborts.shutdown(wait=True, cancel_futures=True)
         self._messages.shutdown(wait=True, cancel_futures=True)
 
-    def publish_run_messages(
-        self, ids: Sequence[UUID], *, republish_before: datetime | None = None
-    ) -> "PublishResult":
+    def publish_run_messages(self, ids: Sequence[UUID], *, republish_before: datetime | None = None) -> "PublishResult":
         """Publishes the unpublished run messages of `ids`.
 
         With `republish_before`, also republishes messages sent before that moment. Two callers never send the
@@ -80,9 +78,7 @@ class Publisher:
         """
         with faults.fault_site("run_message.reserve"):
             messages = self._store.write(
-                lambda connection: dispatch.reserve_messages(
-                    connection, ids, republish_before=republish_before
-                )
+                lambda connection: dispatch.reserve_messages(connection, ids, republish_before=republish_before)
             )
         unsent = self._send_runs(messages)
         if unsent:
@@ -151,9 +147,7 @@ class Publisher:
             # No thread is available: the response has to wait.
             begin()
 
-    def _submit_batches(
-        self, executor: ThreadPoolExecutor, send: _Send, batches: Iterator[Sequence[UUID]]
-    ) -> None:
+    def _submit_batches(self, executor: ThreadPoolExecutor, send: _Send, batches: Iterator[Sequence[UUID]]) -> None:
         """Sends one batch, then queues the next one behind the batches of other calls."""
 
         def send_next() -> None:

@@ -20,9 +20,7 @@ TABLES: dict[Kind, Table] = {
 }
 
 
-def assign_aliases(
-    connection: Connection, workspace_id: UUID, kind: Kind, ids: Sequence[UUID]
-) -> dict[UUID, str]:
+def assign_aliases(connection: Connection, workspace_id: UUID, kind: Kind, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Returns an alias for each of `ids`, which the same transaction inserts next, in this order.
 
     Each alias is the shortest free one; on a clash the later id gets more digits. Writes no row. It locks the

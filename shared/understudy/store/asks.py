@@ -71,9 +71,7 @@ def open_round(connection: Connection, ask_id: UUID) -> int | None:
     return number
 
 
-def insert_round(
-    connection: Connection, ask_id: UUID, number: int, *, question: str, variants: Sequence[str]
-) -> None:
+def insert_round(connection: Connection, ask_id: UUID, number: int, *, question: str, variants: Sequence[str]) -> None:
     """Inserts the question and variants of an open round. Raises IntegrityError if the round exists."""
     connection.execute(
         insert(_round).values(
@@ -88,9 +86,7 @@ def insert_round(
 
 def round_of(connection: Connection, ask_id: UUID, number: int) -> AnyRow:
     """Returns one existing round."""
-    return connection.execute(
-        select(_round).where(_round.c.ask_id == ask_id, _round.c.number == number)
-    ).one()
+    return connection.execute(select(_round).where(_round.c.ask_id == ask_id, _round.c.number == number)).one()
 
 
 def rounds_of(connection: Connection, ask_id: UUID) -> Sequence[AnyRow]:
@@ -132,9 +128,7 @@ def page_of_panel(
 def status_counts(connection: Connection, ask_id: UUID) -> dict[int, dict[str, int]]:
     """Returns the number of participants by round and status; sources and their children all count."""
     statement = (
-        select(_p.c.round, _p.c.status, func.count())
-        .where(_p.c.ask_id == ask_id)
-        .group_by(_p.c.round, _p.c.status)
+        select(_p.c.round, _p.c.status, func.count()).where(_p.c.ask_id == ask_id).group_by(_p.c.round, _p.c.status)
     )
     counted: dict[int, dict[str, int]] = defaultdict(lambda: {str(status): 0 for status in Status})
     for number, status, count in connection.execute(statement):
@@ -169,9 +163,7 @@ def round_answers(
     comments: bool = False,
 ) -> Iterator[RoundAnswer]:
     """Yields one entry per person and round, in order of rounds; of `person_ids` only, if set."""
-    last = and_(
-        _interaction.c.participant_id == _p.c.id, _interaction.c.ordinal == _p.c.interaction_count - 1
-    )
+    last = and_(_interaction.c.participant_id == _p.c.id, _interaction.c.ordinal == _p.c.interaction_count - 1)
     kind = _interaction.c.action["kind"].as_string()
     # A rejected answer does not end a run, but can be its last interaction, at the cap.
     is_answer = and_(_p.c.status == str(Status.COMPLETED), _p.c.outcome.is_(None), kind == "answer")
@@ -194,9 +186,7 @@ def round_answers(
             value["pick"].as_string().label("pick"),
             value["ratings"].label("ratings"),
             (value["comment"].as_string() if comments else null()).label("comment"),
-            func.row_number()
-            .over(partition_by=(_p.c.round, _p.c.person_id), order_by=newest_first)
-            .label("nth"),
+            func.row_number().over(partition_by=(_p.c.round, _p.c.person_id), order_by=newest_first).label("nth"),
         )
         .select_from(_p)
         .outerjoin(_interaction, last)

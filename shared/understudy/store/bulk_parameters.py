@@ -54,9 +54,7 @@ def parameter(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def format_time(dialect: str, at: datetime) -> str:
     """Formats `at` for such a row; SQLite stores times as the same text."""
     at = at.astimezone(UTC)
-    return (
-        at.isoformat() if dialect == "postgresql" else at.replace(tzinfo=None).isoformat(" ", "microseconds")
-    )
+    return at.isoformat() if dialect == "postgresql" else at.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 class _ArrayParameter(TypeDecorator[Sequence[Any]]):

@@ -233,15 +233,11 @@ def unpublished_ids(connection: Connection, limit: int) -> Sequence[UUID]:
     """Returns pending participants with an unpublished message, by queue priority, then by age."""
     unpublished = select(_p.c.id).where(_p.c.status == str(Status.PENDING), _p.c.dispatched_at.is_(None))
     last = len(QUEUE_PRIORITY)
-    priority = case(
-        {str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}, value=_p.c.queue, else_=last
-    )
+    priority = case({str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}, value=_p.c.queue, else_=last)
     return connection.scalars(unpublished.order_by(priority, _p.c.created_at).limit(limit)).all()
 
 
-def published_before_ids(
-    connection: Connection, queue: Queue, before: datetime, limit: int
-) -> Sequence[UUID]:
+def published_before_ids(connection: Connection, queue: Queue, before: datetime, limit: int) -> Sequence[UUID]:
     """Returns pending participants whose message was published to `queue` before then, oldest first."""
     waiting = select(_p.c.id).where(
         _p.c.status == str(Status.PENDING),
@@ -253,8 +249,6 @@ def published_before_ids(
 
 def newest_running_dispatch(connection: Connection, queue: Queue) -> datetime | None:
     """Returns the newest publish time of a participant running from `queue`; None if none runs."""
-    newest = select(func.max(_p.c.dispatched_at)).where(
-        _p.c.status == str(Status.RUNNING), _p.c.queue == str(queue)
-    )
+    newest = select(func.max(_p.c.dispatched_at)).where(_p.c.status == str(Status.RUNNING), _p.c.queue == str(queue))
     published_at: datetime | None = connection.scalar(newest)
     return published_at

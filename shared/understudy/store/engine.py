@@ -190,9 +190,7 @@ class Store:
                 raise
             self._observer.failed("away")
             log.warning("store unavailable: %s", error)
-            raise ServiceUnavailable(
-                "The store is unavailable. Send the same request again in a moment."
-            ) from error
+            raise ServiceUnavailable("The store is unavailable. Send the same request again in a moment.") from error
 
     def dispose(self) -> None:
         """Close all connections."""

@@ -110,9 +110,7 @@ def record_bulk(
 @cache
 def _insert_bulk(dialect: str, *, via_outbox: bool) -> Insert:
     shared = (bindparam(name, type_=_event.c[name].type) for name in ("kind", "data"))
-    rows = select(_p.c.id, _p.c.seq, *shared, store_clock()).where(
-        bulk_parameters.in_parameter(dialect, _p.c.id)
-    )
+    rows = select(_p.c.id, _p.c.seq, *shared, store_clock()).where(bulk_parameters.in_parameter(dialect, _p.c.id))
     return insert(_outbox if via_outbox else _event).from_select(_EVENT_COLUMNS, rows)
 
 
@@ -171,9 +169,7 @@ def _outbox_participants(connection: Connection, limit: int) -> Sequence[UUID]:
     return connection.scalars(first).all()
 
 
-def assign_positions(
-    connection: Connection, limit: int = MAX_POSITIONS, *, wait_for_lock: bool = False
-) -> int:
+def assign_positions(connection: Connection, limit: int = MAX_POSITIONS, *, wait_for_lock: bool = False) -> int:
     """Assigns the next positions of their workspaces to up to `limit` committed events; returns how many.
 
     One transaction does this at a time, so positions become visible in order. A concurrent call returns 0, or

@@ -52,9 +52,7 @@ def find_or_reserve(
     return answer
 
 
-def save_answer(
-    connection: Connection, workspace_id: UUID, path: str, key: str, answer: Mapping[str, Any]
-) -> None:
+def save_answer(connection: Connection, workspace_id: UUID, path: str, key: str, answer: Mapping[str, Any]) -> None:
     """Stores `answer` for repeats of the request, in the transaction that reserved the key. Repeatable."""
     key_filter = (_key.c.workspace_id == workspace_id) & (_key.c.path == path) & (_key.c.key == key)
     connection.execute(_key.update().where(key_filter).values(answer=dict(answer)))

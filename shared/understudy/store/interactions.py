@@ -53,9 +53,7 @@ def _save(dialect: str) -> Insert:
     rows = bulk_parameters.rows_parameter(dialect, *_checkpoint.c)
     # Without a condition, SQLite parses ON CONFLICT as the start of a join.
     statement = insert_or(_checkpoint).from_select([*rows.c.keys()], select(rows).where(true()))
-    return statement.on_conflict_do_update(
-        index_elements=["participant_id"], set_={"state": statement.excluded.state}
-    )
+    return statement.on_conflict_do_update(index_elements=["participant_id"], set_={"state": statement.excluded.state})
 
 
 def is_stored(connection: Connection, participant_id: UUID, epoch: int, index: int) -> bool:

@@ -47,9 +47,7 @@ def expire_lease(connection: Connection, worker_id: UUID) -> None:
 
 def running_claims(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:
     """Returns `(id, epoch)` of the participants that run on this lease in the store, in id order."""
-    running = select(_p.c.id, _p.c.epoch).where(
-        _p.c.worker_id == worker_id, _p.c.status == str(Status.RUNNING)
-    )
+    running = select(_p.c.id, _p.c.epoch).where(_p.c.worker_id == worker_id, _p.c.status == str(Status.RUNNING))
     return connection.execute(running.order_by(_p.c.id)).all()
 
 

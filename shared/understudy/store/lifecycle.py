@@ -222,9 +222,7 @@ def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
     return _write_run(connection, claim, statement, Status.PENDING, reason="released")
 
 
-def _write_run(
-    connection: Connection, claim: Claim, statement: Update, status: Status, **event_data: Any
-) -> bool:
+def _write_run(connection: Connection, claim: Claim, statement: Update, status: Status, **event_data: Any) -> bool:
     """Executes a guarded write that returns `seq`, and records its event. Returns False if no row changed."""
     seq = connection.scalar(statement)
     if seq is None:
@@ -250,9 +248,7 @@ def cancel_any_workspace(connection: Connection, ids: Sequence[UUID]) -> dict[UU
     return _cancelled(connection, _cancel(connection.dialect.name, any_workspace=True), ids)
 
 
-def _cancelled(
-    connection: Connection, statement: Executable, ids: Sequence[UUID], **values: UUID
-) -> dict[UUID, bool]:
+def _cancelled(connection: Connection, statement: Executable, ids: Sequence[UUID], **values: UUID) -> dict[UUID, bool]:
     # In id order, like each write of several rows: concurrent cancels wait, but never deadlock.
     lock_in_id_order(connection, ids)
     rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, **values}).all()

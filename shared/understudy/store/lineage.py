@@ -90,9 +90,9 @@ def highlights(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow
         & (_interaction.c.participant_id == ranked.c.participant_id)
         & (_interaction.c.ordinal == ranked.c.ordinal)
     )
-    statement = select(
-        ranked.c.of, _interaction.c.ordinal, _interaction.c.thought, _interaction.c.sentiment
-    ).join(ranked, first)
+    statement = select(ranked.c.of, _interaction.c.ordinal, _interaction.c.thought, _interaction.c.sentiment).join(
+        ranked, first
+    )
     return {row.of: row for row in connection.execute(statement)}
 
 

@@ -85,15 +85,11 @@ def non_terminal_ids(connection: Connection, workspace_id: UUID, ids: Sequence[U
     owned = _p.c.workspace_id == workspace_id
     listed = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
     not_ended = _p.c.status.not_in([str(status) for status in sorted(TERMINAL)])
-    found = set(
-        connection.scalars(select(_p.c.id).where(owned, listed, not_ended), {bulk_parameters.IDS_PARAM: ids})
-    )
+    found = set(connection.scalars(select(_p.c.id).where(owned, listed, not_ended), {bulk_parameters.IDS_PARAM: ids}))
     return [id_ for id_ in ids if id_ in found]
 
 
-def states_by_request(
-    connection: Connection, asked: Sequence[tuple[UUID, Sequence[UUID]]]
-) -> list[list[AnyRow]]:
+def states_by_request(connection: Connection, asked: Sequence[tuple[UUID, Sequence[UUID]]]) -> list[list[AnyRow]]:
     """Returns `states` of each workspace and ids in `asked`, with one read per workspace."""
     ids_by_workspace: dict[UUID, dict[UUID, None]] = {}
     for workspace_id, ids in asked:

@@ -73,9 +73,9 @@ def expired_participants(
     is_panel, weight)`. So each source comes after its children."""
     panel = and_(_p.c.round == 1, _p.c.extended_from.is_(None))
     weight = _p.c.seq + _p.c.interaction_count - _p.c.branched_at
-    statement = select(
-        _p.c.created_at, _p.c.id, _p.c.ask_id, panel.label("is_panel"), weight.label("weight")
-    ).where(old.where(), _p.c.created_at < old.ended_before)
+    statement = select(_p.c.created_at, _p.c.id, _p.c.ask_id, panel.label("is_panel"), weight.label("weight")).where(
+        old.where(), _p.c.created_at < old.ended_before
+    )
     if before is not None:
         cursor = tuple_(before.created_at, before.id)
         statement = statement.where(tuple_(_p.c.created_at, _p.c.id) < cursor)

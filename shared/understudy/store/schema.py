@@ -4,16 +4,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    CheckConstraint,
-    ForeignKeyConstraint,
-    Index,
-    Table,
-    UniqueConstraint,
-    text,
-)
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKeyConstraint, Index, Table, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from understudy.domain.lifecycle import Status
@@ -173,9 +164,7 @@ class Participant(SQLModel, table=True):
         _partial("ix_participant_pending", "dispatched_at", where="status = 'pending'"),
         _partial("ix_participant_waiting", "pending_since", where="status = 'pending'"),
         _partial("ix_participant_running", "worker_id", where="status = 'running'"),
-        _partial(
-            "ix_participant_stopping", "finished_at", where="status = 'cancelled' AND stopped_at IS NULL"
-        ),
+        _partial("ix_participant_stopping", "finished_at", where="status = 'cancelled' AND stopped_at IS NULL"),
     )
     id: UUID = Field(primary_key=True)
     workspace_id: UUID = Field(foreign_key="workspace.id")

@@ -93,15 +93,11 @@ def insert_iteration(
 
 def list_iterations(connection: Connection, workspace_id: UUID, study_id: UUID) -> Sequence[AnyRow]:
     """Returns a study's iterations, in order."""
-    statement = select(_iteration).where(
-        _iteration.c.workspace_id == workspace_id, _iteration.c.study_id == study_id
-    )
+    statement = select(_iteration).where(_iteration.c.workspace_id == workspace_id, _iteration.c.study_id == study_id)
     return connection.execute(statement.order_by(_iteration.c.number)).all()
 
 
-def resolve_iteration(
-    connection: Connection, workspace_id: UUID, study_id: UUID, ref: str | None
-) -> AnyRow | None:
+def resolve_iteration(connection: Connection, workspace_id: UUID, study_id: UUID, ref: str | None) -> AnyRow | None:
     """Returns the iteration `ref`, or the study's latest; None if the study has no such iteration."""
     if ref is not None:
         row = find(connection, workspace_id, Kind.ITERATION, ref, "iteration_id")

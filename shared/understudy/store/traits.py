@@ -22,9 +22,7 @@ def trait_matches(traits: ColumnElement[Any], test: TraitCondition) -> ColumnEle
             return trait_exists(traits, name)
         case "=":
             text: ColumnElement[bool] = trait_equals(traits, name, cast(literal(test.text), Text))
-            return (
-                text if test.number is None else or_(text, and_(number.is_not(None), number == test.number))
-            )
+            return text if test.number is None else or_(text, and_(number.is_not(None), number == test.number))
         case "<":
             return number < test.number
         case "<=":
@@ -64,18 +62,14 @@ def _parts(element: FunctionElement[Any], compiler: Any, **options: Any) -> list
 def _sqlite_number(element: trait_number, compiler: Any, **options: Any) -> str:
     traits, name = _parts(element, compiler, **options)
     path = f"'$.\"' || {name} || '\"'"
-    return (
-        f"(CASE WHEN json_type({traits}, {path}) IN ('integer', 'real') "
-        f"THEN json_extract({traits}, {path}) END)"
-    )
+    return f"(CASE WHEN json_type({traits}, {path}) IN ('integer', 'real') THEN json_extract({traits}, {path}) END)"
 
 
 @compiles(trait_number, "postgresql")
 def _postgresql_number(element: trait_number, compiler: Any, **options: Any) -> str:
     traits, name = _parts(element, compiler, **options)
     return (
-        f"(CASE WHEN json_typeof({traits} -> {name}) = 'number' "
-        f"THEN CAST({traits} ->> {name} AS double precision) END)"
+        f"(CASE WHEN json_typeof({traits} -> {name}) = 'number' THEN CAST({traits} ->> {name} AS double precision) END)"
     )
 
 

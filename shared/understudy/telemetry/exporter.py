@@ -76,9 +76,7 @@ def counter(name: str, help_: str, *parts: Component, **labels: Sequence[str]) -
     )
 
 
-def histogram(
-    name: str, help_: str, buckets: Sequence[float], *parts: Component, **labels: Sequence[str]
-) -> Histogram:
+def histogram(name: str, help_: str, buckets: Sequence[float], *parts: Component, **labels: Sequence[str]) -> Histogram:
     """Declares and returns a histogram with these bucket bounds."""
     metric = Histogram(name, help_, tuple(labels), registry=None, buckets=buckets)
     return _register(MetricSpec(name, "histogram", help_, labels, parts), metric)
@@ -158,9 +156,7 @@ def start_metrics_server(settings: Settings, part: Component) -> MetricsExporter
         return exporter
     host, port = settings.metrics_host, settings.metrics_port
     try:
-        server = _listen(
-            host, port, _metrics_handler({"/metrics": exporter.text, "/healthz": lambda: b"ok\n"})
-        )
+        server = _listen(host, port, _metrics_handler({"/metrics": exporter.text, "/healthz": lambda: b"ok\n"}))
     except OSError as error:
         sys.exit(f"Cannot serve metrics at {host}:{port} ({error}). Choose another --metrics-port.")
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

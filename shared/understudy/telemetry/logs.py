@@ -151,10 +151,7 @@ class SecretRedactor:
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def __call__(self, _: WrappedLogger, __: str, line: EventDict) -> EventDict:
-        return {
-            name: REDACTED if _is_secret_name(name, value) else self.redact(value)
-            for name, value in line.items()
-        }
+        return {name: REDACTED if _is_secret_name(name, value) else self.redact(value) for name, value in line.items()}
 
     def redact(self, value: Any) -> Any:
         """Returns `value` without secrets: None, booleans and numbers unchanged, others as text."""

@@ -77,9 +77,7 @@ cancel_seconds = histogram(
 # -- runs --------------------------------------------------------------------------------------------------
 
 _KINDS = ("run", "alone")
-run_slots = CallbackGauge(
-    "understudy_run_slots", "Slots of this process by worker kind.", "worker", kind=_KINDS
-)
+run_slots = CallbackGauge("understudy_run_slots", "Slots of this process by worker kind.", "worker", kind=_KINDS)
 active_runs = CallbackGauge("understudy_runs", "Runs in this process by worker kind.", "worker", kind=_KINDS)
 lease_seconds = CallbackGauge(
     "understudy_lease_seconds", "Seconds until this process's lease expires; negative once expired.", "worker"

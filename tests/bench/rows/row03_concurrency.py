@@ -30,9 +30,7 @@ def measure(bench: Bench) -> Iterator[Comparison]:
     yield Comparison(NAME, "s", mine, "saq", theirs, at_most(1.2))
     # Compared with a bound, not with saq, whose figure is there to be seen.
     more = {"saq_peak_memory_mb": memory["theirs"]}
-    yield Comparison(
-        "memory of that process at its highest", "MB", memory["ours"], goal=at_most(120), more=more
-    )
+    yield Comparison("memory of that process at its highest", "MB", memory["ours"], goal=at_most(120), more=more)
 
 
 def on_stage(stage: Installation, count: int, wait_s: float) -> tuple[float, float]:

@@ -30,9 +30,7 @@ def measure(bench: Bench) -> Iterator[Comparison]:
         client = stage.client()
         # A process that was just started has things to do that are done once.
         ours(stage, client, 10)
-        mine, theirs = bench.interleave(
-            partial(ours, stage, client, count), partial(bulk_update, stage, count)
-        )
+        mine, theirs = bench.interleave(partial(ours, stage, client, count), partial(bulk_update, stage, count))
     what = f"{NAME}, {count:,} active"
     yield Comparison(what, "s", mine, "one UPDATE … RETURNING", theirs, at_most(4))
 

@@ -30,9 +30,7 @@ def measure(bench: Bench) -> Iterator[Comparison]:
         populate(stage, count)
         client = stage.client()
         ours(stage, client, 10)
-        mine, theirs = bench.interleave(
-            partial(ours, stage, client, count), partial(bulk_insert, stage, count)
-        )
+        mine, theirs = bench.interleave(partial(ours, stage, client, count), partial(bulk_insert, stage, count))
     what = f"{NAME}, {count:,} participants"
     yield Comparison(what, "s", mine, "one bulk INSERT of the same rows", theirs, at_most(3))
 

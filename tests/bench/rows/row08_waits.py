@@ -98,9 +98,7 @@ def theirs(bench: Bench, count: int, single: int) -> Took:
             wait_until(lambda: _answers(port), what="the bare server answers")
             with _pollers(url, "GET", "none", [(str(id_), f"/wait/{id_}", "") for id_ in ids]) as answers:
                 ask = f"{url}/waiting"
-                wait_until(
-                    lambda: httpx.get(ask, trust_env=False, timeout=60).json() == count, 120, "all wait"
-                )
+                wait_until(lambda: httpx.get(ask, trust_env=False, timeout=60).json() == count, 120, "all wait")
                 return _end(stage, ids, single, answers)
         finally:
             server.terminate()
@@ -161,9 +159,7 @@ def _pollers(url: str, method: str, token: str, waits: Sequence[tuple[str, str, 
             assert process.stdin is not None
             process.stdin.write(json.dumps(asked))
             process.stdin.close()
-            wait_until(
-                lambda: "asked" in answers.read_text() or process.poll() is not None, 120, "all have asked"
-            )
+            wait_until(lambda: "asked" in answers.read_text() or process.poll() is not None, 120, "all have asked")
             assert process.poll() is None, "the callers broke"
             yield answers
         finally:

@@ -133,6 +133,4 @@ def crowd(store: Store, pending: int, interactions: int) -> None:
         "dispatched_at": store_clock(),
     }
     here = _p.c.workspace_id == filled.workspace_id
-    store.write(
-        lambda connection: connection.execute(update(_p).where(here, _p.c.id.in_(ended)).values(waits))
-    )
+    store.write(lambda connection: connection.execute(update(_p).where(here, _p.c.id.in_(ended)).values(waits)))

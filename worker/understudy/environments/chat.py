@@ -144,9 +144,7 @@ class ChatEnvironment:
             reason = self._secrets.redacted(str(problem))
             raise EnvironmentUnreachable(clean(f"The chatbot's answer has no reply: {reason}.")) from None
         if self._secrets.redacted(str(conversation_id)) != str(conversation_id):
-            raise EnvironmentUnreachable(
-                "The chatbot's conversation id contains a secret, which must not be stored."
-            )
+            raise EnvironmentUnreachable("The chatbot's conversation id contains a secret, which must not be stored.")
         reply = clean(self._secrets.redacted(reply)).strip()
         if len(reply) > MAX_REPLY_LENGTH:
             reply = reply[: MAX_REPLY_LENGTH - 1] + "…"

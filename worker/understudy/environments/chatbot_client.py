@@ -11,13 +11,7 @@ from understudy.domain.chat import ChatbotConfig
 from understudy.environments import EnvironmentUnreachable
 from understudy.environments.fetch import MAX_BYTES, MAX_REDIRECTS, read_body
 from understudy.environments.page import tidy
-from understudy.environments.transport import (
-    AddressBlocked,
-    GuardedTransport,
-    HostNotFound,
-    Resolver,
-    resolve,
-)
+from understudy.environments.transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver, resolve
 from understudy.plugins.secrets import SecretNotAllowed, Secrets
 
 #: Maximum attempts for one message while the bot answers 429 or 503, and the first pause in seconds unless
@@ -139,11 +133,7 @@ class ChatbotClient:
 def _pause_s(response: httpx.Response, attempt: int) -> float:
     """Returns the seconds until the next attempt: Retry-After, else doubling pauses; bounded."""
     asked = response.headers.get("retry-after", "")
-    pause_s = (
-        float(asked)
-        if asked.isascii() and asked.isdigit() and len(asked) < 6
-        else _PAUSE_S * 2 ** (attempt - 1)
-    )
+    pause_s = float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else _PAUSE_S * 2 ** (attempt - 1)
     return min(pause_s, _MAX_RETRY_DELAY_S)
 
 

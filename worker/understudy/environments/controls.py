@@ -18,9 +18,7 @@ _VALUE_CHARS = 100_000
 
 _BUTTONS = frozenset(("submit", "image", "button", "reset"))
 _LINE_BREAKS = re.compile(r"[\t\r\n]")
-_PLAIN_PATH = re.compile(
-    r"/?[\w%~-][\w%~.-]*(?:/[\w%~-][\w%~.-]*)*(?:\?[\w%~.&=+/-]+)?(?:#[\w%~.-]*)?", re.ASCII
-)
+_PLAIN_PATH = re.compile(r"/?[\w%~-][\w%~.-]*(?:/[\w%~-][\w%~.-]*)*(?:\?[\w%~.&=+/-]+)?(?:#[\w%~.-]*)?", re.ASCII)
 _PLAIN_BASE = re.compile(r"(https?://[^/?#]+)/(?:[^/?#]+/)*")
 _NAME_BREAKS = re.compile(r"[\[\]_.\-]+|(?<=[a-z])(?=[A-Z])")
 
@@ -36,8 +34,7 @@ class ControlReader:
         self.form_at = {form.mem_id: index for index, form in enumerate(forms)}
         self._form_of_id = {form.id: index for index, form in reversed(list(enumerate(forms))) if form.id}
         self._label_of_id = {
-            label.attributes.get("for"): tidy(label.text(), LABEL_CHARS)
-            for label in reversed(tree.css("label[for]"))
+            label.attributes.get("for"): tidy(label.text(), LABEL_CHARS) for label in reversed(tree.css("label[for]"))
         }
 
     def link(self, node: LexborNode) -> Control | None:

@@ -18,13 +18,7 @@ from understudy.environments.forms import PageRequest
 from understudy.environments.markup import is_small
 from understudy.environments.page import Page, clean
 from understudy.environments.reader import read_html, read_text
-from understudy.environments.transport import (
-    AddressBlocked,
-    GuardedTransport,
-    HostNotFound,
-    Resolver,
-    resolve,
-)
+from understudy.environments.transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver, resolve
 
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 20
@@ -153,15 +147,10 @@ class HttpSession:
             return FetchResult(visit.url, Page(), status, problem, posted)
         problem = ""
         if status >= 400:
-            problem = (
-                f"The site answers with an error: {status} {clean(response.reason_phrase)[:80]}".rstrip()
-                + "."
-            )
+            problem = f"The site answers with an error: {status} {clean(response.reason_phrase)[:80]}".rstrip() + "."
         body = await read_body(response)
         if body is None:
-            return FetchResult(
-                visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted
-            )
+            return FetchResult(visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted)
         text = _decode(body, parameters)
         if not is_html:
             page = read_text(text)

@@ -115,9 +115,7 @@ class Forms:
             return PageRequest(_with_query(url, urlencode(entries)))
         if form.multipart:
             boundary = secrets.token_hex(16)
-            return PageRequest(
-                url, "POST", _multipart(entries, boundary), f"multipart/form-data; boundary={boundary}"
-            )
+            return PageRequest(url, "POST", _multipart(entries, boundary), f"multipart/form-data; boundary={boundary}")
         return PageRequest(url, "POST", urlencode(entries).encode(), "application/x-www-form-urlencoded")
 
     def _controls(self, form: int) -> list[Control]:

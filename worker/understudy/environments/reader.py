@@ -25,9 +25,7 @@ _HIDDEN = (
     '[hidden], [style*="display:none" i], [style*="display: none" i], [style*="visibility:hidden" i], '
     '[style*="visibility: hidden" i], dialog:not([open])'
 )
-_UNREAD = words(
-    "head script style template svg math iframe object noembed noframes audio video canvas datalist"
-)
+_UNREAD = words("head script style template svg math iframe object noembed noframes audio video canvas datalist")
 #: Tags that do not separate words; any other tag does.
 _INLINE = words(
     "-text a abbr b bdi bdo big cite code del dfn em font i ins kbd label mark nobr q s samp small span "
@@ -86,9 +84,7 @@ class _Reader:
             "textarea": lambda node: self._add(self._reader.textarea(node, self._form)),
             "label": lambda node: self._capture(node, self._label_ended),
             "img": self._image,
-            "form": lambda node: self._open_forms.append(
-                (node.mem_id, self._reader.form_at.get(node.mem_id))
-            ),
+            "form": lambda node: self._open_forms.append((node.mem_id, self._reader.form_at.get(node.mem_id))),
             **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), self._heading),
         }
 

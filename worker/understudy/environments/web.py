@@ -92,9 +92,7 @@ class WebEnvironment:
         )
         return replace(seen, actions=WINDOWED, whole=page.text)
 
-    def _observation(
-        self, text: str, elements: tuple[Element, ...], headings: tuple[str, ...]
-    ) -> Observation:
+    def _observation(self, text: str, elements: tuple[Element, ...], headings: tuple[str, ...]) -> Observation:
         return Observation(
             url=self._url,
             title=self._page.title,

@@ -80,9 +80,7 @@ _FIELDS: tuple[tuple[str, Callable[[Person, Place], str]], ...] = (
     (r"name|nom\b|nombre", lambda person, _: person.name),
 )
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), answer) for pattern, answer in _FIELDS)
-_PERSONAL = re.compile(
-    "|".join(f"(?:{pattern})" for pattern, _ in _FIELDS if pattern[:4] != "quan"), re.IGNORECASE
-)
+_PERSONAL = re.compile("|".join(f"(?:{pattern})" for pattern, _ in _FIELDS if pattern[:4] != "quan"), re.IGNORECASE)
 _QUANTITY = re.compile(r"quantity|qty|\bmenge|anzahl|quantité|cantidad", re.IGNORECASE)
 
 
@@ -134,9 +132,7 @@ def option_for_field(element: Element, person: Person, aim: Goal, chance: float)
                 *re.split(r"\s*[/,(|)]\s*", option.casefold()),
             ):
                 return option
-    matching = max(
-        real, key=lambda option: sum(aim.words.get(word, 0.0) for word in dict.fromkeys(stems(option)))
-    )
+    matching = max(real, key=lambda option: sum(aim.words.get(word, 0.0) for word in dict.fromkeys(stems(option))))
     if any(word in aim.words for word in stems(matching)):
         return matching
     others = [option for option in real if {"other", "andere", "autre"} & set(stems(option))]

@@ -37,9 +37,7 @@ class Choice(NamedTuple):
 class Choices:
     """Scores all possible actions of one turn."""
 
-    def __init__(
-        self, view: PageFeatures, aim: Goal, person: Person, character: Personality, memory: Memory
-    ) -> None:
+    def __init__(self, view: PageFeatures, aim: Goal, person: Person, character: Personality, memory: Memory) -> None:
         self._view = view
         self._aim = aim
         self._person = person
@@ -117,9 +115,7 @@ class Choices:
                 if kind == "fill" or str(wanted) in thing.element.options:
                     return Choice(3.6, kind, "quantity", thing, str(wanted))
             if thing.element.kind in ("select", "radio") and is_unanswered(thing.element):
-                option = option_for_field(
-                    thing.element, self._person, self._aim, self._chance(thing.read.key)
-                )
+                option = option_for_field(thing.element, self._person, self._aim, self._chance(thing.read.key))
                 if option is not None:
                     return Choice(3.6, "choose", "variant", thing, option)
         # A person who has seen a match takes no other item; the demands fall with the number of turns.
@@ -164,9 +160,7 @@ class Choices:
     def _submitting(self, form: FormFeatures, score: float, reason: str) -> Choice | None:
         def fits(button: LabelledElement) -> int:
             good = {"search": {"search", "lookup"}, "add": {"add", "cart", "buy"}}
-            wanted = good.get(
-                reason, {"order", "pay", "buy", "submit", "confirm", "subscribe", "login", "register"}
-            )
+            wanted = good.get(reason, {"order", "pay", "buy", "submit", "confirm", "subscribe", "login", "register"})
             return len(button.read.concepts & wanted) - 2 * len(button.read.concepts & {"remove", "no"})
 
         button = max(form.buttons, key=fits, default=None)

@@ -46,9 +46,7 @@ _YES_NO = re.compile(
 _EITHER = re.compile(
     r"([\w' -]{2,60}?)(?:, ([\w' -]{2,40}?))?,? or (?:an? |the |by |with )?([\w' -]{2,60})\s*$", re.IGNORECASE
 )
-_LEAD = re.compile(
-    r"^.*\b(?:prefer|like|want|choose|need|be|by|with|is it|was it|an?|the)\s+(?=\S)", re.IGNORECASE
-)
+_LEAD = re.compile(r"^.*\b(?:prefer|like|want|choose|need|be|by|with|is it|was it|an?|the)\s+(?=\S)", re.IGNORECASE)
 _REASONS = (
     "It is not what I expected.",
     "I have changed my mind.",
@@ -183,9 +181,7 @@ class _Conversation:
         first = memory.told_raised == 0
         memory.told_raised += 1
         opening = "" if not first else self._greeting() if memory.raised == 0 else "Something else: "
-        return self._say(
-            f"{opening}{point}", "I was asked to bring this up." if first else "And there is more."
-        )
+        return self._say(f"{opening}{point}", "I was asked to bring this up." if first else "And there is more.")
 
     def _raise_next(self) -> Decision:
         memory = self._memory

@@ -79,9 +79,7 @@ _EMPTY = frozenset(
 #: Words after "search" that name the search field itself.
 _BOX = frozenset(stems("box bar field form function"))
 #: Words that say little about the target.
-_VAGUE = frozenset(
-    stems("documentation information details doc docs product item shop store order cart present")
-)
+_VAGUE = frozenset(stems("documentation information details doc docs product item shop store order cart present"))
 
 
 @dataclass(frozen=True, slots=True)

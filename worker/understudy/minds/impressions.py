@@ -92,9 +92,7 @@ class TextEvaluator:
 
     def _trait_part(self, words: set[str]) -> Impression:
         matches = {trait: sorted(liked & words) for trait, liked in _TRAIT_STEMS.items()}
-        weights = {
-            trait: (self._traits[trait] - 0.35) * min(len(found), 3) / 3 for trait, found in matches.items()
-        }
+        weights = {trait: (self._traits[trait] - 0.35) * min(len(found), 3) / 3 for trait, found in matches.items()}
         trait = max(weights, key=lambda name: abs(weights[name]))
         return Impression(0.6 * sum(weights.values()), "dear", tuple(matches[trait][:3]))
 

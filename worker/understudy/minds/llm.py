@@ -29,9 +29,7 @@ class LanguageModelMind:
     async def decide(self, turn: Turn) -> Decision:
         """Returns the next action. Raises ModelFailed. Cancellation is safe and closes the connection."""
         endpoint, profile = endpoint_of(self._profile)
-        return await decide(
-            turn, endpoint, quotas.quota_for(turn.workspace, turn.study), profile.context_tokens
-        )
+        return await decide(turn, endpoint, quotas.quota_for(turn.workspace, turn.study), profile.context_tokens)
 
 
 async def decide(turn: Turn, endpoint: Endpoint, gate: Quota, budget: int) -> Decision:

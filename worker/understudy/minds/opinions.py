@@ -134,9 +134,7 @@ class _TextDecision:
     def _answer(self) -> Decision:
         """Picks and rates the variants that were read; it does not rate the others."""
         opinions = {label: self._opinion(label) for label in self._labels if label in self._liked}
-        ranked = sorted(
-            opinions, key=lambda label: (-opinions[label], self._character.random_for("tie", label))
-        )
+        ranked = sorted(opinions, key=lambda label: (-opinions[label], self._character.random_for("tie", label)))
         named = named_variant(self._turn.instruction or "", self._labels)
         best = named or (ranked[0] if ranked and opinions[ranked[0]] > _NONE_BELOW else None)
         value = {

@@ -18,9 +18,7 @@ from understudy.minds.word_stems import concepts, language_of_label, stems
 _MAX_ELEMENTS = 1_000
 
 _RAW_WORD = re.compile(r"[\w.]+")
-_RESULTS = frozenset(
-    stems("result search found hit match ergebnis ergebnisse treffer suche résultat recherche")
-)
+_RESULTS = frozenset(stems("result search found hit match ergebnis ergebnisse treffer suche résultat recherche"))
 
 _FILLABLE = ("text", "textarea", "select", "checkbox", "radio")
 
@@ -78,9 +76,7 @@ class FormFeatures:
             return "subscribe"
         if len(typed) == 1 and said & {"search", "lookup"} and not is_personal(typed[0].element):
             return "search"
-        if buttons & {"add", "cart", "buy"} and all(
-            is_quantity(t.element) or not _is_typed(t) for t in self.fields
-        ):
+        if buttons & {"add", "cart", "buy"} and all(is_quantity(t.element) or not _is_typed(t) for t in self.fields):
             return "order"
         if "login" in buttons and len(typed) <= 3:
             return "login"
@@ -123,9 +119,7 @@ class PageFeatures:
             score = 0.0
             if not aim.starts.isdisjoint(read.starts):
                 # A shared prefix counts a little: "document" for "documentation".
-                score = 0.3 * sum(
-                    aim.words[word] for word in aim.words if len(word) > 3 and word[:4] in read.starts
-                )
+                score = 0.3 * sum(aim.words[word] for word in aim.words if len(word) > 3 and word[:4] in read.starts)
         else:
             hits, score = 0, 0.0
             # In the order of the goal: a float sum depends on the order, and a set has none.

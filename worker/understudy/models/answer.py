@@ -174,9 +174,7 @@ def _read_action(found: dict[str, Any], seen: Observation) -> Action:
     value = found.get("value")
     if kind == "answer":
         if not isinstance(value, dict):
-            raise InvalidDecision(
-                '"action.value" of an answer must be an object with pick, ratings and comment.'
-            )
+            raise InvalidDecision('"action.value" of an answer must be an object with pick, ratings and comment.')
         return Action(kind, value=value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)

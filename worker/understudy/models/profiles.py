@@ -11,15 +11,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from understudy.models import ModelFailed
@@ -105,9 +97,7 @@ class Profile(BaseModel):
                     "api_key_file must name a file that the worker may read."
                 ) from None
             if not _can_be_sent(key):
-                raise ModelFailed(
-                    f"The file with the key of {self.display_url} contains no valid key; {_KEY_FORMAT}."
-                )
+                raise ModelFailed(f"The file with the key of {self.display_url} contains no valid key; {_KEY_FORMAT}.")
             return key or NO_KEY
         return (self.api_key.get_secret_value() if self.api_key else "") or NO_KEY
 
@@ -160,9 +150,7 @@ def model_settings() -> ModelSettings:
     try:
         return ModelSettings()
     except ValidationError as error:
-        raise ModelFailed(
-            f"The language model settings are invalid: {_problems(error, 'UNDERSTUDY_LLM_')}."
-        ) from None
+        raise ModelFailed(f"The language model settings are invalid: {_problems(error, 'UNDERSTUDY_LLM_')}.") from None
 
 
 @cache
@@ -186,9 +174,7 @@ def find_profile(name: str) -> Profile:
         return Profile.model_validate(tables[name])
     except ValidationError as error:
         prefix = "UNDERSTUDY_LLM_" if name == DEFAULT else ""
-        raise ModelFailed(
-            f"The language model profile {name!r} is invalid: {_problems(error, prefix)}."
-        ) from None
+        raise ModelFailed(f"The language model profile {name!r} is invalid: {_problems(error, prefix)}.") from None
 
 
 def _tables(settings: ModelSettings) -> dict[str, Any]:

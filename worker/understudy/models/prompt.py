@@ -119,9 +119,7 @@ def _lines(history: Sequence[Json], budget: int) -> list[tuple[int, str]]:
 
 def _line(past: Json) -> str:
     seen, action = past["observation"], past["action"]
-    did = " ".join(
-        filter(None, (action["kind"], _short(action.get("target")), _short(_as_text(action.get("value")))))
-    )
+    did = " ".join(filter(None, (action["kind"], _short(action.get("target")), _short(_as_text(action.get("value"))))))
     problem = _short(past["result"].get("problem"))
     return f"{past['index']}. on {_short(seen.get('title')) or _short(seen.get('url'))}: {did}" + (
         f" — {problem}" if problem else ""
@@ -213,9 +211,7 @@ def _current_view(turn: Turn, tokens: int) -> str:
     if turn.resumed:
         lines.append("You stopped here earlier; you continue now, refreshed.")
     lines.append(f"Turns left, including this one: {turn.remaining}")
-    lines.append(
-        "Kinds of action:\n" + "\n".join(f"- {_ACTION_HELP.get(kind, kind)}" for kind in kinds_of(seen))
-    )
+    lines.append("Kinds of action:\n" + "\n".join(f"- {_ACTION_HELP.get(kind, kind)}" for kind in kinds_of(seen)))
     if seen.headings:
         lines.append("Headings: " + " | ".join(_short(heading) for heading in seen.headings[:10]))
     if seen.elements:

@@ -65,9 +65,7 @@ class Committer:
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
         self._thread.start()
 
-    async def write(
-        self, participant_id: UUID, work: Callable[[Connection], Result], fault_site: str
-    ) -> Result:
+    async def write(self, participant_id: UUID, work: Callable[[Connection], Result], fault_site: str) -> Result:
         """Returns the result of `work` after its commit; raises what `work` raises, then nothing is stored.
 
         `work` writes only for this participant and runs only SQL: it may run more than once. `fault_site` is

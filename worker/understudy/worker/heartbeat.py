@@ -73,9 +73,7 @@ class LeaseKeeper:
     def _open(self) -> None:
         worker_id, created_at = uuid4(), time.monotonic()
         with faults.fault_site("lease.commit"):
-            self._store.write(
-                lambda connection: leases.create_lease(connection, worker_id, self._name, self.ttl_s)
-            )
+            self._store.write(lambda connection: leases.create_lease(connection, worker_id, self._name, self.ttl_s))
         # Set after the commit, so that no claim uses a missing lease.
         self._worker_id = worker_id
         #: Monotonic time until which the lease is certainly valid.
@@ -115,9 +113,7 @@ class LeaseKeeper:
 
     def _renew(self) -> Sequence[AnyRow] | None:
         with faults.fault_site("heartbeat.commit"):
-            alive = self._store.write(
-                lambda connection: leases.renew_lease(connection, self._worker_id, self.ttl_s)
-            )
+            alive = self._store.write(lambda connection: leases.renew_lease(connection, self._worker_id, self.ttl_s))
         if not alive:
             return None
         with self._store.read() as connection:

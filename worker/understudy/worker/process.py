@@ -53,9 +53,7 @@ STORE_RETRY_WINDOW_S = 5
 SHUTDOWN_TIMEOUT_S = 10
 
 
-def run_worker(
-    settings: Settings, *, name: str, kind: Kind, concurrency: int, ready_file: Path | None = None
-) -> None:
+def run_worker(settings: Settings, *, name: str, kind: Kind, concurrency: int, ready_file: Path | None = None) -> None:
     """Runs a worker until SIGTERM or SIGINT, drains it, and returns when all participants are released.
 
     Creates `ready_file` when it starts to consume messages.
@@ -76,9 +74,7 @@ def run_worker(
             _run_control_worker(settings, app, store, name)
         else:
             concurrency = 1 if kind == "alone" else concurrency
-            _run_simulation_worker(
-                settings, app, store, exporter, name=name, kind=kind, concurrency=concurrency
-            )
+            _run_simulation_worker(settings, app, store, exporter, name=name, kind=kind, concurrency=concurrency)
     except InvalidSecretsFile as error:
         raise SystemExit(f"understudy worker: {error}") from None
     finally:
@@ -172,9 +168,7 @@ def _run_simulation_worker(
         notifier.close()
 
 
-def _consume(
-    app: Celery, shutdown: ShutdownSignal, name: str, kind: Kind, concurrency: int, pool: Any
-) -> None:
+def _consume(app: Celery, shutdown: ShutdownSignal, name: str, kind: Kind, concurrency: int, pool: Any) -> None:
     flower_events.install(app)
     worker = worker_class(app, shutdown.install)(
         hostname=name,

@@ -95,9 +95,7 @@ class Runner:
         self._thread.join()
         self._loop.close()
 
-    def _create_task(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
-    ) -> asyncio.Task[Any]:
+    def _create_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         """Creates a task and records its run, also for tasks that plug-ins start."""
         task = asyncio.Task(coroutine, loop=loop, **options)
         run = _current_run.get(None)

@@ -11,16 +11,7 @@ from typing import Any, NamedTuple
 from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.runs import RunSpec, Step
-from understudy.domain.simulation import (
-    Action,
-    Assignment,
-    Decision,
-    Observation,
-    Person,
-    Success,
-    Turn,
-    succeeded,
-)
+from understudy.domain.simulation import Action, Assignment, Decision, Observation, Person, Success, Turn, succeeded
 from understudy.domain.text import sanitize
 from understudy.environments import Environment
 from understudy.minds import Mind
@@ -55,9 +46,7 @@ class ClaimedRun(NamedTuple):
 class SimulationSession:
     """Executes one step at a time. A step may be cancelled at any await; steps must not overlap."""
 
-    def __init__(
-        self, claimed: ClaimedRun, *, allow_private_hosts: bool, secrets: Secrets | None = None
-    ) -> None:
+    def __init__(self, claimed: ClaimedRun, *, allow_private_hosts: bool, secrets: Secrets | None = None) -> None:
         row, spec = claimed.row, claimed.spec
         self._person = Person(
             name=spec.name,
@@ -73,9 +62,7 @@ class SimulationSession:
         self._count: int = row.interaction_count
         self._state = claimed.state
         self._memory: Mapping[str, Any] = (claimed.state or {}).get("memory", {})
-        self._history = deque(
-            (_history_entry(past, past.ordinal) for past in claimed.history), maxlen=HISTORY_LENGTH
-        )
+        self._history = deque((_history_entry(past, past.ordinal) for past in claimed.history), maxlen=HISTORY_LENGTH)
         self._instructions = claimed.instructions
         self._mind: Mind = create_mind(spec.mind)
         factory = environments(spec.modality)[spec.content["environment"]].load()
@@ -85,9 +72,7 @@ class SimulationSession:
             options["secrets"] = secrets
         if getattr(factory, "takes_access", False):
             options["access"] = AccessibilityNeeds.of(spec.traits)
-        self._environment: Environment = factory(
-            spec.content, allow_private_hosts=allow_private_hosts, **options
-        )
+        self._environment: Environment = factory(spec.content, allow_private_hosts=allow_private_hosts, **options)
         self._is_open = False
 
     @property

@@ -126,9 +126,7 @@ class Sweeper:
         after_s = self._settings.stop_grace_s
         while True:
             with faults.fault_site("record_stops.commit"):
-                batch = self._store.write(
-                    lambda connection: stops.record_stops(connection, after_s, BATCH_SIZE)
-                )
+                batch = self._store.write(lambda connection: stops.record_stops(connection, after_s, BATCH_SIZE))
             metrics.observe_stops("sweeper", (stop.after_s for stop in batch))
             if len(batch) < BATCH_SIZE:
                 return

@@ -66,9 +66,7 @@ class _ShopHandlers:
             raise HTTPException(404)
         number = int(page) if page.isdecimal() and len(page) < 6 else 1
         visitor = self._visitor(request)
-        return _page(
-            visitor, self._pages(visitor, request).catalogue(category, in_category(category), number)
-        )
+        return _page(visitor, self._pages(visitor, request).catalogue(category, in_category(category), number))
 
     async def search(self, request: Request, query: Annotated[str, Query(alias="q")] = "") -> Response:
         visitor = self._visitor(request)
@@ -116,9 +114,7 @@ class _ShopHandlers:
             return _redirect(visitor, "/cart")
         if problems := customer.problems(visitor.language):
             return _page(visitor, self._pages(visitor, request).checkout(customer, problems))
-        return _redirect(
-            visitor, f"/order/confirmed/{self._visitors.order(visitor, customer.values['name'])}"
-        )
+        return _redirect(visitor, f"/order/confirmed/{self._visitors.order(visitor, customer.values['name'])}")
 
     async def confirmed(self, request: Request, number: str) -> Response:
         visitor = self._visitor(request)

@@ -54,9 +54,7 @@ class Customer:
             missing.append("country")
         problems = []
         if missing:
-            problems.append(
-                translate(language, "missing", ", ".join(translate(language, name) for name in missing))
-            )
+            problems.append(translate(language, "missing", ", ".join(translate(language, name) for name in missing)))
         if self.values["email"] and "@" not in self.values["email"].strip("@"):
             problems.append(translate(language, "bad_email"))
         if not self.accepts:

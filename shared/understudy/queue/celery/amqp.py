@@ -45,9 +45,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         """Waits until RabbitMQ confirms all published messages. Raises MessageNacked if it refused any."""
         while self._unconfirmed:
             if self.connection is None:
-                raise amqp.RecoverableConnectionError(
-                    "the connection broke before RabbitMQ confirmed all messages"
-                )
+                raise amqp.RecoverableConnectionError("the connection broke before RabbitMQ confirmed all messages")
             self.connection.drain_events()
         refused, self._refused = self._refused, 0
         if refused:

@@ -35,9 +35,7 @@ def install_abort_command(abort_participants: Callable[[list[UUID]], None]) -> N
         abort_participants([UUID(id_) for id_ in participant_ids])
 
 
-def install_control_commands(
-    cancel: Callable[[Sequence[str]], None], request_shutdown: Callable[[], None]
-) -> None:
+def install_control_commands(cancel: Callable[[Sequence[str]], None], request_shutdown: Callable[[], None]) -> None:
     """Installs the operator commands in the worker of this process.
 
     A revoke passes the Celery ids of its run messages to `cancel`, unless a stop task sent it. A shutdown
@@ -66,9 +64,7 @@ def install_control_commands(
     for name, instead in UNSUPPORTED.items():
         control_command(name=name)(_unsupported_handler(name, instead))
     # Celery would log for each revoke that no result backend stored it; that is intended.
-    logging.getLogger("celery.worker.control").addFilter(
-        lambda record: "revoked in backend" not in record.getMessage()
-    )
+    logging.getLogger("celery.worker.control").addFilter(lambda record: "revoked in backend" not in record.getMessage())
 
 
 def _unsupported_handler(name: str, instead: str) -> Callable[..., dict[str, str]]:

@@ -148,9 +148,7 @@ def create_pool(
     return LoopPool
 
 
-async def _run_job(
-    work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str
-) -> object:
+async def _run_job(work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str) -> object:
     # Decoded inside the job: an unreadable body fails only its own job.
     args, *_rest = loads(body, *kind)
     return await work(Job(task_id, headers, args))

@@ -166,9 +166,7 @@ class Endpoint:
         finally:
             metrics.observe_llm_call(model, result, time.monotonic() - began)
         used = reply.usage
-        metrics.count_llm_usage(
-            model, input_tokens=used.input_tokens, output_tokens=used.output_tokens, cost=used.cost
-        )
+        metrics.count_llm_usage(model, input_tokens=used.input_tokens, output_tokens=used.output_tokens, cost=used.cost)
         return reply
 
     async def _call(
@@ -221,15 +219,11 @@ class Endpoint:
         if not isinstance(choice, dict) or not isinstance(message, dict):
             raise TypeError("no message")
         text, refusal = message.get("content") or "", message.get("refusal") or ""
-        return self._reply(
-            join_text(text), join_text(refusal), choice.get("finish_reason"), found.get("usage"), body
-        )
+        return self._reply(join_text(text), join_text(refusal), choice.get("finish_reason"), found.get("usage"), body)
 
     async def _stream(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
         text, refusal, finish, usage = "", "", None, None
-        pieces = await client.chat.completions.create(
-            **body, stream=True, stream_options={"include_usage": True}
-        )
+        pieces = await client.chat.completions.create(**body, stream=True, stream_options={"include_usage": True})
         async with pieces:
             async for piece in pieces:
                 usage = piece.usage.model_dump() if piece.usage else usage
@@ -265,9 +259,7 @@ class Endpoint:
             )
         if status == 404:
             raise ModelFailed(
-                self._failed(
-                    f"does not know the model {profile.model!r}, or is not at this address (404): {message}"
-                )
+                self._failed(f"does not know the model {profile.model!r}, or is not at this address (404): {message}")
                 + " Set UNDERSTUDY_LLM_MODEL to a model that it has, and UNDERSTUDY_LLM_BASE_URL to the "
                 "address of its API, which usually ends in /v1 (or model and base_url in the profile)."
             )

@@ -23,14 +23,7 @@ from redis.backoff import NoBackoff
 from understudy.domain.errors import ServiceUnavailable
 from understudy.models import ModelFailed
 from understudy.models.profiles import ModelSettings, model_settings
-from understudy.models.quotas.scope import (
-    ACQUIRE_SCRIPT,
-    RECORD_SCRIPT,
-    RENEW,
-    RETENTION_S,
-    QuotaScope,
-    today,
-)
+from understudy.models.quotas.scope import ACQUIRE_SCRIPT, RECORD_SCRIPT, RENEW, RETENTION_S, QuotaScope, today
 from understudy.queue.redis_clients import connect_async
 from understudy.store import leases, usage
 from understudy.store.engine import Store
@@ -60,9 +53,7 @@ class ModelQuotas:
         self._redis: Any = None
         self._unavailable_until = 0.0
         #: One lock per study: only the first waiter polls Redis.
-        self._wait_queues: weakref.WeakValueDictionary[tuple[UUID, UUID], asyncio.Lock] = (
-            weakref.WeakValueDictionary()
-        )
+        self._wait_queues: weakref.WeakValueDictionary[tuple[UUID, UUID], asyncio.Lock] = weakref.WeakValueDictionary()
         self._slot_released = asyncio.Event()
         #: Active calls of this process.
         self._active: Counter[QuotaScope] = Counter()
@@ -80,9 +71,7 @@ class ModelQuotas:
             QuotaScope("study", study, settings.study_calls, settings.study_tokens),
             QuotaScope("workspace", workspace, settings.workspace_calls, settings.workspace_tokens_per_day),
         )
-        return FleetQuota(
-            self, [scope for scope in scopes if scope.calls or scope.tokens], (workspace, study)
-        )
+        return FleetQuota(self, [scope for scope in scopes if scope.calls or scope.tokens], (workspace, study))
 
     async def close(self) -> None:
         """Waits for releases and records in progress, then closes the connections."""
@@ -92,9 +81,7 @@ class ModelQuotas:
             await self._redis.aclose()
 
     @contextlib.asynccontextmanager
-    async def acquire_slot(
-        self, scopes: list[QuotaScope], wait_queue: tuple[UUID, UUID]
-    ) -> AsyncIterator[None]:
+    async def acquire_slot(self, scopes: list[QuotaScope], wait_queue: tuple[UUID, UUID]) -> AsyncIterator[None]:
         """Holds a slot in all of these scopes. Raises ModelFailed if the tokens of one are used up."""
         holder = uuid4().hex
         renewing: asyncio.Task[None] | None = None
@@ -145,9 +132,7 @@ class ModelQuotas:
             self._slot_released.clear()
             answer = await self._request_for(
                 holder,
-                lambda server: server.eval(
-                    ACQUIRE_SCRIPT, len(keys), *keys, holder, SLOT_TTL_S * 1000, *limits
-                ),
+                lambda server: server.eval(ACQUIRE_SCRIPT, len(keys), *keys, holder, SLOT_TTL_S * 1000, *limits),
             )
             try:
                 if await self._is_admitted(answer, scopes):
@@ -183,9 +168,7 @@ class ModelQuotas:
             if scope.tokens and await self._cached(scope, partial(self._used, scope)) >= scope.tokens:
                 raise ModelFailed(scope.exhausted_message)
         workers = await self._cached("workers", self._live_workers)
-        return all(
-            self._active[scope] < max(scope.calls // max(workers, 1), 1) for scope in scopes if scope.calls
-        )
+        return all(self._active[scope] < max(scope.calls // max(workers, 1), 1) for scope in scopes if scope.calls)
 
     async def _cached(self, key: object, load: Callable[[], Awaitable[int]]) -> int:
         """Returns the result of `load`, at most `UNAVAILABLE_RETRY_S` seconds old."""

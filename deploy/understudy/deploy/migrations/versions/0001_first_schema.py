@@ -220,16 +220,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("workspace_id", "alias", name="uq_participant_alias"),
     )
-    op.create_index(
-        "ix_participant_ask", "participant", ["ask_id", "round", "created_at", "id"], unique=False
-    )
-    op.create_index(
-        "ix_participant_created", "participant", ["workspace_id", "created_at", "id"], unique=False
-    )
+    op.create_index("ix_participant_ask", "participant", ["ask_id", "round", "created_at", "id"], unique=False)
+    op.create_index("ix_participant_created", "participant", ["workspace_id", "created_at", "id"], unique=False)
     op.create_index(op.f("ix_participant_extended_from"), "participant", ["extended_from"], unique=False)
-    op.create_index(
-        "ix_participant_iteration", "participant", ["iteration_id", "created_at", "id"], unique=False
-    )
+    op.create_index("ix_participant_iteration", "participant", ["iteration_id", "created_at", "id"], unique=False)
     op.create_index(
         "ix_participant_pending",
         "participant",

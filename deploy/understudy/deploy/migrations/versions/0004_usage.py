@@ -35,14 +35,10 @@ def upgrade() -> None:
     op.create_index("ix_usage_workspace", "usage", ["workspace_id", "at"])
     for name in ("study", "ask"):
         given = sa.text(f"{name}_id IS NOT NULL")
-        op.create_index(
-            f"ix_usage_{name}", "usage", [f"{name}_id"], postgresql_where=given, sqlite_where=given
-        )
+        op.create_index(f"ix_usage_{name}", "usage", [f"{name}_id"], postgresql_where=given, sqlite_where=given)
     connection = op.get_bind()
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(
-            "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", list(EXPECTED)
-        )
+        connection.exec_driver_sql("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", list(EXPECTED))
         connection.exec_driver_sql("ANALYZE sqlite_schema")
 
 

@@ -31,8 +31,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(
-        "INSERT INTO event (participant_id, seq, kind, data, at)"
-        " SELECT participant_id, seq, kind, data, at FROM outbox"
+        "INSERT INTO event (participant_id, seq, kind, data, at) SELECT participant_id, seq, kind, data, at FROM outbox"
     )
     connection = op.get_bind()
     if connection.dialect.name == "sqlite":
