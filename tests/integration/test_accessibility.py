@@ -91,7 +91,7 @@ def labels(seen: Observation) -> list[str]:
     ids=str,
 )
 def test_what_a_person_needs_is_read_off_the_traits(traits: Any, access: AccessibilityNeeds) -> None:
-    assert AccessibilityNeeds.of(traits) == access
+    assert AccessibilityNeeds.from_traits(traits) == access
 
 
 @pytest.mark.parametrize("text", ["", "word", "x" * 2_000, "ab cd " * 500, " " * 700])
@@ -118,7 +118,7 @@ def test_one_sees_a_part_of_a_page_scrolls_through_all_of_it_and_starts_again(ur
     parts = [len(seen) - 1 for seen in by_access.values()]
     assert 1 < parts[0] < parts[1] < parts[2]
     for access, seen in by_access.items():
-        assert max(len(one.text) for one in seen) <= (access.window or 0)
+        assert max(len(one.text) for one in seen) <= (access.visible_chars or 0)
         assert all(len(str(one.whole)) > 4_000 and "scroll" in one.actions for one in seen)
         # Together they are the page, each element once.
         shown = list(itertools.chain.from_iterable(labels(one) for one in seen[:-1]))
@@ -254,5 +254,5 @@ def test_of_a_long_chat_the_end_is_in_view() -> None:
 
     with serve_in_thread(create_chatbot()) as url:
         whole, part = (asyncio.run(go(url, access)) for access in (AccessibilityNeeds(), PHONE))
-    assert len(part) == PHONE.window < len(whole)
+    assert len(part) == PHONE.visible_chars < len(whole)
     assert whole.endswith(part)

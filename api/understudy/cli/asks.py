@@ -7,7 +7,8 @@ import typer
 from understudy.cli.ask_views import ask_table, ask_view
 from understudy.cli.console import CommandContext
 from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
-from understudy.cli.numbers import positive_number, seconds, whole_number
+from understudy.cli.numbers import positive_number
+from understudy.cli.options import Mind, Seed, Timeout, Wait
 from understudy.cli.render import plain, run_view
 from understudy.domain.errors import ValidationError
 
@@ -26,8 +27,7 @@ def ask(
         typer.Option(metavar="TEXT", help="Text to choose from. Repeat for each text; the labels are A, B, C…"),
     ] = None,
     next_: Annotated[
-        str | None,
-        typer.Option("--next", metavar="A", help="Open the next round of this ask with the same people."),
+        str | None, typer.Option("--next", metavar="A", help="Open the next round of this ask with the same people.")
     ] = None,
     number: Annotated[
         int | None,
@@ -44,21 +44,10 @@ def ask(
     language: Language = None,
     trait: Trait = None,
     search: Search = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people and answers."),
-    ] = None,
-    mind: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", metavar="", help="Wait until all participants have finished.")
-    ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(parser=seconds, metavar="SECONDS", help="Stop waiting after SECONDS; the run continues."),
-    ] = 600.0,
+    seed: Seed = None,
+    mind: Mind = None,
+    wait: Wait = False,
+    timeout: Timeout = 600.0,
 ) -> None:
     """Ask people which text they pick, and why. Without options: list your asks.
 

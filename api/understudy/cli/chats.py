@@ -20,8 +20,7 @@ ChatModel = Annotated[str | None, typer.Option(metavar="NAME", help="Model to re
 ChatRequest = Annotated[
     str | None,
     typer.Option(
-        metavar="JSON",
-        help='Request body for another protocol: {"text": "{message}", "id": "{conversation_id}"}.',
+        metavar="JSON", help='Request body for another protocol: {"text": "{message}", "id": "{conversation_id}"}.'
     ),
 ]
 ChatReply = Annotated[
@@ -60,11 +59,7 @@ def parse_target(
         return RunTarget("interactive", {"environment": "web", "url": url})
     if (request is None) != (reply is None) or (model and request):
         raise ValidationError("give --chat-request together with --chat-reply and without --chat-model")
-    content: dict[str, Any] = {
-        "environment": "chat",
-        "url": chat,
-        "protocol": "json" if request else "openai",
-    }
+    content: dict[str, Any] = {"environment": "chat", "url": chat, "protocol": "json" if request else "openai"}
     if request is not None:
         content |= {"request": _parse_object(request), "response_path": reply}
     if model:

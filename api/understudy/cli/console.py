@@ -81,14 +81,7 @@ _FILE_WIDTH = 120
 class CommandContext:
     """The connection and the output of one running command."""
 
-    def __init__(
-        self,
-        *,
-        as_json: bool,
-        server: str | None,
-        token: str | None,
-        data_dir: Path | None,
-    ) -> None:
+    def __init__(self, *, as_json: bool, server: str | None, token: str | None, data_dir: Path | None) -> None:
         self.as_json = as_json
         #: The command that continues after Ctrl-C.
         self.resume_command = ""
@@ -188,10 +181,7 @@ def server_command(function: Callable[Concatenate[CommandContext, Parameters], N
     """
 
     @functools.wraps(function)
-    def command(
-        *args: Any,
-        **values: Any,
-    ) -> None:
+    def command(*args: Any, **values: Any) -> None:
         session = CommandContext(**{name: values.pop(name) for name in _OPTIONS})
         try:
             function(session, *args, **values)

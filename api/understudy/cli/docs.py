@@ -23,8 +23,7 @@ _MAX_WIDTH = 110
 def docs(
     session: CommandContext,
     slug: Annotated[
-        str | None,
-        typer.Argument(metavar="PAGE", help="Page such as concepts/overview. Without it: list all pages."),
+        str | None, typer.Argument(metavar="PAGE", help="Page such as concepts/overview. Without it: list all pages.")
     ] = None,
 ) -> None:
     """Read the documentation: concepts, guides and reference.

@@ -10,8 +10,7 @@ from understudy.domain.errors import ValidationError
 _AGE_RANGE = re.compile(r"(\d{0,3})\.\.(\d{0,3})|(\d{1,3})")
 
 Age = Annotated[
-    str | None,
-    typer.Option(metavar="FROM..TO", help="Select people of this age in years: 18..30, 60.., ..30 or 42."),
+    str | None, typer.Option(metavar="FROM..TO", help="Select people of this age in years: 18..30, 60.., ..30 or 42.")
 ]
 Country = Annotated[
     list[str] | None, typer.Option(metavar="CC", help="Select only this country, such as DE. Repeatable.")
@@ -27,17 +26,12 @@ Trait = Annotated[
     ),
 ]
 Search = Annotated[
-    str | None,
-    typer.Option(metavar="WORDS", help="Select people with these words in name, bio, country or language."),
+    str | None, typer.Option(metavar="WORDS", help="Select people with these words in name, bio, country or language.")
 ]
 
 
 def parse_people_filter(
-    age: str | None,
-    country: list[str] | None,
-    language: list[str] | None,
-    trait: list[str] | None,
-    search: str | None,
+    age: str | None, country: list[str] | None, language: list[str] | None, trait: list[str] | None, search: str | None
 ) -> dict[str, Any]:
     """Returns the conditions of the options as the API accepts them. Raises ValidationError."""
     where = {"country": country, "language": language, "trait": trait, "search": search}

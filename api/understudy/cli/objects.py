@@ -48,8 +48,7 @@ class _GetRequest(NamedTuple):
 def get(
     session: CommandContext,
     id_: Annotated[
-        str | None,
-        typer.Argument(metavar="ID", help="Alias or UUID of an object. Without it: list your studies."),
+        str | None, typer.Argument(metavar="ID", help="Alias or UUID of an object. Without it: list your studies.")
     ] = None,
     *,
     view: Annotated[

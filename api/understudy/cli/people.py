@@ -71,8 +71,7 @@ def generate(
     session: CommandContext,
     number: Annotated[int, typer.Argument(metavar="N", parser=positive_number, help="Number of people.")],
     seed: Annotated[
-        int | None,
-        typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people."),
+        int | None, typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people.")
     ] = None,
 ) -> None:
     """Generate people of many countries, ages, habits and needs."""
@@ -170,8 +169,7 @@ def show(
 def add(
     session: CommandContext,
     file: Annotated[
-        str | None,
-        typer.Argument(metavar="FILE", help="JSON file: one person or a list; - reads standard input."),
+        str | None, typer.Argument(metavar="FILE", help="JSON file: one person or a list; - reads standard input.")
     ] = None,
     *,
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Name of the person.")] = None,
@@ -251,11 +249,7 @@ def _parse_trait(text: str) -> tuple[str, Any]:
 
 
 def _filter_options(
-    age: str | None,
-    country: list[str] | None,
-    language: list[str] | None,
-    trait: list[str] | None,
-    search: str | None,
+    age: str | None, country: list[str] | None, language: list[str] | None, trait: list[str] | None, search: str | None
 ) -> list[str]:
     """Returns the options of a list, quoted for a shell."""
     options = {"age": age, "country": country, "language": language, "trait": trait, "search": search}

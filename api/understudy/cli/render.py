@@ -28,18 +28,7 @@ STATUS_STYLES = {
 #: Maximum participant rows of a run or a cancel.
 _MAX_ROWS = 20
 # On a narrow terminal only prose wraps; ids, numbers and statuses stay on one line.
-_NO_WRAP_COLUMNS = {
-    "#",
-    "participant",
-    "person",
-    "study",
-    "iteration",
-    "status",
-    "outcome",
-    "steps",
-    "age",
-    "mood",
-}
+_NO_WRAP_COLUMNS = {"#", "participant", "person", "study", "iteration", "status", "outcome", "steps", "age", "mood"}
 _NO_WRAP_COLUMNS |= {"ask", "round", "rounds", "variant", "picks", "rating", "pick", "ratings"}
 # Control characters and text-direction marks. Tables also need no line breaks and tabs.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
@@ -164,7 +153,4 @@ def _failure(code: str, error: str, suggestions: "tuple[str, ...] | list[str]") 
 
 
 def _next(action: "NextAction") -> RenderableType:
-    return Group(
-        Text.assemble(("Next: ", "bold"), plain(action.cli)),
-        plain(f"      {action.why}", "dim"),
-    )
+    return Group(Text.assemble(("Next: ", "bold"), plain(action.cli)), plain(f"      {action.why}", "dim"))

@@ -10,6 +10,7 @@ from understudy.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, 
 from understudy.cli.console import CommandContext
 from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
 from understudy.cli.numbers import positive_number, seconds, whole_number
+from understudy.cli.options import Mind, Seed, Timeout, Wait
 from understudy.cli.render import cancel_view, plain, run_view
 from understudy.cli.watch import watch_study
 from understudy.domain.errors import ERROR_RULES, AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
@@ -18,10 +19,6 @@ from understudy.domain.ids import Kind, parse_ref
 if TYPE_CHECKING:
     from understudy.envelopes.simulations import CancelEnvelope
 
-Timeout = Annotated[
-    float,
-    typer.Option(parser=seconds, metavar="SECONDS", help="Stop waiting after SECONDS; the run continues."),
-]
 _RUN_CONTINUES = "Ctrl-C stops waiting; the run continues."
 
 
@@ -30,8 +27,7 @@ def run(
     *,
     task: Annotated[str, typer.Option(metavar="TEXT", help="Task for the participants.")],
     url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Start page. Give either --url or --chat.", show_default=False),
+        str | None, typer.Option(metavar="URL", help="Start page. Give either --url or --chat.", show_default=False)
     ] = None,
     chat: ChatUrl = None,
     chat_model: ChatModel = None,
@@ -49,25 +45,17 @@ def run(
     max_interactions: Annotated[
         int | None,
         typer.Option(
-            parser=positive_number,
-            metavar="N",
-            help="Maximum interactions per participant.",
-            show_default="20",
+            parser=positive_number, metavar="N", help="Maximum interactions per participant.", show_default="20"
         ),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people and decisions."),
-    ] = None,
+    seed: Seed = None,
     success_url: Annotated[
         str | None, typer.Option(metavar="X", help="Succeed when the page address contains X.")
     ] = None,
     success_text: Annotated[
         str | None, typer.Option(metavar="X", help="Succeed when the page or the chatbot says X.")
     ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", metavar="", help="Wait until all participants have finished.")
-    ] = False,
+    wait: Wait = False,
     watch: Annotated[
         bool, typer.Option("--watch", metavar="", help="Watch live until all participants have finished.")
     ] = False,
@@ -83,10 +71,7 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Name of the study.", show_default="the task")
     ] = None,
-    mind: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Mind that decides for the participants.", show_default="heuristic"),
-    ] = None,
+    mind: Mind = None,
 ) -> None:
     """Send people to a website or a chatbot: create a study and run it.
 
@@ -144,18 +129,13 @@ def wait(
 
 def extend(
     session: CommandContext,
-    participant: Annotated[
-        str,
-        typer.Argument(metavar="T", help="Finished participant: alias (t-1f3) or UUID."),
-    ],
+    participant: Annotated[str, typer.Argument(metavar="T", help="Finished participant: alias (t-1f3) or UUID.")],
     *,
     steps: Annotated[
-        int,
-        typer.Option(parser=whole_number, metavar="N", help="Interactions to allow beyond the source's cap."),
+        int, typer.Option(parser=whole_number, metavar="N", help="Interactions to allow beyond the source's cap.")
     ] = 10,
     instruction: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Instruction that overrides the assignment."),
+        str | None, typer.Option(metavar="TEXT", help="Instruction that overrides the assignment.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until the new one ends.")] = False,
     timeout: Timeout = 600.0,
@@ -192,8 +172,7 @@ def cancel(
     iteration: Annotated[str | None, typer.Option(metavar="I", help="Cancel all of this iteration.")] = None,
     ask: Annotated[str | None, typer.Option(metavar="A", help="Cancel all of this ask.")] = None,
     round_: Annotated[
-        int | None,
-        typer.Option("--round", parser=positive_number, metavar="N", help="With --ask: only this round."),
+        int | None, typer.Option("--round", parser=positive_number, metavar="N", help="With --ask: only this round.")
     ] = None,
 ) -> None:
     """Cancel participants immediately: named ones, or all of a study, iteration or ask.

@@ -54,13 +54,16 @@ class Understudy(AskCalls, DocsCalls, EventCalls, PersonCalls):
         *,
         timeout_s: float = 30.0,
         on_answer: Callable[[bytes], None] | None = None,
+        transport: httpx.BaseTransport | None = None,
         wire: httpx.BaseTransport | None = None,
     ) -> None:
         if server is None or token is None:
             found = find_server_address()
             server = found.server if server is None else server
             token = found.token if token is None else token
-        self._transport = Transport(ServerAddress(server, token), timeout_s=timeout_s, on_answer=on_answer, wire=wire)
+        self._transport = Transport(
+            ServerAddress(server, token), timeout_s=timeout_s, on_answer=on_answer, transport=transport or wire
+        )
 
     @property
     def server(self) -> str:

@@ -33,17 +33,25 @@ class EventCalls:
         ask_id: Id | None = None,
         last_event_id: int | None = None,
         follow: bool = True,
-        patience_s: float = 30.0,
+        reconnect_timeout_s: float = 30.0,
+        patience_s: float | None = None,
     ) -> Generator[Event]:
         """Yields each event of a study, ask or participant once; blocks between events, so use a thread.
 
         Starts at the first event, or after the event `last_event_id`. With `follow` false, ends after the
         events committed at the time of the call. Reconnects after a lost connection and misses no event.
-        Raises ServiceUnavailable if the server is unavailable for more than `patience_s` seconds.
+        Raises ServiceUnavailable if the server is unavailable for more than `reconnect_timeout_s` seconds.
+        `patience_s` is the earlier name of that argument.
         """
         ids = {"study_id": study_id, "participant_id": participant_id, "ask_id": ask_id}
         scope = {name: str(id_) for name, id_ in ids.items() if id_ is not None}
-        return _read(self._transport, scope, last_event_id, follow=follow, patience_s=patience_s)
+        return _read(
+            self._transport,
+            scope,
+            last_event_id,
+            follow=follow,
+            timeout_s=reconnect_timeout_s if patience_s is None else patience_s,
+        )
 
 
 def _read(
@@ -52,7 +60,7 @@ def _read(
     last_event_id: int | None,
     *,
     follow: bool,
-    patience_s: float,
+    timeout_s: float,
 ) -> Generator[Event]:
     query = dict(scope) if follow else {**scope, "follow": "false"}
     lost_at: float | None = None
@@ -73,7 +81,7 @@ def _read(
                 return
         except ServiceUnavailable:
             lost_at = lost_at or time.monotonic()
-            if time.monotonic() - lost_at > patience_s:
+            if time.monotonic() - lost_at > timeout_s:
                 raise
         except ValueError as error:
             raise transport.unexpected_response(f"is no event stream ({error})") from error

@@ -74,7 +74,7 @@ class Transport:
         *,
         timeout_s: float,
         on_answer: Callable[[bytes], None] | None = None,
-        wire: httpx.BaseTransport | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.server = endpoint.server
         self._token = endpoint.token.strip()
@@ -87,7 +87,7 @@ class Transport:
             limits=httpx.Limits(keepalive_expiry=2.0),
             # Proxies serve other hosts; for a loopback address a proxy would connect to its own host.
             trust_env=not is_loopback(url.host),
-            transport=wire,
+            transport=transport,
         )
 
     def close(self) -> None:

@@ -107,19 +107,18 @@ def worker_command(
     ] = None,
     concurrency: Concurrency = 100,
     control: Annotated[bool, typer.Option("--control", help="Process stop tasks instead of simulations.")] = False,
-    alone: Annotated[
-        bool,
-        typer.Option("--alone", help="Run quarantined participants, one at a time."),
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", "--alone", help="Run quarantined participants, one at a time.")
     ] = False,
     metrics_port: MetricsPort = None,
     ready_file: ReadyFile = None,
 ) -> None:
-    """Run simulations. A complete fleet also has one worker with --control and one with --alone."""
-    if control and alone:
-        raise typer.BadParameter("--control and --alone exclude each other: pass one of them")
+    """Run simulations. A complete fleet also has one worker with --control and one with --quarantine."""
+    if control and quarantine:
+        raise typer.BadParameter("--control and --quarantine exclude each other: pass one of them")
     from understudy.worker.process import run_worker  # noqa: PLC0415
 
-    kind: Literal["run", "control", "alone"] = "control" if control else "alone" if alone else "run"
+    kind: Literal["run", "control", "alone"] = "control" if control else "alone" if quarantine else "run"
     run_worker(
         _load_settings(data_dir, metrics_port),
         name=name or kind,

@@ -52,8 +52,7 @@ def create_command(
     created = f"Created workspace {name!r} and its first token. Add people: `understudy people generate 24`."
     added = f"Added a token to workspace {name!r}."
     Console(stderr=True).print(
-        f"{created if token.workspace_is_new else added} Store the token: it is not shown again.",
-        markup=False,
+        f"{created if token.workspace_is_new else added} Store the token: it is not shown again.", markup=False
     )
     print(token.secret)  # noqa: T201
 

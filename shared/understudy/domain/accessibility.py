@@ -27,7 +27,7 @@ class AccessibilityNeeds:
     high_zoom: bool = False
 
     @classmethod
-    def of(cls, traits: Any) -> Self:
+    def from_traits(cls, traits: Any) -> Self:
         """Returns the needs in a person's traits; ignores values of other types and unknown names."""
         value = traits.get(TRAIT) if isinstance(traits, Mapping) else None
         names = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
@@ -35,10 +35,13 @@ class AccessibilityNeeds:
         return cls(bool(needs & SMALL_VIEWPORT), bool(needs & NO_POINTER), bool(needs & HIGH_ZOOM))
 
     @property
-    def window(self) -> int | None:
+    def visible_chars(self) -> int | None:
         """Returns the number of visible characters; None: no limit."""
         if self.small_viewport and self.high_zoom:
             return _BOTH_CHARS
         if self.high_zoom:
             return _ZOOMED_CHARS
         return _SMALL_CHARS if self.small_viewport else None
+
+    #: The name of `visible_chars` in plug-ins for earlier versions.
+    window = visible_chars

@@ -48,7 +48,7 @@ class ChatEnvironment:
         self._content = content
         self._secrets = secrets or Secrets()
         # A small or enlarged screen shows only the end of the conversation.
-        self._view_chars = (access or AccessibilityNeeds()).window or VIEW_CHARS
+        self._view_chars = (access or AccessibilityNeeds()).visible_chars or VIEW_CHARS
         self._allow_private_hosts = allow_private_hosts
         self._resolver = resolver
         self._bot: ChatbotConfig | None = None

@@ -75,7 +75,7 @@ class HttpSession:
         access: AccessibilityNeeds | None = None,
     ) -> None:
         access = access or AccessibilityNeeds()
-        self._with_places = access.window is not None
+        self._with_places = access.visible_chars is not None
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver),
             trust_env=False,

@@ -104,7 +104,7 @@ class WebEnvironment:
         )
 
     def _windows(self) -> list[Window]:
-        text, size = self._page.text, self._access.window
+        text, size = self._page.text, self._access.visible_chars
         return [Window(0, len(text))] if size is None else windows(text, size)
 
     def _reachable(self) -> tuple[Element, ...]:

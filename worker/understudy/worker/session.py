@@ -71,7 +71,7 @@ class SimulationSession:
         if getattr(factory, "takes_secrets", False):
             options["secrets"] = secrets
         if getattr(factory, "takes_access", False):
-            options["access"] = AccessibilityNeeds.of(spec.traits)
+            options["access"] = AccessibilityNeeds.from_traits(spec.traits)
         self._environment: Environment = factory(spec.content, allow_private_hosts=allow_private_hosts, **options)
         self._is_open = False
 
