@@ -191,14 +191,17 @@ $(VENV)/bin/python:
 	@echo "creating the virtual environment" >&2
 	@$(PYTHON) -m venv $(VENV)
 
-# Stamp files: make installs again only if pyproject.toml or constraints.txt has changed.
+# Stamp files: make installs again only if pyproject.toml or constraints.txt has changed. The metadata of a
+# version that setuptools built would still show its entry points.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing" >&2
+	@rm -rf *.egg-info
 	@$(PIP) -e '.[server]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing with test dependencies" >&2
+	@rm -rf *.egg-info
 	@$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed
 

@@ -80,7 +80,8 @@ class Readiness:
         depths: dict[Queue, int] = await self._probe("queues", self._measure_queues)
         return depths
 
-    async def _probe(self, name: str, work: Callable[[], Any], timeout_s: float = PROBE_TIMEOUT_S) -> Any:
+    async def _probe(self, name: str, work: Callable[[], Any], timeout_s: float | None = None) -> Any:
+        timeout_s = PROBE_TIMEOUT_S if timeout_s is None else timeout_s
         probe = self._probes.get(name)
         if probe is None or probe.done():
             probe = self._probes[name] = asyncio.get_running_loop().run_in_executor(self._threads[name], work)
