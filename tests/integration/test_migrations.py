@@ -26,8 +26,17 @@ def test_migrations_and_code_agree(store: Store) -> None:
         assert compare_metadata(context, SQLModel.metadata) == []
 
 
-def test_migrating_again_changes_nothing(store: Store, settings: Settings) -> None:
+def test_migrate_on_a_migrated_store_changes_nothing(store: Store, settings: Settings) -> None:
+    def schema() -> object:
+        found = inspect(store.engine)
+        return {
+            table: [(c["name"], str(c["type"])) for c in found.get_columns(table)] for table in found.get_table_names()
+        }
+
+    before = schema()
     migrate(settings)
+    assert schema() == before
+    test_migrations_and_code_agree(store)
 
 
 def test_several_may_migrate_an_empty_store_at_once(bare_settings: Settings) -> None:

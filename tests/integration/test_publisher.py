@@ -159,15 +159,21 @@ def _answers(publisher: Publisher) -> bool:
     return True
 
 
-def test_aborts_and_stops_without_a_broker_do_no_harm(
-    settings: Settings, store: Store, broker: DedicatedBroker
+def test_aborts_and_stop_tasks_without_a_broker_are_logged_and_raise_nothing(
+    settings: Settings, store: Store, broker: DedicatedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
     broker.kill()
     post.publisher.enqueue_aborts(post.ids)
     post.publisher.enqueue_stop_tasks(post.ids)
     post.notifier.enqueue(post.ids)
+    wait_until(lambda: {"cannot publish aborts", "cannot publish stop tasks"} <= _starts(caplog), 30)
     post.close()
+
+
+def _starts(caplog: pytest.LogCaptureFixture) -> set[str]:
+    """How the logged warnings begin, up to the reason."""
+    return {record.getMessage().partition(" (")[0] for record in caplog.records}
 
 
 def test_a_broker_that_goes_away_under_a_connection_keeps_nobody_from_ending(

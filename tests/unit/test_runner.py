@@ -1,13 +1,15 @@
-"""What runs participants in a process, once it is through."""
+"""The runner: aborts after its end."""
 
 from typing import Any
 
 from understudy.worker.runner import Runner
 
 
-def test_told_to_abort_everything_after_its_end_it_does_nothing() -> None:
-    nobody: Any = None
-    runner = Runner(nobody, nobody, nobody)
+def test_abort_all_after_close_returns_and_starts_nothing() -> None:
+    unused: Any = None
+    runner = Runner(unused, unused, unused)
     runner.close()
-    # The thread that sees to it that the process ends must not be ended by this.
+    # The thread that ends the process calls this last; an exception would end that thread first.
     runner.abort_all()
+    assert runner.loop.is_closed()
+    assert runner.claims() == {}
