@@ -32,6 +32,7 @@ def _is_of(python: str, version: str) -> bool:
 
 def main() -> int:
     failed = []
+    only_unit = all(Path(argument).is_relative_to("tests/unit") for argument in sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(ROOT, Path(folder))
         for version in VERSIONS:
@@ -39,7 +40,7 @@ def main() -> int:
             if python is None:
                 print(f"Python {version}: not on this machine", flush=True)
                 continue
-            here = environment_with(wheel, "test", ROOT / "constraints.txt", python)
+            here = environment_with(wheel, "unit" if only_unit else "test", ROOT / "constraints.txt", python)
             found = run(here, "-c", "import understudy.domain as d; print(d.__file__)", cwd=Path(folder)).strip()
             print(f"Python {version}: {found}", flush=True)
             tests = [here, "-m", "pytest", "-q", "-n", "3", "-p", "no:cacheprovider", *sys.argv[1:]]

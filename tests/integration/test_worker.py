@@ -270,8 +270,13 @@ def test_a_process_whose_lease_ran_out_aborts_and_takes_a_new_one(shop: Workshop
     run = shop.start(id_)
     wait_until(lambda: "act 0" in shop.steps())
     lost = shop.keeper.worker_id
-    shop.store.write(lambda connection: connection.execute(update(Tables.lease).values(expires_at=store_clock(-1))))
-    shop.store.write(lambda connection: recovery.recover_lost(connection, 3, 10))
+
+    def expire_and_recover(connection: Connection) -> None:
+        # In one transaction: a heartbeat in between would find the expired lease, and the run releases itself.
+        connection.execute(update(Tables.lease).values(expires_at=store_clock(-1)))
+        recovery.recover_lost(connection, 3, 10)
+
+    shop.store.write(expire_and_recover)
     assert run.ended() is RunResult.STOPPED
     wait_until(lambda: shop.keeper.worker_id != lost)
     assert shop.row(id_).status == "pending"
