@@ -1,4 +1,4 @@
-"""What one of each carries, for docs/scaling.md: `python -m tests.bench.capacity`, by `--store sqlite` too.
+"""Measures the capacity of one of each part, for docs/scaling.md: `python -m tests.bench.capacity`.
 
 Interactions per second of one, two and three worker processes on one store, and what processor time an
 interaction costs worker and store; bytes of disk per interaction; events per second that get their

@@ -1,4 +1,4 @@
-"""What our overrides of Celery and kombu rely on: a release that renames it fails here, with the name.
+"""The names that our overrides of Celery and kombu rely on: a release that renames one fails here.
 
 How the overrides behave is tested elsewhere. This is about names that their makers did not promise.
 """

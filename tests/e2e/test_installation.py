@@ -79,7 +79,7 @@ def beside(python: Path, name: str) -> Path:
 
 
 def megabytes(python: Path) -> float:
-    """What an environment takes, without pip and setuptools, which nobody asked for."""
+    """The size of an environment in MB, without pip and setuptools, which every environment has."""
     (site,) = python.parents[1].glob("lib/python*/site-packages")
     without = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
     files = (

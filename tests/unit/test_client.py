@@ -419,7 +419,7 @@ def test_what_up_wrote_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_settings_of_a_server_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a server could not start with is nothing to a client."""
+    """Settings with which no server starts do not stop a client."""
     monkeypatch.setenv("UNDERSTUDY_BROKER_URL", "nonsense")
     monkeypatch.setenv("UNDERSTUDY_LEASE_TTL_S", "-1")
     with Understudy("http://127.0.0.1:1", "secret") as client:

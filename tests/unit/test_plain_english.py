@@ -43,7 +43,7 @@ _PHRASE = re.compile(r"\b(" + "|".join(PHRASES) + r")\b", re.IGNORECASE)
 
 
 def problems(text: str) -> list[str]:
-    """What a reader would stumble over in `text`."""
+    """The phrases and openings in `text` that a reader has to read twice."""
     found = [f"{match[0]!r}: say {PHRASES[match[1].lower()]!r}" for match in _PHRASE.finditer(text)]
     return found + [f"opening {match[0].strip()!r}" for match in OPENING.finditer(text)]
 

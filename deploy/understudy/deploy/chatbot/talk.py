@@ -26,7 +26,7 @@ _FALLBACK = "Sorry, I did not understand that. I can help with returns, shipping
 
 @dataclass
 class Conversation:
-    """What the help desk remembers of one visitor's conversation."""
+    """The state of one visitor's conversation with the help desk."""
 
     turns: int = 0
     name: str = ""

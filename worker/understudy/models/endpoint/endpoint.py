@@ -38,7 +38,7 @@ _MAX_SERVER_MESSAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model wrote."""
+    """The answer of a model."""
 
     text: str
     usage: Usage
