@@ -44,7 +44,7 @@ SEED ?=
 .PHONY: chaos
 chaos: $(VENV)/.installed-test ## trigger every fault point, then inject random faults: MINUTES=30 STORE=sqlite SEED=7
 	$(PYTEST) -m chaos $(ARGS)
-	PYTHONPATH=tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=$(CURDIR)/tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 ROW ?=
 
