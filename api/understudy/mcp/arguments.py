@@ -145,8 +145,7 @@ class PersonGetArguments(Listing, WhereRequest):
 
 class ParticipantGetArguments(Listing):
     participant_id: ParticipantId | None = Field(
-        default=None,
-        description="The participant: UUID or alias, such as t-1f3. Omit it to list.",
+        default=None, description="The participant: UUID or alias, such as t-1f3. Omit it to list."
     )
     view: Literal["participant", "interactions", "transcript", "journey"] = Field(
         default="participant",
@@ -154,8 +153,7 @@ class ParticipantGetArguments(Listing):
         "action and sentiment of each step. transcript: the run as text. journey: friction points.",
     )
     own: bool = Field(
-        default=False,
-        description="With view interactions: only own interactions, without those of the source.",
+        default=False, description="With view interactions: only own interactions, without those of the source."
     )
     study_id: StudyId | None = Field(default=None, description="Filter by study: UUID or alias.")
     iteration_id: IterationId | None = Field(default=None, description="Filter by iteration: UUID or alias.")

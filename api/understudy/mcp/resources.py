@@ -76,7 +76,4 @@ def read(service: Service, workspace_id: UUID, uri: str) -> Page:
     for pattern, reader in _READERS.items():
         if match := re.fullmatch(pattern, uri):
             return reader(service, workspace_id, match[1])
-    raise NotFound(
-        "No such resource.",
-        suggestions=("List the resources and the resource templates.",),
-    )
+    raise NotFound("No such resource.", suggestions=("List the resources and the resource templates.",))

@@ -47,8 +47,7 @@ def create_server(service: Service) -> Server[Any]:
         tool = tools.get(params.name)
         if tool is None:
             raise MCPError(
-                types.INVALID_PARAMS,
-                f"No such tool: {params.name[:MAX_NAME]!r}. Call one of: {', '.join(tools)}.",
+                types.INVALID_PARAMS, f"No such tool: {params.name[:MAX_NAME]!r}. Call one of: {', '.join(tools)}."
             )
         return await _result(service, tool, context, params.arguments or {})
 

@@ -12,10 +12,7 @@ from understudy.service.cancel import cancel
 from understudy.service.dispatching import extend, resolve_wait
 from understudy.service.response import timeout_of
 
-_EXACTLY_ONE_SCOPE = {
-    "oneOf": [{"required": [scope]} for scope in SCOPES],
-    "dependentRequired": {"round": ["ask_id"]},
-}
+_EXACTLY_ONE_SCOPE = {"oneOf": [{"required": [scope]} for scope in SCOPES], "dependentRequired": {"round": ["ask_id"]}}
 
 
 @tool("Cancel simulations", Tier.WRITE, "simulation", "write", extra_schema=_EXACTLY_ONE_SCOPE)

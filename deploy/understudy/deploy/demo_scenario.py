@@ -137,11 +137,7 @@ class DemoScenario:
             return _FinalSnapshot(*poll()) if len(cancelled) == _TO_CANCEL else snapshot
 
         follow_run(
-            poll_and_cancel,
-            self._out,
-            limit_s=_PHASE_LIMIT_S,
-            hint="",
-            sleep=lambda _: time.sleep(_POLL_INTERVAL_S),
+            poll_and_cancel, self._out, limit_s=_PHASE_LIMIT_S, hint="", sleep=lambda _: time.sleep(_POLL_INTERVAL_S)
         )
         self._check(f"{_TO_CANCEL} participants are cancelled in mid-run", len(cancelled) == _TO_CANCEL)
         if cancelled:
@@ -155,11 +151,7 @@ class DemoScenario:
         self._step(f"Extending {source.alias} with: “{INSTRUCTION}” Answer of simulation_extend")
         with self._out.status("waiting until it finishes"):
             answer = self._client.simulation_extend(
-                source.id,
-                additional_steps=ADDITIONAL_STEPS,
-                instruction=INSTRUCTION,
-                wait=True,
-                timeout=_PHASE_LIMIT_S,
+                source.id, additional_steps=ADDITIONAL_STEPS, instruction=INSTRUCTION, wait=True, timeout=_PHASE_LIMIT_S
             )
         self._envelope(answer)
         self._check("the extended participant finished during the wait", answer.ok)

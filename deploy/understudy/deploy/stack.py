@@ -203,11 +203,7 @@ class Stack:
         if not self.flower_password_file.exists():
             write_private(self.flower_password_file, secrets.token_urlsafe(18) + "\n")
         password = self.flower_password_file.read_text().strip()
-        options = {
-            "address": _LOOPBACK,
-            "port": self._flower_port,
-            "db": self.data_dir / "flower.db",
-        } | FLOWER_OPTIONS
+        options = {"address": _LOOPBACK, "port": self._flower_port, "db": self.data_dir / "flower.db"} | FLOWER_OPTIONS
         return Child(
             "flower",
             [
