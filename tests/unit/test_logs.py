@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def line(message: str, *args: object, **settings: Any) -> str:
-    """What a warning of `understudy.worker.run` looks like."""
+    """A warning of `understudy.worker.run` as a line of the log."""
     record = logging.LogRecord("understudy.worker.run", logging.WARNING, "run.py", 1, message, args, None)
     return formatter(Settings(**settings), on_terminal=False, fields={"part": "worker"}).format(record)
 
