@@ -159,9 +159,9 @@ GUARDS = [
         DISPATCH_TESTS,
     ),
     Guard(
-        "a dispatch is done once per key",
-        "api/understudy/service/dispatching.py",
-        "            if answered is not None:\n                return ReplayedDispatch.model_validate(answered)\n",
+        "a start is done once per key",
+        "api/understudy/service/starts.py",
+        "    if stored is not None:\n        return stored\n",
         "",
         "tests/contract/test_idempotency.py",
     ),

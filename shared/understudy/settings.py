@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
 
 from understudy.domain.broker_address import parse_broker_url
 from understudy.faults import parse
@@ -75,7 +76,13 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         """Returns `database_url`, or the SQLite file in `data_dir`."""
-        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'understudy.db'}"
+        # The name of a folder may contain characters that have a meaning in a URL.
+        return self.database_url or URL.create("sqlite", database=str(self.database_file)).render_as_string()
+
+    @property
+    def database_file(self) -> Path:
+        """Returns the file of the embedded store."""
+        return self.data_dir.absolute() / "understudy.db"
 
     @property
     def notifications_url(self) -> str:

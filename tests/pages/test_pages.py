@@ -8,7 +8,7 @@ import pytest
 
 from tests.pages.generated import PAGES, make, parts_of
 from understudy.admission.middleware import MAX_BODY, MAX_DEPTH, MAX_PEOPLE_BODY, MIB
-from understudy.client.transport import MAX_KEY_LENGTH
+from understudy.operations.requests import MAX_KEY_LENGTH
 from understudy.documentation import FOLDER, SLUGS
 from understudy.domain.cancellation import ALREADY_TERMINAL, NOT_DISPATCHED, SCOPES
 from understudy.domain.errors import ERROR_RULES

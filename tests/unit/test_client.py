@@ -12,7 +12,7 @@ import pytest
 
 from understudy.client import Understudy
 from understudy.client.server_address import find_server_address
-from understudy.client.transport import ResponseLost, UnknownErrorCode
+from understudy.client import ResponseLost, UnknownErrorCode
 from understudy.domain import errors
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.envelopes.people import People, Person
@@ -438,5 +438,5 @@ def test_proxies_are_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with Understudy("http://localhost:1", "secret") as near, Understudy("http://elsewhere", "secret") as far:
-        assert not near._transport._http._mounts
-        assert far._transport._http._mounts
+        assert not near._transport.http._mounts
+        assert far._transport.http._mounts

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.fake_api import FakeApi
-from understudy.client import Understudy, event_calls
+from understudy.client import Understudy, event_reader
 from understudy.domain.errors import AuthFailed, NotFound, ServiceUnavailable, UnderstudyError
 
 T1 = "1f3a0000-0000-4000-8000-000000000001"
@@ -54,7 +54,7 @@ def server() -> Server:
 
 @pytest.fixture
 def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Understudy]:
-    monkeypatch.setattr(event_calls, "RECONNECT_DELAY_S", 0.001)
+    monkeypatch.setattr(event_reader, "RECONNECT_DELAY_S", 0.001)
     with Understudy("http://127.0.0.1:1", "secret", wire=httpx.MockTransport(server)) as client:
         yield client
 

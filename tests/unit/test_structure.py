@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "gc_tuning": set(),
     "settings": {"domain", "faults"},
     "plugins": {"domain"},
-    "operations": {"domain"},
+    "operations": {"domain", "envelopes"},
     # Data.
     "panels": set(),
     "envelopes": {"domain"},
@@ -45,7 +45,8 @@ ALLOWED |= {
     "admission": _BELOW_SERVICE | {"service"},
     "rest": _BELOW_SERVICE | {"service", "admission"},
     "mcp": _BELOW_SERVICE | {"service", "admission"},
-    "cli": ALLOWED["client"] | {"client", "documentation"},
+    "cli": ALLOWED["client"] | {"client", "documentation", "stdio"},
+    "stdio": {"domain", "client"},
     "worker": {
         *("domain", "faults", "gc_tuning", "settings", "plugins", "store", "sequencer", "queue", "telemetry"),
         *("environments", "minds", "models"),
@@ -64,6 +65,7 @@ FORBIDDEN_PACKAGES = {
     "store": {"prometheus_client", "pydantic_settings", "celery", "kombu", "redis"},
     "service": {"fastapi", "starlette", "mcp", "celery", "kombu", "sqlalchemy", "sqlmodel"},
     "rest": {"mcp", "celery", "kombu", "sqlalchemy", "sqlmodel"},
+    "stdio": _SERVER_PACKAGES - {"mcp"},
     "mcp": {"fastapi", "celery", "kombu", "sqlalchemy", "sqlmodel"},
     "worker": {"fastapi", "starlette", "mcp"},
 }
@@ -201,11 +203,15 @@ def test_every_portion_is_typed() -> None:
     assert all((ROOT / part / "understudy" / "py.typed").exists() for part in PARTS)
 
 
+#: The methods of the clients follow from the operations.
+GENERATED = {ROOT / "api/understudy/client" / name for name in ("methods.py", "async_methods.py")}
+
+
 def test_files_stay_small_enough_to_read() -> None:
     long = [
         f"{path.relative_to(ROOT)}: {lines} lines"
         for path in _modules()
-        if "versions" not in path.parts and (lines := len(path.read_text().splitlines())) > 350
+        if "versions" not in path.parts and path not in GENERATED and (lines := len(path.read_text().splitlines())) > 350
     ]
     assert not long
 

@@ -13,18 +13,35 @@ from starlette.responses import JSONResponse, Response
 
 from understudy.domain.errors import NotFound, UnderstudyError, ValidationError
 from understudy.envelopes.errors import ErrorBody
+from understudy.operations.registry import OPERATIONS
 from understudy.operations.validation_messages import MAX_NAME, format_problems
 from understudy.service.response import failure
 
 log = logging.getLogger(__name__)
 
-#: These requests always answer a RunStudyResponse. Source: contract section 5.
-_RUN_RESPONSE = re.compile(
-    r"[A-Z]+ /v1/(studies/[^/]+/run|simulations/extend|participants/[^/]+/extend|simulations/wait)"
-    r"|[A-Z]+ /v1/asks/[^/]+/rounds|POST /v1/asks"
-)
+_PARAMETER = re.compile(r"\{\w+(:path)?\}")
+
+
+def _answers_run_response(method: str, path: str) -> bool:
+    """Returns whether this request always answers a RunStudyResponse. Source: contract section 5."""
+    return any(pattern.fullmatch(path) and method not in others for pattern, others in _RUN_RESPONSES)
+
+
+#: Path of each operation that dispatches or waits, with the methods of other operations at this path.
+_RUN_RESPONSES = [
+    (
+        re.compile(_PARAMETER.sub("[^/]+", operation.path)),
+        {other.method for other in OPERATIONS.values() if other.path == operation.path and not other.dispatches},
+    )
+    for operation in OPERATIONS.values()
+    if operation.dispatches
+]
 #: nginx's status for a request whose client disconnected.
 _CLIENT_CLOSED_REQUEST = 499
+
+
+#: Codes of JSON-RPC 2.0.
+_PARSE_ERROR, _INVALID_REQUEST, _INTERNAL_ERROR = -32700, -32600, -32603
 
 
 class ClientDisconnected(Exception):
@@ -33,17 +50,32 @@ class ClientDisconnected(Exception):
 
 def error_response(request: Request, error: UnderstudyError, http_status: int | None = None) -> JSONResponse:
     """Returns the body of `error` in the form that this path documents."""
-    if _RUN_RESPONSE.fullmatch(f"{request.method} {request.scope['path']}"):
+    status = http_status or error.rule.http_status
+    headers = {"WWW-Authenticate": "Bearer"} if error.code == "auth_failed" else None
+    if request.scope["path"].rstrip("/") == "/mcp":
+        return JSONResponse(_json_rpc_error(error, status), status_code=status, headers=headers)
+    if _answers_run_response(request.method, request.scope["path"]):
         body: Any = failure(error).model_dump(mode="json")
     else:
-        body = ErrorBody(
-            error=str(error),
-            error_code=error.code,
-            retryable=error.rule.retryable,
-            suggestions=list(error.suggestions),
-        ).model_dump(mode="json")
-    headers = {"WWW-Authenticate": "Bearer"} if error.code == "auth_failed" else None
-    return JSONResponse(body, status_code=http_status or error.rule.http_status, headers=headers)
+        body = _error_body(error)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _error_body(error: UnderstudyError) -> dict[str, Any]:
+    body = ErrorBody(
+        error=str(error),
+        error_code=error.code,
+        retryable=error.rule.retryable,
+        suggestions=list(error.suggestions),
+    )
+    return body.model_dump(mode="json")
+
+
+def _json_rpc_error(error: UnderstudyError, status: int) -> dict[str, Any]:
+    """Returns the error in the form of MCP, for a request that no tool has seen: clients parse nothing else."""
+    codes = {400: _PARSE_ERROR, 500: _INTERNAL_ERROR, 503: _INTERNAL_ERROR}
+    code = codes.get(status, _INVALID_REQUEST)
+    return {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": error.text, "data": _error_body(error)}}
 
 
 def install_error_handlers(app: FastAPI) -> None:

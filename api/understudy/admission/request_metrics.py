@@ -8,7 +8,7 @@ from understudy.telemetry import metrics
 from understudy.telemetry.exporter import OTHER
 
 #: Paths outside of `/v1` that are counted by name.
-_PATHS = frozenset({"/mcp", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})
+_PATHS = frozenset({"/mcp", "/mcp/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})
 #: nginx's status for a request whose client disconnected.
 _CLIENT_CLOSED_REQUEST = 499
 _INTERNAL_ERROR = 500

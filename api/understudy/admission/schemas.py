@@ -3,7 +3,7 @@
 from typing import Any, TypeAlias, get_args
 
 from understudy.operations.requests import DEFAULT_WAIT_S, Modality
-from understudy.plugins.registry import environments, minds, profiled_minds
+from understudy.plugins.registry import content_model, environments, minds, profiled_minds
 from understudy.settings import Settings
 
 Schema: TypeAlias = dict[str, Any]
@@ -20,26 +20,18 @@ def bounds(settings: Settings) -> dict[str, Schema]:
     }
 
 
-def complete_iteration_schema(schema: Schema) -> None:
-    """Adds the installed environments and minds to the schema of an iteration."""
-    content = schema["properties"]["content"]
-    installed = {name for modality in get_args(Modality) for name in environments(modality)}
-    content |= {
-        "required": ["environment"],
-        "properties": {
-            "environment": {
-                "type": "string",
-                "enum": sorted(installed),
-                "description": "Environment that supports the study's modality.",
-            },
-            "url": {
-                "type": "string",
-                "pattern": "^https?://[^/ ]+",
-                "description": "Start page, if the environment is web.",
-            },
-        },
-    }
-    schema["properties"]["mind"] |= mind_names()
+def content_schemas() -> dict[str, Schema]:
+    """Returns the schema of the content of each installed environment."""
+    installed = sorted({name for modality in get_args(Modality) for name in environments(modality)})
+    return {name: _content_schema(name) for name in installed}
+
+
+def _content_schema(environment: str) -> Schema:
+    if model := content_model(environment):
+        schema: Schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        return schema
+    only = {"type": "string", "const": environment}
+    return {"type": "object", "properties": {"environment": only}, "required": ["environment"]}
 
 
 def mind_names() -> Schema:

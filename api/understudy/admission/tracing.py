@@ -15,7 +15,8 @@ class TracingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Probes of health and metrics would outnumber all other traces.
-        is_traced = scope["type"] == "http" and (scope["path"].startswith("/v1/") or scope["path"] == "/mcp")
+        path = scope.get("path", "")
+        is_traced = scope["type"] == "http" and (path.startswith("/v1/") or path.rstrip("/") == "/mcp")
         if not is_traced or not traces.is_enabled():
             await self._app(scope, receive, send)
             return

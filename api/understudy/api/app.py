@@ -26,9 +26,10 @@ from understudy.mcp.message_check import check_message
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
-from understudy.rest import asks, docs, events, health, metrics, objects, simulations
-from understudy.rest.inputs import PREFIX, check_query
+from understudy.rest import events, health, metrics
 from understudy.rest.openapi import install_openapi
+from understudy.rest.query import check_query
+from understudy.rest.routes import create_router
 from understudy.service import Service
 from understudy.service.events import EventHub
 from understudy.service.health import Readiness
@@ -46,9 +47,13 @@ participants immediately; **extend** continues a terminal one from its last inte
 Every request to `/v1` carries `Authorization: Bearer TOKEN`. `/mcp` offers the same operations as MCP tools.
 """
 
-MCP_PATH = "/mcp"
+#: Clients disagree about the slash at the end.
+MCP_PATHS = ("/mcp", "/mcp/")
 #: Seconds that open requests may take to end at shutdown.
 SHUTDOWN_GRACE_S = 3
+#: Seconds for which an idle connection stays open: longer than load balancers and clients keep theirs, because a
+#: request that is sent just when we close is lost.
+KEEP_ALIVE_S = 75
 #: Exit code when the address cannot be bound; the same as uvicorn's.
 EXIT_BIND_FAILED = 3
 
@@ -114,10 +119,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics.router)
     # AdmissionMiddleware checks the token; HTTPBearer only declares it in the API docs.
     checks = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
-    for router in (objects.router, asks.router, simulations.router, docs.router, events.router):
-        app.include_router(router, prefix=PREFIX, responses=errors, dependencies=checks)
-    app.router.routes.append(Route(MCP_PATH, mcp, methods=["GET", "POST", "DELETE"]))
-    app.add_middleware(AdmissionMiddleware, service=service, messages={MCP_PATH: check_message})
+    for router in (create_router(), events.router):
+        app.include_router(router, responses=errors, dependencies=checks)
+    app.router.routes.extend(Route(path, mcp, methods=["GET", "POST", "DELETE"]) for path in MCP_PATHS)
+    app.add_middleware(AdmissionMiddleware, service=service, messages=dict.fromkeys(MCP_PATHS, check_message))
     app.add_middleware(RequestMetricsMiddleware)
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
@@ -138,6 +143,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     gc_tuning.freeze_gc_objects()
     # Ctrl-C is a normal way to end the server.

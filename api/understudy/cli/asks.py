@@ -1,14 +1,16 @@
 """The command that asks people about texts."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from understudy.cli.ask_views import ask_table, ask_view
 from understudy.cli.console import CommandContext
 from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
-from understudy.cli.numbers import positive_number
-from understudy.cli.options import Mind, Seed, Timeout, Wait
+from understudy.cli.generated_options import OPTIONS
+from understudy.cli.numbers import positive_number, seconds
+from understudy.cli.operation_options import fields_of
+from understudy.cli.options import DEFAULT_TIMEOUT_S, Cursor, Limit, Wait
 from understudy.cli.render import plain, run_view
 from understudy.domain.errors import ValidationError
 
@@ -44,10 +46,19 @@ def ask(
     language: Language = None,
     trait: Trait = None,
     search: Search = None,
-    seed: Seed = None,
-    mind: Mind = None,
     wait: Wait = False,
-    timeout: Timeout = 600.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="With --wait: stop waiting after SECONDS; the run continues.",
+            show_default="600",
+        ),
+    ] = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+    options: dict[str, Any],
 ) -> None:
     """Ask people which text they pick, and why. Without options: list your asks.
 
@@ -56,40 +67,49 @@ def ask(
     texts = variant or None
     where = parse_people_filter(age, country, language, trait, search)
     if next_ is None and question is None and texts is None:
-        if where or (number, seed, mind, wait) != (None, None, None, False):
+        if where or number or wait or timeout or any(value is not None for value in options.values()):
             raise ValidationError("give --question and --variant for a new ask, or --next for a new round")
-        _list(session)
+        _list(session, limit, cursor)
         return
-    waiting = "Waiting until all have finished. Ctrl-C stops waiting; the run continues."
+    if limit or cursor:
+        raise ValidationError("--limit and --cursor are for the list of asks: omit them")
+    if timeout is not None and not wait:
+        raise ValidationError("--timeout requires --wait")
+    waits: dict[str, Any] = {"wait": True, "timeout": timeout or DEFAULT_TIMEOUT_S} if wait else {}
+    key = options["idempotency_key"]
+    waiting = session.waiting("Waiting until all have finished. Ctrl-C stops waiting; the run continues.", shown=wait)
     if next_ is not None:
-        if where or number is not None or mind is not None:
-            raise ValidationError("--next keeps the people and --mind of round 1: omit these options")
+        fields = fields_of("ask_round", options)
+        fixed = [name for name, value in options.items() if value is not None and name not in OPTIONS["ask_round"]]
+        if where or number is not None or fixed:
+            raise ValidationError("--next keeps the people, --mind and limits of round 1: omit these options")
         session.resume_command = f"understudy get {next_}"
-        with session.waiting(waiting, shown=wait):
+        with waiting:
             response = session.client.ask_round(
-                next_, question=question, variants=texts, seed=seed, wait=wait, timeout=timeout
+                next_, question=question, variants=texts, **fields, **waits, idempotency_key=key
             )
     else:
         if question is None or texts is None:
             raise ValidationError("give --question and at least one --variant, or give --next")
-        with session.waiting(waiting, shown=wait):
+        fields = fields_of("ask_run", options)
+        with waiting:
             response = session.client.ask_run(
                 question,
                 texts,
                 sample=number or _DEFAULT_PEOPLE,
                 where=where or None,
-                seed=seed,
-                mind=mind,
-                wait=wait,
-                timeout=timeout,
+                **fields,
+                **waits,
+                idempotency_key=key,
             )
     _show(session, response, wait=wait)
 
 
-def _list(session: CommandContext) -> None:
-    asks = session.client.ask_list(limit=500)
+def _list(session: CommandContext, limit: int | None, cursor: str | None) -> None:
+    asks = session.client.ask_list(limit=limit, cursor=cursor)
     if asks.items:
-        session.show(ask_table(asks.items))
+        command = "ask" if limit is None else f"ask --limit {limit}"
+        session.show(ask_table(asks.items), *session.next_page_hint(asks.next_cursor, command))
     else:
         session.show(plain("No asks yet. Create one with `understudy ask --question … --variant …`.", "dim"))
 

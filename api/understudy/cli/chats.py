@@ -1,7 +1,7 @@
 """Options of `run` that define the chatbot."""
 
 import json
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -38,7 +38,7 @@ ChatSecret = Annotated[
 class RunTarget(NamedTuple):
     """The environment of a run: modality and content of the iteration."""
 
-    modality: str
+    modality: Literal["interactive", "chat"]
     content: dict[str, Any]
 
 

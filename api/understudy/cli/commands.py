@@ -5,7 +5,9 @@ import typer
 from understudy.cli.asks import ask
 from understudy.cli.console import Commands, server_command
 from understudy.cli.docs import docs
+from understudy.cli.mcp import mcp
 from understudy.cli.objects import get
+from understudy.cli.operation_options import with_options
 from understudy.cli.people import app as people
 from understudy.cli.simulations import cancel, extend, run, wait
 from understudy.cli.watch import watch
@@ -40,7 +42,17 @@ def understudy() -> None:
     """
 
 
-for command in (run, ask, watch, wait, get, cancel, extend):
+_COMMANDS = (
+    with_options(run, ("study_run", "study_add_iteration"), without={"sample", "iteration_id"}),
+    with_options(ask, ("ask_run", "ask_round"), without={"sample"}),
+    watch,
+    wait,
+    get,
+    cancel,
+    with_options(extend, ("simulation_extend",), without={"participant_id"}),
+)
+for command in _COMMANDS:
     app.command(command.__name__, rich_help_panel=_PANEL)(server_command(command))
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
 app.command("docs", rich_help_panel=_PANEL)(server_command(docs))
+app.command("mcp", rich_help_panel=_PANEL)(server_command(mcp))

@@ -21,6 +21,7 @@ from understudy.domain.errors import ERROR_RULES, UnderstudyError, ValidationErr
 
 if TYPE_CHECKING:
     from understudy.client import Understudy
+    from understudy.client.server_address import ServerAddress
     from understudy.envelopes.simulations import RunFailure, RunSuccess
 
 Parameters = ParamSpec("Parameters")
@@ -91,13 +92,17 @@ class CommandContext:
         self._answer = b""
 
     @functools.cached_property
+    def address(self) -> "ServerAddress":
+        from understudy.client.server_address import find_server_address  # noqa: PLC0415
+
+        return find_server_address(self._server, self._token, self._data_dir)
+
+    @functools.cached_property
     def client(self) -> "Understudy":
         # Imported here to keep HTTP and models out of `--help`.
         from understudy.client import Understudy  # noqa: PLC0415
-        from understudy.client.server_address import find_server_address  # noqa: PLC0415
 
-        found = find_server_address(self._server, self._token, self._data_dir)
-        return Understudy(found.server, found.token, on_answer=self._store_answer)
+        return Understudy(self.address.server, self.address.token, on_answer=self._store_answer)
 
     @property
     def names_server(self) -> bool:
@@ -116,6 +121,10 @@ class CommandContext:
     def answer(self) -> Any:
         """Returns the latest response as plain JSON data."""
         return json.loads(self._answer)
+
+    def keep_part(self, name: str) -> None:
+        """Makes one field of the latest response the response to show."""
+        self._answer = json.dumps(self.answer[name], ensure_ascii=False, separators=(",", ":")).encode()
 
     def show(self, *views: RenderableType) -> None:
         """Prints the views; with --json prints the latest response unchanged instead."""
@@ -253,8 +262,9 @@ def _not_installed(error: ModuleNotFoundError) -> UnderstudyError:
     package = (error.name or "").partition(".")[0]
     if not package or package == "understudy":
         raise error
+    extra = "mcp" if package in {"httpx2", "mcp", "mcp_types"} else "server"
     return ValidationError(
-        f"this command needs the extra `server` ({package} is missing): run pip install 'understudy[server]'"
+        f"this command needs the extra `{extra}` ({package} is missing): run pip install 'understudy[{extra}]'"
     )
 
 

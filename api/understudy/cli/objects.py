@@ -1,6 +1,6 @@
 """The command `get`: shows stored objects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
@@ -9,7 +9,7 @@ from understudy.cli.ask_views import ask_view, people_table, settings_view
 from understudy.cli.console import CommandContext
 from understudy.cli.journey_curve import whole_journey_view
 from understudy.cli.journeys import journey_view, participant_view, transcript_view, transcripts_view
-from understudy.cli.numbers import positive_number
+from understudy.cli.options import MAX_PAGE, Cursor, Limit
 from understudy.cli.people import person_view
 from understudy.cli.render import plain
 from understudy.cli.studies import participants_table, study_table, study_view, summary_view
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from understudy.envelopes.asks import AskPerParticipant
-    from understudy.envelopes.participants import Interaction, Participant
 
 View = Literal["summary", "full", "per_participant", "transcripts", "interactions", "transcript", "journey"]
 _VIEWS_BY_KIND = {
@@ -33,7 +32,6 @@ _VIEWS_BY_KIND = {
 _WITH_PARTICIPANTS = {Kind.STUDY, Kind.ITERATION, Kind.ASK}
 #: Possible kinds of a bare UUID, most likely first.
 _KINDS = (Kind.PARTICIPANT, Kind.STUDY, Kind.PERSON, Kind.ITERATION, Kind.ASK)
-_LARGEST_PAGE = 500
 
 
 class _GetRequest(NamedTuple):
@@ -71,13 +69,8 @@ def get(
     own: Annotated[
         bool, typer.Option("--own", metavar="", help="Only the own interactions of an extended participant.")
     ] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(parser=positive_number, metavar="N", help="Maximum items of a list.", show_default="50"),
-    ] = None,
-    cursor: Annotated[
-        str | None, typer.Option(metavar="C", help="Cursor from `next_cursor` of the previous page.")
-    ] = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
 ) -> None:
     """Show studies, one study, an ask's answers, a participant's journey, or a person."""
     if id_ is None and status:
@@ -88,7 +81,8 @@ def get(
         if not studies.items:
             session.show(plain("No studies yet. Create one with `understudy run`.", "dim"))
             return
-        session.show(study_table(studies.items), *session.next_page_hint(studies.next_cursor, "get"))
+        command = "get" if limit is None else f"get --limit {limit}"
+        session.show(study_table(studies.items), *session.next_page_hint(studies.next_cursor, command))
         return
     kind = kind_of(id_)
     if view and status:
@@ -141,7 +135,8 @@ def _show_study(session: CommandContext, wanted: _GetRequest) -> None:
             return
         summary = session.client.study_get(wanted.id_, "summary")
         participants = session.client.participant_list(study_id=full.id, limit=wanted.limit, cursor=wanted.cursor)
-        session.show(study_view(full, summary, participants))
+        hint = _hint(session, wanted, participants.next_cursor)
+        session.show(study_view(full, summary, participants), *hint)
 
 
 def _show_participant(session: CommandContext, wanted: _GetRequest) -> None:
@@ -161,18 +156,15 @@ def _show_participant(session: CommandContext, wanted: _GetRequest) -> None:
         session.show()
         return
     participant = session.client.participant_get(wanted.id_)
-    journey = journey_view(participant, _steps(session, participant, own=wanted.own))
-    session.show(participant_view(participant), journey)
-
-
-def _steps(session: CommandContext, participant: "Participant", *, own: bool) -> "Iterator[Interaction]":
-    cursor = None
-    while True:
-        page = session.client.participant_interactions(participant.id, own=own, limit=_LARGEST_PAGE, cursor=cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+    if wanted.limit is None and wanted.cursor is None:
+        steps = session.client.participant_interactions_all(participant.id, own=wanted.own, limit=MAX_PAGE)
+        session.show(participant_view(participant), journey_view(participant, steps))
+        return
+    page = session.client.participant_interactions(
+        participant.id, own=wanted.own, limit=wanted.limit, cursor=wanted.cursor
+    )
+    hint = _hint(session, wanted, page.next_cursor)
+    session.show(participant_view(participant), journey_view(participant, iter(page.items)), *hint)
 
 
 def _show_person(session: CommandContext, wanted: _GetRequest) -> None:
@@ -223,6 +215,8 @@ def _hint(session: CommandContext, wanted: _GetRequest, next_cursor: str | None)
     for option in ("status", "view", "limit"):
         if (value := getattr(wanted, option)) is not None:
             command += f" --{option} {value}"
+    if wanted.own:
+        command += " --own"
     return session.next_page_hint(next_cursor, command)
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from understudy.cli.console import CommandContext, server_command
 from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
 from understudy.cli.numbers import positive_number, whole_number
+from understudy.cli.options import Cursor, IdempotencyKey, Limit
 from understudy.cli.render import empty_table, key_value_table, plain
 from understudy.domain.errors import ValidationError
 
@@ -42,13 +43,8 @@ def list_people(
     language: Language = None,
     trait: Trait = None,
     search: Search = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(parser=positive_number, metavar="N", help="Maximum people per page.", show_default="50"),
-    ] = None,
-    cursor: Annotated[
-        str | None, typer.Option(metavar="C", help="Cursor from `next_cursor` of the previous page.")
-    ] = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
 ) -> None:
     """List the people that match all conditions; without conditions, all people."""
     where = parse_people_filter(age, country, language, trait, search)
@@ -61,7 +57,8 @@ def list_people(
         )
         session.show(plain(none, "dim"))
         return
-    command = " ".join(["people list", *_filter_options(age, country, language, trait, search)])
+    size = [] if limit is None else [f"--limit {limit}"]
+    command = " ".join(["people list", *_filter_options(age, country, language, trait, search), *size])
     session.show(people_table(page.items), *session.next_page_hint(page.next_cursor, command))
 
 
@@ -73,9 +70,10 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(parser=whole_number, metavar="S", help="Seed for reproducible people.")
     ] = None,
+    key: IdempotencyKey = None,
 ) -> None:
     """Generate people of many countries, ages, habits and needs."""
-    added = session.client.person_create(generate=number, seed=seed).items
+    added = session.client.person_create(generate=number, seed=seed, idempotency_key=key).items
     rest = [plain(f"… and {len(added) - _PREVIEW_ROWS} more", "dim")] if len(added) > _PREVIEW_ROWS else []
     session.show(people_table(added[:_PREVIEW_ROWS]), *rest)
 
@@ -92,29 +90,30 @@ def import_people(
     panel: Annotated[
         str | None, typer.Option(metavar="NAME", help="Built-in panel instead of a file: varied-50.")
     ] = None,
+    key: IdempotencyKey = None,
 ) -> None:
     """Import a file or a built-in panel: all people in it, or none if one is invalid."""
     if (file is None) == (panel is None):
         raise ValidationError("give exactly one of a file and --panel")
     if panel is not None:
-        added = session.client.person_create(panel=panel).items
+        added = session.client.person_create(panel=panel, idempotency_key=key).items
     else:
-        added = _import(session, _read_text(str(file)), str(file))
+        added = _import(session, _read_text(str(file)), str(file), key)
     rest = [plain(f"… and {len(added) - _PREVIEW_ROWS} more", "dim")] if len(added) > _PREVIEW_ROWS else []
     session.show(people_table(added[:_PREVIEW_ROWS]), *rest)
 
 
-def _import(session: CommandContext, text: str, file: str) -> "list[Person]":
+def _import(session: CommandContext, text: str, file: str, key: str | None) -> "list[Person]":
     if not text.lstrip("\ufeff \r\n\t").startswith(("{", "[")):
         # The API rejects a NUL before it parses lines and cannot name the line.
         before, nul, _ = text.partition("\0")
         if nul:
             line = before.count("\n") + 1
             raise ValidationError(f"line {line}: NUL character; remove it. No people were imported.")
-        return session.client.person_create(csv=text).items
+        return session.client.person_create(csv=text, idempotency_key=key).items
     content = _parse_json(text.removeprefix("\ufeff"), file)
     people = content if isinstance(content, list) else content.get("people", [content])
-    return session.client.person_create(people=people).items
+    return session.client.person_create(people=people, idempotency_key=key).items
 
 
 @app.command("export")
@@ -181,6 +180,7 @@ def add(
         typer.Option(metavar="NAME=VALUE", help="Trait from 0 to 1, such as patience=0.2. Repeatable."),
     ] = None,
     bio: Annotated[str | None, typer.Option(metavar="TEXT", help="Short description.")] = None,
+    key: IdempotencyKey = None,
 ) -> None:
     """Add one person from options, or people from a JSON file."""
     options = {"name": name, "age": age, "country": country, "language": language, "bio": bio}
@@ -192,7 +192,7 @@ def add(
         if isinstance(content, list):
             content = {"people": content}
         if set(content) == {"people"}:
-            added = session.client.person_create(people=content["people"]).items
+            added = session.client.person_create(people=content["people"], idempotency_key=key).items
             session.show(people_table(added))
             return
         fields = content
@@ -204,7 +204,7 @@ def add(
                 suggestions=('Example: understudy people add --name "Ana Ruiz" --age 41 --country ES --language es',),
             )
         fields["traits"] = dict(map(_parse_trait, trait or ()))
-    session.show(person_view(session.client.person_create(fields)))
+    session.show(person_view(session.client.person_create(fields, idempotency_key=key)))
 
 
 def people_table(people: "Iterable[Person]") -> Table:

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from understudy.cli.render import counts_text, plain
+from understudy.cli.render import STATUS_STYLES, counts_text, plain
 from understudy.cli.studies import participants_table, summary_counts
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import ACTIVE, TERMINAL
@@ -61,6 +61,19 @@ def study_poller(client: "Understudy", study_id: str, limit: int) -> Callable[[]
         status = "running" if summary.participant_count > limit else None
         rows = client.participant_list(study_id=study_id, status=status, limit=limit).items if limit else []
         return Snapshot(summary_counts(summary), rows)
+
+    return poll
+
+
+def ask_poller(client: "Understudy", ask_id: str, limit: int) -> Callable[[], Snapshot]:
+    """Returns a poller of the ask, over all rounds: all counts, and up to `limit` active rows."""
+
+    def poll() -> Snapshot:
+        rounds = client.ask_get(ask_id).rounds
+        counts = {status: sum(getattr(one, f"{status}_count") for one in rounds) for status in STATUS_STYLES}
+        status = "running" if sum(counts.values()) > limit else None
+        rows = client.participant_list(ask_id=ask_id, status=status, limit=limit).items if limit else []
+        return Snapshot(counts, rows)
 
     return poll
 

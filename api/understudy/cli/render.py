@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from understudy.domain.errors import UnderstudyError
     from understudy.envelopes.simulations import CancelEnvelope, NextAction, RunFailure, RunSuccess
     from understudy.envelopes.usage import Usage
@@ -122,16 +124,11 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
     return Group(*views)
 
 
-def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
-    # Failures come first: the list may be truncated.
-    results = [
-        *((item.participant_id, plain(item.status, "red")) for item in envelope.cancelled if not item.success),
-        *((item.participant_id, status_text("cancelled")) for item in envelope.cancelled if item.success),
-        *((item.participant_id, plain(f"skipped: {item.reason}", "dim")) for item in envelope.skipped),
-    ]
+def cancel_view(envelope: "CancelEnvelope", aliases: "Mapping[UUID, str]") -> RenderableType:
+    results = _cancel_results(envelope)
     table = empty_table("participant", "", show_header=False)
     for participant_id, result in results[:_MAX_ROWS]:
-        table.add_row(plain(participant_id), result)
+        table.add_row(plain(aliases.get(participant_id, participant_id)), result)
     summary = envelope.summary
     totals = f"{summary.cancelled_count} cancelled, {summary.skipped_count} skipped"
     if summary.failed_count:
@@ -141,6 +138,20 @@ def cancel_view(envelope: "CancelEnvelope") -> RenderableType:
     if summary.cancelled_count:
         views.append(plain("To continue one: understudy extend PARTICIPANT", "dim"))
     return Group(*views)
+
+
+def shown_participants(envelope: "CancelEnvelope") -> "list[UUID]":
+    """Returns the participants that `cancel_view` names."""
+    return [participant_id for participant_id, _ in _cancel_results(envelope)[:_MAX_ROWS]]
+
+
+def _cancel_results(envelope: "CancelEnvelope") -> "list[tuple[UUID, Text]]":
+    # Failures come first: the list may be truncated.
+    return [
+        *((item.participant_id, plain(item.status, "red")) for item in envelope.cancelled if not item.success),
+        *((item.participant_id, status_text("cancelled")) for item in envelope.cancelled if item.success),
+        *((item.participant_id, plain(f"skipped: {item.reason}", "dim")) for item in envelope.skipped),
+    ]
 
 
 def _more_rows(total: int) -> list[RenderableType]:

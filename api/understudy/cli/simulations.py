@@ -3,15 +3,18 @@
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
 from understudy.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, ChatUrl, parse_target
 from understudy.cli.console import CommandContext
 from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
-from understudy.cli.numbers import positive_number, seconds, whole_number
-from understudy.cli.options import Mind, Seed, Timeout, Wait
-from understudy.cli.render import cancel_view, plain, run_view
+from understudy.cli.numbers import positive_number, seconds
+from understudy.cli.objects import kind_of
+from understudy.cli.operation_options import fields_of
+from understudy.cli.options import DEFAULT_TIMEOUT_S, MAX_PAGE, Timeout, Wait
+from understudy.cli.render import cancel_view, plain, run_view, shown_participants
 from understudy.cli.watch import watch_study
 from understudy.domain.errors import ERROR_RULES, AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.domain.ids import Kind, parse_ref
@@ -25,7 +28,7 @@ _RUN_CONTINUES = "Ctrl-C stops waiting; the run continues."
 def run(
     session: CommandContext,
     *,
-    task: Annotated[str, typer.Option(metavar="TEXT", help="Task for the participants.")],
+    task: Annotated[str | None, typer.Option(metavar="TEXT", help="Task for the participants.")] = None,
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="Start page. Give either --url or --chat.", show_default=False)
     ] = None,
@@ -34,6 +37,9 @@ def run(
     chat_request: ChatRequest = None,
     chat_reply: ChatReply = None,
     chat_secret: ChatSecret = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="S", help="Run the latest iteration of this study, instead of a new one.")
+    ] = None,
     number: Annotated[
         int, typer.Option("--people", parser=positive_number, metavar="N", help="Number of people to sample.")
     ] = 5,
@@ -42,13 +48,6 @@ def run(
     language: Language = None,
     trait: Trait = None,
     search: Search = None,
-    max_interactions: Annotated[
-        int | None,
-        typer.Option(
-            parser=positive_number, metavar="N", help="Maximum interactions per participant.", show_default="20"
-        ),
-    ] = None,
-    seed: Seed = None,
     success_url: Annotated[
         str | None, typer.Option(metavar="X", help="Succeed when the page address contains X.")
     ] = None,
@@ -71,7 +70,7 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Name of the study.", show_default="the task")
     ] = None,
-    mind: Mind = None,
+    options: dict[str, Any],
 ) -> None:
     """Send people to a website or a chatbot: create a study and run it.
 
@@ -83,62 +82,98 @@ def run(
         raise ValidationError("--wait and --watch exclude each other: give one of them")
     if watch and session.as_json:
         raise ValidationError("--watch cannot print JSON: use --wait with --json")
-    conditions = {"url_contains": success_url, "text_contains": success_text}
-    success = {condition: text for condition, text in conditions.items() if text is not None}
+    if timeout is not None and not (wait or watch):
+        raise ValidationError("--timeout requires --wait or --watch")
+    waits = {"wait": True, "timeout": timeout or DEFAULT_TIMEOUT_S} if wait else {}
     where = parse_people_filter(age, country, language, trait, search)
-    target = parse_target(url, chat, chat_model, chat_request, chat_reply, chat_secret)
-    study = session.client.study_create(
-        name or " ".join(task.split())[:80] or "Run",
-        assignment={"task": task, **({"success": success} if success else {})},
-        modality=target.modality,
-        iteration={"content": target.content, **({"mind": mind} if mind else {})},
-    )
-    session.resume_command = f"understudy watch {study.alias}"
-    with session.waiting(f"Waiting until all {number} have finished. {_RUN_CONTINUES}", shown=wait):
-        response = session.client.study_run(
-            study.id,
-            iteration_id=study.iterations[0].id,
-            sample=number,
-            where=where or None,
-            max_interactions=max_interactions,
-            seed=seed,
-            wait=wait,
-            timeout=timeout or 600.0,
-        )
-    heading = f"Study {study.alias}: {study.name}"
+    people = {"sample": number, "where": where or None, **fields_of("study_run", options), **waits}
+    key = options["idempotency_key"]
+    described = {"--task": task, "--name": name, "--success-url": success_url, "--success-text": success_text}
+    waiting = session.waiting(f"Waiting until all {number} have finished. {_RUN_CONTINUES}", shown=wait)
+    if study is not None:
+        targets = {"--url": url, "--chat": chat, "--mind": options["mind"]}
+        if given := [flag for flag, value in (described | targets).items() if value is not None]:
+            raise ValidationError(f"--study runs the study as it is: omit {' and '.join(given)}")
+        session.resume_command = f"understudy watch {study}"
+        with waiting:
+            response = session.client.study_run(study, **people, idempotency_key=key)
+        heading, ref = f"Study {study}", study
+    else:
+        if task is None:
+            raise ValidationError("give --task, or --study to run a study that exists")
+        target = parse_target(url, chat, chat_model, chat_request, chat_reply, chat_secret)
+        conditions = {"url_contains": success_url, "text_contains": success_text}
+        success = {condition: text for condition, text in conditions.items() if text is not None}
+        iteration = {"content": target.content, **fields_of("study_add_iteration", options)}
+        iteration.pop("max_interactions", None)
+        with waiting:
+            created = session.client.study_create(
+                name or " ".join(task.split())[:80] or "Run",
+                assignment={"task": task, **({"success": success} if success else {})},
+                modality=target.modality,
+                iteration=iteration,
+                run={field: value for field, value in people.items() if value is not None},
+                idempotency_key=key,
+            )
+        assert created.run is not None
+        response, heading, ref = created.run, f"Study {created.alias}: {created.name}", created.alias
+        session.keep_part("run")
     if watch and response.ok:
         session.out.print(plain(heading, "bold"))
-        watch_study(session, study.alias, timeout)
+        watch_study(session, ref, timeout)
         return
     dispatched = response.ok or response.error_code == "wait_timeout"
-    heading += f"\nResults: understudy get {study.alias}"
+    heading += f"\nResults: understudy get {ref}"
     session.show_run(response, run_view(response, heading if dispatched else ""))
 
 
 def wait(
     session: CommandContext,
-    participants: Annotated[list[str], typer.Argument(metavar="T…", help="Participants: aliases (t-1f3) or UUIDs.")],
-    timeout: Timeout = 600.0,
+    ids: Annotated[
+        list[str], typer.Argument(metavar="T…|S|A", help="Participants, or one study or ask: aliases or UUIDs.")
+    ],
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Wait until participants finish. Exit code 5 on timeout."""
-    session.resume_command = f"understudy wait {shlex.join(participants)}"
-    with session.waiting(f"Waiting for {', '.join(participants)}. {_RUN_CONTINUES}"):
+    """Wait until participants finish. Exit code 5 on timeout.
+
+    Of a study or an ask it waits for all participants that exist now.
+    """
+    session.resume_command = f"understudy wait {shlex.join(ids)}"
+    participants = _participants_of(session, ids)
+    with session.waiting(f"Waiting for {', '.join(ids)}. {_RUN_CONTINUES}"):
         response = session.client.simulation_wait(participants, timeout=timeout)
     session.show_run(response, run_view(response))
+
+
+def _participants_of(session: CommandContext, ids: list[str]) -> list[str]:
+    """Returns the participants that the ids name: themselves, or all of one study or ask."""
+    kind = kind_of(ids[0])
+    if kind not in {Kind.STUDY, Kind.ASK}:
+        return ids
+    if len(ids) > 1:
+        raise ValidationError("wait takes participants, or one study or ask")
+    study, ask = (ids[0], None) if kind is Kind.STUDY else (None, ids[0])
+    found = session.client.participant_list_all(study_id=study, ask_id=ask, limit=MAX_PAGE)
+    if participants := [str(participant.id) for participant in found]:
+        return participants
+    raise ValidationError(f"{ids[0]} has no participants to wait for")
 
 
 def extend(
     session: CommandContext,
     participant: Annotated[str, typer.Argument(metavar="T", help="Finished participant: alias (t-1f3) or UUID.")],
     *,
-    steps: Annotated[
-        int, typer.Option(parser=whole_number, metavar="N", help="Interactions to allow beyond the source's cap.")
-    ] = 10,
-    instruction: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Instruction that overrides the assignment.")
-    ] = None,
     wait: Annotated[bool, typer.Option("--wait", metavar="", help="Wait until the new one ends.")] = False,
-    timeout: Timeout = 600.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="With --wait: stop waiting after SECONDS; the run continues.",
+            show_default="600",
+        ),
+    ] = None,
+    options: dict[str, Any],
 ) -> None:
     """Continue from a finished participant as a new participant.
 
@@ -146,10 +181,14 @@ def extend(
     the same cookies, form values and memory. Each call creates another one:
     to wait again, use `understudy wait`.
     """
+    if timeout is not None and not wait:
+        raise ValidationError("--timeout requires --wait")
+    timeout = timeout or DEFAULT_TIMEOUT_S
     # With --json the output is the envelope of one call. A person needs the new id before Ctrl-C.
-    wait_in_call = wait and session.as_json
+    waits: dict[str, Any] = {"wait": True, "timeout": timeout} if wait and session.as_json else {}
+    fields = fields_of("simulation_extend", options)
     response = session.client.simulation_extend(
-        participant, additional_steps=steps, instruction=instruction, wait=wait_in_call, timeout=timeout
+        participant, **fields, **waits, idempotency_key=options["idempotency_key"]
     )
     heading = ""
     if response.ok and not session.as_json:
@@ -191,8 +230,14 @@ def cancel(
         return
     participant = participants[0] if participants else None
     envelope = session.client.simulation_cancel(participant_id=participant, **scopes, round=round_)
-    session.show(cancel_view(envelope))
+    session.show(*([] if session.as_json else [cancel_view(envelope, _aliases(session, envelope))]))
     _exit_if_failed(envelope, [])
+
+
+def _aliases(session: CommandContext, envelope: "CancelEnvelope") -> dict[UUID, str]:
+    """Returns the aliases of the participants that the view names."""
+    shown = shown_participants(envelope)
+    return {id_: session.client.participant_get(id_).alias for id_ in shown}
 
 
 def _cancel_each(session: CommandContext, participants: Sequence[str]) -> None:
@@ -216,7 +261,8 @@ def _cancel_each(session: CommandContext, participants: Sequence[str]) -> None:
     merged = merge_cancels(answers)
     envelope = CancelEnvelope.model_validate(merged)
     if answers:
-        session.show_data(merged, cancel_view(envelope))
+        view = [] if session.as_json else [cancel_view(envelope, _aliases(session, envelope))]
+        session.show_data(merged, *view)
     _exit_if_failed(envelope, errors)
 
 

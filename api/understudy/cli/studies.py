@@ -61,8 +61,6 @@ def study_view(study: "StudyFull", summary: "StudySummary", participants: "Page[
         views += [Text(), participants_table(participants.items)]
         if failed := next((row for row in participants.items if row.error_message), None):
             views.append(plain(f"{failed.alias} failed: {failed.error_message}", "red"))
-    if participants.next_cursor:
-        views.append(plain(f"… and more: understudy get {study.alias} --view per_participant", "dim"))
     return Group(*views)
 
 

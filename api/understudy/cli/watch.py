@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -16,6 +16,7 @@ from understudy.cli.objects import kind_of
 from understudy.cli.progress import (
     FALLBACK_POLL_S,
     Snapshot,
+    ask_poller,
     available_rows,
     follow_run,
     participants_poller,
@@ -42,7 +43,7 @@ class WatchTimeout(UnderstudyError):
 
 def watch(
     session: CommandContext,
-    ids: Annotated[list[str], typer.Argument(metavar="S|T…", help="One study, or one or more participants.")],
+    ids: Annotated[list[str], typer.Argument(metavar="S|A|T…", help="One study or ask, or one or more participants.")],
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -66,26 +67,32 @@ def watch(
 ) -> None:
     """Watch live until all participants have finished. Ctrl-C stops watching; the run continues.
 
-    With --json it prints the summary of a study, or the output of `wait`, once
-    all have finished. With --events it prints each event once, immediately.
+    With --json it prints the summary of a study or ask, or the output of `wait`,
+    once all have finished. With --events it prints each event once, immediately.
     """
     if after is not None and not events:
         raise ValidationError("--after requires --events")
     kinds = {kind_of(id_) for id_ in ids}
-    if kinds <= {Kind.PARTICIPANT} or (kinds == {None} and not _is_study(session, ids)):
+    if kinds == {None}:
+        # A UUID names no kind.
+        kinds = {_kind_of_uuid(session, ids[0])}
+    if kinds == {Kind.PARTICIPANT}:
         if not events:
             _watch_participants(session, ids, timeout)
         elif len(ids) > 1:
-            raise ValidationError("--events takes one study or one participant")
+            raise ValidationError("--events takes one study, ask or participant")
         else:
             _print_events(session, ids[0], Kind.PARTICIPANT, after, timeout)
-    elif kinds <= {Kind.STUDY, None} and len(ids) == 1:
-        if events:
-            _print_events(session, ids[0], Kind.STUDY, after, timeout)
-        else:
-            watch_study(session, ids[0], timeout)
+        return
+    (kind,) = kinds if len(kinds) == 1 else (None,)
+    if len(ids) > 1 or kind not in {Kind.STUDY, Kind.ASK}:
+        raise ValidationError("watch takes one study or ask, or one or more participants")
+    if events:
+        _print_events(session, ids[0], kind, after, timeout)
+    elif kind is Kind.ASK:
+        watch_ask(session, ids[0], timeout)
     else:
-        raise ValidationError("watch takes one study, or one or more participants")
+        watch_study(session, ids[0], timeout)
 
 
 def watch_study(session: CommandContext, study: str, timeout: float | None) -> None:
@@ -98,6 +105,19 @@ def watch_study(session: CommandContext, study: str, timeout: float | None) -> N
         session.show()
     else:
         session.out.print(f"Results: understudy get {study}", style="dim")
+
+
+def watch_ask(session: CommandContext, ask: str, timeout: float | None) -> None:
+    """Watches until no participant of the ask is active. Raises WatchTimeout after `timeout` seconds."""
+    session.resume_command = f"understudy watch {ask}"
+    out = None if session.as_json else session.out
+    poll = ask_poller(session.client, ask, available_rows(session.out) if out else 0)
+    _watch(session, poll, [partial(session.client.events, ask_id=ask)], timeout)
+    if session.as_json:
+        session.client.ask_get(ask)
+        session.show()
+    else:
+        session.out.print(f"Answers: understudy get {ask}", style="dim")
 
 
 def _watch_participants(session: CommandContext, ids: list[str], timeout: float | None) -> None:
@@ -126,9 +146,10 @@ def _print_events(session: CommandContext, id_: str, kind: Kind, after: int | No
     """Prints each event until no participant of the scope is active; then prints the remaining events."""
     client, command = session.client, f"understudy watch {id_} --events"
     session.resume_command = command if after is None else f"{command} --after {after}"
-    study, participant = (id_, None) if kind is Kind.STUDY else (None, id_)
-    read = partial(client.events, study_id=study, participant_id=participant)
-    poll = study_poller(client, id_, 0) if study else participants_poller(client, [id_])
+    scope: dict[str, Any] = {f"{kind.name.lower()}_id": id_}
+    read = partial(client.events, **scope)
+    pollers = {Kind.STUDY: partial(study_poller, client, id_, 0), Kind.ASK: partial(ask_poller, client, id_, 0)}
+    poll = pollers[kind]() if kind in pollers else participants_poller(client, [id_])
     last = after
 
     def show(event: "Event") -> None:
@@ -188,9 +209,12 @@ def _watch_timeout(session: CommandContext, timeout: float | None) -> WatchTimeo
     return WatchTimeout(f"not finished in {timeout:g} s; it continues", suggestions=(session.resume_command,))
 
 
-def _is_study(session: CommandContext, ids: list[str]) -> bool:
-    try:
-        session.client.study_get(ids[0], "summary")
-    except NotFound:
-        return False
-    return True
+def _kind_of_uuid(session: CommandContext, id_: str) -> Kind:
+    """Returns the kind of what has this UUID: a study, an ask, otherwise a participant."""
+    for kind, read in ((Kind.STUDY, session.client.study_get), (Kind.ASK, session.client.ask_get)):
+        try:
+            read(id_)
+        except NotFound:
+            continue
+        return kind
+    return Kind.PARTICIPANT

@@ -1,12 +1,13 @@
 """The Python client. The public names are listed here; all other names in the package are private.
 
-    from understudy.client import Understudy
+    from understudy.client import AsyncUnderstudy, Understudy
 
 Methods return the models of `understudy.envelopes` and raise the errors below.
 """
 
+from understudy.client.async_client import AsyncUnderstudy
 from understudy.client.client import Understudy
-from understudy.client.transport import ResponseLost, UnknownErrorCode
+from understudy.client.errors import ResponseLost, UnknownErrorCode
 from understudy.domain.errors import (
     AuthFailed,
     Conflict,
@@ -26,6 +27,7 @@ from understudy.envelopes.simulations import CancelEnvelope, RunFailure, RunSucc
 from understudy.envelopes.studies import (
     Iteration,
     Study,
+    StudyCreated,
     StudyFull,
     StudyPerParticipant,
     StudySummary,
@@ -37,6 +39,7 @@ __all__ = [
     "AskFull",
     "AskPerParticipant",
     "AskSummary",
+    "AsyncUnderstudy",
     "AuthFailed",
     "CancelEnvelope",
     "Conflict",
@@ -57,6 +60,7 @@ __all__ = [
     "RunSuccess",
     "ServiceUnavailable",
     "Study",
+    "StudyCreated",
     "StudyFull",
     "StudyPerParticipant",
     "StudySummary",

@@ -41,6 +41,14 @@ def find_server_address(
     )
 
 
+def resolve_server_address(server: str | None, token: str | None) -> ServerAddress:
+    """Returns the arguments if both are given, else completed as by `find_server_address`."""
+    if server is not None and token is not None:
+        return ServerAddress(server, token)
+    found = find_server_address()
+    return ServerAddress(found.server if server is None else server, found.token if token is None else token)
+
+
 def _first_line(file: Path) -> str:
     try:
         lines = file.read_text(errors="replace").splitlines()

@@ -75,7 +75,7 @@ class McpApp:
         disconnected = scope["state"]["disconnected"] = asyncio.Event()
         try:
             if scope["method"] == "GET":
-                await self._stream(scope, receive, send)
+                await self._stream(_without_resumption(scope), receive, send)
             else:
                 await self._sessions.handle_request(scope, receive, send)
         finally:
@@ -85,7 +85,12 @@ class McpApp:
     def _is_allowed(self, origin: str | None) -> bool:
         """Returns True for an allowed origin, or for none: programs send none. Tokens already keep pages out;
         this is the second defence against pages that call servers on their reader's machine."""
-        return origin is None or origin in self._origins or urlsplit(origin).hostname in _LOOPBACK
+        if origin is None or origin in self._origins:
+            return True
+        try:
+            return urlsplit(origin).hostname in _LOOPBACK
+        except ValueError:
+            return False
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a stream until its client disconnects or `close_streams`; then completes the response."""
@@ -109,3 +114,9 @@ class McpApp:
         finally:
             stream.cancel()
             self._streams.discard(stream)
+
+
+def _without_resumption(scope: Scope) -> Scope:
+    """Returns the request without `Last-Event-ID`: streams are not stored, so each one starts now."""
+    headers = [header for header in scope["headers"] if header[0] != b"last-event-id"]
+    return {**scope, "headers": headers}

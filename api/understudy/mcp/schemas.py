@@ -1,7 +1,9 @@
-"""The JSON Schemas of tool inputs and outputs, generated from the models.
+"""The JSON Schemas of tool inputs and outputs, generated from the models. Source: contract section 9.
 
-Input schemas are for readers: they contain no references, and an optional field has one type (`null` is valid
-and means omitted). Bounds that are settings have the values of this server.
+Input schemas are portable: model providers refuse or drop a tool whose schema has alternatives at its root or a
+boolean `additionalProperties`. They contain no references, and an optional field has one type (`null` is valid and
+means omitted). Bounds that are settings have the values of this server. Output schemas are outlines: the whole list
+of tools is part of every conversation with a model.
 """
 
 from functools import cache
@@ -9,22 +11,23 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from understudy.admission.schemas import Schema, bounds, complete_iteration_schema
-from understudy.mcp.tool import Tool
+from understudy.admission.schemas import Schema, bounds, content_schemas, mind_names
+from understudy.operations.tools import IdempotencyKey, Tool
 from understudy.settings import Settings
 
 
 def input_schema(tool: Tool, settings: Settings) -> Schema:
     """Returns an object schema with the fields of all forms of the request."""
-    source = tool.request.json_schema()
+    source = tool.schema()
     forms = [_inlined(form, source.get("$defs", {})) for form in source.get("oneOf", [source])]
-    properties = {name: field for form in forms for name, field in form["properties"].items()}
+    properties = {name: field for form in forms for name, field in form.get("properties", {}).items()}
     required = [name for name in properties if all(name in form.get("required", ()) for form in forms)]
+    if tool.operation.starts:
+        properties["idempotency_key"] = TypeAdapter(IdempotencyKey).json_schema()
     schema: Schema = {
         "type": "object",
         # Required fields come first.
         "properties": {name: properties[name] for name in dict.fromkeys([*required, *properties])},
-        "additionalProperties": False,
     }
     if required:
         schema["required"] = required
@@ -32,18 +35,52 @@ def input_schema(tool: Tool, settings: Settings) -> Schema:
     for name, field in schema["properties"].items():
         schema["properties"][name] = _readable(field | bound.get(name, {}))
     for part in (schema, schema["properties"].get("iteration", {})):
-        if "content" in part.get("properties", ()):
-            complete_iteration_schema(part)
-    return schema | tool.extra_schema
+        fields = part.get("properties", {})
+        if "content" in fields:
+            contents = [_inlined(form, form.get("$defs", {})) for form in content_schemas().values()]
+            fields["content"] = {
+                "description": fields["content"]["description"],
+                "anyOf": [_readable(content) for content in contents],
+            }
+        if "mind" in fields:
+            fields["mind"] |= mind_names()
+    return schema
 
 
 @cache
-def output_schema(answer: Any) -> Schema:
-    """Returns the cached schema; do not modify it. The protocol requires `object` at the root."""
+def output_schema(tool: Tool) -> Schema:
+    """Returns the cached schema; do not modify it.
+
+    It has the fields of all answers, and those that every answer has as required; objects in it are open. The whole
+    schemas are in /openapi.json.
+    """
+    forms = [form for answer in tool.answers for form in _forms(answer)]
+    fields = {name: field for form in forms for name, field in form["properties"].items()}
+    required = [name for name in fields if all(name in form.get("required", ()) for form in forms)]
+    return {
+        "type": "object",
+        "properties": {name: _outline(field) for name, field in fields.items()},
+        **({"required": required} if required else {}),
+    }
+
+
+def _forms(answer: Any) -> list[Schema]:
+    """Returns the object schemas that an answer may have."""
     schema = TypeAdapter(answer).json_schema(mode="serialization")
-    # `discriminator` is an OpenAPI keyword; here `ok` is a constant of each branch.
-    schema.pop("discriminator", None)
-    return {"type": "object"} | schema
+    alternatives = schema.get("oneOf") or schema.get("anyOf") or [schema]
+    return [_inlined(alternative, schema.get("$defs", {})) for alternative in alternatives]
+
+
+def _outline(field: Schema) -> Schema:
+    """Returns the type of a field, without words and without the fields of objects."""
+    if "anyOf" in field:
+        kinds = [option["type"] for option in field["anyOf"] if "type" in option]
+        return {"type": kinds} if len(set(kinds)) > 1 and len(kinds) == len(field["anyOf"]) else {}
+    if field.get("type") == "array":
+        return {"type": "array", "items": _outline(field["items"])}
+    if "const" in field:
+        return {"type": field.get("type", "boolean")}
+    return {"type": field["type"]} if "type" in field else {"type": "object"} if "properties" in field else {}
 
 
 def _inlined(schema: Any, definitions: Schema) -> Any:
@@ -59,19 +96,36 @@ def _inlined(schema: Any, definitions: Schema) -> Any:
 
 
 def _readable(field: Schema) -> Schema:
-    """Returns a field for readers: bounds as text, and no generated titles."""
-    plain = {name: part for name, part in field.items() if name != "title"}
+    """Returns a field for readers: bounds as text, without generated titles and closed objects."""
+    plain = _portable(field)
     if len(others := [part for part in plain.pop("anyOf", ()) if part.get("type") != "null"]) == 1:
-        plain = others[0] | plain
-    if plain.get("default", ...) is None:
+        plain = _portable(others[0]) | plain
+    elif others:
+        plain["anyOf"] = [_readable(part) for part in others]
+    if plain.get("default", ...) in (None, {}):
         del plain["default"]
     if text := " ".join(filter(None, (plain.get("description"), _bounds_text(plain)))):
         plain["description"] = text
+    for name in _BOUNDS:
+        plain.pop(name, None)
     if "properties" in plain:
         plain["properties"] = {name: _readable(part) for name, part in plain["properties"].items()}
     if "items" in plain:
         plain["items"] = _readable(plain["items"])
     return plain
+
+
+#: Keywords that not every provider accepts; the descriptions and the server have the bounds.
+_BOUNDS = ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum", "pattern")
+
+
+def _portable(field: Schema) -> Schema:
+    closed = field.get("additionalProperties")
+    return {
+        name: part
+        for name, part in field.items()
+        if name not in {"title", "examples"} and not (name == "additionalProperties" and isinstance(closed, bool))
+    }
 
 
 def _bounds_text(field: Schema) -> str:

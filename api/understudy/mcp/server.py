@@ -1,6 +1,5 @@
 """The MCP server: its lists and its tool calls. The SDK implements both protocol eras."""
 
-import inspect
 import json
 import logging
 from importlib.metadata import version
@@ -14,15 +13,18 @@ from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from understudy.admission.performing import perform
 from understudy.domain.errors import UnderstudyError
 from understudy.envelopes.base import Envelope
 from understudy.mcp import resources
-from understudy.mcp.registry import INSTRUCTIONS, TOOLS
+from understudy.mcp.instructions import INSTRUCTIONS
 from understudy.mcp.schemas import input_schema, output_schema
-from understudy.mcp.tool import Tier, Tool
-from understudy.mcp.tool_call import Call, ClientDisconnected
+from understudy.mcp.waiter import ClientDisconnected, Waiter
+from understudy.operations.operation import Tier
+from understudy.operations.tools import TOOLS, Tool, ToolCall
 from understudy.operations.validation_messages import MAX_NAME
 from understudy.service import Service
+from understudy.service.call import Call
 from understudy.service.response import failure
 from understudy.settings import Settings
 
@@ -84,19 +86,21 @@ def create_server(service: Service) -> Server[Any]:
 
 
 def _listed(tool: Tool, settings: Settings) -> types.Tool:
-    hints = types.ToolAnnotations(read_only_hint=tool.tier is Tier.READ_ONLY)
-    if tool.tier is not Tier.READ_ONLY:
-        hints.destructive_hint = False
-        if tool.name == "simulation_cancel":
-            hints.idempotent_hint = True
+    is_read_only = tool.tier is Tier.READ_ONLY
     return types.Tool(
         name=tool.name,
         title=tool.title,
         description=tool.description,
         input_schema=input_schema(tool, settings),
-        output_schema=output_schema(tool.answer),
-        annotations=hints,
-        _meta={"tier": str(tool.tier), "tags": list(tool.tags)},
+        output_schema=output_schema(tool),
+        annotations=types.ToolAnnotations(
+            read_only_hint=is_read_only,
+            destructive_hint=False,
+            idempotent_hint=tool.operation.is_repeatable,
+            # Participants visit sites and call models; everything else stays in this installation.
+            open_world_hint=tool.tier is Tier.LONG_RUNNING,
+        ),
+        _meta={"tier": str(tool.tier), "tags": list(tool.operation.tags)},
     )
 
 
@@ -105,12 +109,11 @@ async def _result(service: Service, tool: Tool, context: Context, arguments: dic
     state = _request(context).state
     wants_progress = context.meta is not None and context.meta.get("progress_token") is not None
     report = context.session.report_progress if wants_progress else None
-    call = Call(service, state.workspace_id, state.disconnected, report)
+    waiter = Waiter(service, state.workspace_id, state.disconnected, report)
     try:
-        request = tool.parse(arguments, state.flaw)
-        if inspect.iscoroutinefunction(tool.work):
-            return _answered(await tool.work(call, request))
-        return await run_in_threadpool(lambda: _answered(tool.work(call, request)))
+        asked = _parse(tool, arguments, state.flaw)
+        call = Call(service, state.workspace_id, asked.idempotency_key)
+        return await perform(call, asked.operation, asked.request, waiter.hold, _answered)
     except UnderstudyError as error:
         return _failed(tool, error)
     except ClientDisconnected:
@@ -120,6 +123,13 @@ async def _result(service: Service, tool: Tool, context: Context, arguments: dic
         return _failed(tool, UnderstudyError("Internal error. Search the server log for the X-Request-ID."))
 
 
+def _parse(tool: Tool, arguments: dict[str, Any], argument_error: UnderstudyError | None) -> ToolCall:
+    """Returns what the call asks for. Raises ValidationError, or `argument_error` if set."""
+    if argument_error is not None:
+        raise argument_error
+    return tool.parse(arguments)
+
+
 def _answered(envelope: Envelope) -> types.CallToolResult:
     structured = envelope.model_dump(mode="json")
     text = types.TextContent(text=json.dumps(structured, ensure_ascii=False))
@@ -127,7 +137,7 @@ def _answered(envelope: Envelope) -> types.CallToolResult:
 
 
 def _failed(tool: Tool, error: UnderstudyError) -> types.CallToolResult:
-    if tool.returns_failures_in_body:
+    if tool.operation.dispatches:
         return _answered(failure(error))
     return types.CallToolResult(content=[types.TextContent(text=_error_text(error))], is_error=True)
 

@@ -87,9 +87,10 @@ _STREAM = {
 
 
 @router.get(
-    "/events",
+    "/v1/events",
+    operation_id="events",
     tags=["events"],
-    summary="events",
+    summary="Follow events",
     # A class without a media type: errors are JSON, as on every other path.
     response_class=Response,
     responses={200: {"description": "Server-sent events.", "content": {"text/event-stream": _STREAM}}},

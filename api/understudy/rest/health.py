@@ -1,7 +1,9 @@
 """Serves liveness and readiness without a token."""
 
+from typing import Literal
+
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from understudy.rest.inputs import TheService
 
@@ -9,23 +11,28 @@ router = APIRouter(tags=["health"])
 
 
 class Alive(BaseModel):
-    status: str = "ok"
+    status: Literal["ok"] = "ok"
 
 
-class Ready(Alive):
-    workers: int
+class Ready(BaseModel):
+    status: Literal["ok", "degraded"] = Field(description="degraded: the broker is unavailable.")
+    workers: int = Field(description="Worker processes that are alive.")
+    problems: list[str] = Field(description="What is unavailable, and what that means; empty if nothing is.")
 
 
-@router.get("/healthz")
+@router.api_route("/healthz", methods=["GET", "HEAD"], operation_id="health", summary="Check that the process is alive")
 async def alive() -> Alive:
-    """Answers while this process is alive."""
+    """Answer while this process is alive."""
     return Alive()
 
 
-@router.get("/readyz")
+@router.api_route(
+    "/readyz", methods=["GET", "HEAD"], operation_id="readiness", summary="Check that the server is ready"
+)
 async def ready(service: TheService) -> Ready:
-    """Returns the number of worker processes if store and broker answer; otherwise 503 with an error body.
+    """Answer 200 while the store answers; otherwise 503 with an error body. Takes a few seconds at most.
 
-    Answers within a few seconds in every case.
+    Without a broker the status is `degraded`: cancel, extend and reads work, and dispatched participants start later.
     """
-    return Ready(workers=await service.readiness.workers())
+    workers, problem = await service.readiness.check()
+    return Ready(status="degraded" if problem else "ok", workers=workers, problems=[problem] if problem else [])

@@ -6,7 +6,7 @@ describes them; other modules check them.
 
 from fastapi import FastAPI
 
-from understudy.admission.schemas import Schema, bounds, complete_iteration_schema, mind_names
+from understudy.admission.schemas import Schema, bounds, content_schemas, mind_names
 from understudy.domain.cancellation import SCOPES
 from understudy.settings import Settings
 
@@ -61,11 +61,29 @@ def _describe_id(name: str, value: Schema) -> None:
 def _complete_rules(schemas: dict[str, Schema]) -> None:
     cancel, success = schemas["CancelRequest"], schemas["SuccessRequest"]
     cancel["oneOf"] = [_only(scope, SCOPES, never=() if scope == "ask_id" else ("round",)) for scope in SCOPES]
-    for run in (schemas["StudyRunRequest"], schemas["AskRunRequest"]):
+    for run in (schemas["StudyRunRequest"], schemas["RunRequest"], schemas["AskRunRequest"]):
         run["oneOf"] = [_only(field, ("person_ids", "sample")) for field in ("person_ids", "sample")]
     success["anyOf"] = [_required(name) for name in success["properties"]]
     schemas["AskRunRequest"]["properties"]["mind"] |= mind_names()
-    complete_iteration_schema(schemas["IterationRequest"])
+    iteration = schemas["IterationRequest"]["properties"]
+    iteration["mind"] |= mind_names()
+    iteration["content"] = _content(schemas, iteration["content"])
+
+
+def _content(schemas: dict[str, Schema], field: Schema) -> Schema:
+    """Returns the schema of `content`, with one alternative per environment; adds these to `schemas`."""
+    mapping = {}
+    for environment, schema in content_schemas().items():
+        schemas |= schema.pop("$defs", {})
+        name = schema.get("title") or f"{environment.title()}Content"
+        schemas[name] = schema
+        mapping[environment] = f"#/components/schemas/{name}"
+    return {
+        "description": field["description"],
+        "examples": field["examples"],
+        "oneOf": [{"$ref": reference} for reference in mapping.values()],
+        "discriminator": {"propertyName": "environment", "mapping": mapping},
+    }
 
 
 def _required(name: str) -> Schema:

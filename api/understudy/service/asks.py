@@ -1,37 +1,45 @@
 """Implements ask_run and ask_round: a question to a panel, in rounds. Source: contract sections 5 and 6."""
 
 import secrets
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from understudy.domain.errors import ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.variants import interactions_to_answer
 from understudy.envelopes.simulations import Dispatch
-from understudy.operations.requests import AskRoundRequest, AskRunRequest
-from understudy.service import Service
-from understudy.service.dispatching import IdempotentRequest, dispatch_idempotent, select_people
-from understudy.service.studies import check_mind
+from understudy.operations.requests import AskRunRequest
+from understudy.service.call import Call
+from understudy.service.content import check_mind
+from understudy.service.dispatching import PreparedDispatch, dispatch_once, resolve_people, select_people
+from understudy.service.starts import Start, meaning_of
 from understudy.store import Connection, asks, dispatch
 from understudy.store.aliases import find
 from understudy.store.asks import MAX_ROUNDS
+from understudy.store.engine import AnyRow
 
 
-def run_ask(
-    service: Service, workspace_id: UUID, request: AskRunRequest, once: IdempotentRequest | None = None
-) -> Dispatch:
+def run_ask(call: Call, request: AskRunRequest) -> Dispatch:
     """Creates an ask, its first round and one participant per person in one transaction; dispatches them.
 
-    With `once`, a repeated request returns the dispatch of the first one. Raises NotFound,
-    ValidationError, and Conflict if the key was used for another request.
+    A call repeated with its key returns the dispatch of the first one. Raises NotFound, ValidationError, and
+    Conflict if the key was used for another request.
     """
     check_mind(request.mind)
     seed = secrets.randbits(31) if request.seed is None else request.seed
 
-    def create(connection: Connection) -> Dispatch:
-        person_ids = select_people(service, connection, workspace_id, request, seed)
+    def prepare(connection: Connection) -> PreparedDispatch:
+        person_ids = resolve_people(call, connection, request)
+        start = Start("ask_run", None, partial(meaning_of, request, person_ids=person_ids))
+        return start, partial(create, connection, person_ids)
+
+    def create(connection: Connection, person_ids: Sequence[UUID] | None) -> Dispatch:
+        selected = select_people(call, connection, request, person_ids, seed)
         ask_id = asks.insert_ask(
             connection,
-            workspace_id,
+            call.workspace_id,
             question=request.question,
             max_interactions=request.max_interactions,
             mind=request.mind,
@@ -44,8 +52,8 @@ def run_ask(
         max_interactions = request.max_interactions or interactions_to_answer(request.variants)
         aliases = dispatch.insert_participants(
             connection,
-            workspace_id,
-            person_ids,
+            call.workspace_id,
+            selected,
             ask_id=ask_id,
             round_number=1,
             max_interactions=max_interactions,
@@ -53,24 +61,22 @@ def run_ask(
         )
         return _dispatched(ask_id, 1, aliases, max_interactions)
 
-    return dispatch_idempotent(service, workspace_id, create, once, "run.commit")
+    return dispatch_once(call, request, prepare, "run.commit")
 
 
-def run_round(
-    service: Service,
-    workspace_id: UUID,
-    ask_ref: str,
-    request: AskRoundRequest,
-    once: IdempotentRequest | None = None,
-) -> Dispatch:
+def run_round(call: Call, request: Any) -> Dispatch:
     """Asks the people of round 1 again in the next round; omitted fields keep their last values.
 
     Two concurrent calls open two rounds. Raises NotFound, ValidationError (after MAX_ROUNDS rounds),
     Conflict.
     """
 
-    def create(connection: Connection) -> Dispatch:
-        ask = find(connection, workspace_id, Kind.ASK, ask_ref, "ask_id")
+    def prepare(connection: Connection) -> PreparedDispatch:
+        ask = find(connection, call.workspace_id, Kind.ASK, request.ask_id, "ask_id")
+        start = Start("ask_round", ask.id, partial(meaning_of, request, ask_id=ask.id))
+        return start, partial(create, connection, ask)
+
+    def create(connection: Connection, ask: AnyRow) -> Dispatch:
         number = asks.open_round(connection, ask.id)
         if number is None:
             raise ValidationError(
@@ -90,7 +96,7 @@ def run_round(
         max_interactions = ask.max_interactions or interactions_to_answer(variants)
         aliases = dispatch.insert_participants(
             connection,
-            workspace_id,
+            call.workspace_id,
             [participant.person_id for participant in panel],
             ask_id=ask.id,
             round_number=number,
@@ -100,7 +106,7 @@ def run_round(
         )
         return _dispatched(ask.id, number, aliases, max_interactions)
 
-    return dispatch_idempotent(service, workspace_id, create, once, "run.commit")
+    return dispatch_once(call, request, prepare, "run.commit")
 
 
 def _dispatched(ask_id: UUID, number: int, aliases: dict[UUID, str], max_interactions: int) -> Dispatch:

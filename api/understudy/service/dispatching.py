@@ -4,11 +4,11 @@ ask_run and ask_round in asks.py dispatch in the same way.
 Each call commits first and publishes in the background: an answered dispatch never depends on the broker.
 """
 
-import hashlib
 import logging
 import secrets
-from collections.abc import Callable
-from typing import NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from understudy import faults
@@ -18,120 +18,118 @@ from understudy.domain.filters import NO_FILTER
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.envelopes.simulations import Dispatch
-from understudy.operations.requests import ExtendOptions, PanelRequest, Request, StudyRunRequest
-from understudy.service import Service
-from understudy.store import Connection, dispatch, idempotency, participants, people, studies
+from understudy.operations.requests import PanelRequest, RunRequest, WaitRequest
+from understudy.service.call import Call
+from understudy.service.starts import Start, meaning_of, start_once
+from understudy.store import Connection, dispatch, participants, people, studies
 from understudy.store.aliases import find
-from understudy.store.engine import StoreError
+from understudy.store.engine import AnyRow, StoreError
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MAX_INTERACTIONS = 20
 
 
-class IdempotentRequest(NamedTuple):
-    """Identifies a repeated dispatch: path, Idempotency-Key and a hash of the request."""
-
-    path: str
-    key: str
-    request_hash: str
-
-    @classmethod
-    def of(cls, path: str, key: str, request: Request) -> Self:
-        # Null fields that earlier versions lack are left out: keys of those versions stay valid for 24 h.
-        later = {name for name in ("where",) if getattr(request, name, None) is None}
-        canonical = request.model_dump_json(exclude=later)
-        return cls(path, key, hashlib.sha256(canonical.encode()).hexdigest())
-
-
 class ReplayedDispatch(Dispatch):
     """The dispatch of an earlier request; its participants may have progressed since."""
 
 
-def run_study(
-    service: Service,
-    workspace_id: UUID,
-    study_ref: str,
-    request: StudyRunRequest,
-    idempotent_request: IdempotentRequest | None = None,
-) -> Dispatch:
+def run_study(call: Call, request: Any) -> Dispatch:
     """Creates one participant per person in one transaction and dispatches them.
 
-    With `idempotent_request`, a repeated request returns the dispatch of the first one. Raises NotFound,
-    ValidationError, and Conflict if the key was used for another request.
+    A call repeated with its key returns the dispatch of the first one. Raises NotFound, ValidationError, and
+    Conflict if the key was used for another request.
     """
-    seed = secrets.randbits(31) if request.seed is None else request.seed
 
-    def create(connection: Connection) -> Dispatch:
-        study = find(connection, workspace_id, Kind.STUDY, study_ref, "study_id")
-        iteration = studies.resolve_iteration(connection, workspace_id, study.id, request.iteration_id)
+    def prepare(connection: Connection) -> PreparedDispatch:
+        study = find(connection, call.workspace_id, Kind.STUDY, request.study_id, "study_id")
+        iteration = studies.resolve_iteration(connection, call.workspace_id, study.id, request.iteration_id)
         if iteration is None:
             raise _no_iteration(study.alias, request.iteration_id)
-        person_ids = select_people(service, connection, workspace_id, request, seed)
-        max_interactions = request.max_interactions or iteration.max_interactions or DEFAULT_MAX_INTERACTIONS
-        aliases = dispatch.insert_participants(
-            connection,
-            workspace_id,
-            person_ids,
-            study_id=study.id,
-            iteration_id=iteration.id,
-            max_interactions=max_interactions,
-            seed=seed,
-        )
-        return Dispatch(
-            participant_ids=list(aliases),
-            aliases=list(aliases.values()),
-            study_id=study.id,
-            iteration_id=iteration.id,
-            max_interactions=max_interactions,
-        )
+        person_ids = resolve_people(call, connection, request)
+        # Without an id the run takes the latest iteration, whichever it is at the time.
+        resolved = {
+            "study_id": study.id,
+            "person_ids": person_ids,
+            "iteration_id": iteration.id if request.iteration_id else None,
+        }
+        start = Start("study_run", study.id, partial(meaning_of, request, **resolved))
+        return start, partial(insert_run, call, connection, study.id, iteration, request, person_ids)
 
-    return dispatch_idempotent(service, workspace_id, create, idempotent_request, "run.commit")
+    return dispatch_once(call, request, prepare, "run.commit")
 
 
-def dispatch_idempotent(
-    service: Service,
-    workspace_id: UUID,
-    create: Callable[[Connection], Dispatch],
-    once: IdempotentRequest | None,
-    site: str,
+def insert_run(
+    call: Call,
+    connection: Connection,
+    study_id: UUID,
+    iteration: AnyRow,
+    request: RunRequest,
+    person_ids: Sequence[UUID] | None,
 ) -> Dispatch:
-    """Commits the result of `create`, or returns its earlier result; then publishes in the background."""
+    """Creates the participants of a run in the caller's transaction."""
+    seed = secrets.randbits(31) if request.seed is None else request.seed
+    max_interactions = request.max_interactions or iteration.max_interactions or DEFAULT_MAX_INTERACTIONS
+    aliases = dispatch.insert_participants(
+        connection,
+        call.workspace_id,
+        select_people(call, connection, request, person_ids, seed),
+        study_id=study_id,
+        iteration_id=iteration.id,
+        max_interactions=max_interactions,
+        seed=seed,
+    )
+    return Dispatch(
+        participant_ids=list(aliases),
+        aliases=list(aliases.values()),
+        study_id=study_id,
+        iteration_id=iteration.id,
+        max_interactions=max_interactions,
+    )
+
+
+#: What is started, and the function that creates it in the transaction in which it was prepared.
+PreparedDispatch: TypeAlias = tuple[Start, Callable[[], Dispatch]]
+
+
+def dispatch_once(call: Call, request: Any, prepare: Callable[[Connection], PreparedDispatch], site: str) -> Dispatch:
+    """Commits a dispatch, or returns the earlier one of the same key; then publishes in the background."""
     created: Dispatch | None = None
 
     def work(connection: Connection) -> Dispatch:
         nonlocal created
         created = None
-        if once is not None:
-            answered = idempotency.find_or_reserve(connection, workspace_id, *once)
-            if answered is not None:
-                return ReplayedDispatch.model_validate(answered)
-        created = create(connection)
-        if once is not None:
-            idempotency.save_answer(connection, workspace_id, once.path, once.key, created.model_dump(mode="json"))
-        return created
+        start, create = prepare(connection)
+
+        def create_and_keep() -> Mapping[str, Any]:
+            nonlocal created
+            created = create()
+            return created.model_dump(mode="json") if call.key is not None else {}
+
+        answer = start_once(connection, call, start, request, create_and_keep)
+        return created or ReplayedDispatch.model_validate(answer)
 
     try:
         with faults.fault_site(site):
-            dispatched = service.store.write(work)
+            dispatched = call.service.store.write(work)
     except ServiceUnavailable as error:
-        if created is None or not _is_committed(service, workspace_id, created):
+        if created is None or not _is_committed(call, created):
             raise
         log.warning("the dispatch is committed although the store reported an error: %s", error)
         dispatched = created
     # For a repeated request too: the first process may have died before it published.
-    service.publisher.enqueue_run_messages(dispatched.participant_ids)
+    call.service.publisher.enqueue_run_messages(dispatched.participant_ids)
     return dispatched
 
 
-def _is_committed(service: Service, workspace_id: UUID, created: Dispatch) -> bool:
+def _is_committed(call: Call, created: Dispatch) -> bool:
     """Returns whether a commit in doubt took place; the first row decides for the whole transaction.
 
     Raises ServiceUnavailable if the store cannot be read.
     """
     try:
-        with service.store.read() as connection:
-            return bool(participants.states(connection, workspace_id, created.participant_ids[:1]))
+        with call.service.store.read() as connection:
+            return bool(participants.states(connection, call.workspace_id, created.participant_ids[:1]))
     except (ServiceUnavailable, StoreError) as error:
         raise ServiceUnavailable(
             "The connection to the store was lost; the request may have been applied.",
@@ -150,50 +148,52 @@ def _no_iteration(study_alias: str, iteration_ref: str | None) -> NotFound | Val
     return NotFound(f"There is no iteration {iteration_ref} in study {study_alias}.")
 
 
-def select_people(
-    service: Service,
-    connection: Connection,
-    workspace_id: UUID,
-    request: PanelRequest,
-    seed: int,
-) -> list[UUID]:
-    """Returns the ids of the people to dispatch, each once. Raises ValidationError, NotFound."""
+def resolve_people(call: Call, connection: Connection, request: PanelRequest) -> list[UUID] | None:
+    """Returns the people that the request names, or None if it samples. Raises ValidationError, NotFound."""
     refs = request.person_ids
     count = len(refs) if refs is not None else request.sample or 0
-    max_count = service.settings.max_participants_per_run
+    max_count = call.service.settings.max_participants_per_run
     if count > max_count:
         raise ValidationError(f"One run takes at most {max_count:,} participants; {count:,} were asked for.")
     if refs is None:
-        where = NO_FILTER if request.where is None else request.where.filter()
-        return people.sample_people(connection, workspace_id, count, seed, where)
-    ids = people.resolve_people(connection, workspace_id, refs)
+        return None
+    ids = people.resolve_people(connection, call.workspace_id, refs)
     if len(set(ids)) < len(ids):
         raise ValidationError("person_ids names a person twice; one person takes part once in a run.")
     return ids
 
 
-def extend(
-    service: Service,
-    workspace_id: UUID,
-    source_ref: str,
-    request: ExtendOptions,
-    idempotent_request: IdempotentRequest | None = None,
-) -> Dispatch:
+def select_people(
+    call: Call, connection: Connection, request: PanelRequest, person_ids: Sequence[UUID] | None, seed: int
+) -> Sequence[UUID]:
+    """Returns `person_ids`, or a sample of the workspace. Raises ValidationError."""
+    if person_ids is not None:
+        return person_ids
+    where = NO_FILTER if request.where is None else request.where.filter()
+    return people.sample_people(connection, call.workspace_id, request.sample or 0, seed, where)
+
+
+def extend(call: Call, request: Any) -> Dispatch:
     """Creates a participant that continues from a terminal one; the source does not change.
 
-    Each extend of one source creates a participant. With `idempotent_request`, a repeated request returns the
-    participant of the first one. Raises NotFound, ValidationError, Conflict.
+    Each extend of one source creates a participant. A call repeated with its key returns the participant of the
+    first one. Raises NotFound, ValidationError, Conflict.
     """
-    extension = plan_extension(request.additional_steps, request.instruction, service.settings.max_additional_steps)
+    extension = plan_extension(
+        request.additional_steps, request.instruction, call.service.settings.max_additional_steps
+    )
 
-    def create(connection: Connection) -> Dispatch:
-        source = find(connection, workspace_id, Kind.PARTICIPANT, source_ref, "participant_id")
+    def prepare(connection: Connection) -> PreparedDispatch:
+        source = find(connection, call.workspace_id, Kind.PARTICIPANT, request.participant_id, "participant_id")
+        return Start("simulation_extend", source.id, extension._asdict), partial(create, connection, source.id)
+
+    def create(connection: Connection, source_id: UUID) -> Dispatch:
         child = dispatch.insert_branch(
-            connection, workspace_id, source.id, extension.additional_steps, extension.instruction
+            connection, call.workspace_id, source_id, extension.additional_steps, extension.instruction
         )
         if child is None:
             # Not terminal, or pruned in the meantime: then this raises NotFound.
-            source = find(connection, workspace_id, Kind.PARTICIPANT, source_ref, "participant_id")
+            source = find(connection, call.workspace_id, Kind.PARTICIPANT, str(source_id), "participant_id")
             raise source_not_terminal(source.alias, Status(source.status))
         return Dispatch(
             participant_ids=[child.id],
@@ -207,10 +207,10 @@ def extend(
             max_interactions=child.max_interactions,
         )
 
-    return dispatch_idempotent(service, workspace_id, create, idempotent_request, "extend.commit")
+    return dispatch_once(call, request, prepare, "extend.commit")
 
 
-async def resolve_wait(service: Service, workspace_id: UUID, refs: list[str]) -> Dispatch:
+async def resolve_wait(call: Call, request: WaitRequest) -> Dispatch:
     """Returns the participants to wait for, each once, in the given order. Raises NotFound."""
-    rows = await service.waiting.find(workspace_id, refs)
+    rows = await call.service.waiting.find(call.workspace_id, request.participant_ids)
     return ReplayedDispatch(participant_ids=[row.id for row in rows], aliases=[row.alias for row in rows])

@@ -22,6 +22,7 @@ from understudy.service.executors import shutdown_executors
 from understudy.store import Connection, events
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow, Store
+from understudy.telemetry.outages import OutageLog
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class EventHub:
         self._poll_thread = ThreadPoolExecutor(1, "events-poll")
         self._reads = ThreadPoolExecutor(READS_AT_A_TIME, "events-read")
         self._ending = asyncio.Event()
+        self._outages = OutageLog(log, "store")
 
     @property
     def readers(self) -> int:
@@ -198,8 +200,8 @@ class EventHub:
 
         try:
             page = await self._read(read)
-        except ServiceUnavailable:
-            log.info("store unavailable; an event stream waits")
+        except ServiceUnavailable as error:
+            self._outages.failed(error, "event streams wait")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), UNAVAILABLE_RETRY_S)
             return (), True
@@ -239,12 +241,13 @@ class EventHub:
             has_more = False
             try:
                 found, has_more = await loop.run_in_executor(self._poll_thread, self._poll, positions)
-            except ServiceUnavailable:
-                log.info("store unavailable; event streams wait")
+            except ServiceUnavailable as error:
+                self._outages.failed(error, "event streams wait")
             except Exception:
                 # If this task ended, no reader would receive events any more.
                 log.exception("polling for events failed; the next poll tries again")
             else:
+                self._outages.succeeded()
                 self._fan_out(found)
             if not has_more:
                 await asyncio.sleep(POLL_INTERVAL_S)

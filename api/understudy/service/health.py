@@ -45,23 +45,33 @@ class Readiness:
         self._publisher = publisher
         # One thread per kind of probe: a broker that hangs must not hide the figures of the store.
         self._threads = {
-            name: ThreadPoolExecutor(1, f"readiness-{name}") for name in ("workers", "store", "queues", "inactive")
+            name: ThreadPoolExecutor(1, f"readiness-{name}")
+            for name in ("workers", "broker", "store", "queues", "inactive")
         }
         self._probes: dict[str, asyncio.Future[Any]] = {}
         self._inactive: Mapping[Status, int] = {}
         self._count_again_at = 0.0
 
-    async def workers(self) -> int:
-        """Returns the number of workers with a live lease, if the broker answers too.
+    async def check(self) -> tuple[int, str]:
+        """Returns the number of workers with a live lease, and what is wrong with the broker; empty if nothing.
 
-        A call during a probe gets that probe's result. Raises ServiceUnavailable, which names the unavailable
-        dependency, at the latest after PROBE_TIMEOUT_S.
+        A call during a probe gets that probe's result. Raises ServiceUnavailable if the store does not answer, at
+        the latest after PROBE_TIMEOUT_S. Without a broker, cancel, extend and reads still work.
         """
-        workers: int = await self._probe("workers", self._count)
-        return workers
+        broker = asyncio.ensure_future(self._probe("broker", self._ping_broker))
+        try:
+            workers: int = await self._probe("workers", self._count)
+        except BaseException:
+            broker.cancel()
+            raise
+        try:
+            await broker
+        except ServiceUnavailable as error:
+            return workers, str(error)
+        return workers, ""
 
     async def store_stats(self) -> StoreStats:
-        """Returns the backlog, the running participants and the workers. Raises as `workers` does."""
+        """Returns the backlog, the running participants and the workers. Raises as `check` does."""
         stats: StoreStats = await self._probe("store", self._load_stats)
         return stats
 
@@ -76,7 +86,7 @@ class Readiness:
         return self._inactive
 
     async def queue_depths(self) -> dict[Queue, int]:
-        """Returns the number of messages in each queue. Raises as `workers` does."""
+        """Returns the number of messages in each queue. Raises as `check` does."""
         depths: dict[Queue, int] = await self._probe("queues", self._measure_queues)
         return depths
 
@@ -90,7 +100,8 @@ class Readiness:
                 # Shielded: other callers wait for it too, and the next probe must not start before it ends.
                 return await asyncio.shield(probe)
         except TimeoutError:
-            raise ServiceUnavailable(f"Store or broker did not answer within {timeout_s} s.") from None
+            dependency = "broker" if name in {"broker", "queues"} else "store"
+            raise ServiceUnavailable(f"The {dependency} did not answer within {timeout_s} s.") from None
 
     async def close(self) -> None:
         """Ends the probes."""
@@ -98,12 +109,13 @@ class Readiness:
 
     def _count(self) -> int:
         with self._store.read() as connection:
-            workers = leases.count_live(connection)
+            return leases.count_live(connection)
+
+    def _ping_broker(self) -> None:
         try:
             self._publisher.ping()
         except BROKER_ERRORS as error:
             raise ServiceUnavailable("The broker is unavailable; dispatched participants start later.") from error
-        return workers
 
     def _load_stats(self) -> StoreStats:
         with self._store.read() as connection:

@@ -2,6 +2,8 @@
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from understudy import faults
@@ -17,50 +19,53 @@ from understudy.operations.requests import (
     MAX_PEOPLE,
     BuiltInPanelRequest,
     CsvRequest,
-    GenerateRequest,
     PeopleRequest,
     PersonCreateRequest,
     PersonRequest,
 )
 from understudy.service import Service
+from understudy.service.call import Call
 from understudy.service.panels import built_in_panel, read_csv
-from understudy.store import people
+from understudy.service.starts import Start, meaning_of, start_once
+from understudy.store import Connection, people
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow
 
 
-def create(service: Service, workspace_id: UUID, request: PersonCreateRequest) -> PersonEnvelope | People:
-    """Creates one person or several from any form of request, all or none. Raises ValidationError."""
+def create(call: Call, request: PersonCreateRequest) -> PersonEnvelope | People:
+    """Creates one person or several from any form of request, all or none.
+
+    A call repeated with its key returns the people of the first one. Raises ValidationError, Conflict.
+    """
+    profiles = _profiles(request)
+
+    def work(connection: Connection) -> list[UUID]:
+        def insert() -> dict[str, Any]:
+            return {"person_ids": [str(id_) for id_ in people.insert_people(connection, call.workspace_id, profiles)]}
+
+        start = Start("person_create", None, partial(meaning_of, request))
+        return list(map(UUID, start_once(connection, call, start, request, insert)["person_ids"]))
+
+    with faults.fault_site("create.commit"):
+        ids = call.service.store.write(work)
+    with call.service.store.read() as connection:
+        made = [_person(row) for row in people.get_people(connection, call.workspace_id, ids)]
+    return made[0] if isinstance(request, PersonRequest) else People(items=made)
+
+
+def _profiles(request: PersonCreateRequest) -> Sequence[Person]:
     match request:
         case PersonRequest():
-            return create_people(service, workspace_id, [request])[0]
+            requests: Sequence[PersonRequest] = [request]
         case PeopleRequest():
-            made = create_people(service, workspace_id, request.people)
+            requests = request.people
         case CsvRequest():
-            made = create_people(service, workspace_id, read_csv(request.csv))
+            requests = read_csv(request.csv)
         case BuiltInPanelRequest():
-            made = create_people(service, workspace_id, built_in_panel(request.panel))
+            requests = built_in_panel(request.panel)
         case _:
-            made = generate(service, workspace_id, request)
-    return People(items=made)
-
-
-def create_people(service: Service, workspace_id: UUID, requests: Sequence[PersonRequest]) -> list[PersonEnvelope]:
-    """Stores profiles, all or none."""
-    return _store(service, workspace_id, [Person(**request.model_dump()) for request in requests])
-
-
-def generate(service: Service, workspace_id: UUID, request: GenerateRequest) -> list[PersonEnvelope]:
-    """Generates a varied panel; the same seed gives the same panel."""
-    seed = secrets.randbits(31) if request.seed is None else request.seed
-    return _store(service, workspace_id, generate_people(request.generate, seed))
-
-
-def _store(service: Service, workspace_id: UUID, made: Sequence[Person]) -> list[PersonEnvelope]:
-    with faults.fault_site("create.commit"):
-        ids = service.store.write(lambda connection: people.insert_people(connection, workspace_id, made))
-    with service.store.read() as connection:
-        return [_person(row) for row in people.get_people(connection, workspace_id, ids)]
+            return generate_people(request.generate, secrets.randbits(31) if request.seed is None else request.seed)
+    return [Person(**person.model_dump()) for person in requests]
 
 
 def get_person(service: Service, workspace_id: UUID, ref: str) -> PersonEnvelope:

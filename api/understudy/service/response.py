@@ -2,20 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from understudy.domain.errors import ERROR_RULES, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.domain.lifecycle import TERMINAL
 from understudy.envelopes.simulations import Dispatch, NextAction, ParticipantState, Progress, RunFailure, RunSuccess
-from understudy.operations.requests import (
-    DEFAULT_WAIT_S,
-    AskRoundRequest,
-    AskRunRequest,
-    ExtendOptions,
-    StudyRunRequest,
-    WaitRequest,
-)
 from understudy.service import Service
 from understudy.service.dispatching import ReplayedDispatch
 from understudy.store import participants
@@ -26,18 +18,17 @@ MAX_IDS_TO_WAIT_FOR = 100
 POLL_AFTER_S = 5
 
 
-#: Requests that may wait.
-WaitableRequest: TypeAlias = StudyRunRequest | AskRunRequest | AskRoundRequest | ExtendOptions | WaitRequest
+def timeout_of(service: Service, request: Any) -> float:
+    """Returns the wait in seconds that a request asks for; the default is bounded by `max_wait_s`.
 
-
-def timeout_of(service: Service, request: WaitableRequest) -> float:
-    """Returns the wait in seconds; the default is bounded by `max_wait_s`. Raises ValidationError."""
-    max_wait_s = service.settings.max_wait_s
-    if request.timeout <= max_wait_s:
-        return request.timeout
+    Raises ValidationError.
+    """
+    max_wait_s, timeout_s = service.settings.max_wait_s, float(request.timeout)
+    if timeout_s <= max_wait_s:
+        return timeout_s
     if "timeout" not in request.model_fields_set:
         return max_wait_s
-    raise ValidationError(f"timeout must be at most {max_wait_s:g} seconds; {request.timeout:g} was given.")
+    raise ValidationError(f"timeout must be at most {max_wait_s:g} seconds; {timeout_s:g} was given.")
 
 
 def build_response(service: Service, workspace_id: UUID, dispatch: Dispatch, timeout_s: float) -> RunSuccess:
@@ -46,13 +37,13 @@ def build_response(service: Service, workspace_id: UUID, dispatch: Dispatch, tim
     New participants need no read: their states are those of the dispatch.
     """
     if not isinstance(dispatch, ReplayedDispatch):
-        return _answer(service, dispatch, _initial_states(dispatch), timeout_s)
+        return _answer(dispatch, _initial_states(dispatch), timeout_s)
     try:
         with service.store.read() as connection:
             states = participants.states(connection, workspace_id, dispatch.participant_ids)
     except (ServiceUnavailable, StoreError) as error:
-        return _response_without_read(service, dispatch, timeout_s, error)
-    return _answer(service, dispatch, states, timeout_s)
+        return _response_without_read(dispatch, timeout_s, error)
+    return _answer(dispatch, states, timeout_s)
 
 
 async def wait_and_build_response(
@@ -65,15 +56,15 @@ async def wait_and_build_response(
     began = time.monotonic()
     finished = await service.waiting.wait_until_terminal(dispatch.participant_ids, timeout_s)
     if all(id_ in finished for id_ in dispatch.participant_ids):
-        return _answer(service, dispatch, [finished[id_] for id_ in dispatch.participant_ids], timeout_s)
+        return _answer(dispatch, [finished[id_] for id_ in dispatch.participant_ids], timeout_s)
     # A server that shuts down ends its waits early.
     waited_s = min(round(time.monotonic() - began, 1), timeout_s)
     # The current states count, not the reason why the wait ended.
     try:
         states = await service.waiting.states(workspace_id, dispatch.participant_ids)
-        result = _answer(service, dispatch, states, timeout_s)
+        result = _answer(dispatch, states, timeout_s)
     except (ServiceUnavailable, StoreError) as error:
-        result = _response_without_read(service, dispatch, timeout_s, error)
+        result = _response_without_read(dispatch, timeout_s, error)
     return result if result.next_action is None else _wait_timeout(result, waited_s)
 
 
@@ -115,17 +106,15 @@ def _initial_states(dispatch: Dispatch) -> list[Dispatched]:
     ]
 
 
-def _response_without_read(service: Service, dispatch: Dispatch, timeout_s: float, error: Exception) -> RunSuccess:
+def _response_without_read(dispatch: Dispatch, timeout_s: float, error: Exception) -> RunSuccess:
     """Returns the states at the dispatch. Raises `error` if nothing was dispatched (simulation_wait)."""
     if dispatch.max_interactions is None:
         raise error
     # The dispatch is committed: an error would make the caller dispatch it again.
-    return _answer(service, dispatch, _initial_states(dispatch), timeout_s)
+    return _answer(dispatch, _initial_states(dispatch), timeout_s)
 
 
-def _answer(
-    service: Service, dispatch: Dispatch, states: Sequence[AnyRow | Dispatched], timeout_s: float
-) -> RunSuccess:
+def _answer(dispatch: Dispatch, states: Sequence[AnyRow | Dispatched], timeout_s: float) -> RunSuccess:
     return RunSuccess(
         dispatch=dispatch,
         participants=[
@@ -138,7 +127,7 @@ def _answer(
             )
             for row in states
         ],
-        next_action=_next_action(states, _next_timeout_s(service, timeout_s)),
+        next_action=_next_action(states, timeout_s),
     )
 
 
@@ -156,11 +145,6 @@ def _wait_timeout(result: RunSuccess, waited_s: float) -> RunFailure:
         progress=Progress(done=finished, total=total),
         next_action=result.next_action,
     )
-
-
-def _next_timeout_s(service: Service, timeout_s: float) -> float:
-    """Returns the next wait in seconds: at least the default, as the last one was too short."""
-    return min(max(timeout_s, DEFAULT_WAIT_S), service.settings.max_wait_s)
 
 
 def _next_action(states: Sequence[AnyRow | Dispatched], timeout_s: float) -> NextAction | None:

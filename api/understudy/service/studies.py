@@ -1,20 +1,19 @@
 """Creates and reads studies, iterations and their results. Source: contract section 6."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import accumulate
 from string import ascii_uppercase
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from understudy import faults
-from understudy.domain.chat import check_chat
 from understudy.domain.errors import ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
-from understudy.domain.variants import check_variants
 from understudy.envelopes.base import Page
 from understudy.envelopes.participants import ParticipantHighlight, ParticipantTranscript
+from understudy.envelopes.simulations import Dispatch
 from understudy.envelopes.studies import (
     Iteration,
     Study,
@@ -23,10 +22,13 @@ from understudy.envelopes.studies import (
     StudySummary,
     StudyTranscripts,
 )
-from understudy.operations.requests import DEFAULT_PAGE, IterationRequest, StudyRequest, StudyView
-from understudy.plugins.registry import environments, mind_error
+from understudy.operations.requests import DEFAULT_PAGE, IterationRequest, RunRequest, StudyRequest, StudyView
 from understudy.service import Service
+from understudy.service.call import Call
+from understudy.service.content import check_iteration
+from understudy.service.dispatching import PreparedDispatch, dispatch_once, insert_run, resolve_people
 from understudy.service.participants import describe, describe_usage, load_describe_context, transcript_of
+from understudy.service.starts import Start, meaning_of, start_once
 from understudy.store import Connection, lineage, participants, studies, usage
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow
@@ -36,116 +38,81 @@ StudyAnswer: TypeAlias = StudyPerParticipant | StudyTranscripts | StudySummary |
 
 #: Maximum interactions of a page of transcripts; a page with one participant may exceed it.
 MAX_TRANSCRIPT_INTERACTIONS = 2_000
-MAX_URL_LENGTH = 2_000
-#: Maximum characters of an invalid value that an error repeats.
-MAX_SHOWN = 100
 
 
-def create_study(service: Service, workspace_id: UUID, request: StudyRequest) -> StudyFull:
-    """Stores a study, with its first iteration if one is given. Raises ValidationError."""
+def create_study(call: Call, request: StudyRequest) -> tuple[StudyFull, Dispatch | None]:
+    """Stores a study, with its first iteration and its run if they are given, in one transaction.
+
+    A call repeated with its key returns the study of the first one. Raises ValidationError, NotFound, Conflict.
+    """
     if request.iteration is not None:
         check_iteration(request.modality, request.iteration)
+    if request.run is not None:
+        dispatched = dispatch_once(call, request, partial(_prepare_with_run, call, request, request.run), "run.commit")
+        return get_full(call.service, call.workspace_id, str(dispatched.study_id)), dispatched
 
     def create(connection: Connection) -> StudyFull:
-        study_id = studies.insert_study(
-            connection,
-            workspace_id,
-            name=request.name,
-            modality=request.modality,
-            assignment=request.assignment.model_dump(exclude_none=True),
-            questions=request.questions or [],
+        start = Start("study_create", None, partial(meaning_of, request))
+        answer = start_once(
+            connection, call, start, request, lambda: {"study_id": str(_insert_study(call, connection, request)[0])}
         )
-        if request.iteration is not None:
-            _insert_iteration(connection, workspace_id, study_id, request.iteration)
-        return _full(connection, workspace_id, str(study_id))
+        return _full(connection, call.workspace_id, answer["study_id"])
 
     with faults.fault_site("create.commit"):
-        return service.store.write(create)
+        return call.service.store.write(create), None
 
 
-def add_iteration(service: Service, workspace_id: UUID, study_ref: str, request: IterationRequest) -> Iteration:
-    """Stores the next iteration of a study. Raises NotFound, ValidationError."""
+def _prepare_with_run(call: Call, request: StudyRequest, run: RunRequest, connection: Connection) -> PreparedDispatch:
+    person_ids = resolve_people(call, connection, run)
+
+    def meaning() -> dict[str, Any]:
+        return meaning_of(request, run=meaning_of(run, person_ids=person_ids))
+
+    def create() -> Dispatch:
+        study_id, iteration_id = _insert_study(call, connection, request)
+        iteration = find(connection, call.workspace_id, Kind.ITERATION, str(iteration_id), "iteration_id")
+        return insert_run(call, connection, study_id, iteration, run, person_ids)
+
+    return Start("study_create", None, meaning), create
+
+
+def _insert_study(call: Call, connection: Connection, request: StudyRequest) -> tuple[UUID, UUID | None]:
+    """Returns the ids of the new study and of its iteration."""
+    study_id = studies.insert_study(
+        connection,
+        call.workspace_id,
+        name=request.name,
+        modality=request.modality,
+        assignment=request.assignment.model_dump(exclude_none=True),
+        questions=request.questions or [],
+    )
+    if request.iteration is None:
+        return study_id, None
+    return study_id, _insert_iteration(connection, call.workspace_id, study_id, request.iteration)
+
+
+def add_iteration(call: Call, request: Any) -> Iteration:
+    """Stores the next iteration of a study; a call repeated with its key returns the first one.
+
+    Raises NotFound, ValidationError, Conflict.
+    """
+    workspace_id = call.workspace_id
 
     def create(connection: Connection) -> Iteration:
-        study = find(connection, workspace_id, Kind.STUDY, study_ref, "study_id")
+        study = find(connection, workspace_id, Kind.STUDY, request.study_id, "study_id")
         check_iteration(study.modality, request)
-        id_ = _insert_iteration(connection, workspace_id, study.id, request)
-        return _iteration(find(connection, workspace_id, Kind.ITERATION, str(id_), "iteration_id"))
+        start = Start("study_add_iteration", study.id, partial(meaning_of, request, study_id=study.id))
+        answer = start_once(
+            connection,
+            call,
+            start,
+            request,
+            lambda: {"iteration_id": str(_insert_iteration(connection, workspace_id, study.id, request))},
+        )
+        return _iteration(find(connection, workspace_id, Kind.ITERATION, answer["iteration_id"], "iteration_id"))
 
     with faults.fault_site("create.commit"):
-        return service.store.write(create)
-
-
-def check_iteration(modality: str, request: IterationRequest) -> None:
-    """Raises ValidationError unless content and mind are valid for this modality on this server."""
-    content = request.content
-    supported = sorted(environments(modality))
-    environment = content.get("environment")
-    if environment not in supported:
-        raise ValidationError(
-            f"content.environment {_quote(environment)} does not fit modality {modality!r}; "
-            f"this server has {', '.join(supported) or 'none for it'}."
-        )
-    if environment == "web":
-        _check_web(content)
-    if environment == "chat":
-        _check_chatbot(content)
-    if environment == "text":
-        _check_text(content)
-    check_mind(request.mind)
-
-
-def check_mind(name: str) -> None:
-    """Raises ValidationError unless this server has such a mind."""
-    if problem := mind_error(name):
-        raise ValidationError(problem)
-
-
-def _check_web(content: dict[str, Any]) -> None:
-    if unknown := sorted(set(content) - {"environment", "url"}):
-        raise ValidationError(
-            f"content of a web environment has only environment and url; remove {_quote(unknown[0])}."
-        )
-    url = content.get("url")
-    if not isinstance(url, str) or not _is_web_address(url):
-        raise ValidationError(
-            f"content.url must be an http or https address of at most {MAX_URL_LENGTH:,} characters, "
-            "like https://shop.example/."
-        )
-
-
-def _check_chatbot(content: dict[str, Any]) -> None:
-    url = content.get("url")
-    if not isinstance(url, str) or not _is_web_address(url) or "@" in urlsplit(url).netloc:
-        raise ValidationError(
-            f"content.url must be the chatbot's http or https address of at most {MAX_URL_LENGTH:,} "
-            "characters, without a name and password in it."
-        )
-    check_chat(content)
-
-
-def _check_text(content: dict[str, Any]) -> None:
-    if unknown := sorted(set(content) - {"environment", "variants"}):
-        raise ValidationError(
-            f"content of a text environment has only environment and variants; remove {_quote(unknown[0])}."
-        )
-    check_variants(content.get("variants"), "content.variants")
-
-
-def _quote(value: object) -> str:
-    """Returns a bounded quote of an invalid value, which may have any type and size."""
-    return repr(value)[:MAX_SHOWN]
-
-
-def _is_web_address(url: str) -> bool:
-    if len(url) > MAX_URL_LENGTH or not url.isprintable() or " " in url:
-        return False
-    try:
-        parts = urlsplit(url)
-        port_is_fine = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine
+        return call.service.store.write(create)
 
 
 def _insert_iteration(connection: Connection, workspace_id: UUID, study_id: UUID, request: IterationRequest) -> UUID:

@@ -16,6 +16,7 @@ from understudy.queue.notifications import subscribe
 from understudy.service.coalesced_reads import CoalescedReads, run_with_timeout
 from understudy.service.executors import shutdown_executors
 from understudy.store.engine import AnyRow, chunks
+from understudy.telemetry.outages import OutageLog
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ class WaiterRegistry:
         self._named = CoalescedReads(find, self._threads, **bounds, size_of=lambda named: len(named.refs))
         self._states = CoalescedReads(states, self._threads, **bounds, size_of=lambda known: len(known.ids))
         self._ending = False
+        self._store_outages = OutageLog(log, "store")
+        self._notice_outages = OutageLog(log, "notifications")
         #: Number of calls that are waiting.
         self.waiters = 0
 
@@ -190,8 +193,9 @@ class WaiterRegistry:
         try:
             terminal = await self.read(lambda: self._read_terminal(ids))
         except Exception as error:  # noqa: BLE001 - the next read tries again; the rows are not affected
-            log.info("cannot read the awaited participants, the waits continue: %s", error)
+            self._store_outages.failed(error, "the waits continue")
             return
+        self._store_outages.succeeded()
         for id_, state in terminal.items():
             for wait in list(self._waits.get(id_, ())):
                 wait.remaining.discard(id_)
@@ -204,9 +208,10 @@ class WaiterRegistry:
         while True:
             try:
                 async for ids in subscribe(self._notices_url):
+                    self._notice_outages.succeeded()
                     self.notify(ids)
             except (redis.RedisError, OSError, ValueError) as error:
-                log.info("notifications unavailable, waiters poll: %s", error)
+                self._notice_outages.failed(error, "waits poll the store")
             await asyncio.sleep(_RECONNECT_S)
 
     def notify(self, ids: Collection[UUID]) -> None:

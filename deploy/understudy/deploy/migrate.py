@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from understudy.settings import Settings
 from understudy.store.engine import Store
@@ -26,6 +26,11 @@ def migrate(settings: Settings) -> None:
         store.write(upgrade)
     finally:
         store.dispose()
+
+
+def has_schema(connection: Connection) -> bool:
+    """Returns whether the store has the tables of some version."""
+    return inspect(connection).has_table("token")
 
 
 def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:

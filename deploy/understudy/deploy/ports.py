@@ -1,6 +1,7 @@
 """Ports and addresses of servers on this machine: free ports, URLs, health checks."""
 
 import http.client
+import json
 import socket
 
 
@@ -25,13 +26,27 @@ def http_url(host: str, port: int) -> str:
 
 def is_healthy(host: str, port: int, path: str) -> bool:
     """Returns whether the server answers `GET path` with 200; the timeout is 2 s."""
+    return _body(host, port, path) is not None
+
+
+def is_ready(host: str, port: int) -> bool:
+    """Returns whether an API process answers with store and broker; the timeout is 2 s."""
+    try:
+        return bool(json.loads(_body(host, port, "/readyz") or b"{}").get("status") == "ok")
+    except ValueError:
+        return False
+
+
+def _body(host: str, port: int, path: str) -> bytes | None:
+    """Returns the body of a 200; None for any other answer."""
     # Not urllib: it would use a proxy that is configured for external addresses.
     connection = http.client.HTTPConnection(reachable_host(host), port, timeout=2)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
+        answer = connection.getresponse()
+        return answer.read() if answer.status == http.client.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

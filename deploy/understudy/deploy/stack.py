@@ -18,7 +18,7 @@ from understudy.deploy.child import Child, kill_orphan
 from understudy.deploy.lock import DataDirLock
 from understudy.deploy.migrate import migrate
 from understudy.deploy.owner_only_files import write_private
-from understudy.deploy.ports import check_port, free_port, http_url, is_healthy, reachable_host
+from understudy.deploy.ports import check_port, free_port, http_url, is_healthy, is_ready, reachable_host
 from understudy.deploy.supervisor import Supervisor
 from understudy.domain.errors import UnderstudyError
 from understudy.settings import Settings
@@ -164,9 +164,7 @@ class Stack:
 
     def _api(self) -> Child:
         host, port = self._plan.host, self._port
-        return self.child(
-            "api", ["api", "--host", host, "--port", str(port)], lambda: is_healthy(host, port, "/readyz")
-        )
+        return self.child("api", ["api", "--host", host, "--port", str(port)], lambda: is_ready(host, port))
 
     def _workers(self) -> Iterator[Child]:
         concurrency = str(self._plan.concurrency)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy.deploy.command_settings import read_settings
-from understudy.domain.errors import ValidationError
+from understudy.domain.errors import NotFound, ValidationError
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke access tokens.")
 
@@ -44,7 +44,7 @@ def create_command(
     name = workspace.strip()
     if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
         raise ValidationError(f"--workspace must have 1 to {MAX_NAME_LENGTH} printable characters.")
-    token = _write(data_dir, lambda connection: create_token(connection, name))
+    token = _write(data_dir, lambda connection: create_token(connection, name), creates_store=True)
     if as_json:
         fields = {"id": str(token.id), "workspace_id": str(token.workspace_id), "token": token.secret}
         print(json.dumps(fields))  # noqa: T201
@@ -101,16 +101,38 @@ def revoke_command(
     Console(stderr=True).print(f"Revoked token {id_}.", markup=False)
 
 
-def _write(data_dir: Path | None, work: Callable[[Any], Result]) -> Result:
-    """Returns the result of `work` in one transaction; first creates the store or migrates it if needed."""
-    from understudy.deploy.migrate import migrate  # noqa: PLC0415
+def _write(data_dir: Path | None, work: Callable[[Any], Result], *, creates_store: bool = False) -> Result:
+    """Returns the result of `work` in one transaction. Never migrates a store.
+
+    With `creates_store`, creates the embedded store if it does not exist. Raises NotFound for a store without
+    schema.
+    """
+    from understudy.deploy.migrate import has_schema, migrate  # noqa: PLC0415
     from understudy.store.engine import Store  # noqa: PLC0415
 
     settings = read_settings({"data_dir": data_dir} if data_dir else {})
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    migrate(settings)
+    if not settings.database_url and not _has_content(settings.database_file):
+        if not creates_store:
+            raise _no_schema(f"There is no store in {settings.data_dir}.")
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.database_file.touch(mode=0o600)
+        migrate(settings)
     store = Store(settings.store_url)
     try:
+        with store.read() as connection:
+            if not has_schema(connection):
+                raise _no_schema("The store has no schema.")
         return store.write(work)
     finally:
         store.dispose()
+
+
+def _has_content(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
+
+
+def _no_schema(problem: str) -> NotFound:
+    return NotFound(
+        problem,
+        suggestions=("Create it with `understudy up` or `understudy migrate`, or name another one with --data-dir.",),
+    )

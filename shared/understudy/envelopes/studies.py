@@ -7,6 +7,7 @@ from pydantic import Field
 
 from understudy.envelopes.base import Envelope, Time, optional_field
 from understudy.envelopes.participants import ParticipantHighlight, ParticipantTranscript
+from understudy.envelopes.simulations import RunStudyResponse
 from understudy.envelopes.usage import USED, Usage
 
 
@@ -48,6 +49,12 @@ class StudyFull(Study):
     """view=full"""
 
     iterations: list[Iteration] = Field(description="Iterations in order: A, B, C…")
+
+
+class StudyCreated(StudyFull):
+    """The response to study_create."""
+
+    run: RunStudyResponse | None = optional_field("Result of `run`, if the request had one.")
 
 
 class StudySummary(Envelope):

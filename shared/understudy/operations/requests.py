@@ -26,6 +26,8 @@ MAX_SEED = 2**63 - 1
 #: Maximum people of one request.
 MAX_PEOPLE = 10_000
 
+#: Maximum characters of an id.
+MAX_ID_LENGTH = 100
 #: Maximum characters of an Idempotency-Key.
 MAX_KEY_LENGTH = 255
 
@@ -35,7 +37,7 @@ StudyView = Literal["summary", "full", "per_participant", "transcripts"]
 AskView = Literal["summary", "full", "per_participant"]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=4_000)]
-Id = Annotated[str, Field(max_length=100, description="UUID or alias.")]
+Id = Annotated[str, Field(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
 Steps = Annotated[int, Field(ge=1, le=MAX_INTERACTIONS, description="Maximum interactions per participant.")]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="Random seed; the same seed gives the same result.")]
 Wait = Annotated[bool, Field(description="Wait until all are terminal or `timeout` passes; otherwise answer at once.")]
@@ -79,31 +81,14 @@ class AssignmentRequest(Request):
 class IterationRequest(Request):
     """One version of the content that people act on."""
 
+    #: An object with `environment`; the server checks the rest with the model of that environment.
     content: dict[str, Any] = Field(
-        description='Environment to act on: {"environment": "web", "url": "https://…"}, or a chatbot: '
-        '{"environment": "chat", "url": "https://…", "protocol": "openai", "model": "…"}. Protocol '
-        '"json" needs a "request" (such as {"text": "{message}", "id": "{conversation_id}"}, or "{history}") '
-        'and "response_path" (such as reply.text), and "conversation_path" if the bot assigns the id. '
-        "Secret headers refer to a secret of the workers: "
-        '"headers": {"Authorization": {"secret": "NAME"}}.',
-        examples=[{"environment": "web", "url": "https://shop.example/"}],
+        description="Environment to act on.", examples=[{"environment": "web", "url": "https://shop.example/"}]
     )
     max_interactions: Steps | None = None
     mind: Mind = "heuristic"
     step_timeout: StepTimeout = DEFAULT_STEP_TIMEOUT_S
     run_timeout: RunTimeout = DEFAULT_RUN_TIMEOUT_S
-
-
-class StudyRequest(Request):
-    name: Name
-    modality: Modality = Field(description="`interactive`: a website; `chat`: a chatbot; `text`: texts.")
-    assignment: AssignmentRequest
-    questions: Annotated[list[Text], Field(max_length=100)] | None = Field(
-        default=None, description="Questions that you want to answer; stored with the study."
-    )
-    iteration: IterationRequest | None = Field(
-        default=None, description="First iteration, created together with the study."
-    )
 
 
 Term = Annotated[str, Field(min_length=1, max_length=MAX_TERM_LENGTH)]
@@ -154,12 +139,40 @@ class PanelRequest(Request):
         return self
 
 
-class StudyRunRequest(PanelRequest):
-    iteration_id: Id | None = Field(default=None, description="Default: the study's latest iteration.")
+class RunRequest(PanelRequest):
+    """Who takes part in a run, and how long."""
+
     max_interactions: Steps | None = None
     seed: Seed | None = None
     wait: Wait = False
     timeout: Timeout = DEFAULT_WAIT_S
+
+
+class StudyRunRequest(RunRequest):
+    iteration_id: Id | None = Field(default=None, description="Default: the study's latest iteration.")
+
+
+class StudyRequest(Request):
+    name: Name
+    modality: Modality = Field(
+        default="interactive", description="`interactive`: a website; `chat`: a chatbot; `text`: texts."
+    )
+    assignment: AssignmentRequest
+    questions: Annotated[list[Text], Field(max_length=100)] | None = Field(
+        default=None, description="Questions that you want to answer; stored with the study."
+    )
+    iteration: IterationRequest | None = Field(
+        default=None, description="First iteration, created together with the study."
+    )
+    run: RunRequest | None = Field(
+        default=None, description="Run of this iteration, created in the same transaction; requires `iteration`."
+    )
+
+    @model_validator(mode="after")
+    def _require_iteration(self) -> Self:
+        if self.run is not None and self.iteration is None:
+            raise ValueError("run requires iteration")
+        return self
 
 
 # -- asks --------------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ MIND_GROUP = "understudy.minds"
 #: Minds with several profiles: `name` selects the default profile, `name:profile` another.
 PROFILED_MIND_GROUP = "understudy.profiled_minds"
 
+#: Models of the content of an iteration, by the name of the environment.
+CONTENT_GROUP = "understudy.contents"
+
 _PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 
@@ -33,6 +36,13 @@ def minds() -> dict[str, EntryPoint]:
 def profiled_minds() -> dict[str, EntryPoint]:
     """Returns the minds with profiles by name."""
     return _installed(PROFILED_MIND_GROUP)
+
+
+@cache
+def content_model(environment: str) -> Any:
+    """Returns the pydantic model of this environment's content, or None: then any object is valid."""
+    point = _installed(CONTENT_GROUP).get(environment)
+    return None if point is None else point.load()
 
 
 def mind_error(name: str) -> str:

@@ -1,6 +1,9 @@
-"""Idempotency keys: a repeated dispatch returns the first answer. Source: contract section 6."""
+"""Idempotency keys: a repeated start returns the first answer. Source: contract section 6.
 
-from collections.abc import Mapping
+`path` names what was started: the operation and its target. The previous version stored the path of the request.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +11,7 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.domain.errors import Conflict
-from understudy.store.engine import store_clock
+from understudy.store.engine import AnyRow, store_clock
 from understudy.store.schema import Tables
 
 _key = Tables.idempotency
@@ -50,6 +53,13 @@ def find_or_reserve(
         )
     answer: dict[str, Any] = used.answer
     return answer
+
+
+def find_by_key(connection: Connection, workspace_id: UUID, key: str) -> Sequence[AnyRow]:
+    """Returns `(path, request_hash, answer)` of everything that was started with this key and is kept."""
+    kept = (_key.c.key == key) & (_key.c.created_at >= store_clock(-RETENTION_S))
+    columns = select(_key.c.path, _key.c.request_hash, _key.c.answer)
+    return connection.execute(columns.where(_key.c.workspace_id == workspace_id, kept)).all()
 
 
 def save_answer(connection: Connection, workspace_id: UUID, path: str, key: str, answer: Mapping[str, Any]) -> None:

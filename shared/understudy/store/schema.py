@@ -295,10 +295,11 @@ class Outbox(SQLModel, table=True):
 
 
 class Idempotency(SQLModel, table=True):
-    """The answer to a dispatch with an Idempotency-Key, kept for a day."""
+    """The answer to a start with an idempotency key, kept for a day."""
 
-    __table_args__ = (Index("ix_idempotency_created", "created_at"),)
+    __table_args__ = (Index("ix_idempotency_created", "created_at"), Index("ix_idempotency_key", "workspace_id", "key"))
     workspace_id: UUID = Field(primary_key=True, foreign_key="workspace.id")
+    #: What was started: operation and target. The previous version stored the path of the request.
     path: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     #: Hash of the parsed request: one key with two different requests is an error.

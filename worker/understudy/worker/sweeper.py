@@ -20,6 +20,7 @@ from understudy.store import Connection, dispatch, idempotency, leases, recovery
 from understudy.store.engine import Store, store_time
 from understudy.telemetry import logs, metrics
 from understudy.telemetry.exporter import start_metrics_server
+from understudy.telemetry.outages import OutageLog
 from understudy.telemetry.store_metrics import StoreMetrics
 from understudy.worker.shutdown import ShutdownSignal
 
@@ -51,6 +52,7 @@ class Sweeper:
         self._store = store
         self._publisher = publisher
         self._notifier = notifier
+        self._outages = OutageLog(log, "broker")
         self._store_was_unavailable = False
         self._recover_from = time.monotonic()
         #: By queue: messages published before this moment have left it, because it was empty later.
@@ -89,10 +91,11 @@ class Sweeper:
         try:
             # Evaluates all, so that lost messages do not wait for all unpublished ones.
             has_more = [self._publish_pending(), *(self._republish_lost(queue) for queue in RUN_QUEUES)]
-            return any(has_more)
         except BROKER_ERRORS as error:
-            log.warning("broker unavailable (%s); run messages remain unpublished", error)
+            self._outages.failed(error, "run messages remain unpublished")
             return False
+        self._outages.succeeded()
+        return any(has_more)
 
     def _delete_expired(self) -> None:
         """Deletes expired rows; as the first write of a sweep, it also measures the store.

@@ -1,4 +1,4 @@
-"""A tool call: its workspace, its wait and its progress reports."""
+"""The wait of a tool call: its end, and its progress reports."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,10 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
-from starlette.concurrency import run_in_threadpool
-
 from understudy.domain.errors import ServiceUnavailable
 from understudy.envelopes.simulations import Dispatch, RunFailure, RunSuccess
 from understudy.service import Service
-from understudy.service.response import build_response, unfinished, wait_and_build_response
+from understudy.service.response import unfinished
 from understudy.store.engine import StoreError
 
 #: Seconds between two progress reports of a wait.
@@ -29,8 +27,8 @@ class ClientDisconnected(Exception):
     """The client disconnected during the wait; no response can be sent."""
 
 
-class Call(NamedTuple):
-    """A call of one tool."""
+class Waiter(NamedTuple):
+    """The client of one tool call, while it waits."""
 
     service: Service
     workspace_id: UUID
@@ -39,11 +37,9 @@ class Call(NamedTuple):
     #: None if the caller did not request progress reports.
     report: Report | None = None
 
-    async def dispatch_response(self, dispatch: Dispatch, timeout_s: float, *, wait: bool) -> RunSuccess | RunFailure:
-        """Returns the response at once, or with `wait` after the wait. Raises ClientDisconnected."""
-        if not wait:
-            return await run_in_threadpool(build_response, self.service, self.workspace_id, dispatch, timeout_s)
-        waiting = asyncio.create_task(wait_and_build_response(self.service, self.workspace_id, dispatch, timeout_s))
+    async def hold(self, dispatch: Dispatch, work: Awaitable[RunSuccess | RunFailure]) -> RunSuccess | RunFailure:
+        """Awaits `work` and reports progress meanwhile. Raises ClientDisconnected."""
+        waiting = asyncio.ensure_future(work)
         disconnecting = asyncio.create_task(self._wait_for_disconnect())
         reporting = asyncio.create_task(self._report_progress(dispatch.participant_ids))
         try:

@@ -1,0 +1,13 @@
+"""A call of one operation: on whose behalf it works."""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from understudy.service import Service
+
+
+class Call(NamedTuple):
+    service: Service
+    workspace_id: UUID
+    #: Idempotency key of the caller, or None.
+    key: str | None = None
