@@ -1,16 +1,23 @@
-"""The four doors to the service, each asked the same: REST, the Python client, the command line, MCP."""
+"""The interfaces of the service, each called in the same way: REST, Python client, command line, MCP.
 
+To add an interface, write a context manager that yields its `Call`, and add it to `INTERFACES`.
+"""
+
+import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
+from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner
 
-from tests import mcp_client
 from tests.http_client import ApiClient
+from tests.mcp_client import PROTOCOL_MODES, connect
 from understudy.cli import app
 from understudy.client import Understudy
 from understudy.domain.errors import ERROR_RULES, UnderstudyError
@@ -18,7 +25,7 @@ from understudy.envelopes.simulations import RunFailure
 
 Json = dict[str, Any]
 
-#: Tool -> its route over REST; of a get, that of the list, then that of one.
+#: Tool -> its route over REST; of a get, the route of the list, then the route of one object.
 ROUTES: dict[str, tuple[str, ...]] = {
     "study_create": ("POST /v1/studies",),
     "study_add_iteration": ("POST /v1/studies/{study_id}/iterations",),
@@ -38,81 +45,130 @@ ROUTES: dict[str, tuple[str, ...]] = {
 
 
 class CallResult(NamedTuple):
-    """What came through a door: an envelope, or an error."""
+    """The result of a call: an envelope, or an error."""
 
     envelope: Any
-    #: Code, message and suggestions of an error; of a RunStudyResponse they are in the envelope.
+    #: Code, message and suggestions of an error; a RunStudyResponse has them in the envelope.
     error: tuple[str, str, tuple[str, ...]] | None
 
+    @property
+    def code(self) -> str | None:
+        return self.error[0] if self.error else (self.envelope or {}).get("error_code")
 
-def call_rest(caller: ApiClient, tool: str, arguments: Json) -> CallResult:
-    """By plain HTTP. The status must be that of the code."""
-    fields = dict(arguments)
-    headers = {"Idempotency-Key": fields.pop("idempotency_key")} if "idempotency_key" in fields else {}
-    # A list has a route of its own; so has each way to look at one participant.
-    route = next(one for one in reversed(ROUTES[tool]) if set(re.findall(r"\{(\w+)\}", one)) <= fields.keys())
-    method, _, path = route.partition(" ")
-    path = re.sub(r"\{(\w+)\}", lambda match: str(fields.pop(match[1])), path)
-    if tool == "participant_get" and fields.get("view") in {"interactions", "transcript", "journey"}:
-        path += f"/{fields['view']}"
-    if tool == "participant_get":
-        fields.pop("view", None)
-    if method == "GET":
-        response = caller.http.get(path, params={name: _in_query(value) for name, value in fields.items()})
-    else:
-        response = caller.http.post(path, json=fields, headers=headers)
-    body = response.json()
-    if "error_code" in body:
-        assert response.status_code == ERROR_RULES[body["error_code"]].http_status
-    return _told(body) if not response.is_success else CallResult(body, None)
+    @property
+    def message(self) -> str:
+        return self.error[1] if self.error else (self.envelope or {}).get("error", "")
 
 
-def call_client(caller: ApiClient, tool: str, arguments: Json) -> CallResult:
-    """By the Python client; its models must say what the server said."""
-    said: list[bytes] = []
-    with Understudy(caller.api, caller.secret, on_answer=said.append, wire=_wire()) as client:
-        try:
-            answer = _method(client, tool, arguments)()
-        except UnderstudyError as error:
-            return CallResult(None, (error.code, str(error), error.suggestions))
-    body = json.loads(said[-1])
-    assert answer.model_dump(mode="json") == body
-    return _told(body) if isinstance(answer, RunFailure) else CallResult(body, None)
+#: Calls a tool with arguments; None if the interface cannot express them.
+Call = Callable[[str, Json], CallResult | None]
 
 
-def call_cli(caller: ApiClient, command: tuple[str, ...]) -> CallResult:
-    """By the command line with --json; its exit code must be that of the code."""
+@contextmanager
+def rest(caller: ApiClient) -> Iterator[Call]:
+    """Plain HTTP. The status must be the one of the error code."""
+
+    def call(tool: str, arguments: Json) -> CallResult:
+        fields = dict(arguments)
+        headers = {"Idempotency-Key": fields.pop("idempotency_key")} if "idempotency_key" in fields else {}
+        # A list has its own route; each view of a participant has one, too.
+        route = next(one for one in reversed(ROUTES[tool]) if set(re.findall(r"\{(\w+)\}", one)) <= fields.keys())
+        method, _, path = route.partition(" ")
+        path = re.sub(r"\{(\w+)\}", lambda match: str(fields.pop(match[1])), path)
+        if tool == "participant_get" and fields.get("view") in {"participant", "interactions", "transcript", "journey"}:
+            view = fields.pop("view")
+            path += "" if view == "participant" else f"/{view}"
+        if method == "GET":
+            response = caller.http.get(path, params={name: _in_query(value) for name, value in fields.items()})
+        else:
+            response = caller.http.post(path, json=fields, headers=headers)
+        body = response.json()
+        if "error_code" in body:
+            assert response.status_code == ERROR_RULES[body["error_code"]].http_status
+        return _result(body) if not response.is_success else CallResult(body, None)
+
+    yield call
+
+
+@contextmanager
+def python_client(caller: ApiClient) -> Iterator[Call]:
+    """The Python client; its models must contain exactly what the server sent."""
+    bodies: list[bytes] = []
+    # Reading the certificates takes longer than most calls, and nothing here is https.
+    transport = httpx.HTTPTransport(verify=False)
+    with Understudy(caller.api, caller.secret, on_answer=bodies.append, wire=transport) as client:
+
+        def call(tool: str, arguments: Json) -> CallResult | None:
+            method, fields = _method(client, tool, arguments)
+            try:
+                inspect.signature(method).bind(**fields)
+            except TypeError:
+                return None
+            try:
+                answer = method(**fields)
+            except UnderstudyError as error:
+                return CallResult(None, (error.code, str(error), error.suggestions))
+            body = json.loads(bodies[-1])
+            assert answer.model_dump(mode="json") == body
+            return _result(body) if isinstance(answer, RunFailure) else CallResult(body, None)
+
+        yield call
+
+
+@contextmanager
+def command_line(caller: ApiClient) -> Iterator[Call]:
+    """The command line with --json; its exit code must be the one of the error code."""
     options = ("--json", "--server", caller.api, "--token", caller.secret)
-    result = CliRunner().invoke(app, [*command, *options], catch_exceptions=False)
-    body = json.loads(result.stdout or result.stderr)
-    expected = ERROR_RULES[body["error_code"]].exit_code if "error_code" in body else 0
-    assert result.exit_code == expected, result.stderr
-    return _told(body) if expected else CallResult(body, None)
+
+    def call(tool: str, arguments: Json) -> CallResult | None:
+        if {"age_min", "age_max"} <= arguments.keys():
+            arguments = arguments | {"age": f"{arguments['age_min']}..{arguments['age_max']}"}
+            arguments = {name: value for name, value in arguments.items() if name not in {"age_min", "age_max"}}
+        command = next((one for one in COMMANDS.get(tool, ()) if one.accepts(arguments)), None)
+        if command is None:
+            return None
+        words = [*command.words.split(), *options, *command.parameters(arguments)]
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        body = json.loads(result.stdout or result.stderr)
+        expected = ERROR_RULES[body["error_code"]].exit_code if "error_code" in body else 0
+        assert result.exit_code == expected, result.stderr
+        return _result(body) if expected else CallResult(body, None)
+
+    yield call
 
 
-def call_mcp(caller: ApiClient, tool: str, arguments: Json) -> CallResult:
-    """By the official MCP client."""
-    result = mcp_client.call(caller, tool, **arguments)
-    if not result.is_error:
-        return _told(result.structured_content)
-    (content,) = result.content
-    first, *suggestions = str(content.text).split("\n")
-    match = re.fullmatch(r"\[(\w+)\] (.*)", first)
-    assert match, first
-    return CallResult(None, (match[1], match[2], tuple(suggestions)))
+@contextmanager
+def mcp(caller: ApiClient, era: str) -> Iterator[Call]:
+    """The official MCP client."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(connect(caller, era)) as client:
+
+        def call(tool: str, arguments: Json) -> CallResult:
+            result = portal.call(client.call_tool, tool, arguments)
+            if not result.is_error:
+                return _result(result.structured_content)
+            (content,) = result.content
+            first, *suggestions = str(content.text).split("\n")
+            match = re.fullmatch(r"\[(\w+)\] (.*)", first)
+            assert match, first
+            return CallResult(None, (match[1], match[2], tuple(suggestions)))
+
+        yield call
 
 
-def _told(body: Any) -> CallResult:
-    """An answer, or the error that its body tells; a RunStudyResponse is an answer whatever it says."""
+INTERFACES: dict[str, Callable[[ApiClient], AbstractContextManager[Call]]] = {
+    "rest": rest,
+    "client": python_client,
+    "cli": command_line,
+    **{f"mcp-{era}": partial(mcp, era=era) for era in PROTOCOL_MODES},
+}
+
+
+def _result(body: Any) -> CallResult:
+    """An envelope, or the error in a body; a RunStudyResponse is always an envelope."""
     if isinstance(body, dict) and "error_code" in body and "ok" not in body:
         assert body["retryable"] is ERROR_RULES[body["error_code"]].retryable
         return CallResult(None, (body["error_code"], body["error"], tuple(body["suggestions"])))
     return CallResult(body, None)
-
-
-def _wire() -> httpx.HTTPTransport:
-    # Reading the certificates takes longer than most calls, and nothing here is https.
-    return httpx.HTTPTransport(verify=False)
 
 
 def _in_query(value: Any) -> Any:
@@ -121,19 +177,78 @@ def _in_query(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _method(client: Understudy, tool: str, arguments: Json) -> Callable[[], Any]:
-    """The client's call for a tool: some tools are several methods."""
+def _method(client: Understudy, tool: str, arguments: Json) -> tuple[Callable[..., Any], Json]:
+    """The client's method for a tool, and its parameters: some tools are several methods."""
     fields = dict(arguments)
     if tool == "person_create" and "name" in fields:
-        return lambda: client.person_create(fields)
+        return client.person_create, {"person": fields}
     if tool == "participant_get" and "participant_id" in fields:
         view = fields.pop("view", "participant")
-        name = "participant_get" if view == "participant" else f"participant_{view}"
-        return lambda: getattr(client, name)(**fields)
+        return getattr(client, "participant_get" if view == "participant" else f"participant_{view}"), fields
     one = {"study_get": "study_id", "ask_get": "ask_id", "person_get": "person_id", "docs_get": "slug"}
     if tool == "participant_get" or (tool in one and one[tool] not in fields):
-        return lambda: getattr(client, tool.replace("_get", "_list"))(**fields)
-    return lambda: getattr(client, tool)(**fields)
+        return getattr(client, tool.replace("_get", "_list")), fields
+    return getattr(client, tool), fields
+
+
+class Command(NamedTuple):
+    """A command, its positional arguments, and its options: `x=y` if the argument `x` is the option --y."""
+
+    words: str
+    positional: str
+    options: str
+
+    def accepts(self, arguments: Json) -> bool:
+        required = set(self.positional.split())
+        return required <= arguments.keys() <= required | self._option_names().keys()
+
+    def parameters(self, arguments: Json) -> list[str]:
+        options = [
+            f"--{option}" if value is True else f"--{option}={value}"
+            for name, option in self._option_names().items()
+            for value in _values(arguments.get(name))
+        ]
+        return [*options, "--", *(value for name in self.positional.split() for value in _values(arguments[name]))]
+
+    def _option_names(self) -> dict[str, str]:
+        return {name: option or name for name, _, option in (one.partition("=") for one in self.options.split())}
+
+
+def _values(value: Any) -> list[Any]:
+    """The parameters for one argument: a list is repeated, a mapping is NAME=VALUE, False and None are omitted."""
+    if isinstance(value, dict):
+        return [f"{name}={one}" for name, one in value.items()]
+    if value is None or value is False:
+        return []
+    return value if isinstance(value, list) else [value if value is True else str(value)]
+
+
+_PAGE = "limit cursor"
+_SCOPES = "study_id=study iteration_id=iteration ask_id=ask round"
+_PEOPLE_FILTER = "age country language trait search"
+_ROUND = "question variants=variant seed wait timeout"
+#: Tool -> its commands; a tool without an entry has none.
+COMMANDS: dict[str, list[Command]] = {
+    "study_get": [Command("get", "study_id", f"view {_PAGE}"), Command("get", "", _PAGE)],
+    "ask_run": [Command("ask", "", f"{_ROUND} sample=people mind")],
+    "ask_round": [Command("ask", "", f"ask_id=next {_ROUND}")],
+    "ask_get": [Command("get", "ask_id", f"view {_PAGE}")],
+    "person_create": [
+        Command("people generate", "generate", "seed"),
+        Command("people import", "", "panel"),
+        Command("people add", "", "name age country language traits=trait bio"),
+    ],
+    "person_get": [Command("people show", "person_id", ""), Command("people list", "", f"{_PEOPLE_FILTER} {_PAGE}")],
+    "participant_get": [
+        Command("get", "participant_id", f"view own {_PAGE}"),
+        Command("get", "iteration_id", f"status {_PAGE}"),
+        Command("get", "", f"status {_PAGE}"),
+    ],
+    "simulation_cancel": [Command("cancel", "participant_id", _SCOPES), Command("cancel", "", _SCOPES)],
+    "simulation_extend": [Command("extend", "participant_id", "additional_steps=steps instruction wait timeout")],
+    "simulation_wait": [Command("wait", "participant_ids", "timeout")],
+    "docs_get": [Command("docs", "slug", ""), Command("docs", "", "")],
+}
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -143,14 +258,14 @@ _WAITED = re.compile(r"After [\d.]+ s")
 
 
 def masked(value: Any, names: dict[str, str]) -> Any:
-    """The same without what differs between two workspaces of like content.
+    """The same without what differs between two workspaces of equal content.
 
-    Ids become what they name, by `names`, which learns those that it does not know in order of appearance.
+    Ids become the names in `names`; an unknown id gets the next number as its name.
     """
     if isinstance(value, dict):
         return {name: _masked_field(name, one, names) for name, one in sorted(value.items())}
-    if isinstance(value, list):
-        return [masked(one, names) for one in value]
+    if isinstance(value, list | tuple):
+        return type(value)(masked(one, names) for one in value)
     if isinstance(value, str):
         value = _UUID.sub(lambda match: names.setdefault(match[0], f"<{len(names)}>"), value)
         value = _ALIAS.sub(lambda match: f"{match[1]}-…", value)
@@ -164,6 +279,6 @@ def _masked_field(name: str, value: Any, names: dict[str, str]) -> Any:
     return "<seconds>" if name == "age_seconds" else masked(value, names)
 
 
-def names_of(known: dict[str, UUID]) -> dict[str, str]:
-    """What the ids of a workspace are called."""
-    return {str(id_): f"<{name}>" for name, id_ in known.items()}
+def masked_result(result: CallResult, ids: dict[str, UUID]) -> CallResult:
+    names = {str(id_): f"<{name}>" for name, id_ in ids.items()}
+    return CallResult(masked(result.envelope, names), masked(result.error, names))

@@ -17,7 +17,7 @@ _validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
 def spec(api: str) -> dict[str, Any]:
     """The description; it is the same whatever server answers, so it is asked for once."""
     if not _known:
-        _known.append(httpx.get(f"{api}/openapi.json", trust_env=False).json())
+        _known.append(httpx.get(f"{api}/openapi.json", trust_env=False, timeout=60).json())
     return _known[0]
 
 

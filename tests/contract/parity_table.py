@@ -1,505 +1,425 @@
-"""The one table of inputs, good and bad, for every tool: what test_parity asks at each door."""
+"""The one table of inputs, valid and invalid, for every tool. test_parity sends each row to every interface."""
 
+import copy
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from uuid import UUID
+
+from tests.contract.manual_worker import run_to_end
+from tests.factories import make_ask, make_participants, make_study
+from understudy.store.engine import Store
 
 WEB = {"environment": "web", "url": "https://shop.example/"}
 TASK = {"task": "Buy a lamp", "success": {"url_contains": "/thanks"}}
 ADA = {"name": "Ada", "age": 36, "country": "GB", "language": "en"}
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 VARIANTS = ["Fast and simple.", "Simple and fast."]
+LAMPS = {"name": "Lamps", "modality": "interactive", "assignment": TASK}
+
+BAD, NOT_FOUND, CONFLICT, TIMEOUT = "validation_error", "not_found", "conflict", "wait_timeout"
+
+Json = dict[str, Any]
 
 
 class Row(NamedTuple):
-    """An input. `<name>` in it is the id of what is called so in a door's workspace."""
+    """A call of a tool. The argument `<name>` is the id of that object in an interface's workspace."""
 
-    description: str
     tool: str
-    arguments: dict[str, Any]
-    #: The same on the command line; None where it has no command for it.
-    command: tuple[str, ...] | None = None
-    #: What it is answered with; None: no error.
+    arguments: Json
+    #: Error code of the result; None without an error.
     code: str | None = None
-    #: A call that comes before it, with these arguments instead.
-    first: dict[str, Any] | None = None
-    #: The command line has words of its own for it: those of its options.
-    own_words: bool = False
-    #: Nobody could write it in Python, or says it otherwise there.
-    client: bool = True
+    #: A part of the error message.
+    says: str = ""
+    #: Arguments of a call that comes first.
+    first: Json | None = None
+    #: Interfaces whose error message differs from that of REST.
+    own_words: tuple[str, ...] = ()
+    #: Interfaces that accept this input, or whose types exclude it.
+    skip: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.tool} {json.dumps(self.arguments)}"[:100]
 
 
+def bad(
+    tool: str, arguments: Json, says: str, *, code: str = BAD, first: Json | None = None, own: str = "", skip: str = ""
+) -> Row:
+    return Row(tool, arguments, code, says, first, tuple(own.split()), tuple(skip.split()))
+
+
+_SETTINGS = {"max_interactions": 5, "mind": "heuristic", "step_timeout": 9.5, "run_timeout": 9.5}
+_WAIT = {"wait": False, "timeout": 600.0}
+#: A call of each tool that writes or waits, with all arguments that exclude no others.
+COMPLETE: dict[str, Json] = {
+    "study_create": LAMPS
+    | {
+        "assignment": {"task": "Buy", "success": {"url_contains": "a", "text_contains": "b"}},
+        "questions": ["Easy?"],
+        "iteration": {"content": WEB} | _SETTINGS,
+    },
+    "study_add_iteration": {"study_id": "<bare>", "content": WEB} | _SETTINGS,
+    "person_create": ADA | {"traits": {"patience": 0.25}, "bio": "Zählt 🐈"},
+    "study_run": {"study_id": "<study>", "iteration_id": "<third>", "sample": 1, "max_interactions": 5, "seed": 1}
+    | _WAIT,
+    "ask_run": {"question": "Which?", "variants": VARIANTS, "sample": 1, "seed": 1} | _SETTINGS | _WAIT,
+    "ask_round": {"ask_id": "<ask>", "question": "And now?", "variants": VARIANTS, "seed": 1} | _WAIT,
+    "simulation_cancel": {"participant_id": "<done>"},
+    "simulation_extend": {"participant_id": "<done>", "additional_steps": 5, "instruction": "Go on."} | _WAIT,
+    "simulation_wait": {"participant_ids": ["<done>"], "timeout": 600.0},
+}
+
+_RUN = {"study_id": "<study>", "sample": 1, "seed": 1}
 GOOD = [
-    Row("a study", "study_create", {"name": "Lamps", "modality": "interactive", "assignment": TASK}),
+    *(Row(tool, arguments) for tool, arguments in COMPLETE.items()),
+    Row("study_create", LAMPS),
     Row(
-        "a study with all there is to it",
         "study_create",
-        {
-            "name": "Lamps",
-            "modality": "interactive",
-            "assignment": TASK,
-            "questions": ["Easy?"],
-            "iteration": {"content": WEB, "max_interactions": 7, "step_timeout": 5.5},
-        },
+        LAMPS | {"modality": "text", "iteration": {"content": {"environment": "text", "variants": ["A"]}}},
     ),
-    Row("an iteration", "study_add_iteration", {"study_id": "<bare>", "content": WEB}),
-    Row("a run of some", "study_run", {"study_id": "<study>", "sample": 2, "seed": 7}),
-    Row("a run of these", "study_run", {"study_id": "<study>", "person_ids": ["<ada>", "<cleo>"]}),
-    Row(
-        "a run that is not over in time",
-        "study_run",
-        {"study_id": "<study>", "sample": 1, "seed": 1, "wait": True, "timeout": 0.05},
-        code="wait_timeout",
-    ),
-    Row(
-        "a run once, however often",
-        "study_run",
-        {"study_id": "<study>", "sample": 1, "seed": 1, "idempotency_key": "k1"},
-        first={"study_id": "<study>", "sample": 1, "seed": 1, "idempotency_key": "k1"},
-    ),
-    Row("all studies", "study_get", {"limit": 2}, ("get", "--limit", "2")),
+    Row("study_run", {"study_id": "<study>", "sample": 2, "seed": 7}),
+    Row("study_run", {"study_id": "<study>", "person_ids": ["<ada>", "<cleo>"]}),
+    Row("study_run", _RUN | {"where": {"age_min": 1, "trait": ["patience"]}}),
+    Row("study_run", _RUN | {"wait": True, "timeout": 0.05}, TIMEOUT),
+    Row("study_run", _RUN | {"idempotency_key": "k1"}, first=_RUN | {"idempotency_key": "k1"}),
+    Row("study_get", {"limit": 2}),
+    *(Row("study_get", {"study_id": "<study>", "view": view}) for view in ("summary", "full")),
     *(
-        Row(
-            f"a study's view {view}",
-            "study_get",
-            {"study_id": "<study>", "view": view},
-            ("get", "<study>", "--view", view),
-        )
-        for view in ("summary", "full")
-    ),
-    *(
-        Row(
-            f"a page of a study's {view}",
-            "study_get",
-            {"study_id": "<study>", "view": view, "limit": 6},
-            ("get", "<study>", "--view", view, "--limit", "6"),
-        )
+        Row("study_get", {"study_id": "<study>", "view": view, "limit": 6})
         for view in ("per_participant", "transcripts")
     ),
+    Row("ask_run", {"question": "Which?", "variants": VARIANTS, "sample": 1, "seed": 3}),
+    Row("ask_round", {"ask_id": "<ask>"}),
+    Row("ask_get", {"limit": 1}),
+    *(Row("ask_get", {"ask_id": "<full_ask>", "view": view}) for view in ("summary", "full", "per_participant")),
+    Row("person_create", {"people": [ADA, ADA | {"name": "Bea"}]}),
+    Row("person_create", {"generate": 2, "seed": 5}),
+    Row("person_create", {"csv": "name,age,country,language\nBea,61,DE,de"}),
+    Row("person_create", {"panel": "varied-50"}),
     Row(
-        "a new ask",
-        "ask_run",
-        {"question": "Which?", "variants": VARIANTS, "sample": 1, "seed": 3},
-        (
-            *("ask", "--question", "Which?", "--variant", VARIANTS[0], "--variant", VARIANTS[1]),
-            *("--people", "1", "--seed", "3"),
-        ),
-    ),
-    Row("a next round", "ask_round", {"ask_id": "<ask>"}, ("ask", "--next", "<ask>")),
-    Row("all asks", "ask_get", {"limit": 1}),
-    *(
-        Row(
-            f"an ask's view {view}",
-            "ask_get",
-            {"ask_id": "<full_ask>", "view": view},
-            ("get", "<full_ask>", "--view", view),
-        )
-        for view in ("summary", "full", "per_participant")
-    ),
-    Row(
-        "a person",
-        "person_create",
-        ADA | {"traits": {"patience": 0.25}, "bio": "Zählt 🐈"},
-        (
-            *("people", "add", "--name", "Ada", "--age", "36", "--country", "GB", "--language", "en"),
-            *("--trait", "patience=0.25", "--bio", "Zählt 🐈"),
-        ),
-    ),
-    Row("several people", "person_create", {"people": [ADA, ADA | {"name": "Bea"}]}),
-    Row(
-        "a panel made up",
-        "person_create",
-        {"generate": 2, "seed": 5},
-        ("people", "generate", "2", "--seed", "5"),
-    ),
-    Row("a table of people", "person_create", {"csv": "name,age,country,language\nBea,61,DE,de"}),
-    Row(
-        "a panel that comes along",
-        "person_create",
-        {"panel": "varied-50"},
-        ("people", "import", "--panel", "varied-50"),
-    ),
-    Row(
-        "people for whom all of it holds",
         "person_get",
-        {
-            "age_min": 20,
-            "age_max": 90,
-            "country": ["GB", "DE", "SE", "MA"],
-            "trait": ["patience>0.1", "curiosity"],
-            "search": "a",
-            "limit": 3,
-        },
-        (
-            *("people", "list", "--age", "20..90", "--country", "GB", "--country", "DE", "--country", "SE"),
-            *("--country", "MA", "--trait", "patience>0.1", "--trait", "curiosity", "--search", "a"),
-            *("--limit", "3"),
-        ),
+        {"age_min": 20, "age_max": 90, "country": ["GB", "DE", "SE", "MA"], "search": "a", "limit": 3}
+        | {"trait": ["patience>0.1", "curiosity"]},
     ),
-    Row(
-        "a run of some for whom it holds",
-        "study_run",
-        {"study_id": "<study>", "sample": 1, "seed": 7, "where": {"age_min": 1, "trait": ["patience"]}},
-    ),
-    Row("one person", "person_get", {"person_id": "<ada>"}, ("people", "show", "<ada>")),
-    Row("some people", "person_get", {"limit": 3}, ("people", "list", "--limit", "3")),
+    Row("person_get", {"person_id": "<ada>"}),
+    Row("person_get", {"limit": 3}),
     *(
-        Row(
-            f"a participant that is {name}",
-            "participant_get",
-            {"participant_id": f"<{name}>"},
-            ("get", f"<{name}>"),
-        )
+        Row("participant_get", {"participant_id": f"<{name}>"})
         for name in ("done", "failed", "cancelled", "running", "draft", "child")
     ),
-    Row(
-        "a journey over the lineage",
-        "participant_get",
-        {"participant_id": "<child>", "view": "interactions"},
-        ("get", "<child>", "--view", "interactions"),
+    *(
+        Row("participant_get", {"participant_id": "<child>", "view": view})
+        for view in ("interactions", "transcript", "journey")
     ),
-    Row(
-        "a page of a journey",
-        "participant_get",
-        {"participant_id": "<child>", "view": "interactions", "limit": 1},
-        ("get", "<child>", "--view", "interactions", "--limit", "1"),
+    *(
+        Row("participant_get", {"participant_id": "<child>", "view": "interactions"} | page)
+        for page in ({"limit": 1}, {"own": True})
     ),
+    Row("participant_get", {"study_id": "<study>", "limit": 3}),
+    Row("participant_get", {"iteration_id": "<second>", "limit": 2}),
+    Row("participant_get", {"ask_id": "<full_ask>", "round": 2}),
+    Row("participant_get", {"status": "completed"}),
+    Row("participant_get", {"iteration_id": "<first>", "status": "pending"}),
+    Row("participant_get", {"ask_id": "<full_ask>", "status": "pending"}),
+    *(Row("simulation_cancel", {"participant_id": f"<{name}>"}) for name in ("pending", "done", "draft")),
+    Row("simulation_cancel", {"participant_id": "<done>", "study_id": None}),
+    Row("simulation_cancel", {"iteration_id": "<second>"}),
+    Row("simulation_cancel", {"study_id": "<bare>"}),
+    Row("simulation_cancel", {"ask_id": "<round_ask>", "round": 2}),
+    Row("simulation_cancel", {"ask_id": "<round_ask>"}),
+    Row("simulation_extend", {"participant_id": "<done>"}),
     Row(
-        "what it did itself",
-        "participant_get",
-        {"participant_id": "<child>", "view": "interactions", "own": True},
-        ("get", "<child>", "--view", "interactions", "--own"),
-    ),
-    Row(
-        "a transcript",
-        "participant_get",
-        {"participant_id": "<child>", "view": "transcript"},
-        ("get", "<child>", "--view", "transcript"),
-    ),
-    Row(
-        "where a journey was hard",
-        "participant_get",
-        {"participant_id": "<child>", "view": "journey"},
-        ("get", "<child>", "--view", "journey"),
-    ),
-    Row("some participants", "participant_get", {"limit": 5}),
-    Row(
-        "participants of a study by status",
-        "participant_get",
-        {"study_id": "<study>", "status": "failed"},
-        ("get", "<study>", "--status", "failed"),
-    ),
-    Row(
-        "participants of an iteration",
-        "participant_get",
-        {"iteration_id": "<second>"},
-        ("get", "<second>"),
-    ),
-    Row(
-        "participants of an ask by status",
-        "participant_get",
-        {"ask_id": "<full_ask>", "status": "pending"},
-        ("get", "<full_ask>", "--status", "pending"),
-    ),
-    Row("a cancel of one", "simulation_cancel", {"participant_id": "<pending>"}, ("cancel", "<pending>")),
-    Row("a cancel of who is through", "simulation_cancel", {"participant_id": "<done>"}, ("cancel", "<done>")),
-    Row("a cancel of a draft", "simulation_cancel", {"participant_id": "<draft>"}, ("cancel", "<draft>")),
-    Row(
-        "a cancel of an iteration",
-        "simulation_cancel",
-        {"iteration_id": "<second>"},
-        ("cancel", "--iteration", "<second>"),
-    ),
-    Row(
-        "a cancel of an empty study",
-        "simulation_cancel",
-        {"study_id": "<bare>"},
-        ("cancel", "--study", "<bare>"),
-    ),
-    Row(
-        "a cancel of a round",
-        "simulation_cancel",
-        {"ask_id": "<round_ask>", "round": 2},
-        ("cancel", "--ask", "<round_ask>", "--round", "2"),
-    ),
-    Row(
-        "a cancel of an ask",
-        "simulation_cancel",
-        {"ask_id": "<round_ask>"},
-        ("cancel", "--ask", "<round_ask>"),
-    ),
-    Row("an extend", "simulation_extend", {"participant_id": "<done>"}, ("extend", "<done>")),
-    Row(
-        "an extend with direction",
         "simulation_extend",
         {"participant_id": "<cancelled>", "additional_steps": 3, "instruction": "  Switch to German.  "},
-        ("extend", "<cancelled>", "--steps", "3", "--instruction", "  Switch to German.  "),
     ),
-    Row(
-        "an extend that is not over in time",
-        "simulation_extend",
-        {"participant_id": "<failed>", "wait": True, "timeout": 0.05},
-        ("extend", "<failed>", "--wait", "--timeout", "0.05"),
-        code="wait_timeout",
-    ),
-    Row(
-        "a wait for who is through",
-        "simulation_wait",
-        {"participant_ids": ["<done>", "<failed>"]},
-        ("wait", "<done>", "<failed>"),
-    ),
-    Row(
-        "a wait that runs out",
-        "simulation_wait",
-        {"participant_ids": ["<running>", "<done>"], "timeout": 0.05},
-        ("wait", "<running>", "<done>", "--timeout", "0.05"),
-        code="wait_timeout",
-    ),
-    Row("all pages", "docs_get", {}, ("docs",)),
-    Row("a page", "docs_get", {"slug": "concepts/overview"}, ("docs", "concepts/overview")),
+    Row("simulation_extend", {"participant_id": "<failed>", "wait": True, "timeout": 0.05}, TIMEOUT),
+    Row("simulation_wait", {"participant_ids": ["<done>", "<failed>"]}),
+    Row("simulation_wait", {"participant_ids": ["<running>", "<done>"], "timeout": 0.05}, TIMEOUT),
+    Row("docs_get", {}),
+    Row("docs_get", {"slug": "concepts/overview"}),
 ]
 
-BAD, NOT_FOUND, CONFLICT = "validation_error", "not_found", "conflict"
-LAMPS = {"name": "Lamps", "modality": "interactive", "assignment": TASK}
-WRONG = [
-    Row("a modality that is none", "study_create", LAMPS | {"modality": "telepathic"}, code=BAD),
-    Row("a study without a name", "study_create", LAMPS | {"name": ""}, code=BAD),
-    Row("a field that is none", "study_create", LAMPS | {"surplus": 1}, code=BAD, client=False),
-    Row("a field that is missing", "study_create", {"name": "Lamps"}, code=BAD, client=False),
-    Row(
-        "a success that says nothing",
-        "study_create",
-        LAMPS | {"assignment": {"task": "x", "success": {}}},
-        code=BAD,
-    ),
-    Row("a NUL in a text", "study_create", LAMPS | {"name": "a\x00b"}, code=BAD),
-    Row("a place that does not fit", "study_add_iteration", {"study_id": "<chat>", "content": WEB}, code=BAD),
-    Row(
-        "an address that is none",
-        "study_add_iteration",
-        {"study_id": "<bare>", "content": WEB | {"url": "ftp://x"}},
-        code=BAD,
-    ),
-    Row(
-        "an iteration of nobody's study",
-        "study_add_iteration",
-        {"study_id": NOBODY, "content": WEB},
-        code=NOT_FOUND,
-    ),
-    Row("a number as text", "study_run", {"study_id": "<study>", "sample": "2"}, code=BAD),
-    Row("true for a number", "study_run", {"study_id": "<study>", "sample": True}, code=BAD),
-    Row("more people than there are", "study_run", {"study_id": "<study>", "sample": 9_000}, code=BAD),
-    Row("a run of nobody", "study_run", {"study_id": "<study>"}, code=BAD),
-    Row("a run of both", "study_run", {"study_id": "<study>", "sample": 1, "person_ids": ["<ada>"]}, code=BAD),
-    Row("a person twice", "study_run", {"study_id": "<study>", "person_ids": ["<ada>", "<ada>"]}, code=BAD),
-    Row("a run of a stranger", "study_run", {"study_id": "<study>", "person_ids": [NOBODY]}, code=NOT_FOUND),
-    Row("a run of what has no iteration", "study_run", {"study_id": "<chat>", "sample": 1}, code=BAD),
-    Row(
-        "an iteration of another study",
-        "study_run",
-        {"study_id": "<chat>", "iteration_id": "<first>", "sample": 1},
-        code=NOT_FOUND,
-    ),
-    Row(
-        "a key used for something else",
-        "study_run",
-        {"study_id": "<study>", "sample": 2, "seed": 1, "idempotency_key": "k2"},
-        code=CONFLICT,
-        first={"study_id": "<study>", "sample": 1, "seed": 1, "idempotency_key": "k2"},
-    ),
-    Row(
-        "a wait beyond the longest",
-        "study_run",
-        {"study_id": "<study>", "sample": 1, "wait": True, "timeout": 1e6},
-        code=BAD,
-    ),
-    *(
-        Row(f"a study called {ref}", "study_get", {"study_id": ref, "view": "summary"}, code=code)
-        for ref, code in (
-            (NOBODY, NOT_FOUND),
-            ("s-00000", NOT_FOUND),
-            ("<stranger>", NOT_FOUND),
-            ("t-abc", BAD),
-            ("S-ABC", BAD),
-        )
-    ),
-    Row(
-        "a view that is none",
-        "study_get",
-        {"study_id": "<study>", "view": "summary "},
-        code=BAD,
-        client=False,
-    ),
-    Row(
-        "a page of what has none",
-        "study_get",
-        {"study_id": "<study>", "view": "summary", "limit": 5},
-        code=BAD,
-    ),
-    Row("a page too large", "study_get", {"limit": 501}, ("get", "--limit", "501"), code=BAD),
-    Row("a cursor that is none", "study_get", {"cursor": "next"}, ("get", "--cursor", "next"), code=BAD),
-    Row("an ask of nothing", "ask_run", {"question": "Which?", "variants": [], "sample": 1}, code=BAD),
-    Row("a sixth round", "ask_round", {"ask_id": "<full_ask>"}, ("ask", "--next", "<full_ask>"), code=BAD),
-    Row("a round of nobody's ask", "ask_round", {"ask_id": NOBODY}, ("ask", "--next", NOBODY), code=NOT_FOUND),
-    Row("nobody's ask", "ask_get", {"ask_id": "a-00000"}, ("get", "a-00000"), code=NOT_FOUND),
-    Row(
-        "somebody too old",
-        "person_create",
-        ADA | {"age": 131},
-        ("people", "add", "--name", "Ada", "--age", "131", "--country", "GB", "--language", "en"),
-        code=BAD,
-    ),
-    Row("a panel of nobody", "person_create", {"generate": 0}, code=BAD),
-    Row("a panel too large", "person_create", {"generate": 10_001}, ("people", "generate", "10001"), code=BAD),
-    Row("somebody wrong among the right", "person_create", {"people": [ADA, ADA | {"age": "36"}]}, code=BAD),
-    Row(
-        "a table with a wrong line",
-        "person_create",
-        {"csv": "name,age,country,language\nBea,61,DE,de\nCem,x,TR,tr"},
-        code=BAD,
-    ),
-    Row("a panel that is none", "person_create", {"panel": "varied"}, code=BAD),
-    Row(
-        "a condition that is none",
-        "person_get",
-        {"trait": ["patience<low"]},
-        ("people", "list", "--trait", "patience<low"),
-        code=BAD,
-    ),
-    Row(
-        "more than it holds for",
-        "study_run",
-        {"study_id": "<study>", "sample": 1, "where": {"country": ["Atlantis"]}},
-        code=BAD,
-    ),
-    Row("nobody's person", "person_get", {"person_id": NOBODY}, ("people", "show", NOBODY), code=NOT_FOUND),
-    Row(
-        "a person by a study's alias",
-        "person_get",
-        {"person_id": "s-abc"},
-        ("people", "show", "s-abc"),
-        code=BAD,
-    ),
-    Row(
-        "nobody's participant",
-        "participant_get",
-        {"participant_id": "t-00000"},
-        ("get", "t-00000"),
-        code=NOT_FOUND,
-    ),
-    Row(
-        "nobody's transcript",
-        "participant_get",
-        {"participant_id": "t-00000", "view": "transcript"},
-        ("get", "t-00000", "--view", "transcript"),
-        code=NOT_FOUND,
-    ),
-    Row("a status that is none", "participant_get", {"status": "done"}, code=BAD),
-    Row("two scopes of a list", "participant_get", {"study_id": "<study>", "ask_id": "<ask>"}, code=BAD),
-    Row(
-        "a list of nobody's iteration",
-        "participant_get",
-        {"iteration_id": "i-00000"},
-        ("get", "i-00000"),
-        code=NOT_FOUND,
-    ),
-    Row("a cancel of nothing", "simulation_cancel", {}, ("cancel",), code=BAD, own_words=True),
-    Row(
-        "a cancel of two",
-        "simulation_cancel",
-        {"study_id": "<study>", "participant_id": "<done>"},
-        ("cancel", "<done>", "--study", "<study>"),
-        code=BAD,
-        own_words=True,
-    ),
-    Row(
-        "a round without an ask",
-        "simulation_cancel",
-        {"study_id": "<bare>", "round": 1},
-        ("cancel", "--study", "<bare>", "--round", "1"),
-        code=BAD,
-        own_words=True,
-    ),
-    Row(
-        "round 0",
-        "simulation_cancel",
-        {"ask_id": "<ask>", "round": 0},
-        ("cancel", "--ask", "<ask>", "--round", "0"),
-        code=BAD,
-        own_words=True,
-    ),
-    Row(
-        "a round beyond the last",
-        "simulation_cancel",
-        {"ask_id": "<full_ask>", "round": 6},
-        ("cancel", "--ask", "<full_ask>", "--round", "6"),
-        code=NOT_FOUND,
-    ),
-    *(
-        Row(f"a cancel of {ref}", "simulation_cancel", {"participant_id": ref}, ("cancel", ref), code=code)
-        for ref, code in ((NOBODY, NOT_FOUND), ("<strange_one>", NOT_FOUND), ("s-abc", BAD), ("t-", BAD))
-    ),
-    *(
-        Row(
-            f"an extend of who is {name}",
-            "simulation_extend",
-            {"participant_id": f"<{name}>"},
-            ("extend", f"<{name}>"),
-            code=BAD,
-        )
-        for name in ("running", "draft")
-    ),
-    *(
-        Row(
-            f"{steps} more steps",
-            "simulation_extend",
-            {"participant_id": "<done>", "additional_steps": steps},
-            ("extend", "<done>", "--steps", str(steps)),
-            code=BAD,
-        )
-        for steps in (0, 101)
-    ),
-    Row(
-        "direction without end",
-        "simulation_extend",
-        {"participant_id": "<done>", "instruction": "x" * 4_001},
-        ("extend", "<done>", "--instruction", "x" * 4_001),
-        code=BAD,
-    ),
-    Row(
-        "an extend of nobody's",
-        "simulation_extend",
-        {"participant_id": NOBODY},
-        ("extend", NOBODY),
-        code=NOT_FOUND,
-    ),
-    Row("a wait for nobody", "simulation_wait", {"participant_ids": []}, code=BAD),
-    Row(
-        "a wait for a stranger",
-        "simulation_wait",
-        {"participant_ids": ["<strange_one>"]},
-        ("wait", "<strange_one>"),
-        code=NOT_FOUND,
-    ),
-    Row("a wait for a study", "simulation_wait", {"participant_ids": ["<study>", "s-abc"]}, code=BAD),
-    Row(
-        "a wait without end",
-        "simulation_wait",
-        {"participant_ids": ["<done>"], "timeout": 1e6},
-        ("wait", "<done>", "--timeout", "1000000"),
-        code=BAD,
-    ),
-    Row("a wait of no time", "simulation_wait", {"participant_ids": ["<done>"], "timeout": 0}, code=BAD),
-    Row(
-        "a page that is none",
-        "docs_get",
-        {"slug": "concepts/nothing"},
-        ("docs", "concepts/nothing"),
-        code=NOT_FOUND,
-    ),
-    Row(
-        "a slug that is none",
-        "docs_get",
-        {"slug": "Concepts Overview"},
-        ("docs", "Concepts Overview"),
-        code=BAD,
-    ),
+_URLS = [
+    *("", "shop.example", "/relative", "ftp://shop.example", "javascript:alert(1)", "file:///etc/passwd"),
+    *("http://", "https://:80", "http://a b", "http://a\tb", "http://shop.example:99999", "http://[::1"),
+    *("http://shop.example:0", "http://shop.example:x", "//shop.example", 7, None, [], {}),
+    "https://shop.example/" + "a" * 2_000,
 ]
+_CONTENTS: list[Any] = [
+    *({"environment": name, "url": "https://shop.example"} for name in ("nope", "", None, 7, [], {})),
+    *({"environment": "x" * 500_000}, {"environment": "text"}, {"environment": "text", "variants": ["A"]}),
+    *({}, {"url": "https://shop.example"}, {"environment": "web"}, WEB | {"surplus": 1}, [], "web"),
+    *(WEB | {"url": url} for url in _URLS),
+]
+_TEXTS = {"environment": "text", "variants": ["A"]}
+_TEXT_CONTENTS = [
+    *({"environment": "text"}, _TEXTS | {"variants": "A"}, _TEXTS | {"variants": ["A", ""]}),
+    *(_TEXTS | {"variants": ["x"] * 11}, _TEXTS | {"url": "https://shop.example/"}),
+]
+#: No id of a participant, a person or an iteration.
+_IDS = ["w-abc", "s-abc", "x", "t-", "T-ABC", "t-abg", "../t-abc", "t-abc ", "t-" + "a" * 33, "a" * 101]
+_DONE = {"participant_id": "<done>"}
+_STUDY, _ASK = {"study_id": "<study>"}, {"ask_id": "<ask>"}
+_BARE = {"study_id": "<bare>", "content": WEB}
+_MUGS = {"question": "Which?", "variants": VARIANTS, "sample": 1}
+WRONG = [
+    # -- studies
+    bad("study_create", {}, "name"),
+    bad("study_create", {"name": "Lamps"}, "assignment"),
+    bad("study_create", LAMPS | {"surplus": 1}, "surplus"),
+    bad("study_create", LAMPS | {"modality": "telepathic"}, "modality"),
+    bad("study_create", LAMPS | {"name": ""}, "name"),
+    bad("study_create", LAMPS | {"name": "a\0b"}, "NUL"),
+    bad("study_create", LAMPS | {"assignment": {"task": ""}}, "assignment.task"),
+    bad("study_create", LAMPS | {"assignment": {"task": "x", "success": {}}}, "success"),
+    bad("study_create", LAMPS | {"modality": "chat", "iteration": {"content": WEB}}, "chat"),
+    bad("study_create", LAMPS | {"iteration": {"content": WEB | {"url": "ftp://x"}}}, "url"),
+    bad("study_create", LAMPS | {"iteration": {"content": _TEXTS}}, "content"),
+    *(
+        bad("study_create", LAMPS | {"modality": "text", "iteration": {"content": content}}, "content")
+        for content in _TEXT_CONTENTS
+    ),
+    *(bad("study_add_iteration", _BARE | {"content": content}, "content") for content in _CONTENTS),
+    bad("study_add_iteration", _BARE | {"content": None}, "content", own="client"),
+    bad("study_add_iteration", {"study_id": "<chat>", "content": WEB}, "chat"),
+    bad("study_add_iteration", {"study_id": UNKNOWN, "content": WEB}, "no study", code=NOT_FOUND),
+    bad("study_add_iteration", _BARE | {"mind": "nope"}, "There is no mind 'nope'"),
+    *(bad("study_add_iteration", _BARE | {"max_interactions": n}, "max_interactions") for n in (0, 1_001)),
+    *(bad("study_add_iteration", _BARE | {"step_timeout": n}, "step_timeout") for n in (0, -1, 3_601)),
+    *(bad("study_add_iteration", _BARE | {"run_timeout": n}, "run_timeout") for n in (0, -1, 86_401)),
+    bad("study_run", _STUDY, "exactly one of person_ids and sample"),
+    bad("study_run", _STUDY | {"sample": 1, "person_ids": ["<ada>"]}, "exactly one of person_ids and sample"),
+    bad("study_run", _STUDY | {"person_ids": []}, "person_ids"),
+    bad("study_run", _STUDY | {"person_ids": ["<ada>", "<ada>"]}, "twice"),
+    bad("study_run", _STUDY | {"person_ids": ["<ada>", UNKNOWN]}, "no person", code=NOT_FOUND),
+    bad("study_run", _STUDY | {"person_ids": ["tp-00000"]}, "no person", code=NOT_FOUND),
+    *(bad("study_run", _STUDY | {"sample": sample}, "sample") for sample in ("2", True, 7.0, 0, -1)),
+    bad("study_run", _STUDY | {"sample": 9_000}, "people"),
+    bad("study_run", _STUDY | {"sample": 10_001}, "10,000"),
+    bad("study_run", _STUDY | {"sample": 1, "where": {"country": ["Atlantis"]}}, "people"),
+    *(bad("study_run", _RUN | {"max_interactions": n}, "max_interactions") for n in (0, -1, 1_001)),
+    *(bad("study_run", _RUN | {"iteration_id": id_}, "iteration_id") for id_ in _IDS),
+    *(bad("study_run", _STUDY | {"person_ids": [id_]}, "person_ids") for id_ in _IDS),
+    bad("study_run", _RUN | {"study_id": "<chat>"}, "no iteration"),
+    bad("study_run", _RUN | {"study_id": "<chat>", "iteration_id": "<first>"}, "no iteration", code=NOT_FOUND),
+    bad("study_run", _RUN | {"study_id": UNKNOWN}, "no study", code=NOT_FOUND),
+    bad("study_run", _RUN | {"study_id": "t-abc"}, "study_id", own="client"),
+    *(bad("study_run", _RUN | {"wait": True, "timeout": seconds}, "timeout") for seconds in (0, -1, 3_600.1, 1e6)),
+    bad("study_run", _RUN | {"wait": "yes"}, "wait", skip="client"),
+    *(bad("study_run", _RUN | {"idempotency_key": key}, "Key: ", own="client mcp") for key in ("", "k" * 256)),
+    bad(
+        "study_run",
+        _RUN | {"sample": 2, "idempotency_key": "k2"},
+        "used for another request",
+        code=CONFLICT,
+        first=_RUN | {"idempotency_key": "k2"},
+    ),
+    *(
+        bad("study_get", {"study_id": id_, "view": "summary"}, "", code=code, own="cli")
+        for id_, code in (
+            *((UNKNOWN, NOT_FOUND), ("s-00000", NOT_FOUND), ("<stranger>", NOT_FOUND)),
+            *(("t-abc", BAD), ("S-ABC", BAD)),
+        )
+    ),
+    *(bad("study_get", _STUDY | {"view": view}, "view", own="cli", skip="client") for view in ("summary ", "", "x")),
+    *(bad("study_get", _STUDY | {"view": view, "limit": 5}, "limit", skip="cli") for view in ("summary", "full")),
+    bad("study_get", {"view": "full"}, "view", own="mcp"),
+    bad("study_get", {"limit": 501}, "500"),
+    bad("study_get", {"limit": 0}, "limit", own="cli"),
+    bad("study_get", {"cursor": "next"}, "cursor"),
+    # -- asks
+    bad("ask_run", {"question": "Which?", "variants": VARIANTS}, "exactly one of person_ids and sample", skip="cli"),
+    *(
+        bad("ask_run", _MUGS | {"variants": variants}, "variants", own="cli", skip=skip)
+        for variants, skip in (([], ""), (["x"] * 11, ""), (["x" * 20_001], ""), ([" "], ""), ([{"text": "B"}], "cli"))
+    ),
+    bad("ask_run", _MUGS | {"variants": ["A", " \n "]}, "more than white space"),
+    bad("ask_run", _MUGS | {"question": ""}, "question"),
+    bad("ask_run", _MUGS | {"person_ids": ["<ada>"]}, "exactly one of person_ids and sample"),
+    bad("ask_run", _MUGS | {"sample": 9_000}, "people"),
+    bad("ask_run", _MUGS | {"sample": 10_001}, "10,000"),
+    bad("ask_run", _MUGS | {"mind": "nobody"}, "There is no mind 'nobody'"),
+    bad("ask_run", _MUGS | {"max_interactions": 1_001}, "max_interactions"),
+    bad("ask_run", _MUGS | {"wait": True, "timeout": 3_601}, "3600"),
+    *(
+        bad("ask_run", {"question": "Which?", "variants": ["A"], "person_ids": ids}, says, code=code)
+        for ids, says, code in (
+            *((["<ada>", "<ada>"], "twice", BAD), ([UNKNOWN], "no person", NOT_FOUND)),
+            *(([id_], "person_ids", BAD) for id_ in _IDS),
+        )
+    ),
+    bad("ask_round", {"ask_id": "<full_ask>"}, "5 rounds"),
+    *(bad("ask_round", {"ask_id": id_}, "no ask", code=NOT_FOUND) for id_ in (UNKNOWN, "a-00000")),
+    bad("ask_round", {"ask_id": "s-abc"}, "ask_id", own="cli client"),
+    bad("ask_round", _ASK | {"variants": []}, "variants", skip="cli"),
+    bad("ask_round", _ASK | {"variants": [""]}, "variants"),
+    bad("ask_round", _ASK | {"question": ""}, "question"),
+    bad("ask_round", _ASK | {"sample": 1}, "sample", own="cli"),
+    bad("ask_round", _ASK | {"wait": "yes"}, "wait", skip="cli client"),
+    bad("ask_get", {"ask_id": "a-00000"}, "no ask", code=NOT_FOUND),
+    bad("ask_get", _ASK | {"view": "transcripts"}, "view", skip="cli client"),
+    bad("ask_get", _ASK | {"limit": 5}, "limit", skip="cli"),
+    bad("ask_get", {"view": "full"}, "view", own="mcp"),
+    bad("ask_get", {"limit": 0}, "limit"),
+    # -- people
+    bad("person_create", {}, "name", own="cli"),
+    *(bad("person_create", ADA | {"age": age}, "age") for age in (-1, 131)),
+    bad("person_create", ADA | {"age": "36"}, "age", skip="cli"),
+    bad("person_create", ADA | {"bio": "a\0b"}, "NUL"),
+    bad("person_create", ADA | {"generate": 1}, "name"),
+    bad("person_create", {"people": [ADA], **ADA}, "name"),
+    bad("person_create", {"people": [ADA], "generate": 1}, "generate"),
+    bad("person_create", {"people": [ADA], "surplus": 1}, "surplus"),
+    bad("person_create", {"generate": 1, "surplus": 1}, "surplus"),
+    *(bad("person_create", {"generate": n}, "generate", own="cli" if n < 1 else "") for n in (0, -1, 10_001)),
+    bad("person_create", {"people": []}, "people"),
+    *(
+        bad("person_create", {"people": [ADA, wrong]}, says)
+        for wrong, says in (
+            *((ADA | {"age": "36"}, "people.1.age"), (ADA | {"age": 131}, "people.1.age")),
+            *(({"name": "Bea"}, "people.1.age"), (ADA | {"surplus": 1}, "surplus")),
+        )
+    ),
+    bad("person_create", {"csv": "name,age,country,language\nBea,61,DE,de\nCem,x,TR,tr"}, "line 3"),
+    bad("person_create", {"panel": "varied"}, "panel"),
+    bad("person_get", {"trait": ["patience<low"]}, "trait"),
+    bad("person_get", {"limit": 0}, "limit", own="cli"),
+    bad("person_get", {"person_id": UNKNOWN}, "no person", code=NOT_FOUND),
+    bad("person_get", {"person_id": "s-abc"}, "person_id"),
+    bad("person_get", {"person_id": "<ada>", "cursor": "x"}, "cursor", own="mcp"),
+    # -- participants
+    *(
+        bad("participant_get", {"participant_id": "t-00000"} | view, "no participant", code=NOT_FOUND)
+        for view in ({}, {"view": "interactions"}, {"view": "transcript"}, {"view": "journey"})
+    ),
+    bad("participant_get", {"view": "transcript"}, "participant_id", own="mcp"),
+    bad("participant_get", _DONE | {"view": "everything"}, "view", own="cli mcp", skip="client"),
+    bad("participant_get", _DONE | _STUDY, "study_id", own="mcp"),
+    bad("participant_get", _DONE | {"view": "transcript", "limit": 5}, "limit", own="mcp", skip="cli"),
+    *(
+        bad("participant_get", {"status": status}, "status", own="cli")
+        for status in ("", "Pending", "nope", "pending,running")
+    ),
+    bad("participant_get", _STUDY | _ASK, "study_id and ask_id"),
+    bad("participant_get", _STUDY | {"iteration_id": "<first>"}, "study_id and iteration_id"),
+    bad("participant_get", {"study_id": ""}, "study_id"),
+    bad("participant_get", _STUDY | {"surplus": "1"}, "surplus", own="mcp"),
+    bad("participant_get", {"round": 1}, "round"),
+    bad("participant_get", _ASK | {"round": 0}, "round"),
+    bad("participant_get", {"ask_id": "<full_ask>", "round": 6}, "has 5", code=NOT_FOUND),
+    bad("participant_get", {"iteration_id": "i-00000"}, "no iteration", code=NOT_FOUND),
+    # -- simulations
+    *(
+        bad("simulation_cancel", scope, says, own="cli")
+        for scope, says in (
+            *(({}, "exactly one"), (_STUDY | _DONE, "exactly one"), ({"round": 1}, "")),
+            *(({"study_id": "<bare>", "round": 1}, "round"), (_DONE | {"round": 1}, "round")),
+            *((_ASK | {"round": 0}, "round"), (_ASK | {"round": -1}, "round")),
+        )
+    ),
+    bad("simulation_cancel", {"ask_id": "<full_ask>", "round": 6}, "has 5", code=NOT_FOUND),
+    bad("simulation_cancel", {"participant_id": 7}, "participant_id", skip="cli client"),
+    bad("simulation_cancel", {"round": 1.0, "surplus": 1}, "surplus"),
+    *(
+        bad("simulation_cancel", {"participant_id": id_}, "no participant", code=NOT_FOUND)
+        for id_ in (UNKNOWN, "<stranger_participant>", "t-00000")
+    ),
+    *(bad("simulation_cancel", {"participant_id": id_}, "participant_id") for id_ in _IDS),
+    *(bad("simulation_extend", {"participant_id": f"<{name}>"}, name) for name in ("running", "draft")),
+    *(bad("simulation_extend", _DONE | {"additional_steps": n}, "from 1 to 100") for n in (0, -1, 101)),
+    bad("simulation_extend", _DONE | {"additional_steps": 2**63 - 1}, "from 1 to 100", own="cli"),
+    bad("simulation_extend", _DONE | {"additional_steps": 7.5}, "additional_steps", own="cli"),
+    bad("simulation_extend", _DONE | {"instruction": "x" * 4_001}, "4,000"),
+    bad("simulation_extend", _DONE | {"instruction": "\0"}, "NUL"),
+    bad("simulation_extend", _DONE | {"surplus": 1, "wait": 1}, "surplus"),
+    bad("simulation_extend", {}, "participant_id"),
+    bad("simulation_extend", {"participant_id": UNKNOWN}, "no participant", code=NOT_FOUND),
+    *(bad("simulation_extend", {"participant_id": id_}, "participant_id") for id_ in _IDS),
+    bad("simulation_wait", {"participant_ids": []}, "participant_ids", own="cli"),
+    bad("simulation_wait", {"participant_ids": "<done>"}, "participant_ids", skip="cli client"),
+    bad("simulation_wait", {"participant_ids": ["<stranger_participant>"]}, "no participant", code=NOT_FOUND),
+    *(bad("simulation_wait", {"participant_ids": ["<done>", id_]}, "participant_id") for id_ in _IDS),
+    *(
+        bad("simulation_wait", {"participant_ids": ["<done>"], "timeout": seconds}, "timeout", own=own)
+        for seconds, own in ((0, "cli"), (-1, "cli"), (1e6, ""))
+    ),
+    # -- pages
+    bad("docs_get", {"slug": "concepts/nothing"}, "concepts/nothing", code=NOT_FOUND),
+    *(bad("docs_get", {"slug": slug}, "slug") for slug in ("Concepts Overview",)),
+    bad("docs_get", {"slug": "concepts/overview", "limit": 1}, "limit", own="mcp"),
+]
+
+
+def make_objects(store: Store, workspace_id: UUID) -> dict[str, UUID]:
+    """Creates the objects that `COMPLETE` names: a study with an iteration, a terminal participant, an ask."""
+    study, (iteration,) = make_study(store, workspace_id)
+    (done,) = make_participants(store, workspace_id, study, iteration)
+    run_to_end(store, done, 1)
+    ask, _ = make_ask(store, workspace_id, rounds=1)
+    return {"study": study, "bare": study, "third": iteration, "done": done, "ask": ask}
+
+
+def filled(value: Any, ids: Mapping[str, object]) -> Any:
+    """The same with ids for `<name>`."""
+    if isinstance(value, dict):
+        return {name: filled(one, ids) for name, one in value.items()}
+    if isinstance(value, list):
+        return [filled(one, ids) for one in value]
+    name = value.strip("<>") if isinstance(value, str) and value.startswith("<") else ""
+    return str(ids[name]) if name in ids else value
+
+
+def objects_in(value: Any) -> Iterator[Json]:
+    """Every JSON object in a request, itself first; not the contents of `traits`, whose fields are free."""
+    if isinstance(value, dict):
+        yield value
+        for name, item in value.items():
+            if name != "traits":
+                yield from objects_in(item)
+
+
+def with_one_field(arguments: Json) -> Iterator[tuple[Json, Json, str]]:
+    """For each field at any depth: a copy of the arguments, the field's object in the copy, and its name."""
+    for number, part in enumerate(objects_in(arguments)):
+        for name in part:
+            fresh = copy.deepcopy(arguments)
+            yield fresh, list(objects_in(fresh))[number], name
+
+
+_OTHER_TYPES: dict[type, list[Any]] = {
+    str: [7, 7.5, True, [], {}, ["a"], "a\0b"],
+    int: [7.0, "7", True, [], {}, -1, 2**63],
+    float: ["7", True, [], {}, 0, -1, 1e6],
+    bool: [0, 1, "true", "false", []],
+    list: ["a", {}, 7, {"0": "a"}],
+    dict: ["a", [], 7, True],
+}
+#: Null is the same as leaving these out.
+_NULLABLE = {
+    *("max_interactions", "iteration_id", "seed", "success", "url_contains", "text_contains"),
+    *("questions", "iteration", "instruction", "question", "variants"),
+}
+_MAX_LENGTHS = {"name": 200, "country": 64, "mind": 200} | dict.fromkeys(
+    ("task", "question", "bio", "instruction"), 4_000
+)
+
+
+def spoiled(tool: str, path_parameters: set[str]) -> Iterator[Json]:
+    """The complete arguments of a tool with one field spoiled: its type, its bounds, or a field too many."""
+    arguments = COMPLETE[tool]
+    for number, _ in enumerate(objects_in(arguments)):
+        fresh = copy.deepcopy(arguments)
+        list(objects_in(fresh))[number]["surplus"] = 1
+        yield fresh
+    for fresh, part, name in with_one_field(arguments):
+        if name in path_parameters:
+            continue
+        value = part[name]
+        others = _OTHER_TYPES[type(value)] + ([] if name in _NULLABLE else [None])
+        if isinstance(value, str):
+            others = [*others, "x" * (_MAX_LENGTHS.get(name, 2_000) + 1), "x" * 500_000]
+            others += [] if name in {"bio", "instruction"} else [""]
+        for other in others:
+            part[name] = other
+            yield copy.deepcopy(fresh)

@@ -1,6 +1,5 @@
 """Asks: a question to a panel, round by round. Contract sections 1, 3, 5 and 6."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -8,17 +7,13 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.contract.manual_worker import claim, commit, counts, dump_tables, end, participant, run_steps, run_to_end
-from tests.factories import make_ask
+from tests.contract.manual_worker import claim, commit, counts, end, participant, run_steps, run_to_end
 from tests.http_client import ApiClient
 from understudy.domain.people import generate_people
 from understudy.store import people
 from understudy.store.engine import Store
 
 MUGS = ["A mug for quiet mornings.", "Buy our mug now!", "The mug."]
-
-#: For rules that are checked before any store is asked.
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 def ask_run(caller: ApiClient, *, status: int = 202, key: str = "", **changes: Any) -> dict[str, Any]:
@@ -49,8 +44,13 @@ def people_of(caller: ApiClient, ask: str) -> dict[str, dict[str, Any]]:
     return {one["person_id"]: one for one in told["people"]}
 
 
+def answers_of(caller: ApiClient, ask: str) -> list[list[dict[str, Any]]]:
+    """The answers of each person."""
+    return [one["answers"] for one in people_of(caller, ask).values()]
+
+
 def reply(store: Store, id_: str, pick: str | None, ratings: dict[str, int] | None = None) -> None:
-    """What a worker would store of somebody who reads one piece and answers."""
+    """Stores what a worker stores when a person reads one variant and answers."""
     held = claim(store, UUID(id_))
     at = participant(store, UUID(id_))["interaction_count"]
     assert commit(store, held, at, action={"kind": "read", "target": "Variant A"})
@@ -58,10 +58,10 @@ def reply(store: Store, id_: str, pick: str | None, ratings: dict[str, int] | No
     assert commit(store, held, at + 1, action={"kind": "answer", "target": str(pick), "value": value}, ends=True)
 
 
-# -- asking ------------------------------------------------------------------------------------------------
+# -- rounds ------------------------------------------------------------------------------------------------
 
 
-def test_an_ask_is_made_and_everybody_dispatched(store: Store, acme: ApiClient) -> None:
+def test_an_ask_dispatches_all_its_people(store: Store, acme: ApiClient) -> None:
     told = ask_run(acme)
     dispatched = told["dispatch"]
     assert set(dispatched) == {"participant_ids", "aliases", "ask_id", "round", "max_interactions"}
@@ -77,7 +77,7 @@ def test_an_ask_is_made_and_everybody_dispatched(store: Store, acme: ApiClient) 
     assert (full["mind"], full["step_timeout"], full["run_timeout"]) == ("heuristic", 60, 3600)
 
 
-def test_named_people_take_part_in_their_order_and_settings_are_kept(store: Store, acme: ApiClient) -> None:
+def test_named_people_take_part_in_their_order_and_settings_are_stored(store: Store, acme: ApiClient) -> None:
     listed = acme.get("/v1/people").json()["items"]
     wanted = [listed[2]["id"], listed[0]["alias"]]
     settings = {"max_interactions": 7, "step_timeout": 5, "run_timeout": 50, "mind": "scripted"}
@@ -91,19 +91,19 @@ def test_named_people_take_part_in_their_order_and_settings_are_kept(store: Stor
     assert ask_round(acme, dispatched["ask_id"])["dispatch"]["max_interactions"] == 7
 
 
-def test_the_next_round_asks_the_same_people_with_the_same_chance(store: Store, acme: ApiClient) -> None:
+def test_the_next_round_asks_the_same_people_with_the_same_seeds(store: Store, acme: ApiClient) -> None:
     first = ask_run(acme)["dispatch"]
     second = ask_round(acme, first["ask_id"], variants=["Another mug.", "Yet another."])["dispatch"]
     third = ask_round(acme, first["ask_id"], seed=9)["dispatch"]
     assert (second["round"], third["round"]) == (2, 3)
 
-    def who(dispatched: dict[str, Any]) -> dict[UUID, int]:
+    def seeds(dispatched: dict[str, Any]) -> dict[UUID, int]:
         rows = (participant(store, UUID(id_)) for id_ in dispatched["participant_ids"])
         return {row["person_id"]: row["seed"] for row in rows}
 
-    assert who(second) == who(first)
-    assert who(third).keys() == who(first).keys()
-    assert who(third) != who(first)
+    assert seeds(second) == seeds(first)
+    assert seeds(third).keys() == seeds(first).keys()
+    assert seeds(third) != seeds(first)
     # What is not given is as in the round before.
     rounds = summary_of(acme, first["ask_id"])["rounds"]
     assert [[one["text"] for one in round_["variants"]] for round_ in rounds[1:]] == [
@@ -112,7 +112,7 @@ def test_the_next_round_asks_the_same_people_with_the_same_chance(store: Store, 
     assert {round_["question"] for round_ in rounds} == {"Which one would you buy?"}
 
 
-def test_an_extended_participant_is_nobody_new_to_the_next_round(store: Store, acme: ApiClient) -> None:
+def test_an_extended_participant_adds_no_person_to_the_next_round(store: Store, acme: ApiClient) -> None:
     first = ask_run(acme, sample=1)["dispatch"]
     (source,) = first["participant_ids"]
     reply(store, source, "A")
@@ -120,17 +120,7 @@ def test_an_extended_participant_is_nobody_new_to_the_next_round(store: Store, a
     assert len(ask_round(acme, first["ask_id"])["dispatch"]["participant_ids"]) == 1
 
 
-def test_a_sixth_round_is_refused_and_changes_nothing(store: Store, acme: ApiClient) -> None:
-    ask = ask_run(acme, sample=1)["dispatch"]["ask_id"]
-    assert [ask_round(acme, ask)["dispatch"]["round"] for _ in range(4)] == [2, 3, 4, 5]
-    before = counts(store)
-    answer = acme.post(f"/v1/asks/{ask}/rounds", {})
-    assert (answer.status_code, answer.json()["error_kind"]) == (422, "validation_error")
-    assert "5 rounds" in answer.json()["error"]
-    assert counts(store) == before
-
-
-def test_rounds_asked_for_at_once_get_a_number_each(store: Store, acme: ApiClient) -> None:
+def test_concurrent_rounds_get_different_numbers_and_a_sixth_is_refused(store: Store, acme: ApiClient) -> None:
     ask = ask_run(acme, sample=2)["dispatch"]["ask_id"]
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: acme.post(f"/v1/asks/{ask}/rounds", {}), range(6)))
@@ -174,7 +164,7 @@ def test_a_repeated_round_is_asked_once(store: Store, acme: ApiClient) -> None:
 # -- waiting -----------------------------------------------------------------------------------------------
 
 
-def test_who_waits_gets_everybodys_end(store: Store, acme: ApiClient) -> None:
+def test_a_wait_for_an_ask_returns_all_its_participants(store: Store, acme: ApiClient) -> None:
     ask = ask_run(acme, sample=2, status=202, wait=True, timeout=0.05)
     assert (ask["ok"], ask["error_kind"], ask["progress"]) == (False, "wait_timeout", {"done": 0, "total": 2})
     for id_ in ask["dispatch"]["participant_ids"]:
@@ -185,7 +175,7 @@ def test_who_waits_gets_everybodys_end(store: Store, acme: ApiClient) -> None:
     assert {(one["status"], one["outcome"]) for one in told.json()["participants"]} == {("completed", None)}
 
 
-def test_too_many_to_name_are_looked_after_by_the_ask(store: Store, acme: ApiClient) -> None:
+def test_the_next_action_for_many_participants_names_the_ask(store: Store, acme: ApiClient) -> None:
     panel = generate_people(101, 2)
     store.write(lambda connection: people.insert_people(connection, acme.workspace_id, panel))
     told = ask_run(acme, sample=101)
@@ -196,21 +186,16 @@ def test_too_many_to_name_are_looked_after_by_the_ask(store: Store, acme: ApiCli
     assert (found["ask_id"], found["rounds"][0]["pending_count"]) == (told["dispatch"]["ask_id"], 101)
 
 
-# -- what came of it ---------------------------------------------------------------------------------------
+# -- results ------------------------------------------------------------------------------------------------
 
 
-def test_a_round_tells_who_won(store: Store, acme: ApiClient) -> None:
+def test_a_round_counts_its_picks_and_names_the_winner(store: Store, acme: ApiClient) -> None:
     dispatched = ask_run(acme)["dispatch"]
     ask = dispatched["ask_id"]
     one, two, three, four = dispatched["participant_ids"]
-    nobody = summary_of(acme, ask)["rounds"][0]
-    assert (nobody["winner"], nobody["tie"], nobody["partial"], nobody["answered_count"]) == (
-        None,
-        [],
-        True,
-        0,
-    )
-    assert [variant["mean_rating"] for variant in nobody["variants"]] == [None] * 3
+    empty = summary_of(acme, ask)["rounds"][0]
+    assert [empty[name] for name in ("winner", "tie", "partial", "answered_count")] == [None, [], True, 0]
+    assert [variant["mean_rating"] for variant in empty["variants"]] == [None] * 3
     reply(store, one, "B", {"A": 2, "B": 5})
     reply(store, two, "A", {"A": 5, "B": 4, "C": 1})
     assert summary_of(acme, ask)["rounds"][0]["tie"] == ["A", "B"]
@@ -225,16 +210,11 @@ def test_a_round_tells_who_won(store: Store, acme: ApiClient) -> None:
         for variant in told["variants"]
     }
     assert figures == {"A": (1, 3, 2.67), "B": (2, 4, 3.25), "C": (0, 2, 1.0)}
-    mine = next(person for person in people_of(acme, ask).values() if person["answers"][0]["participant_id"] == two)
-    (answer,) = mine["answers"]
-    assert (answer["pick"], answer["ratings"], answer["comment"]) == (
-        "A",
-        {"A": 5, "B": 4, "C": 1},
-        "I say A.",
-    )
+    (answer,) = next(answers for answers in answers_of(acme, ask) if answers[0]["participant_id"] == two)
+    assert [answer[name] for name in ("pick", "ratings", "comment")] == ["A", {"A": 5, "B": 4, "C": 1}, "I say A."]
 
 
-def test_who_errored_is_named_and_who_was_stopped_is_counted(store: Store, acme: ApiClient) -> None:
+def test_failed_participants_are_listed_and_cancelled_ones_counted(store: Store, acme: ApiClient) -> None:
     dispatched = ask_run(acme)["dispatch"]
     one, two, three, _ = dispatched["participant_ids"]
     run_to_end(store, UUID(one), 1, "failed")
@@ -250,15 +230,12 @@ def test_who_errored_is_named_and_who_was_stopped_is_counted(store: Store, acme:
     assert (told["answered_count"], told["errored_count"]) == (0, 1)
     (errored,) = told["errored"]
     assert (errored["participant_id"], errored["error_kind"]) == (one, "environment_error")
-    rows = {
-        person["answers"][0]["participant_id"]: person["answers"][0]
-        for person in people_of(acme, dispatched["ask_id"]).values()
-    }
+    rows = {answers[0]["participant_id"]: answers[0] for answers in answers_of(acme, dispatched["ask_id"])}
     assert rows[one]["error_kind"] == "environment_error"
     assert {(row["answered"], row["pick"], row["ratings"]) for row in rows.values()} == {(False, None, None)}
 
 
-def test_rounds_are_held_against_each_other(store: Store, acme: ApiClient) -> None:
+def test_rounds_are_compared_with_the_one_before(store: Store, acme: ApiClient) -> None:
     first = ask_run(acme)["dispatch"]
     second = ask_round(acme, first["ask_id"], variants=[MUGS[0], "A louder mug!"], question="And now?")
     person_of = {id_: participant(store, UUID(id_))["person_id"] for id_ in first["participant_ids"]}
@@ -269,11 +246,8 @@ def test_rounds_are_held_against_each_other(store: Store, acme: ApiClient) -> No
             reply(store, id_, pick, {"A": 3 + round_, "B": 2})
     (change,) = summary_of(acme, first["ask_id"])["changes"]
     assert (change["from_round"], change["to_round"], change["question_changed"]) == (1, 2, True)
-    assert (change["answered_both_count"], change["same_pick_count"], change["changed_pick_count"]) == (
-        4,
-        1,
-        3,
-    )
+    counts_ = [change[f"{name}_count"] for name in ("answered_both", "same_pick", "changed_pick")]
+    assert counts_ == [4, 1, 3]
     assert change["moves"] == [
         {"from_pick": "A", "to_pick": "B", "count": 2},
         {"from_pick": "C", "to_pick": "A", "count": 1},
@@ -282,14 +256,14 @@ def test_rounds_are_held_against_each_other(store: Store, acme: ApiClient) -> No
         {"label": "A", "text_changed": False, "picks_delta": -1, "mean_rating_delta": 1.0},
         {"label": "B", "text_changed": True, "picks_delta": 2, "mean_rating_delta": 0.0},
     ]
-    told = people_of(acme, first["ask_id"])
-    by_person = {UUID(id_): one["changes"] for id_, one in told.items()}
-    for person, (was, now) in picks.items():
-        moved = {"from_round": 1, "to_round": 2, "from_pick": was, "to_pick": now}
-        assert by_person[person] == ([moved] if was != now else [])
+    by_person = {UUID(id_): one["changes"] for id_, one in people_of(acme, first["ask_id"]).items()}
+    assert by_person == {
+        person: [{"from_round": 1, "to_round": 2, "from_pick": was, "to_pick": now}] if was != now else []
+        for person, (was, now) in picks.items()
+    }
 
 
-def test_of_a_person_the_newest_answer_counts_and_only_that(store: Store, acme: ApiClient) -> None:
+def test_only_the_newest_answer_of_a_person_counts(store: Store, acme: ApiClient) -> None:
     dispatched = ask_run(acme, sample=1)["dispatch"]
     ask, (source,) = dispatched["ask_id"], dispatched["participant_ids"]
     reply(store, source, "A", {"A": 1})
@@ -300,9 +274,8 @@ def test_of_a_person_the_newest_answer_counts_and_only_that(store: Store, acme: 
 
     children = []
     for _ in range(3):
-        told = acme.post("/v1/simulations/extend", {"participant_id": source, "instruction": "Think again."})
-        assert (told.json()["dispatch"]["ask_id"], told.json()["dispatch"]["round"]) == (ask, 1)
-        children.append(told.json()["dispatch"]["participant_ids"][0])
+        dispatch = acme.post("/v1/simulations/extend", {"participant_id": source}).json()["dispatch"]
+        children += dispatch["participant_ids"]
     # While none of them has answered, the old answer stands; so it does beside one that failed.
     run_to_end(store, UUID(children[0]), 1, "failed")
     assert standing() == (4, 1, "A")
@@ -312,23 +285,22 @@ def test_of_a_person_the_newest_answer_counts_and_only_that(store: Store, acme: 
     assert standing() == (4, 1, "C")
     reply(store, children[1], "B")
     assert standing() == (4, 1, "B")
-    (person,) = people_of(acme, ask).values()
-    assert [answer["participant_id"] for answer in person["answers"]] == [children[1]]
+    assert [[answer["participant_id"] for answer in answers] for answers in answers_of(acme, ask)] == [[children[1]]]
 
 
-def test_people_come_in_pages_and_texts_shortened_unless_all_is_wanted(store: Store, acme: ApiClient) -> None:
+@pytest.mark.parametrize(("view", "max_length"), [("per_participant", 101), ("full", 3_000)])
+def test_people_come_in_pages_and_only_the_full_view_has_whole_texts(
+    acme: ApiClient, view: str, max_length: int
+) -> None:
     text = "Long. " * 500
     ask = ask_run(acme, variants=[text])["dispatch"]["ask_id"]
-    for view in ("per_participant", "full"):
-        names: list[str] = []
-        cursor: dict[str, str] = {}
-        for _ in range(2):
-            answer = acme.get(f"/v1/asks/{ask}", view=view, limit=2, **cursor).json()
-            names += [one["person_name"] for one in answer["people"]]
-            cursor = {"cursor": answer["next_cursor"]}
-        assert (len(set(names)), cursor["cursor"]) == (4, None)
-        shown = answer["rounds"][0]["variants"][0]["text"]
-        assert shown == text if view == "full" else len(shown) <= 101
+    first = acme.get(f"/v1/asks/{ask}", view=view, limit=2).json()
+    second = acme.get(f"/v1/asks/{ask}", view=view, limit=2, cursor=first["next_cursor"]).json()
+    names = {one["person_name"] for page in (first, second) for one in page["people"]}
+    assert (len(names), second["next_cursor"]) == (4, None)
+    shown = first["rounds"][0]["variants"][0]["text"]
+    assert len(shown) <= max_length
+    assert (shown == text) == (view == "full")
 
 
 def test_asks_are_listed(acme: ApiClient) -> None:
@@ -356,10 +328,6 @@ def test_participants_are_listed_by_round(store: Store, acme: ApiClient) -> None
 
     assert listed(ask_id=first["ask_id"]) == {*first["participant_ids"], *second["participant_ids"]}
     assert listed(ask_id=first["ask_id"], round=2) == set(second["participant_ids"])
-    beyond = acme.get("/v1/participants", ask_id=first["ask_id"], round=3)
-    assert (beyond.status_code, "has 2" in beyond.json()["error"]) == (404, True)
-    for query in ({"round": 1}, {"ask_id": first["ask_id"], "round": 0}, {"ask_id": "a-xyz", "round": 1}):
-        assert acme.get("/v1/participants", **query).status_code == 422
 
 
 def test_a_round_is_cancelled_by_itself(store: Store, acme: ApiClient) -> None:
@@ -370,14 +338,12 @@ def test_a_round_is_cancelled_by_itself(store: Store, acme: ApiClient) -> None:
     told = acme.post("/v1/simulations/cancel", {"ask_id": ask, "round": 2}).json()
     assert told["summary"] == {"total": 4, "cancelled_count": 3, "skipped_count": 1}
     assert {one["participant_id"] for one in told["cancelled"]} == set(second["participant_ids"][1:])
-    beyond = acme.post("/v1/simulations/cancel", {"ask_id": ask, "round": 3})
-    assert (beyond.status_code, "has 2" in beyond.json()["error"]) == (404, True)
     rounds = summary_of(acme, ask)["rounds"]
     assert [(one["pending_count"], one["cancelled_count"]) for one in rounds] == [(4, 0), (0, 3)]
     assert acme.post("/v1/simulations/cancel", {"ask_id": ask}).json()["summary"]["cancelled_count"] == 4
 
 
-def test_the_transcript_tells_the_question_and_the_answer(store: Store, acme: ApiClient) -> None:
+def test_the_transcript_contains_the_question_and_the_answer(store: Store, acme: ApiClient) -> None:
     (id_,) = ask_run(acme, sample=1)["dispatch"]["participant_ids"]
     reply(store, id_, "B", {"A": 2, "B": 4})
     items = acme.get(f"/v1/participants/{id_}/transcript").json()["items"]
@@ -385,100 +351,3 @@ def test_the_transcript_tells_the_question_and_the_answer(store: Store, acme: Ap
     assert "answer · B · pick: B; ratings: A 2, B 4; comment: I say B." in items[-1]["content"]
     last = acme.get(f"/v1/participants/{id_}/interactions").json()["items"][-1]
     assert last["action"]["value"] == {"pick": "B", "ratings": {"A": 2, "B": 4}, "comment": "I say B."}
-
-
-# -- what is refused ---------------------------------------------------------------------------------------
-
-
-@one_store
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"variants": []}, "variants"),
-        ({"variants": ["x"] * 11}, "variants"),
-        ({"variants": ["A", " \n "]}, "more than white space"),
-        ({"variants": ["x" * 20_001]}, "variants.0"),
-        ({"variants": ["A", {"text": "B"}]}, "variants.1"),
-        ({"question": ""}, "question"),
-        ({"sample": None}, "exactly one of person_ids and sample"),
-        ({"person_ids": ["tp-abc"]}, "exactly one of person_ids and sample"),
-        ({"sample": 5}, "4 people"),
-        ({"sample": 10_001}, "10,000"),
-        ({"mind": "nobody"}, "There is no mind 'nobody'"),
-        ({"max_interactions": 1_001}, "max_interactions"),
-        ({"timeout": 3_601}, "3600"),
-    ],
-)
-def test_what_cannot_be_asked_is_refused(store: Store, acme: ApiClient, changes: dict[str, Any], says: str) -> None:
-    before = dump_tables(store)
-    told = ask_run(acme, status=422, **changes)
-    assert (told["ok"], told["error_kind"], told["error_code"]) == (
-        False,
-        "validation_error",
-        "validation_error",
-    )
-    assert says in told["error"]
-    assert dump_tables(store) == before
-
-
-@one_store
-def test_people_are_named_once_and_exist(store: Store, acme: ApiClient) -> None:
-    known = acme.get("/v1/people").json()["items"][0]
-    twice = ask_run(acme, status=422, sample=None, person_ids=[known["id"], known["alias"]])
-    assert "twice" in twice["error"]
-    unknown = ask_run(acme, status=404, sample=None, person_ids=[known["id"].replace("-4", "-5", 1)])
-    assert unknown["error_kind"] == "not_found"
-    assert counts(store)["ask"] == 0
-
-
-@one_store
-def test_a_round_of_nothing_or_of_bad_texts_is_refused(store: Store, acme: ApiClient) -> None:
-    ask, _ = make_ask(store, acme.workspace_id, rounds=1)
-    before = dump_tables(store)
-    for body in ({"variants": []}, {"variants": [""]}, {"question": ""}, {"sample": 1}, {"wait": "yes"}):
-        answer = acme.post(f"/v1/asks/{ask}/rounds", body)
-        assert (answer.status_code, answer.json()["error_kind"]) == (422, "validation_error"), body
-    missing = acme.post("/v1/asks/a-fff/rounds", {})
-    assert (missing.status_code, missing.json()["error_kind"]) == (404, "not_found")
-    assert dump_tables(store) == before
-
-
-@one_store
-def test_reading_asks_answers_plain_errors(acme: ApiClient) -> None:
-    for path, status in (
-        ("/v1/asks?limit=0", 422),
-        ("/v1/asks/a-fff", 404),
-        ("/v1/asks/a-fff?view=x", 422),
-        ("/v1/asks/a-fff?limit=1", 422),
-    ):
-        answer = acme.http.get(path)
-        assert (answer.status_code, "ok" in answer.json()) == (status, False)
-
-
-@one_store
-def test_studies_may_be_of_texts_too(acme: ApiClient) -> None:
-    def study(content: dict[str, Any], modality: str = "text") -> httpx.Response:
-        return acme.post(
-            "/v1/studies",
-            {
-                "name": "Mugs",
-                "modality": modality,
-                "assignment": {"task": "Which one?"},
-                "iteration": {"content": content},
-            },
-        )
-
-    good = {"environment": "text", "variants": MUGS}
-    assert study(good).status_code == 201
-    bad: list[Callable[[], httpx.Response]] = [
-        lambda: study(good, "interactive"),
-        lambda: study({"environment": "text"}),
-        lambda: study(good | {"variants": "A"}),
-        lambda: study(good | {"variants": ["A", ""]}),
-        lambda: study(good | {"variants": ["x"] * 11}),
-        lambda: study(good | {"url": "https://shop.example/"}),
-    ]
-    for made in bad:
-        answer = made()
-        assert answer.status_code == 422, answer.text
-        assert "content" in answer.json()["error"]

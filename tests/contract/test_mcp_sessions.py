@@ -1,9 +1,9 @@
-"""Tokens, sessions and waits over MCP: who may use what, and what ends a wait. Contract sections 5 and 9."""
+"""Tokens, sessions and waits over MCP: access, and what ends a wait. Contract sections 5 and 9."""
 
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -14,10 +14,12 @@ from fastapi import FastAPI
 from mcp import Client
 from sqlalchemy import update
 
+from tests.contract.interfaces import Json, mcp
 from tests.contract.manual_worker import dump_tables, participant, run_to_end
-from tests.factories import make_ask, make_participants, make_study, make_workspace
+from tests.contract.parity_table import filled, make_objects
+from tests.factories import make_participants, make_study, make_workspace
 from tests.http_client import ApiClient
-from tests.mcp_client import PROTOCOL_MODES, answer, refusal, run_with_client
+from tests.mcp_client import PROTOCOL_MODES, run_with_client
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.lifecycle import Status
@@ -62,7 +64,7 @@ def open_session(caller: ApiClient) -> str:
 
 
 def events(response: httpx.Response) -> list[Any]:
-    """What a stream told."""
+    """The messages of a stream."""
     lines = response.text.splitlines()
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
@@ -72,15 +74,13 @@ def events(response: httpx.Response) -> list[Any]:
 
 @one_store
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
-def test_without_a_valid_token_nothing_is_answered(acme: ApiClient, method: str) -> None:
-    session = open_session(acme)
-    for header in ("", "Bearer", "Bearer nonsense", f"Basic {acme.secret}", acme.secret):
-        refused = send(acme, method, LIST_PEOPLE, **{"Authorization": header, "Mcp-Session-Id": session})
-        assert refused.status_code == 401
-        assert refused.headers["www-authenticate"] == "Bearer"
-        assert refused.json()["error_code"] == "auth_failed"
-    alive = send(acme, "POST", LIST_PEOPLE, **{"Mcp-Session-Id": session})
-    assert alive.status_code == 200
+def test_a_request_without_a_valid_token_is_a_401(acme: ApiClient, method: str) -> None:
+    session = {"Mcp-Session-Id": open_session(acme)}
+    tokens = ("", "Bearer", "Bearer nonsense", f"Basic {acme.secret}", acme.secret)
+    answers = [send(acme, method, LIST_PEOPLE, Authorization=token, **session) for token in tokens]
+    results = [(one.status_code, one.headers["www-authenticate"], one.json()["error_code"]) for one in answers]
+    assert results == [(401, "Bearer", "auth_failed")] * len(tokens)
+    assert send(acme, "POST", LIST_PEOPLE, **session).status_code == 200
 
 
 def test_a_token_that_is_revoked_ends_the_use_of_its_session(store: Store, acme: ApiClient) -> None:
@@ -95,12 +95,15 @@ def test_a_session_of_another_workspace_is_one_that_does_not_exist(
     store: Store, acme: ApiClient, rival: ApiClient
 ) -> None:
     session = open_session(acme)
-    for method, body in (("POST", LIST_PEOPLE), ("POST", INITIALIZE), ("GET", None), ("DELETE", None)):
-        theirs = send(rival, method, body, **{"Mcp-Session-Id": session})
-        unknown = send(rival, method, body, **{"Mcp-Session-Id": uuid4().hex})
-        assert theirs.status_code == unknown.status_code == 404, method
-        assert theirs.content == unknown.content
-    # Their own other token opens it.
+    calls = [("POST", LIST_PEOPLE), ("POST", INITIALIZE), ("GET", None), ("DELETE", None)]
+
+    def answers(session_id: str) -> list[tuple[int, bytes]]:
+        sent = [send(rival, method, body, **{"Mcp-Session-Id": session_id}) for method, body in calls]
+        return [(answer.status_code, answer.content) for answer in sent]
+
+    assert answers(session) == answers(uuid4().hex)
+    assert {status for status, _ in answers(session)} == {404}
+    # Another token of the same workspace opens it.
     acme.secret = make_workspace(store, "acme").secret
     (told,) = events(send(acme, "POST", LIST_PEOPLE, **{"Mcp-Session-Id": session}))
     assert len(told["result"]["structuredContent"]["items"]) == 1
@@ -109,40 +112,38 @@ def test_a_session_of_another_workspace_is_one_that_does_not_exist(
 
 
 @both_eras
-def test_nothing_of_another_workspace_is_found_or_changed(
+def test_objects_of_another_workspace_are_not_found_and_not_changed(
     store: Store, acme: ApiClient, rival: ApiClient, era: str
 ) -> None:
-    study, (iteration,) = make_study(store, rival.workspace_id)
-    (id_,) = make_participants(store, rival.workspace_id, study, iteration)
-    person = participant(store, id_)["person_id"]
-    ask, _ = make_ask(store, rival.workspace_id)
-    before = dump_tables(store)
-    for tool, arguments in (
-        ("study_get", {"study_id": str(study)}),
-        ("study_add_iteration", {"study_id": str(study), "content": {"environment": "scripted"}}),
+    ids = make_objects(store, rival.workspace_id)
+    person = participant(store, ids["done"])["person_id"]
+    calls: list[tuple[str, Json]] = [
+        ("study_get", {"study_id": "<study>"}),
+        ("study_add_iteration", {"study_id": "<study>", "content": {"environment": "scripted"}}),
         ("person_get", {"person_id": str(person)}),
-        ("participant_get", {"participant_id": str(id_), "view": "transcript"}),
-        ("participant_get", {"iteration_id": str(iteration)}),
-        ("simulation_cancel", {"participant_id": str(id_)}),
-        ("simulation_cancel", {"study_id": str(study)}),
-        ("simulation_cancel", {"ask_id": str(ask)}),
-        ("ask_get", {"ask_id": str(ask)}),
-    ):
-        assert refusal(acme, tool, era, **arguments).startswith("[not_found] "), tool
-    for tool, arguments in (
-        ("study_run", {"study_id": str(study), "sample": 1}),
-        ("simulation_extend", {"participant_id": str(id_)}),
-        ("ask_round", {"ask_id": str(ask)}),
-        ("simulation_wait", {"participant_ids": [str(id_)]}),
-    ):
-        assert answer(acme, tool, era, **arguments)["error_code"] == "not_found", tool
-    for tool in ("study_get", "ask_get", "participant_get"):
-        assert answer(acme, tool, era)["items"] == []
+        ("participant_get", {"participant_id": "<done>", "view": "transcript"}),
+        ("participant_get", {"iteration_id": "<third>"}),
+        *(("simulation_cancel", {f"{kind}_id": f"<{name}>"}) for kind, name in SCOPES.items()),
+        ("ask_get", {"ask_id": "<ask>"}),
+        ("study_run", {"study_id": "<study>", "sample": 1}),
+        ("simulation_extend", {"participant_id": "<done>"}),
+        ("ask_round", {"ask_id": "<ask>"}),
+        ("simulation_wait", {"participant_ids": ["<done>"]}),
+    ]
+    before = dump_tables(store)
+    with mcp(acme, era) as call:
+        results = [(tool, call(tool, filled(arguments, ids))) for tool, arguments in calls]
+        lists = [call(tool, {}) for tool in ("study_get", "ask_get", "participant_get")]
+    assert [(tool, result.code) for tool, result in results if result] == [(tool, "not_found") for tool, _ in calls]
+    assert [result.envelope["items"] for result in lists if result] == [[], [], []]
     assert dump_tables(store) == before
 
 
+SCOPES = {"participant": "done", "study": "study", "ask": "ask"}
+
+
 @one_store
-def test_one_workspace_cannot_take_all_sessions(
+def test_a_workspace_cannot_take_all_sessions(
     acme: ApiClient, rival: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "MAX_SESSIONS_OF_ONE", 2)
@@ -153,38 +154,28 @@ def test_one_workspace_cannot_take_all_sessions(
     open_session(acme)
 
 
+ORIGINS = {
+    **dict.fromkeys(("http://localhost:6274", "http://127.0.0.1:1", "http://[::1]:80"), 200),
+    **dict.fromkeys(("https://app.example", "https://b"), 200),
+    **dict.fromkeys(("https://evil.example", "http://localhost.evil.example", "null", "https://app.example:1"), 403),
+}
+
+
 @one_store
-def test_pages_of_the_web_may_not_talk_to_it_unless_they_are_allowed(
-    store: Store, acme: ApiClient, settings: Settings
-) -> None:
-    allowed = "https://app.example"
-    with serve_in_thread(create_app(settings.model_copy(update={"allowed_origins": f"{allowed}, https://b"}))) as url:
-        acme.api = url
-        for origin in (
-            "http://localhost:6274",
-            "http://127.0.0.1:1",
-            "http://[::1]:80",
-            allowed,
-            "https://b",
-        ):
-            assert send(acme, "POST", INITIALIZE, Origin=origin).status_code == 200, origin
-        for origin in (
-            "https://evil.example",
-            "http://localhost.evil.example",
-            "null",
-            "https://app.example:1",
-        ):
-            refused = send(acme, "POST", INITIALIZE, Origin=origin)
-            assert (refused.status_code, refused.json()["error_code"]) == (403, "validation_error"), origin
-        # Whoever it was reached as: behind a proxy, in a container.
-        assert send(acme, "POST", INITIALIZE, Host="mcp.example").status_code == 200
+def test_web_pages_of_other_origins_are_refused(acme: ApiClient, api_with: Callable[..., str]) -> None:
+    acme.api = api_with(allowed_origins="https://app.example, https://b")
+    answers = {origin: send(acme, "POST", INITIALIZE, Origin=origin) for origin in ORIGINS}
+    assert {origin: answer.status_code for origin, answer in answers.items()} == ORIGINS
+    assert answers["null"].json()["error_code"] == "validation_error"
+    # The Host may be any: behind a proxy, in a container.
+    assert send(acme, "POST", INITIALIZE, Host="mcp.example").status_code == 200
 
 
 # -- waits -------------------------------------------------------------------------------------------------
 
 
-class Here:
-    """A server of this test's own, whose waits can be counted, and somebody to run there."""
+class WaitingServer:
+    """A server of this test alone, whose waits can be counted, with two pending participants."""
 
     def __init__(self, app: FastAPI, caller: ApiClient, store: Store) -> None:
         self.caller = caller
@@ -195,34 +186,34 @@ class Here:
 
     @property
     def waits(self) -> int:
-        """Participants that somebody waits for."""
+        """How many participants are awaited."""
         return self._room.awaited_count
 
     @property
     def arguments(self) -> dict[str, Any]:
         return {"participant_ids": [str(id_) for id_ in self.ids], "timeout": 600}
 
-    async def until(self, waits: int) -> None:
+    async def wait_for(self, waits: int) -> None:
         await asyncio.to_thread(wait_until, lambda: self.waits == waits)
 
-    def ends(self) -> None:
-        """They run to their end."""
+    def run_all(self) -> None:
+        """Checks that the participants are still pending, and runs them to their end."""
         for id_ in self.ids:
             assert participant(self._store, id_)["status"] == Status.PENDING
             run_to_end(self._store, id_, 1)
 
 
 @pytest.fixture
-def here(store: Store, settings: Settings, acme: ApiClient) -> Iterator[Here]:
+def server(store: Store, settings: Settings, acme: ApiClient) -> Iterator[WaitingServer]:
     app = create_app(settings)
     with serve_in_thread(app) as url:
         acme.api = url
-        yield Here(app, acme, store)
+        yield WaitingServer(app, acme, store)
 
 
 @both_eras
-def test_a_wait_tells_how_far_it_is_and_ends_when_all_are_done(
-    here: Here, era: str, monkeypatch: pytest.MonkeyPatch
+def test_a_wait_reports_progress_and_ends_when_all_are_terminal(
+    server: WaitingServer, era: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_module, "PROGRESS_INTERVAL_S", 0.05)
     heard: list[tuple[float, float | None, str | None]] = []
@@ -235,49 +226,48 @@ def test_a_wait_tells_how_far_it_is_and_ends_when_all_are_done(
             if progress < 2:
                 told[int(progress)].set()
 
-        waiting = asyncio.create_task(client.call_tool("simulation_wait", here.arguments, progress_callback=hear))
-        for done, id_ in enumerate(here.ids):
+        waiting = asyncio.create_task(client.call_tool("simulation_wait", server.arguments, progress_callback=hear))
+        for done, id_ in enumerate(server.ids):
             await asyncio.wait_for(told[done].wait(), 30)
-            await asyncio.to_thread(run_to_end, here._store, id_, 1)
+            await asyncio.to_thread(run_to_end, server._store, id_, 1)
         return (await waiting).structured_content
 
-    assert run_with_client(here.caller, scene, era)["ok"] is True
-    assert here.waits == 0
+    assert run_with_client(server.caller, scene, era)["ok"] is True
+    assert server.waits == 0
     numbers = [progress for progress, *_ in heard]
     assert numbers == sorted(set(numbers)), "the protocol wants each higher than the one before"
     assert {total for _, total, _ in heard} == {2}
-    for progress, _, message in heard:
-        assert (message or "").startswith(f"{int(progress)} of 2 finished"), heard
+    assert [one for one in heard if not (one[2] or "").startswith(f"{int(one[0])} of 2 finished")] == []
 
 
-def test_progress_comes_often_enough() -> None:
+def test_progress_is_sent_at_least_every_5_seconds() -> None:
     assert call_module.PROGRESS_INTERVAL_S + call_module._LOOK_TIMEOUT_S < 5
 
 
 @both_eras
-def test_a_client_that_cancels_ends_its_wait_and_never_the_run(here: Here, era: str) -> None:
+def test_a_client_that_cancels_its_wait_does_not_affect_the_run(server: WaitingServer, era: str) -> None:
     async def scene(client: Client) -> Any:
-        waiting = asyncio.create_task(client.call_tool("simulation_wait", here.arguments))
-        await here.until(2)
+        waiting = asyncio.create_task(client.call_tool("simulation_wait", server.arguments))
+        await server.wait_for(2)
         waiting.cancel()
-        await here.until(0)
+        await server.wait_for(0)
         # The session lives on.
         return await client.call_tool("person_get", {"limit": 1})
 
-    assert not run_with_client(here.caller, scene, era).is_error
-    here.ends()
+    assert not run_with_client(server.caller, scene, era).is_error
+    server.run_all()
 
 
 @both_eras
-def test_a_client_that_goes_away_ends_its_wait_and_never_the_run(here: Here, era: str) -> None:
+def test_a_client_that_disconnects_ends_its_wait_and_not_the_run(server: WaitingServer, era: str) -> None:
     async def scene() -> None:
         headers = {
-            "Authorization": f"Bearer {here.caller.secret}",
+            "Authorization": f"Bearer {server.caller.secret}",
             "Accept": "application/json, text/event-stream",
         }
-        body = wait_message(here.arguments, era)
+        body = wait_message(server.arguments, era)
         if era == "legacy":
-            headers["Mcp-Session-Id"] = await asyncio.to_thread(open_session, here.caller)
+            headers["Mcp-Session-Id"] = await asyncio.to_thread(open_session, server.caller)
         else:
             headers |= {
                 "MCP-Protocol-Version": "2026-07-28",
@@ -285,15 +275,15 @@ def test_a_client_that_goes_away_ends_its_wait_and_never_the_run(here: Here, era
                 "Mcp-Name": "simulation_wait",
             }
         async with httpx.AsyncClient(headers=headers, trust_env=False, verify=False, timeout=60) as http:
-            waiting = asyncio.create_task(http.post(f"{here.caller.api}/mcp", json=body))
-            await here.until(2)
+            waiting = asyncio.create_task(http.post(f"{server.caller.api}/mcp", json=body))
+            await server.wait_for(2)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-        await here.until(0)
+        await server.wait_for(0)
 
     asyncio.run(scene())
-    here.ends()
+    server.run_all()
 
 
 def wait_message(arguments: dict[str, Any], era: str) -> dict[str, Any]:
@@ -306,23 +296,23 @@ def wait_message(arguments: dict[str, Any], era: str) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
 
 
-def test_a_session_that_is_closed_ends_its_waits(here: Here) -> None:
-    session = {"Mcp-Session-Id": open_session(here.caller)}
+def test_a_session_that_is_closed_ends_its_waits(server: WaitingServer) -> None:
+    session = {"Mcp-Session-Id": open_session(server.caller)}
 
     async def scene() -> None:
-        body = wait_message(here.arguments, "legacy")
-        waiting = asyncio.create_task(asyncio.to_thread(partial(send, here.caller, "POST", body, **session)))
-        await here.until(2)
-        await asyncio.to_thread(partial(send, here.caller, "DELETE", **session))
-        await here.until(0)
+        body = wait_message(server.arguments, "legacy")
+        waiting = asyncio.create_task(asyncio.to_thread(partial(send, server.caller, "POST", body, **session)))
+        await server.wait_for(2)
+        await asyncio.to_thread(partial(send, server.caller, "DELETE", **session))
+        await server.wait_for(0)
         await waiting
 
     asyncio.run(scene())
-    here.ends()
+    server.run_all()
 
 
 @one_store
-def test_a_session_that_nobody_uses_is_closed(
+def test_an_unused_session_is_closed(
     store: Store, acme: ApiClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "SESSION_IDLE_S", 0.05)
