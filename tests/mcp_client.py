@@ -1,12 +1,15 @@
 """Somebody with a token, who speaks MCP: the official SDK's client, over real HTTP."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx2
-from mcp import Client
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
 
@@ -27,6 +30,18 @@ async def connect(caller: ApiClient, era: str = "legacy") -> AsyncIterator[Clien
         ) as http,
         Client(streamable_http_client(f"{caller.api}/mcp", http_client=http), mode=era) as client,
     ):
+        yield client
+
+
+@asynccontextmanager
+async def connect_stdio(caller: ApiClient) -> AsyncIterator[Client]:
+    """A client of the command `understudy mcp`, as a desktop host starts it."""
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=["-W", "ignore", "-m", "understudy.deploy.main", "mcp"],
+        env={**os.environ, "UNDERSTUDY_SERVER": caller.api, "UNDERSTUDY_TOKEN": caller.secret},
+    )
+    async with Client(stdio_client(command)) as client:
         yield client
 
 

@@ -32,8 +32,8 @@ from understudy.envelopes.studies import (
     StudySummary,
     StudyTranscripts,
 )
-from understudy.mcp.registry import TOOLS
 from understudy.mcp.schemas import input_schema, output_schema
+from understudy.operations.tools import TOOLS
 from understudy.settings import Settings
 
 FOLDER = ROOT / "docs" / "schemas"

@@ -7,19 +7,20 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
 from anyio.from_thread import start_blocking_portal
+from mcp import Client
 from typer.testing import CliRunner
 
 from tests.http_client import ApiClient
-from tests.mcp_client import PROTOCOL_MODES, connect
+from tests.mcp_client import PROTOCOL_MODES, connect, connect_stdio
 from understudy.cli import app
-from understudy.client import Understudy
+from understudy.client import AsyncUnderstudy, Understudy
 from understudy.domain.errors import ERROR_RULES, UnderstudyError
 from understudy.envelopes.simulations import RunFailure
 
@@ -100,19 +101,40 @@ def python_client(caller: ApiClient) -> Iterator[Call]:
 
         def call(tool: str, arguments: Json) -> CallResult | None:
             method, fields = _method(client, tool, arguments)
-            try:
-                inspect.signature(method).bind(**fields)
-            except TypeError:
-                return None
-            try:
-                answer = method(**fields)
-            except UnderstudyError as error:
-                return CallResult(None, (error.code, str(error), error.suggestions))
-            body = json.loads(bodies[-1])
-            assert answer.model_dump(mode="json") == body
-            return _result(body) if isinstance(answer, RunFailure) else CallResult(body, None)
+            return _client_result(method, fields, lambda: method(**fields), bodies)
 
         yield call
+
+
+@contextmanager
+def async_client(caller: ApiClient) -> Iterator[Call]:
+    """The asynchronous Python client, on an event loop of its own."""
+    bodies: list[bytes] = []
+    transport = httpx.AsyncHTTPTransport(verify=False)
+    client = AsyncUnderstudy(caller.api, caller.secret, on_answer=bodies.append, transport=transport)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
+
+        def call(tool: str, arguments: Json) -> CallResult | None:
+            method, fields = _method(client, tool, arguments)
+            return _client_result(method, fields, lambda: portal.call(partial(method, **fields)), bodies)
+
+        yield call
+
+
+def _client_result(
+    method: Callable[..., Any], fields: Json, perform: Callable[[], Any], bodies: list[bytes]
+) -> CallResult | None:
+    try:
+        inspect.signature(method).bind(**fields)
+    except TypeError:
+        return None
+    try:
+        answer = perform()
+    except UnderstudyError as error:
+        return CallResult(None, (error.code, str(error), error.suggestions))
+    body = json.loads(bodies[-1])
+    assert answer.model_dump(mode="json") == body
+    return _result(body) if isinstance(answer, RunFailure) else CallResult(body, None)
 
 
 @contextmanager
@@ -138,9 +160,9 @@ def command_line(caller: ApiClient) -> Iterator[Call]:
 
 
 @contextmanager
-def mcp(caller: ApiClient, era: str) -> Iterator[Call]:
+def mcp(caller: ApiClient, connection: Callable[[ApiClient], AbstractAsyncContextManager[Client]]) -> Iterator[Call]:
     """The official MCP client."""
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(connect(caller, era)) as client:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(connection(caller)) as client:
 
         def call(tool: str, arguments: Json) -> CallResult:
             result = portal.call(client.call_tool, tool, arguments)
@@ -158,8 +180,10 @@ def mcp(caller: ApiClient, era: str) -> Iterator[Call]:
 INTERFACES: dict[str, Callable[[ApiClient], AbstractContextManager[Call]]] = {
     "rest": rest,
     "client": python_client,
+    "asyncclient": async_client,
     "cli": command_line,
-    **{f"mcp-{era}": partial(mcp, era=era) for era in PROTOCOL_MODES},
+    **{f"mcp-{era}": partial(mcp, connection=partial(connect, era=era)) for era in PROTOCOL_MODES},
+    "mcp-stdio": partial(mcp, connection=connect_stdio),
 }
 
 
@@ -177,7 +201,7 @@ def _in_query(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _method(client: Understudy, tool: str, arguments: Json) -> tuple[Callable[..., Any], Json]:
+def _method(client: Understudy | AsyncUnderstudy, tool: str, arguments: Json) -> tuple[Callable[..., Any], Json]:
     """The client's method for a tool, and its parameters: some tools are several methods."""
     fields = dict(arguments)
     if tool == "person_create" and "name" in fields:

@@ -22,8 +22,8 @@ from tests.contract.manual_worker import counts, dump_tables, run_to_end
 from tests.contract.parity_table import ADA, COMPLETE, WEB, filled, make_objects
 from tests.http_client import ApiClient
 from tests.mcp_client import PROTOCOL_MODES, answer, call, refusal, run_with_client
-from understudy.mcp.registry import TOOLS
 from understudy.mcp.schemas import output_schema
+from understudy.operations.tools import TOOLS
 from understudy.service import studies
 from understudy.store.engine import Store
 

@@ -23,7 +23,7 @@ from tests.servers import serve_in_thread
 from understudy.api.app import create_app
 from understudy.domain.lifecycle import Status
 from understudy.domain.people import generate_people
-from understudy.mcp.registry import TOOLS
+from understudy.operations.tools import TOOLS
 from understudy.settings import Settings
 from understudy.store import dispatch, people
 from understudy.store.engine import Store

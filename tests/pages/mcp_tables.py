@@ -2,9 +2,8 @@
 
 from tests.pages.rest_tables import fields_table
 from tests.pages.tables import table
-from understudy.mcp.registry import TOOLS
 from understudy.mcp.schemas import input_schema
-from understudy.mcp.tool import Tool
+from understudy.operations.tools import TOOLS, Tool
 from understudy.settings import Settings
 
 

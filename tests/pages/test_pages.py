@@ -8,7 +8,6 @@ import pytest
 
 from tests.pages.generated import PAGES, make, parts_of
 from understudy.admission.middleware import MAX_BODY, MAX_DEPTH, MAX_PEOPLE_BODY, MIB
-from understudy.operations.requests import MAX_KEY_LENGTH
 from understudy.documentation import FOLDER, SLUGS
 from understudy.domain.cancellation import ALREADY_TERMINAL, NOT_DISPATCHED, SCOPES
 from understudy.domain.errors import ERROR_RULES
@@ -18,7 +17,7 @@ from understudy.domain.lifecycle import ACTIVE, TERMINAL, FailureKind, Outcome, 
 from understudy.domain.people import DEFAULT_PANEL_SIZE
 from understudy.models.profiles import ModelSettings, Profile
 from understudy.operations import requests
-from understudy.operations.requests import DEFAULT_PAGE, MAX_PAGE
+from understudy.operations.requests import DEFAULT_PAGE, MAX_KEY_LENGTH, MAX_PAGE
 from understudy.service.dispatching import DEFAULT_MAX_INTERACTIONS
 from understudy.service.response import MAX_IDS_TO_WAIT_FOR
 from understudy.settings import Settings

@@ -10,9 +10,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from understudy.client import Understudy
+from understudy.client import ResponseLost, Understudy, UnknownErrorCode
 from understudy.client.server_address import find_server_address
-from understudy.client import ResponseLost, UnknownErrorCode
 from understudy.domain import errors
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.envelopes.people import People, Person

@@ -211,7 +211,9 @@ def test_files_stay_small_enough_to_read() -> None:
     long = [
         f"{path.relative_to(ROOT)}: {lines} lines"
         for path in _modules()
-        if "versions" not in path.parts and path not in GENERATED and (lines := len(path.read_text().splitlines())) > 350
+        if "versions" not in path.parts
+        and path not in GENERATED
+        and (lines := len(path.read_text().splitlines())) > 350
     ]
     assert not long
 
