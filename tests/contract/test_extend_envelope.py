@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.contract.manual_worker import dump_tables, participant, run_steps, run_to_end
-from tests.contract.test_objects import pages
+from tests.contract.paging import pages
 from tests.factories import make_ask, make_participants, make_study
 from tests.http_client import ApiClient
 from tests.servers import wait_until

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.manual_worker import counts
-from tests.contract.test_objects import pages
+from tests.contract.paging import pages
 from tests.factories import make_study
 from tests.http_client import ApiClient
 from understudy.store.engine import Store

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.contract.manual_worker import claim, commit, end, run_steps, run_to_end
-from tests.contract.test_objects import pages
+from tests.contract.paging import pages
 from tests.factories import make_ask, make_lease, make_participants, make_study
 from tests.http_client import ApiClient
 from understudy.service import studies
@@ -37,7 +37,7 @@ def extend(store: Store, workspace_id: UUID, source: UUID, instruction: str | No
 def rows_of(caller: ApiClient, study: UUID, view: str, **params: Any) -> list[list[dict[str, Any]]]:
     """All pages of a view."""
     rows = {"per_participant": "participants", "transcripts": "transcripts"}[view]
-    return list(pages(caller, f"/v1/studies/{study}", rows, view=view, **params))
+    return list(pages(caller, f"/v1/studies/{study}", rows=rows, view=view, **params))
 
 
 def highlights(caller: ApiClient, study: UUID) -> dict[str, tuple[str | None, int | None, float | None]]:
