@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from tests.contract.lost_commits import UNAVAILABLE, LostCommits
-from tests.contract.manual_worker import claim, commit, dump_tables, end, participant, run_steps, run_to_end
+from tests.contract.manual_worker import claim, commit, dump_tables, end, make_run, participant, run_steps, run_to_end
 from tests.factories import make_ask, make_participants, make_study
 from tests.http_client import ApiClient
 from tests.servers import serve_in_thread
@@ -46,15 +46,9 @@ class World(NamedTuple):
 def world(store: Store, acme: ApiClient) -> World:
     study, iterations = make_study(store, acme.workspace_id, iterations=2)
     of_each = [make_participants(store, acme.workspace_id, study, one, 2) for one in iterations]
-    other_study, (other,) = make_study(store, acme.workspace_id)
-    others = make_participants(store, acme.workspace_id, other_study, other)
+    _, others = make_run(store, acme)
     ask, by_round = make_ask(store, acme.workspace_id)
     return World(study, iterations, of_each, others, ask, by_round)
-
-
-def make_some(store: Store, caller: ApiClient, count: int, status: Status = Status.PENDING) -> list[UUID]:
-    study, (iteration,) = make_study(store, caller.workspace_id)
-    return make_participants(store, caller.workspace_id, study, iteration, count, status=status)
 
 
 def study_of(store: Store, id_: UUID) -> str:
@@ -91,7 +85,7 @@ def envelope_of(*, cancelled: Sequence[object] = (), skipped: Sequence[object] =
 
 
 def test_both_endpoints_answer_the_documented_envelope(store: Store, acme: ApiClient) -> None:
-    first, second = make_some(store, acme, 2)
+    _, (first, second) = make_run(store, acme, 2)
     own_endpoint = f"/v1/participants/{participant(store, second)['alias']}/cancel"
     assert cancel(acme, participant_id=str(first)) == envelope_of(cancelled=[first])
     assert acme.post(own_endpoint).json() == envelope_of(cancelled=[second])
@@ -201,14 +195,14 @@ def test_items_come_in_the_order_of_creation_over_several_transactions(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.cancel.CANCEL_BATCH_SIZE", 2)
-    ids = make_some(store, acme, 7)
+    _, ids = make_run(store, acme, 7)
     run_to_end(store, ids[2], 1)
     listed = [one["id"] for one in acme.get("/v1/participants").json()["items"] if one["id"] != str(ids[2])]
     assert ids_of(cancel(acme, study_id=study_of(store, ids[0]))["cancelled"]) == listed
 
 
 def test_many_cancels_at_once_cancel_each_participant_once(store: Store, acme: ApiClient) -> None:
-    study = study_of(store, make_some(store, acme, 20)[0])
+    study = study_of(store, make_run(store, acme, 20)[0])
     with ThreadPoolExecutor(4) as pool:
         envelopes = list(pool.map(lambda _: cancel(acme, study_id=study), range(4)))
     assert [envelope["summary"]["total"] for envelope in envelopes] == [20] * 4
@@ -219,7 +213,7 @@ def test_many_cancels_at_once_cancel_each_participant_once(store: Store, acme: A
 
 
 def test_a_cancelled_run_keeps_its_interactions_and_stores_no_more(store: Store, acme: ApiClient) -> None:
-    (one,) = make_some(store, acme, 1)
+    _, (one,) = make_run(store, acme)
     held = run_steps(store, one, 2)
     cancel(acme, participant_id=str(one))
     assert not commit(store, held, 2)
@@ -245,7 +239,7 @@ def after_reading_the_scope(monkeypatch: pytest.MonkeyPatch, change: Callable[[]
 def test_a_participant_that_ends_after_the_scope_was_read_is_skipped(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick, slow = make_some(store, acme, 2)
+    _, (quick, slow) = make_run(store, acme, 2)
     held = run_steps(store, quick, 1)
     after_reading_the_scope(monkeypatch, lambda: end(store, held, "completed"))
     assert cancel(acme, study_id=study_of(store, quick)) == envelope_of(cancelled=[slow], skipped=[quick])
@@ -255,7 +249,7 @@ def test_a_participant_that_ends_after_the_scope_was_read_is_skipped(
 def test_a_participant_that_is_claimed_after_the_scope_was_read_is_cancelled(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pending,) = make_some(store, acme, 1)
+    _, (pending,) = make_run(store, acme)
     after_reading_the_scope(monkeypatch, lambda: claim(store, pending))
     assert cancel(acme, participant_id=str(pending)) == envelope_of(cancelled=[pending])
     assert participant(store, pending)["status"] == Status.CANCELLED
@@ -298,7 +292,7 @@ def fail_for(monkeypatch: pytest.MonkeyPatch, error: Exception, fails: Callable[
 def test_a_cancel_that_fails_is_reported_in_its_item_and_never_stops_the_others(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
 ) -> None:
-    ids = make_some(store, acme, 4)
+    _, ids = make_run(store, acme, 4)
     study = study_of(store, ids[0])
     with monkeypatch.context() as patched:
         fail_for(patched, error, lambda asked: ids[1] in asked)
@@ -314,7 +308,7 @@ def test_a_cancel_that_fails_is_reported_in_its_item_and_never_stops_the_others(
 def test_a_batch_that_fails_is_repeated_one_by_one(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = make_some(store, acme, 5)
+    _, ids = make_run(store, acme, 5)
     fail_for(monkeypatch, UNAVAILABLE, lambda asked: len(asked) > 1)
     assert cancel(acme, study_id=study_of(store, ids[0])) == envelope_of(cancelled=sorted(ids))
 
@@ -323,7 +317,7 @@ def test_a_batch_that_fails_is_repeated_one_by_one(
 def test_a_failure_of_the_only_participant_is_still_an_envelope(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (one,) = make_some(store, acme, 1)
+    _, (one,) = make_run(store, acme)
     fail_for(monkeypatch, Conflict("Not now."), lambda _: True)
     assert cancel(acme, participant_id=str(one))["cancelled"] == [
         {"participant_id": str(one), "success": False, "status": "[conflict] Not now."}
@@ -334,7 +328,7 @@ def test_a_failure_of_the_only_participant_is_still_an_envelope(
 def test_a_store_that_is_unavailable_for_every_cancel_fails_the_call(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = make_some(store, acme, 6)
+    _, ids = make_run(store, acme, 6)
     fail_for(monkeypatch, UNAVAILABLE, lambda _: True)
     answer = acme.post(CANCEL, {"study_id": study_of(store, ids[0])})
     assert answer.status_code == 503
@@ -345,7 +339,7 @@ def test_a_store_that_is_unavailable_for_every_cancel_fails_the_call(
 def test_a_store_that_is_unavailable_for_some_cancels_fails_their_items(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = make_some(store, acme, 8)
+    _, ids = make_run(store, acme, 8)
     first = min(ids)
     fail_for(monkeypatch, UNAVAILABLE, lambda asked: list(asked) != [first])
     summary = cancel(acme, study_id=study_of(store, first))["summary"]
@@ -387,7 +381,7 @@ def losing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> LosingServer:
 def test_cancels_that_were_committed_when_the_store_was_lost_count_and_are_announced(
     store: Store, acme: ApiClient, losing: LosingServer, lost_commits: int
 ) -> None:
-    ids = make_some(store, acme, 5)
+    _, ids = make_run(store, acme, 5)
     run_to_end(store, ids[4], 1)
     losing.lost.limit = lost_commits
     answer = losing.cancel_study_of(store, acme, ids[0])
@@ -398,7 +392,7 @@ def test_cancels_that_were_committed_when_the_store_was_lost_count_and_are_annou
 def test_a_participant_that_completed_when_the_store_was_lost_is_skipped(
     store: Store, acme: ApiClient, losing: LosingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick, slow = make_some(store, acme, 2)
+    _, (quick, slow) = make_run(store, acme, 2)
     real = lifecycle.cancel
 
     def change_nothing_once(_: Connection, __: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
@@ -415,7 +409,7 @@ def test_a_participant_that_completed_when_the_store_was_lost_is_skipped(
 
 @one_store
 def test_only_running_participants_get_an_abort(store: Store, acme: ApiClient, losing: LosingServer) -> None:
-    ids = make_some(store, acme, 4)
+    _, ids = make_run(store, acme, 4)
     run_steps(store, ids[2], 1)
     assert losing.cancel_study_of(store, acme, ids[0]).json()["summary"]["cancelled_count"] == 4
     assert losing.aborts == [ids[2]]
@@ -423,7 +417,7 @@ def test_only_running_participants_get_an_abort(store: Store, acme: ApiClient, l
 
 
 def test_cancels_that_stay_in_doubt_are_announced(store: Store, acme: ApiClient, losing: LosingServer) -> None:
-    ids = make_some(store, acme, 5)
+    _, ids = make_run(store, acme, 5)
     losing.lost.limit, losing.lost.can_read = 99, False
     answer = losing.cancel_study_of(store, acme, ids[0])
     assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
@@ -435,7 +429,7 @@ def test_cancels_that_stay_in_doubt_are_announced(store: Store, acme: ApiClient,
 def test_a_participant_whose_cancel_failed_gets_no_stop_task(
     store: Store, acme: ApiClient, losing: LosingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = make_some(store, acme, 3)
+    _, ids = make_run(store, acme, 3)
     fail_for(monkeypatch, UNAVAILABLE, lambda asked: ids[1] in asked)
     assert losing.cancel_study_of(store, acme, ids[0]).json()["summary"]["failed_count"] == 1
     assert losing.announced() == {ids[0], ids[2]}
@@ -445,7 +439,7 @@ def test_a_participant_whose_cancel_failed_gets_no_stop_task(
 def test_a_cancel_succeeds_while_the_broker_is_unavailable(
     store: Store, acme: ApiClient, api_with: Callable[..., str]
 ) -> None:
-    ids = make_some(store, acme, 3)
+    _, ids = make_run(store, acme, 3)
     run_steps(store, ids[0], 1)
     without_broker = api_with(broker_url="redis://127.0.0.1:1/0")
     answer = acme.post(f"{without_broker}{CANCEL}", {"study_id": study_of(store, ids[0])})

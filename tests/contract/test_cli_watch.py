@@ -11,9 +11,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from tests.contract.manual_worker import run_to_end
+from tests.contract.manual_worker import make_run, run_to_end
 from tests.event_client import all_events
-from tests.factories import make_participants, make_study
 from tests.http_client import ApiClient
 from tests.servers import wait_until
 from understudy.cli import app, feed, progress
@@ -38,8 +37,7 @@ def understudy(acme: ApiClient) -> Cli:
 
 @pytest.fixture
 def study(store: Store, acme: ApiClient) -> tuple[UUID, list[UUID]]:
-    study_id, (iteration,) = make_study(store, acme.workspace_id)
-    return study_id, make_participants(store, acme.workspace_id, study_id, iteration, 3)
+    return make_run(store, acme, 3)
 
 
 def lines(result: Result) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.contract.manual_worker import dump_tables, participant, run_steps, run_to_end
+from tests.contract.manual_worker import dump_tables, make_run, participant, run_steps, run_to_end
 from tests.contract.paging import pages
-from tests.factories import make_ask, make_participants, make_study
+from tests.factories import make_ask
 from tests.http_client import ApiClient
 from tests.servers import wait_until
 from understudy.domain.lifecycle import Status
@@ -24,14 +24,15 @@ FRENCH = "Now French."
 one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
-def make_pending(store: Store, caller: ApiClient, count: int = 1, **more: Any) -> list[UUID]:
-    study, (iteration,) = make_study(store, caller.workspace_id)
-    return make_participants(store, caller.workspace_id, study, iteration, count, **({"max_interactions": 20} | more))
+def make_pending(store: Store, caller: ApiClient, status: Status = Status.PENDING) -> UUID:
+    """A participant that may take 20 interactions."""
+    _, (id_,) = make_run(store, caller, max_interactions=20, status=status)
+    return id_
 
 
 def make_ended(store: Store, caller: ApiClient, steps: int = 3, status: str = "completed") -> UUID:
     """A terminal participant, stopped at `steps` of 20."""
-    (id_,) = make_pending(store, caller)
+    id_ = make_pending(store, caller)
     run_to_end(store, id_, steps, status)
     return id_
 
@@ -143,7 +144,7 @@ def test_every_terminal_source_can_be_extended_and_its_rows_stay_as_they_were(
 
 
 def test_a_cancelled_source_can_be_extended_before_it_is_known_to_have_stopped(store: Store, acme: ApiClient) -> None:
-    (source,) = make_pending(store, acme)
+    source = make_pending(store, acme)
     run_steps(store, source, 2)
     acme.post("/v1/simulations/cancel", {"participant_id": str(source)})
     assert participant(store, source)["stopped_at"] is None
@@ -152,7 +153,7 @@ def test_a_cancelled_source_can_be_extended_before_it_is_known_to_have_stopped(s
 
 @pytest.mark.parametrize("status", ["draft", "pending", "running"])
 def test_a_source_that_is_not_terminal_is_refused_with_its_status(store: Store, acme: ApiClient, status: str) -> None:
-    (source,) = make_pending(store, acme, status=Status.DRAFT if status == "draft" else Status.PENDING)
+    source = make_pending(store, acme, Status.DRAFT if status == "draft" else Status.PENDING)
     if status == "running":
         run_steps(store, source, 1)
     before = dump_tables(store)
@@ -189,7 +190,7 @@ def test_additional_steps_go_past_the_cap_and_count_over_the_lineage(store: Stor
 
 
 def test_a_source_without_interactions_starts_at_0(store: Store, acme: ApiClient) -> None:
-    (source,) = make_pending(store, acme)
+    source = make_pending(store, acme)
     acme.post("/v1/simulations/cancel", {"participant_id": str(source)})
     dispatch = extend(acme, source, additional_steps=5, instruction=GERMAN)["dispatch"]
     assert (dispatch["inherited_interactions"], dispatch["max_interactions"]) == (0, 25)
@@ -254,16 +255,6 @@ def test_the_transcript_has_the_instruction_right_after_the_branch_point(store: 
     assert transcript(acme, grandchild) == [*before, (GERMAN, None), *steps[6:]]
     waiting = child_of(acme, source, instruction=FRENCH)
     assert transcript(acme, waiting["id"]) == [*before, (FRENCH, None)]
-
-
-def test_siblings_made_at_once_are_independent(store: Store, acme: ApiClient) -> None:
-    source = make_ended(store, acme)
-    with ThreadPoolExecutor(4) as pool:
-        children = list(pool.map(lambda n: child_of(acme, source, additional_steps=n + 1), range(4)))
-    assert len({child["id"] for child in children}) == len({child["alias"] for child in children}) == 4
-    assert sorted(child["max_interactions"] for child in children) == [21, 22, 23, 24]
-    run_steps(store, UUID(children[0]["id"]), 2)
-    assert participant(store, UUID(children[1]["id"]))["interaction_count"] == 3
 
 
 # -- waiting -----------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from tests.contract.manual_worker import counts
-from tests.factories import make_participants, make_study
+from tests.contract.manual_worker import counts, make_run
+from tests.factories import make_study
 from tests.http_client import ApiClient
 from understudy.store import lifecycle
 from understudy.store.engine import Store, store_clock
@@ -34,8 +34,7 @@ def path(store: Store, acme: ApiClient) -> str:
 @pytest.fixture
 def source(store: Store, acme: ApiClient) -> UUID:
     """A terminal participant."""
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    (id_,) = make_participants(store, acme.workspace_id, study, iteration)
+    _, (id_,) = make_run(store, acme)
     store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [id_]))
     return id_
 

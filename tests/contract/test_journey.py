@@ -3,9 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from tests.contract.manual_worker import claim, commit, run_to_end
+from tests.contract.manual_worker import claim, commit, make_run, run_to_end
 from tests.contract.test_extend_envelope import GERMAN, child_of, make_ended
-from tests.factories import make_participants, make_study
 from tests.http_client import ApiClient
 from understudy.domain.lifecycle import Outcome
 from understudy.store import lifecycle
@@ -19,8 +18,7 @@ def led_to(url: str, **more: Any) -> dict[str, Any]:
 
 def journey_of(store: Store, caller: ApiClient, steps: list[dict[str, Any]], outcome: Outcome) -> dict[str, Any]:
     """The journey of a participant that completed with these interactions."""
-    study_id, (iteration_id,) = make_study(store, caller.workspace_id)
-    (id_,) = make_participants(store, caller.workspace_id, study_id, iteration_id, max_interactions=50)
+    _, (id_,) = make_run(store, caller, max_interactions=50)
     held = claim(store, id_)
     for index, step in enumerate(steps):
         assert commit(store, held, index, **step)

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, event, text
 
-from tests.factories import make_participants, make_study
+from tests.contract.manual_worker import make_run
 from tests.http_client import ApiClient
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
@@ -157,8 +157,7 @@ def test_gauges_count_all_workspaces_together_and_name_none(
     fresh_api: str, store: Store, acme: ApiClient, rival: ApiClient
 ) -> None:
     for caller, count in ((acme, 3), (rival, 2)):
-        study, (iteration,) = make_study(store, caller.workspace_id)
-        make_participants(store, caller.workspace_id, study, iteration, count)
+        make_run(store, caller, count)
     # The first count of participants that are not active may take longer than a request waits.
     series = wait_until(lambda: with_drafts(f"{fresh_api}/metrics"))
     gauges = {name: spec for name, spec in METRIC_SPECS.items() if spec.kind == "gauge" and "api" in spec.parts}
@@ -181,20 +180,18 @@ def test_gauges_count_all_workspaces_together_and_name_none(
 
 
 def test_inactive_participants_are_counted_now_and_then(fresh_api: str, store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-
     def counted(*statuses: Status) -> list[float]:
         series = read(f"{fresh_api}/metrics")
         return [at(series, "participants", status=status) for status in statuses]
 
-    make_participants(store, acme.workspace_id, study, iteration, 3)
+    study, _ = make_run(store, acme, 3)
     acme.post("/v1/simulations/cancel", {"study_id": str(study)})
-    make_participants(store, acme.workspace_id, study, iteration, 2, status=Status.DRAFT)
+    make_run(store, acme, 2, status=Status.DRAFT)
     wait_until(lambda: with_drafts(f"{fresh_api}/metrics"))
     assert counted(Status.DRAFT, Status.CANCELLED, Status.FAILED) == [2, 3, 0]
     # A request soon after that gets the same count; active participants are counted for each request.
-    make_participants(store, acme.workspace_id, study, iteration, 4, status=Status.DRAFT)
-    make_participants(store, acme.workspace_id, study, iteration, 1)
+    make_run(store, acme, 4, status=Status.DRAFT)
+    make_run(store, acme)
     assert counted(Status.DRAFT, Status.PENDING) == [2, 1]
 
 
@@ -223,8 +220,8 @@ def test_a_slow_count_runs_once_and_delays_no_request(
 
 @one_store
 def test_waits_and_their_participants_are_counted(api: str, store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    ids = [str(id_) for id_ in make_participants(store, acme.workspace_id, study, iteration, 3)]
+    study, made = make_run(store, acme, 3)
+    ids = [str(id_) for id_ in made]
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(acme.post, "/v1/simulations/wait", {"participant_ids": some}) for some in (ids, ids[:1])]
         wait_until(lambda: at(read(f"{api}/metrics"), "waiters") == 2)
@@ -295,8 +292,7 @@ def test_a_cancel_is_timed_and_counted(acme: ApiClient, store: Store) -> None:
         return at(series, "cancel_seconds_count"), ended
 
     timed, ended = figures()
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    make_participants(store, acme.workspace_id, study, iteration, 3)
+    study, _ = make_run(store, acme, 3)
     acme.post("/v1/simulations/cancel", {"study_id": str(study)})
     # A refused cancel stops no participant and is not timed.
     assert acme.post("/v1/simulations/cancel", {"study_id": "s-fff"}).status_code == 404

@@ -16,10 +16,10 @@ from fastapi import FastAPI
 from sqlalchemy import event
 
 from tests.contract.lost_commits import LostCommits
-from tests.contract.manual_worker import counts, dump_tables, run_to_end
+from tests.contract.manual_worker import counts, dump_tables, make_run, run_to_end
 from tests.contract.openapi import check_answer, routes
 from tests.e2e.store_link import link_to, locked
-from tests.factories import make_ask, make_participants, make_study
+from tests.factories import make_ask
 from tests.http_client import ApiClient
 from tests.servers import serve_in_thread, wait_until
 from understudy.admission import middleware
@@ -89,8 +89,7 @@ def unavailable(
 @pytest.fixture
 def world(store: Store, acme: ApiClient) -> dict[str, str]:
     """Ids of one object of each kind; the participant has ended, another one of the study is pending."""
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    ended, _ = make_participants(store, acme.workspace_id, study, iteration, 2)
+    study, (ended, _) = make_run(store, acme, 2)
     run_to_end(store, ended, 2)
     person = acme.get("/v1/people").json()["items"][0]["id"]
     ask, _ = make_ask(store, acme.workspace_id)

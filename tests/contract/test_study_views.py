@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from tests.contract.manual_worker import claim, commit, end, run_steps, run_to_end
+from tests.contract.manual_worker import claim, commit, end, make_run, run_steps, run_to_end
 from tests.contract.paging import pages
 from tests.factories import make_ask, make_lease, make_participants, make_study
 from tests.http_client import ApiClient
@@ -62,15 +62,13 @@ def highlights(caller: ApiClient, study: UUID) -> dict[str, tuple[str | None, in
 def test_the_highlight_is_the_strongest_sentiment_and_the_latest_of_equals(
     store: Store, acme: ApiClient, sentiments: list[float], strongest: int
 ) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    (id_,) = make_participants(store, acme.workspace_id, study, iteration)
+    study, (id_,) = make_run(store, acme)
     run_with(store, id_, sentiments)
     assert highlights(acme, study) == {str(id_): (f"Thought {strongest}", strongest, sentiments[strongest])}
 
 
 def test_a_highlight_covers_the_lineage_of_its_participant(store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    source, calm, silent = make_participants(store, acme.workspace_id, study, iteration, 3)
+    study, (source, calm, silent) = make_run(store, acme, 3)
     run_with(store, source, [0.1, -0.8])
     run_with(store, calm, [0.05])
     child = extend(store, acme.workspace_id, source)
@@ -98,8 +96,7 @@ def test_views_with_participants_come_in_pages_without_gap_or_double(
     study, (iteration,) = make_study(store, acme.workspace_id)
     ids = make_participants(store, acme.workspace_id, study, iteration, 5)
     run_to_end(store, ids[0], 2)
-    other, (another,) = make_study(store, acme.workspace_id)
-    make_participants(store, acme.workspace_id, other, another, 3)
+    make_run(store, acme, 3)
     found = [[row[name] for row in rows] for rows in rows_of(acme, study, view, limit=2)]
     assert [len(page) for page in found] == [2, 2, 1]
     assert {id_ for page in found for id_ in page} == {str(id_) for id_ in ids}
@@ -116,8 +113,7 @@ def test_views_with_participants_come_in_pages_without_gap_or_double(
 def test_a_view_without_pages_takes_neither_cursor_nor_limit(
     store: Store, acme: ApiClient, view: dict[str, str], parameter: str
 ) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    make_participants(store, acme.workspace_id, study, iteration, 2)
+    study, _ = make_run(store, acme, 2)
     path = f"/v1/studies/{study}"
     page = acme.get(path, view="per_participant", limit=1).json()
     answer = acme.get(path, **view, **{parameter: 5 if parameter == "limit" else page["next_cursor"]})
@@ -128,8 +124,7 @@ def test_a_view_without_pages_takes_neither_cursor_nor_limit(
 
 
 def test_transcripts_are_those_of_each_participant(store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    source, waiting = make_participants(store, acme.workspace_id, study, iteration, 2)
+    study, (source, waiting) = make_run(store, acme, 2)
     run_to_end(store, source, 2)
     child = extend(store, acme.workspace_id, source, "Switch to German.")
     run_to_end(store, child, 1, "failed")
@@ -153,8 +148,7 @@ def test_a_page_of_long_transcripts_has_fewer_of_them(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(studies, "MAX_TRANSCRIPT_INTERACTIONS", 5)
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    make_participants(store, acme.workspace_id, study, iteration, 6, max_interactions=20)
+    study, _ = make_run(store, acme, 6, max_interactions=20)
     order = [row["id"] for row in acme.get("/v1/participants").json()["items"]]
     for id_, length in zip(order, (2, 3, 1, 9, 4, 0), strict=True):
         run_steps(store, UUID(id_), length)
@@ -209,8 +203,7 @@ def test_the_step_timeout_of_an_ask_counts_for_its_participants(store: Store, ac
 
 
 def test_a_pending_participant_without_a_live_worker_is_likely_stuck(store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    (id_,) = make_participants(store, acme.workspace_id, study, iteration)
+    _, (id_,) = make_run(store, acme)
     assert hint(acme, id_) == (False, None), "it was dispatched just now"
     age(store, id_, 30)
     assert "no worker has a live lease" in str(hint(acme, id_)[1])

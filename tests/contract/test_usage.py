@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from tests.contract.manual_worker import claim, commit, end
-from tests.factories import make_ask, make_participants, make_study
+from tests.contract.manual_worker import claim, commit, end, make_run
+from tests.factories import make_ask, make_study
 from tests.http_client import ApiClient
 from understudy.domain.lifecycle import FailureKind
 from understudy.domain.simulation import Usage
@@ -33,12 +33,6 @@ def fail(store: Store, held: Claim, used: Usage | None) -> bool:
     return store.write(lambda connection: lifecycle.fail(connection, held, kind, "No.", 0, used))
 
 
-def make_some(store: Store, caller: ApiClient, count: int = 1) -> tuple[UUID, list[UUID]]:
-    """A study and its participants."""
-    study, (iteration,) = make_study(store, caller.workspace_id)
-    return study, make_participants(store, caller.workspace_id, study, iteration, count)
-
-
 def get(acme: ApiClient, path: str, **query: Any) -> Any:
     answer = acme.get(path, **query)
     assert answer.status_code == 200, answer.text
@@ -46,7 +40,7 @@ def get(acme: ApiClient, path: str, **query: Any) -> Any:
 
 
 def test_usage_is_shown_per_interaction_and_summed_per_participant_and_study(store: Store, acme: ApiClient) -> None:
-    study, (one, other, silent) = make_some(store, acme, 3)
+    study, (one, other, silent) = make_run(store, acme, 3)
     walk(store, claim(store, one), ASKED, None, ASKED)
     walk(store, claim(store, other), ASKED)
     walk(store, claim(store, silent), None)
@@ -66,7 +60,7 @@ def test_usage_is_shown_per_interaction_and_summed_per_participant_and_study(sto
 
 
 def test_the_usage_of_a_failed_step_counts(store: Store, acme: ApiClient) -> None:
-    _, (one,) = make_some(store, acme)
+    _, (one,) = make_run(store, acme)
     held = claim(store, one)
     walk(store, held, ASKED)
     assert fail(store, held, ASKED)
@@ -75,7 +69,7 @@ def test_the_usage_of_a_failed_step_counts(store: Store, acme: ApiClient) -> Non
 
 
 def test_a_run_that_lost_its_claim_adds_no_usage(store: Store, acme: ApiClient) -> None:
-    study, (one,) = make_some(store, acme)
+    study, (one,) = make_run(store, acme)
     held = claim(store, one)
     end(store, held, "cancelled")
     assert not commit(store, held, 0, usage=ASKED)
@@ -84,7 +78,7 @@ def test_a_run_that_lost_its_claim_adds_no_usage(store: Store, acme: ApiClient) 
 
 
 def test_a_child_counts_only_its_own_usage(store: Store, acme: ApiClient) -> None:
-    study, (source,) = make_some(store, acme)
+    study, (source,) = make_run(store, acme)
     held = claim(store, source)
     walk(store, held, ASKED)
     end(store, held, "cancelled")
@@ -98,7 +92,7 @@ def test_a_child_counts_only_its_own_usage(store: Store, acme: ApiClient) -> Non
 
 
 def test_a_sum_with_a_part_of_unknown_cost_has_no_cost(store: Store, acme: ApiClient) -> None:
-    study, (one,) = make_some(store, acme)
+    study, (one,) = make_run(store, acme)
     free = Usage(calls=1, input_tokens=10, output_tokens=1, seconds=0.5, cost=None, model="local")
     walk(store, claim(store, one), ASKED, free)
     total = get(acme, f"/v1/studies/{study}")["usage"]
@@ -114,7 +108,7 @@ def test_usage_is_summed_per_ask(store: Store, acme: ApiClient) -> None:
 
 
 def test_usage_is_summed_per_workspace_and_day(store: Store, acme: ApiClient, rival: ApiClient) -> None:
-    made = [(caller, *make_some(store, caller)) for caller in (acme, acme, rival)]
+    made = [(caller, *make_run(store, caller)) for caller in (acme, acme, rival)]
     for _, _, (one,) in made:
         walk(store, claim(store, one), ASKED, ASKED)
     _, ((one, _), _) = make_ask(store, acme.workspace_id)
