@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, select
 
 from tests.factories import make_lease, make_participants, make_study
 from tests.http_client import ApiClient
@@ -14,6 +14,8 @@ from understudy.store import lifecycle
 from understudy.store.engine import Store
 from understudy.store.guards import Claim
 from understudy.store.schema import Tables
+
+_TABLES: dict[str, Table] = {name: table for name, table in vars(Tables).items() if not name.startswith("_")}
 
 
 def make_run(store: Store, caller: ApiClient, count: int = 1, **settings: Any) -> tuple[UUID, list[UUID]]:
@@ -83,19 +85,12 @@ def dump_tables(store: Store) -> dict[str, list[str]]:
     set_later = {"position", "workspace_id", "study_id", "ask_id"}
     columns = {
         name: [column for column in table.c if name != "event" or column.name not in set_later]
-        for name, table in _tables().items()
+        for name, table in _TABLES.items()
     }
     with store.read() as connection:
         return {name: sorted(map(repr, connection.execute(select(*columns[name])))) for name in columns}
 
 
-def _tables() -> dict[str, Table]:
-    return {name: table for name, table in vars(Tables).items() if not name.startswith("_")}
-
-
 def counts(store: Store) -> dict[str, int]:
     """How many rows each table has."""
-    with store.read() as connection:
-        return {
-            name: connection.scalar(select(func.count()).select_from(table)) or 0 for name, table in _tables().items()
-        }
+    return {name: len(rows) for name, rows in dump_tables(store).items()}

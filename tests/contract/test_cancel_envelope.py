@@ -1,9 +1,8 @@
 """simulation_cancel over HTTP: its envelope, its scopes, its skips. Contract section 3."""
 
-import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -51,22 +50,18 @@ def world(store: Store, acme: ApiClient) -> World:
     return World(study, iterations, of_each, others, ask, by_round)
 
 
-def study_of(store: Store, id_: UUID) -> str:
-    return str(participant(store, id_)["study_id"])
-
-
 def cancel(caller: ApiClient, **scope: Any) -> dict[str, Any]:
-    """The envelope, whose sums are right."""
-    answer = caller.post(CANCEL, scope)
+    """The envelope of a cancel, with sums that fit its items."""
+    answer = caller.http.post(CANCEL, content=json.dumps(scope, default=str))
     assert answer.status_code == 200, answer.text
     envelope: dict[str, Any] = answer.json()
     items, skipped, summary = envelope["cancelled"], envelope["skipped"], envelope["summary"]
-    succeeded = sum(item["success"] for item in items)
+    failed_count = sum(not item["success"] for item in items)
     assert summary == {
         "total": len(items) + len(skipped),
-        "cancelled_count": succeeded,
+        "cancelled_count": len(items) - failed_count,
         "skipped_count": len(skipped),
-    } | ({"failed_count": len(items) - succeeded} if len(items) > succeeded else {})
+    } | ({"failed_count": failed_count} if failed_count else {})
     return envelope
 
 
@@ -87,7 +82,7 @@ def envelope_of(*, cancelled: Sequence[object] = (), skipped: Sequence[object] =
 def test_both_endpoints_answer_the_documented_envelope(store: Store, acme: ApiClient) -> None:
     _, (first, second) = make_run(store, acme, 2)
     own_endpoint = f"/v1/participants/{participant(store, second)['alias']}/cancel"
-    assert cancel(acme, participant_id=str(first)) == envelope_of(cancelled=[first])
+    assert cancel(acme, participant_id=first) == envelope_of(cancelled=[first])
     assert acme.post(own_endpoint).json() == envelope_of(cancelled=[second])
     assert acme.post(own_endpoint, {}).json() == envelope_of(skipped=[second])
 
@@ -95,11 +90,11 @@ def test_both_endpoints_answer_the_documented_envelope(store: Store, acme: ApiCl
 # -- scopes ------------------------------------------------------------------------------------------------
 
 SCOPES: dict[str, Callable[[World], tuple[dict[str, Any], list[UUID]]]] = {
-    "participant": lambda w: ({"participant_id": str(w.by_iteration[0][1])}, [w.by_iteration[0][1]]),
-    "study": lambda w: ({"study_id": str(w.study)}, [*w.by_iteration[0], *w.by_iteration[1]]),
-    "iteration": lambda w: ({"iteration_id": str(w.iterations[1])}, w.by_iteration[1]),
-    "ask": lambda w: ({"ask_id": str(w.ask)}, [*w.by_round[0], *w.by_round[1]]),
-    "round": lambda w: ({"ask_id": str(w.ask), "round": 2}, w.by_round[1]),
+    "participant": lambda w: ({"participant_id": w.by_iteration[0][1]}, [w.by_iteration[0][1]]),
+    "study": lambda w: ({"study_id": w.study}, [*w.by_iteration[0], *w.by_iteration[1]]),
+    "iteration": lambda w: ({"iteration_id": w.iterations[1]}, w.by_iteration[1]),
+    "ask": lambda w: ({"ask_id": w.ask}, [*w.by_round[0], *w.by_round[1]]),
+    "round": lambda w: ({"ask_id": w.ask, "round": 2}, w.by_round[1]),
 }
 
 
@@ -123,13 +118,13 @@ def test_an_alias_names_a_scope_as_well_as_a_uuid_does(acme: ApiClient, world: W
 
 def test_null_counts_as_unset(acme: ApiClient, world: World) -> None:
     given = {"study_id": None, "participant_id": None, "iteration_id": None, "round": None}
-    assert cancel(acme, ask_id=str(world.ask), **given)["summary"]["cancelled_count"] == 4
+    assert cancel(acme, ask_id=world.ask, **given)["summary"]["cancelled_count"] == 4
 
 
 def test_a_scope_without_participants_gives_empty_lists_and_zeros(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
-    ask = str(make_ask(store, acme.workspace_id, rounds=1, each=0)[0])
-    scopes = [{"study_id": str(study)}, {"iteration_id": str(iteration)}, {"ask_id": ask}, {"ask_id": ask, "round": 1}]
+    ask, _ = make_ask(store, acme.workspace_id, rounds=1, each=0)
+    scopes = ({"study_id": study}, {"iteration_id": iteration}, {"ask_id": ask}, {"ask_id": ask, "round": 1})
     assert [cancel(acme, **scope) for scope in scopes] == [envelope_of()] * 4
 
 
@@ -173,7 +168,7 @@ def test_terminal_participants_and_drafts_are_skipped_each_with_its_reason(store
         run_to_end(store, id_, 1, status)
     run_steps(store, running, 1)
     before = [participant(store, id_) for id_ in (*terminal, draft)]
-    envelope = cancel(acme, study_id=str(study))
+    envelope = cancel(acme, study_id=study)
     assert {one["participant_id"]: one["reason"] for one in envelope["skipped"]} == {
         **{str(id_): "already_terminal" for id_ in terminal},
         str(draft): "not_dispatched",
@@ -183,9 +178,9 @@ def test_terminal_participants_and_drafts_are_skipped_each_with_its_reason(store
 
 
 def test_a_repeated_cancel_skips_all_and_changes_nothing(store: Store, acme: ApiClient, world: World) -> None:
-    first = cancel(acme, study_id=str(world.study))
+    first = cancel(acme, study_id=world.study)
     before = dump_tables(store)
-    again = cancel(acme, study_id=str(world.study))
+    again = cancel(acme, study_id=world.study)
     assert again["cancelled"] == []
     assert ids_of(again["skipped"]) == ids_of(first["cancelled"])
     assert dump_tables(store) == before
@@ -195,14 +190,14 @@ def test_items_come_in_the_order_of_creation_over_several_transactions(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.cancel.CANCEL_BATCH_SIZE", 2)
-    _, ids = make_run(store, acme, 7)
+    study, ids = make_run(store, acme, 7)
     run_to_end(store, ids[2], 1)
     listed = [one["id"] for one in acme.get("/v1/participants").json()["items"] if one["id"] != str(ids[2])]
-    assert ids_of(cancel(acme, study_id=study_of(store, ids[0]))["cancelled"]) == listed
+    assert ids_of(cancel(acme, study_id=study)["cancelled"]) == listed
 
 
 def test_many_cancels_at_once_cancel_each_participant_once(store: Store, acme: ApiClient) -> None:
-    study = study_of(store, make_run(store, acme, 20)[0])
+    study, _ = make_run(store, acme, 20)
     with ThreadPoolExecutor(4) as pool:
         envelopes = list(pool.map(lambda _: cancel(acme, study_id=study), range(4)))
     assert [envelope["summary"]["total"] for envelope in envelopes] == [20] * 4
@@ -215,7 +210,7 @@ def test_many_cancels_at_once_cancel_each_participant_once(store: Store, acme: A
 def test_a_cancelled_run_keeps_its_interactions_and_stores_no_more(store: Store, acme: ApiClient) -> None:
     _, (one,) = make_run(store, acme)
     held = run_steps(store, one, 2)
-    cancel(acme, participant_id=str(one))
+    cancel(acme, participant_id=one)
     assert not commit(store, held, 2)
     read = acme.get(f"/v1/participants/{one}").json()
     assert (read["status"], read["interaction_count"], read["outcome"]) == ("cancelled", 2, None)
@@ -239,10 +234,10 @@ def after_reading_the_scope(monkeypatch: pytest.MonkeyPatch, change: Callable[[]
 def test_a_participant_that_ends_after_the_scope_was_read_is_skipped(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, (quick, slow) = make_run(store, acme, 2)
+    study, (quick, slow) = make_run(store, acme, 2)
     held = run_steps(store, quick, 1)
     after_reading_the_scope(monkeypatch, lambda: end(store, held, "completed"))
-    assert cancel(acme, study_id=study_of(store, quick)) == envelope_of(cancelled=[slow], skipped=[quick])
+    assert cancel(acme, study_id=study) == envelope_of(cancelled=[slow], skipped=[quick])
     assert participant(store, quick)["outcome"] == "gave_up"
 
 
@@ -251,13 +246,13 @@ def test_a_participant_that_is_claimed_after_the_scope_was_read_is_cancelled(
 ) -> None:
     _, (pending,) = make_run(store, acme)
     after_reading_the_scope(monkeypatch, lambda: claim(store, pending))
-    assert cancel(acme, participant_id=str(pending)) == envelope_of(cancelled=[pending])
+    assert cancel(acme, participant_id=pending) == envelope_of(cancelled=[pending])
     assert participant(store, pending)["status"] == Status.CANCELLED
 
 
 def test_a_cancel_leaves_the_status_of_the_study_alone(acme: ApiClient, world: World) -> None:
     before = acme.get(f"/v1/studies/{world.study}", view="full").json()
-    cancel(acme, study_id=str(world.study))
+    cancel(acme, study_id=world.study)
     assert acme.get(f"/v1/studies/{world.study}", view="full").json() == before
 
 
@@ -292,8 +287,7 @@ def fail_for(monkeypatch: pytest.MonkeyPatch, error: Exception, fails: Callable[
 def test_a_cancel_that_fails_is_reported_in_its_item_and_never_stops_the_others(
     store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
 ) -> None:
-    _, ids = make_run(store, acme, 4)
-    study = study_of(store, ids[0])
+    study, ids = make_run(store, acme, 4)
     with monkeypatch.context() as patched:
         fail_for(patched, error, lambda asked: ids[1] in asked)
         envelope = cancel(acme, study_id=study)
@@ -305,45 +299,26 @@ def test_a_cancel_that_fails_is_reported_in_its_item_and_never_stops_the_others(
 
 
 @one_store
+@pytest.mark.parametrize(
+    ("error", "fails_for", "cancelled"),
+    [
+        (UNAVAILABLE, lambda asked, _: len(asked) > 1, 8),
+        (UNAVAILABLE, lambda asked, first: asked != [first], 1),
+        (Conflict("Not now."), lambda *_: True, 0),
+    ],
+    ids=["batch", "all but the first", "all"],
+)
 def test_a_batch_that_fails_is_repeated_one_by_one(
-    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    acme: ApiClient,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    fails_for: Callable[[list[UUID], UUID], bool],
+    cancelled: int,
 ) -> None:
-    _, ids = make_run(store, acme, 5)
-    fail_for(monkeypatch, UNAVAILABLE, lambda asked: len(asked) > 1)
-    assert cancel(acme, study_id=study_of(store, ids[0])) == envelope_of(cancelled=sorted(ids))
-
-
-@one_store
-def test_a_failure_of_the_only_participant_is_still_an_envelope(
-    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, (one,) = make_run(store, acme)
-    fail_for(monkeypatch, Conflict("Not now."), lambda _: True)
-    assert cancel(acme, participant_id=str(one))["cancelled"] == [
-        {"participant_id": str(one), "success": False, "status": "[conflict] Not now."}
-    ]
-
-
-@one_store
-def test_a_store_that_is_unavailable_for_every_cancel_fails_the_call(
-    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, ids = make_run(store, acme, 6)
-    fail_for(monkeypatch, UNAVAILABLE, lambda _: True)
-    answer = acme.post(CANCEL, {"study_id": study_of(store, ids[0])})
-    assert answer.status_code == 503
-    assert (answer.json()["error_code"], answer.json()["retryable"]) == ("service_unavailable", True)
-
-
-@one_store
-def test_a_store_that_is_unavailable_for_some_cancels_fails_their_items(
-    store: Store, acme: ApiClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, ids = make_run(store, acme, 8)
-    first = min(ids)
-    fail_for(monkeypatch, UNAVAILABLE, lambda asked: list(asked) != [first])
-    summary = cancel(acme, study_id=study_of(store, first))["summary"]
-    assert (summary["cancelled_count"], summary["failed_count"]) == (1, 7)
+    study, ids = make_run(store, acme, 8)
+    fail_for(monkeypatch, error, lambda asked: fails_for(list(asked), min(ids)))
+    assert [item["success"] for item in cancel(acme, study_id=study)["cancelled"]].count(True) == cancelled
 
 
 class LosingServer:
@@ -358,13 +333,11 @@ class LosingServer:
         self.lost = LostCommits(service.store, monkeypatch)
         monkeypatch.setattr(service.publisher, "enqueue_aborts", self.aborts.extend)
         monkeypatch.setattr(service.publisher, "enqueue_stop_tasks", self.stops.extend)
-        notifier = SimpleNamespace(enqueue=self.notifications.extend, close=service.notifier.close)
-        self.app.state.service = dataclasses.replace(service, notifier=notifier)
+        monkeypatch.setattr(service.notifier, "enqueue", self.notifications.extend)
 
-    def cancel_study_of(self, store: Store, caller: ApiClient, id_: UUID) -> httpx.Response:
-        """The answer to a cancel of the participant's study."""
+    def cancel(self, caller: ApiClient, study: UUID) -> httpx.Response:
         with serve_in_thread(self.app) as here:
-            return caller.post(f"{here}{CANCEL}", {"study_id": study_of(store, id_)})
+            return caller.post(f"{here}{CANCEL}", {"study_id": str(study)})
 
     def announced(self) -> set[UUID]:
         """The participants that got one stop task and one notification each; no other may get an abort."""
@@ -381,10 +354,10 @@ def losing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> LosingServer:
 def test_cancels_that_were_committed_when_the_store_was_lost_count_and_are_announced(
     store: Store, acme: ApiClient, losing: LosingServer, lost_commits: int
 ) -> None:
-    _, ids = make_run(store, acme, 5)
+    study, ids = make_run(store, acme, 5)
     run_to_end(store, ids[4], 1)
     losing.lost.limit = lost_commits
-    answer = losing.cancel_study_of(store, acme, ids[0])
+    answer = losing.cancel(acme, study)
     assert answer.json() == envelope_of(cancelled=sorted(ids[:4]), skipped=[ids[4]])
     assert losing.announced() == set(ids[:4])
 
@@ -392,7 +365,7 @@ def test_cancels_that_were_committed_when_the_store_was_lost_count_and_are_annou
 def test_a_participant_that_completed_when_the_store_was_lost_is_skipped(
     store: Store, acme: ApiClient, losing: LosingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, (quick, slow) = make_run(store, acme, 2)
+    study, (quick, slow) = make_run(store, acme, 2)
     real = lifecycle.cancel
 
     def change_nothing_once(_: Connection, __: UUID, ids: Sequence[UUID]) -> dict[UUID, bool]:
@@ -402,36 +375,36 @@ def test_a_participant_that_completed_when_the_store_was_lost_is_skipped(
     monkeypatch.setattr(lifecycle, "cancel", change_nothing_once)
     held = run_steps(store, quick, 1)
     losing.lost.limit, losing.lost.after_commit = 1, lambda: end(store, held, "completed")
-    answer = losing.cancel_study_of(store, acme, quick)
+    answer = losing.cancel(acme, study)
     assert answer.json() == envelope_of(cancelled=[slow], skipped=[quick])
     assert losing.announced() == {slow}
 
 
 @one_store
 def test_only_running_participants_get_an_abort(store: Store, acme: ApiClient, losing: LosingServer) -> None:
-    _, ids = make_run(store, acme, 4)
+    study, ids = make_run(store, acme, 4)
     run_steps(store, ids[2], 1)
-    assert losing.cancel_study_of(store, acme, ids[0]).json()["summary"]["cancelled_count"] == 4
+    assert losing.cancel(acme, study).json()["summary"]["cancelled_count"] == 4
     assert losing.aborts == [ids[2]]
     assert losing.announced() == set(ids)
 
 
 def test_cancels_that_stay_in_doubt_are_announced(store: Store, acme: ApiClient, losing: LosingServer) -> None:
-    _, ids = make_run(store, acme, 5)
+    study, ids = make_run(store, acme, 5)
     losing.lost.limit, losing.lost.can_read = 99, False
-    answer = losing.cancel_study_of(store, acme, ids[0])
+    answer = losing.cancel(acme, study)
     assert (answer.status_code, answer.json()["error_code"]) == (503, "service_unavailable")
     assert losing.announced() == set(losing.aborts) == set(ids)
-    assert cancel(acme, study_id=study_of(store, ids[0]))["summary"]["skipped_count"] == 5
+    assert cancel(acme, study_id=study)["summary"]["skipped_count"] == 5
 
 
 @one_store
 def test_a_participant_whose_cancel_failed_gets_no_stop_task(
     store: Store, acme: ApiClient, losing: LosingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, ids = make_run(store, acme, 3)
+    study, ids = make_run(store, acme, 3)
     fail_for(monkeypatch, UNAVAILABLE, lambda asked: ids[1] in asked)
-    assert losing.cancel_study_of(store, acme, ids[0]).json()["summary"]["failed_count"] == 1
+    assert losing.cancel(acme, study).json()["summary"]["failed_count"] == 1
     assert losing.announced() == {ids[0], ids[2]}
 
 
@@ -439,9 +412,9 @@ def test_a_participant_whose_cancel_failed_gets_no_stop_task(
 def test_a_cancel_succeeds_while_the_broker_is_unavailable(
     store: Store, acme: ApiClient, api_with: Callable[..., str]
 ) -> None:
-    _, ids = make_run(store, acme, 3)
+    study, ids = make_run(store, acme, 3)
     run_steps(store, ids[0], 1)
     without_broker = api_with(broker_url="redis://127.0.0.1:1/0")
-    answer = acme.post(f"{without_broker}{CANCEL}", {"study_id": study_of(store, ids[0])})
+    answer = acme.post(f"{without_broker}{CANCEL}", {"study_id": str(study)})
     assert answer.json() == envelope_of(cancelled=sorted(ids))
     assert {participant(store, id_)["status"] for id_ in ids} == {"cancelled"}

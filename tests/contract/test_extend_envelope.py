@@ -59,9 +59,6 @@ def transcript(caller: ApiClient, id_: object) -> list[tuple[str, int | None]]:
     return [(item["content"] if item["role"] == "user" else item["role"], item.get("index")) for item in items]
 
 
-# -- the answer --------------------------------------------------------------------------------------------
-
-
 def test_the_answer_has_the_documented_shape(store: Store, acme: ApiClient) -> None:
     source = make_ended(store, acme)
     row = participant(store, source)
@@ -128,9 +125,6 @@ def test_an_asks_participant_is_extended_within_its_ask_and_round(store: Store, 
     assert cancelled["summary"] == {"total": 3, "cancelled_count": 2, "skipped_count": 1}
 
 
-# -- what may be extended ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
 def test_every_terminal_source_can_be_extended_and_its_rows_stay_as_they_were(
     store: Store, acme: ApiClient, status: str
@@ -162,9 +156,6 @@ def test_a_source_that_is_not_terminal_is_refused_with_its_status(store: Store, 
     assert (answer.status_code, body["error_kind"], "dispatch" in body) == (422, "validation_error", False)
     assert f"is {status}" in body["error"]
     assert dump_tables(store) == before
-
-
-# -- additional_steps --------------------------------------------------------------------------------------
 
 
 @one_store
@@ -214,9 +205,6 @@ def test_later_extends_inherit_the_instruction_unless_they_bring_their_own(store
     assert said == ["system", GERMAN, FRENCH, FRENCH]
 
 
-# -- lineage -----------------------------------------------------------------------------------------------
-
-
 def make_lineage(store: Store, caller: ApiClient) -> list[str]:
     """A source with three interactions, its child with an instruction and two, and that one's child with one."""
     source = make_ended(store, caller, steps=3, status="cancelled")
@@ -255,9 +243,6 @@ def test_the_transcript_has_the_instruction_right_after_the_branch_point(store: 
     assert transcript(acme, grandchild) == [*before, (GERMAN, None), *steps[6:]]
     waiting = child_of(acme, source, instruction=FRENCH)
     assert transcript(acme, waiting["id"]) == [*before, (FRENCH, None)]
-
-
-# -- waiting -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])

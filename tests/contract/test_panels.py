@@ -52,9 +52,6 @@ def names(caller: ApiClient, **where: Any) -> list[str]:
     return [item["name"].split()[0] for item in answer.json()["items"] if item["name"] in ours]
 
 
-# -- filters -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("where", "found"),
     [
@@ -157,9 +154,6 @@ def test_a_run_with_an_impossible_filter_is_refused(
     answer = acme.post(f"/v1/studies/{study}/run", body)
     assert answer.status_code == 422
     assert error in answer.json()["error"]
-
-
-# -- export and import -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
@@ -267,9 +261,6 @@ def test_an_error_in_a_table_is_reported_by_line(acme: ApiClient, store: Store, 
     assert answer.status_code == 422
     assert error in answer.json()["error"]
     assert counts(store)["person"] == 4
-
-
-# -- the built-in panel ------------------------------------------------------------------------------------
 
 
 @one_store

@@ -45,9 +45,6 @@ def highlights(caller: ApiClient, study: UUID) -> dict[str, tuple[str | None, in
     return {row["id"]: (row["highlight"], row["highlight_index"], row["highlight_sentiment"]) for row in rows}
 
 
-# -- highlights --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("sentiments", "strongest"),
     [
@@ -86,9 +83,6 @@ def test_a_highlight_covers_the_lineage_of_its_participant(store: Store, acme: A
     }
 
 
-# -- pages -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("view", "name"), [("per_participant", "id"), ("transcripts", "participant_id")])
 def test_views_with_participants_come_in_pages_without_gap_or_double(
     store: Store, acme: ApiClient, view: str, name: str
@@ -118,9 +112,6 @@ def test_a_view_without_pages_takes_neither_cursor_nor_limit(
     page = acme.get(path, view="per_participant", limit=1).json()
     answer = acme.get(path, **view, **{parameter: 5 if parameter == "limit" else page["next_cursor"]})
     assert (answer.status_code, "per_participant" in answer.json()["error"]) == (422, True)
-
-
-# -- transcripts -------------------------------------------------------------------------------------------
 
 
 def test_transcripts_are_those_of_each_participant(store: Store, acme: ApiClient) -> None:
@@ -154,9 +145,6 @@ def test_a_page_of_long_transcripts_has_fewer_of_them(
         run_steps(store, UUID(id_), length)
     found = [[row["participant_id"] for row in rows] for rows in rows_of(acme, study, "transcripts")]
     assert found == [order[:2], order[2:3], order[3:4], order[4:]]
-
-
-# -- likely stuck ------------------------------------------------------------------------------------------
 
 
 def age(store: Store, participant_id: UUID, seconds: float) -> None:
