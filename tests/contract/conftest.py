@@ -1,13 +1,12 @@
-"""Callers whose every answer is held against /openapi.json, on servers that all tests of a process share.
+"""Clients that compare every answer with /openapi.json, on servers that all tests of a process share.
 
-Each test finds an empty store. To make one, and a server for it, takes longer than most of the tests here.
+Each test finds an empty store. To create a store and a server takes longer than most of the tests here.
 """
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache, partial
-from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -21,19 +20,15 @@ from understudy.api.app import create_app
 from understudy.settings import Settings
 from understudy.store.schema import Tables
 
-
-class Installation(NamedTuple):
-    """A store and a server for it."""
-
-    store_url: str
-    api: str
+#: The URL of a store, and the address of a server on it.
+Installation = tuple[str, str]
 
 
 @pytest.fixture(scope="session")
 def installation(
     _templates: dict[str, str], broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Installation]]:
-    """The installation on sqlite or postgresql; started when it is first asked for."""
+    """Returns the installation on sqlite or postgresql; the first call starts it."""
     with ExitStack() as running:
 
         @cache
@@ -48,7 +43,7 @@ def installation(
                 running.callback(_administer, f"DROP DATABASE {name} WITH (FORCE)")
                 url = _postgres_url(name)
             settings = Settings(data_dir=folder, database_url=url, broker_url=broker_url)
-            return Installation(url, running.enter_context(serve_in_thread(create_app(settings))))
+            return url, running.enter_context(serve_in_thread(create_app(settings)))
 
         yield installed
 
@@ -56,7 +51,7 @@ def installation(
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, installation: Callable[[str], Installation]) -> str:
     """A store of each kind, emptied."""
-    url = installation(request.param).store_url
+    url, _ = installation(request.param)
     engine = sqlalchemy.create_engine(url)
     with engine.begin() as connection:
         for table in reversed(Tables.workspace.metadata.sorted_tables):
@@ -66,13 +61,10 @@ def store_url(request: pytest.FixtureRequest, installation: Callable[[str], Inst
 
 
 @pytest.fixture
-def api(
-    store_url: str,
-    settings: Settings,
-    installation: Callable[[str], Installation],
-) -> str:
+def api(store_url: str, settings: Settings, installation: Callable[[str], Installation]) -> str:
     """The address of the server on that store."""
-    return installation(sqlalchemy.make_url(store_url).get_backend_name()).api
+    _, address = installation(sqlalchemy.make_url(store_url).get_backend_name())
+    return address
 
 
 @pytest.fixture
@@ -89,6 +81,6 @@ def rival(rival: ApiClient) -> ApiClient:
 
 @pytest.fixture
 def api_with(settings: Settings) -> Iterator[Callable[..., str]]:
-    """Starts another server on the same store, with some settings changed; its address."""
+    """Starts another server on the same store with changed settings, and returns its address."""
     with ExitStack() as servers:
         yield lambda **changes: servers.enter_context(serve_in_thread(create_app(settings.model_copy(update=changes))))

@@ -1,13 +1,13 @@
-"""What a worker would do, done by hand: a journey without a worker; and the store, looked at."""
+"""Runs without a worker: participants are made, claimed, run and ended by hand; and the rows of the store."""
 
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, select
 
-from tests.factories import make_lease
-from tests.servers import wait_until
+from tests.factories import make_lease, make_participants, make_study
+from tests.http_client import ApiClient
 from understudy.domain.lifecycle import FailureKind, Outcome
 from understudy.domain.runs import Step
 from understudy.store import lifecycle
@@ -15,9 +15,17 @@ from understudy.store.engine import Store
 from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
+_TABLES: dict[str, Table] = {name: table for name, table in vars(Tables).items() if not name.startswith("_")}
+
+
+def make_run(store: Store, caller: ApiClient, count: int = 1, **settings: Any) -> tuple[UUID, list[UUID]]:
+    """A study with one iteration, and its participants."""
+    study, (iteration,) = make_study(store, caller.workspace_id)
+    return study, make_participants(store, caller.workspace_id, study, iteration, count, **settings)
+
 
 def claim(store: Store, participant_id: UUID) -> Claim:
-    """Take a pending participant, with a lease of its own."""
+    """Claim a pending participant, with a lease of its own."""
     lease = make_lease(store)
     row = store.write(lambda connection: lifecycle.claim(connection, participant_id, lease))
     assert row is not None
@@ -42,7 +50,7 @@ def commit(store: Store, held: Claim, index: int, **changes: Any) -> bool:
 
 
 def run_steps(store: Store, participant_id: UUID, steps: int) -> Claim:
-    """Claim and take `steps` interactions from where it stands; it still runs."""
+    """Claim a participant and store `steps` interactions; it stays running."""
     held = claim(store, participant_id)
     start = participant(store, participant_id)["interaction_count"]
     for index in range(start, start + steps):
@@ -54,9 +62,7 @@ def end(store: Store, held: Claim, status: str) -> None:
     """Bring a running participant to a terminal status."""
     ends = {
         "completed": lambda connection: lifecycle.complete(connection, held, Outcome.GAVE_UP, 1),
-        "failed": lambda connection: lifecycle.fail(
-            connection, held, FailureKind.ENVIRONMENT_ERROR, "nothing answers", 1
-        ),
+        "failed": lambda connection: lifecycle.fail(connection, held, FailureKind.ENVIRONMENT_ERROR, "no answer", 1),
         "cancelled": lambda connection: lifecycle.cancel_any_workspace(connection, [held.participant_id]),
     }
     assert store.write(ends[status])
@@ -75,44 +81,16 @@ def participant(store: Store, id_: UUID) -> dict[str, Any]:
 
 
 def dump_tables(store: Store) -> dict[str, list[str]]:
-    """Every row of every table: equal before and after means that nothing was changed.
-
-    But for the positions of events, which somebody gives sooner or later.
-    """
-    given_later = {"position", "workspace_id", "study_id", "ask_id"}
+    """Every row of every table, to show that nothing changed; without the positions of events, which come later."""
+    set_later = {"position", "workspace_id", "study_id", "ask_id"}
+    columns = {
+        name: [column for column in table.c if name != "event" or column.name not in set_later]
+        for name, table in _TABLES.items()
+    }
     with store.read() as connection:
-        return {
-            name: sorted(
-                repr(row)
-                for row in connection.execute(
-                    select(*(c for c in table.c if name != "event" or c.name not in given_later))
-                )
-            )
-            for name, table in _tables().items()
-        }
-
-
-def _tables() -> dict[str, Table]:
-    return {name: table for name, table in vars(Tables).items() if not name.startswith("_")}
-
-
-def dump_idle_tables(store: Store) -> dict[str, list[str]]:
-    """The contents once every pending participant's run message was sent, which happens behind the answer."""
-    owed = select(Tables.participant.c.id).where(
-        Tables.participant.c.status == "pending", Tables.participant.c.dispatched_at.is_(None)
-    )
-
-    def all_sent() -> bool:
-        with store.read() as connection:
-            return not connection.scalars(owed).all()
-
-    wait_until(all_sent)
-    return dump_tables(store)
+        return {name: sorted(map(repr, connection.execute(select(*columns[name])))) for name in columns}
 
 
 def counts(store: Store) -> dict[str, int]:
     """How many rows each table has."""
-    with store.read() as connection:
-        return {
-            name: connection.scalar(select(func.count()).select_from(table)) or 0 for name, table in _tables().items()
-        }
+    return {name: len(rows) for name, rows in dump_tables(store).items()}

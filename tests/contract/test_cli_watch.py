@@ -1,4 +1,4 @@
-"""`understudy watch` on a real server: it knows at once, prints each event once, and says how to go on."""
+"""`understudy watch` on a real server: it shows changes at once, prints each event once, and can be continued."""
 
 import json
 import threading
@@ -11,9 +11,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from tests.contract.manual_worker import run_to_end
+from tests.contract.manual_worker import make_run, run_to_end
 from tests.event_client import all_events
-from tests.factories import make_participants, make_study
 from tests.http_client import ApiClient
 from tests.servers import wait_until
 from understudy.cli import app, feed, progress
@@ -38,15 +37,14 @@ def understudy(acme: ApiClient) -> Cli:
 
 @pytest.fixture
 def study(store: Store, acme: ApiClient) -> tuple[UUID, list[UUID]]:
-    study_id, (iteration,) = make_study(store, acme.workspace_id)
-    return study_id, make_participants(store, acme.workspace_id, study_id, iteration, 3)
+    return make_run(store, acme, 3)
 
 
 def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_each_event_is_a_line_of_json_until_all_are_through(
+def test_each_event_is_a_line_of_json_until_all_participants_are_terminal(
     store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], understudy: Cli
 ) -> None:
     study_id, ids = study
@@ -56,33 +54,31 @@ def test_each_event_is_a_line_of_json_until_all_are_through(
     result = understudy("watch", str(study_id), "--events")
     rest.join()
     assert result.exit_code == 0
-    told = all_events(acme, study_id=study_id)
-    assert lines(result) == [{**one.data, "id": one.id, "event": one.event} for one in told]
-    assert len(told) == 15
-    # What is over already is told, too, and from anywhere.
-    again = understudy("watch", str(ids[0]), "--events", "--after", str(told[3].id))
-    expected = [one.id for one in told[4:] if one.data["participant_id"] == str(ids[0])]
+    events = all_events(acme, study_id=study_id)
+    assert lines(result) == [{**one.data, "id": one.id, "event": one.event} for one in events]
+    assert len(events) == 15
+    # Events of a terminal participant are printed, too, after any event.
+    again = understudy("watch", str(ids[0]), "--events", "--after", str(events[3].id))
+    expected = [one.id for one in events[4:] if one.data["participant_id"] == str(ids[0])]
     assert [line["id"] for line in lines(again)] == expected
 
 
-def test_events_of_what_takes_too_long_say_how_to_go_on(study: tuple[UUID, list[UUID]], understudy: Cli) -> None:
+def test_a_watch_that_times_out_says_how_to_continue(study: tuple[UUID, list[UUID]], understudy: Cli) -> None:
     result = understudy("watch", str(study[0]), "--events", "--timeout", "0.5")
     assert (result.exit_code, len(lines(result))) == (5, 3)
     assert f"understudy watch {study[0]} --events --after 3" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "args",
-    [("t-123", "t-456", "--events"), ("s-123", "--after", "3"), ("s-123", "--events", "--after", "x")],
-)
-def test_what_cannot_be_watched_so_is_refused(understudy: Cli, args: tuple[str, ...]) -> None:
-    assert understudy("watch", *args).exit_code == 2
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("args", ["t-123 t-456 --events", "s-123 --after 3", "s-123 --events --after x"])
+def test_a_watch_with_options_that_do_not_go_together_is_refused(understudy: Cli, args: str) -> None:
+    assert understudy("watch", *args.split()).exit_code == 2
 
 
-def test_a_change_is_seen_at_once(
+def test_a_change_is_shown_at_once(
     store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody would look again for an hour, if no event came."""
+    # Without an event the next read would come an hour later.
     monkeypatch.setattr(progress, "FALLBACK_POLL_S", 3600.0)
     monkeypatch.setattr(progress, "INTERVAL_S", 3600.0)
     monkeypatch.setattr(feed, "DEBOUNCE_S", 0.05)

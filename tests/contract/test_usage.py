@@ -1,13 +1,14 @@
-"""What asking language models took, as callers see it: per interaction, participant, study and ask."""
+"""The usage of language models as callers see it: per interaction, participant, study and ask."""
 
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import update
 
-from tests.factories import make_ask, make_lease, make_participants, make_study
+from tests.contract.manual_worker import claim, commit, end, make_run
+from tests.factories import make_ask, make_study
 from tests.http_client import ApiClient
-from tests.integration.test_store_lifecycle import make_step
 from understudy.domain.lifecycle import FailureKind
 from understudy.domain.simulation import Usage
 from understudy.store import lifecycle
@@ -15,28 +16,21 @@ from understudy.store.engine import Store, store_clock
 from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
-_usage = Tables.usage
+one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 ASKED = Usage(calls=2, input_tokens=1_000, output_tokens=100, seconds=1.5, cost=0.25, model="m")
 FIGURES = {"calls": 2, "input_tokens": 1_000, "output_tokens": 100, "seconds": 1.5, "cost": 0.25}
 
 
-def claimed(store: Store, participant: UUID) -> Claim:
-    lease = make_lease(store)
-    row = store.write(lambda connection: lifecycle.claim(connection, participant, lease))
-    assert row is not None
-    return Claim(row.id, row.epoch)
-
-
-def walk(store: Store, claim: Claim, *used: Usage | None, start: int = 0) -> None:
+def walk(store: Store, held: Claim, *used: Usage | None, start: int = 0) -> None:
+    """Store an interaction for each usage."""
     for index, usage in enumerate(used, start):
-        step = make_step(index, usage=usage)
-        assert store.write(lambda connection, step=step: lifecycle.commit_step(connection, claim, step, 0))
+        assert commit(store, held, index, usage=usage)
 
 
-def fail(store: Store, claim: Claim, used: Usage | None) -> None:
+def fail(store: Store, held: Claim, used: Usage | None) -> bool:
     kind = FailureKind.SIMULATOR_ERROR
-    assert store.write(lambda connection: lifecycle.fail(connection, claim, kind, "No.", 0, used))
+    return store.write(lambda connection: lifecycle.fail(connection, held, kind, "No.", 0, used))
 
 
 def get(acme: ApiClient, path: str, **query: Any) -> Any:
@@ -45,118 +39,100 @@ def get(acme: ApiClient, path: str, **query: Any) -> Any:
     return answer.json()
 
 
-def test_each_interaction_tells_what_it_took_and_sums_are_right(store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    one, other, silent = make_participants(store, acme.workspace_id, study, iteration, 3)
-    walk(store, claimed(store, one), ASKED, None, ASKED)
-    walk(store, claimed(store, other), ASKED)
-    walk(store, claimed(store, silent), None)
+def test_usage_is_shown_per_interaction_and_summed_per_participant_and_study(store: Store, acme: ApiClient) -> None:
+    study, (one, other, silent) = make_run(store, acme, 3)
+    walk(store, claim(store, one), ASKED, None, ASKED)
+    walk(store, claim(store, other), ASKED)
+    walk(store, claim(store, silent), None)
 
     steps = get(acme, f"/v1/participants/{one}/interactions")["items"]
     assert [step.get("usage") for step in steps] == [FIGURES | {"model": "m"}, None, FIGURES | {"model": "m"}]
-    twice = {"calls": 4, "input_tokens": 2_000, "output_tokens": 200, "seconds": 3.0, "cost": 0.5}
-    assert get(acme, f"/v1/participants/{one}")["usage"] == twice
-    assert "usage" not in get(acme, f"/v1/participants/{silent}")
-    listed = {row["id"]: row.get("usage") for row in get(acme, "/v1/participants", study_id=str(study))["items"]}
-    assert listed == {str(one): twice, str(other): FIGURES, str(silent): None}
-    for view in ("summary", "per_participant", "transcripts"):
-        total = get(acme, f"/v1/studies/{study}", view=view)["usage"]
-        assert total == {
-            "calls": 6,
-            "input_tokens": 3_000,
-            "output_tokens": 300,
-            "seconds": 4.5,
-            "cost": 0.75,
-        }
-        # Nobody else in the workspace asked a model.
-        assert get(acme, f"/v1/studies/{study}", view=view)["workspace_usage_today"] == total
+    twice, thrice = ({name: count * value for name, value in FIGURES.items()} for count in (2, 3))
+    by_participant = {str(one): twice, str(other): FIGURES, str(silent): None}
+    alone = {id_: get(acme, f"/v1/participants/{id_}").get("usage") for id_ in by_participant}
+    listed = get(acme, "/v1/participants", study_id=str(study))["items"]
     rows = get(acme, f"/v1/studies/{study}", view="per_participant")["participants"]
-    assert {row["id"]: row.get("usage") for row in rows} == listed
+    assert alone == by_participant
+    assert [{row["id"]: row.get("usage") for row in page} for page in (listed, rows)] == [by_participant] * 2
+    views = [get(acme, f"/v1/studies/{study}", view=view) for view in ("summary", "per_participant", "transcripts")]
+    # The workspace has no other usage today.
+    assert [(view["usage"], view["workspace_usage_today"]) for view in views] == [(thrice, thrice)] * 3
 
 
-def test_what_led_to_a_failure_counts_too(store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    (one,) = make_participants(store, acme.workspace_id, study, iteration)
-    claim = claimed(store, one)
-    walk(store, claim, ASKED)
-    fail(store, claim, ASKED)
+def test_the_usage_of_a_failed_step_counts(store: Store, acme: ApiClient) -> None:
+    _, (one,) = make_run(store, acme)
+    held = claim(store, one)
+    walk(store, held, ASKED)
+    assert fail(store, held, ASKED)
     assert get(acme, f"/v1/participants/{one}")["usage"]["calls"] == 4
     assert len(get(acme, f"/v1/participants/{one}/interactions")["items"]) == 1
 
 
-def test_who_lost_its_claim_counts_nothing(store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    (one,) = make_participants(store, acme.workspace_id, study, iteration)
-    claim = claimed(store, one)
-    store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [one]))
-    step = make_step(0, usage=ASKED)
-    assert not store.write(lambda connection: lifecycle.commit_step(connection, claim, step, 0))
-    kind = FailureKind.SIMULATOR_ERROR
-    assert not store.write(lambda connection: lifecycle.fail(connection, claim, kind, "No.", 0, ASKED))
+def test_a_run_that_lost_its_claim_adds_no_usage(store: Store, acme: ApiClient) -> None:
+    study, (one,) = make_run(store, acme)
+    held = claim(store, one)
+    end(store, held, "cancelled")
+    assert not commit(store, held, 0, usage=ASKED)
+    assert not fail(store, held, ASKED)
     assert "usage" not in get(acme, f"/v1/studies/{study}")
 
 
-def test_an_extended_one_counts_only_what_it_took_itself(store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    (one,) = make_participants(store, acme.workspace_id, study, iteration)
-    walk(store, claimed(store, one), ASKED)
-    store.write(lambda connection: lifecycle.cancel(connection, acme.workspace_id, [one]))
-    extended = acme.post("/v1/simulations/extend", {"participant_id": str(one)}).json()
+def test_a_child_counts_only_its_own_usage(store: Store, acme: ApiClient) -> None:
+    study, (source,) = make_run(store, acme)
+    held = claim(store, source)
+    walk(store, held, ASKED)
+    end(store, held, "cancelled")
+    extended = acme.post("/v1/simulations/extend", {"participant_id": str(source)}).json()
     child = UUID(extended["dispatch"]["participant_ids"][0])
-    walk(store, claimed(store, child), ASKED, ASKED, start=1)
+    walk(store, claim(store, child), ASKED, ASKED, start=1)
     assert get(acme, f"/v1/participants/{child}")["usage"]["calls"] == 4
     steps = get(acme, f"/v1/participants/{child}/interactions")["items"]
     assert [step["usage"]["calls"] for step in steps] == [2, 2, 2]
     assert get(acme, f"/v1/studies/{study}")["usage"]["calls"] == 6
 
 
-def test_a_sum_of_which_a_part_has_no_price_has_none(store: Store, acme: ApiClient) -> None:
-    study, (iteration,) = make_study(store, acme.workspace_id)
-    (one,) = make_participants(store, acme.workspace_id, study, iteration)
+def test_a_sum_with_a_part_of_unknown_cost_has_no_cost(store: Store, acme: ApiClient) -> None:
+    study, (one,) = make_run(store, acme)
     free = Usage(calls=1, input_tokens=10, output_tokens=1, seconds=0.5, cost=None, model="local")
-    walk(store, claimed(store, one), ASKED, free)
+    walk(store, claim(store, one), ASKED, free)
     total = get(acme, f"/v1/studies/{study}")["usage"]
     assert total == {"calls": 3, "input_tokens": 1_010, "output_tokens": 101, "seconds": 2.0}
 
 
-def test_an_ask_is_summed_as_a_study_is(store: Store, acme: ApiClient) -> None:
+def test_usage_is_summed_per_ask(store: Store, acme: ApiClient) -> None:
     ask, ((one, _), _) = make_ask(store, acme.workspace_id)
-    walk(store, claimed(store, one), ASKED)
+    walk(store, claim(store, one), ASKED)
     assert get(acme, f"/v1/asks/{ask}")["usage"] == FIGURES
     other, _ = make_ask(store, acme.workspace_id)
     assert "usage" not in get(acme, f"/v1/asks/{other}")
 
 
-def test_a_workspace_is_summed_for_today(store: Store, acme: ApiClient, rival: ApiClient) -> None:
-    studies = []
-    for caller in (acme, acme, rival):
-        study, (iteration,) = make_study(store, caller.workspace_id)
-        (one,) = make_participants(store, caller.workspace_id, study, iteration)
-        walk(store, claimed(store, one), ASKED, ASKED)
-        studies.append(study)
+def test_usage_is_summed_per_workspace_and_day(store: Store, acme: ApiClient, rival: ApiClient) -> None:
+    made = [(caller, *make_run(store, caller)) for caller in (acme, acme, rival)]
+    for _, _, (one,) in made:
+        walk(store, claim(store, one), ASKED, ASKED)
     _, ((one, _), _) = make_ask(store, acme.workspace_id)
-    walk(store, claimed(store, one), ASKED)
-    # What was yesterday counts for its study, but not for today.
-    before = update(_usage).where(_usage.c.study_id == studies[1]).values(at=store_clock(-86_400))
+    walk(store, claim(store, one), ASKED)
+    # The usage of yesterday counts for its study, but not for today.
+    _, yesterdays, _ = made[1]
+    before = update(Tables.usage).where(Tables.usage.c.study_id == yesterdays).values(at=store_clock(-86_400))
     store.write(lambda connection: connection.execute(before))
-    first, second = (get(acme, f"/v1/studies/{study}") for study in studies[:2])
-    assert first["workspace_usage_today"] == second["workspace_usage_today"]
-    assert (first["workspace_usage_today"]["calls"], second["usage"]["calls"]) == (6, 4)
-    assert get(rival, f"/v1/studies/{studies[2]}")["workspace_usage_today"]["calls"] == 4
+    read = [get(caller, f"/v1/studies/{study}") for caller, study, _ in made]
+    figures = [(study["usage"]["calls"], study["workspace_usage_today"]["calls"]) for study in read]
+    assert figures == [(4, 6), (4, 6), (4, 4)]
 
 
-def test_profiles_of_a_mind_are_named_after_a_colon(acme: ApiClient) -> None:
-    study = acme.post("/v1/studies", {"name": "Mug", "modality": "interactive", "assignment": {"task": "Buy"}}).json()[
-        "id"
-    ]
+@one_store
+@pytest.mark.parametrize(
+    ("mind", "status"),
+    [
+        *((mind, 201) for mind in ("llm", "llm:cheap-one_2")),
+        *((mind, 422) for mind in ("llm:", "llm:Big", "llm: a", "heuristic:fast", "gpt", "llm:" + "a" * 51, "llm:a:b")),
+    ],
+)
+def test_a_profile_of_a_mind_is_named_after_a_colon(store: Store, acme: ApiClient, mind: str, status: int) -> None:
+    study, _ = make_study(store, acme.workspace_id)
     content = {"environment": "web", "url": "https://shop.example/"}
-
-    def add(mind: str) -> Any:
-        return acme.post(f"/v1/studies/{study}/iterations", {"content": content, "mind": mind})
-
-    assert add("llm").json()["mind"] == "llm"
-    assert add("llm:cheap-one_2").json()["mind"] == "llm:cheap-one_2"
-    for wrong in ("llm:", "llm:Big", "llm: a", "heuristic:fast", "gpt", "llm:" + "a" * 51, "llm:a:b"):
-        answer = add(wrong)
-        assert answer.status_code == 422, wrong
-        assert "llm" in answer.json()["error"]
+    answer = acme.post(f"/v1/studies/{study}/iterations", {"content": content, "mind": mind})
+    assert answer.status_code == status
+    assert mind == answer.json()["mind"] if status == 201 else "llm" in answer.json()["error"]
