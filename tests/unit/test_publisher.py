@@ -64,7 +64,12 @@ def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
 def server(monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
     """A fake Redis, to which kombu's Redis transport connects."""
     shared = fakeredis.FakeServer()
-    monkeypatch.setattr(Channel, "connection_class", partial(fakeredis.FakeRedisConnection, server=shared))
+
+    class Connection(fakeredis.FakeRedisConnection):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(server=shared, **options)
+
+    monkeypatch.setattr(Channel, "connection_class", Connection)
     return shared
 
 
@@ -138,8 +143,8 @@ def test_aborts_are_broadcast_in_batches(
     received = [wait_until(partial(listener.get_message, timeout=1), 10) for _ in range(2)]
     bodies = [json.loads(base64.b64decode(json.loads(message["data"])["body"])) for message in received]
     assert [(body["method"], body["arguments"]["participant_ids"]) for body in bodies] == [
-        ("abort", [str(id_) for id_ in IDS[:2]]),
-        ("abort", [str(IDS[2])]),
+        ("abort_participants", [str(id_) for id_ in IDS[:2]]),
+        ("abort_participants", [str(IDS[2])]),
     ]
 
 
