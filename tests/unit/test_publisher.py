@@ -75,7 +75,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
 
 @pytest.fixture
 def publisher(server: fakeredis.FakeServer, store: FakeStore) -> Iterator[Publisher]:
-    made = Publisher(create_celery("redis://fake"), store)  # type: ignore[arg-type]
+    # kombu shares the connections of a URL within a process.
+    celery = create_celery(f"redis://{uuid4()}")
+    made = Publisher(celery, store)  # type: ignore[arg-type]
     yield made
     made.close()
 
