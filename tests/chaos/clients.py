@@ -1,5 +1,6 @@
 """Clients of a cluster: they run, cancel, extend and wait, repeat unanswered requests, and keep each response."""
 
+import contextlib
 import random
 import threading
 import time
@@ -138,25 +139,24 @@ class Client(threading.Thread):
 
     def can_reach(self) -> bool:
         """Whether the API answers."""
-        try:
-            return self._http.get("/healthz").status_code == 200
-        except httpx.HTTPError:
-            return False
+        return self._get("/healthz") is not None
 
     def status(self, id_: str) -> str:
         """The status of a participant; empty while the API is unavailable."""
-        return str(self._participant(id_).get("status", ""))
+        answer = self._get(f"/v1/participants/{id_}")
+        return str(answer.json()["status"]) if answer else ""
 
     def stop_is_known(self, id_: str) -> bool:
         """Whether the stop of a cancelled participant is recorded."""
-        return self._participant(id_).get("stopped_at") is not None
+        answer = self._get(f"/v1/participants/{id_}")
+        return answer is not None and answer.json()["stopped_at"] is not None
 
-    def _participant(self, id_: str) -> dict[str, Any]:
-        try:
-            answer = self._http.get(f"/v1/participants/{id_}")
-        except httpx.HTTPError:
-            return {}
-        return dict(answer.json()) if answer.status_code == 200 else {}
+    def _get(self, path: str) -> httpx.Response | None:
+        """The response, if it is a success."""
+        with contextlib.suppress(httpx.HTTPError):
+            answer = self._http.get(path)
+            return answer if answer.is_success else None
+        return None
 
     def dispatch_run(self, count: int, steps: int, *, seed: int = 0, timeout: float = 0) -> list[str]:
         """Runs `count` people, and waits for them if there is a timeout; their ids."""

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import redis
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
 
-from tests.chaos.tcp_proxy import TcpProxy
+from tests.e2e.store_link import link_to
 from tests.servers import Process, wait_until
 from understudy.deploy.broker import BrokerServer
 from understudy.deploy.migrate import migrate
@@ -26,6 +26,8 @@ from understudy.settings import Settings
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
 from understudy.worker.heartbeat import HEARTBEAT_GRACE_S
+
+_p, _lease = Tables.participant, Tables.lease
 
 #: Seconds until an ended process is started again, at most.
 CHECK_EVERY_S = 0.1
@@ -84,7 +86,11 @@ class Cluster:
         self.api = f"http://127.0.0.1:{self.port}"
         self.workers = [f"run-{number}" for number in range(1, workers + 1)]
         self.sweepers = [f"sweeper-{number}" for number in range(1, sweepers + 1)]
-        self.proxies = {name: TcpProxy(self.settings.store_url) for name in self.workers} if proxies else {}
+        #: The link of each worker to the store, and the URL of the store by it.
+        self._links = contextlib.ExitStack()
+        linked = self.workers if proxies else []
+        self.proxies = {name: self._links.enter_context(link_to(self.settings.store_url)) for name in linked}
+        self._cut: set[str] = set()
         self.processes: dict[str, Process] = {}
         self.losses: list[ClaimLoss] = []
         self.drained: list[ClaimLoss] = []
@@ -150,18 +156,16 @@ class Cluster:
         process, started = self.processes.get(name), self._started(name)
         if process is None or process.popen.poll() is not None or not self.ready(name):
             return False
-        cut = name in self.proxies and not self.proxies[name].works
-        return not cut and started not in self._draining | self._frozen
+        return name not in self._cut and started not in self._draining | self._frozen
 
     def in_touch(self, name: str) -> bool:
         """Whether it works and has a live lease. A worker that was cut off is back with its next heartbeat."""
         return self.works(name) and self._started(name) in self._live
 
     def _read_leases(self) -> None:
-        lease = Tables.lease
         # A worker whose heartbeat is late takes no messages.
         late_s = self.settings.lease_ttl_s - self.settings.heartbeat_interval_s - HEARTBEAT_GRACE_S
-        renewed = select(lease.c.name).where(lease.c.expires_at > store_clock(late_s))
+        renewed = select(_lease.c.name).where(_lease.c.expires_at > store_clock(late_s))
         with contextlib.suppress(ServiceUnavailable), self.store.read() as connection:
             self._live = {name.partition("@")[0] for name in connection.scalars(renewed)}
 
@@ -200,16 +204,18 @@ class Cluster:
 
     def cut(self, name: str, *, stall: bool) -> Callable[[], None] | None:
         """Cuts a worker from the store and notes the loss; returns the undo, or None if it is cut."""
-        proxy = self.proxies[name]
+        link, _ = self.proxies[name]
         with self._lock:
-            if not proxy.works or not self.alive(name):
+            if name in self._cut or not self.alive(name):
                 return None
-            proxy.stall() if stall else proxy.disconnect()
+            self._cut.add(name)
+            link.stall() if stall else link.cut()
             self._note_loss(name, time.time())
 
         def restore() -> None:
-            proxy.restore()
-            # What a stalled proxy held back arrives now, for example a claim that timed out.
+            link.restore()
+            self._cut.discard(name)
+            # What a stalled link held back arrives now, for example a claim that timed out.
             self._note_loss(name, time.time())
 
         return restore
@@ -237,8 +243,8 @@ class Cluster:
         for thread in (self._keeper, self._writer):
             if thread.is_alive():
                 thread.join()
-        for proxy in self.proxies.values():
-            proxy.restore()
+        for link, _ in self.proxies.values():
+            link.restore()
         for process in self.processes.values():
             if process.popen.poll() is None:
                 process.popen.send_signal(signal.SIGCONT)
@@ -252,8 +258,7 @@ class Cluster:
             self.stop()
         finally:
             self._notes.shutdown()
-            for proxy in self.proxies.values():
-                proxy.close()
+            self._links.close()
             self.store.dispose()
             self._broker_thread.submit(self.broker.stop).result()
             self._broker_thread.shutdown()
@@ -282,7 +287,7 @@ class Cluster:
         if faults := self._faults.get(name):
             variables["UNDERSTUDY_FAULTS"] = faults.pop()
         if name in self.proxies:
-            variables["UNDERSTUDY_DATABASE_URL"] = self.proxies[name].url
+            variables["UNDERSTUDY_DATABASE_URL"] = self.proxies[name][1]
         self.processes[name] = Process(self.settings, *command, name=name, **variables)
 
     def _keep(self) -> None:
@@ -344,26 +349,17 @@ class Cluster:
         self._notes.submit(note)
 
     def _held_by(self, started: str, at: float) -> list[ClaimLoss]:
-        participant, lease = Tables.participant, Tables.lease
-        held = (
-            select(participant.c.id, participant.c.epoch)
-            .join(lease, lease.c.id == participant.c.worker_id)
-            .where(participant.c.status == "running", lease.c.name.startswith(f"{started}@"))
-        )
+        running = (_p.c.status == "running", _lease.c.name.startswith(f"{started}@"))
+        held = select(_p.c.id, _p.c.epoch).join(_lease, _lease.c.id == _p.c.worker_id).where(*running)
         with self.store.read() as connection:
             return [ClaimLoss(row.id, row.epoch, at) for row in connection.execute(held)]
 
     def leases_of(self, ids: Sequence[str]) -> int:
         """The number of these participants that run on a live lease."""
-        participant, lease = Tables.participant, Tables.lease
-        held = (
-            select(func.count())
-            .select_from(participant)
-            .join(lease, lease.c.id == participant.c.worker_id)
-            .where(participant.c.id.in_([UUID(id_) for id_ in ids]), lease.c.expires_at > store_clock())
-        )
+        live = (_p.c.id.in_([UUID(id_) for id_ in ids]), _lease.c.expires_at > store_clock())
+        held = select(_p.c.id).join(_lease, _lease.c.id == _p.c.worker_id).where(*live)
         with self.store.read() as connection:
-            return connection.scalar(held) or 0
+            return len(connection.scalars(held).all())
 
     def wait_for_recovery(self, timeout_s: float) -> None:
         """Waits until a sweeper has recovered a participant, or for `timeout_s`."""
@@ -398,8 +394,7 @@ class Cluster:
 
     def empty_broker(self) -> None:
         """Deletes all messages."""
-        client = redis.Redis.from_url(self.broker.url)
-        with contextlib.closing(client), self.without("queue"):
+        with redis.Redis.from_url(self.broker.url) as client, self.without("queue"):
             client.flushall()
 
     @contextlib.contextmanager
@@ -418,8 +413,7 @@ class Cluster:
                     self.empty_broker()
 
     def _broker_answers(self) -> bool:
-        client = redis.Redis.from_url(self.broker.url, socket_connect_timeout=1)
-        with contextlib.closing(client):
+        with redis.Redis.from_url(self.broker.url, socket_connect_timeout=1) as client:
             try:
                 return bool(client.ping())
             except redis.RedisError:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -74,34 +75,17 @@ class Worker(StudyStore):
         return id_
 
     def run(self, id_: UUID) -> RunResult:
-        return self.runner.submit(self.runner.run(id_)).result()
+        return self.start(id_, step="").result(20)
 
-    def start(self, id_: UUID, step: str = "act 0") -> "StartedRun":
-        """Runs it in a thread; returns once `step` is logged."""
-        started = StartedRun(self, id_)
+    def start(self, id_: UUID, step: str = "act 0") -> Future[RunResult]:
+        """Starts its run; returns once `step` is logged."""
+        run = self.runner.submit(self.runner.run(id_))
         wait_until(lambda: step in self.steps() or not step)
-        return started
+        return run
 
     def steps(self) -> list[str]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [" ".join(line.split()[:2]) for line in lines]
-
-
-class StartedRun:
-    """A run in a thread of its own, as in the pool."""
-
-    def __init__(self, worker: Worker, id_: UUID) -> None:
-        self.result: RunResult | None = None
-        self._thread = threading.Thread(target=self._run, args=(worker, id_), daemon=True)
-        self._thread.start()
-
-    def _run(self, worker: Worker, id_: UUID) -> None:
-        self.result = worker.run(id_)
-
-    def wait(self) -> RunResult:
-        self._thread.join(20)
-        assert self.result is not None, "the run did not end"
-        return self.result
 
 
 @pytest.fixture
@@ -163,7 +147,7 @@ def test_run_that_cannot_continue_fails_with_the_reason(
 def test_duplicate_message_runs_nothing(worker: Worker) -> None:
     id_ = worker.participant(3, delay_s=0.2)
     runs = [worker.start(id_, step="") for _ in range(2)]
-    assert {run.wait() for run in runs} == {RunResult.ENDED, RunResult.DROPPED}
+    assert {run.result(20) for run in runs} == {RunResult.ENDED, RunResult.DROPPED}
     assert worker.row(id_).epoch == 1
 
 
@@ -201,7 +185,7 @@ def test_cancel_aborts_the_step_in_flight_and_records_the_stop(worker: Worker, i
     began = time.monotonic()
     if is_broadcast:
         worker.runner.abort([id_])
-    assert run.wait() is RunResult.STOPPED
+    assert run.result(20) is RunResult.STOPPED
     assert time.monotonic() - began < 5
     assert worker.steps()[-1] == "aborted 0"
     assert worker.row(id_).stopped_at is not None
@@ -211,7 +195,7 @@ def test_abort_of_a_participant_that_is_not_cancelled_releases_it(worker: Worker
     id_ = worker.participant(9, delay_s=30)
     run = worker.start(id_)
     worker.runner.abort([id_])
-    assert run.wait() is RunResult.RELEASED
+    assert run.result(20) is RunResult.RELEASED
     wait_until(lambda: worker.publisher.queue_depth(Queue.RECOVERED) == 1)
     assert worker.row(id_).attempt == 0
 
@@ -231,7 +215,7 @@ def test_step_that_suppresses_its_abort_stores_nothing(worker: Worker) -> None:
     run = worker.start(id_)
     worker.cancel(id_)
     worker.runner.abort([id_])
-    assert run.wait() is RunResult.STOPPED
+    assert run.result(20) is RunResult.STOPPED
     assert "swallowed 0" in worker.steps()
     assert worker.row(id_).interaction_count == 0
 
@@ -240,7 +224,7 @@ def test_drain_releases_a_run_after_its_step(worker: Worker) -> None:
     id_ = worker.participant(9, delay_s=0.2)
     run = worker.start(id_, "act 1")
     worker.shutdown.set()
-    assert run.wait() is RunResult.RELEASED
+    assert run.result(20) is RunResult.RELEASED
     row = worker.row(id_)
     assert (row.status, row.attempt) == ("pending", 0)
     assert row.interaction_count >= 2
@@ -258,7 +242,7 @@ def test_worker_whose_lease_expired_aborts_its_runs_and_creates_a_lease(worker: 
         recovery.recover_lost(connection, 3, 10)
 
     worker.write(expire_and_recover)
-    assert run.wait() is RunResult.STOPPED
+    assert run.result(20) is RunResult.STOPPED
     wait_until(lambda: worker.keeper.worker_id != lost)
     assert worker.row(id_).status == "pending"
     assert worker.run(worker.participant(1)) is RunResult.ENDED
@@ -325,7 +309,7 @@ def test_failed_write_does_not_affect_the_others_of_its_transaction(worker: Work
     good = [worker.participant(3) for _ in range(30)]
     bad = worker.participant(3, at={"1": "unstorable"})
     runs = [worker.start(id_, step="") for id_ in (*good[:15], bad, *good[15:])]
-    assert {run.wait() for run in runs} == {RunResult.ENDED}
+    assert {run.result(20) for run in runs} == {RunResult.ENDED}
     assert {worker.row(id_).status for id_ in good} == {"completed"}
     assert worker.row(bad).error_kind == "simulator_error"
 
@@ -430,10 +414,11 @@ def test_shutdown_during_an_outage_of_the_store_stops_retrying(worker: Worker, m
     worker.runner.abort_all()
     refused = worker.start(later, step="")
     time.sleep(1)
-    assert run.result is refused.result is None
+    assert not run.done()
+    assert not refused.done()
     worker.committer.stop_retrying()
-    assert run.wait() is RunResult.UNKNOWN
-    assert refused.wait() is RunResult.REFUSED
+    assert run.result(20) is RunResult.UNKNOWN
+    assert refused.result(20) is RunResult.REFUSED
     monkeypatch.undo()
     # Other processes learn from the lease that no worker runs it.
     assert worker.row(id_).status == "running"
@@ -453,7 +438,7 @@ def test_watchdog_aborts_the_steps_of_an_expired_lease_without_the_heartbeat(wor
         worker.keeper._stop.set()
         worker.keeper.lease_valid_until = time.monotonic()
         wait_until(lambda: "aborted 0" in worker.steps())
-        assert run.wait() is RunResult.RELEASED
+        assert run.result(20) is RunResult.RELEASED
 
 
 @on_one_store
@@ -480,26 +465,12 @@ def test_stalled_loop_names_the_run_that_blocks_it(worker: Worker, monkeypatch: 
     claim = worker.runner.claim_of(monitor.task)
     assert claim is not None
     assert claim.participant_id == id_
-    assert run.wait() is RunResult.ENDED
+    assert run.result(20) is RunResult.ENDED
     worker.runner.abort_all()
-    other.wait()
+    other.result(20)
 
 
 # -- steps that do not end when they are aborted ------------------------------------------------------------
-
-
-class EndlessEnvironment(ScriptedEnvironment):
-    """Its steps suppress each abort, and it fails to close."""
-
-    async def act(self, action: Action) -> None:
-        self._note("act")
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0.1)
-
-    async def close(self) -> None:
-        raise RuntimeError("it does not close either")
 
 
 class CleaningEnvironment(ScriptedEnvironment):
@@ -515,29 +486,17 @@ class CleaningEnvironment(ScriptedEnvironment):
             self._note("tidied")
 
 
-class SuppressingEnvironment(ScriptedEnvironment):
-    """Its steps suppress the first abort."""
-
-    async def act(self, action: Action) -> None:
-        self._note("act")
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(30)
-        try:
-            await asyncio.sleep(30)
-        except asyncio.CancelledError:
-            self._note("aborted")
-            raise
+class UnclosableEnvironment(ScriptedEnvironment):
+    async def close(self) -> None:
+        raise RuntimeError("it does not close either")
 
 
 @pytest.fixture(params=["timeout", "abort"])
-def interrupted(
-    request: pytest.FixtureRequest, worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[type[ScriptedEnvironment]], tuple[UUID, StartedRun]]:
-    """Starts a run in an environment; its step times out, or is cancelled and aborted."""
+def interrupted(request: pytest.FixtureRequest, worker: Worker) -> Callable[..., tuple[UUID, Future[RunResult]]]:
+    """Starts a run whose step times out, or is cancelled and aborted."""
 
-    def start(environment: type[ScriptedEnvironment]) -> tuple[UUID, StartedRun]:
-        monkeypatch.setattr("scripted.ScriptedEnvironment", environment)
-        id_ = worker.participant(9, step_timeout_s=0.3 if request.param == "timeout" else 60)
+    def start(**content: Any) -> tuple[UUID, Future[RunResult]]:
+        id_ = worker.participant(9, step_timeout_s=0.3 if request.param == "timeout" else 60, **content)
         run = worker.start(id_)
         if request.param == "abort":
             worker.cancel(id_)
@@ -548,11 +507,14 @@ def interrupted(
 
 
 @on_one_store
-def test_step_cleans_up_although_its_run_is_aborted_again(worker: Worker, interrupted: Any) -> None:
-    id_, run = interrupted(CleaningEnvironment)
+def test_step_cleans_up_although_its_run_is_aborted_again(
+    worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripted.ScriptedEnvironment", CleaningEnvironment)
+    id_, run = interrupted()
     wait_until(lambda: "tidying 0" in worker.steps())
     worker.runner.abort([id_])
-    run.wait()
+    run.result(20)
     assert worker.steps()[-1] == "tidied 0"
 
 
@@ -561,19 +523,20 @@ def test_step_that_suppresses_its_abort_is_aborted_again(
     worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
-    _, run = interrupted(SuppressingEnvironment)
-    run.wait()
-    wait_until(lambda: worker.steps()[-1] == "aborted 0", 10)
+    _, run = interrupted(delay_s=30, at={"0": "swallow"})
+    run.result(20)
+    wait_until(lambda: worker.steps()[-2:] == ["swallowed 0", "aborted 0"], 10)
 
 
 @on_one_store
 def test_step_that_never_ends_does_not_delay_the_end_of_its_run(
     worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("scripted.ScriptedEnvironment", UnclosableEnvironment)
     monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
-    id_, run = interrupted(EndlessEnvironment)
+    id_, run = interrupted(at={"0": "stubborn"})
     began = time.monotonic()
-    result = run.wait()
+    result = run.result(20)
     assert time.monotonic() - began < 10
     row = worker.row(id_)
     # The stop of a step that still runs is not recorded.
