@@ -140,12 +140,6 @@ def test_abort_is_sent_on_a_new_connection_after_a_restart_of_the_broker(
 # -- the sweeper -------------------------------------------------------------------------------------------
 
 
-def test_sweeper_publishes_unpublished_messages_once(study: PublishedStudy) -> None:
-    study.sweep()
-    study.sweep()
-    assert (study.depth(), study.publisher.queue_depth(Queue.RUNS)) == (3, 3)
-
-
 def test_overdue_message_is_lost_only_if_its_queue_is_empty(study: PublishedStudy) -> None:
     study.publisher.publish_run_messages(study.ids)
     study.set_published(3600)
@@ -183,10 +177,12 @@ def test_all_messages_of_a_lost_queue_are_sent_again(study: PublishedStudy, monk
     assert study.dispatches() == [2, 2, 2]
 
 
-def test_sweeper_publishes_one_batch_per_sweep(study: PublishedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeper_publishes_each_message_once_and_a_batch_per_sweep(
+    study: PublishedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)
-    assert [study.sweep(), study.sweep()] == [True, False]
-    assert study.depth() == 3
+    assert [study.sweep() for _ in range(3)] == [True, False, False]
+    assert (study.depth(), study.publisher.queue_depth(Queue.RUNS)) == (3, 3)
 
 
 def test_messages_of_queues_that_are_consumed_first_are_published_first(study: PublishedStudy) -> None:

@@ -75,7 +75,7 @@ class Worker(StudyStore):
         return id_
 
     def run(self, id_: UUID) -> RunResult:
-        return self.start(id_, step="").result(20)
+        return self.start(id_, step="").result()
 
     def start(self, id_: UUID, step: str = "act 0") -> Future[RunResult]:
         """Starts its run; returns once `step` is logged."""
@@ -147,7 +147,7 @@ def test_run_that_cannot_continue_fails_with_the_reason(
 def test_duplicate_message_runs_nothing(worker: Worker) -> None:
     id_ = worker.participant(3, delay_s=0.2)
     runs = [worker.start(id_, step="") for _ in range(2)]
-    assert {run.result(20) for run in runs} == {RunResult.ENDED, RunResult.DROPPED}
+    assert {run.result(60) for run in runs} == {RunResult.ENDED, RunResult.DROPPED}
     assert worker.row(id_).epoch == 1
 
 
@@ -185,7 +185,7 @@ def test_cancel_aborts_the_step_in_flight_and_records_the_stop(worker: Worker, i
     began = time.monotonic()
     if is_broadcast:
         worker.runner.abort([id_])
-    assert run.result(20) is RunResult.STOPPED
+    assert run.result(60) is RunResult.STOPPED
     assert time.monotonic() - began < 5
     assert worker.steps()[-1] == "aborted 0"
     assert worker.row(id_).stopped_at is not None
@@ -195,7 +195,7 @@ def test_abort_of_a_participant_that_is_not_cancelled_releases_it(worker: Worker
     id_ = worker.participant(9, delay_s=30)
     run = worker.start(id_)
     worker.runner.abort([id_])
-    assert run.result(20) is RunResult.RELEASED
+    assert run.result(60) is RunResult.RELEASED
     wait_until(lambda: worker.publisher.queue_depth(Queue.RECOVERED) == 1)
     assert worker.row(id_).attempt == 0
 
@@ -215,7 +215,7 @@ def test_step_that_suppresses_its_abort_stores_nothing(worker: Worker) -> None:
     run = worker.start(id_)
     worker.cancel(id_)
     worker.runner.abort([id_])
-    assert run.result(20) is RunResult.STOPPED
+    assert run.result(60) is RunResult.STOPPED
     assert "swallowed 0" in worker.steps()
     assert worker.row(id_).interaction_count == 0
 
@@ -224,7 +224,7 @@ def test_drain_releases_a_run_after_its_step(worker: Worker) -> None:
     id_ = worker.participant(9, delay_s=0.2)
     run = worker.start(id_, "act 1")
     worker.shutdown.set()
-    assert run.result(20) is RunResult.RELEASED
+    assert run.result(60) is RunResult.RELEASED
     row = worker.row(id_)
     assert (row.status, row.attempt) == ("pending", 0)
     assert row.interaction_count >= 2
@@ -242,7 +242,7 @@ def test_worker_whose_lease_expired_aborts_its_runs_and_creates_a_lease(worker: 
         recovery.recover_lost(connection, 3, 10)
 
     worker.write(expire_and_recover)
-    assert run.result(20) is RunResult.STOPPED
+    assert run.result(60) is RunResult.STOPPED
     wait_until(lambda: worker.keeper.worker_id != lost)
     assert worker.row(id_).status == "pending"
     assert worker.run(worker.participant(1)) is RunResult.ENDED
@@ -309,7 +309,7 @@ def test_failed_write_does_not_affect_the_others_of_its_transaction(worker: Work
     good = [worker.participant(3) for _ in range(30)]
     bad = worker.participant(3, at={"1": "unstorable"})
     runs = [worker.start(id_, step="") for id_ in (*good[:15], bad, *good[15:])]
-    assert {run.result(20) for run in runs} == {RunResult.ENDED}
+    assert {run.result(60) for run in runs} == {RunResult.ENDED}
     assert {worker.row(id_).status for id_ in good} == {"completed"}
     assert worker.row(bad).error_kind == "simulator_error"
 
@@ -417,8 +417,8 @@ def test_shutdown_during_an_outage_of_the_store_stops_retrying(worker: Worker, m
     assert not run.done()
     assert not refused.done()
     worker.committer.stop_retrying()
-    assert run.result(20) is RunResult.UNKNOWN
-    assert refused.result(20) is RunResult.REFUSED
+    assert run.result(60) is RunResult.UNKNOWN
+    assert refused.result(60) is RunResult.REFUSED
     monkeypatch.undo()
     # Other processes learn from the lease that no worker runs it.
     assert worker.row(id_).status == "running"
@@ -438,7 +438,7 @@ def test_watchdog_aborts_the_steps_of_an_expired_lease_without_the_heartbeat(wor
         worker.keeper._stop.set()
         worker.keeper.lease_valid_until = time.monotonic()
         wait_until(lambda: "aborted 0" in worker.steps())
-        assert run.result(20) is RunResult.RELEASED
+        assert run.result(60) is RunResult.RELEASED
 
 
 @on_one_store
@@ -465,9 +465,9 @@ def test_stalled_loop_names_the_run_that_blocks_it(worker: Worker, monkeypatch: 
     claim = worker.runner.claim_of(monitor.task)
     assert claim is not None
     assert claim.participant_id == id_
-    assert run.result(20) is RunResult.ENDED
+    assert run.result(60) is RunResult.ENDED
     worker.runner.abort_all()
-    other.result(20)
+    other.result(60)
 
 
 # -- steps that do not end when they are aborted ------------------------------------------------------------
@@ -514,7 +514,7 @@ def test_step_cleans_up_although_its_run_is_aborted_again(
     id_, run = interrupted()
     wait_until(lambda: "tidying 0" in worker.steps())
     worker.runner.abort([id_])
-    run.result(20)
+    run.result(60)
     assert worker.steps()[-1] == "tidied 0"
 
 
@@ -524,7 +524,7 @@ def test_step_that_suppresses_its_abort_is_aborted_again(
 ) -> None:
     monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
     _, run = interrupted(delay_s=30, at={"0": "swallow"})
-    run.result(20)
+    run.result(60)
     wait_until(lambda: worker.steps()[-2:] == ["swallowed 0", "aborted 0"], 10)
 
 
@@ -536,7 +536,7 @@ def test_step_that_never_ends_does_not_delay_the_end_of_its_run(
     monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
     id_, run = interrupted(at={"0": "stubborn"})
     began = time.monotonic()
-    result = run.result(20)
+    result = run.result(60)
     assert time.monotonic() - began < 10
     row = worker.row(id_)
     # The stop of a step that still runs is not recorded.
