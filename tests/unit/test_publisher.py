@@ -77,7 +77,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
 def publisher(server: fakeredis.FakeServer, store: FakeStore) -> Iterator[Publisher]:
     # kombu shares the connections of a URL within a process.
     celery = create_celery(f"redis://{uuid4()}")
-    celery.conf.broker_connection_timeout = 0.1
     made = Publisher(celery, store)  # type: ignore[arg-type]
     yield made
     made.close()
