@@ -1,6 +1,6 @@
-"""What must be true of every store at every moment: the promises that rows alone can show.
+"""The promises that rows alone can show; checked after each test that has a store.
 
-Checked after each test that has a store; see docs on reliability for the numbers.
+docs/reliability.md has the numbers of the promises.
 """
 
 from collections import defaultdict
@@ -17,25 +17,19 @@ from understudy.store.schema import Tables
 
 
 def check_invariants(store: Store) -> None:
-    """Raises AssertionError naming the participant that breaks one."""
+    """Raises AssertionError that names a participant which breaks a promise."""
     with store.read() as connection:
         participants = {row.id: row for row in connection.execute(select(Tables.participant))}
-        interactions = connection.execute(
-            select(
-                Tables.interaction.c.participant_id,
-                Tables.interaction.c.ordinal,
-                Tables.interaction.c.epoch,
-            ).order_by(Tables.interaction.c.participant_id, Tables.interaction.c.ordinal)
-        ).all()
-        events = all_events(connection)
+        columns = (Tables.interaction.c.participant_id, Tables.interaction.c.ordinal, Tables.interaction.c.epoch)
+        interactions = _by_participant(connection.execute(select(*columns).order_by(*columns)).all())
+        events_by_id = _by_participant(all_events(connection))
         checkpoints = set(connection.scalars(select(Tables.checkpoint.c.participant_id)))
-    own_of, told_of = _by_participant(interactions), _by_participant(events)
     for id_, row in participants.items():
-        own, told = own_of[id_], told_of[id_]
+        own, events = interactions[id_], events_by_id[id_]
         _check_interactions(row, own)
-        _check_events(row, own, told)
-        _check_positions(row, told)
-        _check_attempt(row, told)
+        _check_events(row, own, events)
+        _check_positions(row, events)
+        _check_attempt(row, events)
         _check_row(row)
         assert (id_ in checkpoints) == bool(own), f"{row.alias}: a checkpoint goes with own interactions"
         if row.extended_from is not None:
@@ -43,9 +37,9 @@ def check_invariants(store: Store) -> None:
 
 
 def all_events(connection: Connection) -> list[Any]:
-    """In order of `seq`, those included that are on their way."""
-    told = [row for table in (Tables.event, Tables.outbox) for row in connection.execute(select(table))]
-    return sorted(told, key=lambda row: (row.participant_id, row.seq))
+    """All events in order of `seq`, with those of the outbox."""
+    rows = [row for table in (Tables.event, Tables.outbox) for row in connection.execute(select(table))]
+    return sorted(rows, key=lambda row: (row.participant_id, row.seq))
 
 
 def _by_participant(rows: Sequence[Any]) -> dict[UUID, list[Any]]:
@@ -64,11 +58,11 @@ def _check_interactions(row: Any, own: list[Any]) -> None:
     assert row.interaction_count <= row.max_interactions, f"{row.alias}: never beyond its cap"
 
 
-def _check_events(row: Any, own: list[Any], told: list[Any]) -> None:
-    assert [one.seq for one in told] == list(range(1, row.seq + 1)), f"{row.alias}: one event per seq"
-    steps = [one.data["index"] for one in told if one.kind == "interaction"]
+def _check_events(row: Any, own: list[Any], events: list[Any]) -> None:
+    assert [one.seq for one in events] == list(range(1, row.seq + 1)), f"{row.alias}: one event per seq"
+    steps = [one.data["index"] for one in events if one.kind == "interaction"]
     assert steps == [one.ordinal for one in own], f"{row.alias}: one event per interaction"
-    statuses = [one.data["status"] for one in told if one.kind == "status"]
+    statuses = [one.data["status"] for one in events if one.kind == "status"]
     assert statuses[-1] == row.status, f"{row.alias}: the last status event is the status"
     assert not any(status in TERMINAL for status in statuses[:-1]), f"{row.alias}: terminal is terminal (P1)"
     allowed = {
@@ -79,24 +73,24 @@ def _check_events(row: Any, own: list[Any], told: list[Any]) -> None:
         *((Status.RUNNING, after) for after in (Status.PENDING, *TERMINAL)),
     }
     assert all(pair in allowed for pair in pairwise(statuses)), f"{row.alias}: {statuses}"
-    ends = [index for index, one in enumerate(told) if one.data.get("status") in TERMINAL]
-    after_end = told[ends[0] + 1 :] if ends else []
+    ends = [index for index, one in enumerate(events) if one.data.get("status") in TERMINAL]
+    after_end = events[ends[0] + 1 :] if ends else []
     assert [one.kind for one in after_end] in ([], ["stopped"]), f"{row.alias}: nothing after the end (P2)"
 
 
-def _check_positions(row: Any, told: list[Any]) -> None:
-    there = [one for one in told if hasattr(one, "position")]
-    assert there == told[: len(there)], f"{row.alias}: what is on its way is its last"
+def _check_positions(row: Any, events: list[Any]) -> None:
+    there = [one for one in events if hasattr(one, "position")]
+    assert there == events[: len(there)], f"{row.alias}: what is on its way is its last"
     given = [one.position for one in there if one.position is not None]
     assert given == sorted(set(given)), f"{row.alias}: positions rise with seq"
-    assert all(one.position is not None for one in told[: len(given)]), f"{row.alias}: none was passed over"
-    whose = {(one.workspace_id, one.study_id, one.ask_id) for one in told[: len(given)]}
+    assert all(one.position is not None for one in events[: len(given)]), f"{row.alias}: none was passed over"
+    whose = {(one.workspace_id, one.study_id, one.ask_id) for one in events[: len(given)]}
     assert whose <= {(row.workspace_id, row.study_id, row.ask_id)}, f"{row.alias}: its events are found by it"
 
 
-def _check_attempt(row: Any, told: list[Any]) -> None:
+def _check_attempt(row: Any, events: list[Any]) -> None:
     losses = 0
-    for one in told:
+    for one in events:
         lost = one.data.get("reason") == "lost" or one.data.get("error_kind") == FailureKind.STALE_WORKER
         losses = 0 if one.kind == "interaction" else losses + lost
     assert row.attempt == losses, f"{row.alias}: attempt = losses since its last interaction (P7)"

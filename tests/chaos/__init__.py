@@ -1,1 +1,1 @@
-"""Real processes, killed for real: what was promised must hold whatever dies and whenever."""
+"""Real processes, killed at random times: each promise must hold."""

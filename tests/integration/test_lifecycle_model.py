@@ -1,7 +1,6 @@
-"""The whole lifecycle against a plain model, on both stores: whatever happens, they agree."""
+"""The lifecycle against a plain model, on both stores: after any sequence of writes, both agree."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,22 +19,20 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from tests.factories import make_lease, make_participants, make_study, make_workspace
-from tests.integration.test_store_lifecycle import make_step
+from tests.factories import StudyStore, make_lease, make_step
 from tests.invariants import check_invariants
-from understudy.domain.lifecycle import FailureKind, Outcome
-from understudy.store import dispatch, events, leases, lifecycle, recovery, stops
+from understudy.domain.lifecycle import TERMINAL, FailureKind, Outcome
+from understudy.store import events, leases, lifecycle, recovery, stops
 from understudy.store.engine import Store
 from understudy.store.guards import Claim
 from understudy.store.schema import Tables
 
 MAX_ATTEMPTS = 3
-TERMINAL = {"completed", "failed", "cancelled"}
 
 
 @dataclass
 class Model:
-    """What a participant is, in plain words."""
+    """The expected row of a participant."""
 
     status: str = "pending"
     epoch: int = 0
@@ -48,7 +45,7 @@ class Model:
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """Every write is tried at any time by anybody who ever held a claim; the model says who may win."""
+    """Each write is tried at any time with each claim that ever existed; the model says which succeed."""
 
     store: Store
     participants = Bundle("participants")
@@ -57,18 +54,14 @@ class Lifecycle(RuleBasedStateMachine):
 
     @initialize(target=participants, count=st.integers(1, 3), by_outbox=st.booleans())
     def begin(self, count: int, by_outbox: bool) -> Any:
-        token = make_workspace(self.store, str(uuid4()))
-        self.workspace_id = token.workspace_id
-        study_id, (iteration_id,) = make_study(self.store, self.workspace_id)
+        self.study = StudyStore(self.store, str(uuid4()))
+        self.write = self.study.write
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(events, "OUTBOX_THRESHOLD", 1 if by_outbox else count + 1)
-            ids = make_participants(self.store, self.workspace_id, study_id, iteration_id, count, max_interactions=30)
+            ids = self.study.participants(count, max_interactions=30)
         self.models = {id_: Model() for id_ in ids}
         self.alive: set[UUID] = set()
         return multiple(*ids)
-
-    def write(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return self.store.write(lambda connection: work(connection, *arguments))
 
     def holds(self, claim: Claim) -> bool:
         model = self.models[claim.participant_id]
@@ -88,13 +81,13 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(target=claims, id_=participants, worker=workers)
     def claim(self, id_: UUID, worker: UUID) -> Any:
         model = self.models[id_]
-        row = self.write(lifecycle.claim, id_, worker)
-        assert (row is not None) == (model.status == "pending" and worker in self.alive)
-        if row is None:
+        claim = self.study.claim(id_, worker)
+        if not (model.status == "pending" and worker in self.alive):
+            assert claim is None
             return multiple()
-        self.models[id_] = replace(model, status="running", epoch=model.epoch + 1, worker=worker)
-        assert row.epoch == model.epoch + 1
-        return Claim(id_, row.epoch)
+        model.status, model.epoch, model.worker = "running", model.epoch + 1, worker
+        assert claim == Claim(id_, model.epoch)
+        return claim
 
     @rule(claim=claims, ends=st.booleans(), ahead=st.integers(0, 1))
     def commit(self, claim: Claim, ends: bool, ahead: int) -> None:
@@ -105,8 +98,8 @@ class Lifecycle(RuleBasedStateMachine):
         step = make_step(model.count + ahead, ends=ends, outcome=Outcome.SUCCEEDED if ends else None)
         assert self.write(lifecycle.commit_step, claim, step, 1) == may
         if may:
-            status = "completed" if ends else "running"
-            self.models[claim.participant_id] = replace(model, status=status, count=model.count + 1, attempt=0)
+            model.status = "completed" if ends else "running"
+            model.count, model.attempt = model.count + 1, 0
 
     @rule(claim=claims)
     def fail(self, claim: Claim) -> None:
@@ -121,10 +114,10 @@ class Lifecycle(RuleBasedStateMachine):
         assert self.write(lifecycle.release, claim, 1) == may
         if may:
             model = self.models[claim.participant_id]
-            self.models[claim.participant_id] = replace(model, status="pending", worker=None)
+            model.status, model.worker = "pending", None
 
     @rule(limit=st.integers(1, 5))
-    def positions_are_given(self, limit: int) -> None:
+    def assign_positions(self, limit: int) -> None:
         self.write(events.assign_positions, limit)
 
     @rule(data=st.data(), by_outbox=st.booleans())
@@ -133,33 +126,31 @@ class Lifecycle(RuleBasedStateMachine):
         active = {id_ for id_ in ids if self.models[id_].status in {"pending", "running"}}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(events, "OUTBOX_THRESHOLD", 1 if by_outbox else len(ids) + 1)
-            assert set(self.write(lifecycle.cancel, self.workspace_id, ids)) == active
+            assert set(self.study.cancel(*ids)) == active
         for id_ in active:
             self.models[id_].status = "cancelled"
 
     @rule()
     def sweep(self) -> None:
         lost = {
-            id_ for id_, model in self.models.items() if model.status == "running" and model.worker not in self.alive
+            id_: model
+            for id_, model in self.models.items()
+            if model.status == "running" and model.worker not in self.alive
         }
-        resumed, gone = self.write(recovery.recover_lost, MAX_ATTEMPTS, 100)
-        moved = {*resumed, *gone}
-        # Earlier examples left theirs in the same store.
-        assert moved & set(self.models) == lost
-        for id_ in lost:
-            model = self.models[id_]
-            failed = model.attempt + 1 >= MAX_ATTEMPTS
-            self.models[id_] = replace(
-                model,
-                status="failed" if failed else "pending",
-                attempt=model.attempt + 1,
-                worker=model.worker if failed else None,
-            )
+        resumed, failed = self.write(recovery.recover_lost, MAX_ATTEMPTS, 100)
+        # The same store has the participants of earlier examples.
+        assert {*resumed, *failed} & set(self.models) == set(lost)
+        for model in lost.values():
+            model.attempt += 1
+            if model.attempt >= MAX_ATTEMPTS:
+                model.status = "failed"
+            else:
+                model.status, model.worker = "pending", None
 
     @rule(target=participants, source=participants, steps=st.integers(1, 5))
     def extend(self, source: UUID, steps: int) -> Any:
         model = self.models[source]
-        child = self.write(dispatch.insert_branch, self.workspace_id, source, steps, None)
+        child = self.study.extend(source, steps)
         assert (child is not None) == (model.status in TERMINAL)
         if child is None:
             return multiple()
@@ -167,39 +158,37 @@ class Lifecycle(RuleBasedStateMachine):
         return child.id
 
     @rule(claim=claims)
-    def run_tells_of_its_stop(self, claim: Claim) -> None:
+    def run_records_its_stop(self, claim: Claim) -> None:
         model = self.models[claim.participant_id]
         may = model.status == "cancelled" and not model.stopped and model.epoch == claim.epoch
-        told = self.store.write(lambda connection: stops.record_stop(connection, claim.participant_id, claim=claim))
-        assert bool(told) == may
-        self.models[claim.participant_id].stopped |= may
+        assert bool(self.write(stops.record_stop, claim.participant_id, claim=claim)) == may
+        model.stopped |= may
 
     @rule(id_=participants)
     def stop_task(self, id_: UUID) -> None:
         model = self.models[id_]
         may = model.status == "cancelled" and not model.stopped and model.worker not in self.alive
         assert bool(self.write(stops.record_stop, id_)) == may
-        self.models[id_].stopped |= may
+        model.stopped |= may
 
     @invariant()
-    def rows_are_what_the_model_says(self) -> None:
-        if not hasattr(self, "models"):
-            return
+    def rows_agree_with_the_model(self) -> None:
         with self.store.read() as connection:
             rows = connection.execute(select(Tables.participant).where(Tables.participant.c.id.in_(self.models)))
             for row in rows:
                 model = self.models[row.id]
-                told = (row.status, row.epoch, row.interaction_count, row.attempt, row.worker_id)
-                assert told == (model.status, model.epoch, model.count, model.attempt, model.worker)
-                assert (row.stopped_at is not None) == model.stopped
-                assert (row.extended_from, row.max_interactions) == (model.source, model.cap)
+                stored = Model(
+                    *(row.status, row.epoch, row.interaction_count, row.attempt, row.worker_id),
+                    *(row.stopped_at is not None, row.extended_from, row.max_interactions),
+                )
+                assert stored == model
 
     def teardown(self) -> None:
         check_invariants(self.store)
 
 
 @pytest.mark.timeout(300)
-def test_whatever_happens_the_rows_are_what_the_model_says(store: Store) -> None:
+def test_after_any_writes_the_rows_agree_with_the_model(store: Store) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         type("Bound", (Lifecycle,), {"store": store}),
         settings=settings(

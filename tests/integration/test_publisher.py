@@ -1,16 +1,20 @@
-"""Telling workers, with a real broker: who comes first, and what happens while it is away."""
+"""The publisher while a real broker goes and comes, and the sweeper that publishes what is unpublished or lost.
 
+`tests/unit/test_publisher.py` has what needs no server.
+"""
+
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar
-from uuid import uuid4
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
-from tests.dedicated_brokers import DedicatedBroker, empty, headers
-from tests.factories import make_lease, make_participants, make_study, make_workspace
+from tests.dedicated_brokers import DedicatedBroker, depth, empty
+from tests.factories import StudyStore
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.queues import QUEUE_PRIORITY, Queue
@@ -18,7 +22,7 @@ from understudy.queue.celery.app import create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.settings import Settings
-from understudy.store import dispatch, leases, lifecycle
+from understudy.store import dispatch
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
 from understudy.worker.sweeper import Sweeper
@@ -26,322 +30,199 @@ from understudy.worker.sweeper import Sweeper
 _p = Tables.participant
 
 
-class Post:
-    """A publisher, and participants to publish of."""
+class PublishedStudy(StudyStore):
+    """A study with three unpublished participants, a publisher and a sweeper."""
 
-    def __init__(self, settings: Settings, store: Store, count: int = 3) -> None:
-        self.store = store
+    def __init__(self, settings: Settings, store: Store) -> None:
+        super().__init__(store)
         self.settings = settings
         self.publisher = Publisher(create_celery(settings.broker_url), store)
         self.notifier = Notifier(settings.notifications_url)
         self.sweeper = Sweeper(settings, store, self.publisher, self.notifier)
-        self.workspace_id = make_workspace(store).workspace_id
-        study_id, (iteration_id,) = make_study(store, self.workspace_id)
-        self.ids = make_participants(store, self.workspace_id, study_id, iteration_id, count)
+        self.ids = self.participants(3)
 
     def close(self) -> None:
         self.publisher.close()
         self.notifier.close()
 
     def sweep(self) -> bool:
-        """As a sweeper does again and again; is there more to send?"""
+        """Sweeps once; returns whether there is more to publish."""
         self.sweeper.recover()
         return self.sweeper.publish()
 
-    def rows(self) -> list[Any]:
-        with self.store.read() as connection:
-            return list(connection.execute(select(_p).order_by(_p.c.id)))
+    def set_published(self, seconds_ago: float, *where: Any) -> None:
+        values = update(_p).where(*where).values(dispatched_at=store_clock(-seconds_ago))
+        self.write(Connection.execute, values)
 
-    def messages(self, queue: Queue) -> list[dict[str, Any]]:
-        return headers(self.settings.broker_url, queue)
+    def dispatches(self) -> list[int]:
+        """How often the message of each participant was published."""
+        return [row.dispatch_no for row in self.rows()]
+
+    def depth(self, queue: Queue = Queue.RUNS) -> int:
+        return depth(self.settings.broker_url, queue)
 
 
 @pytest.fixture
-def post(settings: Settings, store: Store) -> Iterator[Post]:
-    made = Post(settings, store)
+def study(settings: Settings, store: Store) -> Iterator[PublishedStudy]:
+    made = PublishedStudy(settings, store)
     yield made
     made.close()
 
 
-def test_one_message_per_participant_with_nothing_secret(post: Post) -> None:
-    assert post.publisher.publish_run_messages(post.ids).sent == 3
-    messages = post.messages(Queue.RUNS)
-    assert {message["id"] for message in messages} == {f"{id_}.1" for id_ in post.ids}
-    (alias,) = {row.alias for row in post.rows() if row.id == post.ids[0]}
-    (found,) = [m for m in messages if m["id"] == f"{post.ids[0]}.1"]
-    assert found["task"] == "simulation.run"
-    assert found["argsrepr"].startswith(f"participant={alias} study=s-")
-    assert post.publisher.publish_run_messages(post.ids) == (0, 0)
-
-
-def test_a_stop_task_for_each_cancelled_one(post: Post) -> None:
-    post.publisher.publish_run_messages(post.ids)
-    post.store.write(lambda connection: lifecycle.cancel(connection, post.workspace_id, post.ids))
-    post.publisher.enqueue_stop_tasks(post.ids)
-    wait_until(lambda: post.publisher.queue_depth(Queue.CONTROL) == 3)
-    assert {m["id"] for m in post.messages(Queue.CONTROL)} == {f"{i}.1.stop" for i in post.ids}
-
-
-class Held(threading.Timer):
-    """Goes off when a test says so."""
-
-    waiting: ClassVar[list[threading.Timer]] = []
-
-    def start(self) -> None:
-        self.waiting.append(self)
+# -- outages -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> list[threading.Timer]:
-    """What waits for an answer, in turns of two."""
-    monkeypatch.setattr("understudy.queue.publisher.PUBLISH_BATCH_SIZE", 2)
-    monkeypatch.setattr("understudy.queue.publisher.Timer", Held)
-    Held.waiting.clear()
-    return Held.waiting
+def own_study(settings: Settings, store: Store, broker: DedicatedBroker) -> Iterator[PublishedStudy]:
+    """The same with a broker of its own."""
+    made = PublishedStudy(settings.model_copy(update={"broker_url": broker.url}), store)
+    yield made
+    made.close()
 
 
-def test_of_many_run_messages_the_first_go_at_once_and_the_rest_after_the_answer(
-    post: Post, held: list[threading.Timer]
-) -> None:
-    post.publisher.enqueue_run_messages(post.ids)
-    wait_until(lambda: len(post.messages(Queue.RUNS)) == 2)
-    (rest,) = held
-    assert {m["id"] for m in post.messages(Queue.RUNS)} == {f"{id_}.1" for id_ in post.ids[:2]}
-    rest.run()
-    wait_until(lambda: len(post.messages(Queue.RUNS)) == 3)
+on_one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
-def test_without_a_thread_to_wait_in_messages_go_at_once(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_more(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    post.publisher.publish_run_messages(post.ids[:1])
-    monkeypatch.setattr("understudy.queue.publisher.PUBLISH_BATCH_SIZE", 1)
-    monkeypatch.setattr(threading.Timer, "start", no_more)
-    post.publisher.enqueue_run_messages(post.ids)
-    wait_until(lambda: len(post.messages(Queue.RUNS)) == 3)
-
-
-def test_many_stop_tasks_let_the_answer_go_first_and_few_do_not_wait_for_them(
-    post: Post, held: list[threading.Timer]
-) -> None:
-    post.publisher.enqueue_stop_tasks(post.ids)
-    post.publisher.enqueue_stop_tasks(post.ids[:2])
-    wait_until(lambda: len(post.messages(Queue.CONTROL)) == 2)
-    (many,) = held
-    many.run()
-    wait_until(lambda: len(post.messages(Queue.CONTROL)) == 2 + 3)
-
-
-def test_without_a_broker_messages_stay_owed_and_are_sent_later(
-    settings: Settings, store: Store, broker: DedicatedBroker
-) -> None:
-    post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
-    broker.kill()
-    assert post.publisher.publish_run_messages(post.ids) == (0, 3)
-    assert {row.dispatched_at for row in post.rows()} == {None}
-    with pytest.raises(BROKER_ERRORS):
-        post.publisher.ping()
-    post.sweep()
-    assert {row.dispatch_no for row in post.rows()} == {1}, "an absent broker is not written to"
-    broker.start()
-    wait_until(lambda: _answers(post.publisher))
-    post.sweep()
-    assert post.publisher.queue_depth(Queue.RUNS) == 3
-    post.close()
-
-
-def _answers(publisher: Publisher) -> bool:
-    try:
-        publisher.ping()
-    except BROKER_ERRORS:
-        return False
-    return True
-
-
-def test_aborts_and_stop_tasks_without_a_broker_are_logged_and_raise_nothing(
-    settings: Settings, store: Store, broker: DedicatedBroker, caplog: pytest.LogCaptureFixture
-) -> None:
-    post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
-    broker.kill()
-    post.publisher.enqueue_aborts(post.ids)
-    post.publisher.enqueue_stop_tasks(post.ids)
-    post.notifier.enqueue(post.ids)
-    wait_until(lambda: {"cannot publish aborts", "cannot publish stop tasks"} <= _starts(caplog), 30)
-    post.close()
-
-
-def _starts(caplog: pytest.LogCaptureFixture) -> set[str]:
-    """How the logged warnings begin, up to the reason."""
-    return {record.getMessage().partition(" (")[0] for record in caplog.records}
-
-
-def test_a_broker_that_goes_away_under_a_connection_keeps_nobody_from_ending(
-    settings: Settings, store: Store, broker: DedicatedBroker
-) -> None:
-    post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
-    post.publisher.enqueue_aborts(post.ids)
-    _until_sent(post.publisher)
-    broker.kill()
-    post.publisher.enqueue_aborts(post.ids)
-    post.publisher.enqueue_stop_tasks(post.ids)
-    ending = threading.Thread(target=post.close, daemon=True)
-    ending.start()
-    ending.join(20)
-    assert not ending.is_alive()
-
-
-def test_an_abort_is_sent_on_a_new_connection_when_the_broker_is_back(
-    settings: Settings, store: Store, broker: DedicatedBroker, caplog: pytest.LogCaptureFixture
-) -> None:
-    post = Post(settings.model_copy(update={"broker_url": broker.url}), store)
-    post.publisher.enqueue_aborts(post.ids)
-    _until_sent(post.publisher)
-    broker.kill()
-    broker.start()
-    post.publisher.enqueue_aborts(post.ids)
-    _until_sent(post.publisher)
-    assert "cannot publish aborts" not in caplog.text
-    post.close()
-
-
-def _until_sent(publisher: Publisher) -> None:
-    """Until what was to be sent by its lane for aborts is."""
+def wait_for_aborts(publisher: Publisher) -> None:
+    """Waits until the aborts that were enqueued are sent."""
     publisher._aborts.submit(lambda: None).result()
+
+
+@on_one_store
+def test_messages_remain_unpublished_during_an_outage_of_the_broker_and_are_sent_later(
+    own_study: PublishedStudy, broker: DedicatedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = own_study.publisher
+    broker.kill()
+    assert publisher.publish_run_messages(own_study.ids) == (0, 3)
+    assert {row.dispatched_at for row in own_study.rows()} == {None}
+    with pytest.raises(BROKER_ERRORS):
+        publisher.ping()
+    own_study.sweep()
+    assert own_study.dispatches() == [1, 1, 1], "the sweeper reserves no message for an unavailable broker"
+    publisher.enqueue_aborts(own_study.ids)
+    publisher.enqueue_stop_tasks(own_study.ids)
+    own_study.notifier.enqueue(own_study.ids)
+    for warning in ("cannot publish aborts", "cannot publish stop tasks"):
+        wait_until(lambda warning=warning: warning in caplog.text, 30)
+    broker.start()
+    wait_until(lambda: own_study.sweep() or own_study.depth() == 3)
+
+
+@on_one_store
+def test_close_ends_although_the_broker_disappeared_from_an_open_connection(
+    own_study: PublishedStudy, broker: DedicatedBroker
+) -> None:
+    own_study.publisher.enqueue_aborts(own_study.ids)
+    wait_for_aborts(own_study.publisher)
+    broker.kill()
+    own_study.publisher.enqueue_aborts(own_study.ids)
+    own_study.publisher.enqueue_stop_tasks(own_study.ids)
+    closing = threading.Thread(target=own_study.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+
+
+@on_one_store
+def test_abort_is_sent_on_a_new_connection_after_a_restart_of_the_broker(
+    own_study: PublishedStudy, broker: DedicatedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_study.publisher.enqueue_aborts(own_study.ids)
+    wait_for_aborts(own_study.publisher)
+    broker.kill()
+    broker.start()
+    own_study.publisher.enqueue_aborts(own_study.ids)
+    wait_for_aborts(own_study.publisher)
+    assert "cannot publish aborts" not in caplog.text
 
 
 # -- the sweeper -------------------------------------------------------------------------------------------
 
 
-def test_the_sweeper_sends_what_is_owed_once(post: Post) -> None:
-    post.sweep()
-    post.sweep()
-    assert post.publisher.queue_depth(Queue.RUNS) == 3
+def test_overdue_message_is_lost_only_if_its_queue_is_empty(study: PublishedStudy) -> None:
+    study.publisher.publish_run_messages(study.ids)
+    study.set_published(3600)
+    study.sweep()
+    assert study.dispatches() == [1, 1, 1]
+    empty(study.settings.broker_url)
+    study.sweep()
+    assert study.dispatches() == [2, 2, 2]
+    assert study.depth() == 3
 
 
-def age_messages(post: Post) -> None:
-    post.store.write(lambda connection: connection.execute(update(_p).values(dispatched_at=store_clock(-3600))))
+def test_message_overtaken_by_more_than_the_margin_is_sent_again_once(study: PublishedStudy) -> None:
+    study.publisher.publish_run_messages(study.ids)
+    study.set_published(3600)
+    study.must_claim(study.ids[-1])
+    study.set_published(3600 - 4, _p.c.status == "running")
+    study.sweep()
+    # Concurrent publishers interleave their messages within a few seconds.
+    assert study.dispatches() == [1, 1, 1]
+    study.set_published(3600 - 6, _p.c.status == "running")
+    study.sweep()
+    study.sweep()
+    assert study.dispatches() == [2, 2, 1]
 
 
-def test_a_message_is_gone_only_when_its_queue_is_empty(post: Post) -> None:
-    post.publisher.publish_run_messages(post.ids)
-    age_messages(post)
-    post.sweep()
-    assert {row.dispatch_no for row in post.rows()} == {1}
-    empty(post.settings.broker_url)
-    post.sweep()
-    assert {row.dispatch_no for row in post.rows()} == {2}
-    assert post.publisher.queue_depth(Queue.RUNS) == 3
-
-
-def run_one_sent_later(post: Post, after_s: float) -> None:
-    """The last participant runs; its message was sent so many seconds after the others'."""
-    worker_id = make_lease(post.store)
-
-    def work(connection: Connection) -> None:
-        claimed = lifecycle.claim(connection, post.ids[-1], worker_id)
-        assert claimed is not None
-        sent_at = store_clock(after_s - 3600)
-        connection.execute(update(_p).where(_p.c.id == claimed.id).values(dispatched_at=sent_at))
-
-    post.store.write(work)
-
-
-def test_a_message_that_was_overtaken_is_sent_again_once(post: Post) -> None:
-    post.publisher.publish_run_messages(post.ids)
-    age_messages(post)
-    run_one_sent_later(post, after_s=4)
-    post.sweep()
-    # Whoever publish at once mix their messages: a few seconds mean nothing.
-    assert {row.dispatch_no for row in post.rows()} == {1}
-    post.store.write(
-        lambda connection: connection.execute(
-            update(_p).where(_p.c.status == "running").values(dispatched_at=store_clock(6 - 3600))
-        )
-    )
-    post.sweep()
-    post.sweep()
-    assert {row.status: row.dispatch_no for row in post.rows()} == {"pending": 2, "running": 1}
-
-
-def test_what_was_in_a_queue_that_is_gone_is_sent_again_all_of_it(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also what one sweep has no room for, when the queue is not empty any more."""
+def test_all_messages_of_a_lost_queue_are_sent_again(study: PublishedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those beyond the batch of the first sweep, after which the queue is no longer empty."""
     monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)
-    post.publisher.publish_run_messages(post.ids)
-    age_messages(post)
-    empty(post.settings.broker_url)
-    assert post.sweep()
-    assert post.publisher.queue_depth(Queue.RUNS) == 2
-    assert not post.sweep()
-    assert {row.dispatch_no for row in post.rows()} == {2}
-    post.sweep()
-    assert post.publisher.queue_depth(Queue.RUNS) == 3
+    study.publisher.publish_run_messages(study.ids)
+    study.set_published(3600)
+    empty(study.settings.broker_url)
+    assert (study.sweep(), study.depth()) == (True, 2)
+    assert (study.sweep(), study.depth()) == (False, 3)
+    study.sweep()
+    assert study.dispatches() == [2, 2, 2]
 
 
-def test_much_that_is_owed_takes_several_sweeps(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeper_publishes_each_message_once_and_a_batch_per_sweep(
+    study: PublishedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)
-    assert post.sweep()
-    assert not post.sweep()
-    assert post.publisher.queue_depth(Queue.RUNS) == 3
+    assert [study.sweep() for _ in range(3)] == [True, False, False]
+    assert (study.depth(), study.publisher.queue_depth(Queue.RUNS)) == (3, 3)
 
 
-def test_what_is_consumed_first_is_sent_first(post: Post) -> None:
-    by_queue = dict(zip([*QUEUE_PRIORITY], post.ids, strict=True))
-
-    def put(connection: Connection) -> None:
-        for queue, id_ in by_queue.items():
-            connection.execute(update(_p).where(_p.c.id == id_).values(queue=str(queue)))
-
-    post.store.write(put)
-    with post.store.read() as connection:
-        assert dispatch.unpublished_ids(connection, 9) == list(by_queue.values())
+def test_messages_of_queues_that_are_consumed_first_are_published_first(study: PublishedStudy) -> None:
+    by_queue = dict(zip(QUEUE_PRIORITY, study.ids, strict=True))
+    for queue, id_ in by_queue.items():
+        study.write(Connection.execute, update(_p).where(_p.c.id == id_).values(queue=str(queue)))
+    assert study.read(dispatch.unpublished_ids, 9) == [*by_queue.values()]
 
 
-def test_after_an_outage_of_the_store_the_living_go_first(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post.store, "write", away)
-    with pytest.raises(ServiceUnavailable):
-        post.sweep()
-    monkeypatch.undo()
-    check_that_the_living_go_first(post)
+@pytest.mark.parametrize("is_slow", [False, True], ids=["unavailable", "slow"])
+def test_after_an_unavailable_or_slow_store_workers_renew_their_leases_before_recovery(
+    study: PublishedStudy, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    """All leases have expired meanwhile. A live worker releases its runs, which costs no attempt."""
+    study.must_claim(study.ids[0])
+    study.expire_lease()
+    clock = SimpleNamespace(now=time.monotonic())
+    monkeypatch.setattr("understudy.worker.sweeper.time", SimpleNamespace(monotonic=lambda: clock.now))
+    first_write = pytest.MonkeyPatch()
+
+    def write(work: Any) -> Any:
+        first_write.undo()
+        if not is_slow:
+            raise ServiceUnavailable("The store is unavailable.")
+        clock.now += study.settings.sweep_interval_s + 0.1
+        return study.store.write(work)
+
+    first_write.setattr(study.store, "write", write)
+    with contextlib.suppress(ServiceUnavailable):
+        study.sweeper.recover()
+    study.sweep()
+    assert study.row(study.ids[0]).status == "running"
+    clock.now += study.settings.heartbeat_interval_s
+    study.sweep()
+    row = study.row(study.ids[0])
+    assert (row.status, row.attempt) == ("pending", 1)
 
 
-def test_after_the_store_was_slow_the_living_go_first(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others waited as long, and could not renew their leases."""
-    write = post.store.write
-
-    def write_slowly(work: Any) -> Any:
-        time.sleep(post.settings.sweep_interval_s + 0.1)
-        monkeypatch.undo()
-        return write(work)
-
-    monkeypatch.setattr(post.store, "write", write_slowly)
-    check_that_the_living_go_first(post)
-
-
-def check_that_the_living_go_first(post: Post) -> None:
-    """All leases lapsed meanwhile; who lives gives back what it held, and that costs no attempt."""
-    worker_id = uuid4()
-    with post.store.engine.begin() as connection:
-        leases.create_lease(connection, worker_id, "test", 60)
-        lifecycle.claim(connection, post.ids[0], worker_id)
-        leases.expire_lease(connection, worker_id)
-    post.sweep()
-    post.sweep()
-    assert {row.status: row.attempt for row in post.rows()} == {"pending": 0, "running": 0}
-    time.sleep(post.settings.heartbeat_interval_s)
-    post.sweep()
-    assert sorted((row.status, row.attempt) for row in post.rows()) == [
-        *(("pending", 0), ("pending", 0)),
-        ("pending", 1),
-    ]
-
-
-def away(_: object) -> None:
-    raise ServiceUnavailable("The store is away.")
-
-
-def test_the_sweeper_records_stops_that_nobody_did(post: Post) -> None:
-    post.store.write(lambda connection: lifecycle.cancel(connection, post.workspace_id, post.ids))
-    post.sweep()
-    assert all(row.stopped_at for row in post.rows())
-    assert post.publisher.queue_depth(Queue.CONTROL) == 0
+def test_sweeper_records_stops_without_stop_tasks(study: PublishedStudy) -> None:
+    study.cancel(*study.ids)
+    study.sweep()
+    assert all(row.stopped_at for row in study.rows())
+    assert study.depth(Queue.CONTROL) == 0

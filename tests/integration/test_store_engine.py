@@ -1,21 +1,20 @@
-"""What a store does for whoever falls silent in the middle of a write: nothing, and not for long."""
+"""Connections and transactions: concurrent opening, bulk statements, and clients that freeze during a write."""
 
 import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import Connection, event, select, update
 
-from tests.factories import make_lease, make_participants, make_study, make_workspace
-from tests.integration.test_store_lifecycle import make_step
+from tests.factories import StudyStore, at_once, make_lease, make_step
 from understudy.domain.simulation import Person, Usage
-from understudy.store import engine, events, leases, lifecycle, people, recovery, stops
+from understudy.store import engine, events, lifecycle, people, recovery, stops
 from understudy.store.engine import Store
 from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit
@@ -24,69 +23,62 @@ from understudy.store.schema import Tables
 on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 
 
-def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
-    """SQLite refuses some of them at once, whatever its timeout, while the first one switches it over."""
-    for number in range(60):
-        url = f"sqlite:///{tmp_path}/{number}.db"
-        barrier = threading.Barrier(6)
+def test_concurrent_opening_of_a_new_file_succeeds(tmp_path: Path) -> None:
+    """SQLite refuses some connections while the first one changes the journal mode, whatever their timeout."""
 
-        def open_it(url: str = url, barrier: threading.Barrier = barrier) -> str:
-            opened = Store(url)
-            barrier.wait()
-            try:
-                with opened.read() as connection:
-                    return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
-            finally:
-                opened.dispose()
+    def journal_mode(store: Store) -> str:
+        try:
+            with store.read() as connection:
+                return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+        finally:
+            store.dispose()
 
-        with ThreadPoolExecutor(6) as threads:
-            assert [done.result() for done in [threads.submit(open_it) for _ in range(6)]] == ["wal"] * 6
+    modes = [
+        at_once(*[partial(journal_mode, Store(f"sqlite:///{tmp_path}/{number}.db")) for _ in range(6)])
+        for number in range(60)
+    ]
+    assert modes == [["wal"] * 6] * 60
 
 
 @on_postgresql
-def test_what_is_written_for_many_is_one_statement_each(store: Store) -> None:
-    """`understudy.store.bulk_parameters` tells why."""
-    several: list[str] = []
+def test_bulk_writes_are_one_statement_each(store: Store) -> None:
+    """`understudy.store.bulk_parameters` explains why."""
+    study = StudyStore(store)
+    ids = study.participants(5)
+    repeated: list[str] = []
 
     @event.listens_for(store.engine, "before_cursor_execute")
-    def _note(*told: Any) -> None:
-        _, _, statement, parameters, *_ = told
+    def _record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if isinstance(parameters, list):
-            several.append(statement)
+            repeated.append(statement)
 
-    workspace = make_workspace(store).workspace_id
-    study, (iteration,) = make_study(store, workspace)
-    ids = make_participants(store, workspace, study, iteration, 5)
-    worker = make_lease(store)
-    profiles = [Person("Ada", 30, "DE", "de", {}, "") for _ in range(2)]
-    store.write(lambda connection: people.insert_people(connection, workspace, profiles))
-    took = Usage(1, 2, 3, 0.5, model="m")
-    claimed = store.write(lambda connection: lifecycle.claim_all(connection, ids, worker))
-    commits = [Commit(Claim(id_, 1), make_step(0, ends=id_ == ids[0], usage=took), 5) for id_ in claimed]
-    assert store.write(lambda connection: lifecycle.commit_steps(connection, commits)) == [True] * 5
-    assert store.write(lambda connection: lifecycle.release(connection, Claim(ids[1], 1), 5))
-    store.write(lambda connection: lifecycle.cancel(connection, workspace, ids[3:]))
-    store.write(lambda connection: leases.expire_lease(connection, worker))
-    assert store.write(lambda connection: recovery.recover_lost(connection, 3, 100)).resumed == [ids[2]]
-    assert len(store.write(lambda connection: stops.record_stops(connection, 0, 100))) == 2
-    assert store.write(events.assign_positions) > 5
-    assert several == []
+    study.write(people.insert_people, study.workspace_id, [Person("Ada", 30, "DE", "de", {}, "")] * 2)
+    used = Usage(1, 2, 3, 0.5, model="m")
+    claimed = study.write(lifecycle.claim_all, ids, study.worker_id)
+    commits = [Commit(Claim(id_, 1), make_step(0, ends=id_ == ids[0], usage=used), 5) for id_ in claimed]
+    assert study.write(lifecycle.commit_steps, commits) == [True] * 5
+    assert study.write(lifecycle.release, Claim(ids[1], 1), 5)
+    study.cancel(*ids[3:])
+    study.expire_lease()
+    assert study.write(recovery.recover_lost, 3, 100).resumed == [ids[2]]
+    assert len(study.write(stops.record_stops, 0, 100)) == 2
+    assert study.write(events.assign_positions) > 5
+    assert repeated == []
 
 
 @on_postgresql
-def test_who_falls_silent_in_the_middle_of_a_write_holds_nothing_for_long(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_that_freezes_during_a_write_loses_its_locks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "TRANSACTION_TIMEOUT_S", 1)
     make_lease(store)
     frozen = Store(store.url.render_as_string(hide_password=False))
-    held = threading.Event()
+    locked, written = threading.Event(), threading.Event()
+    was_written: list[bool] = []
 
     def rows() -> Iterator[tuple[str]]:
         yield ("a",)
         yield ("b",)
-        held.set()
-        time.sleep(3)
+        locked.set()
+        was_written.append(written.wait(30))
         yield ("c",)
 
     def freeze() -> None:
@@ -98,8 +90,26 @@ def test_who_falls_silent_in_the_middle_of_a_write_holds_nothing_for_long(
 
     freezing = threading.Thread(target=freeze)
     freezing.start()
-    held.wait()
+    locked.wait()
     store.write(lambda connection: connection.execute(update(Tables.lease).values(name="mine")))
-    assert freezing.is_alive()
+    written.set()
     freezing.join()
     frozen.dispose()
+    assert was_written == [True], "the write waited for the frozen client"
+
+
+def test_write_is_repeated_when_its_process_was_frozen_for_too_long(store: Store) -> None:
+    """PostgreSQL ends the idle transaction so that others can write; SQLite does not."""
+    tries: list[int] = []
+
+    def work(connection: Connection) -> int:
+        tries.append(len(tries))
+        connection.execute(select(1))
+        if len(tries) == 1:
+            time.sleep(0.8)
+        return connection.execute(select(7)).scalar_one()
+
+    impatient = Store(store.url.render_as_string(hide_password=False), idle_timeout_s=0.2)
+    assert impatient.write(work) == 7
+    impatient.dispose()
+    assert len(tries) == (2 if store.url.get_backend_name() == "postgresql" else 1)

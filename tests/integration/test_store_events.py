@@ -1,276 +1,256 @@
-"""Positions of events: each once, in order, visible in order, however late something is committed."""
+"""Positions of events: each once, in order of `seq`, and visible in order, also for late commits."""
 
 import random
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, select, text, update
+from sqlalchemy import event, func, select, text, update
 
-from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
+from tests.factories import StudyStore, make_ask
 from tests.invariants import check_invariants
 from tests.servers import wait_until
 from understudy import sequencer
 from understudy.domain.ids import Kind
-from understudy.store import events, lifecycle, stops
-from understudy.store.engine import AnyRow, Store
+from understudy.store import events, stops
+from understudy.store.engine import AnyRow, Connection, Store
 from understudy.store.events import NewEvent
 from understudy.store.schema import Tables
 
 _p = Tables.participant
 
-
-class World(NamedTuple):
-    store: Store
-    workspace_id: UUID
-    study_id: UUID
-    ids: list[UUID]
-
-    def tell(self, *ids: UUID) -> None:
-        """One more event of each, by one transaction, as a guarded write does it."""
-        self.store.write(lambda connection: tell(connection, ids))
-
-    def cancel(self, *ids: UUID) -> None:
-        cancelled = self.store.write(lambda connection: lifecycle.cancel(connection, self.workspace_id, ids))
-        assert len(cancelled) == len(ids)
-
-    def stop(self, id_: UUID) -> None:
-        assert self.store.write(lambda connection: stops.record_stop(connection, id_))
-
-    def read(self, after: int = 0, limit: int = 1000) -> list[AnyRow]:
-        with self.store.read() as connection:
-            of = (Kind.STUDY, self.study_id)
-            return list(events.events_after(connection, self.workspace_id, after, limit, of=of))
+#: On SQLite, no other process writes at the same time.
+on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 
 
-def tell(connection: Any, ids: tuple[UUID, ...]) -> None:
+class EventStore(StudyStore):
+    """A study whose participants get events; `ids` are theirs."""
+
+    def __init__(self, store: Store, workspace: str = "acme", count: int = 3) -> None:
+        super().__init__(store, workspace)
+        self.ids = self.participants(count)
+
+    def events(self, after: int = 0, limit: int = 1000, of: tuple[Kind, UUID] | None = None) -> list[AnyRow]:
+        scope = of or (Kind.STUDY, self.study_id)
+        return list(self.read(events.events_after, self.workspace_id, after, limit, of=scope))
+
+    def sequence(self, limit: int = 1000) -> int:
+        """Assigns positions to up to `limit` events; how many."""
+        return int(self.write(events.assign_positions, limit))
+
+    def outbox_size(self) -> int:
+        return int(self.read(Connection.scalar, select(func.count()).select_from(Tables.outbox)))
+
+    def check(self, expected: dict[UUID, int]) -> None:
+        """Checks that each participant has so many events, with positions and in order of `seq`."""
+        sequencer.assign_positions(self.store)
+        check_events(self.events(), expected)
+        assert self.outbox_size() == 0
+        assert not self.read(events.has_unsequenced)
+
+
+def check_events(rows: Sequence[AnyRow], expected: dict[UUID, int]) -> None:
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+    seqs: dict[UUID, list[int]] = defaultdict(list)
+    for row in rows:
+        seqs[row.participant_id].append(row.seq)
+    assert seqs == {id_: list(range(1, count + 1)) for id_, count in expected.items()}
+
+
+def add_events(connection: Connection, *ids: UUID) -> None:
+    """Records one more event of each in one transaction, like a guarded write."""
     raised = update(_p).where(_p.c.id.in_(ids)).values(seq=_p.c.seq + 1).returning(_p.c.id, _p.c.seq)
     rows = connection.execute(raised).all()
     events.record(connection, [NewEvent(row.id, row.seq, "stopped", {}) for row in rows])
 
 
-def make_world(store: Store, name: str = "acme", count: int = 3) -> World:
-    workspace_id = make_workspace(store, name).workspace_id
-    study_id, (iteration_id,) = make_study(store, workspace_id)
-    return World(store, workspace_id, study_id, make_participants(store, workspace_id, study_id, iteration_id, count))
-
-
 @pytest.fixture
-def world(store: Store) -> World:
-    return make_world(store)
+def study(store: Store) -> EventStore:
+    return EventStore(store)
 
 
-def by_participant(rows: list[AnyRow]) -> dict[UUID, list[int]]:
-    found: dict[UUID, list[int]] = defaultdict(list)
-    for row in rows:
-        found[row.participant_id].append(row.seq)
-    return found
+def test_each_workspace_counts_its_positions_from_1(study: EventStore) -> None:
+    other = EventStore(study.store, "other", 5)
+    sequencer.assign_positions(study.store)
+    study.write(add_events, *study.ids)
+    study.write(add_events, other.ids[0])
+    study.check(dict.fromkeys(study.ids, 2))
+    other.check(dict.fromkeys(other.ids, 1) | {other.ids[0]: 2})
+    assert study.read(events.last_position, study.workspace_id) == 6
 
 
-def test_each_workspace_counts_its_own_from_1(world: World) -> None:
-    other = make_world(world.store, "rival", 5)
-    sequencer.assign_positions(world.store)
-    world.tell(*world.ids)
-    other.tell(other.ids[0])
-    sequencer.assign_positions(world.store)
-    assert [row.position for row in world.read()] == [1, 2, 3, 4, 5, 6]
-    assert [row.position for row in other.read()] == [1, 2, 3, 4, 5, 6]
-    with world.store.read() as connection:
-        assert events.last_position(connection, world.workspace_id) == 6
-        assert not events.has_unsequenced(connection)
-
-
-def test_one_given_a_few_at_a_time_gets_them_in_order(world: World) -> None:
+def test_positions_assigned_in_small_batches_follow_the_order_of_seq(study: EventStore) -> None:
+    counts = dict.fromkeys(study.ids, 8)
     for _ in range(7):
-        world.tell(*world.ids)
-    while given := world.store.write(lambda c: events.assign_positions(c, random.randint(1, 4))):
-        assert given <= 4
-        world.tell(random.choice(world.ids))
-        if len(world.read()) > 40:
-            break
-    sequencer.assign_positions(world.store)
-    rows = world.read()
-    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
-    for seqs in by_participant(rows).values():
-        assert seqs == list(range(1, len(seqs) + 1))
+        study.write(add_events, *study.ids)
+    batches = []
+    while len(study.events()) <= 40:
+        batches.append(study.sequence(random.randint(1, 4)))
+        id_ = random.choice(study.ids)
+        study.write(add_events, id_)
+        counts[id_] += 1
+    assert 1 <= min(batches) <= max(batches) <= 4
+    study.check(counts)
 
 
-def test_events_are_read_by_participant_study_and_ask_in_pages(world: World) -> None:
-    ask_id, (first, _) = make_ask(world.store, world.workspace_id)
-    sequencer.assign_positions(world.store)
-    world.tell(*world.ids, *first)
-    sequencer.assign_positions(world.store)
-    scopes = {(Kind.STUDY, world.study_id): 6, (Kind.ASK, ask_id): 6, (Kind.PARTICIPANT, world.ids[1]): 2}
-    for scope, count in scopes.items():
-        with world.store.read() as connection:
-            whole = events.events_after(connection, world.workspace_id, 0, 100, of=scope)
-            paged: list[AnyRow] = []
-            while page := events.events_after(
-                connection, world.workspace_id, paged[-1].position if paged else 0, 2, of=scope
-            ):
-                paged += page
-        assert len(whole) == count
-        assert paged == list(whole)
-        assert [row.position for row in whole] == sorted(row.position for row in whole)
+def test_events_are_read_in_pages_by_participant_study_and_ask(study: EventStore) -> None:
+    ask_id, (first, _) = make_ask(study.store, study.workspace_id)
+    sequencer.assign_positions(study.store)
+    study.write(add_events, *study.ids, *first)
+    sequencer.assign_positions(study.store)
+
+    def read_pages(scope: tuple[Kind, UUID]) -> list[AnyRow]:
+        rows: list[AnyRow] = []
+        while page := study.events(rows[-1].position if rows else 0, 2, scope):
+            rows += page
+        return rows
+
+    scopes = {(Kind.STUDY, study.study_id): 6, (Kind.ASK, ask_id): 6, (Kind.PARTICIPANT, study.ids[1]): 2}
+    pages = {scope: read_pages(scope) for scope in scopes}
+    assert {scope: len(rows) for scope, rows in pages.items()} == scopes
+    assert pages == {scope: study.events(of=scope) for scope in scopes}
+    assert pages == {scope: sorted(rows, key=lambda row: row.position) for scope, rows in pages.items()}
 
 
-def test_of_many_who_are_cancelled_at_once_the_events_come_later_and_in_order(store: Store) -> None:
-    world = make_world(store, count=events.OUTBOX_THRESHOLD + 1)
-    one, *many = world.ids
-    world.cancel(one)
-    # A cancel of one is with its others; its events and the first of each get their positions.
-    assert store.write(lambda connection: events.assign_positions(connection, 1000)) == events.OUTBOX_THRESHOLD + 2
-    world.cancel(*many)
+def test_events_of_a_bulk_cancel_are_sequenced_later_and_in_order(store: Store) -> None:
+    study = EventStore(store, count=events.OUTBOX_THRESHOLD + 1)
+    one, *many = study.ids
+    study.cancel(one)
+    # The events of a single cancel are not in the outbox: they and each first event get positions.
+    assert study.sequence() == events.OUTBOX_THRESHOLD + 2
+    study.cancel(*many)
     with store.read() as connection:
         written = connection.execute(select(Tables.outbox)).all()
-        assert len(written) == events.OUTBOX_THRESHOLD
-        assert events.has_unsequenced(connection)
-    # Who stops does not wait for the others' events, nor overtakes its own.
-    world.stop(many[7])
+    assert len(written) == events.OUTBOX_THRESHOLD
+    assert study.read(events.has_unsequenced)
+    # A single stop does not wait for the other events, and does not overtake its own.
+    assert study.write(stops.record_stop, many[7])
     check_invariants(store)
-    assert store.write(lambda connection: events.assign_positions(connection, 50)) == 50
+    assert study.sequence(50) == 50
     check_invariants(store)
-    sequencer.assign_positions(store)
-    rows = world.read()
-    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
-    expected = {id_: [1, 2] for id_ in world.ids} | {many[7]: [1, 2, 3]}
-    assert by_participant(rows) == expected
-    told = {row.participant_id: (row.kind, row.data, row.at) for row in rows if row.seq == 2}
-    assert {row.participant_id: (row.kind, row.data, row.at) for row in written}.items() <= told.items()
-    assert {data["status"] for _, data, _ in told.values()} == {"cancelled"}
-    with store.read() as connection:
-        assert not events.has_unsequenced(connection)
-        assert not connection.execute(select(Tables.outbox)).all()
+    study.check(dict.fromkeys(study.ids, 2) | {many[7]: 3})
+    cancels = {row.participant_id: (row.kind, row.data, row.at) for row in study.events() if row.seq == 2}
+    assert {row.participant_id: (row.kind, row.data, row.at) for row in written}.items() <= cancels.items()
+    assert {data["status"] for _, data, _ in cancels.values()} == {"cancelled"}
 
 
-def test_of_many_who_are_made_at_once_the_events_come_later_and_in_order(store: Store) -> None:
-    world = make_world(store, count=2 * events.OUTBOX_THRESHOLD)
-    claimed, gone, *rest = world.ids
-    worker = make_lease(store)
-    with store.read() as connection:
-        assert len(connection.execute(select(Tables.outbox)).all()) == len(world.ids)
-    # Neither waits for the others' events, nor overtakes its own.
-    assert store.write(lambda connection: lifecycle.claim(connection, claimed, worker))
-    world.cancel(gone)
-    with store.read() as connection:
-        assert len(connection.execute(select(Tables.outbox)).all()) == len(rest)
+def test_events_of_a_bulk_dispatch_are_sequenced_later_and_in_order(store: Store) -> None:
+    study = EventStore(store, count=2 * events.OUTBOX_THRESHOLD)
+    claimed, cancelled, *rest = study.ids
+    assert study.outbox_size() == len(study.ids)
+    # Single writes do not wait for the other events, and do not overtake their own.
+    study.must_claim(claimed)
+    study.cancel(cancelled)
+    assert study.outbox_size() == len(rest)
     check_invariants(store)
-    world.cancel(*rest[events.OUTBOX_THRESHOLD // 2 :])
+    later = rest[events.OUTBOX_THRESHOLD // 2 :]
+    study.cancel(*later)
     check_invariants(store)
-    while store.write(lambda connection: events.assign_positions(connection, 50)):
+    while study.sequence(50):
         check_invariants(store)
-    rows = world.read()
-    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
-    twice = {claimed, gone, *rest[events.OUTBOX_THRESHOLD // 2 :]}
-    assert by_participant(rows) == {id_: [1, 2] if id_ in twice else [1] for id_ in world.ids}
-    with store.read() as connection:
-        assert not connection.execute(select(Tables.outbox)).all()
+    study.check(dict.fromkeys(study.ids, 1) | dict.fromkeys([claimed, cancelled, *later], 2))
 
 
-@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+@on_postgresql
 @pytest.mark.parametrize("before", ["SELECT outbox", "INSERT INTO event ", "DELETE FROM outbox"])
-def test_a_cancel_while_events_are_moved_loses_none(store: Store, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
-    """On SQLite nobody else writes at all meanwhile."""
+def test_cancel_while_the_outbox_is_moved_loses_no_event(
+    store: Store, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
     monkeypatch.setattr(events, "OUTBOX_THRESHOLD", 1)
-    world = make_world(store)
+    study = EventStore(store)
     waiting = [before]
 
     def cancel_first(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if waiting and statement.startswith(before):
             waiting.clear()
             with ThreadPoolExecutor(1) as thread:
-                thread.submit(world.cancel, *world.ids).result(30)
+                thread.submit(study.cancel, *study.ids).result(30)
 
     event.listen(store.engine, "before_cursor_execute", cancel_first)
     sequencer.assign_positions(store)
     event.remove(store.engine, "before_cursor_execute", cancel_first)
     assert not waiting
     check_invariants(store)
-    sequencer.assign_positions(store)
-    assert by_participant(world.read()) == {id_: [1, 2] for id_ in world.ids}
+    study.check(dict.fromkeys(study.ids, 2))
 
 
-@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
-def test_an_event_is_moved_once_whoever_comes_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On SQLite nobody else writes at all meanwhile."""
+@on_postgresql
+def test_event_is_moved_once_by_concurrent_transactions(study: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "OUTBOX_THRESHOLD", 1)
-    world.cancel(*world.ids)
-    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    with world.store.engine.begin() as connection, ThreadPoolExecutor(1) as thread:
-        assert stops.record_stop(connection, world.ids[1])
-        others = thread.submit(sequencer.assign_positions, world.store, wait_for_lock=True)
-        wait_until(lambda: connection.scalar(waits))
+    study.cancel(*study.ids)
+    locks = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with study.store.engine.begin() as connection, ThreadPoolExecutor(1) as thread:
+        assert stops.record_stop(connection, study.ids[1])
+        others = thread.submit(sequencer.assign_positions, study.store, wait_for_lock=True)
+        wait_until(lambda: connection.scalar(locks))
         connection.commit()
         others.result(30)
-    rows = world.read()
-    assert by_participant(rows) == {id_: [1, 2] for id_ in world.ids} | {world.ids[1]: [1, 2, 3]}
+    study.check(dict.fromkeys(study.ids, 2) | {study.ids[1]: 3})
 
 
-@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
-def test_while_one_gives_positions_nobody_else_does_or_waits_for_it(world: World) -> None:
-    """On SQLite nobody else writes at all meanwhile."""
-    with world.store.engine.begin() as connection:
+@on_postgresql
+def test_only_one_transaction_assigns_positions_at_a_time(study: EventStore) -> None:
+    with study.store.engine.begin() as connection:
         assert events.assign_positions(connection, 2) == 2
-        # It is the third one's turn to get a number, and nobody may say which while this is open.
-        assert world.store.write(events.assign_positions) == 0
-        assert world.read() == []
+        # The third event's position depends on this open transaction.
+        assert study.sequence() == 0
+        assert study.events() == []
         with ThreadPoolExecutor(1) as thread:
-            patient = thread.submit(world.store.write, lambda other: events.assign_positions(other, wait_for_lock=True))
+            patient = thread.submit(study.write, events.assign_positions, wait_for_lock=True)
             connection.commit()
             assert patient.result(30) == 1
-    assert [row.position for row in world.read()] == [1, 2, 3]
+    study.check(dict.fromkeys(study.ids, 1))
 
 
-@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
-def test_what_is_committed_late_comes_after_what_others_were_given_meanwhile(world: World) -> None:
-    sequencer.assign_positions(world.store)
-    late, *others = world.ids
-    with world.store.engine.begin() as connection:
-        tell(connection, (late,))
-        world.tell(*others)
-        sequencer.assign_positions(world.store)
-        seen = world.read()
-        assert late not in [row.participant_id for row in seen[3:]]
-    sequencer.assign_positions(world.store)
-    (found,) = world.read(after=seen[-1].position)
+@on_postgresql
+def test_event_committed_late_gets_a_later_position(study: EventStore) -> None:
+    sequencer.assign_positions(study.store)
+    late, *others = study.ids
+    with study.store.engine.begin() as connection:
+        add_events(connection, late)
+        study.write(add_events, *others)
+        sequencer.assign_positions(study.store)
+        seen = study.events()
+        assert {row.participant_id for row in seen[3:]} == {*others}
+    sequencer.assign_positions(study.store)
+    (found,) = study.events(after=seen[-1].position)
     assert (found.participant_id, found.seq) == (late, 2)
 
 
-def test_a_reader_that_remembers_the_last_position_misses_nothing_whoever_gives_them(store: Store) -> None:
-    world = make_world(store, count=12)
-    over = threading.Event()
+def test_reader_that_continues_after_the_last_position_misses_no_event(store: Store) -> None:
+    study = EventStore(store, count=12)
+    stopping = threading.Event()
     read: list[AnyRow] = []
-    lots = random.Random(4)
+    chance = random.Random(4)
 
     def write(ids: list[UUID]) -> None:
         for _ in range(60):
-            world.tell(*lots.sample(ids, lots.randint(1, 4)))
+            study.write(add_events, *chance.sample(ids, chance.randint(1, 4)))
 
-    def give() -> None:
-        # Not without pause: on SQLite, nobody else would get to write.
-        while not over.wait(0.002):
-            store.write(lambda connection: events.assign_positions(connection, lots.randint(1, 7)))
+    def sequence() -> None:
+        # With a pause: on SQLite, the writers would get no turn otherwise.
+        while not stopping.wait(0.002):
+            study.sequence(chance.randint(1, 7))
 
     def follow() -> None:
-        while not over.is_set():
-            read.extend(world.read(after=read[-1].position if read else 0, limit=50))
+        while not stopping.is_set():
+            read.extend(study.events(after=read[-1].position if read else 0, limit=50))
 
+    loops: list[Callable[[], None]] = [sequence, sequence, follow]
     with ThreadPoolExecutor(7) as threads:
-        writers = [threads.submit(write, world.ids[start : start + 4]) for start in range(0, 12, 4)]
-        others = [threads.submit(work) for work in (give, give, follow)]
+        writers = [threads.submit(write, study.ids[start : start + 4]) for start in range(0, 12, 4)]
+        others = [threads.submit(loop) for loop in loops]
         try:
             for writer in writers:
                 writer.result(90)
-            with store.read() as connection:
-                told = connection.execute(_p.select().with_only_columns(_p.c.id, _p.c.seq)).all()
-            written = sum(row.seq for row in told)
-            wait_until(lambda: len(read) >= written or any(other.done() for other in others))
+            counts = {row.id: row.seq for row in study.rows()}
+            wait_until(lambda: len(read) >= sum(counts.values()) or any(other.done() for other in others))
         finally:
-            over.set()
+            stopping.set()
         for other in others:
             other.result(30)
-    assert [row.position for row in read] == list(range(1, written + 1))
-    assert by_participant(read) == {row.id: list(range(1, row.seq + 1)) for row in told}
+    check_events(read, counts)

@@ -1,134 +1,106 @@
-"""Every function that reads for a caller keeps to the caller's workspace by itself (P8), ids or no ids."""
+"""Each function that reads for a caller filters by the caller's workspace itself (P8), with or without ids."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
-from tests.factories import make_ask, make_lease, make_participants, make_study, make_workspace
-from tests.integration.test_store_lifecycle import make_step
+from tests.factories import StudyStore, make_ask, make_workspace
 from understudy.domain.errors import NotFound, ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.simulation import Usage
-from understudy.store import aliases, asks, events, idempotency, lifecycle, participants, people, studies, usage
+from understudy.store import aliases, asks, events, idempotency, participants, people, studies, usage
 from understudy.store.engine import Store
-from understudy.store.guards import Claim
 from understudy.store.participants import ParticipantScope
 
 
-class Theirs(NamedTuple):
-    """Another workspace's rows: a study with one completed participant, and an ask with one that waits."""
+class TwoWorkspaces(StudyStore):
+    """A study with one completed participant, an ask with one that is pending, and an empty other workspace."""
 
-    stranger: UUID
-    owner: UUID
-    study: UUID
-    iteration: UUID
-    participant: UUID
-    person: UUID
-    ask: UUID
-    waiting: UUID
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, "owner")
+        self.other = make_workspace(store, "other", 0).workspace_id
+        self.ask_id, ((self.pending, *_), *_) = make_ask(store, self.workspace_id)
+        used = Usage(1, 2, 3, 0.5, model="m")
+        self.commit(self.must_claim(), 0, ends=True, outcome=Outcome.GAVE_UP, usage=used)
+        self.write(events.assign_positions)
+        self.person_id = self.row().person_id
 
 
 @pytest.fixture
-def theirs(store: Store) -> Theirs:
-    owner = make_workspace(store, "owner").workspace_id
-    stranger = store.write(_empty_workspace)
-    study, (iteration,) = make_study(store, owner)
-    (participant,) = make_participants(store, owner, study, iteration)
-    ask, ((waiting, *_), *_) = make_ask(store, owner)
-    worker_id = make_lease(store)
-
-    def finish(connection: Connection) -> UUID:
-        row = lifecycle.claim(connection, participant, worker_id)
-        assert row is not None
-        step = make_step(0, ends=True, outcome=Outcome.GAVE_UP, usage=Usage(1, 2, 3, 0.5, model="m"))
-        assert lifecycle.commit_step(connection, Claim(participant, row.epoch), step, 1)
-        events.assign_positions(connection)
-        person: UUID = row.person_id
-        return person
-
-    return Theirs(stranger, owner, study, iteration, participant, store.write(finish), ask, waiting)
+def both(store: Store) -> TwoWorkspaces:
+    return TwoWorkspaces(store)
 
 
-def _empty_workspace(connection: Connection) -> UUID:
-    from understudy.store.workspaces import create_token
-
-    return create_token(connection, "stranger").workspace_id
-
-
-READS: dict[str, Callable[[Connection, UUID, Theirs], Any]] = {
-    "candidates": lambda c, w, t: participants.cancel_candidates(c, w, ParticipantScope(study_id=t.study)),
-    "states": lambda c, w, t: participants.states(c, w, [t.participant]),
-    "unfinished": lambda c, w, t: participants.non_terminal_ids(c, w, [t.waiting]),
-    "described": lambda c, w, t: c.execute(participants.select_details(w)).all(),
-    "page_of_participants": lambda c, w, t: participants.page_of_participants(
+#: What each function reads of workspace `w`.
+READS: dict[str, Callable[[Connection, Any, TwoWorkspaces], Any]] = {
+    "cancel_candidates": lambda c, w, b: participants.cancel_candidates(c, w, ParticipantScope(study_id=b.study_id)),
+    "states": lambda c, w, b: participants.states(c, w, [b.id_]),
+    "non_terminal_ids": lambda c, w, b: participants.non_terminal_ids(c, w, [b.pending]),
+    "select_details": lambda c, w, b: c.execute(participants.select_details(w)).all(),
+    "page_of_participants": lambda c, w, b: participants.page_of_participants(
         c, w, ParticipantScope(), status=None, cursor=None, limit=9
     )[0],
-    "page_of_people": lambda c, w, t: people.page_of_people(c, w, None, 9)[0],
-    "people_of": lambda c, w, t: people.get_people(c, w, [t.person]),
-    "count_people": lambda c, w, t: people.count_people(c, w),
-    "page_of_studies": lambda c, w, t: studies.page_of_studies(c, w, None, 9)[0],
-    "page_of_asks": lambda c, w, t: asks.page_of_asks(c, w, None, 9)[0],
-    "iterations_of": lambda c, w, t: studies.list_iterations(c, w, t.study),
-    "status_counts": lambda c, w, t: sum(studies.status_counts(c, w, t.study).values()),
-    "outcome_counts": lambda c, w, t: studies.outcome_counts(c, w, t.study),
-    "newest_position": lambda c, w, t: events.last_position(c, w),
-    "events_after": lambda c, w, t: events.events_after(c, w, 0, 9, of=(Kind.STUDY, t.study)),
-    "events_after, of all": lambda c, w, t: events.events_after(c, w, 0, 9),
-    "usage of today": lambda c, w, t: usage.sum_for_workspace_today(c, w),
-    "tokens": lambda c, w, t: usage.tokens_of_workspace(c, w, datetime.min.replace(tzinfo=UTC)),
-    "sentiment_counts": lambda c, w, t: sum(studies.sentiment_counts(c, w, t.study).values()),
+    "page_of_people": lambda c, w, b: people.page_of_people(c, w, None, 9)[0],
+    "get_people": lambda c, w, b: people.get_people(c, w, [b.person_id]),
+    "count_people": lambda c, w, b: people.count_people(c, w),
+    "page_of_studies": lambda c, w, b: studies.page_of_studies(c, w, None, 9)[0],
+    "page_of_asks": lambda c, w, b: asks.page_of_asks(c, w, None, 9)[0],
+    "list_iterations": lambda c, w, b: studies.list_iterations(c, w, b.study_id),
+    "status_counts": lambda c, w, b: sum(studies.status_counts(c, w, b.study_id).values()),
+    "outcome_counts": lambda c, w, b: studies.outcome_counts(c, w, b.study_id),
+    "sentiment_counts": lambda c, w, b: sum(studies.sentiment_counts(c, w, b.study_id).values()),
+    "last_position": lambda c, w, b: events.last_position(c, w),
+    "events_after of a study": lambda c, w, b: events.events_after(c, w, 0, 9, of=(Kind.STUDY, b.study_id)),
+    "events_after of all": lambda c, w, b: events.events_after(c, w, 0, 9),
+    "usage of today": lambda c, w, b: usage.sum_for_workspace_today(c, w),
+    "tokens": lambda c, w, b: usage.tokens_of_workspace(c, w, datetime.min.replace(tzinfo=UTC)),
 }
 
 
-@pytest.mark.parametrize("name", READS)
-def test_the_owner_sees_it_and_a_stranger_does_not(store: Store, theirs: Theirs, name: str) -> None:
-    with store.read() as connection:
-        assert READS[name](connection, theirs.owner, theirs)
-        assert not READS[name](connection, theirs.stranger, theirs)
+def test_reads_return_the_rows_of_their_workspace_only(both: TwoWorkspaces) -> None:
+    with both.store.read() as connection:
+        found = {
+            name: (bool(read(connection, both.workspace_id, both)), bool(read(connection, both.other, both)))
+            for name, read in READS.items()
+        }
+    assert found == dict.fromkeys(READS, (True, False))
 
 
 @pytest.mark.parametrize("kind", [Kind.STUDY, Kind.ITERATION, Kind.PARTICIPANT, Kind.PERSON, Kind.ASK])
-def test_a_stranger_finds_nothing_by_id(store: Store, theirs: Theirs, kind: Kind) -> None:
-    ref = str(getattr(theirs, kind.name.lower()))
-    with store.read() as connection:
-        assert aliases.find(connection, theirs.owner, kind, ref, "id")
-        with pytest.raises(NotFound):
-            aliases.find(connection, theirs.stranger, kind, ref, "id")
+def test_find_by_another_workspace_raises_not_found(both: TwoWorkspaces, kind: Kind) -> None:
+    id_ = both.id_ if kind is Kind.PARTICIPANT else getattr(both, f"{kind.name.lower()}_id")
+    assert both.read(aliases.find, both.workspace_id, kind, str(id_), "id")
+    with pytest.raises(NotFound):
+        both.read(aliases.find, both.other, kind, str(id_), "id")
 
 
-def test_a_stranger_samples_nobody(store: Store, theirs: Theirs) -> None:
-    with store.read() as connection, pytest.raises(ValidationError, match="has 0 people"):
-        people.sample_people(connection, theirs.stranger, 1, 0)
+def test_find_many_returns_rows_in_order_and_raises_not_found_in_another_workspace(both: TwoWorkspaces) -> None:
+    refs = [both.row().alias, str(both.id_).upper(), both.row().alias]
+    found = both.read(aliases.find_many, both.workspace_id, Kind.PARTICIPANT, refs, "ids")
+    assert [row.id for row in found] == [both.id_] * 3
+    with pytest.raises(NotFound, match=refs[0]):
+        both.read(aliases.find_many, both.other, Kind.PARTICIPANT, refs[:1], "ids")
+    with pytest.raises(NotFound, match=refs[1]):
+        both.read(aliases.find_many, both.other, Kind.PARTICIPANT, refs[1:2], "ids")
 
 
-def test_an_idempotency_key_is_its_workspaces_own(store: Store, theirs: Theirs) -> None:
-    both = (theirs.owner, theirs.stranger)
-    for workspace in both:
-        taken = store.write(
-            lambda connection, w=workspace: idempotency.find_or_reserve(connection, w, "/p", "k", "hash")
-        )
-        assert taken is None
-    for workspace in both:
-        answer = {"of": str(workspace)}
-        store.write(lambda connection, w=workspace, a=answer: idempotency.save_answer(connection, w, "/p", "k", a))
-    for workspace in both:
-        found = store.write(
-            lambda connection, w=workspace: idempotency.find_or_reserve(connection, w, "/p", "k", "hash")
-        )
-        assert found == {"of": str(workspace)}
+def test_sample_of_an_empty_workspace_is_refused(both: TwoWorkspaces) -> None:
+    with pytest.raises(ValidationError, match="has 0 people"):
+        both.read(people.sample_people, both.other, 1, 0)
 
 
-def test_many_are_found_in_order_and_strangers_are_not(store: Store, theirs: Theirs) -> None:
-    with store.read() as connection:
-        row = aliases.find(connection, theirs.owner, Kind.PARTICIPANT, str(theirs.participant), "id")
-        refs = [row.alias, str(row.id).upper(), row.alias]
-        found = aliases.find_many(connection, theirs.owner, Kind.PARTICIPANT, refs, "ids")
-        assert [one.id for one in found] == [row.id] * 3
-        for ref in refs:
-            with pytest.raises(NotFound, match=ref):
-                aliases.find_many(connection, theirs.stranger, Kind.PARTICIPANT, [ref], "ids")
+def test_idempotency_key_belongs_to_its_workspace(both: TwoWorkspaces) -> None:
+    workspaces = (both.workspace_id, both.other)
+
+    def find_or_reserve() -> list[Any]:
+        return [both.write(idempotency.find_or_reserve, workspace, "/p", "k", "hash") for workspace in workspaces]
+
+    assert find_or_reserve() == [None, None]
+    answers = [{"of": str(workspace)} for workspace in workspaces]
+    for workspace, answer in zip(workspaces, answers, strict=True):
+        both.write(idempotency.save_answer, workspace, "/p", "k", answer)
+    assert find_or_reserve() == answers

@@ -1,60 +1,62 @@
-"""Reading participants for those who wait for them."""
+"""Reads of participants for requests that wait."""
 
 from uuid import uuid4
 
-from tests.factories import make_participants, make_study, make_workspace
+import pytest
+
+from tests.factories import StudyStore
 from understudy.domain.errors import NotFound, ValidationError
-from understudy.store import lifecycle, participants
+from understudy.store import participants
 from understudy.store.engine import Store
 
 
-def test_who_waits_reads_who_is_done_and_who_is_not(store: Store) -> None:
-    acme, other = (make_workspace(store, name).workspace_id for name in ("acme", "other"))
-    study, (iteration,) = make_study(store, acme)
-    ids = make_participants(store, acme, study, iteration, 7)
-    done = [ids[5], ids[0]]
-    store.write(lambda connection: lifecycle.cancel(connection, acme, done))
-    with store.read() as connection:
-        ended = participants.terminal_states(connection, ids)
-        assert {(row.id, row.status) for row in ended} == {(id_, "cancelled") for id_ in done}
-        assert participants.terminal_states(connection, ids[1:5]) == []
-        left = list(reversed([*ids[1:5], ids[6]]))
-        assert participants.non_terminal_ids(connection, acme, list(reversed(ids))) == left
-        assert participants.non_terminal_ids(connection, other, ids) == []
-        assert participants.non_terminal_ids(connection, acme, []) == []
+@pytest.fixture
+def acme(store: Store) -> StudyStore:
+    return StudyStore(store)
 
 
-def test_whom_many_name_is_found_for_each_of_them(store: Store) -> None:
-    acme, other = (make_workspace(store, name).workspace_id for name in ("acme", "other"))
-    study, (iteration,) = make_study(store, acme)
-    ids = make_participants(store, acme, study, iteration, 4)
-    study, (iteration,) = make_study(store, other)
-    (foreign,) = make_participants(store, other, study, iteration, 1)
-    with store.read() as connection:
-        (rows,) = participants.resolve_by_request(connection, [(acme, [str(id_) for id_ in ids])])
-        assert not isinstance(rows, Exception)
-        a, b, c, d = rows
-        assert [row.id for row in rows] == ids
-        # By id, alias, twice; nobody; one who is not there, is another workspace's, or is no name at all.
-        unknown = str(uuid4())
-        asked = [
-            [b.alias, str(a.id), str(b.id)],
-            [],
-            [c.alias, unknown],
-            [str(foreign)],
-            ["p-"],
-            [d.alias] * 2,
-        ]
-        found = participants.resolve_by_request(
-            connection, [*((acme, refs) for refs in asked), (other, [str(foreign)])]
-        )
-        states = participants.states_by_request(
-            connection, [(acme, [ids[2], ids[0], foreign]), (other, [foreign, ids[1]]), (acme, ids)]
-        )
-    assert [[row.id for row in rows] for rows in states] == [[ids[2], ids[0]], [foreign], ids]
-    (theirs,) = found.pop()
+@pytest.fixture
+def other(store: Store) -> StudyStore:
+    return StudyStore(store, "other")
+
+
+def test_terminal_and_non_terminal_participants_are_read_by_id(acme: StudyStore, other: StudyStore) -> None:
+    ids = acme.participants(7)
+    cancelled = acme.cancel(ids[5], ids[0])
+    ended = acme.read(participants.terminal_states, ids)
+    assert {(row.id, row.status) for row in ended} == {(id_, "cancelled") for id_ in cancelled}
+    assert acme.read(participants.terminal_states, ids[1:5]) == []
+    pending = [ids[6], *ids[4:0:-1]]
+    assert acme.read(participants.non_terminal_ids, acme.workspace_id, ids[::-1]) == pending
+    assert acme.read(participants.non_terminal_ids, other.workspace_id, ids) == []
+    assert acme.read(participants.non_terminal_ids, acme.workspace_id, []) == []
+
+
+def test_references_of_many_requests_are_resolved_at_once(acme: StudyStore, other: StudyStore) -> None:
+    a, b, c, d = ids = acme.participants(4)
+    alias = {id_: acme.row(id_).alias for id_ in ids}
+    (foreign,) = other.participants()
+    unknown = str(uuid4())
+    cases: dict[tuple[str, ...], object] = {
+        tuple(map(str, ids)): ids,
+        (alias[b], str(a), str(b)): [b, a],
+        (): [],
+        (alias[c], unknown): NotFound,
+        (str(foreign),): NotFound,
+        ("p-",): ValidationError,
+        (alias[d], alias[d]): [d],
+    }
+    requests = [*((acme.workspace_id, refs) for refs in cases), (other.workspace_id, [str(foreign)])]
+    *found, (theirs,) = acme.read(participants.resolve_by_request, requests)
     assert theirs.id == foreign
-    assert [found[0], found[1], found[5]] == [[b, a], [], [d]]
-    assert [type(error) for error in found[2:5]] == [NotFound, NotFound, ValidationError]
-    assert unknown in str(found[2])
-    assert str(foreign) in str(found[3])
+    results = [type(rows) if isinstance(rows, Exception) else [row.id for row in rows] for rows in found]
+    assert results == [*cases.values()]
+    assert (unknown in str(found[3]), str(foreign) in str(found[4])) == (True, True)
+
+
+def test_states_of_many_requests_are_read_at_once(acme: StudyStore, other: StudyStore) -> None:
+    a, b, c = ids = acme.participants(3)
+    (foreign,) = other.participants()
+    requests = [(acme.workspace_id, [c, a, foreign]), (other.workspace_id, [foreign, b]), (acme.workspace_id, ids)]
+    states = acme.read(participants.states_by_request, requests)
+    assert [[row.id for row in rows] for rows in states] == [[c, a], [foreign], ids]

@@ -1,13 +1,13 @@
-"""What a worker process does with a participant, in this process: real store, real broker, real loop."""
+"""What a worker process does with a participant, in this process: real store, real broker, real event loop."""
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,19 +15,18 @@ import pytest
 import redis
 from sqlalchemy import Connection, select, text, update
 
-from tests.factories import make_participants, make_study, make_workspace
+from tests.factories import StudyStore, make_participants, make_study
 from tests.plugins.scripted import ScriptedEnvironment
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
-from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue
 from understudy.domain.simulation import Action
 from understudy.queue.celery.app import create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.settings import Settings
-from understudy.store import dispatch, lifecycle, lineage, recovery
-from understudy.store.engine import Store, store_clock
+from understudy.store import leases, lineage, recovery
+from understudy.store.engine import Store
 from understudy.store.schema import Tables
 from understudy.worker import committer
 from understudy.worker.committer import Committer
@@ -38,106 +37,88 @@ from understudy.worker.watchdog import LoopMonitor, Watchdog
 
 _p = Tables.participant
 
+on_one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 
-class Workshop:
-    """A runner with everything around it, and a workspace to run participants of."""
 
-    def __init__(self, settings: Settings, store: Store, folder: Path) -> None:
-        self.store = store
+class Worker(StudyStore):
+    """A runner with all parts of a worker process, and participants of the scripted environment."""
+
+    def __init__(self, settings: Settings, store: Store, *, quarantine: bool = False) -> None:
+        super().__init__(store)
         self.settings = settings
-        self.log = folder / "steps.log"
-        self.leaving = threading.Event()
+        self.log = settings.data_dir / "steps.log"
+        self.shutdown = threading.Event()
         self.committer = Committer(store)
         self.publisher = Publisher(create_celery(settings.broker_url), store)
         self.notifier = Notifier(settings.notifications_url)
         self.keeper = LeaseKeeper(store, "test", ttl_s=5, interval_s=0.2)
-        context = WorkerContext(self.committer, lambda: self.keeper.worker_id, self.leaving.is_set, True)
-        self.runner = Runner(context, self.publisher, self.notifier)
+        self.context = WorkerContext(
+            self.committer, lambda: self.keeper.worker_id, self.shutdown.is_set, True, quarantine
+        )
+        self.runner = Runner(self.context, self.publisher, self.notifier)
         self.keeper.start(self.runner)
-        self.workspace_id = make_workspace(store).workspace_id
 
     def close(self) -> None:
-        self.runner.close()
-        self.keeper.close()
-        self.committer.close()
-        self.publisher.close()
-        self.notifier.close()
+        for part in (self.runner, self.keeper, self.committer, self.publisher, self.notifier):
+            part.close()
 
     def participant(self, max_interactions: int = 5, **details: Any) -> UUID:
-        study = {name: details.pop(name) for name in ("success",) if name in details}
-        settings = {name: details.pop(name) for name in ("step_timeout_s", "run_timeout_s", "mind") if name in details}
-        content = {"log": str(self.log)} | details
-        study_id, (iteration_id,) = make_study(self.store, self.workspace_id, content=content, **study, **settings)
+        """Creates a participant of a study of its own; `details` are of the iteration, else its content."""
+        of_study = {"success", "mind", "step_timeout_s", "run_timeout_s"} & set(details)
+        study = {name: details.pop(name) for name in of_study}
+        ids = make_study(self.store, self.workspace_id, content={"log": str(self.log)} | details, **study)
+        study_id, (iteration_id,) = ids
         (id_,) = make_participants(
             self.store, self.workspace_id, study_id, iteration_id, max_interactions=max_interactions
         )
         return id_
 
     def run(self, id_: UUID) -> RunResult:
-        return self.runner.submit(self.runner.run(id_)).result()
+        return self.start(id_, step="").result()
 
-    def start(self, id_: UUID) -> "Started":
-        return Started(self, id_)
-
-    def row(self, id_: UUID) -> Any:
-        with self.store.read() as connection:
-            return connection.execute(select(_p).where(_p.c.id == id_)).one()
-
-    def cancel(self, id_: UUID) -> None:
-        self.store.write(lambda connection: lifecycle.cancel(connection, self.workspace_id, [id_]))
+    def start(self, id_: UUID, step: str = "act 0") -> Future[RunResult]:
+        """Starts its run; returns once `step` is logged."""
+        run = self.runner.submit(self.runner.run(id_))
+        wait_until(lambda: step in self.steps() or not step)
+        return run
 
     def steps(self) -> list[str]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [" ".join(line.split()[:2]) for line in lines]
 
 
-class Started:
-    """A run in a thread of its own, as the pool has it."""
-
-    def __init__(self, shop: Workshop, id_: UUID) -> None:
-        self.ending: RunResult | None = None
-        self._thread = threading.Thread(target=self._run, args=(shop, id_), daemon=True)
-        self._thread.start()
-
-    def _run(self, shop: Workshop, id_: UUID) -> None:
-        self.ending = shop.run(id_)
-
-    def ended(self) -> RunResult:
-        self._thread.join(20)
-        assert self.ending is not None, "the run did not end"
-        return self.ending
-
-
 @pytest.fixture
-def shop(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Workshop]:
-    made = Workshop(settings, store, tmp_path)
-    yield made
-    made.close()
+def worker(settings: Settings, store: Store) -> Iterator[Worker]:
+    with contextlib.closing(Worker(settings, store)) as made:
+        yield made
 
 
-# -- how runs end ------------------------------------------------------------------------------------------
+def raise_unavailable(_: object) -> None:
+    raise ServiceUnavailable("The store is unavailable.")
 
 
-def test_a_run_goes_to_its_cap(shop: Workshop) -> None:
-    id_ = shop.participant(3)
-    assert shop.run(id_) is RunResult.ENDED
-    row = shop.row(id_)
-    assert (row.status, row.outcome, row.interaction_count) == ("completed", "cap_reached", 3)
+# -- ends of runs ------------------------------------------------------------------------------------------
 
 
-def test_success_is_checked_after_each_own_interaction_never_before_the_first(shop: Workshop) -> None:
-    id_ = shop.participant(5, success={"url_contains": "scripted://page/"})
-    shop.run(id_)
-    row = shop.row(id_)
-    assert (row.status, row.outcome, row.interaction_count) == ("completed", "succeeded", 1)
-
-
-@pytest.mark.parametrize(("kind", "outcome"), [("give_up", "gave_up"), ("finish", None)])
-def test_a_mind_may_end_a_run(shop: Workshop, kind: str, outcome: str | None) -> None:
-    id_ = shop.participant(9, at={"2": kind})
-    shop.run(id_)
-    row = shop.row(id_)
-    assert (row.status, row.outcome, row.interaction_count) == ("completed", outcome, 3)
+@pytest.mark.parametrize(
+    ("details", "outcome", "count"),
+    [
+        ({"max_interactions": 3}, "cap_reached", 3),
+        # Checked after each own interaction, not before the first.
+        ({"success": {"url_contains": "scripted://page/"}}, "succeeded", 1),
+        ({"at": {"2": "give_up"}}, "gave_up", 3),
+        ({"at": {"2": "finish"}}, None, 3),
+    ],
+    ids=["cap", "success", "give_up", "finish"],
+)
+def test_run_completes_with_its_outcome(
+    worker: Worker, details: dict[str, Any], outcome: str | None, count: int
+) -> None:
+    id_ = worker.participant(**details)
+    assert worker.run(id_) is RunResult.ENDED
+    row = worker.row(id_)
+    assert (row.status, row.outcome, row.interaction_count) == ("completed", outcome, count)
 
 
 @pytest.mark.parametrize(
@@ -153,230 +134,219 @@ def test_a_mind_may_end_a_run(shop: Workshop, kind: str, outcome: str | None) ->
         ({"delay_s": 0.2, "run_timeout_s": 0.5}, "run_timeout", "The run took longer than the 0.5 s allowed"),
     ],
 )
-def test_what_cannot_go_on_fails_and_says_why(shop: Workshop, details: dict[str, Any], kind: str, message: str) -> None:
-    id_ = shop.participant(9, **details)
-    assert shop.run(id_) is RunResult.ENDED
-    row = shop.row(id_)
+def test_run_that_cannot_continue_fails_with_the_reason(
+    worker: Worker, details: dict[str, Any], kind: str, message: str
+) -> None:
+    id_ = worker.participant(9, **details)
+    assert worker.run(id_) is RunResult.ENDED
+    row = worker.row(id_)
     assert (row.status, row.error_kind) == ("failed", kind)
     assert message in row.error_message
 
 
-def test_a_duplicate_message_runs_nothing(shop: Workshop) -> None:
-    id_ = shop.participant(3, delay_s=0.2)
-    first, second = shop.start(id_), shop.start(id_)
-    assert {first.ended(), second.ended()} == {RunResult.ENDED, RunResult.DROPPED}
-    assert shop.row(id_).epoch == 1
+def test_duplicate_message_runs_nothing(worker: Worker) -> None:
+    id_ = worker.participant(3, delay_s=0.2)
+    runs = [worker.start(id_, step="") for _ in range(2)]
+    assert {run.result(60) for run in runs} == {RunResult.ENDED, RunResult.DROPPED}
+    assert worker.row(id_).epoch == 1
 
 
-def test_a_run_that_was_extended_goes_on_from_the_stored_state(shop: Workshop) -> None:
-    id_ = shop.participant(2)
-    shop.run(id_)
-    child = shop.store.write(
-        lambda connection: dispatch.insert_branch(connection, shop.workspace_id, id_, 2, "Turn left")
-    )
-    assert child is not None
-    shop.run(child.id)
-    assert shop.steps() == [
+def test_extended_run_resumes_from_the_checkpoint(worker: Worker) -> None:
+    id_ = worker.participant(2)
+    worker.run(id_)
+    child = worker.extend(id_, 2, "Turn left").id
+    worker.run(child)
+    assert worker.steps() == [
         *("open 0", "act 0", "acted 0", "act 1", "acted 1"),
         *("restore 2", "act 2", "acted 2", "act 3", "acted 3"),
     ]
-    with shop.store.read() as connection:
-        rows = lineage.interactions(connection, child.id, own=True, limit=9)
-        state = lineage.load_checkpoint(connection, child.id)
+    rows = worker.read(lineage.interactions, child, own=True, limit=9)
     assert [row.thought for row in rows] == ["Told: Turn left"] * 2
-    # Memory goes on; only the first own turn is told that it is one.
-    assert state is not None
-    assert state["memory"] == {"steps": 4, "resumed": False}
+    # The memory is kept; only the first own turn has `resumed`.
+    assert worker.read(lineage.load_checkpoint, child)["memory"] == {"steps": 4, "resumed": False}
 
 
-def test_one_that_is_taken_up_at_its_cap_is_done(shop: Workshop) -> None:
-    id_ = shop.participant(1)
-    shop.store.write(lambda connection: connection.execute(update(_p).values(interaction_count=0, max_interactions=0)))
-    assert shop.run(id_) is RunResult.ENDED
-    assert shop.row(id_).outcome == "cap_reached"
+def test_run_claimed_at_its_cap_completes(worker: Worker) -> None:
+    id_ = worker.participant(1)
+    worker.write(Connection.execute, update(_p).values(interaction_count=0, max_interactions=0))
+    assert worker.run(id_) is RunResult.ENDED
+    assert worker.row(id_).outcome == "cap_reached"
 
 
-# -- how runs are taken away -------------------------------------------------------------------------------
+# -- aborts and releases -----------------------------------------------------------------------------------
 
 
-def test_an_abort_cuts_the_step_in_flight_and_records_the_stop(shop: Workshop) -> None:
-    id_ = shop.participant(9, delay_s=30)
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-    shop.cancel(id_)
+@pytest.mark.parametrize("is_broadcast", [True, False], ids=["broadcast", "heartbeat"])
+def test_cancel_aborts_the_step_in_flight_and_records_the_stop(worker: Worker, is_broadcast: bool) -> None:
+    """If no broadcast arrives, the next heartbeat reads the cancel from the store."""
+    id_ = worker.participant(9, delay_s=30)
+    run = worker.start(id_)
+    worker.cancel(id_)
     began = time.monotonic()
-    shop.runner.abort([id_])
-    assert run.ended() is RunResult.STOPPED
+    if is_broadcast:
+        worker.runner.abort([id_])
+    assert run.result(60) is RunResult.STOPPED
     assert time.monotonic() - began < 5
-    assert shop.steps()[-1] == "aborted 0"
-    assert shop.row(id_).stopped_at is not None
+    assert worker.steps()[-1] == "aborted 0"
+    assert worker.row(id_).stopped_at is not None
 
 
-def test_a_cancel_that_no_message_brings_comes_with_the_heartbeat(shop: Workshop) -> None:
-    id_ = shop.participant(9, delay_s=30)
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-    shop.cancel(id_)
-    assert run.ended() is RunResult.STOPPED
-    assert shop.row(id_).stopped_at is not None
+def test_abort_of_a_participant_that_is_not_cancelled_releases_it(worker: Worker) -> None:
+    id_ = worker.participant(9, delay_s=30)
+    run = worker.start(id_)
+    worker.runner.abort([id_])
+    assert run.result(60) is RunResult.RELEASED
+    wait_until(lambda: worker.publisher.queue_depth(Queue.RECOVERED) == 1)
+    assert worker.row(id_).attempt == 0
 
 
-def test_an_abort_of_what_was_not_cancelled_only_gives_it_back(shop: Workshop) -> None:
-    id_ = shop.participant(9, delay_s=30)
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-    shop.runner.abort([id_])
-    assert run.ended() is RunResult.RELEASED
-    wait_until(lambda: shop.publisher.queue_depth(Queue.RECOVERED) == 1)
-    assert shop.row(id_).attempt == 0
+def test_quarantine_worker_releases_a_run_after_one_interaction(settings: Settings, store: Store) -> None:
+    with contextlib.closing(Worker(settings, store, quarantine=True)) as worker:
+        id_, short = worker.participant(9), worker.participant(1)
+        assert worker.run(id_) is RunResult.RELEASED
+        row = worker.row(id_)
+        assert (row.status, row.interaction_count, row.attempt) == ("pending", 1, 0)
+        assert row.queue == "simulations.recovered"
+        assert worker.run(short) is RunResult.ENDED
 
 
-def test_a_suspect_gives_its_place_back_after_one_interaction(shop: Workshop) -> None:
-    """It got past what killed its worker, and others wait to run alone."""
-    shop.runner._context = dataclasses.replace(shop.runner._context, quarantine=True)
-    id_, short = shop.participant(9), shop.participant(1)
-    assert shop.run(id_) is RunResult.RELEASED
-    row = shop.row(id_)
-    assert (row.status, row.interaction_count, row.attempt) == ("pending", 1, 0)
-    assert row.queue == "simulations.recovered"
-    assert shop.run(short) is RunResult.ENDED
+def test_step_that_suppresses_its_abort_stores_nothing(worker: Worker) -> None:
+    id_ = worker.participant(9, delay_s=1, at={"0": "swallow"})
+    run = worker.start(id_)
+    worker.cancel(id_)
+    worker.runner.abort([id_])
+    assert run.result(60) is RunResult.STOPPED
+    assert "swallowed 0" in worker.steps()
+    assert worker.row(id_).interaction_count == 0
 
 
-def test_a_step_that_swallows_its_abort_still_stores_nothing(shop: Workshop) -> None:
-    id_ = shop.participant(9, delay_s=1, at={"0": "swallow"})
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-    shop.cancel(id_)
-    shop.runner.abort([id_])
-    assert run.ended() is RunResult.STOPPED
-    assert "swallowed 0" in shop.steps()
-    assert shop.row(id_).interaction_count == 0
-
-
-def test_a_draining_process_stops_at_the_next_interaction(shop: Workshop) -> None:
-    id_ = shop.participant(9, delay_s=0.2)
-    run = shop.start(id_)
-    wait_until(lambda: "act 1" in shop.steps())
-    shop.leaving.set()
-    assert run.ended() is RunResult.RELEASED
-    row = shop.row(id_)
+def test_drain_releases_a_run_after_its_step(worker: Worker) -> None:
+    id_ = worker.participant(9, delay_s=0.2)
+    run = worker.start(id_, "act 1")
+    worker.shutdown.set()
+    assert run.result(60) is RunResult.RELEASED
+    row = worker.row(id_)
     assert (row.status, row.attempt) == ("pending", 0)
     assert row.interaction_count >= 2
-    assert "aborted 1" not in shop.steps()
+    assert "aborted 1" not in worker.steps()
 
 
-def test_a_process_whose_lease_ran_out_aborts_and_takes_a_new_one(shop: Workshop) -> None:
-    id_ = shop.participant(9, delay_s=30)
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-    lost = shop.keeper.worker_id
+def test_worker_whose_lease_expired_aborts_its_runs_and_creates_a_lease(worker: Worker) -> None:
+    id_ = worker.participant(9, delay_s=30)
+    run = worker.start(id_)
+    lost = worker.keeper.worker_id
 
     def expire_and_recover(connection: Connection) -> None:
         # In one transaction: a heartbeat in between would find the expired lease, and the run releases itself.
-        connection.execute(update(Tables.lease).values(expires_at=store_clock(-1)))
+        leases.expire_lease(connection, lost)
         recovery.recover_lost(connection, 3, 10)
 
-    shop.store.write(expire_and_recover)
-    assert run.ended() is RunResult.STOPPED
-    wait_until(lambda: shop.keeper.worker_id != lost)
-    assert shop.row(id_).status == "pending"
-    quick = shop.participant(1)
-    assert shop.run(quick) is RunResult.ENDED
+    worker.write(expire_and_recover)
+    assert run.result(60) is RunResult.STOPPED
+    wait_until(lambda: worker.keeper.worker_id != lost)
+    assert worker.row(id_).status == "pending"
+    assert worker.run(worker.participant(1)) is RunResult.ENDED
 
 
-def test_what_runs_here_but_nobody_runs_is_given_back(shop: Workshop) -> None:
-    id_ = shop.participant()
-    shop.store.write(lambda connection: lifecycle.claim(connection, id_, shop.keeper.worker_id))
-    wait_until(lambda: shop.row(id_).status == Status.PENDING)
-    assert shop.row(id_).attempt == 0
+def test_heartbeat_releases_a_claim_without_a_run(worker: Worker) -> None:
+    id_ = worker.participant()
+    worker.must_claim(id_, worker.keeper.worker_id)
+    wait_until(lambda: worker.row(id_).status == "pending")
+    assert worker.row(id_).attempt == 0
 
 
-def test_a_claim_that_a_busy_loop_has_not_heard_of_is_not_given_back(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+@on_one_store
+def test_heartbeat_keeps_a_claim_whose_result_has_not_reached_its_run(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many that start at once, or a slow import, keep a loop for longer than two beats."""
-    id_ = shop.participant(1)
-    tell = committer._resolve_futures
+    """Many runs that start at once, or a slow import, delay a loop for longer than two heartbeats."""
+    id_ = worker.participant(1)
+    resolve = committer._resolve_futures
 
-    def tell_late(outcomes: list[Any]) -> None:
+    def resolve_late(outcomes: list[Any]) -> None:
         time.sleep(1)
-        tell(outcomes)
+        resolve(outcomes)
 
-    monkeypatch.setattr(committer, "_resolve_futures", tell_late)
-    assert shop.run(id_) is RunResult.ENDED
-    assert (shop.row(id_).status, shop.row(id_).epoch, shop.row(id_).attempt) == ("completed", 1, 0)
-
-
-def test_who_goes_gives_back_also_what_nobody_here_runs(shop: Workshop) -> None:
-    """A claim whose answer came too late to be waited for: that costs no attempt either."""
-    id_ = shop.participant()
-    shop.keeper._stop.set()
-    shop.store.write(lambda connection: lifecycle.claim(connection, id_, shop.keeper.worker_id))
-    shop.keeper.close()
-    shop.store.write(lambda connection: recovery.recover_lost(connection, 3, 10))
-    assert (shop.row(id_).status, shop.row(id_).attempt) == ("pending", 0)
+    monkeypatch.setattr(committer, "_resolve_futures", resolve_late)
+    assert worker.run(id_) is RunResult.ENDED
+    assert (worker.row(id_).status, worker.row(id_).epoch, worker.row(id_).attempt) == ("completed", 1, 0)
 
 
-@pytest.mark.valkey("nobody is told, waiters look by themselves")
-def test_whoever_waits_is_told(shop: Workshop) -> None:
-    with redis.Redis.from_url(shop.settings.notifications_url) as client, client.pubsub() as listener:
+def test_shutdown_releases_a_claim_without_a_run(worker: Worker) -> None:
+    """Its result came too late for the run. The release costs no attempt."""
+    id_ = worker.participant()
+    worker.keeper._stop.set()
+    worker.must_claim(id_, worker.keeper.worker_id)
+    worker.keeper.close()
+    worker.recover()
+    assert (worker.row(id_).status, worker.row(id_).attempt) == ("pending", 0)
+
+
+def test_worker_without_a_lease_refuses_messages(worker: Worker) -> None:
+    worker.keeper.close()
+    id_ = worker.participant()
+    assert worker.run(id_) is RunResult.REFUSED
+    assert worker.row(id_).status == "pending"
+
+
+@on_one_store
+@pytest.mark.valkey("without notifications, waits poll the store")
+def test_end_of_a_run_is_notified(worker: Worker) -> None:
+    with redis.Redis.from_url(worker.settings.notifications_url) as client, client.pubsub() as listener:
         listener.subscribe("understudy.notices")
-        id_ = shop.participant(1)
-        shop.run(id_)
-        told = wait_until(
-            lambda: (message := listener.get_message(timeout=1)) and message["type"] == "message" and message
+        id_ = worker.participant(1)
+        worker.run(id_)
+        message = wait_until(
+            lambda: (found := listener.get_message(timeout=1)) and found["type"] == "message" and found
         )
-    assert json.loads(told["data"]) == [str(id_)]
+    assert json.loads(message["data"]) == [str(id_)]
 
 
 # -- the committer -----------------------------------------------------------------------------------------
 
 
-def test_a_write_that_fails_does_not_take_others_with_it(shop: Workshop) -> None:
-    """Thirty runs at once share transactions; the broken one of them fails alone."""
-    good = [shop.participant(3) for _ in range(30)]
-    bad = shop.participant(3, at={"1": "unstorable"})
-    runs = [shop.start(id_) for id_ in (*good[:15], bad, *good[15:])]
-    assert {run.ended() for run in runs} == {RunResult.ENDED}
-    assert {shop.row(id_).status for id_ in good} == {"completed"}
-    assert shop.row(bad).error_kind == "simulator_error"
+def test_failed_write_does_not_affect_the_others_of_its_transaction(worker: Worker) -> None:
+    good = [worker.participant(3) for _ in range(30)]
+    bad = worker.participant(3, at={"1": "unstorable"})
+    runs = [worker.start(id_, step="") for id_ in (*good[:15], bad, *good[15:])]
+    assert {run.result(60) for run in runs} == {RunResult.ENDED}
+    assert {worker.row(id_).status for id_ in good} == {"completed"}
+    assert worker.row(bad).error_kind == "simulator_error"
 
 
-def test_writes_that_share_a_transaction_are_made_in_id_order(shop: Workshop) -> None:
-    """Two who lock the same rows in two orders would deadlock."""
+def write_together(worker: Worker, *writes: Callable[[], Awaitable[Any]]) -> None:
+    """Has the committer commit `writes` in one transaction, after one that it is busy with."""
+    is_busy, may_continue = threading.Event(), threading.Event()
+
+    def occupy(_: Connection) -> None:
+        is_busy.set()
+        may_continue.wait(10)
+
+    async def write_all() -> None:
+        first = asyncio.ensure_future(worker.committer.write(uuid4(), occupy, "step.commit"))
+        assert await asyncio.to_thread(is_busy.wait, 10)
+        others = [asyncio.ensure_future(write()) for write in writes]
+        await asyncio.sleep(0)  # each has submitted its write
+        may_continue.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(write_all())
+
+
+@on_one_store
+def test_writes_of_one_transaction_are_in_id_order(worker: Worker) -> None:
+    """Two transactions that lock the same rows in two orders would deadlock."""
     order: list[UUID] = []
-    begun, busy = threading.Event(), threading.Event()
-
-    def hold_the_committer(_: Connection) -> None:
-        begun.set()
-        busy.wait(10)
-
-    async def write_many() -> None:
-        first = asyncio.create_task(shop.committer.write(uuid4(), hold_the_committer, "step.commit"))
-        assert await asyncio.to_thread(begun.wait, 10)
-        others = [
-            shop.committer.write(id_, lambda _, id_=id_: order.append(id_), "step.commit")
-            for id_ in (uuid4() for _ in range(20))
-        ]
-        tasks = [asyncio.create_task(write) for write in others]
-        await asyncio.sleep(0)  # each of them has handed in its write
-        busy.set()
-        await asyncio.gather(first, *tasks)
-
-    asyncio.run(write_many())
-    assert order == sorted(order)
+    ids = [uuid4() for _ in range(20)]
+    writes = [partial(worker.committer.write, id_, lambda _, id_=id_: order.append(id_), "step.commit") for id_ in ids]
+    write_together(worker, *writes)
+    assert order == sorted(ids)
 
 
-def test_writes_of_several_kinds_lock_their_rows_in_id_order(shop: Workshop) -> None:
-    """Those of one kind are made in one go, so the second kind's come after all of the first."""
-    if shop.store.url.get_backend_name() == "sqlite":
-        pytest.skip("SQLite lets in one writer at a time")
-    first, second, third = sorted(shop.participant() for _ in range(3))
-    begun, busy = threading.Event(), threading.Event()
-
-    def hold_the_committer(_: Connection) -> None:
-        begun.set()
-        busy.wait(10)
+@on_postgresql
+def test_writes_of_several_kinds_lock_their_rows_in_id_order(worker: Worker) -> None:
+    """The writes of one kind are one batch; all of the first kind precede the second. SQLite locks no rows."""
+    first, second, third = sorted(worker.participant() for _ in range(3))
 
     def touch(connection: Connection, ids: Sequence[UUID]) -> list[None]:
         return [connection.execute(update(_p).where(_p.c.id == id_).values(seq=_p.c.seq)) and None for id_ in ids]
@@ -384,175 +354,127 @@ def test_writes_of_several_kinds_lock_their_rows_in_id_order(shop: Workshop) -> 
     def touch_too(connection: Connection, ids: Sequence[UUID]) -> list[None]:
         return touch(connection, ids)
 
-    async def write_all() -> None:
-        held = asyncio.create_task(shop.committer.write(uuid4(), hold_the_committer, "step.commit"))
-        assert await asyncio.to_thread(begun.wait, 10)
-        kinds = [(first, touch), (third, touch), (second, touch_too)]
-        tasks = [
-            asyncio.create_task(shop.committer.write_batched(id_, work, id_, "step.commit")) for id_, work in kinds
-        ]
-        await asyncio.sleep(0)  # each of them has handed in its write
-        busy.set()
-        await asyncio.gather(held, *tasks)
-
-    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    locked = select(_p.c.id).with_for_update(nowait=True)
-    with shop.store.engine.begin() as other:
-        other.execute(locked.where(_p.c.id == second))
-        writing = threading.Thread(target=asyncio.run, args=(write_all(),), daemon=True)
+    kinds = [(first, touch), (third, touch), (second, touch_too)]
+    writes = [partial(worker.committer.write_batched, id_, work, id_, "step.commit") for id_, work in kinds]
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    lock = select(_p.c.id).with_for_update(nowait=True)
+    with worker.store.engine.begin() as other:
+        other.execute(lock.where(_p.c.id == second))
+        writing = threading.Thread(target=write_together, args=(worker, *writes), daemon=True)
         writing.start()
-        wait_until(lambda: other.scalar(waits))
-        # It waits for the second; the third is still anybody's.
-        other.execute(locked.where(_p.c.id == third))
+        wait_until(lambda: other.scalar(waiting))
+        # It waits for the second row, and has not locked the third.
+        other.execute(lock.where(_p.c.id == third))
     writing.join(20)
     assert not writing.is_alive()
 
 
-def test_runs_that_are_claimed_in_one_go_each_have_their_own_answer(shop: Workshop) -> None:
-    """Forty messages at once: of one participant twice, of one that was cancelled, of others for the first
-    time, and of one with a past."""
-    past = shop.participant(2)
-    shop.run(past)
-    child = shop.store.write(lambda connection: dispatch.insert_branch(connection, shop.workspace_id, past, 1, None))
-    assert child is not None
-    cancelled = shop.participant()
-    shop.cancel(cancelled)
-    fresh = [shop.participant(2) for _ in range(30)]
-    ids = [*fresh, fresh[0], cancelled, child.id, past]
+def test_runs_claimed_in_one_transaction_each_get_their_result(worker: Worker) -> None:
+    source = worker.participant(2)
+    worker.run(source)
+    child = worker.extend(source, 1).id
+    cancelled = worker.participant()
+    worker.cancel(cancelled)
+    *fresh, timed_out = [worker.participant(2) for _ in range(30)]
+    ids = [*fresh, timed_out, fresh[0], cancelled, source, child]
 
-    async def take_all() -> list[ClaimedRun | RunResult]:
-        runs = [Run(id_, shop.runner._context) for id_ in ids]
-        runs[-5].claim_timed_out = True
-        return shop.store.write(lambda connection: _claim_batch(connection, runs))
+    async def claim_all() -> list[ClaimedRun | RunResult]:
+        runs = [Run(id_, worker.context) for id_ in ids]
+        runs[ids.index(timed_out)].claim_timed_out = True
+        return worker.store.write(lambda connection: _claim_batch(connection, runs))
 
-    *taken, twice, of_cancelled, of_child, of_past = asyncio.run(take_all())
-    given_up = taken.pop()
-    assert [claimed.row.id for claimed in taken if isinstance(claimed, ClaimedRun)] == fresh[:-1]
-    assert {claimed.row.epoch for claimed in taken if isinstance(claimed, ClaimedRun)} == {1}
-    assert (given_up, twice, of_cancelled, of_past) == (RunResult.REFUSED, *[RunResult.DROPPED] * 3)
-    assert isinstance(of_child, ClaimedRun)
-    assert of_child.state is not None
-    assert [row.ordinal for row in of_child.history] == [0, 1]
+    results = asyncio.run(claim_all())
+    claimed = [(result.row.id, result.row.epoch) for result in results if isinstance(result, ClaimedRun)]
+    assert claimed == [(id_, 1) for id_ in (*fresh, child)]
+    # The others: timed out, a duplicate, cancelled, completed.
+    assert results[len(fresh) : -1] == [RunResult.REFUSED, *[RunResult.DROPPED] * 3]
+    assert isinstance(results[-1], ClaimedRun)
+    assert results[-1].state is not None
+    assert [row.ordinal for row in results[-1].history] == [0, 1]
 
 
-def test_a_claim_that_takes_too_long_is_not_made_later(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody would run it, and a process that goes would leave it behind."""
-    id_ = shop.participant()
-
-    def away(_: object) -> None:
-        raise ServiceUnavailable("The store is away.")
-
+@on_one_store
+def test_claim_that_timed_out_is_not_committed_later(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run would hold it, and a shutdown would leave it behind."""
+    id_ = worker.participant()
     with monkeypatch.context() as patch:
         patch.setattr("understudy.worker.run.CLAIM_TIMEOUT_S", 0.3)
-        patch.setattr(shop.store, "write", away)
-        assert shop.run(id_) is RunResult.REFUSED
-    # The committer goes through what waited, in order.
-    assert shop.run(shop.participant(1)) is RunResult.ENDED
-    assert (shop.row(id_).status, shop.row(id_).epoch) == ("pending", 0)
+        patch.setattr(worker.store, "write", raise_unavailable)
+        assert worker.run(id_) is RunResult.REFUSED
+    # The committer handles its writes in order.
+    assert worker.run(worker.participant(1)) is RunResult.ENDED
+    assert (worker.row(id_).status, worker.row(id_).epoch) == ("pending", 0)
 
 
-def test_a_process_that_goes_does_not_wait_for_ever_for_a_store_that_is_away(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    id_, later = shop.participant(9, delay_s=30), shop.participant(9)
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-
-    def away(_: object) -> None:
-        raise ServiceUnavailable("The store is away.")
-
-    monkeypatch.setattr(shop.store, "write", away)
-    shop.runner.abort_all()
-    refused = shop.start(later)
+@on_one_store
+def test_shutdown_during_an_outage_of_the_store_stops_retrying(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_, later = worker.participant(9, delay_s=30), worker.participant(9)
+    run = worker.start(id_)
+    monkeypatch.setattr(worker.store, "write", raise_unavailable)
+    worker.runner.abort_all()
+    refused = worker.start(later, step="")
     time.sleep(1)
-    assert run.ending is refused.ending is None
-    shop.committer.stop_retrying()
-    assert run.ended() is RunResult.UNKNOWN
-    assert refused.ended() is RunResult.REFUSED
+    assert not run.done()
+    assert not refused.done()
+    worker.committer.stop_retrying()
+    assert run.result(60) is RunResult.UNKNOWN
+    assert refused.result(60) is RunResult.REFUSED
     monkeypatch.undo()
-    # Its lease is what tells others that nobody runs it.
-    assert shop.row(id_).status == "running"
+    # Other processes learn from the lease that no worker runs it.
+    assert worker.row(id_).status == "running"
 
 
-def test_a_lapsed_lease_aborts_the_steps_whatever_the_heartbeat_does(shop: Workshop) -> None:
-    """It may hang in the store for minutes; by then somebody else has its participants."""
-    run = shop.start(shop.participant(9, delay_s=30))
-    wait_until(lambda: "act 0" in shop.steps())
-    watch = Watchdog(shop.store, shop.keeper, shop.runner, lambda: None, loop_stall_s=30, max_memory_mb=0)
-    try:
+# -- the watchdog ------------------------------------------------------------------------------------------
+
+
+@on_one_store
+def test_watchdog_aborts_the_steps_of_an_expired_lease_without_the_heartbeat(worker: Worker) -> None:
+    """The heartbeat may wait for the store for minutes; other workers then own its participants."""
+    run = worker.start(worker.participant(9, delay_s=30))
+    watchdog = Watchdog(worker.store, worker.keeper, worker.runner, lambda: None, loop_stall_s=30, max_memory_mb=0)
+    with contextlib.closing(watchdog):
         time.sleep(1)
-        assert "aborted 0" not in shop.steps()
-        shop.keeper._stop.set()
-        shop.keeper.lease_valid_until = time.monotonic()
-        wait_until(lambda: "aborted 0" in shop.steps())
-        assert run.ended() is RunResult.RELEASED
-    finally:
-        watch.close()
+        assert "aborted 0" not in worker.steps()
+        worker.keeper._stop.set()
+        worker.keeper.lease_valid_until = time.monotonic()
+        wait_until(lambda: "aborted 0" in worker.steps())
+        assert run.result(60) is RunResult.RELEASED
 
 
-# -- the pulse ---------------------------------------------------------------------------------------------
+@on_one_store
+def test_busy_loop_is_not_stalled(worker: Worker) -> None:
+    async def block() -> None:
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop must not run meanwhile
 
-
-def feel(pulse: LoopMonitor, for_s: float) -> float:
-    """The longest that the loop seemed to be in one task, within so many seconds."""
-    until, longest = time.monotonic() + for_s, 0.0
-    while time.monotonic() < until:
-        longest = max(longest, pulse.stalled_s())
+    blocks = [worker.runner.submit(block()) for _ in range(20)]
+    monitor, stalls = LoopMonitor(worker.runner.loop), []
+    while not blocks[-1].done():
+        stalls.append(monitor.stalled_s())
         time.sleep(0.02)
-    return longest
+    assert max(stalls) < 1
 
 
-async def block(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
-
-
-def test_a_loop_that_is_busy_is_not_stuck(shop: Workshop) -> None:
-    loop = shop.runner._loop
-    for _ in range(20):
-        asyncio.run_coroutine_threadsafe(block(0.1), loop)
-    assert feel(LoopMonitor(loop), 2.5) < 1
-
-
-def test_a_loop_that_stays_in_one_task_is_stuck_and_one_knows_whose_it_is(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@on_one_store
+def test_stalled_loop_names_the_run_that_blocks_it(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripted.BLOCK_S", 1.5)
-    other = shop.start(shop.participant(9, delay_s=30))
-    id_ = shop.participant(2, at={"1": "block"})
-    run = shop.start(id_)
-    pulse = LoopMonitor(shop.runner.loop)
-    wait_until(lambda: pulse.stalled_s() > 0.5)
-    claim = shop.runner.claim_of(pulse.task)
+    other = worker.start(worker.participant(9, delay_s=30))
+    id_ = worker.participant(2, at={"1": "block"})
+    run = worker.start(id_, step="")
+    monitor = LoopMonitor(worker.runner.loop)
+    wait_until(lambda: monitor.stalled_s() > 0.5)
+    claim = worker.runner.claim_of(monitor.task)
     assert claim is not None
     assert claim.participant_id == id_
-    assert run.ended() is RunResult.ENDED
-    shop.runner.abort_all()
-    other.ended()
+    assert run.result(60) is RunResult.ENDED
+    worker.runner.abort_all()
+    other.result(60)
 
 
-def test_a_process_without_a_lease_leaves_messages_to_others(shop: Workshop) -> None:
-    shop.keeper.close()
-    id_ = shop.participant()
-    assert shop.run(id_) is RunResult.REFUSED
-    assert shop.row(id_).status == "pending"
+# -- steps that do not end when they are aborted ------------------------------------------------------------
 
 
-class Stubborn(ScriptedEnvironment):
-    """Takes no for an answer: a step of its never ends when told to, and closing it breaks."""
-
-    async def act(self, action: Action) -> None:
-        self._note("act")
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0.1)
-
-    async def close(self) -> None:
-        raise RuntimeError("it does not close either")
-
-
-class Tidy(ScriptedEnvironment):
-    """Takes a moment to clean up after itself, as whoever closes a connection."""
+class CleaningEnvironment(ScriptedEnvironment):
+    """Its steps take a moment to clean up, for example to close a connection."""
 
     async def act(self, action: Action) -> None:
         self._note("act")
@@ -564,67 +486,61 @@ class Tidy(ScriptedEnvironment):
             self._note("tidied")
 
 
-@pytest.mark.parametrize("how", ["timeout", "abort"])
-def test_a_step_that_was_told_to_end_cleans_up_however_often_its_run_is_aborted(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
+class UnclosableEnvironment(ScriptedEnvironment):
+    async def close(self) -> None:
+        raise RuntimeError("it does not close either")
+
+
+@pytest.fixture(params=["timeout", "abort"])
+def interrupted(request: pytest.FixtureRequest, worker: Worker) -> Callable[..., tuple[UUID, Future[RunResult]]]:
+    """Starts a run whose step times out, or is cancelled and aborted."""
+
+    def start(**content: Any) -> tuple[UUID, Future[RunResult]]:
+        id_ = worker.participant(9, step_timeout_s=0.3 if request.param == "timeout" else 60, **content)
+        run = worker.start(id_)
+        if request.param == "abort":
+            worker.cancel(id_)
+            worker.runner.abort([id_])
+        return id_, run
+
+    return start
+
+
+@on_one_store
+def test_step_cleans_up_although_its_run_is_aborted_again(
+    worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripted.ScriptedEnvironment", Tidy)
-    id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-    if how == "abort":
-        shop.runner.abort([id_])
-    wait_until(lambda: "tidying 0" in shop.steps())
-    shop.runner.abort([id_])
-    run.ended()
-    assert shop.steps()[-1] == "tidied 0"
+    monkeypatch.setattr("scripted.ScriptedEnvironment", CleaningEnvironment)
+    id_, run = interrupted()
+    wait_until(lambda: "tidying 0" in worker.steps())
+    worker.runner.abort([id_])
+    run.result(60)
+    assert worker.steps()[-1] == "tidied 0"
 
 
-class Slow(ScriptedEnvironment):
-    """Takes the first word for a mistake."""
-
-    async def act(self, action: Action) -> None:
-        self._note("act")
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(30)
-        try:
-            await asyncio.sleep(30)
-        except asyncio.CancelledError:
-            self._note("aborted")
-            raise
-
-
-@pytest.mark.parametrize("how", ["timeout", "abort"])
-def test_a_step_that_did_not_end_in_time_is_told_once_more(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str
+@on_one_store
+def test_step_that_suppresses_its_abort_is_aborted_again(
+    worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripted.ScriptedEnvironment", Slow)
     monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
-    id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-    if how == "abort":
-        shop.runner.abort([id_])
-    run.ended()
-    wait_until(lambda: shop.steps()[-1] == "aborted 0", 10)
+    _, run = interrupted(delay_s=30, at={"0": "swallow"})
+    run.result(60)
+    wait_until(lambda: worker.steps()[-2:] == ["swallowed 0", "aborted 0"], 10)
 
 
-@pytest.mark.parametrize("how", ["timeout", "abort"])
-def test_a_step_that_does_not_end_holds_nothing_up(shop: Workshop, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    monkeypatch.setattr("scripted.ScriptedEnvironment", Stubborn)
+@on_one_store
+def test_step_that_never_ends_does_not_delay_the_end_of_its_run(
+    worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripted.ScriptedEnvironment", UnclosableEnvironment)
     monkeypatch.setattr("understudy.worker.run.CLEANUP_TIMEOUT_S", 0.3)
-    id_ = shop.participant(9, step_timeout_s=0.3 if how == "timeout" else 60)
-    run = shop.start(id_)
-    wait_until(lambda: "act 0" in shop.steps())
-    if how == "abort":
-        shop.cancel(id_)
-        shop.runner.abort([id_])
+    id_, run = interrupted(at={"0": "stubborn"})
     began = time.monotonic()
-    ending = run.ended()
+    result = run.result(60)
     assert time.monotonic() - began < 10
-    row = shop.row(id_)
-    if how == "timeout":
-        assert (ending, row.status, row.error_kind) == (RunResult.ENDED, "failed", "step_timeout")
-    else:
-        # Nobody knows that it has stopped, so nobody says so.
-        assert (ending, row.status, row.stopped_at) == (RunResult.STOPPED, "cancelled", None)
+    row = worker.row(id_)
+    # The stop of a step that still runs is not recorded.
+    assert (result, row.status, row.error_kind, row.stopped_at) in (
+        (RunResult.ENDED, "failed", "step_timeout", None),
+        (RunResult.STOPPED, "cancelled", None, None),
+    )

@@ -1,10 +1,10 @@
-"""What a busy fleet asks its store all the time, by the functions that ask it."""
+"""The frequent queries of a busy fleet, by the functions that send them."""
 
 from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from tests.integration.test_store_lifecycle import make_step
+from tests.factories import make_step
 from tests.plans.seed_data import STEPS, SeedData
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
@@ -42,10 +42,7 @@ HOT: dict[str, Query] = {
     "what to run": lambda c, it: lineage.load_run_specs(c, it.by_status["pending"][:20]),
     "state to go on from": lambda c, it: lineage.load_checkpoint(c, it.extended[0]),
     "what was said": lambda c, it: lineage.latest_interactions(c, it.extended[0], 10),
-    "heartbeat": lambda c, it: (
-        leases.renew_lease(c, it.worker_id, 9),
-        leases.running_claims(c, it.worker_id),
-    ),
+    "heartbeat": lambda c, it: (leases.renew_lease(c, it.worker_id, 9), leases.running_claims(c, it.worker_id)),
     # a caller
     "token": lambda c, it: workspaces.authenticate(c, it.secret),
     "find": lambda c, it: aliases.find(c, it.workspace_id, Kind.PARTICIPANT, str(it.extended[0]), "x"),
@@ -117,10 +114,6 @@ HOT: dict[str, Query] = {
         c, prune.RetentionFilter(it.workspace_id, store_time(c)), None, 200
     ),
     "prune": lambda c, it: prune.prune(
-        c,
-        prune.RetentionFilter(it.workspace_id, store_time(c)),
-        it.by_status["completed"][:200],
-        (),
-        dry_run=False,
+        c, prune.RetentionFilter(it.workspace_id, store_time(c)), it.by_status["completed"][:200], (), dry_run=False
     ),
 }

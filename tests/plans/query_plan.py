@@ -1,4 +1,4 @@
-"""What a store reads to answer its queries."""
+"""What a store reads for its queries."""
 
 import json
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from tests.plans.queries import Query
 from tests.plans.seed_data import SeedData
 from understudy.store.engine import Store
 
-#: Those that grow with what was run.
+#: The tables that grow with each run.
 BIG = frozenset({"participant", "interaction", "event", "checkpoint", "usage"})
 _KINDS = ("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")
 
 
 class QueryPlan(NamedTuple):
-    """One statement, how it is answered, and what it took (on PostgreSQL)."""
+    """The plan of one statement, and its cost (on PostgreSQL)."""
 
     sql: str
     plan: str
@@ -24,22 +24,22 @@ class QueryPlan(NamedTuple):
     ms: float = 0
     #: Pages of 8 KiB.
     pages: int = 0
-    #: Of big tables, also those that were not wanted.
+    #: Rows of big tables that were read, also those that were dropped.
     rows: int = 0
 
 
 def explain(store: Store, query: Query, it: SeedData, *, small: bool = False) -> list[QueryPlan]:
-    """How the store answers each statement of `query`, where it comes. What it writes is rolled back.
+    """The plan of each statement of `query`; its writes are rolled back.
 
-    `small`: it is, and shall answer as if it were so big that it reads all of a table only if it must.
+    With `small`, the store plans as if it were big: it reads a whole table only without an alternative.
     """
     found: dict[str, QueryPlan] = {}
-    looking_at = _postgresql if store.engine.dialect.name == "postgresql" else _sqlite
+    read_plan = _postgresql if store.engine.dialect.name == "postgresql" else _sqlite
 
     def see(connection: Connection, _: object, sql: str, given: Any, __: object, many: bool) -> None:
         if sql.lstrip().startswith(_KINDS) and sql not in found:
             cursor = connection.connection.cursor()
-            found[sql] = looking_at(cursor, sql, given[0] if many else given)
+            found[sql] = read_plan(cursor, sql, given[0] if many else given)
             cursor.close()
 
     event.listen(store.engine, "before_cursor_execute", see)
@@ -56,23 +56,23 @@ def explain(store: Store, query: Query, it: SeedData, *, small: bool = False) ->
 
 def _sqlite(cursor: Any, sql: str, given: Any) -> QueryPlan:
     details = [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {sql}", given).fetchall()]
-    # In the order that was asked for, it need not read further than a page.
+    # In this order, it reads only one page of rows.
     in_order = not any("TEMP B-TREE" in detail for detail in details)
     scans = [one for one in details if _is_scan(one) and not (in_order and " ix_participant_created " in one)]
     return QueryPlan(sql, "\n".join(details), scans)
 
 
 def _postgresql(cursor: Any, sql: str, given: Any) -> QueryPlan:
-    # To measure it is to do it.
+    # EXPLAIN ANALYZE executes the statement.
     cursor.execute("SAVEPOINT look")
     cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", given)
-    told = cursor.fetchone()[0][0]
+    explained = cursor.fetchone()[0][0]
     cursor.execute("ROLLBACK TO SAVEPOINT look")
-    big = [node for node in _nodes(told["Plan"]) if node.get("Relation Name") in BIG]
+    big = [node for node in _nodes(explained["Plan"]) if node.get("Relation Name") in BIG]
     scans = [f"{node['Node Type']} of {node['Relation Name']}" for node in big if _reads_all(node)]
-    plan = json.dumps(told["Plan"], indent=1)
-    pages = sum(told["Plan"][f"Shared {kind} Blocks"] for kind in ("Hit", "Read"))
-    return QueryPlan(sql, plan, scans, told["Execution Time"], pages, sum(map(_rows, big)))
+    plan = json.dumps(explained["Plan"], indent=1)
+    pages = sum(explained["Plan"][f"Shared {kind} Blocks"] for kind in ("Hit", "Read"))
+    return QueryPlan(sql, plan, scans, explained["Execution Time"], pages, sum(map(_rows, big)))
 
 
 def _rows(node: dict[str, Any]) -> int:
@@ -81,26 +81,18 @@ def _rows(node: dict[str, Any]) -> int:
 
 
 def _is_scan(detail: str) -> bool:
-    """Are all rows of a big table read, or a workspace's? An index of a few rows only is something else."""
+    """Whether it reads all rows of a big table, or all of a workspace; an index of a few rows does not count."""
     words = detail.split()
     if detail.endswith("(workspace_id=?)"):
         return words[1] in BIG
-    if words[0] != "SCAN" or words[1] not in BIG:
-        return False
-    return not any(word.startswith("ix_") and word in PARTIAL for word in words)
+    return words[0] == "SCAN" and words[1] in BIG and not PARTIAL & set(words)
 
 
-#: Indexes of those rows only that somebody still has to do something for.
-PARTIAL = frozenset(
-    f"ix_{name}"
-    for name in (
-        "participant_pending",
-        "participant_waiting",
-        "participant_running",
-        "participant_stopping",
-        "event_waiting",
-    )
-)
+#: Indexes of the few rows that still need work.
+PARTIAL = {
+    *(f"ix_participant_{name}" for name in ("pending", "waiting", "running", "stopping")),
+    "ix_event_waiting",
+}
 
 
 def _reads_all(node: dict[str, Any]) -> bool:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from tests.factories import make_lease, make_participants, make_study, make_workspace
-from tests.integration.test_store_lifecycle import make_step
+from tests.factories import StudyStore, make_step
 from tests.servers import PostgresServer
 from understudy.deploy.migrate import migrate
 from understudy.settings import Settings
@@ -57,21 +56,17 @@ def _try(url: str, setting: str) -> None:
 
 def _work(store: Store) -> None:
     chance = random.Random(1)
-    workspace_id = make_workspace(store).workspace_id
-    study_id, (iteration_id,) = make_study(store, workspace_id)
-    worker_id = make_lease(store)
+    study = StudyStore(store)
     for _ in range(WAVES):
-        ids = make_participants(store, workspace_id, study_id, iteration_id, EACH, max_interactions=50)
-        claims: list[Claim] = store.write(
-            lambda c, ids=ids: [Claim(r.id, r.epoch) for r in lifecycle.claim_all(c, ids, worker_id).values()]
-        )
+        ids = study.participants(EACH, max_interactions=50)
+        claims = [Claim(row.id, row.epoch) for row in study.write(lifecycle.claim_all, ids, study.worker_id).values()]
         for index in range(STEPS):
             # As a worker does it: a few that are ready at the same time.
             chance.shuffle(claims)
             for start in range(0, EACH, 10):
                 some = claims[start : start + 10]
                 store.write(lambda c, some=some, index=index: _commit(c, some, index, chance))
-            store.write(lambda c: leases.renew_lease(c, worker_id, 60))
+            store.write(lambda c: leases.renew_lease(c, study.worker_id, 60))
             while store.write(events.assign_positions):
                 pass
         store.write(lambda c, claims=claims: [lifecycle.complete(c, claim, None, 5) for claim in claims])
