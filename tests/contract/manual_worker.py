@@ -8,6 +8,7 @@ from sqlalchemy import Table, select
 
 from tests.factories import make_lease, make_participants, make_study
 from tests.http_client import ApiClient
+from tests.servers import wait_until
 from understudy.domain.lifecycle import FailureKind, Outcome
 from understudy.domain.runs import Step
 from understudy.store import lifecycle
@@ -89,6 +90,20 @@ def dump_tables(store: Store) -> dict[str, list[str]]:
     }
     with store.read() as connection:
         return {name: sorted(map(repr, connection.execute(select(*columns[name])))) for name in columns}
+
+
+def dump_idle_tables(store: Store) -> dict[str, list[str]]:
+    """Returns the contents once the run message of every pending participant was sent, in the background."""
+    unsent = select(Tables.participant.c.id).where(
+        Tables.participant.c.status == "pending", Tables.participant.c.dispatched_at.is_(None)
+    )
+
+    def all_sent() -> bool:
+        with store.read() as connection:
+            return not connection.scalars(unsent).all()
+
+    wait_until(all_sent)
+    return dump_tables(store)
 
 
 def counts(store: Store) -> dict[str, int]:

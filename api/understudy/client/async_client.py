@@ -63,7 +63,7 @@ class AsyncUnderstudy(AsyncMethods):
     async def aclose(self) -> None:
         await self._transport.http.aclose()
 
-    def __aenter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
