@@ -1,4 +1,4 @@
-"""Events on their way to readers: each once and in order, however many write, read, go away and come back."""
+"""Events reach their readers once and in order, with many writers, readers and reconnects."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ def live(store: Store, workspace_id: UUID, ids: Sequence[UUID], seed: int) -> No
             end(store, held, chance.choice(["completed", "failed"]))
 
 
-def test_readers_of_two_servers_hear_each_event_once_and_in_order_whatever_restarts(
+def test_readers_of_two_servers_get_each_event_once_and_in_order_across_restarts(
     store: Store,
     acme: ApiClient,
     study: tuple[UUID, list[UUID]],
@@ -107,7 +107,7 @@ def test_readers_of_two_servers_hear_each_event_once_and_in_order_whatever_resta
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
-def test_what_is_committed_late_is_told_later_and_in_order(
+def test_event_that_is_committed_late_is_sent_later_and_in_order(
     store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]]
 ) -> None:
     study_id, (late, other, *_) = study
@@ -134,19 +134,19 @@ async def collect(stream: AsyncGenerator[Sequence[Event]], into: list[int], coun
             return
 
 
-def anybody(_: Any) -> None:
-    """Everybody may read on."""
+def allow(_: Any) -> None:
+    """Every reader may continue."""
 
 
-def test_a_reader_is_kept_no_more_than_so_many() -> None:
+def test_subscriber_buffers_a_bounded_number_of_events() -> None:
     async def scene() -> None:
         reader = EventSubscriber()
-        for position in range(1, MAX_BUFFERED + 1):
+        states = []
+        for position in range(1, 3 * MAX_BUFFERED):
             reader.push(Event(position, "status", "{}"))
-        assert len(reader.buffer) == MAX_BUFFERED
-        for position in range(MAX_BUFFERED + 1, 10 * MAX_BUFFERED):
-            reader.push(Event(position, "status", "{}"))
-            assert (len(reader.buffer), reader.missed) == (0, True)
+            states.append((len(reader.buffer), reader.missed))
+        kept = [(count, False) for count in range(1, MAX_BUFFERED + 1)]
+        assert states == kept + [(0, True)] * (2 * MAX_BUFFERED - 1)
         reader.reset()
         reader.push(Event(1, "status", "{}"))
         assert reader.take(after=1) == []
@@ -154,7 +154,7 @@ def test_a_reader_is_kept_no_more_than_so_many() -> None:
     asyncio.run(scene())
 
 
-def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
+def test_slow_reader_continues_from_the_store_and_delays_no_other(
     store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.event_subscribers.MAX_BUFFERED", 10)
@@ -165,12 +165,12 @@ def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
 
     async def scene() -> tuple[list[int], list[int], int]:
         hub = EventHub(store, 2)
-        slow, fast = (hub.follow(scope, 0, anybody) for _ in range(2))
+        slow, fast = (hub.follow(scope, 0, allow) for _ in range(2))
         slow_heard: list[int] = []
         fast_heard: list[int] = []
         try:
             await collect(slow, slow_heard, 40)
-            # From here on nobody takes what is found for the slow one.
+            # From here on the slow reader does not read.
             reading = asyncio.create_task(collect(fast, fast_heard, 40 + 12 * 4))
             await asyncio.to_thread(lambda: [run_to_end(store, id_, 2) for id_ in ids[:12]])
             await asyncio.wait_for(reading, 60)
@@ -192,10 +192,9 @@ def test_a_slow_reader_reads_on_from_the_store_and_delays_nobody(
     assert kept <= 10
 
 
-def test_who_has_caught_up_reads_the_store_no_more(
+def test_readers_that_caught_up_share_one_read_of_the_store(
     store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many there are, one look serves them."""
     monkeypatch.setattr(service, "POLL_INTERVAL_S", 0.01)
     study_id, ids = study
     scope = EventScope(acme.workspace_id, Kind.STUDY, study_id)
@@ -211,11 +210,11 @@ def test_who_has_caught_up_reads_the_store_no_more(
 
     async def scene() -> int:
         hub = EventHub(store, 30)
-        streams = [hub.follow(scope, 0, anybody) for _ in range(30)]
+        streams = [hub.follow(scope, 0, allow) for _ in range(30)]
         heard: list[list[int]] = [[] for _ in streams]
         try:
             await asyncio.gather(*map(collect, streams, heard, itertools.repeat(40)))
-            # A few more words, so that all are surely behind the hub's first look.
+            # More events, to be past the first read of the hub.
             await asyncio.to_thread(run_to_end, store, ids[0], 1)
             await asyncio.gather(*map(collect, streams, heard, itertools.repeat(43)))
             before = pages
@@ -233,7 +232,7 @@ def test_who_has_caught_up_reads_the_store_no_more(
     assert asyncio.run(scene()) == 0
 
 
-def test_a_stream_outlives_the_store_being_away_and_looks_that_fail(
+def test_stream_survives_an_unavailable_store_and_failed_reads(
     store: Store,
     acme: ApiClient,
     study: tuple[UUID, list[UUID]],
@@ -272,24 +271,24 @@ def test_a_stream_outlives_the_store_being_away_and_looks_that_fail(
             suffer(ServiceUnavailable("The store does not answer."), one)
             heard += list(itertools.islice(told, 3))
         monkeypatch.setattr(service, "assign_positions", failing(sequencer.assign_positions))
-        suffer(RuntimeError("Nobody thought of this."), other)
+        suffer(RuntimeError("An unexpected error."), other)
         heard += list(itertools.islice(told, 3))
     assert [one.id for one in heard] == list(range(1, 47))
 
 
-def test_a_server_that_goes_ends_its_streams_and_takes_no_more(store: Store, acme: ApiClient) -> None:
+def test_closed_hub_ends_its_streams_and_accepts_no_more(store: Store, acme: ApiClient) -> None:
     scope = EventScope(uuid4(), Kind.STUDY, uuid4())
 
     async def scene() -> None:
         hub = EventHub(store, 2)
-        stream = hub.follow(scope, 0, anybody)
+        stream = hub.follow(scope, 0, allow)
         assert await anext(stream) == ()
         ending = asyncio.create_task(collect(stream, [], 1))
         await asyncio.sleep(0.05)
         hub.close_streams()
         await asyncio.wait_for(ending, 30)
         with pytest.raises(ServiceUnavailable):
-            await anext(hub.follow(scope, 0, anybody))
+            await anext(hub.follow(scope, 0, allow))
         await hub.close()
 
     asyncio.run(scene())

@@ -1,4 +1,4 @@
-"""An operator's orders, carried out in this process: a revoke is a cancel, with its event."""
+"""Operator commands in one process: a revoke is a cancel, with its event."""
 
 import threading
 from collections.abc import Iterator
@@ -26,23 +26,23 @@ from understudy.store.schema import Tables
 from understudy.worker.operator_commands import OperatorCommands
 
 
-class Desk:
-    """Somebody who takes orders, and what came of them."""
+class Operator:
+    """Operator commands on a store, with their effects."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.store = store
         self.aborted: list[UUID] = []
-        self.left = 0
+        self.shutdowns = 0
         self.notifier = Notifier(settings.notifications_url)
-        self.orders = OperatorCommands(store, self.notifier, self.aborted.extend)
+        self.commands = OperatorCommands(store, self.notifier, self.aborted.extend)
         self.workspace_id = make_workspace(store).workspace_id
 
     def close(self) -> None:
-        self.orders.close()
+        self.commands.close()
         self.notifier.close()
 
-    def leave(self) -> None:
-        self.left += 1
+    def shut_down(self) -> None:
+        self.shutdowns += 1
 
     def participants(self, count: int) -> list[UUID]:
         study, (iteration,) = make_study(self.store, self.workspace_id)
@@ -56,80 +56,82 @@ class Desk:
 
 
 @pytest.fixture
-def desk(settings: Settings, store: Store) -> Iterator[Desk]:
-    made = Desk(settings, store)
+def operator(settings: Settings, store: Store) -> Iterator[Operator]:
+    made = Operator(settings, store)
     yield made
     made.close()
 
 
-def test_a_revoke_cancels_who_waits_and_who_runs_and_nobody_else(desk: Desk) -> None:
-    waiting, running, done, _ = ids = desk.participants(4)
-    worker = make_lease(desk.store)
+def test_revoke_cancels_exactly_its_active_participants(operator: Operator) -> None:
+    waiting, running, done, _ = ids = operator.participants(4)
+    worker = make_lease(operator.store)
     for id_ in (running, done):
-        desk.store.write(lambda connection, id_=id_: lifecycle.claim(connection, id_, worker))
+        operator.store.write(lambda connection, id_=id_: lifecycle.claim(connection, id_, worker))
     held = guards.Claim(done, 1)
-    desk.store.write(lambda connection: lifecycle.complete(connection, held, None, 0))
-    # Whichever of its messages: the latest may be one that nobody has seen yet.
-    desk.orders.cancel([task_id(waiting, 1), task_id(running, 7), task_id(done, 1), task_id(uuid4(), 1)])
-    wait_until(lambda: set(desk.aborted) >= {waiting, running})
-    rows = desk.rows(ids)
+    operator.store.write(lambda connection: lifecycle.complete(connection, held, None, 0))
+    # Any message of a participant counts: the latest one may be unknown to Flower.
+    operator.commands.cancel([task_id(waiting, 1), task_id(running, 7), task_id(done, 1), task_id(uuid4(), 1)])
+    wait_until(lambda: set(operator.aborted) >= {waiting, running})
+    rows = operator.rows(ids)
     assert [row.status for row in rows] == ["cancelled", "cancelled", "completed", "pending"]
-    # Nobody runs the one; the run of the other records its own stop.
+    # The running participant's own run records its stop.
     assert [row.stopped_at is not None for row in rows] == [True, False, False, False]
 
 
 @pytest.mark.parametrize("wrong", ["", "celery", "{id}", "{id}.1.stop", "{id}.x", "{ID}.1", "{id}.1\n"])
-def test_what_is_no_run_message_is_nobodys(wrong: str) -> None:
+def test_id_of_another_message_is_no_participant_id(wrong: str) -> None:
     id_ = uuid4()
     assert parse_participant_id(wrong.format(id=id_, ID=str(id_).upper())) is None
     assert parse_participant_id(task_id(id_, 12)) == id_
 
 
-def test_all_workers_get_an_order_and_one_of_them_cancels(desk: Desk) -> None:
-    ids = desk.participants(20)
-    orders = [OperatorCommands(desk.store, desk.notifier, lambda _: None) for _ in range(3)]
-    for one in orders:
+def test_same_command_in_all_workers_cancels_once(operator: Operator) -> None:
+    ids = operator.participants(20)
+    several = [OperatorCommands(operator.store, operator.notifier, lambda _: None) for _ in range(3)]
+    for one in several:
         one.cancel(task_id(id_, 1) for id_ in ids)
-    for one in orders:
+    for one in several:
         one.close()
-    # The invariants, checked when the test is through, would show an event too many.
-    assert {row.status for row in desk.rows(ids)} == {"cancelled"}
+    # The invariants that the store fixture checks would show a second event.
+    assert {row.status for row in operator.rows(ids)} == {"cancelled"}
 
 
-def test_an_order_waits_for_a_store_that_is_away(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    (id_,) = desk.participants(1)
+def test_command_waits_for_an_unavailable_store(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    (id_,) = operator.participants(1)
     asked = threading.Event()
 
-    def away(_: object) -> None:
+    def fail(_: object) -> None:
         asked.set()
-        raise ServiceUnavailable("The store is away.")
+        raise ServiceUnavailable("The store is unavailable.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk.store, "write", away)
-        desk.orders.cancel([task_id(id_, 1)])
+        patch.setattr(operator.store, "write", fail)
+        operator.commands.cancel([task_id(id_, 1)])
         assert asked.wait(20)
-    wait_until(lambda: desk.rows([id_])[0].status == "cancelled")
+    wait_until(lambda: operator.rows([id_])[0].status == "cancelled")
 
 
-def test_commands_are_taken_for_what_they_should_mean_here(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_commands_of_celery_have_their_meaning_here(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Panel, "data", dict(Panel.data))
     monkeypatch.setattr(Panel, "meta", dict(Panel.meta))
-    install_control_commands(desk.orders.cancel, desk.leave)
+    install_control_commands(operator.commands.cancel, operator.shut_down)
     celery = create_celery("redis://127.0.0.1:9/0")
     state = SimpleNamespace(app=celery, tset=set)
-    ids = desk.participants(5)
+    ids = operator.participants(5)
     one, several, terminated, flagged, waiting = (task_id(id_, 1) for id_ in ids)
     Panel.data["revoke"](state, one, terminate=False, signal="SIGTERM")
     Panel.data["revoke"](state, [several], terminate=True, signal="SIGKILL")
-    # What a stop task sends: its participant is cancelled already. Orders are carried out in turn, so had it
-    # been one, it would be done when the next is.
+    # As a stop task sends it: its participant is cancelled already. Commands are carried out in turn, so a
+    # wrong cancel would be visible once the next command is done.
     Panel.data["revoke"](state, flagged, **{ALREADY_CANCELLED: True})
     Panel.data["terminate"](state, "SIGTERM", terminated)
-    wait_until(lambda: [row.status for row in desk.rows(ids[:3])] == ["cancelled"] * 3)
-    assert [row.status for row in desk.rows(ids[3:])] == ["pending"] * 2
+    wait_until(lambda: [row.status for row in operator.rows(ids[:3])] == ["cancelled"] * 3)
+    assert [row.status for row in operator.rows(ids[3:])] == ["pending"] * 2
     assert {one, several, terminated, flagged} <= set(revoked)
     assert waiting not in revoked
     Panel.data["shutdown"](state)
-    assert desk.left == 1
-    for name, instead in UNSUPPORTED.items():
-        assert instead in Panel.data[name](state, n=1)["error"]
+    assert operator.shutdowns == 1
+    errors = {name: Panel.data[name](state, n=1)["error"] for name in UNSUPPORTED}
+    assert [name for name, instead in UNSUPPORTED.items() if instead not in errors[name]] == []

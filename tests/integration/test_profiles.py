@@ -1,4 +1,4 @@
-"""Profiles of language models: what is set wrongly is told with what would be right, and never a key."""
+"""Profiles of language models: errors name the wrong setting and the right form, and never a key."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ def refused(name: str = "cheap") -> str:
     return str(failure.value)
 
 
-def test_profiles_have_their_own_terms_and_the_variables_are_the_default(
+def test_profiles_have_their_own_settings_and_variables_replace_the_default(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (file.parent / "key").write_text(f"{KEY}\n")
@@ -47,14 +47,14 @@ def test_profiles_have_their_own_terms_and_the_variables_are_the_default(
     assert (find_profile("").model, find_profile("").display_url) == ("other", "http://[::1]:8080/v1")
 
 
-def test_nobody_who_is_not_there_is_named_with_those_who_are(file: Path) -> None:
+def test_unknown_profile_is_reported_with_the_available_ones(file: Path) -> None:
     file.write_text(f"[cheap]\n{HERE}[best]\n{HERE}")
     assert "no language model profile 'large'; available: best, cheap" in refused("large")
     assert "Set UNDERSTUDY_LLM_BASE_URL" in refused("")
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "error"),
     [
         (None, "cannot be used (FileNotFoundError)"),
         (b"[cheap]\nbase_url = \xff", "cannot be used (UnicodeDecodeError)"),
@@ -65,14 +65,14 @@ def test_nobody_who_is_not_there_is_named_with_those_who_are(file: Path) -> None
     ],
     ids=["missing", "no text", "no TOML", "no tables", "too deep", "empty"],
 )
-def test_a_file_that_cannot_be_used_says_why(file: Path, written: bytes | None, told: str) -> None:
+def test_unusable_profiles_file_is_reported_with_its_problem(file: Path, written: bytes | None, error: str) -> None:
     if written is not None:
         file.write_bytes(written)
-    assert told in refused()
+    assert error in refused()
 
 
 @pytest.mark.parametrize(
-    ("terms", "told"),
+    ("terms", "error"),
     [
         ('model = "m"', "base_url: Field required"),
         ('base_url = "ftp://host/v1"\nmodel = "m"', "base_url: "),
@@ -91,20 +91,19 @@ def test_a_file_that_cannot_be_used_says_why(file: Path, written: bytes | None, 
         (f'{HERE}api_key_file = "/"', "cannot be read (Is a directory)"),
     ],
 )
-def test_what_is_set_wrongly_is_named(file: Path, terms: str, told: str) -> None:
+def test_invalid_setting_is_named(file: Path, terms: str, error: str) -> None:
     file.write_text(f"[cheap]\n{terms}\n")
-    assert told in refused()
+    assert error in refused()
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", f"{KEY}\n{KEY}".encode(), b"x" * 5_000])
-def test_a_file_without_a_key_in_it_says_so(file: Path, content: bytes) -> None:
+def test_file_without_a_valid_key_is_reported(file: Path, content: bytes) -> None:
     (file.parent / "key").write_bytes(content)
     file.write_text(f'[cheap]\n{HERE}api_key_file = "{file.parent / "key"}"\n')
-    told = refused()
-    assert "The file with the key of http://127.0.0.1:11434/v1 contains no valid key" in told
+    assert "The file with the key of http://127.0.0.1:11434/v1 contains no valid key" in refused()
 
 
-def test_a_variable_that_is_set_wrongly_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_LLM_STUDY_CALLS", "many")
     forget()
     assert "UNDERSTUDY_LLM_STUDY_CALLS: Input should be a valid integer" in refused("")

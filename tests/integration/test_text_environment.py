@@ -1,9 +1,7 @@
-"""People who read texts and answer: environment, mind and worker together."""
+"""The text environment: alone, with simulated people, and in a worker."""
 
 import asyncio
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,10 +9,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, select
 
+from tests.environments import Journey, simulate, stored
 from tests.factories import make_ask, make_participants
 from tests.integration.test_worker import Workshop
 from understudy.domain.people import generate_people
-from understudy.domain.simulation import Action, Assignment, Decision, Json, Observation, Person, Turn
+from understudy.domain.simulation import Action, Assignment, Observation, Person, Turn
 from understudy.environments import EnvironmentUnreachable
 from understudy.environments.text import TextEnvironment
 from understudy.minds.heuristic import HeuristicMind
@@ -46,70 +45,61 @@ def act(environment: TextEnvironment, kind: str, element: int | None = None, val
     return environment.observe()
 
 
-def again(environment: TextEnvironment, *variants: str) -> TextEnvironment:
-    """Another one, restored from the snapshot as it comes out of the store."""
-    fresh = TextEnvironment({"variants": list(variants)}, allow_private_hosts=False)
-    asyncio.run(fresh.restore(json.loads(json.dumps(environment.snapshot()))))
-    return fresh
-
-
 # -- the environment ---------------------------------------------------------------------------------------
 
 
-def test_variants_are_read_piece_by_piece_and_then_one_is_asked() -> None:
+def test_variants_are_read_in_pieces_before_the_questions() -> None:
     environment = opened(*VARIANTS)
     seen = environment.observe()
     assert (seen.url, seen.title, seen.text) == ("text://A/1", "Variant A", LOUD)
-    places = []
-    for _ in range(5):
-        places.append(seen.url)
-        seen = act(environment, "read")
-    assert places == ["text://A/1", "text://B/1", "text://B/2", "text://C/1", "text://answer"]
-    assert (seen.actions, seen.over) == (("follow", "answer"), False)
-    assert "nothing" not in seen.problem
-    assert "no more to read" in seen.problem
-    assert "A: Buy our mug now!!!" in seen.text
+    pages = [seen, *(act(environment, "read") for _ in range(5))]
+    places = ["text://A/1", "text://B/1", "text://B/2", "text://C/1", "text://answer", "text://answer"]
+    assert [page.url for page in pages] == places
+    assert (pages[-1].actions, pages[-1].over) == (("follow", "answer"), False)
+    assert "no more to read" in pages[-1].problem
+    assert "A: Buy our mug now!!!" in pages[-1].text
 
 
-def test_what_is_asked_stands_in_the_elements() -> None:
+def test_questions_are_elements() -> None:
     elements = {element.label: element for element in opened(LOUD, QUIET).observe().elements}
     assert elements["Which one do you pick?"].options == ("A", "B", "none")
     assert elements["How good is B?"].options == ("1", "2", "3", "4", "5")
     assert elements["Why?"].kind == "textarea"
 
 
-def test_one_may_turn_to_a_variant_or_to_the_questions() -> None:
-    environment = opened(*VARIANTS)
-    assert act(environment, "follow", 3).url == "text://C/1"
-    assert act(environment, "follow", 4).url == "text://answer"
-    for nowhere in (5, 99, None):
-        seen = act(environment, "follow", nowhere)
-        assert (seen.url, bool(seen.problem)) == ("text://answer", True)
+@pytest.mark.parametrize(
+    ("element", "url", "is_problem"),
+    [(3, "text://C/1", False), (4, "text://answer", False)] + [(wrong, "text://A/1", True) for wrong in (5, 99, None)],
+)
+def test_follow_leads_to_a_variant_or_to_the_questions(element: int | None, url: str, is_problem: bool) -> None:
+    seen = act(opened(*VARIANTS), "follow", element)
+    assert (seen.url, bool(seen.problem)) == (url, is_problem)
 
 
-def test_an_answer_ends_it_and_can_be_given_anew() -> None:
+def test_answer_ends_the_run_and_can_be_replaced_after_a_restore() -> None:
     environment = opened(LOUD, QUIET)
     seen = act(environment, "answer", value=GOOD)
     assert (seen.url, seen.over, seen.problem) == ("text://answered", True, "")
-    taken_up = again(environment, LOUD, QUIET)
-    assert taken_up.observe().url == "text://answered"
-    given = {element.label: element.value for element in taken_up.observe().elements}
+    restored = TextEnvironment({"variants": [LOUD, QUIET]}, allow_private_hosts=False)
+    asyncio.run(restored.restore(stored(environment.snapshot())))
+    assert restored.observe().url == "text://answered"
+    given = {element.label: element.value for element in restored.observe().elements}
     assert (given["Which one do you pick?"], given["How good is A?"]) == ("B", "2")
-    assert act(taken_up, "follow", 1).over is False
-    assert act(taken_up, "answer", value=GOOD | {"pick": "A"}).over is True
+    assert act(restored, "follow", 1).over is False
+    assert act(restored, "answer", value=GOOD | {"pick": "A"}).over is True
 
 
-def test_an_answer_that_is_none_is_told_and_changes_nothing() -> None:
-    environment = opened(LOUD, QUIET)
-    seen = act(environment, "answer", value=GOOD | {"pick": "C"})
+@pytest.mark.parametrize(
+    ("kind", "value", "problem"), [("answer", GOOD | {"pick": "C"}, "one of A, B"), ("press", None, "press")]
+)
+def test_invalid_action_is_a_problem_and_changes_nothing(kind: str, value: Any, problem: str) -> None:
+    seen = act(opened(LOUD, QUIET), kind, 1, value)
     assert (seen.url, seen.over) == ("text://A/1", False)
-    assert "one of A, B" in seen.problem
-    seen = act(environment, "press", 1)
-    assert (seen.over, "press" in seen.problem) == (False, True)
+    assert problem in seen.problem
 
 
 @pytest.mark.parametrize("content", [{}, {"variants": []}, {"variants": "text"}, {"variants": [" "]}])
-def test_without_texts_there_is_nowhere_to_go(content: dict[str, Any]) -> None:
+def test_environment_without_texts_is_unreachable(content: dict[str, Any]) -> None:
     environment = TextEnvironment(content, allow_private_hosts=False)
     with pytest.raises(EnvironmentUnreachable, match=r"variants must be|variant A"):
         asyncio.run(environment.open())
@@ -118,93 +108,49 @@ def test_without_texts_there_is_nowhere_to_go(content: dict[str, Any]) -> None:
 # -- people ------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Reading:
-    """One person's way through the texts."""
-
-    environment: TextEnvironment
-    decisions: list[Decision] = field(default_factory=list)
-    memory: Json = field(default_factory=dict)
-
-    @property
-    def kinds(self) -> list[str]:
-        return [decision.action.kind for decision in self.decisions]
-
-    @property
-    def answer(self) -> dict[str, Any]:
-        value = self.decisions[-1].action.value
-        assert isinstance(value, dict)
-        assert self.environment.observe().over
-        return value
+def read(person: Person, *variants: str, **options: Any) -> Journey:
+    environment = TextEnvironment({"variants": list(variants)}, allow_private_hosts=False)
+    return asyncio.run(simulate(environment, person, Assignment(QUESTION), **{"cap": 30, **options}))
 
 
-def read(
-    person: Person,
-    *variants: str,
-    question: str = QUESTION,
-    cap: int = 30,
-    seed: int = 1,
-    before: Reading | None = None,
-    told: str | None = None,
-) -> Reading:
-    """Until the answer, or the cap; `before`: taken up again, and told something."""
-    reading = Reading(again(before.environment, *variants) if before else opened(*variants))
-    memory: Json = before.memory if before else {}
-    for number in range(cap):
-        turn = Turn(
-            person,
-            Assignment(question),
-            reading.environment.observe(),
-            instruction=told,
-            resumed=before is not None and number == 0,
-            memory=memory,
-            seed=seed,
-            remaining=cap - number,
-        )
-        decision = asyncio.run(HeuristicMind().decide(turn))
-        memory = reading.memory = json.loads(json.dumps(decision.memory))
-        reading.decisions.append(decision)
-        if act(reading.environment, decision.action.kind, decision.action.element, decision.action.value).over:
-            break
-    return reading
+def answer(person: Person, *variants: str, **options: Any) -> dict[str, Any]:
+    journey = read(person, *variants, **options)
+    assert journey.end == "answer"
+    return dict(journey.actions[-1].value)
 
 
-EVERYBODY = generate_people(40, 3)
+PEOPLE = generate_people(40, 3)
 
 
-def test_everybody_reads_and_answers_and_most_like_what_is_plain_and_to_the_point() -> None:
-    answers = [read(person, *VARIANTS).answer for person in EVERYBODY]
-    picks = [answer["pick"] for answer in answers]
-    assert picks.count("B") > len(EVERYBODY) / 2
-    # But not all are alike.
+def test_most_people_pick_the_plain_text_and_their_answers_differ() -> None:
+    answers = [answer(person, *VARIANTS) for person in PEOPLE]
+    picks = [one["pick"] for one in answers]
+    assert picks.count("B") > len(PEOPLE) / 2
     assert len(set(picks)) > 1
-    assert len({str(answer["ratings"]) for answer in answers}) > 5
-    assert all(answer["comment"] for answer in answers)
+    assert len({str(one["ratings"]) for one in answers}) > 5
+    assert all(one["comment"] for one in answers)
 
 
-def test_the_same_person_reads_and_answers_the_same_way_again() -> None:
-    for person in EVERYBODY[:5]:
-        first, second = (read(person, *VARIANTS) for _ in range(2))
-        assert first.decisions == second.decisions
-    by_seed = {str(read(EVERYBODY[0], *VARIANTS, seed=seed).answer) for seed in range(10)}
-    assert len(by_seed) > 1
+def test_same_person_and_seed_make_the_same_decisions() -> None:
+    first, second = ([read(person, *VARIANTS).decisions for person in PEOPLE[:5]] for _ in range(2))
+    assert first == second
+    assert len({str(answer(PEOPLE[0], *VARIANTS, seed=seed)) for seed in range(10)}) > 1
 
 
-def test_a_text_is_liked_the_same_wherever_it_stands() -> None:
-    for person in EVERYBODY[:10]:
-        one, other = read(person, LOUD, HEAVY).answer, read(person, HEAVY, LOUD).answer
-        assert one["ratings"] == {"A": other["ratings"]["B"], "B": other["ratings"]["A"]}
+def test_rating_does_not_depend_on_the_order_of_the_variants() -> None:
+    ratings = [answer(person, LOUD, HEAVY)["ratings"] for person in PEOPLE[:10]]
+    swapped = [answer(person, HEAVY, LOUD)["ratings"] for person in PEOPLE[:10]]
+    assert ratings == [{"A": one["B"], "B": one["A"]} for one in swapped]
 
 
 @pytest.mark.parametrize("cap", [1, 2, 3, 5])
-def test_who_has_little_time_still_answers_and_looks_at_as_many_as_it_can(cap: int) -> None:
-    for person in EVERYBODY[:10]:
-        reading = read(person, QUIET, QUIET + "More. ", HEAVY, cap=cap)
-        assert len(reading.decisions) <= cap
-        assert len(reading.answer["ratings"]) == min(cap, 3)
+def test_people_answer_within_the_cap_and_rate_what_they_could_read(cap: int) -> None:
+    done = [read(person, QUIET, QUIET + "More. ", HEAVY, cap=cap) for person in PEOPLE[:10]]
+    assert max(len(journey.decisions) for journey in done) <= cap
+    assert [len(journey.actions[-1].value["ratings"]) for journey in done] == [min(cap, 3)] * 10
 
 
-def test_the_impatient_skip_and_the_thorough_read_everything() -> None:
+def test_impatient_people_skip_and_thorough_people_read_everything() -> None:
     def pieces(trait: float) -> int:
         person = Person("Ada", 30, "GB", "en", {"patience": trait, "thoroughness": trait})
         long = [f"{number}. {QUIET * 5}" for number in range(3)]
@@ -214,29 +160,27 @@ def test_the_impatient_skip_and_the_thorough_read_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "pick"),
+    ("instruction", "pick"),
     [("Choose variant C.", "C"), ("Only hydration counts.", "C"), ("Only a limited offer counts.", "A")],
 )
-def test_told_something_they_read_once_more_and_heed_it(told: str, pick: str) -> None:
-    heeded = 0
-    for person in EVERYBODY[:10]:
-        before = read(person, *VARIANTS)
-        after = read(person, *VARIANTS, before=before, told=told, cap=10)
-        assert after.kinds[0] == "follow"
-        assert after.kinds[-1] == "answer"
-        heeded += after.answer["pick"] == pick
-    assert heeded >= 8
+def test_people_read_again_and_follow_an_instruction(instruction: str, pick: str) -> None:
+    children = [
+        read(person, *VARIANTS, source=read(person, *VARIANTS), instruction=instruction, cap=10)
+        for person in PEOPLE[:10]
+    ]
+    assert [(child.kinds[0], child.kinds[-1]) for child in children] == [("follow", "answer")] * 10
+    assert [child.actions[-1].value["pick"] for child in children].count(pick) >= 8
 
 
-def test_taken_up_with_nothing_new_they_come_to_the_same() -> None:
-    person = next(one for one in EVERYBODY if one.traits["thoroughness"] > 0.8)
-    before = read(person, *VARIANTS)
-    assert read(person, *VARIANTS, before=before).answer == before.answer
+def test_extended_people_without_an_instruction_give_the_same_answer() -> None:
+    person = next(one for one in PEOPLE if one.traits["thoroughness"] > 0.8)
+    source = read(person, *VARIANTS)
+    assert answer(person, *VARIANTS, source=source) == source.actions[-1].value
 
 
 @pytest.mark.parametrize("memory", [{"liked": 7}, {"liked": {"A": [1, 2]}}, {"liked": {"A": None}}, {"told": 7}])
-def test_odd_memory_is_forgotten(memory: dict[str, Any]) -> None:
-    turn = Turn(EVERYBODY[0], Assignment(QUESTION), opened(*VARIANTS).observe(), memory=memory, remaining=9)
+def test_invalid_memory_is_ignored(memory: dict[str, Any]) -> None:
+    turn = Turn(PEOPLE[0], Assignment(QUESTION), opened(*VARIANTS).observe(), memory=memory, remaining=9)
     assert asyncio.run(HeuristicMind().decide(turn)).action.kind in {"read", "follow"}
 
 
@@ -244,71 +188,71 @@ def test_odd_memory_is_forgotten(memory: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def shop(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Workshop]:
+def worker(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Workshop]:
     made = Workshop(settings, store, tmp_path)
     yield made
     made.close()
 
 
-def actions(shop: Workshop, id_: UUID) -> list[dict[str, Any]]:
-    with shop.store.read() as connection:
+def actions(worker: Workshop, id_: UUID) -> list[dict[str, Any]]:
+    with worker.store.read() as connection:
         return [row.action for row in lineage.interactions(connection, id_, limit=99)]
 
 
-def test_a_participant_of_an_ask_reads_and_answers(shop: Workshop) -> None:
-    _, ((id_, _), _) = make_ask(shop.store, shop.workspace_id)
-    shop.run(id_)
-    row = shop.row(id_)
+def test_participant_of_an_ask_reads_and_answers(worker: Workshop) -> None:
+    _, ((id_, _), _) = make_ask(worker.store, worker.workspace_id)
+    worker.run(id_)
+    row = worker.row(id_)
     assert (row.status, row.outcome, row.interaction_count) == ("completed", None, 3)
-    done = actions(shop, id_)
+    done = actions(worker, id_)
     assert [action["kind"] for action in done] == ["read", "read", "answer"]
     assert set(done[-1]["value"]) == {"pick", "ratings", "comment"}
     assert done[-1]["target"] == done[-1]["value"]["pick"]
 
 
-def test_one_that_answered_is_extended_and_answers_anew(shop: Workshop) -> None:
-    _, ((source, _), _) = make_ask(shop.store, shop.workspace_id)
-    shop.run(source)
-    for told in ("Choose variant A.", "Choose variant B."):
-        child = shop.store.write(
-            lambda connection, told=told: dispatch.insert_branch(connection, shop.workspace_id, source, 10, told)
-        )
-        assert child is not None
-        shop.run(child.id)
-        row = shop.row(child.id)
-        assert (row.status, row.outcome, row.branched_at, row.round) == ("completed", None, 3, 1)
-        assert actions(shop, child.id)[-1]["value"]["pick"] == told[-2]
-
-
-def test_one_that_was_stopped_in_mid_reading_goes_on_there(shop: Workshop) -> None:
-    _, ((source, _), _) = make_ask(shop.store, shop.workspace_id)
-    # A draining process gives it back after nothing; so it is stopped by its cap instead.
-    capped = Tables.participant.update().where(Tables.participant.c.id == source).values(max_interactions=1)
-    shop.store.write(lambda connection: connection.execute(capped))
-    shop.run(source)
-    child = shop.store.write(lambda connection: dispatch.insert_branch(connection, shop.workspace_id, source, 10, None))
+def extend(worker: Workshop, source: UUID, instruction: str | None = None) -> UUID:
+    """The id of the child, after its run."""
+    child = worker.store.write(
+        lambda connection: dispatch.insert_branch(connection, worker.workspace_id, source, 10, instruction)
+    )
     assert child is not None
-    shop.run(child.id)
-    assert actions(shop, child.id)[-1]["kind"] == "answer"
-    with shop.store.read() as connection:
+    worker.run(child.id)
+    return child.id
+
+
+@pytest.mark.parametrize("pick", ["A", "B"])
+def test_extend_after_an_answer_gives_another_answer(worker: Workshop, pick: str) -> None:
+    _, ((source, _), _) = make_ask(worker.store, worker.workspace_id)
+    worker.run(source)
+    child = extend(worker, source, f"Choose variant {pick}.")
+    row = worker.row(child)
+    assert (row.status, row.outcome, row.branched_at, row.round) == ("completed", None, 3, 1)
+    assert actions(worker, child)[-1]["value"]["pick"] == pick
+
+
+def test_extend_after_the_cap_continues_from_the_last_piece(worker: Workshop) -> None:
+    _, ((source, _), _) = make_ask(worker.store, worker.workspace_id)
+    capped = Tables.participant.update().where(Tables.participant.c.id == source).values(max_interactions=1)
+    worker.store.write(lambda connection: connection.execute(capped))
+    worker.run(source)
+    assert actions(worker, extend(worker, source))[-1]["kind"] == "answer"
+    with worker.store.read() as connection:
         states = connection.scalars(select(Tables.checkpoint.c.state)).all()
     assert {state["environment"]["place"] for state in states} == {"answered"}
 
 
-def test_one_that_waited_and_was_cancelled_reads_from_the_start_when_extended(shop: Workshop) -> None:
-    _, ((source, _), _) = make_ask(shop.store, shop.workspace_id)
-    shop.store.write(lambda connection: lifecycle.cancel(connection, shop.workspace_id, [source]))
-    child = shop.store.write(lambda connection: dispatch.insert_branch(connection, shop.workspace_id, source, 10, None))
-    assert child is not None
-    shop.run(child.id)
-    assert [action["kind"] for action in actions(shop, child.id)] == ["read", "read", "answer"]
+def test_extend_of_a_participant_cancelled_before_its_start_reads_everything(worker: Workshop) -> None:
+    _, ((source, _), _) = make_ask(worker.store, worker.workspace_id)
+    worker.store.write(lambda connection: lifecycle.cancel(connection, worker.workspace_id, [source]))
+    child = extend(worker, source)
+    assert [action["kind"] for action in actions(worker, child)] == ["read", "read", "answer"]
 
 
-def test_a_study_of_texts_has_success_like_any_other(shop: Workshop) -> None:
+def test_text_study_can_have_a_success_condition(worker: Workshop) -> None:
     def make(connection: Connection) -> tuple[UUID, UUID]:
         study_id = studies.insert_study(
             connection,
-            shop.workspace_id,
+            worker.workspace_id,
             name="Mugs",
             modality="text",
             assignment={"task": QUESTION, "success": {"url_contains": "answered"}},
@@ -316,7 +260,7 @@ def test_a_study_of_texts_has_success_like_any_other(shop: Workshop) -> None:
         )
         iteration_id = studies.insert_iteration(
             connection,
-            shop.workspace_id,
+            worker.workspace_id,
             study_id,
             content={"environment": "text", "variants": VARIANTS},
             max_interactions=None,
@@ -326,9 +270,9 @@ def test_a_study_of_texts_has_success_like_any_other(shop: Workshop) -> None:
         )
         return study_id, iteration_id
 
-    made = shop.store.write(make)
-    (id_,) = make_participants(shop.store, shop.workspace_id, *made, max_interactions=20)
-    shop.run(id_)
-    row = shop.row(id_)
+    made = worker.store.write(make)
+    (id_,) = make_participants(worker.store, worker.workspace_id, *made, max_interactions=20)
+    worker.run(id_)
+    row = worker.row(id_)
     assert (row.status, row.outcome) == ("completed", "succeeded")
-    assert actions(shop, id_)[-1]["kind"] == "answer"
+    assert actions(worker, id_)[-1]["kind"] == "answer"
