@@ -180,7 +180,7 @@ def mcp(caller: ApiClient, connection: Callable[[ApiClient], AbstractAsyncContex
 INTERFACES: dict[str, Callable[[ApiClient], AbstractContextManager[Call]]] = {
     "rest": rest,
     "client": python_client,
-    "asyncclient": async_client,
+    "client-async": async_client,
     "cli": command_line,
     **{f"mcp-{era}": partial(mcp, connection=partial(connect, era=era)) for era in PROTOCOL_MODES},
     "mcp-stdio": partial(mcp, connection=connect_stdio),
@@ -227,6 +227,9 @@ class Command(NamedTuple):
         return required <= arguments.keys() <= required | self._option_names().keys()
 
     def parameters(self, arguments: Json) -> list[str]:
+        # Without a wait the commands refuse --timeout.
+        if "wait" in self._option_names() and not arguments.get("wait"):
+            arguments = {name: value for name, value in arguments.items() if name != "timeout"}
         options = [
             f"--{option}" if value is True else f"--{option}={value}"
             for name, option in self._option_names().items()

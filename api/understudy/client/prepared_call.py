@@ -46,14 +46,14 @@ def prepare(name: str, arguments: Mapping[str, Any], idempotency_key: str | None
     path = {name: _path_segment(name, given.pop(name)) for name in operation.path_parameters}
     wait_s = _wait_s(operation, given)
     # A server's maximum timeout may be below our default: without a wait no timeout is sent.
-    sent = given if wait_s else {name: value for name, value in given.items() if name != "timeout"}
+    sent = {name: value for name, value in given.items() if name != "timeout" or wait_s is not None}
     is_read = operation.method == "GET"
     return PreparedCall(
         operation.method,
         operation.path.replace(":path}", "}").format_map(path),
         params={name: _query_value(name, value) for name, value in sent.items()} if is_read else None,
         body=None if is_read else sent,
-        wait_s=wait_s,
+        wait_s=wait_s or 0.0,
         is_repeatable=operation.is_repeatable or idempotency_key is not None,
         run_response=operation.dispatches,
         idempotency_key=idempotency_key,
@@ -71,12 +71,12 @@ def one_form(form: str, fields: Mapping[str, Any] | None, **others: Any) -> Mapp
     return fields
 
 
-def _wait_s(operation: Operation, given: Mapping[str, Any]) -> float:
-    run = given.get("run") or {}
-    waits = given.get("wait") or (isinstance(run, Mapping) and run.get("wait")) or operation.name == "simulation_wait"
-    timeout = given.get("timeout", run.get("timeout") if isinstance(run, Mapping) else None)
-    if not waits:
-        return 0.0
+def _wait_s(operation: Operation, given: Mapping[str, Any]) -> float | None:
+    """Returns the seconds that the call asks the server to wait; None if it does not wait."""
+    options = given.get("run", given)
+    if not isinstance(options, Mapping) or not (options.get("wait") or operation.name == "simulation_wait"):
+        return None
+    timeout = options.get("timeout")
     return float(timeout) if isinstance(timeout, int | float) else DEFAULT_WAIT_S
 
 

@@ -94,15 +94,17 @@ class Tool:
         `null` counts as not given, and so does an empty text for an optional parameter: hosts fill in both.
         """
         required = self._required
-        given = {
-            name: value for name, value in arguments.items() if value is not None and (value != "" or name in required)
-        }
+        given = {name: value for name, value in arguments.items() if name in required or value not in (None, "")}
         try:
             key = _key.validate_python(given.pop("idempotency_key", None)) if self.operation.starts else None
             operation = self._choose(given)
             return ToolCall(operation, operation.arguments.validate_python(given), key)
         except pydantic.ValidationError as error:
             raise ValidationError(format_problems(error.errors())) from error
+
+    def requires(self, argument: str) -> bool:
+        """Returns whether a call must have this argument."""
+        return argument in self._required
 
     @cached_property
     def _required(self) -> set[str]:
