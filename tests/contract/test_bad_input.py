@@ -71,6 +71,8 @@ def check_refusal(answer: httpx.Response, status: int, where: object, *, code: s
     """The documented body and nothing else in it."""
     assert answer.status_code == status, (where, answer.text[:300])
     body = answer.json()
+    # Over MCP the body is in the error of JSON-RPC.
+    body = body["error"]["data"] if "jsonrpc" in body else body
     assert (body["error_code"], body["retryable"], says in body["error"]) == (code, False, True), where
     assert set(body) - {"ok", "error_kind"} == ERROR_KEYS, where
     if "ok" in body:

@@ -11,7 +11,7 @@ def tools() -> str:
     """A table of all tools, and a section for each: what it does and what it takes."""
     overview = table(
         ("tool", "tier", "tags"),
-        [(f"`{tool.name}`", str(tool.tier), ", ".join(tool.tags)) for tool in TOOLS],
+        [(f"`{tool.name}`", str(tool.tier), ", ".join(tool.operation.tags)) for tool in TOOLS],
     )
     return "\n".join((overview, *map(_section, TOOLS)))
 

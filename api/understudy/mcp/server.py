@@ -97,8 +97,7 @@ def _listed(tool: Tool, settings: Settings) -> types.Tool:
             read_only_hint=is_read_only,
             destructive_hint=False,
             idempotent_hint=tool.operation.is_repeatable,
-            # Participants visit sites and call models; everything else stays in this installation.
-            open_world_hint=tool.tier is Tier.LONG_RUNNING,
+            open_world_hint=tool.operation.visits,
         ),
         _meta={"tier": str(tool.tier), "tags": list(tool.operation.tags)},
     )

@@ -20,15 +20,15 @@ class Ready(BaseModel):
     problems: list[str] = Field(description="What is unavailable, and what that means; empty if nothing is.")
 
 
-@router.api_route("/healthz", methods=["GET", "HEAD"], operation_id="health", summary="Check that the process is alive")
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", operation_id="health", summary="Check that the process is alive")
 async def alive() -> Alive:
     """Answer while this process is alive."""
     return Alive()
 
 
-@router.api_route(
-    "/readyz", methods=["GET", "HEAD"], operation_id="readiness", summary="Check that the server is ready"
-)
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", operation_id="readiness", summary="Check that the server is ready")
 async def ready(service: TheService) -> Ready:
     """Answer 200 while the store answers; otherwise 503 with an error body. Takes a few seconds at most.
 

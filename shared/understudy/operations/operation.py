@@ -53,6 +53,8 @@ class Operation:
     answer: Any
     #: Creates something: takes an idempotency key.
     starts: bool = False
+    #: Participants visit something outside of this installation.
+    visits: bool = False
     #: A repetition changes nothing.
     repeatable: bool = False
     #: Arguments for the examples of all interfaces.

@@ -59,6 +59,7 @@ docs_get("concepts/extending-a-simulation").""",
     ExtendRequest,
     RunStudyResponse,
     starts=True,
+    visits=True,
     positional=("participant_id",),
     example={"participant_id": "t-1f3", "additional_steps": 10, "instruction": "Switch to the German picker."},
 )

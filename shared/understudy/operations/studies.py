@@ -33,6 +33,7 @@ its iterations; with `run` also the result of the run, as study_run returns it."
     StudyRequest,
     StudyCreated,
     starts=True,
+    visits=True,
     positional=("name",),
     location="/v1/studies/{id}",
     example={
@@ -80,6 +81,7 @@ journey: participant_get; cancel: simulation_cancel.""",
     StudyRunRequest,
     RunStudyResponse,
     starts=True,
+    visits=True,
     example={"sample": 5, "seed": 7},
 )
 
