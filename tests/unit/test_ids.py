@@ -10,24 +10,21 @@ from understudy.domain.ids import Kind, alias_candidates, parse_ref
 SOME = "1F3a0000-0000-4000-8000-00000000abcd"
 
 
-@pytest.mark.parametrize("text", [SOME, SOME.lower(), SOME.upper()])
-def test_a_hyphenated_uuid_of_any_case(text: str) -> None:
-    assert parse_ref(Kind.PARTICIPANT, text, "participant_id").uuid == UUID(SOME)
-
-
 @pytest.mark.parametrize(
-    ("kind", "text", "alias"),
+    ("kind", "text", "read"),
     [
-        (Kind.PARTICIPANT, "t-1f3", "t-1f3"),
-        (Kind.PARTICIPANT, "pt-1f3a", "t-1f3a"),
-        (Kind.PERSON, "tp-abc", "tp-abc"),
-        (Kind.PERSON, "p-abc", "tp-abc"),
-        (Kind.STUDY, "s-000", "s-000"),
-        (Kind.ASK, "a-abc", "a-abc"),
+        (Kind.PARTICIPANT, SOME, (UUID(SOME), None)),
+        (Kind.PARTICIPANT, "pt-1f3a", (None, "t-1f3a")),
+        (Kind.PERSON, "tp-abc", (None, "tp-abc")),
+        (Kind.PERSON, "p-abc", (None, "tp-abc")),
+        (Kind.STUDY, "s-000", (None, "s-000")),
+        (Kind.ASK, "a-abc", (None, "a-abc")),
     ],
 )
-def test_an_alias_and_its_synonyms(kind: Kind, text: str, alias: str) -> None:
-    assert parse_ref(kind, text, "id").alias == alias
+def test_a_uuid_of_any_case_an_alias_or_its_synonym_is_read(
+    kind: Kind, text: str, read: tuple[UUID | None, str | None]
+) -> None:
+    assert parse_ref(kind, text, "id") == (kind, *read)
 
 
 @pytest.mark.parametrize(
