@@ -107,7 +107,7 @@ def test_run_that_is_refused_shows_the_error_and_does_not_watch(fake: FakeApi, u
     fake.give("/v1/studies", STUDY, status=201)
     fake.give(f"/v1/studies/{S1}/run", refused, status=422)
     result = understudy("run", "--url", "u", "--task", "t", "--people", "25", "--watch")
-    assert (result.stdout[:18], result.exit_code) == ("[validation_error]", 2)
+    assert (result.stdout[:18], result.exit_code, len(fake.asked)) == ("[validation_error]", 2, 2)
 
 
 def test_run_watches_until_all_are_terminal(fake: FakeApi, understudy: Cli) -> None:
