@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -67,33 +68,27 @@ def everybody_decides(seen: Observation, task: str, **turn: Any) -> list[tuple[s
 # The same everywhere
 
 
-def test_the_same_turn_gives_the_same_decision() -> None:
-    assert decide(SHOP, seed=1) == decide(SHOP, seed=1)
-
-
 def test_people_and_seeds_make_a_difference() -> None:
     assert len(set(everybody_decides(SHOP, "Buy something"))) > 1
     assert len({decide(SHOP, "Look around", seed=seed).action for seed in range(20)}) > 1
 
 
 def test_decisions_do_not_depend_on_the_process() -> None:
-    """Hashes of strings differ from process to process, and with them the order of sets."""
+    """Hashes of strings, and with them the order of sets, differ between processes."""
+    task = Assignment("Find the blue mug or the red lamp on the shop page")
+    turns = pickle.dumps([Turn(ADA, task, SHOP, seed=seed) for seed in range(30)])
     script = (
-        "from tests.unit.test_heuristic import SHOP, decide\n"
-        "for seed in range(30):\n"
-        "    print(decide(SHOP, 'Find the blue mug or the red lamp on the shop page', seed=seed))"
+        "import asyncio, pickle, sys\n"
+        "from understudy.minds.heuristic import HeuristicMind\n"
+        "for turn in pickle.load(sys.stdin.buffer):\n"
+        "    print(asyncio.run(HeuristicMind().decide(turn)))"
     )
-    told = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True,
-            check=True,
-            text=True,
-        ).stdout
-        for seed in ("1", "2", "3")
+    environments = [os.environ | {"PYTHONHASHSEED": seed} for seed in ("1", "2", "3")]
+    decisions = {
+        subprocess.run([sys.executable, "-c", script], input=turns, env=env, capture_output=True, check=True).stdout
+        for env in environments
     }
-    assert len(told) == 1
+    assert len(decisions) == 1
 
 
 # What it goes for
@@ -109,12 +104,12 @@ def test_decisions_do_not_depend_on_the_process() -> None:
         ('Open the "Terms of use"', ["Use", "Terms", "Terms of use"], "Terms of use"),
     ],
 )
-def test_it_follows_what_sounds_like_the_task(task: str, labels: list[str], wanted: str) -> None:
+def test_it_follows_the_link_that_fits_the_task(task: str, labels: list[str], wanted: str) -> None:
     chosen_by_all = everybody_decides(page(*map(link, labels)), task)
     assert chosen_by_all.count(("follow", wanted)) >= 18
 
 
-def test_it_searches_for_the_thing_and_presses_the_button() -> None:
+def test_it_searches_for_the_goal_and_presses_the_button() -> None:
     seen = page(*search_form(), link("About us"))
     first = decide(seen, "Find the blue mug")
     assert (first.action.kind, first.action.value) == ("fill", "blue mug")
@@ -198,15 +193,14 @@ def test_a_page_of_results_is_not_yet_the_thing() -> None:
 def test_an_instruction_to_use_the_picker_comes_first(options: tuple[str, ...]) -> None:
     seen = page(link("Blue Mug"), *search_form(), *picker(options[0], *options))
     assert ("choose", "Language") not in everybody_decides(seen, "Buy a blue mug")
-    told: dict[str, Any] = {"instruction": INSTRUCTION, "resumed": True}
-    assert set(everybody_decides(seen, "Buy a blue mug", **told)) == {("choose", "Language")}
-    first = decide(seen, **told)
+    instructed = everybody_decides(seen, "Buy a blue mug", instruction=INSTRUCTION, resumed=True)
+    assert set(instructed) == {("choose", "Language")}
+    first = decide(seen, instruction=INSTRUCTION, resumed=True)
     assert first.action.value == options[1]
-    chosen_now = page(link("Blue Mug"), *search_form(), *picker(options[1], *options))
-    second = decide(chosen_now, memory=first.memory, instruction=INSTRUCTION)
+    chosen = page(link("Blue Mug"), *search_form(), *picker(options[1], *options))
+    second = decide(chosen, memory=first.memory, instruction=INSTRUCTION)
     assert (second.action.kind, second.action.target) == ("press", "Change")
-    german = replace(chosen_now, title="Laden")
-    third = decide(german, memory=second.memory, instruction=INSTRUCTION)
+    third = decide(replace(chosen, title="Laden"), memory=second.memory, instruction=INSTRUCTION)
     assert third.action.target == "Blue Mug"
 
 
@@ -218,14 +212,9 @@ def test_a_picker_may_be_links(labels: tuple[str, str]) -> None:
     assert decide(seen, memory=first.memory, instruction=INSTRUCTION).action.target == "Blue Mug"
 
 
-def test_a_page_that_is_in_that_language_is_left_as_it_is() -> None:
-    seen = page(link("Blue Mug"), *picker("DE"))
-    assert decide(seen, instruction=INSTRUCTION, resumed=True).action.target == "Blue Mug"
-
-
-def test_no_picker_anywhere_does_not_stop_the_run() -> None:
-    seen = page(link("Blue Mug"), link("It"), link("No"))
-    assert decide(seen, instruction=INSTRUCTION, resumed=True).action.target == "Blue Mug"
+@pytest.mark.parametrize("others", [picker("DE"), (link("It"), link("No"))], ids=["in German already", "no picker"])
+def test_an_instruction_without_a_use_for_a_picker_leaves_the_task(others: tuple[Element, ...]) -> None:
+    assert decide(page(link("Blue Mug"), *others), instruction=INSTRUCTION, resumed=True).action.target == "Blue Mug"
 
 
 @pytest.mark.parametrize(
@@ -240,11 +229,11 @@ def test_no_picker_anywhere_does_not_stop_the_run() -> None:
 )
 def test_an_instruction_overrides_the_task(instruction: str, wanted: tuple[str, str]) -> None:
     seen = page(link("Blue Mug"), link("Red Mug"), link("Lamps"), *search_form())
-    assert decide(seen, instruction=instruction, resumed=True).action.target == wanted[1]
-    assert decide(seen, instruction=instruction, resumed=True).action.kind == wanted[0]
+    action = decide(seen, instruction=instruction, resumed=True).action
+    assert (action.kind, action.target) == wanted
 
 
-def test_being_taken_up_again_is_a_fresh_start() -> None:
+def test_a_resumed_run_starts_without_frustration() -> None:
     memory = {"frustration": 9.0}
     assert decide(SHOP, memory=memory).action.kind == "give_up"
     resumed = decide(SHOP, memory=memory, resumed=True)
@@ -287,21 +276,18 @@ def walk_in_circles(person: Person, steps: int = 80) -> list[Decision]:
     return decisions
 
 
-def test_it_sees_everything_before_it_goes_round_again() -> None:
-    for person in generate_people(10, 1):
-        visited = [decision.action.target for decision in walk_in_circles(person)[:5]]
-        assert len(set(filter(None, visited))) == len(list(filter(None, visited))) >= 3
+@pytest.mark.parametrize("person", generate_people(10, 1), ids=lambda person: person.name)
+def test_it_visits_new_pages_before_known_ones(person: Person) -> None:
+    visited = [decision.action.target for decision in walk_in_circles(person)[:5] if decision.action.target]
+    assert len(set(visited)) == len(visited) >= 3
 
 
-def test_patience_decides_how_long_it_goes_on() -> None:
-    lengths = {}
-    for patience in (0.0, 0.5, 1.0):
-        decisions = walk_in_circles(replace(ADA, traits={"patience": patience}))
-        assert decisions[-1].action.kind == "give_up"
-        assert decisions[-1].sentiment < -0.5
-        assert decisions[0].sentiment > decisions[-1].sentiment
-        lengths[patience] = len(decisions)
-    assert lengths[0.0] < lengths[0.5] < lengths[1.0]
+def test_it_gives_up_in_a_bad_mood_and_later_with_more_patience() -> None:
+    walks = [walk_in_circles(replace(ADA, traits={"patience": patience})) for patience in (0.0, 0.5, 1.0)]
+    assert [decisions[-1].action.kind for decisions in walks] == ["give_up"] * 3
+    assert max(decisions[-1].sentiment for decisions in walks) < -0.5 < min(walk[0].sentiment for walk in walks)
+    lengths = list(map(len, walks))
+    assert lengths == sorted(set(lengths))
 
 
 def test_problems_frustrate() -> None:
@@ -338,16 +324,17 @@ def test_memory_stays_small_and_the_last_decision_is_as_quick_as_the_first() -> 
     memory: Any = {}
     efforts = []
     for turn in range(60):
-        think = partial(decide, crowded(turn, 500), "Find the blue thing about words", memory=memory)
-        decision, effort = count_calls(think)
+        think = partial(decide, crowded(turn, 250), "Find the blue thing about words", memory=memory)
+        # To count calls takes much longer than the decision: only at both ends.
+        decision, effort = (think(), 0) if 5 <= turn < 55 else count_calls(think)
         efforts.append(effort)
         memory = json.loads(json.dumps(decision.memory, allow_nan=False))
         assert len(json.dumps(memory)) < 16_000
-    assert sorted(efforts[50:])[5] <= 1.1 * sorted(efforts[:10])[5]
+    assert sorted(efforts[55:])[2] <= 1.1 * sorted(efforts[:5])[2]
 
 
-def test_the_effort_of_a_decision_grows_with_the_page_and_no_faster() -> None:
-    efforts = [count_calls(partial(decide, crowded(1, links)))[1] for links in (250, 500, 1_000)]
+def test_the_effort_of_a_decision_grows_no_faster_than_the_page() -> None:
+    efforts = [count_calls(partial(decide, crowded(99, links)))[1] for links in (250, 500, 1_000)]
     assert efforts[1] <= 2.5 * efforts[0]
     assert efforts[2] <= 2.5 * efforts[1]
 
