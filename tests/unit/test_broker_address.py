@@ -18,7 +18,7 @@ from understudy.settings import Settings
     [
         ("redis://:a%2Fb@valkey/3", [("valkey", 6379)], "redis://:a%2Fb@valkey:6379/3"),
         ("rediss://user:pw@[::1]:6380/0", [("::1", 6380)], "rediss://user:pw@[::1]:6380/0"),
-        ("amqps://user:pw@rabbit/", [("rabbit", 5671)], "amqps://user:pw@rabbit:5671/%2F"),
+        ("amqps://user:pw@rabbit/", [("rabbit", 5671)], "amqps://user:pw@rabbit:5671/"),
         (
             "amqp://u:p@a,b:5673//team/one",
             [("a", 5672), ("b", 5673)],

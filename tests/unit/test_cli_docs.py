@@ -71,12 +71,6 @@ def test_a_terminal_gets_a_page_laid_out(understudy: Cli, monkeypatch: pytest.Mo
     assert [markup for markup in ("# Overview", "|---", "first-study.md") if markup in words] == []
 
 
-def test_an_unknown_page_is_not_found_and_suggests_a_similar_one(understudy: Cli) -> None:
-    result = understudy("docs", "concepts/overwiew")
-    assert result.exit_code == 4
-    assert "Did you mean concepts/overview?" in result.stderr
-
-
 @pytest.mark.parametrize(
     ("slug", "path"),
     [

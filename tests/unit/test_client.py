@@ -1,4 +1,4 @@
-"""The Python client: what it asks, what it makes of answers, and what it raises."""
+"""The Python client: its requests, what it reads from answers, and its errors."""
 
 import json
 import socket
@@ -58,45 +58,29 @@ def client(server: Server) -> Iterator[Understudy]:
         yield client
 
 
-# -- what is asked -----------------------------------------------------------------------------------------
+# -- requests -----------------------------------------------------------------------------------------
 
 
-def test_every_request_carries_the_token_and_json(client: Understudy, server: Server) -> None:
+def test_a_request_carries_the_token_and_json(client: Understudy, server: Server) -> None:
     server.answer, server.status = STUDY, 201
-    study = client.study_create("Pickers", assignment={"task": "Read"}, iteration={"content": {"url": "u"}})
+    study = client.study_create("Pickers", assignment={"task": "Read"})
     assert isinstance(study, StudyFull)
     assert server.request.headers["authorization"] == "Bearer secret"
     assert server.request.headers["content-type"] == "application/json"
-    assert (server.request.method, server.request.url.path) == ("POST", "/v1/studies")
-    assert server.body == {
-        "name": "Pickers",
-        "modality": "interactive",
-        "assignment": {"task": "Read"},
-        "iteration": {"content": {"url": "u"}},
-    }
+    assert server.body == {"name": "Pickers", "modality": "interactive", "assignment": {"task": "Read"}}
 
 
-def test_a_server_behind_a_path_keeps_it(server: Server) -> None:
+def test_the_path_of_a_server_url_is_kept(server: Server) -> None:
     server.answer = SUMMARY
     with Understudy("http://host/understudy/", "secret", wire=httpx.MockTransport(server)) as client:
         client.study_get("s-b2c", "summary")
     assert server.request.url == "http://host/understudy/v1/studies/s-b2c?view=summary"
 
 
-def test_what_is_not_given_is_not_sent(client: Understudy, server: Server) -> None:
+def test_unset_arguments_are_not_sent(client: Understudy, server: Server) -> None:
     server.answer = DISPATCHED
     client.study_run("s-b2c", sample=5)
     assert server.body == {"sample": 5}
-    client.simulation_extend("t-1f3")
-    assert server.body == {"participant_id": "t-1f3", "additional_steps": 10}
-    client.simulation_extend("t-1f3", instruction="Stop.", wait=True, timeout=7.5)
-    assert server.body == {
-        "participant_id": "t-1f3",
-        "additional_steps": 10,
-        "instruction": "Stop.",
-        "wait": True,
-        "timeout": 7.5,
-    }
     client.simulation_wait([UUID(T1), "t-1f3"], timeout=3)
     assert server.body == {"participant_ids": [T1, "t-1f3"], "timeout": 3}
 
@@ -109,14 +93,14 @@ def test_a_cursor_is_escaped_in_the_query(client: Understudy, server: Server) ->
 
 
 @pytest.mark.parametrize("wrong", ["", "s-b2c", "../people", "t-1F3", "t-1f3/cancel", "1f3"])
-def test_what_is_no_id_of_the_kind_never_becomes_a_path(client: Understudy, server: Server, wrong: str) -> None:
+def test_an_id_of_another_kind_never_becomes_a_path(client: Understudy, server: Server, wrong: str) -> None:
     with pytest.raises(ValidationError, match="participant_id"):
         client.participant_get(wrong)
     assert not server.requests
 
 
 @pytest.mark.parametrize("wait_s", [600.0, 3600.0])
-def test_a_waiting_call_is_given_longer_than_the_wait(client: Understudy, server: Server, wait_s: float) -> None:
+def test_the_read_timeout_is_longer_than_the_wait(client: Understudy, server: Server, wait_s: float) -> None:
     server.answer = DISPATCHED
     client.simulation_wait(["t-1f3"], timeout=wait_s)
     assert server.request.extensions["timeout"]["read"] > wait_s + 10
@@ -126,7 +110,7 @@ def test_a_waiting_call_is_given_longer_than_the_wait(client: Understudy, server
     assert server.request.extensions["timeout"]["read"] == 30
 
 
-def test_waits_without_sense_are_the_servers_to_judge_but_nan_is_no_json(client: Understudy, server: Server) -> None:
+def test_a_timeout_out_of_bounds_is_sent_but_nan_is_refused(client: Understudy, server: Server) -> None:
     server.answer = FAILURE
     client.simulation_wait(["t-1f3"], timeout=-1)
     client.simulation_wait(["t-1f3"], timeout=1e300)
@@ -135,7 +119,7 @@ def test_waits_without_sense_are_the_servers_to_judge_but_nan_is_no_json(client:
     assert len(server.requests) == 2
 
 
-# -- what comes back ---------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------
 
 
 def test_a_plain_error_of_a_dispatch_is_raised(client: Understudy, server: Server) -> None:
@@ -156,7 +140,7 @@ def test_every_code_is_raised_as_its_class(client: Understudy, server: Server, c
 
 
 @pytest.mark.parametrize(("retryable", "exit_code"), [(True, 5), (False, 1)])
-def test_a_code_of_a_newer_server_keeps_its_name(
+def test_an_unknown_code_of_a_newer_server_is_kept(
     client: Understudy, server: Server, retryable: bool, exit_code: int
 ) -> None:
     server.status = 429
@@ -167,7 +151,7 @@ def test_a_code_of_a_newer_server_keeps_its_name(
     assert raised.value.rule == (429, retryable, exit_code)
 
 
-def test_the_answers_json_is_handed_on_unchanged(server: Server) -> None:
+def test_on_answer_gets_the_exact_bytes(server: Server) -> None:
     heard: list[bytes] = []
     server.answer = json.dumps(SUMMARY, indent=3).encode()
     wire = httpx.MockTransport(server)
@@ -192,7 +176,7 @@ def test_the_answers_json_is_handed_on_unchanged(server: Server) -> None:
         (503, {"detail": "x"}, ServiceUnavailable),
     ],
 )
-def test_an_answer_that_is_none_of_ours_is_an_error_that_names_the_server(
+def test_an_answer_of_another_program_is_an_error_that_names_the_server(
     client: Understudy, server: Server, status: int, answer: Any, kind: type[UnderstudyError]
 ) -> None:
     server.status, server.answer = status, answer
@@ -200,10 +184,10 @@ def test_an_answer_that_is_none_of_ours_is_an_error_that_names_the_server(
         client.participant_get("t-1f3")
 
 
-# -- no answer at all --------------------------------------------------------------------------------------
+# -- lost answers --------------------------------------------------------------------------------------
 
 
-def test_nobody_there_says_how_to_start_one() -> None:
+def test_an_unreachable_server_is_an_error_that_says_how_to_start_one() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -236,7 +220,7 @@ def test_a_lost_answer_is_retryable_only_if_the_call_is_idempotent(
     assert (raised.value.rule.retryable, raised.value.rule.exit_code) == (idempotent, 5)
 
 
-def test_a_dispatch_carries_its_key_and_no_other_call_has_one(client: Understudy, server: Server) -> None:
+def test_a_dispatch_sends_its_idempotency_key(client: Understudy, server: Server) -> None:
     server.answer = DISPATCHED
     client.simulation_extend("t-1f3", idempotency_key="order-4711")
     assert server.request.headers["Idempotency-Key"] == "order-4711"
@@ -247,14 +231,14 @@ def test_a_dispatch_carries_its_key_and_no_other_call_has_one(client: Understudy
 
 
 @pytest.mark.parametrize("key", ["", " ", "k ", "a\nb", "schlüssel", "k" * 256])
-def test_a_key_that_is_none_is_refused_before_anything_is_asked(client: Understudy, server: Server, key: str) -> None:
+def test_a_malformed_key_is_refused_before_any_request(client: Understudy, server: Server, key: str) -> None:
     with pytest.raises(ValidationError, match="idempotency_key"):
         client.simulation_extend("t-1f3", idempotency_key=key)
     assert not server.requests
 
 
 @pytest.mark.parametrize("status", [502, 504])
-def test_a_proxy_without_an_answer_does_not_make_a_dispatch_worth_repeating(
+def test_a_dispatch_without_an_answer_from_a_proxy_is_not_retryable(
     client: Understudy, server: Server, status: int
 ) -> None:
     server.status, server.answer = status, b"<html>gateway timeout</html>"
@@ -263,17 +247,17 @@ def test_a_proxy_without_an_answer_does_not_make_a_dispatch_worth_repeating(
     assert not raised.value.rule.retryable
 
 
-# -- whom to ask, and as whom ------------------------------------------------------------------------------
+# -- server and token ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("server", ["", "localhost:8000", "ftp://host", "http://", "nonsense", "http://[::1"])
-def test_a_server_that_is_no_url_is_refused(server: str) -> None:
+def test_a_server_without_a_url_is_refused(server: str) -> None:
     with pytest.raises(ValidationError, match="URL"):
         Understudy(server, "secret")
 
 
 @pytest.mark.parametrize("token", ["", "two\nlines", "sécret"])
-def test_a_token_that_can_be_none_is_refused_before_anything_is_sent(server: Server, token: str) -> None:
+def test_a_malformed_token_is_refused_before_any_request(server: Server, token: str) -> None:
     with (
         Understudy("http://127.0.0.1:1", token, wire=httpx.MockTransport(server)) as client,
         pytest.raises(AuthFailed) as raised,
@@ -291,7 +275,9 @@ def test_health_needs_no_token(server: Server) -> None:
     assert "authorization" not in server.request.headers
 
 
-def test_what_up_wrote_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_and_token_come_from_arguments_variables_or_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("SERVER", "TOKEN", "DATA_DIR"):
         monkeypatch.delenv(f"UNDERSTUDY_{name}", raising=False)
     assert find_server_address(data_dir=tmp_path) == ("http://127.0.0.1:8000", "")
@@ -309,8 +295,7 @@ def test_what_up_wrote_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert find_server_address() == ("http://127.0.0.1:8123", "from the file")
 
 
-def test_settings_of_a_server_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings with which no server starts do not stop a client."""
+def test_a_client_does_not_read_settings_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_BROKER_URL", "nonsense")
     monkeypatch.setenv("UNDERSTUDY_LEASE_TTL_S", "-1")
     with Understudy("http://127.0.0.1:1", "secret") as client:
@@ -318,13 +303,13 @@ def test_settings_of_a_server_are_not_read(tmp_path: Path, monkeypatch: pytest.M
     assert find_server_address(data_dir=tmp_path).server == "http://127.0.0.1:8000"
 
 
-def test_a_token_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+def test_an_unreadable_token_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "token").mkdir()
     with pytest.raises(AuthFailed, match="token"):
         find_server_address(data_dir=tmp_path)
 
 
-def test_proxies_are_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_servers_are_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)

@@ -43,7 +43,7 @@ def test_every_trait_is_spread_over_its_range() -> None:
     assert {"patience", "curiosity", "thoroughness", "tech_savviness"} <= names
     values = {name: [person.traits[name] for person in panel] for name in names}
     ranges = {name: (min(found), max(found)) for name, found in values.items()}
-    assert {name: found for name, found in ranges.items() if not 0 <= found[0] < 0.1 < 0.9 < found[1] <= 1} == {}
+    assert {name: found for name, found in ranges.items() if not (0 <= found[0] < 0.1 and 0.9 < found[1] <= 1)} == {}
 
 
 def test_the_effort_of_a_person_does_not_grow_with_the_panel() -> None:

@@ -219,42 +219,23 @@ print("stopped", flush=True)
 """
 
 
-@pytest.fixture
-def supervisor_process(site: Site) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SUPERVISOR), str(site.path), CHILD],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+def test_a_second_ctrl_c_hastens_the_stop(site: Site) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(SUPERVISOR), str(site.path), CHILD]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stdout
             assert process.stdout.readline() == "ready\n"
-            yield process
+            pids = [int((site.path / f"{name}.ready").read_text()) for name in ("deaf", "deafer")]
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: "deafer asked" in site.lines())
+            process.send_signal(signal.SIGINT)
+            out, said = process.communicate(timeout=20)
         finally:
             process.kill()
-
-
-def test_a_second_ctrl_c_hastens_the_stop(site: Site, supervisor_process: subprocess.Popen[str]) -> None:
-    pids = [int((site.path / f"{name}.ready").read_text()) for name in ("deaf", "deafer")]
-    supervisor_process.send_signal(signal.SIGINT)
-    wait_until(lambda: "deafer asked" in site.lines())
-    supervisor_process.send_signal(signal.SIGINT)
-    out, said = supervisor_process.communicate(timeout=20)
-    assert out == "stopped\n"
+    assert (process.returncode, out) == (0, "stopped\n")
     assert said.splitlines() == [f"{name} did not stop in time: killing it" for name in ("deafer", "deaf")]
-    assert supervisor_process.returncode == 0
     assert not any(alive(pid) for pid in pids)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child's life to its parent's")
-def test_children_die_with_a_killed_supervisor(site: Site, supervisor_process: subprocess.Popen[str]) -> None:
-    pids = [int((site.path / f"{name}.ready").read_text()) for name in ("deaf", "deafer")]
-    assert all(alive(pid) for pid in pids)
-    supervisor_process.kill()
-    supervisor_process.wait(10)
-    wait_until(lambda: not any(alive(pid) for pid in pids))
-    assert [kill_orphan(site.path / f"{name}.pid") for name in ("deaf", "deafer")] == [None, None]
 
 
 def test_an_orphan_is_killed_but_never_another_process_with_its_pid(tmp_path: Path) -> None:
