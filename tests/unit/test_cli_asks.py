@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from tests.fake_api import DISPATCHED, NOW, OVER, T1, T2, TOO_LATE, FakeApi
+from tests.fake_api import DISPATCHED, NOW, OVER, TOO_LATE, FakeApi, example
+from understudy.envelopes.asks import (
+    Answer,
+    AskSummary,
+    FailedPerson,
+    PersonAnswers,
+    RoundChange,
+    RoundResult,
+    VariantChange,
+    VariantResult,
+)
 
 Cli = Callable[..., Result]
 
@@ -16,86 +26,44 @@ ASKED = {"dispatch": DISPATCHED["dispatch"] | {"ask_id": A1, "round": 1, "max_in
 QUESTION = ["--question", "Which [b]mug[/b]?", "--variant", "This one.", "--variant", "That one."]
 
 
-def round_of(number: int, **changes: Any) -> dict[str, Any]:
-    statuses = ("draft", "pending", "running", "completed", "failed", "cancelled")
-    return {
-        "round": number,
-        "question": "Which [b]mug[/b]?",
-        "created_at": NOW,
-        "participant_count": 3,
-        **{f"{status}_count": 0 for status in statuses},
-        "completed_count": 2,
-        "failed_count": 1,
-        "people_count": 3,
-        "answered_count": 2,
-        "no_pick_count": 0,
-        "variants": [
-            {"label": "A", "text": "This \x1b[2Jone.", "picks": 2, "rating_count": 2, "mean_rating": 4.5},
-            {"label": "B", "text": "That one.", "picks": 0, "rating_count": 0, "mean_rating": None},
-        ],
-        "winner": "A",
-        "tie": [],
-        "errored": [
-            {
-                "participant_id": T2,
-                "alias": "t-2e4",
-                "person_id": T2,
-                "error_kind": "step_timeout",
-                "error_message": "too slow",
-            }
-        ],
-        "errored_count": 1,
-        "partial": True,
-    } | changes
-
-
-SUMMARY = {
-    "ask_id": A1,
-    "alias": "a-a1b",
-    "question": "Which [b]mug[/b]?",
-    "round_count": 2,
-    "created_at": NOW,
-    "rounds": [round_of(1), round_of(2, winner=None, tie=["A", "B"], question="And now?")],
-    "changes": [
-        {
-            "from_round": 1,
-            "to_round": 2,
-            "question_changed": True,
-            "answered_both_count": 2,
-            "same_pick_count": 1,
-            "changed_pick_count": 1,
-            "moves": [{"from_pick": "A", "to_pick": None, "count": 1}],
-            "variants": [
-                {"label": "A", "text_changed": False, "picks_delta": -1, "mean_rating_delta": None},
-            ],
-        }
-    ],
-    "partial": True,
-}
-ANSWER = {
-    "round": 1,
-    "participant_id": T1,
-    "alias": "t-1f3",
-    "status": "completed",
-    "outcome": None,
-    "error_kind": None,
-    "answered": True,
-    "pick": "A",
-    "ratings": {"A": 5, "B": 2},
-    "comment": "Because.",
-    "sentiment": 0.5,
-}
-PEOPLE = SUMMARY | {
-    "people": [
-        {
-            "person_id": T1,
-            "person_name": "Ana Ruiz",
-            "answers": [ANSWER, ANSWER | {"round": 2, "alias": "t-9aa", "pick": None}],
-            "changes": [{"from_round": 1, "to_round": 2, "from_pick": "A", "to_pick": None}],
-        }
-    ],
-    "next_cursor": "more",
-}
+VARIANTS = [
+    example(VariantResult, label="A", text="This \x1b[2Jone.", picks=2, rating_count=2, mean_rating=4.5),
+    example(VariantResult, label="B", text="That one."),
+]
+ERRORED = [example(FailedPerson, alias="t-2e4", error_kind="step_timeout", error_message="too slow")]
+ROUND = example(
+    RoundResult, round=1, question="Which [b]mug[/b]?", variants=VARIANTS, winner="A", errored=ERRORED, errored_count=1
+)
+CHANGE = example(
+    RoundChange,
+    from_round=1,
+    to_round=2,
+    question_changed=True,
+    moves=[{"from_pick": "A", "to_pick": None, "count": 1}],
+    variants=[example(VariantChange, label="A", picks_delta=-1)],
+)
+SUMMARY = example(
+    AskSummary,
+    ask_id=A1,
+    alias="a-a1b",
+    question="Which [b]mug[/b]?",
+    rounds=[ROUND, ROUND | {"round": 2, "winner": None, "tie": ["A", "B"], "question": "And now?"}],
+    changes=[CHANGE],
+)
+ANSWER = example(
+    Answer,
+    round=1,
+    alias="t-1f3",
+    status="completed",
+    answered=True,
+    pick="A",
+    ratings={"A": 5, "B": 2},
+    comment="Because.",
+)
+ANA = example(
+    PersonAnswers, person_name="Ana Ruiz", answers=[ANSWER, ANSWER | {"round": 2, "alias": "t-9aa", "pick": None}]
+)
+PEOPLE = SUMMARY | {"people": [ANA], "next_cursor": "more"}
 FULL = PEOPLE | {"mind": "heuristic", "max_interactions": None, "step_timeout": 60.0, "run_timeout": 3600.0}
 
 

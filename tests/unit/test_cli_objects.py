@@ -8,8 +8,22 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from tests.fake_api import NEXT, OVER, PARTICIPANT, PERSON, STUDY, T1, T2, TOO_LATE, FakeApi, interaction, summary
+from tests.fake_api import (
+    NEXT,
+    OVER,
+    PARTICIPANT,
+    PERSON,
+    STUDY,
+    T1,
+    T2,
+    TOO_LATE,
+    FakeApi,
+    example,
+    interaction,
+    summary,
+)
 from understudy.cli.render import plain
+from understudy.envelopes.journeys import Journey, JourneyStep
 
 Cli = Callable[..., Result]
 
@@ -235,18 +249,19 @@ def test_options_and_variables_override_the_files_of_the_data_folder(
 def test_get_journey_shows_its_curve_and_friction_points(fake: FakeApi, understudy: Cli) -> None:
     moods = [0.9, 0.1, -1.0]
     place = {"url": "https://shop.example/cart", "title": "Cart"}
-    thought = {"participant_id": T1, "thought": "Hm [2J.", "did": "press · Buy"} | place
+    step = example(JourneyStep, thought="Hm [2J.", did="press · Buy", **place)
     drop = {"index": 2, "kind": "mood_drop", "what": "The mood fell from +0.1 to -1.0.", "thought": "No."}
-    journey = {
-        **{field: PARTICIPANT[field] for field in ("alias", "person_name", "status", "outcome")},
-        "participant_id": T1,
-        "task": "Buy a lamp",
-        "steps": [{"index": index, "sentiment": mood} | thought for index, mood in enumerate(moods)],
-        "told": [{"before_index": 2, "instruction": "Switch to German."}],
-        "sentiment_curve": moods,
-        "friction_points": [drop | {"url": place["url"]}],
-        "gave_up_at": place | {"index": 2, "thought": "No."},
-    }
+    journey = example(
+        Journey,
+        person_name="Ana Ruiz",
+        status="completed",
+        outcome="gave_up",
+        steps=[step | {"index": index, "sentiment": mood} for index, mood in enumerate(moods)],
+        told=[{"before_index": 2, "instruction": "Switch to German."}],
+        sentiment_curve=moods,
+        friction_points=[drop | {"url": place["url"]}],
+        gave_up_at=place | {"index": 2, "thought": "No."},
+    )
     fake.give("/v1/participants/t-1f3/journey", journey, journey | {"steps": []})
     shown = understudy("get", "t-1f3", "--view", "journey").stdout
     parts = ("Ana Ruiz", "█▅▁", "Hm [2J.", "Switch to German.", "mood_drop", "Gave up at Cart")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_api import DISPATCHED, PERSON, S1, STUDY, FakeApi
+from tests.fake_api import DISPATCHED, PERSON, FakeApi
 
 
 def start(args: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
@@ -35,8 +35,7 @@ def start(args: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
     ],
 )
 def test_ctrl_c_ends_the_wait_and_cancels_nothing(fake: FakeApi, args: list[str], unanswered: str, go_on: str) -> None:
-    fake.give("/v1/studies", STUDY, status=201)
-    fake.give(f"/v1/studies/{S1}/run", DISPATCHED, status=202)
+    fake.give_run(DISPATCHED)
     fake.give("/v1/simulations/extend", DISPATCHED, status=202)
     fake.unanswered = unanswered
     process = start(args)

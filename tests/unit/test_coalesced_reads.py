@@ -98,9 +98,7 @@ async def test_different_keys_share_a_read_up_to_its_size(shared: Shared, reads:
     assert sorted(map(len, reads.later)) == [1, MAX_SIZE]
 
 
-async def test_an_answer_is_of_a_read_that_began_after_the_request_and_is_not_kept(
-    shared: Shared, reads: Reads
-) -> None:
+async def test_an_answer_is_never_older_than_its_request(shared: Shared, reads: Reads) -> None:
     (late,) = await ask(shared, "first 0")
     reads.rows = {"first 0": "made since"}
     reads.released.set()

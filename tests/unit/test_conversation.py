@@ -20,6 +20,11 @@ RETURN = "Return the mug from your last order and get a return number."
 DONE = Success(text_contains="your return number is")
 
 
+def decide(person: Person, assignment: Assignment, reply: str, **turn: Any) -> Decision:
+    seen = Observation("https://bot", "Chat", actions=("say",), news=reply)
+    return asyncio.run(HeuristicMind().decide(Turn(person, assignment, seen, **turn)))
+
+
 class Chat:
     """One person's chat with something that answers."""
 
@@ -35,9 +40,8 @@ class Chat:
     ) -> "Chat":
         assignment = Assignment(task, success)
         for resumed in (bool(self.decisions), *[False] * (cap - 1)):
-            seen = Observation("https://bot", "Chat", actions=("say",), news=self.reply)
-            turn = Turn(person, assignment, seen, instruction=told, resumed=resumed, memory=self.memory, seed=1)
-            decision = asyncio.run(HeuristicMind().decide(turn))
+            turn: Any = {"instruction": told, "resumed": resumed, "memory": self.memory, "seed": 1}
+            decision = decide(person, assignment, self.reply, **turn)
             self.memory = json.loads(json.dumps(decision.memory))
             self.decisions.append(decision)
             if decision.action.kind != "say":
@@ -92,9 +96,7 @@ def test_without_a_success_condition_it_finishes_when_all_is_answered() -> None:
 
 
 def test_it_finishes_at_the_reply_that_it_wanted() -> None:
-    seen = Observation("https://bot", "Chat", actions=("say",), news="Your return number is RET-1.")
-    decision = asyncio.run(HeuristicMind().decide(Turn(ADA, Assignment(RETURN, DONE), seen)))
-    assert decision.action.kind == "finish"
+    assert decide(ADA, Assignment(RETURN, DONE), "Your return number is RET-1.").action.kind == "finish"
 
 
 def test_it_gives_up_on_a_bot_that_understands_nothing_and_later_with_more_patience() -> None:
@@ -152,6 +154,4 @@ def test_an_instruction_to_stop_finishes() -> None:
     "memory", [{"talk": 7}, {"talk": {"raised": True, "heard": [1]}}, {"talk": {"frustration": "x"}}]
 )
 def test_malformed_memory_is_ignored(memory: dict[str, Any]) -> None:
-    seen = Observation("https://bot", "Chat", actions=("say",), news="")
-    decision = asyncio.run(HeuristicMind().decide(Turn(ADA, Assignment(RETURN), seen, memory=memory)))
-    assert decision.action.kind == "say"
+    assert decide(ADA, Assignment(RETURN), "", memory=memory).action.kind == "say"

@@ -69,12 +69,6 @@ def test_a_lost_connection_is_resumed_after_the_last_event(client: Understudy, s
     assert server.asked == [None, "1", "1", "2", "2"]
 
 
-def test_events_start_after_a_given_id_and_end_without_follow(client: Understudy, server: Server) -> None:
-    server.streams(frame(6))
-    assert [event.id for event in client.events(study_id="s-b2c", last_event_id=5, follow=False)] == [6]
-    assert server.asked == ["5"]
-
-
 def test_a_server_that_stays_unavailable_is_an_error_after_a_while(client: Understudy, server: Server) -> None:
     server.streams(frame(1))
     server.refuses(503, "service_unavailable")

@@ -38,9 +38,7 @@ def test_a_line_is_json_with_its_fields() -> None:
     ("form", "on_terminal", "is_json"),
     [("auto", False, True), ("auto", True, False), ("json", True, True), ("text", False, False)],
 )
-def test_the_format_of_lines_depends_on_the_terminal_and_the_setting(
-    form: str, on_terminal: bool, is_json: bool
-) -> None:
+def test_lines_are_text_on_a_terminal_or_as_the_setting_says(form: str, on_terminal: bool, is_json: bool) -> None:
     record = logging.LogRecord("api", logging.INFO, "x.py", 1, "it works", (), None)
     settings = Settings(log_format=form)  # type: ignore[arg-type]
     told = formatter(settings, on_terminal=on_terminal, fields={}).format(record)

@@ -1,7 +1,5 @@
 """Generated people: varied, repeatable, quick."""
 
-import json
-from dataclasses import asdict
 from itertools import pairwise
 
 from tests.call_counter import count_calls
@@ -59,8 +57,3 @@ def test_ten_thousand_people_are_distinct_and_valid() -> None:
     assert {person.age for person in people} == set(range(18, 86)) <= set(range(MAX_AGE + 1))
     assert {len(person.country) for person in people} == {len(person.language) for person in people} == {2}
     assert all(person.country.isupper() for person in people)
-
-
-def test_a_person_is_plain_json() -> None:
-    person = asdict(default_panel()[0])
-    assert json.loads(json.dumps(person, allow_nan=False)) == person

@@ -184,10 +184,6 @@ def test_a_session_imports_no_store() -> None:
     assert not [name for name in names if name.startswith("understudy.store")]
 
 
-def test_no_file_makes_the_namespace_a_regular_package() -> None:
-    assert not [path for part in PARTS for path in (ROOT / part / "understudy").glob("__init__.py*")]
-
-
 def test_every_portion_is_typed() -> None:
     assert all((ROOT / part / "understudy" / "py.typed").exists() for part in PARTS)
 

@@ -6,15 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.domain.errors import ValidationError
 from understudy.domain.variants import (
     MAX_VARIANT_LENGTH,
     MAX_VARIANTS,
     SEGMENT_LENGTH,
     answer_error,
-    check_variants,
     interactions_to_answer,
-    labels,
     segments,
 )
 
@@ -43,16 +40,6 @@ def test_texts_are_cut_where_people_pause() -> None:
 def test_the_largest_ask_fits_the_largest_cap() -> None:
     worst = ("x" * 2 + "\n\n" + "y" * 598 + "\n\n") * 40
     assert interactions_to_answer([worst[:MAX_VARIANT_LENGTH]] * MAX_VARIANTS) <= 1_000
-
-
-def test_variants_have_letters() -> None:
-    assert labels(["x"] * MAX_VARIANTS) == list("ABCDEFGHIJ")
-
-
-@pytest.mark.parametrize("variants", [None, "A", ["A", 7]])
-def test_variants_are_a_list_of_texts(variants: Any) -> None:
-    with pytest.raises(ValidationError, match=r"content\.variants"):
-        check_variants(variants, "content.variants")
 
 
 @pytest.mark.parametrize(

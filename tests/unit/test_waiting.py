@@ -98,9 +98,7 @@ async def test_notifications_during_a_read_lead_to_one_read_after_it(registry: W
     first.cancel()
 
 
-async def test_a_terminal_participant_is_not_read_again_while_its_wait_goes_on(
-    registry: WaiterRegistry, reads: Reads
-) -> None:
+async def test_a_terminal_participant_is_not_read_again(registry: WaiterRegistry, reads: Reads) -> None:
     first, second = uuid4(), uuid4()
     task = await start_wait(registry, first, second)
     await reads.count(1)
@@ -116,9 +114,7 @@ async def test_a_terminal_participant_is_not_read_again_while_its_wait_goes_on(
     assert (await task).keys() == {first, second}
 
 
-async def test_one_of_two_waits_for_a_participant_ends_without_the_other(
-    registry: WaiterRegistry, reads: Reads
-) -> None:
+async def test_a_cancelled_wait_leaves_the_other_waits(registry: WaiterRegistry, reads: Reads) -> None:
     one = uuid4()
     staying, leaving = await start_wait(registry, one), await start_wait(registry, one)
     assert (registry.waiters, registry.awaited_count) == (2, 1)
@@ -130,9 +126,7 @@ async def test_one_of_two_waits_for_a_participant_ends_without_the_other(
     assert await staying
 
 
-async def test_a_notification_reads_its_awaited_ids_and_one_without_ids_reads_all(
-    registry: WaiterRegistry, reads: Reads
-) -> None:
+async def test_a_notification_reads_its_ids_or_without_ids_all(registry: WaiterRegistry, reads: Reads) -> None:
     one, two = uuid4(), uuid4()
     tasks = [await start_wait(registry, id_) for id_ in (one, two)]
     await asyncio.to_thread(wait_until, lambda: {one, two} <= set().union(*reads.asked))
@@ -148,9 +142,7 @@ async def test_a_notification_reads_its_awaited_ids_and_one_without_ids_reads_al
 
 
 @pytest.mark.parametrize("poll_interval_s", [0.01])
-async def test_polling_reads_all_without_a_notification_and_outlives_an_unavailable_store(
-    registry: WaiterRegistry, reads: Reads
-) -> None:
+async def test_polling_reads_all_and_survives_an_outage(registry: WaiterRegistry, reads: Reads) -> None:
     reads.unavailable = True
     one, two = uuid4(), uuid4()
     tasks = [await start_wait(registry, id_) for id_ in (one, two)]
@@ -171,9 +163,7 @@ async def test_many_ids_are_read_in_batches(
     assert [len(asked) for asked in reads.asked] == [10, 10, 5]
 
 
-async def test_a_hanging_read_does_not_lengthen_a_wait_and_only_one_hangs(
-    registry: WaiterRegistry, reads: Reads
-) -> None:
+async def test_a_hanging_read_neither_delays_waits_nor_multiplies(registry: WaiterRegistry, reads: Reads) -> None:
     reads.released.clear()
     answers = await asyncio.gather(*(registry.wait_until_terminal([uuid4()], 0.1) for _ in range(200)))
     assert not any(answers)
