@@ -73,16 +73,10 @@ def test_a_terminal_gets_a_page_laid_out(understudy: Cli, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("slug", "path"),
-    [
-        ("concepts/overview", "/v1/docs/concepts/overview"),
-        ("../people", "/v1/docs/%2E%2E/people"),
-        ("a?b#c", "/v1/docs/a%3Fb%23c"),
-        ("", "/v1/docs/"),
-        ("\udc80", "/v1/docs/%3F"),
-        ("a" * 100_000, "/v1/docs/" + "a" * 201),
-    ],
+    [("../people", "%2E%2E/people"), ("a?b#c", "a%3Fb%23c"), ("\udc80", "%3F"), ("a" * 100_000, "a" * 201)],
+    ids=["dots", "reserved characters", "surrogate", "too long"],
 )
 def test_the_client_escapes_a_slug_in_the_path(fake: FakeApi, slug: str, path: str) -> None:
-    fake.give(path, {"slug": "concepts/overview", "title": "Overview", "content": CONTENT})
+    fake.give(f"/v1/docs/{path}", {"slug": "concepts/overview", "title": "Overview", "content": CONTENT})
     with Understudy(fake.url, "secret") as client:
         assert client.docs_get(slug).title == "Overview"

@@ -23,9 +23,7 @@ Cli = Callable[..., Result]
         (["wait", "t-1f3"], "/v1/simulations/wait", TOO_LATE, 202, 5),
         (["get", "s-b2c"], "/v1/studies/s-b2c", STUDY, 200, 0),
         (["get", "t-1f3"], "/v1/participants/t-1f3", PARTICIPANT, 200, 0),
-        (["get", "i-c3d"], "/v1/participants", {"items": [PARTICIPANT], "next_cursor": None}, 200, 0),
         (["people", "list"], "/v1/people", {"items": [PERSON], "next_cursor": "c2"}, 200, 0),
-        (["people", "show", "tp-1f3"], "/v1/people/tp-1f3", PERSON, 200, 0),
         (["watch", "s-b2c"], "/v1/studies/s-b2c", summary(completed=1), 200, 0),
     ],
 )

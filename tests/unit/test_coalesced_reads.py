@@ -37,11 +37,6 @@ class Reads:
         """Wait until so many have begun."""
         await asyncio.to_thread(wait_until, lambda: len(self.asked) >= number)
 
-    @property
-    def later(self) -> list[list[str]]:
-        """The keys of each read after the ones that hung at first."""
-        return self.asked[READS_AT_A_TIME:]
-
 
 Shared = CoalescedReads[str, str]
 
@@ -86,7 +81,7 @@ async def test_requests_for_the_same_key_share_one_read(shared: Shared, reads: R
     asked = await ask(shared, *["t"] * 2_000)
     reads.released.set()
     assert set(await asyncio.gather(*asked)) == {"here"}
-    assert reads.later == [["t"]]
+    assert reads.asked[READS_AT_A_TIME:] == [["t"]]
 
 
 async def test_different_keys_share_a_read_up_to_its_size(shared: Shared, reads: Reads) -> None:
@@ -95,7 +90,7 @@ async def test_different_keys_share_a_read_up_to_its_size(shared: Shared, reads:
     asked = await ask(shared, *keys)
     reads.released.set()
     assert await asyncio.gather(*asked) == [f"of {key}" for key in keys]
-    assert sorted(map(len, reads.later)) == [1, MAX_SIZE]
+    assert sorted(map(len, reads.asked[READS_AT_A_TIME:])) == [1, MAX_SIZE]
 
 
 async def test_an_answer_is_never_older_than_its_request(shared: Shared, reads: Reads) -> None:

@@ -60,9 +60,6 @@ def everybody_decides(seen: Observation, task: str, **turn: Any) -> list[tuple[s
     return [(decision.action.kind, decision.action.target) for decision in decisions]
 
 
-# The same everywhere
-
-
 def test_decisions_differ_by_person_and_by_seed() -> None:
     assert len(set(everybody_decides(SHOP, "Buy something"))) > 1
     assert len({decide(SHOP, "Look around", seed=seed).action for seed in range(20)}) > 1
@@ -282,9 +279,6 @@ def test_on_an_empty_page_it_waits_and_then_gives_up() -> None:
     assert decide(empty, memory=first.memory).action.kind == "give_up"
 
 
-# Bounds
-
-
 def crowded(turn: int, links: int) -> Observation:
     """A page on which every label is new."""
     labels = (f"Thing {turn} {links} {number} about {'words ' * 5}" for number in range(links))
@@ -399,9 +393,6 @@ def test_it_decides_whatever_it_sees_remembers_and_is_told(
         assert -1.0 <= decision.sentiment <= 1.0
         assert 0 < len(decision.thought) < 1_000
         assert decision.action.element in {None, *(element.number for element in seen.elements)}
-
-
-# Words
 
 
 def test_stems_of_words_and_of_the_parts_of_identifiers() -> None:

@@ -85,14 +85,10 @@ def test_a_page_is_plain_english(slug: str) -> None:
     assert not problems(_prose(documentation.get_doc(slug).content))
 
 
-def test_help_of_the_command_line_is_plain_english() -> None:
-    command = typer.main.get_command(app)
-    assert not [(where, found) for where, text in _commands(command) if (found := problems(text))]
-
-
-def test_help_of_metrics_is_plain_english() -> None:
+def test_help_of_commands_and_metrics_is_plain_english() -> None:
     assert metrics.participants
-    assert not [(spec.name, found) for spec in METRIC_SPECS.values() if (found := problems(spec.help))]
+    help_texts = [*_commands(typer.main.get_command(app)), *((spec.name, spec.help) for spec in METRIC_SPECS.values())]
+    assert not [(where, found) for where, text in help_texts if (found := problems(text))]
 
 
 def test_errors_and_log_lines_are_plain_english() -> None:
