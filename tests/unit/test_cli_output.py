@@ -23,6 +23,7 @@ Cli = Callable[..., Result]
         (["wait", "t-1f3"], "/v1/simulations/wait", TOO_LATE, 202, 5),
         (["get", "s-b2c"], "/v1/studies/s-b2c", STUDY, 200, 0),
         (["get", "t-1f3"], "/v1/participants/t-1f3", PARTICIPANT, 200, 0),
+        (["get"], "/v1/studies", {"items": [], "next_cursor": None}, 200, 0),
         (["people", "list"], "/v1/people", {"items": [PERSON], "next_cursor": "c2"}, 200, 0),
         (["watch", "s-b2c"], "/v1/studies/s-b2c", summary(completed=1), 200, 0),
     ],
@@ -121,6 +122,7 @@ people add - --name Ana
 people show t-1f3
 ask --question Which?
 ask --variant This.
+ask --people 3
 ask --next a-a1b --people 3
 ask --next a-a1b --mind heuristic
 ask --question Which? --variant This. --people 0
