@@ -1,14 +1,21 @@
-"""A server on loopback that gives documented answers, for tests of what talks to one."""
+"""A server on loopback with documented answers, for tests of its clients."""
 
 import json
 import threading
 import time
 from contextlib import suppress
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from understudy.domain.errors import ERROR_RULES
+from understudy.envelopes.base import Envelope
+from understudy.envelopes.participants import Interaction, Participant
+from understudy.envelopes.people import Person
+from understudy.envelopes.simulations import ParticipantState
+from understudy.envelopes.studies import Iteration, StudyFull, StudySummary
 
 T1 = "1f3a0000-0000-4000-8000-000000000001"
 T2 = "2e4b0000-0000-4000-8000-000000000002"
@@ -17,13 +24,30 @@ I1 = "c3d00000-0000-4000-8000-000000000004"
 NOW = "2024-01-01T00:00:00.000000Z"
 
 
-def state(id_: str, status: str = "pending") -> dict[str, Any]:
+_EMPTY: dict[Any, Any] = {int: 0, float: 0.0, str: "", bool: False, list: [], dict: {}, UUID: T1, datetime: NOW}
+
+
+def example(model: type[Envelope], **given: Any) -> dict[str, Any]:
+    """The JSON of an envelope: `given`, and null, zero or an empty value for its other required fields."""
+    required = {name: field.annotation for name, field in model.model_fields.items() if field.is_required()}
     return {
-        "participant_id": id_,
-        "status": status,
-        "outcome": None,
-        "interaction_count": 3,
-        "error_kind": None,
+        name: None if type(None) in get_args(kind) else _EMPTY[get_origin(kind) or kind]
+        for name, kind in required.items()
+        if name not in given
+    } | given
+
+
+def state(id_: str, status: str = "pending") -> dict[str, Any]:
+    return example(ParticipantState, participant_id=id_, status=status)
+
+
+def error_body(code: str) -> dict[str, Any]:
+    rule = ERROR_RULES[code]
+    return {
+        "error": f"This is [red]{code}[/red].",
+        "error_code": code,
+        "retryable": rule.retryable,
+        "suggestions": ["Do this.", "Or that."],
     }
 
 
@@ -47,125 +71,76 @@ del OVER["next_action"]
 TOO_LATE = {
     "ok": False,
     "error_kind": "wait_timeout",
-    "error_code": "wait_timeout",
-    "error": "Not over after 600 s.",
-    "retryable": False,
-    "suggestions": ["Wait on."],
+    **error_body("wait_timeout"),
     "dispatch": {"participant_ids": [T1]},
     "participants": [state(T1, "running")],
     "progress": {"done": 0, "total": 1},
     "next_action": NEXT,
 }
-CANCELLED = {
-    "cancelled": [{"participant_id": T1, "success": True, "status": "cancelled"}],
-    "skipped": [],
-    "summary": {"total": 1, "cancelled_count": 1, "skipped_count": 0},
-}
-SKIPPED = {
-    "cancelled": [],
-    "skipped": [{"participant_id": T2, "reason": "already_terminal"}],
-    "summary": {"total": 1, "cancelled_count": 0, "skipped_count": 1},
-}
-STUDY = {
-    "id": S1,
-    "alias": "s-b2c",
-    "name": "Buy a lamp",
-    "modality": "interactive",
-    "status": "active",
-    "assignment": {"task": "Buy a lamp", "success": {"url_contains": "/thanks"}},
-    "questions": [],
-    "created_at": NOW,
-    "iterations": [
-        {
-            "id": I1,
-            "alias": "i-c3d",
-            "study_id": S1,
-            "label": "A",
-            "content": {"environment": "web", "url": "http://127.0.0.1:9000/"},
-            "max_interactions": None,
-            "mind": "heuristic",
-            "step_timeout": 60.0,
-            "run_timeout": 3600.0,
-            "created_at": NOW,
-        }
-    ],
-}
-PERSON = {
-    "id": T1,
-    "alias": "tp-1f3",
-    "name": "Ana \x1b[31m[bold]Ruiz",
-    "age": 41,
-    "country": "ES",
-    "language": "es",
-    "traits": {"patience": 0.2, "accessibility": ["low_vision"]},
-    "bio": "Retired nurse.",
-    "created_at": NOW,
-}
-PARTICIPANT = {
-    "id": T1,
-    "alias": "t-1f3",
-    "status": "completed",
-    "outcome": "gave_up",
-    "person_id": T2,
-    "person_name": "Ana Ruiz",
-    "study_id": S1,
-    "iteration_id": I1,
-    "ask_id": None,
-    "round": None,
-    "interaction_count": 2,
-    "max_interactions": 20,
-    "extended_from": T2,
-    "branched_at": 1,
-    "instruction": "Switch to German.",
-    "attempt": 0,
-    "error_kind": None,
-    "error_message": None,
-    "created_at": NOW,
-    "started_at": NOW,
-    "finished_at": NOW,
-    "stopped_at": None,
-    "age_seconds": 12.0,
-    "likely_stuck": False,
-    "stuck_reason": None,
-}
+
+
+def cancel_envelope(cancelled: list[Any], skipped: list[Any]) -> dict[str, Any]:
+    counts = {"cancelled_count": len(cancelled), "skipped_count": len(skipped)}
+    return {"cancelled": cancelled, "skipped": skipped, "summary": {"total": sum(counts.values()), **counts}}
+
+
+CANCELLED = cancel_envelope([{"participant_id": T1, "success": True, "status": "cancelled"}], [])
+SKIPPED = cancel_envelope([], [{"participant_id": T2, "reason": "already_terminal"}])
+STUDY = example(
+    StudyFull,
+    id=S1,
+    alias="s-b2c",
+    name="Buy a lamp",
+    modality="interactive",
+    status="active",
+    assignment={"task": "Buy a lamp", "success": {"url_contains": "/thanks"}},
+    iterations=[example(Iteration, id=I1, alias="i-c3d", label="A", content={"environment": "web"}, mind="heuristic")],
+)
+PERSON = example(
+    Person,
+    alias="tp-1f3",
+    name="Ana \x1b[31m[bold]Ruiz",
+    age=41,
+    country="ES",
+    language="es",
+    traits={"patience": 0.2, "accessibility": ["low_vision"]},
+)
+PARTICIPANT = example(
+    Participant,
+    alias="t-1f3",
+    status="completed",
+    outcome="gave_up",
+    person_name="Ana Ruiz",
+    interaction_count=2,
+    max_interactions=20,
+    extended_from=T2,
+    branched_at=1,
+    instruction="Switch to German.",
+)
 
 
 def summary(**counts: int) -> dict[str, Any]:
-    statuses = ("draft", "pending", "running", "completed", "failed", "cancelled")
-    return {
-        "study_id": S1,
-        "alias": "s-b2c",
-        "name": "Buy a lamp",
-        "participant_count": sum(counts.values()),
-        **{f"{status}_count": counts.get(status, 0) for status in statuses},
-        "outcomes": {"gave_up": counts.get("completed", 0)},
-        "sentiment": {},
-        "partial": False,
-    }
+    return example(
+        StudySummary,
+        study_id=S1,
+        alias="s-b2c",
+        name="Buy a lamp",
+        participant_count=sum(counts.values()),
+        outcomes={"gave_up": counts.get("completed", 0)},
+        **{f"{status}_count": count for status, count in counts.items()},
+    )
 
 
 def interaction(index: int, participant: str, thought: str) -> dict[str, Any]:
-    return {
-        "index": index,
-        "participant_id": participant,
-        "observation": {"url": f"http://shop/{index}", "title": f"Page {index}"},
-        "thought": thought,
-        "action": {"kind": "follow", "target": "link 'Lamps'"},
-        "sentiment": 0.5,
-        "result": {"url": "http://shop/x", "title": "x", "status": 200, "problem": ""},
-        "started_at": NOW,
-        "duration_ms": 12,
-    }
-
-
-def error_body(code: str) -> dict[str, Any]:
-    rule = ERROR_RULES[code]
-    return {
-        "error": f"This is [red]{code}[/red].",
-        "error_code": code,
-        "retryable": rule.retryable,
-        "suggestions": ["Do this.", "Or that."],
-    }
+    return example(
+        Interaction,
+        index=index,
+        participant_id=participant,
+        observation={"url": f"http://shop/{index}", "title": f"Page {index}"},
+        thought=thought,
+        action={"kind": "follow", "target": "link 'Lamps'"},
+        result={"url": "http://shop/x", "title": "x", "status": 200, "problem": ""},
+    )
 
 
 class Asked(NamedTuple):
@@ -225,6 +200,11 @@ class FakeApi:
         self.answers.setdefault(path, []).extend(
             (status, answer if isinstance(answer, bytes) else json.dumps(answer).encode()) for answer in answers
         )
+
+    def give_run(self, answer: Any, status: int = 202) -> None:
+        """Answers for the two requests of `understudy run`: a new study, and `answer`."""
+        self.give("/v1/studies", STUDY, status=201)
+        self.give(f"/v1/studies/{S1}/run", answer, status=status)
 
     def next_answer(self, path: str) -> tuple[int, bytes]:
         answers = self.answers.get(path, [(404, json.dumps(error_body("not_found")).encode())])

@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from pydantic import TypeAdapter
 
@@ -27,12 +27,13 @@ from understudy.envelopes.simulations import CancelEnvelope, RunStudyResponse
 from understudy.envelopes.studies import (
     Iteration,
     Study,
+    StudyCreated,
     StudyFull,
     StudyPerParticipant,
     StudySummary,
     StudyTranscripts,
 )
-from understudy.mcp.schemas import input_schema, output_schema
+from understudy.mcp.schemas import input_schema
 from understudy.operations.tools import TOOLS
 from understudy.settings import Settings
 
@@ -50,6 +51,7 @@ ANSWERS: dict[str, Any] = {
     "StudyPage": Page[Study],
     "StudySummary": StudySummary,
     "StudyFull": StudyFull,
+    "StudyCreated": StudyCreated,
     "StudyPerParticipant": StudyPerParticipant,
     "StudyTranscripts": StudyTranscripts,
     "Iteration": Iteration,
@@ -92,7 +94,11 @@ def routes() -> Schema:
 def tools() -> Schema:
     """What each tool of the MCP server takes and answers."""
     return {
-        tool.name: {"takes": input_schema(tool, Settings()), "answers": output_schema(tool.answer)} for tool in TOOLS
+        tool.name: {
+            "takes": input_schema(tool, Settings()),
+            "answers": {"type": "object"} | TypeAdapter(Union[tool.answers]).json_schema(mode="serialization"),
+        }
+        for tool in TOOLS
     }
 
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from mcp import Client
 from sqlalchemy import update
 
-from tests.contract.interfaces import Json, mcp
+from tests.contract.interfaces import Json
 from tests.contract.manual_worker import dump_tables, participant, run_to_end
 from tests.contract.parity_table import filled, make_objects
 from tests.factories import make_participants, make_study, make_workspace
@@ -137,7 +137,7 @@ def test_objects_of_another_workspace_are_not_found_and_not_changed(
         ("simulation_wait", {"participant_ids": ["<done>"]}),
     ]
     before = dump_tables(store)
-    with mcp(acme, era) as call:
+    with INTERFACES[f"mcp-{era}"](acme) as call:
         results = [(tool, call(tool, filled(arguments, ids))) for tool, arguments in calls]
         lists = [call(tool, {}) for tool in ("study_get", "ask_get", "participant_get")]
     assert [(tool, result.code) for tool, result in results if result] == [(tool, "not_found") for tool, _ in calls]

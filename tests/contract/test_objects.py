@@ -277,7 +277,7 @@ def test_a_participant_reads_complete(store: Store, acme: ApiClient) -> None:
         "status": "failed",
         "interaction_count": 2,
         "error_kind": "environment_error",
-        "error_message": "nothing answers",
+        "error_message": "no answer",
     }
     moments = [datetime.fromisoformat(time) for time in (before["created_at"], *times.values())]
     assert moments == sorted(moments)

@@ -1,7 +1,9 @@
-"""What the tests of the command line share."""
+"""Fixtures of unit tests: a fake API, the command line, and one event loop for asynchronous tests."""
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,20 @@ from typer.testing import CliRunner, Result
 
 from tests.fake_api import FakeApi
 from understudy.cli import app, progress
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of tests that are marked with `anyio`."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_tls_context() -> Iterator[None]:
+    """Reads the certificates once: for each client anew it takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture

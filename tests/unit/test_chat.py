@@ -1,4 +1,4 @@
-"""What may be said about a chatbot, and how a message becomes a request and an answer a reply."""
+"""The content that describes a chatbot, its requests and replies, and the secrets of its headers."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ KEY = "Bearer sk-0123456789"
 
 
 @pytest.mark.parametrize("url", ["https://bot.example/v1", "https://bot.example/v1/chat/completions/"])
-def test_an_openai_compatible_bot_is_told_all_that_was_said(url: str) -> None:
+def test_an_openai_compatible_bot_gets_the_full_history(url: str) -> None:
     bot = ChatbotConfig.of(OPENAI | {"url": url, "model": "small"})
     before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     assert bot.url == "https://bot.example/v1/chat/completions"
@@ -34,7 +34,7 @@ def test_an_openai_compatible_bot_is_told_all_that_was_said(url: str) -> None:
     assert bot.reply({"choices": [{"message": {"content": "Because."}}]}) == "Because."
 
 
-def test_a_template_is_filled_wherever_its_texts_have_placeholders() -> None:
+def test_a_template_is_filled_at_any_depth() -> None:
     request = {"say": "<{message}> {{raw}}", "in": [{"id": "{conversation_id}", "n": 3}], "all": "{history}"}
     filled = ChatbotConfig.of(OWN | {"request": request}).request('{message} "x"', "c-1", [])
     assert filled == {
@@ -44,36 +44,38 @@ def test_a_template_is_filled_wherever_its_texts_have_placeholders() -> None:
     }
 
 
+@pytest.mark.parametrize(("path", "reply"), [("a.0.b", "x"), ("a.-1.b", "y"), ("lines", "one\ntwo")])
+def test_the_reply_is_at_its_path(path: str, reply: str) -> None:
+    answer = {"a": [{"b": "x"}, {"b": "y"}], "lines": ["one", "two"]}
+    assert ChatbotConfig.of(OWN | {"response_path": path}).reply(answer) == reply
+
+
 @pytest.mark.parametrize(
-    ("path", "reply"),
-    [("a.0.b", "x"), ("a.-1.b", "y"), ("lines", "one\ntwo"), ("a.0", ReplyNotFound), ("n", ReplyNotFound)],
+    ("path", "error"),
+    [
+        ("a.0", "is not text"),
+        ("n", "is not text"),
+        ("a.2.b", "a list of 2"),
+        ("b.c", "there is a, lines"),
+        ("a.x", "it is a list"),
+    ],
 )
-def test_the_reply_stands_where_the_path_says(path: str, reply: Any) -> None:
-    answer = {"a": [{"b": "x"}, {"b": "y"}], "lines": ["one", "two"], "n": None}
-    bot = ChatbotConfig.of(OWN | {"response_path": path})
-    if reply is ReplyNotFound:
-        with pytest.raises(ReplyNotFound, match="is not text"):
-            bot.reply(answer)
-    else:
-        assert bot.reply(answer) == reply
+def test_an_answer_without_a_reply_is_an_error_that_says_what_it_has(path: str, error: str) -> None:
+    with pytest.raises(ReplyNotFound, match=error):
+        ChatbotConfig.of(OWN | {"response_path": path}).reply({"a": [{}, {}], "lines": [], "n": None})
 
 
-def test_an_id_that_the_bot_gives_is_sent_as_it_was_given() -> None:
+def test_a_conversation_id_of_the_bot_is_sent_back_unchanged() -> None:
     bot = ChatbotConfig.of(OWN | {"conversation_path": "session.id"})
     assert bot.request("Hi", None, []) == {"text": "Hi", "id": None}
     given = bot.conversation({"session": {"id": 7}})
     assert bot.request("Hi", given, []) == {"text": "Hi", "id": 7}
-    for answer in ({"session": {"id": None}}, {"session": {"id": True}}, {"session": {"id": "x" * 1_001}}):
-        with pytest.raises(ReplyNotFound, match="is not an id"):
-            bot.conversation(answer)
 
 
-@pytest.mark.parametrize(
-    ("path", "told"), [("a.2.b", "a list of 2"), ("b.c", "there is a, lines"), ("a.x", "it is a list")]
-)
-def test_where_there_is_no_reply_the_error_says_what_there_is(path: str, told: str) -> None:
-    with pytest.raises(ReplyNotFound, match=told):
-        ChatbotConfig.of(OWN | {"response_path": path}).reply({"a": [{}, {}], "lines": []})
+@pytest.mark.parametrize("wrong", [None, True, "x" * 1_001], ids=["null", "true", "too long"])
+def test_a_wrong_conversation_id_is_an_error(wrong: Any) -> None:
+    with pytest.raises(ReplyNotFound, match="is not an id"):
+        ChatbotConfig.of(OWN | {"conversation_path": "session.id"}).conversation({"session": {"id": wrong}})
 
 
 DEEP: Any = "{message}"
@@ -82,7 +84,7 @@ for _ in range(20):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "error"),
     [
         (OPENAI | {"protocol": "soap"}, "openai or json"),
         (OPENAI | {"protocol": ["openai"]}, "openai or json"),
@@ -115,10 +117,10 @@ for _ in range(20):
         (OWN | {"reply_timeout": 601}, "at most 600"),
     ],
 )
-def test_what_describes_no_bot_is_refused_with_what_would_be_right(content: Any, told: str) -> None:
+def test_content_that_describes_no_chatbot_is_refused(content: Any, error: str) -> None:
     with pytest.raises(ValidationError) as refused:
         check_chat(content)
-    assert told in str(refused.value)
+    assert error in str(refused.value)
     assert "Bearer abc" not in str(refused.value)
 
 
@@ -128,24 +130,32 @@ def secrets_of(folder: Path, content: Any) -> Secrets:
     return Secrets.load(str(file))
 
 
-def test_a_secret_goes_to_its_origins_and_nowhere_else(tmp_path: Path) -> None:
-    secrets = secrets_of(tmp_path, {"bot": {"value": KEY, "origins": ["https://Bot.example"]}})
+BOT = {"bot": {"value": KEY, "origins": ["https://Bot.example"]}}
+
+
+def test_a_secret_has_a_value_for_its_origins_and_is_redacted(tmp_path: Path) -> None:
+    secrets = secrets_of(tmp_path, BOT)
     assert secrets.value("bot", "https://bot.example:443/chat?x=1") == KEY
-    for url in ("http://bot.example/", "https://bot.example:8443/", "https://bot.example.evil.example/"):
-        with pytest.raises(SecretNotAllowed, match="must not be sent"):
-            secrets.value("bot", url)
-    with pytest.raises(SecretNotAllowed, match="no secret 'other'"):
-        secrets.value("other", "https://bot.example/")
+    assert secrets.redacted(f"You sent {KEY}, that is sk-0123456789.") == "You sent [secret], that is [secret]."
     assert "sk-" not in repr(secrets)
 
 
-def test_a_secret_that_comes_back_is_not_told(tmp_path: Path) -> None:
-    secrets = secrets_of(tmp_path, {"bot": {"value": KEY, "origins": ["https://bot.example"]}})
-    assert secrets.redacted(f"You sent {KEY}, that is sk-0123456789.") == "You sent [secret], that is [secret]."
+@pytest.mark.parametrize(
+    ("name", "url", "error"),
+    [
+        ("bot", "http://bot.example/", "must not be sent"),
+        ("bot", "https://bot.example:8443/", "must not be sent"),
+        ("bot", "https://bot.example.evil.example/", "must not be sent"),
+        ("other", "https://bot.example/", "no secret 'other'"),
+    ],
+)
+def test_a_secret_has_no_value_for_other_origins(tmp_path: Path, name: str, url: str, error: str) -> None:
+    with pytest.raises(SecretNotAllowed, match=error):
+        secrets_of(tmp_path, BOT).value(name, url)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "error"),
     [
         ("{", "not JSON"),
         ([], "a JSON object"),
@@ -156,14 +166,14 @@ def test_a_secret_that_comes_back_is_not_told(tmp_path: Path) -> None:
         ({"bot": {"value": KEY, "origins": ["bot.example"]}}, "an origin must look like"),
     ],
 )
-def test_a_file_of_secrets_that_cannot_be_used_is_told_without_them(tmp_path: Path, content: Any, told: str) -> None:
+def test_a_wrong_file_of_secrets_is_refused_without_showing_them(tmp_path: Path, content: Any, error: str) -> None:
     with pytest.raises(InvalidSecretsFile) as refused:
         secrets_of(tmp_path, content)
-    assert told in str(refused.value)
+    assert error in str(refused.value)
     assert "sk-" not in str(refused.value)
 
 
-def test_without_a_file_there_are_no_secrets(tmp_path: Path) -> None:
+def test_no_file_means_no_secrets(tmp_path: Path) -> None:
     with pytest.raises(SecretNotAllowed):
         Secrets.load("").value("bot", "https://bot.example/")
     with pytest.raises(InvalidSecretsFile, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""Asks through the Python client and the command line."""
+"""Asks on the command line."""
 
 import json
 from collections.abc import Callable
@@ -7,9 +7,17 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from tests.fake_api import DISPATCHED, NOW, OVER, T1, T2, TOO_LATE, FakeApi, error_body
-from understudy.client import Understudy
-from understudy.domain.errors import ValidationError
+from tests.fake_api import DISPATCHED, NOW, OVER, TOO_LATE, FakeApi, example
+from understudy.envelopes.asks import (
+    Answer,
+    AskSummary,
+    FailedPerson,
+    PersonAnswers,
+    RoundChange,
+    RoundResult,
+    VariantChange,
+    VariantResult,
+)
 
 Cli = Callable[..., Result]
 
@@ -18,123 +26,48 @@ ASKED = {"dispatch": DISPATCHED["dispatch"] | {"ask_id": A1, "round": 1, "max_in
 QUESTION = ["--question", "Which [b]mug[/b]?", "--variant", "This one.", "--variant", "That one."]
 
 
-def round_of(number: int, **changes: Any) -> dict[str, Any]:
-    statuses = ("draft", "pending", "running", "completed", "failed", "cancelled")
-    return {
-        "round": number,
-        "question": "Which [b]mug[/b]?",
-        "created_at": NOW,
-        "participant_count": 3,
-        **{f"{status}_count": 0 for status in statuses},
-        "completed_count": 2,
-        "failed_count": 1,
-        "people_count": 3,
-        "answered_count": 2,
-        "no_pick_count": 0,
-        "variants": [
-            {"label": "A", "text": "This \x1b[2Jone.", "picks": 2, "rating_count": 2, "mean_rating": 4.5},
-            {"label": "B", "text": "That one.", "picks": 0, "rating_count": 0, "mean_rating": None},
-        ],
-        "winner": "A",
-        "tie": [],
-        "errored": [
-            {
-                "participant_id": T2,
-                "alias": "t-2e4",
-                "person_id": T2,
-                "error_kind": "step_timeout",
-                "error_message": "too slow",
-            }
-        ],
-        "errored_count": 1,
-        "partial": True,
-    } | changes
-
-
-SUMMARY = {
-    "ask_id": A1,
-    "alias": "a-a1b",
-    "question": "Which [b]mug[/b]?",
-    "round_count": 2,
-    "created_at": NOW,
-    "rounds": [round_of(1), round_of(2, winner=None, tie=["A", "B"], question="And now?")],
-    "changes": [
-        {
-            "from_round": 1,
-            "to_round": 2,
-            "question_changed": True,
-            "answered_both_count": 2,
-            "same_pick_count": 1,
-            "changed_pick_count": 1,
-            "moves": [{"from_pick": "A", "to_pick": None, "count": 1}],
-            "variants": [
-                {"label": "A", "text_changed": False, "picks_delta": -1, "mean_rating_delta": None},
-            ],
-        }
-    ],
-    "partial": True,
-}
-ANSWER = {
-    "round": 1,
-    "participant_id": T1,
-    "alias": "t-1f3",
-    "status": "completed",
-    "outcome": None,
-    "error_kind": None,
-    "answered": True,
-    "pick": "A",
-    "ratings": {"A": 5, "B": 2},
-    "comment": "Because.",
-    "sentiment": 0.5,
-}
-PEOPLE = SUMMARY | {
-    "people": [
-        {
-            "person_id": T1,
-            "person_name": "Ana Ruiz",
-            "answers": [ANSWER, ANSWER | {"round": 2, "alias": "t-9aa", "pick": None}],
-            "changes": [{"from_round": 1, "to_round": 2, "from_pick": "A", "to_pick": None}],
-        }
-    ],
-    "next_cursor": "more",
-}
+VARIANTS = [
+    example(VariantResult, label="A", text="This \x1b[2Jone.", picks=2, rating_count=2, mean_rating=4.5),
+    example(VariantResult, label="B", text="That one."),
+]
+ERRORED = [example(FailedPerson, alias="t-2e4", error_kind="step_timeout", error_message="too slow")]
+ROUND = example(
+    RoundResult, round=1, question="Which [b]mug[/b]?", variants=VARIANTS, winner="A", errored=ERRORED, errored_count=1
+)
+CHANGE = example(
+    RoundChange,
+    from_round=1,
+    to_round=2,
+    question_changed=True,
+    moves=[{"from_pick": "A", "to_pick": None, "count": 1}],
+    variants=[example(VariantChange, label="A", picks_delta=-1)],
+)
+SUMMARY = example(
+    AskSummary,
+    ask_id=A1,
+    alias="a-a1b",
+    question="Which [b]mug[/b]?",
+    rounds=[ROUND, ROUND | {"round": 2, "winner": None, "tie": ["A", "B"], "question": "And now?"}],
+    changes=[CHANGE],
+)
+ANSWER = example(
+    Answer,
+    round=1,
+    alias="t-1f3",
+    status="completed",
+    answered=True,
+    pick="A",
+    ratings={"A": 5, "B": 2},
+    comment="Because.",
+)
+ANA = example(
+    PersonAnswers, person_name="Ana Ruiz", answers=[ANSWER, ANSWER | {"round": 2, "alias": "t-9aa", "pick": None}]
+)
+PEOPLE = SUMMARY | {"people": [ANA], "next_cursor": "more"}
 FULL = PEOPLE | {"mind": "heuristic", "max_interactions": None, "step_timeout": 60.0, "run_timeout": 3600.0}
 
 
-# -- the client --------------------------------------------------------------------------------------------
-
-
-def test_the_client_has_a_method_for_each_tool(fake: FakeApi) -> None:
-    fake.give("/v1/asks", DISPATCHED | ASKED, {"items": [], "next_cursor": None})
-    fake.give("/v1/asks/a-a1b/rounds", DISPATCHED)
-    fake.give("/v1/asks/a-a1b", SUMMARY, PEOPLE, FULL)
-    with Understudy(fake.url, "secret") as understudy:
-        told = understudy.ask_run("Which?", ["This.", "That."], sample=3, seed=1, idempotency_key="k")
-        assert told.dispatch is not None
-        assert (str(told.dispatch.ask_id), told.dispatch.round) == (A1, 1)
-        understudy.ask_round("a-a1b", variants=["Another."], wait=True, timeout=5)
-        assert understudy.ask_list(limit=3).items == []
-        assert understudy.ask_get("a-a1b").rounds[0].winner == "A"
-        assert understudy.ask_get("a-a1b", "per_participant", limit=1).people[0].person_name == "Ana Ruiz"
-        assert understudy.ask_get("a-a1b", "full").mind == "heuristic"
-        with pytest.raises(ValidationError, match="ask_id"):
-            understudy.ask_get("../people")
-    assert fake.bodies[:2] == [
-        {"question": "Which?", "variants": ["This.", "That."], "sample": 3, "seed": 1},
-        {"variants": ["Another."], "wait": True, "timeout": 5},
-    ]
-    assert [asked.query for asked in fake.asked[2:]] == [
-        "limit=3",
-        "view=summary",
-        "view=per_participant&limit=1",
-        "view=full",
-    ]
-
-
-# -- the command line --------------------------------------------------------------------------------------
-
-
-def test_an_ask_is_run_and_told_how_to_go_on(fake: FakeApi, understudy: Cli) -> None:
+def test_ask_dispatches_and_shows_the_next_commands(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/asks", DISPATCHED | ASKED)
     fake.give(f"/v1/asks/{A1}", SUMMARY)
     result = understudy("ask", *QUESTION, "--people", "3", "--seed", "7", "--mind", "heuristic")
@@ -149,59 +82,28 @@ def test_an_ask_is_run_and_told_how_to_go_on(fake: FakeApi, understudy: Cli) -> 
     assert "understudy wait t-1f3" in result.stdout
 
 
-def test_who_waits_gets_the_result(fake: FakeApi, understudy: Cli) -> None:
+def test_ask_with_wait_shows_the_result(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/asks", OVER | ASKED)
     fake.give(f"/v1/asks/{A1}", SUMMARY)
     shown = understudy("ask", *QUESTION, "--wait", "--timeout", "9").stdout
     assert (fake.bodies[0]["wait"], fake.bodies[0]["timeout"], fake.bodies[0]["sample"]) == (True, 9, 5)
-    for part in (
-        "Round 1: A wins",
-        "4.50 (2)",
-        "a tie of A, B",
-        "And now?",
-        "t-2e4 (step_timeout)",
-        "A → none",
-    ):
-        assert part in shown
-    assert "[b]mug[/b]" in shown
+    parts = ["Round 1: A wins", "4.50 (2)", "a tie of A, B", "And now?", "t-2e4 (step_timeout)", "A → none"]
+    assert [part for part in [*parts, "[b]mug[/b]"] if part not in shown] == []
     assert "\x1b" not in shown
 
 
-def test_a_wait_that_runs_out_is_told_with_its_exit_code(fake: FakeApi, understudy: Cli) -> None:
+def test_ask_with_wait_that_times_out_says_so_with_its_exit_code(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/asks", TOO_LATE | ASKED, status=202)
     fake.give(f"/v1/asks/{A1}", SUMMARY)
     result = understudy("ask", *QUESTION, "--wait")
     assert (result.exit_code, "wait_timeout" in result.stdout) == (5, True)
 
 
-def test_the_next_round_says_only_what_is_new(fake: FakeApi, understudy: Cli) -> None:
+def test_ask_next_sends_only_changed_fields(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/asks/a-a1b/rounds", DISPATCHED | ASKED)
     result = understudy("ask", "--next", "a-a1b", "--variant", "Another.", "--json")
     assert json.loads(result.stdout) == DISPATCHED | ASKED
     assert fake.bodies == [{"variants": ["Another."]}]
-
-
-def test_a_sixth_round_is_told_as_the_api_tells_it(fake: FakeApi, understudy: Cli) -> None:
-    told = error_body("validation_error") | {"ok": False, "error_kind": "validation_error"}
-    fake.give("/v1/asks/a-a1b/rounds", told, status=422)
-    result = understudy("ask", "--next", "a-a1b", "--json")
-    assert (json.loads(result.stdout), result.exit_code) == (told, 2)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--question", "Which?"],
-        ["--variant", "This."],
-        ["--people", "3"],
-        ["--next", "a-a1b", "--people", "3"],
-        ["--next", "a-a1b", "--mind", "heuristic"],
-        ["--question", "Which?", "--variant", "This.", "--people", "0"],
-    ],
-)
-def test_what_does_not_go_together_is_refused(fake: FakeApi, understudy: Cli, options: list[str]) -> None:
-    assert understudy("ask", *options).exit_code == 2
-    assert fake.asked == []
 
 
 def test_asks_are_listed_and_shown(fake: FakeApi, understudy: Cli) -> None:
@@ -210,9 +112,7 @@ def test_asks_are_listed_and_shown(fake: FakeApi, understudy: Cli) -> None:
     assert "a-a1b" in understudy("ask").stdout
     fake.give("/v1/asks/a-a1b", PEOPLE)
     shown = understudy("get", "a-a1b").stdout
-    for part in ("Ana Ruiz", "t-9aa", "A5 B2", "Because.", "--cursor more"):
-        assert part in shown
-    assert json.loads(understudy("get", "a-a1b", "--json").stdout) == PEOPLE
+    assert [part for part in ("Ana Ruiz", "t-9aa", "A5 B2", "Because.", "--cursor more") if part not in shown] == []
 
 
 @pytest.mark.parametrize(("view", "answer"), [("summary", SUMMARY), ("full", FULL)])

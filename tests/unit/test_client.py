@@ -1,80 +1,22 @@
-"""The Python client: what it asks, what it makes of answers, and what it raises."""
+"""The Python client: its requests, what it reads from answers, and its errors."""
 
 import json
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
 
+from tests.fake_api import DISPATCHED, STUDY, T1, error_body, summary
 from understudy.client import ResponseLost, Understudy, UnknownErrorCode
 from understudy.client.server_address import find_server_address
 from understudy.domain import errors
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
-from understudy.envelopes.people import People, Person
-from understudy.envelopes.simulations import RunFailure, RunSuccess
 from understudy.envelopes.studies import StudyFull, StudySummary
 
-T1 = "1f3a0000-0000-4000-8000-000000000001"
-S1 = "b2c00000-0000-4000-8000-000000000002"
-SUCCESS = {
-    "ok": True,
-    "dispatch": {"participant_ids": [T1], "aliases": ["t-1f3"]},
-    "participants": [
-        {
-            "participant_id": T1,
-            "status": "pending",
-            "outcome": None,
-            "interaction_count": 0,
-            "error_kind": None,
-        }
-    ],
-}
-FAILURE = {
-    "ok": False,
-    "error_kind": "not_found",
-    "error_code": "not_found",
-    "error": "There is no participant t-1f3.",
-    "retryable": False,
-    "suggestions": [],
-}
-PERSON = {
-    "id": T1,
-    "alias": "tp-1f3",
-    "name": "Ana Ruiz",
-    "age": 41,
-    "country": "ES",
-    "language": "es",
-    "traits": {"patience": 0.2},
-    "bio": "",
-    "created_at": "2024-01-01T00:00:00.000000Z",
-}
-SUMMARY = {
-    "study_id": S1,
-    "alias": "s-b2c",
-    "name": "Pickers",
-    **{f"{status}_count": 0 for status in ("draft", "pending", "running", "completed", "failed", "cancelled")},
-    "participant_count": 0,
-    "outcomes": {},
-    "sentiment": {},
-    "partial": False,
-    "field_of_a_newer_server": 1,
-}
-STUDY = {
-    "id": S1,
-    "alias": "s-b2c",
-    "name": "Pickers",
-    "modality": "interactive",
-    "status": "active",
-    "assignment": {"task": "Read the shop in German"},
-    "questions": [],
-    "created_at": "2024-01-01T00:00:00.000000Z",
-    "iterations": [],
-}
-Wire = Callable[..., Understudy]
+SUMMARY = summary() | {"field_of_a_newer_server": 1}
 
 
 class Server:
@@ -113,89 +55,42 @@ def client(server: Server) -> Iterator[Understudy]:
         yield client
 
 
-# -- what is asked -----------------------------------------------------------------------------------------
+# -- requests -----------------------------------------------------------------------------------------
 
 
-def test_every_request_carries_the_token_and_json(client: Understudy, server: Server) -> None:
+def test_a_request_carries_the_token_and_json(client: Understudy, server: Server) -> None:
     server.answer, server.status = STUDY, 201
-    study = client.study_create("Pickers", assignment={"task": "Read"}, iteration={"content": {"url": "u"}})
+    study = client.study_create("Pickers", assignment={"task": "Read"})
     assert isinstance(study, StudyFull)
     assert server.request.headers["authorization"] == "Bearer secret"
     assert server.request.headers["content-type"] == "application/json"
-    assert (server.request.method, server.request.url.path) == ("POST", "/v1/studies")
-    assert server.body == {
-        "name": "Pickers",
-        "modality": "interactive",
-        "assignment": {"task": "Read"},
-        "iteration": {"content": {"url": "u"}},
-    }
+    assert server.body == {"name": "Pickers", "modality": "interactive", "assignment": {"task": "Read"}}
 
 
-def test_a_server_behind_a_path_keeps_it(server: Server) -> None:
+def test_the_path_of_a_server_url_is_kept(server: Server) -> None:
     server.answer = SUMMARY
     with Understudy("http://host/understudy/", "secret", wire=httpx.MockTransport(server)) as client:
         client.study_get("s-b2c", "summary")
     assert server.request.url == "http://host/understudy/v1/studies/s-b2c?view=summary"
 
 
-def test_what_is_not_given_is_not_sent(client: Understudy, server: Server) -> None:
-    server.answer = SUCCESS
-    client.study_run("s-b2c", sample=5)
-    assert server.body == {"sample": 5}
-    client.simulation_extend("t-1f3")
-    assert server.body == {"participant_id": "t-1f3", "additional_steps": 10}
-    client.simulation_extend("t-1f3", instruction="Stop.", wait=True, timeout=7.5)
-    assert server.body == {
-        "participant_id": "t-1f3",
-        "additional_steps": 10,
-        "instruction": "Stop.",
-        "wait": True,
-        "timeout": 7.5,
-    }
-    client.simulation_wait([UUID(T1), "t-1f3"], timeout=3)
-    assert server.body == {"participant_ids": [T1, "t-1f3"], "timeout": 3}
-
-
-def test_lists_pass_their_filters_as_a_query(client: Understudy, server: Server) -> None:
-    server.answer = {"items": [], "next_cursor": "c2"}
-    assert client.participant_list(study_id=UUID(S1), status="running", limit=5).next_cursor == "c2"
-    assert dict(server.request.url.params) == {"study_id": S1, "status": "running", "limit": "5"}
+def test_a_cursor_is_escaped_in_the_query(client: Understudy, server: Server) -> None:
+    server.answer = {"items": [], "next_cursor": None}
     client.participant_interactions("pt-1f3", own=True, cursor="c/&")
     assert server.request.url.path == "/v1/participants/t-1f3/interactions"
     assert dict(server.request.url.params) == {"own": "true", "cursor": "c/&"}
 
 
-def test_people_come_alone_or_in_a_list(client: Understudy, server: Server) -> None:
-    server.status, server.answer = 201, PERSON
-    assert isinstance(client.person_create({"name": "Ana Ruiz"}), Person)
-    assert server.body == {"name": "Ana Ruiz"}
-    server.answer = {"items": [PERSON]}
-    assert isinstance(client.person_create(people=[{"name": "Ana Ruiz"}]), People)
-    assert server.body == {"people": [{"name": "Ana Ruiz"}]}
-    client.person_create(generate=3, seed=0)
-    assert server.body == {"generate": 3, "seed": 0}
-
-
 @pytest.mark.parametrize("wrong", ["", "s-b2c", "../people", "t-1F3", "t-1f3/cancel", "1f3"])
-def test_what_is_no_id_of_the_kind_never_becomes_a_path(client: Understudy, server: Server, wrong: str) -> None:
+def test_an_id_of_another_kind_never_becomes_a_path(client: Understudy, server: Server, wrong: str) -> None:
     with pytest.raises(ValidationError, match="participant_id"):
         client.participant_get(wrong)
     assert not server.requests
 
 
-def test_cancel_leaves_the_counting_of_scopes_to_the_server(client: Understudy, server: Server) -> None:
-    server.answer = {
-        "cancelled": [{"participant_id": T1, "success": True, "status": "cancelled"}],
-        "skipped": [],
-        "summary": {"total": 1, "cancelled_count": 1, "skipped_count": 0},
-    }
-    assert client.simulation_cancel(ask_id="a-1f3", round=2).summary.total == 1
-    assert server.body == {"ask_id": "a-1f3", "round": 2}
-
-
 @pytest.mark.parametrize("wait_s", [600.0, 3600.0])
-def test_a_waiting_call_is_given_longer_than_the_wait(client: Understudy, server: Server, wait_s: float) -> None:
-    server.answer = SUCCESS
+def test_the_read_timeout_is_longer_than_the_wait(client: Understudy, server: Server, wait_s: float) -> None:
+    server.answer = DISPATCHED
     client.simulation_wait(["t-1f3"], timeout=wait_s)
     assert server.request.extensions["timeout"]["read"] > wait_s + 10
     client.study_run("s-b2c", sample=1, wait=True, timeout=wait_s)
@@ -204,8 +99,8 @@ def test_a_waiting_call_is_given_longer_than_the_wait(client: Understudy, server
     assert server.request.extensions["timeout"]["read"] == 30
 
 
-def test_waits_without_sense_are_the_servers_to_judge_but_nan_is_no_json(client: Understudy, server: Server) -> None:
-    server.answer = FAILURE
+def test_a_timeout_out_of_bounds_is_sent_but_nan_is_refused(client: Understudy, server: Server) -> None:
+    server.answer = DISPATCHED
     client.simulation_wait(["t-1f3"], timeout=-1)
     client.simulation_wait(["t-1f3"], timeout=1e300)
     with pytest.raises(ValidationError):
@@ -213,75 +108,46 @@ def test_waits_without_sense_are_the_servers_to_judge_but_nan_is_no_json(client:
     assert len(server.requests) == 2
 
 
-# -- what comes back ---------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------
 
 
-def test_a_run_response_is_returned_ok_or_not(client: Understudy, server: Server) -> None:
-    server.answer, server.status = SUCCESS, 202
-    response = client.study_run("s-b2c", sample=1)
-    assert isinstance(response, RunSuccess)
-    assert response.dispatch.participant_ids == [UUID(T1)]
-    server.answer, server.status = FAILURE, 404
-    response = client.simulation_extend("t-1f3")
-    assert isinstance(response, RunFailure)
-    assert response.error_code == "not_found"
-    server.answer = FAILURE | {"error_kind": "wait_timeout", "error_code": "wait_timeout"}
-    server.status = 202
-    assert not client.simulation_wait(["t-1f3"]).ok
-
-
-def test_a_plain_error_of_those_tools_is_raised(client: Understudy, server: Server) -> None:
-    server.answer = {"error": "No.", "error_code": "auth_failed", "retryable": False, "suggestions": ["a"]}
-    server.status = 401
-    with pytest.raises(AuthFailed, match="No"):
+def test_a_plain_error_of_a_dispatch_is_raised(client: Understudy, server: Server) -> None:
+    server.status, server.answer = 401, error_body("auth_failed")
+    with pytest.raises(AuthFailed, match="This is"):
         client.study_run("s-b2c", sample=1)
 
 
 @pytest.mark.parametrize("code", sorted(set(errors.ERROR_RULES) - {"wait_timeout"}))
 def test_every_code_is_raised_as_its_class(client: Understudy, server: Server, code: str) -> None:
     rule = errors.ERROR_RULES[code]
-    server.status = rule.http_status
-    server.answer = {"error": "So.", "error_code": code, "retryable": rule.retryable, "suggestions": ["Do."]}
+    server.status, server.answer = rule.http_status, error_body(code)
     with pytest.raises(UnderstudyError) as raised:
         client.participant_get("t-1f3")
-    assert raised.value.code == code
-    assert type(raised.value).code == code
-    assert raised.value.suggestions == ("Do.",)
-    assert raised.value.text == f"[{code}] So."
-    assert raised.value.rule == rule
+    error = raised.value
+    assert (error.code, type(error).code, error.rule) == (code, code, rule)
+    assert (error.text, error.suggestions) == (f"[{code}] This is [red]{code}[/red].", ("Do this.", "Or that."))
 
 
 @pytest.mark.parametrize(("retryable", "exit_code"), [(True, 5), (False, 1)])
-def test_a_code_of_a_newer_server_keeps_its_name(
+def test_an_unknown_code_of_a_newer_server_is_kept(
     client: Understudy, server: Server, retryable: bool, exit_code: int
 ) -> None:
     server.status = 429
-    server.answer = {
-        "error": "Slow.",
-        "error_code": "rate_limited",
-        "retryable": retryable,
-        "suggestions": [],
-    }
+    server.answer = {"error": "Slow.", "error_code": "rate_limited", "retryable": retryable, "suggestions": []}
     with pytest.raises(UnknownErrorCode) as raised:
         client.person_list()
     assert raised.value.text == "[rate_limited] Slow."
     assert raised.value.rule == (429, retryable, exit_code)
 
 
-def test_fields_of_a_newer_server_are_left_alone(client: Understudy, server: Server) -> None:
-    server.answer = SUMMARY
-    assert isinstance(client.study_get("s-b2c", "summary"), StudySummary)
-
-
-def test_the_answers_json_is_handed_on_unchanged(server: Server) -> None:
+def test_on_answer_gets_the_exact_bytes(server: Server) -> None:
     heard: list[bytes] = []
     server.answer = json.dumps(SUMMARY, indent=3).encode()
     wire = httpx.MockTransport(server)
     with Understudy("http://127.0.0.1:1", "secret", on_answer=heard.append, wire=wire) as client:
-        client.study_get("s-b2c", "summary")
+        assert isinstance(client.study_get("s-b2c", "summary"), StudySummary), "it ignores a field of a newer server"
         assert client.call("GET", "/v1/studies/s-b2c").body == server.answer
-        server.status, server.answer = 404, {**FAILURE}
-        del server.answer["ok"]
+        server.status, server.answer = 404, error_body("not_found")
         with pytest.raises(errors.NotFound):
             client.study_get("s-b2c", "summary")
     assert heard == [json.dumps(SUMMARY, indent=3).encode()] * 2
@@ -299,7 +165,7 @@ def test_the_answers_json_is_handed_on_unchanged(server: Server) -> None:
         (503, {"detail": "x"}, ServiceUnavailable),
     ],
 )
-def test_an_answer_that_is_none_of_ours_is_an_error_that_names_the_server(
+def test_an_answer_of_another_program_is_an_error_that_names_the_server(
     client: Understudy, server: Server, status: int, answer: Any, kind: type[UnderstudyError]
 ) -> None:
     server.status, server.answer = status, answer
@@ -307,10 +173,10 @@ def test_an_answer_that_is_none_of_ours_is_an_error_that_names_the_server(
         client.participant_get("t-1f3")
 
 
-# -- no answer at all --------------------------------------------------------------------------------------
+# -- lost answers --------------------------------------------------------------------------------------
 
 
-def test_nobody_there_says_how_to_start_one() -> None:
+def test_an_unreachable_server_is_an_error_that_says_how_to_start_one() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -321,31 +187,30 @@ def test_nobody_there_says_how_to_start_one() -> None:
     assert raised.value.rule.retryable
 
 
+CALLS: dict[str, tuple[bool, Callable[[Understudy], Any]]] = {
+    "get": (True, lambda client: client.participant_get("t-1f3")),
+    "cancel": (True, lambda client: client.simulation_cancel(study_id="s-b2c")),
+    "wait": (True, lambda client: client.simulation_wait(["t-1f3"])),
+    "extend with a key": (True, lambda client: client.simulation_extend("t-1f3", idempotency_key="k")),
+    "run with a key": (True, lambda client: client.study_run("s-b2c", sample=1, idempotency_key="k")),
+    "extend": (False, lambda client: client.simulation_extend("t-1f3")),
+    "run": (False, lambda client: client.study_run("s-b2c", sample=1)),
+}
+
+
 @pytest.mark.parametrize("error", [httpx.ReadTimeout(""), httpx.ReadError(""), httpx.RemoteProtocolError("gone")])
-def test_a_lost_answer_may_be_asked_for_again_only_where_twice_is_as_good_as_once(
-    client: Understudy, server: Server, error: Exception
+@pytest.mark.parametrize(("idempotent", "call"), CALLS.values(), ids=CALLS)
+def test_a_lost_answer_is_retryable_only_if_the_call_is_idempotent(
+    client: Understudy, server: Server, call: Callable[[Understudy], Any], *, idempotent: bool, error: Exception
 ) -> None:
     server.answer = error
-    calls: list[Callable[[], Any]] = [
-        lambda: client.participant_get("t-1f3"),
-        lambda: client.simulation_cancel(study_id="s-b2c"),
-        lambda: client.simulation_wait(["t-1f3"]),
-        lambda: client.simulation_extend("t-1f3", idempotency_key="k"),
-        lambda: client.study_run("s-b2c", sample=1, idempotency_key="k"),
-    ]
-    for call in calls:
-        with pytest.raises(ServiceUnavailable) as raised:
-            call()
-        assert raised.value.rule.retryable
-    for dispatch in (lambda: client.simulation_extend("t-1f3"), lambda: client.study_run("s-b2c", sample=1)):
-        with pytest.raises(ResponseLost) as raised:
-            dispatch()
-        assert not raised.value.rule.retryable
-        assert raised.value.rule.exit_code == 5
+    with pytest.raises(ServiceUnavailable if idempotent else ResponseLost) as raised:
+        call(client)
+    assert (raised.value.rule.retryable, raised.value.rule.exit_code) == (idempotent, 5)
 
 
-def test_a_dispatch_carries_its_key_and_no_other_call_has_one(client: Understudy, server: Server) -> None:
-    server.answer = SUCCESS
+def test_a_dispatch_sends_its_idempotency_key(client: Understudy, server: Server) -> None:
+    server.answer = DISPATCHED
     client.simulation_extend("t-1f3", idempotency_key="order-4711")
     assert server.request.headers["Idempotency-Key"] == "order-4711"
     client.study_run("s-b2c", sample=1, idempotency_key="k" * 255)
@@ -355,33 +220,31 @@ def test_a_dispatch_carries_its_key_and_no_other_call_has_one(client: Understudy
 
 
 @pytest.mark.parametrize("key", ["", " ", "k ", "a\nb", "schlüssel", "k" * 256])
-def test_a_key_that_is_none_is_refused_before_anything_is_asked(client: Understudy, server: Server, key: str) -> None:
+def test_a_malformed_key_is_refused_before_any_request(client: Understudy, server: Server, key: str) -> None:
     with pytest.raises(ValidationError, match="idempotency_key"):
         client.simulation_extend("t-1f3", idempotency_key=key)
     assert not server.requests
 
 
 @pytest.mark.parametrize("status", [502, 504])
-def test_a_proxy_without_an_answer_does_not_make_a_dispatch_worth_repeating(
-    client: Understudy, server: Server, status: int
-) -> None:
+def test_a_dispatch_is_not_retryable_after_a_proxy_error(client: Understudy, server: Server, status: int) -> None:
     server.status, server.answer = status, b"<html>gateway timeout</html>"
     with pytest.raises(ResponseLost) as raised:
         client.study_run("s-b2c", sample=1)
     assert not raised.value.rule.retryable
 
 
-# -- whom to ask, and as whom ------------------------------------------------------------------------------
+# -- server and token ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("server", ["", "localhost:8000", "ftp://host", "http://", "nonsense", "http://[::1"])
-def test_a_server_that_is_no_url_is_refused(server: str) -> None:
+def test_a_server_without_a_url_is_refused(server: str) -> None:
     with pytest.raises(ValidationError, match="URL"):
         Understudy(server, "secret")
 
 
 @pytest.mark.parametrize("token", ["", "two\nlines", "sécret"])
-def test_a_token_that_can_be_none_is_refused_before_anything_is_sent(server: Server, token: str) -> None:
+def test_a_malformed_token_is_refused_before_any_request(server: Server, token: str) -> None:
     with (
         Understudy("http://127.0.0.1:1", token, wire=httpx.MockTransport(server)) as client,
         pytest.raises(AuthFailed) as raised,
@@ -399,7 +262,7 @@ def test_health_needs_no_token(server: Server) -> None:
     assert "authorization" not in server.request.headers
 
 
-def test_what_up_wrote_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_override_variables_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SERVER", "TOKEN", "DATA_DIR"):
         monkeypatch.delenv(f"UNDERSTUDY_{name}", raising=False)
     assert find_server_address(data_dir=tmp_path) == ("http://127.0.0.1:8000", "")
@@ -417,8 +280,7 @@ def test_what_up_wrote_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert find_server_address() == ("http://127.0.0.1:8123", "from the file")
 
 
-def test_settings_of_a_server_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings with which no server starts do not stop a client."""
+def test_a_client_does_not_read_settings_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_BROKER_URL", "nonsense")
     monkeypatch.setenv("UNDERSTUDY_LEASE_TTL_S", "-1")
     with Understudy("http://127.0.0.1:1", "secret") as client:
@@ -426,13 +288,13 @@ def test_settings_of_a_server_are_not_read(tmp_path: Path, monkeypatch: pytest.M
     assert find_server_address(data_dir=tmp_path).server == "http://127.0.0.1:8000"
 
 
-def test_a_token_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+def test_an_unreadable_token_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "token").mkdir()
     with pytest.raises(AuthFailed, match="token"):
         find_server_address(data_dir=tmp_path)
 
 
-def test_proxies_are_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_servers_are_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)

@@ -1,8 +1,9 @@
-"""How the heuristic mind holds a chat: what it says, when it is content, when it has had enough."""
+"""How the heuristic mind holds a chat: its messages, its answers, and how it ends."""
 
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,11 @@ RETURN = "Return the mug from your last order and get a return number."
 DONE = Success(text_contains="your return number is")
 
 
+def decide(person: Person, assignment: Assignment, reply: str, **turn: Any) -> Decision:
+    seen = Observation("https://bot", "Chat", actions=("say",), news=reply)
+    return asyncio.run(HeuristicMind().decide(Turn(person, assignment, seen, **turn)))
+
+
 class Chat:
     """One person's chat with something that answers."""
 
@@ -30,26 +36,12 @@ class Chat:
         self.success = False
 
     def go_on(
-        self,
-        person: Person,
-        task: str,
-        success: Success | None = None,
-        told: str | None = None,
-        cap: int = 30,
+        self, person: Person, task: str, success: Success | None = None, told: str | None = None, cap: int = 30
     ) -> "Chat":
-        resumed = bool(self.decisions)
-        for number in range(cap):
-            seen = Observation("https://bot", "Chat", actions=("say",), news=self.reply)
-            turn = Turn(
-                person,
-                Assignment(task, success),
-                seen,
-                instruction=told,
-                resumed=resumed and number == 0,
-                memory=self.memory,
-                seed=1,
-            )
-            decision = asyncio.run(HeuristicMind().decide(turn))
+        assignment = Assignment(task, success)
+        for resumed in (bool(self.decisions), *[False] * (cap - 1)):
+            turn: Any = {"instruction": told, "resumed": resumed, "memory": self.memory, "seed": 1}
+            decision = decide(person, assignment, self.reply, **turn)
             self.memory = json.loads(json.dumps(decision.memory))
             self.decisions.append(decision)
             if decision.action.kind != "say":
@@ -89,49 +81,40 @@ def test_a_task_becomes_messages_in_the_first_person(task: str, messages: list[s
     assert list(points(task)) == messages
 
 
-def test_everybody_gets_a_return_number_from_the_help_desk() -> None:
-    for person in EVERYBODY:
-        chat = Chat(Conversation().reply).go_on(person, RETURN, DONE)
-        assert chat.success, chat.said
-    # And not all in the same words.
-    assert len({Chat(Conversation().reply).go_on(person, RETURN, DONE).said[0] for person in EVERYBODY}) > 2
+def test_people_get_a_return_number_from_the_help_desk_in_words_of_their_own() -> None:
+    chats = [Chat(Conversation().reply).go_on(person, RETURN, DONE) for person in EVERYBODY]
+    assert [chat.said for chat in chats if not chat.success] == []
+    assert len({chat.said[0] for chat in chats}) > 2
+    again = [Chat(Conversation().reply).go_on(person, RETURN, DONE) for person in EVERYBODY[:5]]
+    assert [chat.decisions for chat in again] == [chat.decisions for chat in chats[:5]]
 
 
-def test_the_same_person_says_the_same_again() -> None:
-    for person in EVERYBODY[:5]:
-        first, second = (Chat(Conversation().reply).go_on(person, RETURN, DONE) for _ in range(2))
-        assert first.decisions == second.decisions
-
-
-def test_without_a_success_condition_one_is_content_when_all_was_answered() -> None:
+def test_without_a_success_condition_it_finishes_when_all_is_answered() -> None:
     chat = Chat(Conversation().reply).go_on(ADA, "Ask whether you ship abroad. Ask about gift wrapping.")
     assert (len(chat.said), chat.end) == (2, "finish")
     assert chat.decisions[-1].sentiment > 0.5
 
 
-def test_who_hears_what_was_wanted_stops() -> None:
-    seen = Observation("https://bot", "Chat", actions=("say",), news="Your return number is RET-1.")
-    decision = asyncio.run(HeuristicMind().decide(Turn(ADA, Assignment(RETURN, DONE), seen)))
-    assert decision.action.kind == "finish"
+def test_it_finishes_at_the_reply_that_it_wanted() -> None:
+    assert decide(ADA, Assignment(RETURN, DONE), "Your return number is RET-1.").action.kind == "finish"
 
 
-def test_a_bot_that_understands_nothing_is_given_up_and_the_patient_try_for_longer() -> None:
-    def tries(patience: float) -> int:
-        person = Person("Ada", 36, "GB", "en", {"patience": patience})
-        chat = Chat(lambda _: "Sorry, I did not understand that.").go_on(person, RETURN, DONE)
-        assert chat.end == "give_up"
-        moods = [one.sentiment for one in chat.decisions]
-        assert moods == sorted(moods, reverse=True)
-        assert len(set(chat.said)) > 1, "it is tried in other words"
-        return len(chat.said)
+def test_it_gives_up_on_a_bot_that_understands_nothing_and_later_with_more_patience() -> None:
+    def chat_of(patience: float) -> Chat:
+        person = replace(ADA, traits={"patience": patience})
+        return Chat(lambda _: "Sorry, I did not understand that.").go_on(person, RETURN, DONE)
 
-    assert tries(0.0) < tries(1.0)
+    impatient, patient = chats = [chat_of(0.0), chat_of(1.0)]
+    assert [chat.end for chat in chats] == ["give_up", "give_up"]
+    moods = [[decision.sentiment for decision in chat.decisions] for chat in chats]
+    assert moods == [sorted(each, reverse=True) for each in moods]
+    assert 1 < len(set(impatient.said)) <= len(impatient.said) < len(patient.said), "it tries other words"
 
 
 @pytest.mark.parametrize("reply", ["", "Fine.", "Which colour?", "Do you like mugs?", "Red or blue?"])
-def test_whatever_a_bot_says_it_is_given_up_one_day(reply: str) -> None:
-    for person in EVERYBODY[:10]:
-        assert Chat(lambda _: reply).go_on(person, RETURN, DONE, cap=200).end == "give_up"
+def test_it_gives_up_on_a_bot_that_always_says_the_same(reply: str) -> None:
+    chats = [Chat(lambda _: reply).go_on(person, RETURN, DONE, cap=200) for person in EVERYBODY[:10]]
+    assert {chat.end for chat in chats} == {"give_up"}
 
 
 @pytest.mark.parametrize(
@@ -145,25 +128,24 @@ def test_whatever_a_bot_says_it_is_given_up_one_day(reply: str) -> None:
         ("Is that all right?", ("Yes, please.", "No, thank you.")),
     ],
 )
-def test_questions_are_answered_by_who_one_is(question: str, answer: str | tuple[str, ...]) -> None:
+def test_questions_are_answered_with_facts_of_the_person(question: str, answer: str | tuple[str, ...]) -> None:
     replies = iter([question, "Fine."])
     chat = Chat(lambda _: next(replies)).go_on(ADA, RETURN, DONE, cap=2)
     assert chat.said[1].startswith(answer) or chat.said[1].endswith(answer), chat.said
 
 
-def test_an_instruction_comes_first_and_frustration_starts_fresh() -> None:
-    for person in EVERYBODY[:10]:
-        desk = Conversation()
-        chat = Chat(desk.reply).go_on(person, "Book a table for two.", Success(text_contains="booked"))
-        assert chat.end == "give_up"
-        before = len(chat.said)
-        chat.go_on(person, "Book a table for two.", None, told="Ask about payment instead.")
-        assert "payment" in chat.said[before]
-        assert chat.end == "finish"
-        assert desk.topics == ["payment"]
+@pytest.mark.parametrize("person", EVERYBODY[:10], ids=lambda person: person.name)
+def test_a_resumed_chat_follows_its_instruction_without_frustration(person: Person) -> None:
+    desk = Conversation()
+    chat = Chat(desk.reply).go_on(person, "Book a table for two.", Success(text_contains="booked"))
+    assert chat.end == "give_up"
+    before = len(chat.said)
+    chat.go_on(person, "Book a table for two.", None, told="Ask about payment instead.")
+    assert "payment" in chat.said[before]
+    assert (chat.end, desk.topics) == ("finish", ["payment"])
 
 
-def test_told_to_stop_one_stops() -> None:
+def test_an_instruction_to_stop_finishes() -> None:
     chat = Chat(Conversation().reply).go_on(ADA, RETURN, DONE, told="Stop now.")
     assert (chat.said, chat.end) == ([], "finish")
 
@@ -171,7 +153,5 @@ def test_told_to_stop_one_stops() -> None:
 @pytest.mark.parametrize(
     "memory", [{"talk": 7}, {"talk": {"raised": True, "heard": [1]}}, {"talk": {"frustration": "x"}}]
 )
-def test_odd_memory_is_forgotten(memory: dict[str, Any]) -> None:
-    seen = Observation("https://bot", "Chat", actions=("say",), news="")
-    decision = asyncio.run(HeuristicMind().decide(Turn(ADA, Assignment(RETURN), seen, memory=memory)))
-    assert decision.action.kind == "say"
+def test_malformed_memory_is_ignored(memory: dict[str, Any]) -> None:
+    assert decide(ADA, Assignment(RETURN), "", memory=memory).action.kind == "say"

@@ -1,4 +1,4 @@
-"""What is deployed is what there is: commands, settings, ports and times in the files of `deploy`."""
+"""The commands, settings, ports and times in the files of `deploy` exist in this version."""
 
 import re
 import shlex
@@ -23,11 +23,9 @@ MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 #: Seconds that a drained worker needs at most to release everything: while the store is unavailable.
-GIVING_BACK_S = 20
-
+RELEASE_S = 20
+DEFAULTS = Settings(_env_file=None)  # type: ignore[call-arg]
 COMMAND: Any = typer.main.get_command(app)
-
-
 FLOWER = r"--app[= ]understudy\.worker\.app flower .*--db=\S+ " + " ".join(
     f"--{k}={v}" for k, v in FLOWER_OPTIONS.items()
 )
@@ -69,36 +67,36 @@ def calls() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("place", calls())
-def test_each_command_is_one_that_there_is(place: str) -> None:
+def test_each_command_exists(place: str) -> None:
     words = calls()[place]
-    # As far as reading it goes: nothing is run. It raises for what it does not understand.
+    # It parses the command and runs nothing; an unknown option raises.
     with COMMAND.make_context("understudy", list(words)) as context:
         name, command, rest = COMMAND.resolve_command(context, list(words))
         command.make_context(name, rest)
 
 
-def test_a_fleet_has_all_its_parts_wherever_it_runs() -> None:
-    parts = {"api", "worker", "worker --control", "worker --alone", "sweeper", "migrate"}
-    for where in ("compose:", "yaml:", ".service"):
-        words = [words for place, words in calls().items() if where in place]
-        kinds = {" ".join([one[0], *(w for w in one if w in {"--control", "--alone"})]) for one in words}
-        assert kinds == parts, where
+@pytest.mark.parametrize("where", ["compose:", "yaml:", ".service"])
+def test_a_fleet_has_all_its_parts(where: str) -> None:
+    found = [words for place, words in calls().items() if where in place]
+    kinds = {" ".join([words[0], *(word for word in words if word in {"--control", "--alone"})]) for words in found}
+    assert kinds == {"api", "worker", "worker --control", "worker --alone", "sweeper", "migrate"}
 
 
-def test_flower_keeps_what_it_saw_and_shows_arguments_wherever_it_runs() -> None:
-    lines = [
-        " ".join(COMPOSE["services"]["flower"]["command"]),
-        " ".join(pods()["flower.yaml:Deployment/flower"]["containers"][0]["args"]),
-        unit(DEPLOY / "systemd" / "understudy-flower.service")["Service"]["ExecStart"],
-    ]
-    for line in lines:
-        assert re.search(FLOWER, line)
-    told = [(DEPLOY / name).read_text() for name in ("compose.yaml", "kubernetes/secret.example.yaml")]
-    told.append((DEPLOY / "systemd" / "understudy.env.example").read_text())
-    assert all("FLOWER_BASIC_AUTH" in text for text in told)
+@pytest.mark.parametrize(
+    ("command", "environment"),
+    [
+        (" ".join(COMPOSE["services"]["flower"]["command"]), "compose.yaml"),
+        (" ".join(pods()["flower.yaml:Deployment/flower"]["containers"][0]["args"]), "kubernetes/secret.example.yaml"),
+        (unit(DEPLOY / "systemd/understudy-flower.service")["Service"]["ExecStart"], "systemd/understudy.env.example"),
+    ],
+    ids=["compose", "kubernetes", "systemd"],
+)
+def test_flower_keeps_its_data_shows_arguments_and_has_a_password(command: str, environment: str) -> None:
+    assert re.search(FLOWER, command)
+    assert "FLOWER_BASIC_AUTH" in (DEPLOY / environment).read_text()
 
 
-def test_the_settings_that_files_name_exist() -> None:
+def test_settings_in_files_exist() -> None:
     files = [DEPLOY / "Dockerfile", DEPLOY / "compose.yaml", *MANIFESTS, *UNITS]
     files.append(DEPLOY / "systemd" / "understudy.env.example")
     named = {name for file in files for name in re.findall(r"UNDERSTUDY_([A-Z_]+)", file.read_text())}
@@ -106,51 +104,44 @@ def test_the_settings_that_files_name_exist() -> None:
     assert named <= {field.upper() for field in Settings.model_fields}
 
 
-def test_a_worker_has_time_to_give_back_what_it_runs() -> None:
-    least = Settings(_env_file=None).drain_grace_s + GIVING_BACK_S  # type: ignore[call-arg]
-    workers = [name for name, words in calls().items() if words[0] == "worker"]
-    assert len(workers) == 9
-    for name in workers:
-        if name.startswith("compose:"):
-            grace = COMPOSE["services"][name.removeprefix("compose:")]["stop_grace_period"].removesuffix("s")
-        elif name.endswith(".service"):
-            grace = unit(DEPLOY / "systemd" / name)["Service"]["TimeoutStopSec"]
-        else:
-            grace = pods()[name]["terminationGracePeriodSeconds"]
-        assert int(grace) > least, name
+@pytest.mark.parametrize("place", [place for place, words in calls().items() if words[0] == "worker"])
+def test_a_worker_has_time_to_release_its_runs(place: str) -> None:
+    if place.startswith("compose:"):
+        grace = COMPOSE["services"][place.removeprefix("compose:")]["stop_grace_period"].removesuffix("s")
+    elif place.endswith(".service"):
+        grace = unit(DEPLOY / "systemd" / place)["Service"]["TimeoutStopSec"]
+    else:
+        grace = pods()[place]["terminationGracePeriodSeconds"]
+    assert int(grace) > DEFAULTS.drain_grace_s + RELEASE_S
 
 
-def test_a_worker_is_started_anew_by_itself_before_its_memory_is_taken() -> None:
+def test_a_worker_restarts_itself_below_its_memory_limit() -> None:
     limits = [COMPOSE["services"][name]["mem_limit"].removesuffix("m") for name in ("worker", "alone")]
-    for name in ("worker", "alone"):
-        limit = pods()[f"workers.yaml:Deployment/{name}"]["containers"][0]["resources"]["limits"]["memory"]
-        limits.append(limit.removesuffix("Mi"))
-    for file in ("understudy-worker@.service", "understudy-alone.service"):
-        limits.append(unit(DEPLOY / "systemd" / file)["Service"]["MemoryMax"].removesuffix("M"))
-    assert min(map(int, limits)) > Settings(_env_file=None).max_memory_mb  # type: ignore[call-arg]
+    containers = [pods()[f"workers.yaml:Deployment/{name}"]["containers"][0] for name in ("worker", "alone")]
+    limits += [container["resources"]["limits"]["memory"].removesuffix("Mi") for container in containers]
+    units = [unit(DEPLOY / f"systemd/understudy-{name}.service") for name in ("worker@", "alone")]
+    limits += [one["Service"]["MemoryMax"].removesuffix("M") for one in units]
+    assert min(map(int, limits)) > DEFAULTS.max_memory_mb
 
 
-def test_nothing_runs_as_root_or_writes_where_it_should_not() -> None:
-    for name, pod in pods().items():
-        assert pod["securityContext"]["runAsNonRoot"] is True, name
-        for container in pod["containers"]:
-            assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
-    for name, service in COMPOSE["services"].items():
-        if service["image"] == "understudy" and name != "flower-folder":
-            assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
-    image = (DEPLOY / "Dockerfile").read_text()
-    assert re.search(r"^USER [1-9]\d*$", image, re.MULTILINE)
-    for file in UNITS:
-        assert unit(file)["Service"]["User"] == "understudy"
+def test_nothing_runs_as_root_or_has_a_writable_root() -> None:
+    containers = [container for pod in pods().values() for container in pod["containers"]]
+    assert {pod["securityContext"]["runAsNonRoot"] for pod in pods().values()} == {True}
+    assert {container["securityContext"]["readOnlyRootFilesystem"] for container in containers} == {True}
+    services = [one for name, one in COMPOSE["services"].items() if name != "flower-folder"]
+    ours = [(one["read_only"], one["cap_drop"]) for one in services if one["image"] == "understudy"]
+    assert ours == [(True, ["ALL"])] * len(ours)
+    assert re.search(r"^USER [1-9]\d*$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert {unit(file)["Service"]["User"] for file in UNITS} == {"understudy"}
 
 
-def test_kustomize_takes_every_manifest_but_the_example() -> None:
+def test_kustomize_lists_every_manifest_but_the_example() -> None:
     told = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text())["resources"]
     there = {file.name for file in MANIFESTS} - {"kustomization.yaml", "secret.example.yaml"}
     assert set(told) == there
 
 
-def test_every_deployment_may_lose_only_some_at_a_time() -> None:
+def test_every_deployment_of_several_has_a_disruption_budget() -> None:
     several = {
         one["spec"]["template"]["metadata"]["labels"]["app"]
         for _, one in documents()
@@ -162,7 +153,7 @@ def test_every_deployment_may_lose_only_some_at_a_time() -> None:
     assert guarded == several == {"api", "worker", "control", "sweeper"}
 
 
-def test_what_the_scaler_asks_for_is_told() -> None:
+def test_metrics_of_the_scaler_exist() -> None:
     text = (DEPLOY / "kubernetes" / "scaling.yaml").read_text()
     assert f'understudy_queue_messages{{queue="{Queue.RUNS}"}}' in text
     asked = set(re.findall(r"understudy_[a-z_]+", text))
@@ -170,7 +161,7 @@ def test_what_the_scaler_asks_for_is_told() -> None:
     assert asked <= set(METRIC_SPECS)
 
 
-def test_passwords_are_asked_for_and_never_there() -> None:
+def test_passwords_are_variables_without_a_value() -> None:
     example = (DEPLOY / "compose.env.example").read_text()
     asked = set(re.findall(r"\$\{([A-Z_]+)[:}]", (DEPLOY / "compose.yaml").read_text()))
     assert asked == set(re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""The Python client's events: over as many connections as it takes, each once."""
+"""The events of the Python client: each once, over as many connections as it takes."""
 
 import json
 import socket
@@ -9,11 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fake_api import FakeApi
+from tests.fake_api import T1, FakeApi, error_body
 from understudy.client import Understudy, event_reader
 from understudy.domain.errors import AuthFailed, NotFound, ServiceUnavailable, UnderstudyError
-
-T1 = "1f3a0000-0000-4000-8000-000000000001"
 
 
 def frame(position: int, event: str = "interaction", **data: Any) -> bytes:
@@ -43,8 +41,7 @@ class Server:
         self.answers.append(lambda: httpx.Response(200, content=content(), headers=headers))
 
     def refuses(self, status: int, code: str) -> None:
-        body = {"error": "No.", "error_code": code, "retryable": status == 503, "suggestions": []}
-        self.answers.append(lambda: httpx.Response(status, json=body))
+        self.answers.append(lambda: httpx.Response(status, json=error_body(code)))
 
 
 @pytest.fixture
@@ -59,30 +56,20 @@ def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Understu
         yield client
 
 
-def test_lost_connections_are_taken_up_after_the_last_event(client: Understudy, server: Server) -> None:
+def test_a_lost_connection_is_resumed_after_the_last_event(client: Understudy, server: Server) -> None:
     server.streams(b"retry: 1000\n\n", frame(1), frame(2)[:20], then=httpx.ReadError("cut"))
     server.refuses(503, "service_unavailable")
-    # The same one again: a server may not know that it was read.
+    # A server may repeat an event.
     server.streams(b": heartbeat\n\n", frame(1), frame(2, "status", status="completed", outcome="gave_up"))
     server.streams(then=httpx.ReadTimeout("silence"))
     server.streams(frame(3))
     events = list(islice(client.events(study_id="s-b2c"), 3))
-    assert [(event.id, event.event) for event in events] == [
-        (1, "interaction"),
-        (2, "status"),
-        (3, "interaction"),
-    ]
+    assert [(event.id, event.event) for event in events] == [(1, "interaction"), (2, "status"), (3, "interaction")]
     assert (events[1].status, events[1].outcome) == ("completed", "gave_up")
     assert server.asked == [None, "1", "1", "2", "2"]
 
 
-def test_it_can_begin_later_and_end_with_what_there_is(client: Understudy, server: Server) -> None:
-    server.streams(frame(6))
-    assert [event.id for event in client.events(study_id="s-b2c", last_event_id=5, follow=False)] == [6]
-    assert server.asked == ["5"]
-
-
-def test_a_server_that_stays_away_is_not_waited_for_without_end(client: Understudy, server: Server) -> None:
+def test_a_server_that_stays_unavailable_is_an_error_after_a_while(client: Understudy, server: Server) -> None:
     server.streams(frame(1))
     server.refuses(503, "service_unavailable")
     events = client.events(study_id="s-b2c", patience_s=0.05)
@@ -92,7 +79,7 @@ def test_a_server_that_stays_away_is_not_waited_for_without_end(client: Understu
     assert len(server.asked) > 3
 
 
-def test_who_is_refused_does_not_ask_again(client: Understudy, server: Server) -> None:
+def test_a_refused_request_is_not_repeated(client: Understudy, server: Server) -> None:
     server.streams(frame(1))
     server.refuses(401, "auth_failed")
     with pytest.raises(AuthFailed):
@@ -100,7 +87,7 @@ def test_who_is_refused_does_not_ask_again(client: Understudy, server: Server) -
     assert len(server.asked) == 2
 
 
-def test_what_a_newer_server_tells_besides_is_passed_over(client: Understudy, server: Server) -> None:
+def test_unknown_events_and_fields_of_a_newer_server_are_ignored(client: Understudy, server: Server) -> None:
     server.streams(frame(1, "mood", colour="blue"), frame(2, colour="blue"))
     assert [event.id for event in client.events(study_id="s-b2c", follow=False)] == [2]
 
@@ -114,7 +101,7 @@ def test_what_a_newer_server_tells_besides_is_passed_over(client: Understudy, se
         ("text/event-stream", b"data: {}\nid: one\nevent: status\n\n"),
     ],
 )
-def test_what_is_no_event_is_an_error(client: Understudy, server: Server, kind: str, content: bytes) -> None:
+def test_a_malformed_event_is_an_error(client: Understudy, server: Server, kind: str, content: bytes) -> None:
     answer = httpx.Response(200, content=content, headers={"content-type": kind})
     server.answers.append(lambda: answer)
     with pytest.raises(UnderstudyError, match="the answer of"):

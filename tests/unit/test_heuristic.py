@@ -1,12 +1,14 @@
-"""The heuristic mind: the same everywhere, quick, never at a loss, and it does as it is told."""
+"""The heuristic mind: reproducible, quick, able to decide on anything, and obedient to instructions."""
 
 import asyncio
 import json
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -49,14 +51,8 @@ def search_form(value: str = "") -> tuple[Element, Element]:
     return Element(0, "text", "Search", value=value, form=1), Element(0, "button", "Search", form=1)
 
 
-SHOP = page(
-    link("Home"),
-    *search_form(),
-    link("Cart (0)", "http://shop.test/cart"),
-    *picker(),
-    link("Red Mug"),
-    link("Lamps"),
-)
+CART = link("Cart (0)", "http://shop.test/cart")
+SHOP = page(link("Home"), *search_form(), CART, *picker(), link("Red Mug"), link("Lamps"))
 
 
 def everybody_decides(seen: Observation, task: str, **turn: Any) -> list[tuple[str, str]]:
@@ -64,36 +60,27 @@ def everybody_decides(seen: Observation, task: str, **turn: Any) -> list[tuple[s
     return [(decision.action.kind, decision.action.target) for decision in decisions]
 
 
-# The same everywhere
-
-
-def test_the_same_turn_gives_the_same_decision() -> None:
-    assert decide(SHOP, seed=1) == decide(SHOP, seed=1)
-
-
-def test_people_and_seeds_make_a_difference() -> None:
+def test_decisions_differ_by_person_and_by_seed() -> None:
     assert len(set(everybody_decides(SHOP, "Buy something"))) > 1
     assert len({decide(SHOP, "Look around", seed=seed).action for seed in range(20)}) > 1
 
 
 def test_decisions_do_not_depend_on_the_process() -> None:
-    """Hashes of strings differ from process to process, and with them the order of sets."""
+    """Hashes of strings, and with them the order of sets, differ between processes."""
+    task = Assignment("Find the blue mug or the red lamp on the shop page")
+    turns = pickle.dumps([Turn(ADA, task, SHOP, seed=seed) for seed in range(30)])
     script = (
-        "from tests.unit.test_heuristic import SHOP, decide\n"
-        "for seed in range(30):\n"
-        "    print(decide(SHOP, 'Find the blue mug or the red lamp on the shop page', seed=seed))"
+        "import asyncio, pickle, sys\n"
+        "from understudy.minds.heuristic import HeuristicMind\n"
+        "for turn in pickle.load(sys.stdin.buffer):\n"
+        "    print(asyncio.run(HeuristicMind().decide(turn)))"
     )
-    told = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True,
-            check=True,
-            text=True,
-        ).stdout
-        for seed in ("1", "2", "3")
+    environments = [os.environ | {"PYTHONHASHSEED": seed} for seed in ("1", "2", "3")]
+    decisions = {
+        subprocess.run([sys.executable, "-c", script], input=turns, env=env, capture_output=True, check=True).stdout
+        for env in environments
     }
-    assert len(told) == 1
+    assert len(decisions) == 1
 
 
 # What it goes for
@@ -109,12 +96,12 @@ def test_decisions_do_not_depend_on_the_process() -> None:
         ('Open the "Terms of use"', ["Use", "Terms", "Terms of use"], "Terms of use"),
     ],
 )
-def test_it_follows_what_sounds_like_the_task(task: str, labels: list[str], wanted: str) -> None:
+def test_it_follows_the_link_that_fits_the_task(task: str, labels: list[str], wanted: str) -> None:
     chosen_by_all = everybody_decides(page(*map(link, labels)), task)
     assert chosen_by_all.count(("follow", wanted)) >= 18
 
 
-def test_it_searches_for_the_thing_and_presses_the_button() -> None:
+def test_it_searches_for_the_goal_and_presses_the_button() -> None:
     seen = page(*search_form(), link("About us"))
     first = decide(seen, "Find the blue mug")
     assert (first.action.kind, first.action.value) == ("fill", "blue mug")
@@ -140,50 +127,34 @@ def test_it_buys_step_by_step() -> None:
     assert step(page(*menu, replace(quantity, value="2"), add, **product)).kind == "press"
     cart = page(*menu, link("Proceed to checkout"), title="Cart", url="http://shop.test/cart")
     assert step(cart).target == "Proceed to checkout"
-    fields = [
-        Element(0, "text", "E-Mail *", form=1),
-        Element(0, "text", "First name (required)", form=1),
-        Element(0, "text", "Postleitzahl (required)", form=1),
-        Element(0, "select", "Country (required)", options=("Choose", "Germany", "United Kingdom"), form=1),
-        Element(0, "checkbox", "I accept the terms (required)", form=1),
+    order = [
+        Element(0, "text", "E-Mail *", value="ada.love@example.org", form=1),
+        Element(0, "text", "City *", value="London", form=1),
         Element(0, "checkbox", "Send me the newsletter", form=1),
-        Element(0, "button", "Remove", form=1),
-        Element(0, "button", "Place order", form=1),
+        Element(0, "checkbox", "I accept the terms (required)", form=1),
+        *(Element(0, "button", label, form=1) for label in ("Remove", "Place order")),
     ]
-    done: list[tuple[str, str | None]] = []
-    for _ in range(6):
-        action = step(page(*menu, *fields, title="Checkout", url="http://shop.test/checkout"))
-        done.append((action.kind, action.value))
-        if action.kind != "press":
-            index = (action.element or 0) - 1 - len(menu)
-            fields[index] = replace(fields[index], value=action.value or "on")
-    assert done == [
-        ("fill", "ada.love@example.org"),
-        ("fill", "Ada"),
-        ("fill", "SW1A 1AA"),
-        ("choose", "United Kingdom"),
-        ("check", None),
-        ("press", None),
-    ]
-    assert action.target == "Place order"
+    checkout = {"title": "Checkout", "url": "http://shop.test/checkout"}
+    assert step(page(*menu, *order, **checkout)).target == "I accept the terms (required)"
+    order[3] = replace(order[3], value="on")
+    assert step(page(*menu, *order, **checkout)).target == "Place order"
 
 
-def test_newsletters_logins_and_legal_pages_are_left_alone() -> None:
+def test_it_ignores_newsletters_logins_and_legal_pages() -> None:
     email = Element(0, "text", "E-mail", form=1)
     seen = page(email, Element(0, "button", "Subscribe", form=1), link("No, thanks"), link("Imprint"))
     assert set(everybody_decides(seen, "Buy a blue mug")) == {("follow", "No, thanks")}
 
 
-def test_without_a_condition_it_finishes_when_the_thing_is_there() -> None:
+def test_without_a_condition_it_finishes_on_the_page_of_the_goal() -> None:
     before = decide(page(link("Opening hours")), "Find the opening hours")
     found = page(link("Home"), title="Opening hours", url="http://shop.test/hours")
     assert decide(found, "Find the opening hours", memory=before.memory).action.kind == "finish"
-    # Whoever set a condition decides for themselves.
     condition = Success(text_contains="Monday")
     assert decide(found, "Find the opening hours", memory=before.memory, success=condition).action.kind != "finish"
 
 
-def test_a_page_of_results_is_not_yet_the_thing() -> None:
+def test_it_goes_on_from_a_page_of_results() -> None:
     first = decide(page(*search_form()), "Find the blue mug")
     second = decide(page(*search_form("blue mug")), "Find the blue mug", memory=first.memory)
     results = page(link("Blue Mug"), title="Results for “blue mug”", url="http://shop.test/search")
@@ -198,16 +169,9 @@ def test_a_page_of_results_is_not_yet_the_thing() -> None:
 def test_an_instruction_to_use_the_picker_comes_first(options: tuple[str, ...]) -> None:
     seen = page(link("Blue Mug"), *search_form(), *picker(options[0], *options))
     assert ("choose", "Language") not in everybody_decides(seen, "Buy a blue mug")
-    told: dict[str, Any] = {"instruction": INSTRUCTION, "resumed": True}
-    assert set(everybody_decides(seen, "Buy a blue mug", **told)) == {("choose", "Language")}
-    first = decide(seen, **told)
-    assert first.action.value == options[1]
-    chosen_now = page(link("Blue Mug"), *search_form(), *picker(options[1], *options))
-    second = decide(chosen_now, memory=first.memory, instruction=INSTRUCTION)
-    assert (second.action.kind, second.action.target) == ("press", "Change")
-    german = replace(chosen_now, title="Laden")
-    third = decide(german, memory=second.memory, instruction=INSTRUCTION)
-    assert third.action.target == "Blue Mug"
+    instructed = everybody_decides(seen, "Buy a blue mug", instruction=INSTRUCTION, resumed=True)
+    assert set(instructed) == {("choose", "Language")}
+    assert decide(seen, instruction=INSTRUCTION, resumed=True).action.value == options[1]
 
 
 @pytest.mark.parametrize("labels", [("English", "Deutsch"), ("EN", "DE"), ("Shop", "German")])
@@ -218,14 +182,9 @@ def test_a_picker_may_be_links(labels: tuple[str, str]) -> None:
     assert decide(seen, memory=first.memory, instruction=INSTRUCTION).action.target == "Blue Mug"
 
 
-def test_a_page_that_is_in_that_language_is_left_as_it_is() -> None:
-    seen = page(link("Blue Mug"), *picker("DE"))
-    assert decide(seen, instruction=INSTRUCTION, resumed=True).action.target == "Blue Mug"
-
-
-def test_no_picker_anywhere_does_not_stop_the_run() -> None:
-    seen = page(link("Blue Mug"), link("It"), link("No"))
-    assert decide(seen, instruction=INSTRUCTION, resumed=True).action.target == "Blue Mug"
+@pytest.mark.parametrize("others", [picker("DE"), (link("It"), link("No"))], ids=["in German already", "no picker"])
+def test_an_instruction_without_a_use_for_a_picker_leaves_the_task(others: tuple[Element, ...]) -> None:
+    assert decide(page(link("Blue Mug"), *others), instruction=INSTRUCTION, resumed=True).action.target == "Blue Mug"
 
 
 @pytest.mark.parametrize(
@@ -240,11 +199,11 @@ def test_no_picker_anywhere_does_not_stop_the_run() -> None:
 )
 def test_an_instruction_overrides_the_task(instruction: str, wanted: tuple[str, str]) -> None:
     seen = page(link("Blue Mug"), link("Red Mug"), link("Lamps"), *search_form())
-    assert decide(seen, instruction=instruction, resumed=True).action.target == wanted[1]
-    assert decide(seen, instruction=instruction, resumed=True).action.kind == wanted[0]
+    action = decide(seen, instruction=instruction, resumed=True).action
+    assert (action.kind, action.target) == wanted
 
 
-def test_being_taken_up_again_is_a_fresh_start() -> None:
+def test_a_resumed_run_starts_without_frustration() -> None:
     memory = {"frustration": 9.0}
     assert decide(SHOP, memory=memory).action.kind == "give_up"
     resumed = decide(SHOP, memory=memory, resumed=True)
@@ -252,20 +211,17 @@ def test_being_taken_up_again_is_a_fresh_start() -> None:
     assert resumed.sentiment > 0
 
 
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        (INSTRUCTION, "de"),
-        ("Show it in French", "fr"),
-        ("Change the language to DE", "de"),
-        ("auf Deutsch bitte", "de"),
-        ("Find the German dictionary", None),
-        ("Buy an Italian coffee maker", None),
-        ("It is in the English garden", None),
-    ],
-)
-def test_which_language_is_asked_for(text: str, language: str | None) -> None:
-    assert parse_goal(text).language == language
+def test_which_language_is_asked_for() -> None:
+    languages = {
+        INSTRUCTION: "de",
+        "Show it in French": "fr",
+        "Change the language to DE": "de",
+        "auf Deutsch bitte": "de",
+        "Find the German dictionary": None,
+        "Buy an Italian coffee maker": None,
+        "It is in the English garden": None,
+    }
+    assert {text: parse_goal(text).language for text in languages} == languages
 
 
 # Getting nowhere
@@ -287,45 +243,40 @@ def walk_in_circles(person: Person, steps: int = 80) -> list[Decision]:
     return decisions
 
 
-def test_it_sees_everything_before_it_goes_round_again() -> None:
-    for person in generate_people(10, 1):
-        visited = [decision.action.target for decision in walk_in_circles(person)[:5]]
-        assert len(set(filter(None, visited))) == len(list(filter(None, visited))) >= 3
+@pytest.mark.parametrize("person", generate_people(10, 1), ids=lambda person: person.name)
+def test_it_visits_new_pages_before_known_ones(person: Person) -> None:
+    visited = [decision.action.target for decision in walk_in_circles(person)[:5] if decision.action.target]
+    assert len(set(visited)) == len(visited) >= 3
 
 
-def test_patience_decides_how_long_it_goes_on() -> None:
-    lengths = {}
-    for patience in (0.0, 0.5, 1.0):
-        decisions = walk_in_circles(replace(ADA, traits={"patience": patience}))
-        assert decisions[-1].action.kind == "give_up"
-        assert decisions[-1].sentiment < -0.5
-        assert decisions[0].sentiment > decisions[-1].sentiment
-        lengths[patience] = len(decisions)
-    assert lengths[0.0] < lengths[0.5] < lengths[1.0]
+def test_it_gives_up_in_a_bad_mood_and_later_with_more_patience() -> None:
+    walks = [walk_in_circles(replace(ADA, traits={"patience": patience})) for patience in (0.0, 0.5, 1.0)]
+    assert [decisions[-1].action.kind for decisions in walks] == ["give_up"] * 3
+    assert max(decisions[-1].sentiment for decisions in walks) < -0.5 < min(walk[0].sentiment for walk in walks)
+    lengths = list(map(len, walks))
+    assert lengths == sorted(set(lengths))
 
 
-def test_problems_frustrate() -> None:
+def test_a_problem_lowers_the_sentiment() -> None:
     seen = page(link("Blue Mug"))
     memory = decide(seen).memory
-    assert decide(replace(seen, problem="It broke."), memory=memory).sentiment < decide(seen, memory=memory).sentiment
-    assert "It broke." in decide(replace(seen, problem="It broke."), memory=memory).thought
+    troubled = decide(replace(seen, problem="It broke."), memory=memory)
+    assert troubled.sentiment < decide(seen, memory=memory).sentiment
+    assert "It broke." in troubled.thought
 
 
-def test_an_error_page_is_left() -> None:
+def test_it_goes_back_from_an_error_page() -> None:
     first = decide(page(link("Blue Mug")))
     assert first.action.target == "Blue Mug"
     dead = Observation("http://shop.test/blue-mug", "Oops", status=500, problem="500")
     assert decide(dead, memory=first.memory).action.kind == "back"
 
 
-def test_with_nothing_to_do_it_waits_then_gives_up() -> None:
+def test_on_an_empty_page_it_waits_and_then_gives_up() -> None:
     empty = Observation("http://shop.test/", "")
     first = decide(empty)
     assert first.action.kind == "wait"
     assert decide(empty, memory=first.memory).action.kind == "give_up"
-
-
-# Bounds
 
 
 def crowded(turn: int, links: int) -> Observation:
@@ -338,16 +289,17 @@ def test_memory_stays_small_and_the_last_decision_is_as_quick_as_the_first() -> 
     memory: Any = {}
     efforts = []
     for turn in range(60):
-        think = partial(decide, crowded(turn, 500), "Find the blue thing about words", memory=memory)
-        decision, effort = count_calls(think)
+        think = partial(decide, crowded(turn, 250), "Find the blue thing about words", memory=memory)
+        # To count calls takes much longer than the decision: only at both ends.
+        decision, effort = (think(), 0) if 5 <= turn < 55 else count_calls(think)
         efforts.append(effort)
         memory = json.loads(json.dumps(decision.memory, allow_nan=False))
         assert len(json.dumps(memory)) < 16_000
-    assert sorted(efforts[50:])[5] <= 1.1 * sorted(efforts[:10])[5]
+    assert sorted(efforts[55:])[2] <= 1.1 * sorted(efforts[:5])[2]
 
 
-def test_the_effort_of_a_decision_grows_with_the_page_and_no_faster() -> None:
-    efforts = [count_calls(partial(decide, crowded(1, links)))[1] for links in (250, 500, 1_000)]
+def test_the_effort_of_a_decision_grows_no_faster_than_the_page() -> None:
+    efforts = [count_calls(partial(decide, crowded(99, links)))[1] for links in (250, 500, 1_000)]
     assert efforts[1] <= 2.5 * efforts[0]
     assert efforts[2] <= 2.5 * efforts[1]
 
@@ -414,7 +366,7 @@ MEMORY_KEYS = sorted(decide(SHOP).memory)
 KINDS = {"follow", "fill", "choose", "check", "press", "back", "wait", "finish", "give_up"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     pages=st.lists(ODD_PAGES, min_size=1, max_size=3),
     person=st.builds(
@@ -426,59 +378,40 @@ KINDS = {"follow", "fill", "choose", "check", "press", "back", "wait", "finish",
         traits=st.dictionaries(st.sampled_from(["patience", "curiosity", "x"]), ODD_JSON),
     ),
     task=ODD_TEXT | st.sampled_from(["Buy two 'x' in German", "Find json.dumps", "Search for it, don't buy it"]),
-    instruction=st.none() | ODD_TEXT | st.just(INSTRUCTION),
+    instruction=ODD_TEXT | st.just(INSTRUCTION),
     memory=st.dictionaries(st.sampled_from(MEMORY_KEYS), ODD_JSON, max_size=4),
     seed=st.integers(-(10**20), 10**20),
 )
-def test_whatever_is_there_it_decides_something(
-    pages: list[Observation], person: Person, task: str, instruction: str | None, memory: Any, seed: int
+def test_it_decides_whatever_it_sees_remembers_and_is_told(
+    pages: list[Observation], person: Person, task: str, instruction: str, memory: Any, seed: int
 ) -> None:
-    for seen in pages:
-        decision = decide(seen, task, person, memory=memory, instruction=instruction, seed=seed)
+    # To make up pages takes longer than to decide: each is decided on with an instruction and without.
+    for seen, told in product(pages, (None, instruction)):
+        decision = decide(seen, task, person, memory=memory, instruction=told, seed=seed)
         memory = json.loads(json.dumps(decision.memory, allow_nan=False))
         assert decision.action.kind in KINDS
         assert -1.0 <= decision.sentiment <= 1.0
-        assert decision.thought
-        numbers = {element.number for element in seen.elements}
-        assert decision.action.element is None or decision.action.element in numbers
-        assert len(decision.thought) < 1_000
+        assert 0 < len(decision.thought) < 1_000
+        assert decision.action.element in {None, *(element.number for element in seen.elements)}
 
 
-# Words
-
-
-@pytest.mark.parametrize(
-    ("word", "same"),
-    [
-        ("mugs", "mug"),
-        ("boxes", "box"),
-        ("categories", "category"),
-        ("shopping", "shop"),
-        ("ordered", "order"),
-    ],
-)
-def test_stems(word: str, same: str) -> None:
-    assert stem(word) == same
-
-
-def test_identifiers_fall_into_their_parts() -> None:
+def test_stems_of_words_and_of_the_parts_of_identifiers() -> None:
+    words = {"mugs": "mug", "boxes": "box", "categories": "category", "shopping": "shop", "ordered": "order"}
+    assert {word: stem(word) for word in words} == words
     assert stems("json.dumps addToCart os_path") == ("json", "dump", "add", "to", "cart", "os", "path")
 
 
-@pytest.mark.parametrize(
-    ("label", "code"),
-    [
-        ("DE", "de"),
-        ("Deutsch", "de"),
-        ("English (US)", "en"),
-        ("fr-CA", "fr"),
-        ("日本語", "ja"),
-        ("Red Mug", None),
-        ("", None),
-    ],
-)
-def test_languages_by_label(label: str, code: str | None) -> None:
-    assert language_of_label(label) == code
+def test_languages_by_label() -> None:
+    codes = {
+        "DE": "de",
+        "Deutsch": "de",
+        "English (US)": "en",
+        "fr-CA": "fr",
+        "日本語": "ja",
+        "Red Mug": None,
+        "": None,
+    }
+    assert {label: language_of_label(label) for label in codes} == codes
 
 
 @pytest.mark.parametrize(
@@ -490,6 +423,8 @@ def test_languages_by_label(label: str, code: str | None) -> None:
         ("Straße und Hausnummer", True),
         ("Card number", "4242 4242 4242 4242"),
         ("City", "London"),
+        ("Postleitzahl (required)", "SW1A 1AA"),
+        ("First name (required)", "Ada"),
         ("Quantity", "3"),
     ],
 )
@@ -507,7 +442,5 @@ def test_answers_fit_the_question(label: str, answer: str | bool) -> None:
     ],
 )
 def test_countries_are_found_by_any_of_their_names(country: str, offered: tuple[str, ...], wanted: str) -> None:
-    person = replace(ADA, country=country)
-    assert (
-        option_for_field(Element(1, "select", "Country", options=offered), person, parse_goal("Buy it"), 0.5) == wanted
-    )
+    field = Element(1, "select", "Country", options=offered)
+    assert option_for_field(field, replace(ADA, country=country), parse_goal("Buy it"), 0.5) == wanted

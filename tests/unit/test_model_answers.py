@@ -1,6 +1,7 @@
-"""What a model wrote, read with patience; what is no decision is told in words that help."""
+"""Decisions that a model wrote in many forms, and helpful errors for malformed ones."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def written(kind: str = "follow", element: Any = 1, value: Any = None, **more: A
         '{{"unrelated": 1}} {}',
     ],
 )
-def test_a_decision_is_found_wherever_it_stands(text: str) -> None:
+def test_a_decision_is_found_among_other_text(text: str) -> None:
     answer = parse_answer(text.format(json.dumps(written())), PAGE)
     assert answer.action == Action("follow", 1, "Mugs")
     assert (answer.thought, answer.sentiment) == ("Mugs!", 0.5)
@@ -56,6 +57,7 @@ def test_a_flat_action_will_do() -> None:
         ("", "no complete JSON object"),
         ('{"thought": "Mugs!", "action": {"kind": "fol', "no complete JSON object"),
         ("[1, 2]", "no complete JSON object"),
+        ('{"action": ' * 100_000, "no complete JSON object"),
         ('{"thought": "Mugs!"}', 'has no "action"'),
         (written("fly"), "must be one of follow, fill"),
         (written("follow", 2), "must be the number of a link: 1."),
@@ -73,62 +75,52 @@ def test_a_flat_action_will_do() -> None:
         ({"thought": "a", "action": 3, "sentiment": 0}, '"action" must be an object'),
     ],
 )
-def test_what_is_no_decision_is_told(wrong: Any, said: str) -> None:
+def test_a_malformed_decision_is_an_error(wrong: Any, said: str) -> None:
     with pytest.raises(InvalidDecision) as misread:
         parse_answer(wrong if isinstance(wrong, str) else json.dumps(wrong), PAGE)
     assert said in str(misread.value)
 
 
-def test_sentiment_beyond_the_scale_is_its_end() -> None:
+def test_sentiment_is_clamped() -> None:
     assert parse_answer(json.dumps(written(sentiment=40)), PAGE).sentiment == 1
 
 
 @given(st.text(max_size=300) | st.from_regex(r"(\{\"action\": |\{|\[|\"|\}|\]|<think>){1,60}"))
-def test_any_text_is_a_decision_or_none(text: str) -> None:
+def test_other_text_is_an_error(text: str) -> None:
     with pytest.raises(InvalidDecision):
         parse_answer(text, PAGE)
 
 
-def test_deep_nesting_is_no_decision() -> None:
-    with pytest.raises(InvalidDecision):
-        parse_answer('{"action": ' * 100_000, PAGE)
+def objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parts of a schema that describe objects."""
+    if schema.get("type") == "object":
+        yield schema
+        for inner in schema["properties"].values():
+            yield from objects(inner)
 
 
 def test_the_schema_takes_decisions_and_is_strict() -> None:
     schema = schema_of(PAGE)
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
-    assert validator.is_valid(written())
-    assert validator.is_valid(written("back", None))
-    assert not validator.is_valid(written("fly"))
-    assert not validator.is_valid(written(element=5))
-
-    def check(part: dict[str, Any]) -> None:
-        # What strict servers ask for.
-        if part.get("type") == "object":
-            assert part["additionalProperties"] is False
-            assert part["required"] == list(part["properties"])
-            for inner in part["properties"].values():
-                check(inner)
-
-    check(schema)
+    decisions = [written(), written("back", None), written("fly"), written(element=5)]
+    assert list(map(validator.is_valid, decisions)) == [True, True, False, False]
+    # Strict servers want all properties required and no others.
+    assert all(part["additionalProperties"] is False for part in objects(schema))
+    assert all(part["required"] == list(part["properties"]) for part in objects(schema))
 
 
-def test_a_page_of_hundreds_of_things_is_not_listed() -> None:
+def test_the_schema_of_a_page_of_hundreds_of_elements_is_small() -> None:
     links = tuple(Element(number, "link", "Mug") for number in range(1, 1_000))
     schema = schema_of(Observation(url="", title="Mugs", elements=links, status=200))
     assert Draft202012Validator(schema).is_valid(written(element=999))
     assert len(json.dumps(schema)) < 1_000
 
 
-def test_an_answer_to_a_question_is_rated() -> None:
-    asked = Observation(
-        url="",
-        title="Which?",
-        elements=(Element(1, "radio", "Which?", options=("A", "B", "none")),),
-        actions=("read", "answer"),
-        status=200,
-    )
+def test_an_answer_to_a_question_has_ratings() -> None:
+    question = Element(1, "radio", "Which?", options=("A", "B", "none"))
+    seen = Observation(url="", title="Which?", elements=(question,), actions=("read", "answer"), status=200)
     opinion = {"pick": "A", "ratings": {"A": 5, "B": 2}, "comment": "Nicer."}
-    assert Draft202012Validator(schema_of(asked)).is_valid(written("answer", None, opinion))
-    assert parse_answer(json.dumps(written("answer", None, opinion)), asked).action == Action("answer", value=opinion)
+    answer = written("answer", None, opinion)
+    assert Draft202012Validator(schema_of(seen)).is_valid(answer)
+    assert parse_answer(json.dumps(answer), seen).action == Action("answer", value=opinion)

@@ -3,18 +3,15 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import typer
 
-from tests.guard_mutations import PARTS
+from tests.unit.syntax_trees import ROOT, nodes_by_module
 from understudy import documentation
 from understudy.deploy.main import app
 from understudy.telemetry import metrics
 from understudy.telemetry.exporter import METRIC_SPECS
-
-ROOT = Path(__file__).parents[2]
 
 #: A sentence that begins with a bare pronoun has no subject that a reader knows.
 OPENING = re.compile(
@@ -63,20 +60,21 @@ def _commands(command: object, path: str = "understudy") -> Iterator[tuple[str, 
 
 def _messages() -> Iterator[tuple[str, str]]:
     """Texts of errors that are raised and of lines that are logged."""
-    for part in PARTS:
-        for path in (ROOT / part / "understudy").rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if not isinstance(node, ast.Call):
-                    continue
-                name = ast.unparse(node.func)
-                if name.startswith("log.") or (node.args and name.endswith(_ERRORS)):
-                    text = "".join(
-                        one.value
-                        for argument in node.args
-                        for one in ast.walk(argument)
-                        if isinstance(one, ast.Constant) and isinstance(one.value, str)
-                    )
-                    yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+    for path, nodes in nodes_by_module().items():
+        for node in nodes:
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+                continue
+            function = node.func
+            name = function.attr if isinstance(function, ast.Attribute) else function.id
+            owner = function.value if isinstance(function, ast.Attribute) else None
+            is_log = isinstance(owner, ast.Name) and owner.id == "log"
+            if is_log or (node.args and name.endswith(_ERRORS)):
+                inner = (one for argument in node.args for one in ast.walk(argument))
+                constants = [one.value for one in inner if isinstance(one, ast.Constant)]
+                yield (
+                    f"{path.relative_to(ROOT)}:{node.lineno}",
+                    "".join(text for text in constants if isinstance(text, str)),
+                )
 
 
 _ERRORS = ("Error", "NotFound", "Conflict", "AuthFailed", "ServiceUnavailable", "Unreachable", "Failed")
@@ -87,22 +85,20 @@ def test_a_page_is_plain_english(slug: str) -> None:
     assert not problems(_prose(documentation.get_doc(slug).content))
 
 
-def test_help_of_the_command_line_is_plain_english() -> None:
-    command = typer.main.get_command(app)
-    assert not [(where, found) for where, text in _commands(command) if (found := problems(text))]
-
-
-def test_help_of_metrics_is_plain_english() -> None:
+def test_help_of_commands_and_metrics_is_plain_english() -> None:
     assert metrics.participants
-    assert not [(spec.name, found) for spec in METRIC_SPECS.values() if (found := problems(spec.help))]
+    help_texts = [*_commands(typer.main.get_command(app)), *((spec.name, spec.help) for spec in METRIC_SPECS.values())]
+    assert not [(where, found) for where, text in help_texts if (found := problems(text))]
 
 
 def test_errors_and_log_lines_are_plain_english() -> None:
     assert not [(where, found) for where, text in _messages() if (found := problems(text))]
 
 
-def test_riddles_are_found() -> None:
-    assert problems("Who comes late gets nothing.")
-    assert problems("It works. What it was told, it does.")
-    assert problems("The run is taken up again.")
+@pytest.mark.parametrize(
+    "riddle",
+    ["Who comes late gets nothing.", "It works. What it was told, it does.", "The run is taken up again."],
+)
+def test_a_riddle_is_found(riddle: str) -> None:
+    assert problems(riddle)
     assert not problems("The worker releases the participant; another worker claims it. What is a study?")

@@ -1,4 +1,4 @@
-"""What is installed here, as a worker tells it when it starts."""
+"""The installed plug-ins, as a worker logs them when it starts."""
 
 from importlib.metadata import EntryPoint
 
@@ -7,7 +7,7 @@ import pytest
 from understudy.plugins import registry
 
 
-def test_all_are_told_in_one_line_without_importing_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_are_described_in_one_line_without_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = [
         EntryPoint("web", "nowhere:Web", "understudy.environments.interactive"),
         EntryPoint("app", "nowhere:App", "understudy.environments.interactive"),

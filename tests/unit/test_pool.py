@@ -1,4 +1,4 @@
-"""The pool: jobs on a loop, and what Celery is told of them."""
+"""The pool: jobs on an event loop, and their results for Celery."""
 
 import asyncio
 import json
@@ -26,8 +26,8 @@ class Bench:
         self.may_end = asyncio.Event()
         self.jobs: list[Job] = []
         self.accepted = 0
-        #: What Celery was told, and in which thread.
-        self.told: list[tuple[Any, int]] = []
+        #: Results that Celery got, each with its thread.
+        self.results: list[tuple[Any, int]] = []
         self.hub = Hub()
         # It sleeps on a connection that says nothing, and nothing but the pool wakes it.
         self.silence = socket.socketpair()
@@ -59,7 +59,7 @@ class Bench:
         self.pool.apply_async(
             None,
             args=("simulation.run", "a-task", headers, body, "application/json", "utf-8"),
-            callback=lambda told: self.told.append((told, threading.get_ident())),
+            callback=lambda result: self.results.append((result, threading.get_ident())),
             accept_callback=self.accept,
         )
 
@@ -88,40 +88,35 @@ def carrying(*args: str) -> str:
     return json.dumps([args, {}, {}])
 
 
-def test_many_are_under_way_at_once_and_celery_is_told_in_its_own_thread(bench: Bench) -> None:
+def test_jobs_run_concurrently_and_celery_gets_results_in_its_own_thread(bench: Bench) -> None:
     for number in range(50):
         bench.apply(carrying(f"participant {number}"))
     assert bench.accepted == 50
     wait_until(lambda: len(bench.jobs) == 50)
     assert bench.jobs[0] == Job("a-task", {"id": "a-task"}, ["participant 0"])
-    assert bench.told == []
+    assert bench.results == []
     bench.let_end()
-    wait_until(lambda: len(bench.told) == 50)
-    assert {thread for _, thread in bench.told} == {bench.hub_thread.ident}
-    assert {told[:2] for told, _ in bench.told} == {(0, "ended")}
+    wait_until(lambda: len(bench.results) == 50)
+    assert {thread for _, thread in bench.results} == {bench.hub_thread.ident}
+    assert {result[:2] for result, _ in bench.results} == {(0, "ended")}
 
 
 @pytest.mark.parametrize(
     ("body", "error"),
-    [
-        (carrying("reject"), Reject),
-        (carrying("break"), ValueError),
-        ("null", TypeError),
-        ("{not json", Exception),
-    ],
+    [(carrying("reject"), Reject), (carrying("break"), ValueError), ("null", TypeError), ("{not json", Exception)],
 )
-def test_what_a_job_raises_is_what_celery_is_told(bench: Bench, body: str, error: type[Exception]) -> None:
+def test_an_exception_of_a_job_is_its_result(bench: Bench, body: str, error: type[Exception]) -> None:
     bench.let_end()
     bench.apply(body)
-    wait_until(lambda: len(bench.told) == 1)
-    ((failed, how, _), _), *_ = bench.told
+    wait_until(lambda: len(bench.results) == 1)
+    ((failed, how, _), _), *_ = bench.results
     assert failed == 1
     assert isinstance(how.exception.exc, error)
     bench.apply(carrying("one that is fine"))
-    wait_until(lambda: len(bench.told) == 2)
+    wait_until(lambda: len(bench.results) == 2)
 
 
-def test_a_pool_that_is_stopped_waits_for_its_jobs_and_tells_of_them(bench: Bench) -> None:
+def test_stop_waits_for_running_jobs_and_their_results(bench: Bench) -> None:
     bench.apply(carrying("one"))
     wait_until(lambda: len(bench.jobs) == 1)
     stopping = threading.Thread(target=bench.pool.stop)
@@ -131,30 +126,27 @@ def test_a_pool_that_is_stopped_waits_for_its_jobs_and_tells_of_them(bench: Benc
     bench.let_end()
     stopping.join(10)
     assert not stopping.is_alive()
-    wait_until(lambda: len(bench.told) == 1)
+    wait_until(lambda: len(bench.results) == 1)
 
 
-def test_what_is_too_much_waits_and_the_most_urgent_goes_first(bench: Bench) -> None:
+def test_jobs_beyond_the_limit_wait_and_start_by_priority(bench: Bench) -> None:
     """RabbitMQ gives as many of each queue as the worker has room for in all."""
     for number in range(50):
         bench.apply(carrying(f"participant {number}"), Queue.RUNS)
-    for name, queue in [
-        ("new", Queue.RUNS),
-        ("newer", Queue.RUNS),
-        ("extend", Queue.RESUME),
-        ("recovered", Queue.RECOVERED),
-    ]:
-        bench.apply(carrying(name), queue)
+    bench.apply(carrying("new"), Queue.RUNS)
+    bench.apply(carrying("newer"), Queue.RUNS)
+    bench.apply(carrying("extend"), Queue.RESUME)
+    bench.apply(carrying("recovered"), Queue.RECOVERED)
     assert bench.accepted == 50
     bench.let_end()
-    wait_until(lambda: len(bench.told) == 54)
+    wait_until(lambda: len(bench.results) == 54)
     assert [job.args[0] for job in bench.jobs[50:]] == ["recovered", "extend", "new", "newer"]
 
 
-def test_a_pool_that_is_stopped_also_works_off_what_waits(bench: Bench) -> None:
+def test_stop_also_runs_jobs_that_wait(bench: Bench) -> None:
     for _ in range(120):
         bench.apply(carrying("one"))
     bench.let_end()
     bench.pool.stop()
     assert len(bench.jobs) == 120
-    wait_until(lambda: len(bench.told) == 120)
+    wait_until(lambda: len(bench.results) == 120)

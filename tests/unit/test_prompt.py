@@ -1,4 +1,4 @@
-"""A turn as a conversation: everything in its place, within the budget, the same every time."""
+"""A turn as messages for a model: in order, within the budget, reproducible."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,9 @@ PAGE = Observation(
 )
 
 
+RED = "Look for a red one."
+
+
 def past(index: int, text: str = "Words of a page. ") -> dict[str, Any]:
     return {
         "index": index,
@@ -46,40 +49,26 @@ def contents(messages: list[dict[str, str]]) -> str:
     return "\n".join(message["content"] for message in messages)
 
 
-def test_the_person_is_the_system_message() -> None:
-    system = compose(turn(), 8_000)[0]
-    assert system["role"] == "system"
-    for told in (
-        "Ada Löve, 36",
-        "bookshop",
-        "low vision, no pointer",
-        "tired",
-        "very low (0.1",
-        "Buy a blue mug",
-    ):
-        assert told in system["content"]
-
-
-def test_what_is_seen_is_the_last_message() -> None:
-    last = compose(turn(3), 8_000)[-1]
-    assert last["role"] == "user"
-    assert last["content"].startswith("You see: Blue mug (http://shop.test/p/7)")
-    assert '[2] button "Add to cart"' in last["content"]
-
-
-def test_turns_that_fit_are_told_word_for_word() -> None:
+def test_turns_that_fit_are_told_verbatim_between_the_person_and_the_page() -> None:
     messages = compose(turn(3), 8_000)
     assert [message["role"] for message in messages] == ["system", *["user", "assistant"] * 3, "user"]
-    assert "Words of a page. Words" in messages[1]["content"]
+    person, first, *_, last = [message["content"] for message in messages]
+    traits = ("Ada Löve, 36", "bookshop", "low vision, no pointer", "tired", "very low (0.1", "Buy a blue mug")
+    assert [trait for trait in traits if trait not in person] == []
+    assert "Words of a page. Words" in first
+    assert last.startswith("You see: Blue mug (http://shop.test/p/7)")
+    assert '[2] button "Add to cart"' in last
 
 
-@pytest.mark.parametrize("budget", [1_200, 1_500, 2_000, 3_000, 5_000, 8_000])
-def test_any_history_fits_the_budget(budget: int) -> None:
-    long = turn(60, start=40, instructions=((45, "Look for a red one."),), instruction="Look for a red one.")
-    assert estimate_tokens(compose(long, budget)) <= budget
+def test_any_history_fits_the_budget_and_is_composed_reproducibly() -> None:
+    long = turn(60, start=40, instructions=((45, RED),), instruction=RED)
+    budgets = [1_200, 1_500, 2_000, 3_000, 5_000, 8_000]
+    prompts = [compose(long, budget) for budget in budgets]
+    assert [budget for budget, prompt in zip(budgets, prompts, strict=True) if estimate_tokens(prompt) > budget] == []
+    assert prompts == [compose(long, budget) for budget in budgets]
 
 
-def test_older_turns_are_told_in_short_and_the_oldest_not_at_all() -> None:
+def test_older_turns_are_shortened_and_the_oldest_left_out() -> None:
     messages = compose(turn(60, start=40), 1_200)
     told = contents(messages)
     assert "(42 turns that you hardly remember.)" in messages[1]["content"]
@@ -89,11 +78,7 @@ def test_older_turns_are_told_in_short_and_the_oldest_not_at_all() -> None:
     assert "Page 41" not in told
 
 
-def test_what_is_dropped_is_the_same_every_time() -> None:
-    assert compose(turn(60, start=40), 2_500) == compose(turn(60, start=40), 2_500)
-
-
-def test_a_page_beyond_all_measure_is_cut_and_leaves_room_for_its_text() -> None:
+def test_a_page_beyond_the_budget_is_cut_and_keeps_some_text() -> None:
     links = tuple(Element(number, "link", f"Product {number}", href="http://shop.test/") for number in range(1, 900))
     seen = replace(PAGE, elements=links, text="Words. " * 9_000)
     messages = compose(replace(turn(5), observation=seen), 4_000)
@@ -103,18 +88,15 @@ def test_a_page_beyond_all_measure_is_cut_and_leaves_room_for_its_text() -> None
 
 
 @pytest.mark.parametrize("place", [0, 2, 5])
-def test_an_instruction_stands_right_after_the_branch_point(place: int) -> None:
-    told = turn(5, instructions=((place, "Look for a red one."),), instruction="Look for a red one.")
-    messages = compose(told, 8_000)
-    at = messages.index({"role": "user", "content": "Look for a red one."})
-    assert at == 1 + 2 * place
-    assert sum(message["content"] == "Look for a red one." for message in messages) == 1
+def test_an_instruction_comes_right_after_its_branch_point(place: int) -> None:
+    messages = compose(turn(5, instructions=((place, RED),), instruction=RED), 8_000)
+    assert [index for index, message in enumerate(messages) if message["content"] == RED] == [1 + 2 * place]
 
 
-def test_an_instruction_keeps_its_place_among_turns_told_in_short() -> None:
-    told = turn(60, start=40, instructions=((44, "Look for a red one."),), instruction="Look for a red one.")
+def test_an_instruction_keeps_its_place_among_shortened_turns() -> None:
+    told = turn(60, start=40, instructions=((44, RED),), instruction=RED)
     messages = compose(told, 3_000)
-    at = messages.index({"role": "user", "content": "Look for a red one."})
+    at = messages.index({"role": "user", "content": RED})
     before, after = contents(messages[1:at]), contents(messages[at + 1 :])
     assert "on Page 44" not in before
     assert "on Page 43" not in after
@@ -122,14 +104,13 @@ def test_an_instruction_keeps_its_place_among_turns_told_in_short() -> None:
 
 
 def test_each_instruction_of_a_lineage_has_its_place() -> None:
-    told = turn(4, instructions=((1, "First."), (3, "Second.")), instruction="Second.")
-    said = [message["content"] for message in compose(told, 8_000) if message["role"] == "user"]
-    assert said.index("First.") < said.index("Second.")
+    messages = compose(turn(4, instructions=((1, "First."), (3, "Second.")), instruction="Second."), 8_000)
+    said = [message["content"] for message in messages if message["role"] == "user"]
     assert [said.index("First."), said.index("Second.")] == [1, 4]
 
 
-def test_for_plain_models_roles_alternate_and_nothing_is_lost() -> None:
-    told = turn(3, instructions=((3, "Look for a red one."),), instruction="Look for a red one.")
+def test_without_system_messages_roles_alternate_and_nothing_is_lost() -> None:
+    told = turn(3, instructions=((3, RED),), instruction=RED)
     messages = compose(told, 8_000)
     plain = without_system_messages(messages)
     roles = [message["role"] for message in plain]

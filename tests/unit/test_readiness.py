@@ -1,8 +1,8 @@
-"""/readyz: one look at a time, for all who ask, and never long."""
+"""/readyz: concurrent requests share one bounded look at store and broker."""
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,19 +12,19 @@ from understudy.domain.errors import ServiceUnavailable
 from understudy.service import health
 from understudy.service.health import Readiness
 
+pytestmark = pytest.mark.anyio
 
-class Parts:
-    """Store and broker at once, which hang until they are released."""
 
-    def __init__(self, *, hang: bool = True) -> None:
-        self.looks = 0
+class HangingParts:
+    """Store and broker at once; they answer when `release` is set."""
+
+    def __init__(self) -> None:
+        self.reads = 0
         self.release = threading.Event()
-        if not hang:
-            self.release.set()
 
     @contextmanager
-    def read(self) -> Iterator["Parts"]:
-        self.looks += 1
+    def read(self) -> Iterator["HangingParts"]:
+        self.reads += 1
         self.release.wait(60)
         yield self
 
@@ -35,59 +35,44 @@ class Parts:
         """The broker answers."""
 
 
-def ask(parts: Parts, scene: Any) -> None:
-    async def play() -> None:
-        readiness = Readiness(parts, parts)  # type: ignore[arg-type]
-        try:
-            await scene(readiness)
-        finally:
-            parts.release.set()
-            await readiness.close()
-
-    asyncio.run(play())
+@pytest.fixture
+def parts() -> HangingParts:
+    return HangingParts()
 
 
-def test_who_asks_during_a_look_gets_its_answer() -> None:
-    parts = Parts()
-
-    async def scene(readiness: Readiness) -> None:
-        asking = [asyncio.create_task(readiness.workers()) for _ in range(50)]
-        await asyncio.sleep(0.02)
-        parts.release.set()
-        assert await asyncio.gather(*asking) == [7] * 50
-        assert parts.looks == 1
-        assert await readiness.workers() == 7
-        assert parts.looks == 2
-
-    ask(parts, scene)
+@pytest.fixture
+async def readiness(parts: HangingParts) -> AsyncIterator[Readiness]:
+    readiness = Readiness(parts, parts)  # type: ignore[arg-type]
+    yield readiness
+    parts.release.set()
+    await readiness.close()
 
 
-def test_a_look_that_hangs_is_not_waited_for_long_and_no_other_is_begun(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_concurrent_requests_share_one_read(readiness: Readiness, parts: HangingParts) -> None:
+    requests = [asyncio.create_task(readiness.workers()) for _ in range(50)]
+    await asyncio.sleep(0.02)
+    parts.release.set()
+    assert await asyncio.gather(*requests) == [7] * 50
+    assert parts.reads == 1
+    assert await readiness.workers() == 7
+    assert parts.reads == 2
+
+
+async def test_a_hanging_read_is_unavailable_after_its_timeout_and_no_second_one_starts(
+    readiness: Readiness, parts: HangingParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.05)
-    parts = Parts()
-
-    async def scene(readiness: Readiness) -> None:
-        for _ in range(3):
-            answers = await asyncio.gather(*(readiness.workers() for _ in range(3)), return_exceptions=True)
-            assert [type(answer) for answer in answers] == [ServiceUnavailable] * 3
-        assert parts.looks <= 1
-        parts.release.set()
-        monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 60)
-        assert await readiness.workers() == 7
-
-    ask(parts, scene)
+    rounds = [await asyncio.gather(*(readiness.workers() for _ in range(3)), return_exceptions=True) for _ in range(3)]
+    assert [type(answer) for answers in rounds for answer in answers] == [ServiceUnavailable] * 9
+    assert parts.reads <= 1
+    parts.release.set()
+    monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 60)
+    assert await readiness.workers() == 7
 
 
-def test_who_goes_away_takes_the_look_from_nobody() -> None:
-    parts = Parts()
-
-    async def scene(readiness: Readiness) -> None:
-        leaving, staying = (asyncio.create_task(readiness.workers()) for _ in range(2))
-        await asyncio.sleep(0.02)
-        leaving.cancel()
-        parts.release.set()
-        assert await staying == 7
-
-    ask(parts, scene)
+async def test_a_cancelled_request_leaves_the_read_to_the_others(readiness: Readiness, parts: HangingParts) -> None:
+    leaving, staying = (asyncio.create_task(readiness.workers()) for _ in range(2))
+    await asyncio.sleep(0.02)
+    leaving.cancel()
+    parts.release.set()
+    assert await staying == 7

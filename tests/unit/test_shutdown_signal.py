@@ -1,4 +1,4 @@
-"""Being told to go: at any moment, again and again, and whatever else hangs."""
+"""Shutdown signals: at any moment, repeated, and while the process hangs."""
 
 import contextlib
 import signal
@@ -32,7 +32,7 @@ assert shutdown.is_requested
 
 @contextlib.contextmanager
 def started(program: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that is ready to be told; what does not go by itself is ended with the block."""
+    """A process that is ready for signals; it is killed at the end of the block."""
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -42,7 +42,7 @@ def started(program: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_who_hangs_is_ended_all_the_same() -> None:
+def test_a_hanging_shutdown_ends_after_its_timeout() -> None:
     with started(HANGING) as process:
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=30)
@@ -50,7 +50,7 @@ def test_who_hangs_is_ended_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
-def test_who_waits_is_woken_by_any_signal_however_often(number: signal.Signals) -> None:
+def test_any_signal_ends_the_wait_however_often_it_comes(number: signal.Signals) -> None:
     with started(WAITING) as process:
         for _ in range(50):
             if process.poll() is None:

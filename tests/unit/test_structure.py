@@ -5,15 +5,13 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 from tests.guard_mutations import GUARDS, PARTS
+from tests.unit.syntax_trees import ROOT, nodes_by_module
 from understudy.plugins.registry import ENVIRONMENT_GROUPS, MIND_GROUP, PROFILED_MIND_GROUP
-
-ROOT = Path(__file__).parents[2]
 
 #: Layer -> the layers that it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -84,58 +82,56 @@ class _Import(NamedTuple):
         return f"{self.file.relative_to(ROOT)} imports {self.name}"
 
 
-def _modules() -> list[Path]:
-    return sorted(path for part in PARTS for path in (ROOT / part / "understudy").rglob("*.py"))
-
-
 def _layer(path: Path) -> str:
-    return path.relative_to(next(parent for parent in path.parents if parent.name == "understudy")).parts[0]
+    folder = next(parent for parent in path.parents if parent.name == "understudy")
+    return path.relative_to(folder).parts[0].removesuffix(".py")
 
 
+@cache
 def _is_module(name: str) -> bool:
     tail = Path(*name.split("."))
     return any((ROOT / part / tail).is_dir() or (ROOT / part / tail).with_suffix(".py").is_file() for part in PARTS)
 
 
-def _named(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            whole = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from (name if _is_module(name) else node.module for name in whole)
+def _named(node: ast.AST) -> Iterator[str]:
+    """The modules that a node imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        whole = (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from (name if _is_module(name) else node.module for name in whole)
 
 
-def _strings(tree: ast.Module) -> Iterator[str]:
+def _strings(nodes: list[ast.AST]) -> Iterator[str]:
+    """The modules of ours that strings name; docstrings may name any."""
     docstrings = {
         id(node.body[0].value)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield from _MODULE_NAME.findall(node.value)
+            yield from filter(_is_module, _MODULE_NAME.findall(node.value))
 
 
 @cache
 def _imports() -> list[_Import]:
     """Every import, and every string that names a module, of all files."""
     found = []
-    for path in _modules():
-        tree = ast.parse(path.read_text())
-        strings = (name for name in _strings(tree) if _is_module(name) and name not in _ENTRY_POINT_GROUPS)
-        names = [*_named(tree), *strings]
-        found += [_Import(path, _layer(path).removesuffix(".py"), name) for name in names]
+    for path, nodes in nodes_by_module().items():
+        strings = (name for name in _strings(nodes) if name not in _ENTRY_POINT_GROUPS)
+        names = chain(chain.from_iterable(map(_named, nodes)), strings)
+        found += [_Import(path, _layer(path), name) for name in names]
     return found
 
 
 def test_every_layer_is_known() -> None:
-    assert {_layer(path).removesuffix(".py") for path in _modules()} == set(ALLOWED) - {"panels"}
+    assert set(map(_layer, nodes_by_module())) == set(ALLOWED) - {"panels"}
 
 
-def test_imports_run_downwards() -> None:
+def test_imports_point_downwards() -> None:
     wrong = [
         str(one)
         for one in _imports()
@@ -144,18 +140,15 @@ def test_imports_run_downwards() -> None:
     assert not wrong
 
 
-def test_the_layers_form_no_circle() -> None:
+def test_the_layers_form_no_cycle() -> None:
     done: set[str] = set()
     while ready := {layer for layer in ALLOWED if layer not in done and ALLOWED[layer] - {layer} <= done}:
         done |= ready
     assert done == set(ALLOWED)
 
 
-@pytest.mark.parametrize("layer", FORBIDDEN_PACKAGES)
-def test_packages_of_others_stay_in_their_layers(layer: str) -> None:
-    wrong = [
-        str(one) for one in _imports() if one.layer == layer and one.name.split(".")[0] in FORBIDDEN_PACKAGES[layer]
-    ]
+def test_layers_do_not_import_packages_that_are_forbidden_to_them() -> None:
+    wrong = [str(one) for one in _imports() if one.name.split(".")[0] in FORBIDDEN_PACKAGES.get(one.layer, ())]
     assert not wrong
 
 
@@ -168,35 +161,29 @@ def test_the_domain_imports_the_standard_library_only() -> None:
     assert not wrong
 
 
-def test_celery_and_kombu_are_overridden_in_one_folder() -> None:
-    """Subclasses of their classes, and uses of their private names, elsewhere: none."""
+def test_only_one_folder_overrides_celery_and_kombu() -> None:
+    """No other module has a subclass of a class of theirs."""
     celery = {"celery", "kombu", "billiard", "amqp"}
     home = ROOT / "shared" / "understudy" / "queue" / "celery"
     wrong = []
-    for path in _modules():
-        if home in path.parents:
-            continue
-        tree = ast.parse(path.read_text())
+    for path, nodes in nodes_by_module().items():
+        imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
         theirs = {
             alias.asname or alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in celery
+            for node in imports
+            if (node.module or "").split(".")[0] in celery
             for alias in node.names
         }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
-                bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
-                wrong += [f"{path.relative_to(ROOT)}: {node.name}" for _ in bases & theirs]
+        classes = [node for node in nodes if isinstance(node, ast.ClassDef) and home not in path.parents]
+        bases = [(node.name, base.id) for node in classes for base in node.bases if isinstance(base, ast.Name)]
+        wrong += [f"{path.relative_to(ROOT)}: {name}" for name, base in bases if base in theirs]
     assert not wrong
 
 
 def test_a_session_imports_no_store() -> None:
-    (path,) = (path for path in _modules() if path.name == "session.py")
-    assert not [name for name in _named(ast.parse(path.read_text())) if name.startswith("understudy.store")]
-
-
-def test_no_file_makes_the_namespace_a_regular_package() -> None:
-    assert not [path for part in PARTS for path in (ROOT / part / "understudy").glob("__init__.py*")]
+    names = [one.name for one in _imports() if one.file.name == "session.py"]
+    assert names
+    assert not [name for name in names if name.startswith("understudy.store")]
 
 
 def test_every_portion_is_typed() -> None:
@@ -210,7 +197,7 @@ GENERATED = {ROOT / "api/understudy/client" / name for name in ("methods.py", "a
 def test_files_stay_small_enough_to_read() -> None:
     long = [
         f"{path.relative_to(ROOT)}: {lines} lines"
-        for path in _modules()
+        for path in nodes_by_module()
         if "versions" not in path.parts
         and path not in GENERATED
         and (lines := len(path.read_text().splitlines())) > 350
@@ -218,11 +205,10 @@ def test_files_stay_small_enough_to_read() -> None:
     assert not long
 
 
-def test_every_module_says_what_it_is_for() -> None:
-    silent = [str(path.relative_to(ROOT)) for path in _modules() if not ast.get_docstring(ast.parse(path.read_text()))]
-    assert not silent
+def test_every_module_has_a_docstring() -> None:
+    assert not [path for path, (module, *_) in nodes_by_module().items() if not ast.get_docstring(module)]
 
 
-def test_every_guard_is_where_its_removal_looks_for_it() -> None:
+def test_every_guard_of_guard_mutations_exists_once() -> None:
     gone = [guard.name for guard in GUARDS if (ROOT / guard.file).read_text().count(guard.text) != 1]
     assert not gone

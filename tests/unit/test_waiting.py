@@ -1,8 +1,8 @@
-"""When, and for whom, the store is looked at for those who wait."""
+"""When, and for which participants, the registry of waiters reads the store."""
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,218 +13,180 @@ from understudy.domain.errors import ServiceUnavailable
 from understudy.service import waiters
 from understudy.service.waiters import WaiterRegistry
 
+pytestmark = pytest.mark.anyio
 FOREVER_S = 60
 
 
-class Looks:
-    """A store in which nobody is done before `done` says so, and that remembers who was asked for."""
+class Reads:
+    """Reads of a store in which only the ids in `done` are terminal; remembers the ids of each read."""
 
     def __init__(self) -> None:
         self.asked: list[set[UUID]] = []
         self.done: set[UUID] = set()
-        self.away = False
-        #: Looks hang while this is not set.
-        self.go_on = threading.Event()
-        self.go_on.set()
+        self.unavailable = False
+        #: Reads hang while this is not set.
+        self.released = threading.Event()
+        self.released.set()
 
     def __call__(self, ids: Sequence[UUID]) -> Any:
         self.asked.append(set(ids))
-        self.go_on.wait(FOREVER_S)
-        if self.away:
+        self.released.wait(FOREVER_S)
+        if self.unavailable:
             raise ServiceUnavailable("away")
         return {id_: f"state of {id_}" for id_ in ids if id_ in self.done}
 
     async def count(self, number: int) -> None:
-        """Wait until there were so many looks."""
+        """Wait until there were so many reads."""
         await asyncio.to_thread(wait_until, lambda: len(self.asked) >= number)
 
 
-@pytest.fixture(autouse=True)
-def _only_notices_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiters, "POLL_INTERVAL_S", FOREVER_S)
+@pytest.fixture
+def reads() -> Reads:
+    return Reads()
 
 
-def in_a_room(scene: Callable[[WaiterRegistry, Looks], Awaitable[None]]) -> None:
-    async def play() -> None:
-        looks = Looks()
-        room = WaiterRegistry("", looks, lambda _: {}, lambda _: {})
-        room.open()
-        try:
-            await scene(room, looks)
-        finally:
-            looks.go_on.set()
-            await room.close()
-
-    asyncio.run(play())
+@pytest.fixture
+def poll_interval_s() -> float:
+    """So long that only notifications lead to reads."""
+    return FOREVER_S
 
 
-async def wait_for(room: WaiterRegistry, *ids: UUID) -> "asyncio.Task[Any]":
+@pytest.fixture
+async def registry(
+    reads: Reads, poll_interval_s: float, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[WaiterRegistry]:
+    monkeypatch.setattr(waiters, "POLL_INTERVAL_S", poll_interval_s)
+    registry = WaiterRegistry("", reads, lambda _: {}, lambda _: {})
+    registry.open()
+    yield registry
+    reads.released.set()
+    await registry.close()
+
+
+async def start_wait(registry: WaiterRegistry, *ids: UUID) -> "asyncio.Task[Any]":
     """A wait that has begun."""
-    task = asyncio.create_task(room.wait_until_terminal(ids, FOREVER_S))
+    task = asyncio.create_task(registry.wait_until_terminal(ids, FOREVER_S))
     await asyncio.sleep(0)
     return task
 
 
-def test_a_wait_looks_at_once_and_when_a_notice_comes() -> None:
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        one = uuid4()
-        task = await wait_for(room, one)
-        await looks.count(1)
-        room.notify([one])
-        await looks.count(2)
-        looks.done.add(one)
-        room.notify([one])
-        assert await task == {one: f"state of {one}"}
-        assert looks.asked == [{one}] * 3
-        assert (room.waiters, room.awaited_count) == (0, 0)
-
-    in_a_room(scene)
+async def test_a_wait_reads_at_once_and_after_each_notification(registry: WaiterRegistry, reads: Reads) -> None:
+    one = uuid4()
+    task = await start_wait(registry, one)
+    await reads.count(1)
+    registry.notify([one])
+    await reads.count(2)
+    reads.done.add(one)
+    registry.notify([one])
+    assert await task == {one: f"state of {one}"}
+    assert reads.asked == [{one}] * 3
+    assert (registry.waiters, registry.awaited_count) == (0, 0)
 
 
-def test_what_comes_during_a_look_is_looked_at_in_one_go_after_it() -> None:
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        looks.go_on.clear()
-        first = await wait_for(room, uuid4())
-        await looks.count(1)
-        ids = [uuid4() for _ in range(100)]
-        tasks = [await wait_for(room, id_) for id_ in ids]
-        for _ in range(5):
-            room.notify(ids)
-        looks.done.update(ids)
-        looks.go_on.set()
-        assert all(await asyncio.gather(*tasks))
-        assert looks.asked[1:] == [set(ids)]
-        first.cancel()
-
-    in_a_room(scene)
+async def test_notifications_during_a_read_lead_to_one_read_after_it(registry: WaiterRegistry, reads: Reads) -> None:
+    reads.released.clear()
+    first = await start_wait(registry, uuid4())
+    await reads.count(1)
+    ids = [uuid4() for _ in range(100)]
+    tasks = [await start_wait(registry, id_) for id_ in ids]
+    for _ in range(5):
+        registry.notify(ids)
+    reads.done.update(ids)
+    reads.released.set()
+    assert all(await asyncio.gather(*tasks))
+    assert reads.asked[1:] == [set(ids)]
+    first.cancel()
 
 
-def test_who_is_done_is_not_asked_for_again_and_a_wait_ends_with_its_last_one() -> None:
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        first, second = uuid4(), uuid4()
-        task = await wait_for(room, first, second)
-        await looks.count(1)
-        looks.done.add(first)
-        room.notify([first])
-        await asyncio.to_thread(wait_until, lambda: room.awaited_count == 1)
-        room.notify([first])
-        await asyncio.sleep(0.02)
-        assert looks.asked == [{first, second}, {first}]
-        assert not task.done()
-        looks.done.add(second)
-        room.notify([second])
-        assert (await task).keys() == {first, second}
-
-    in_a_room(scene)
+async def test_a_terminal_participant_is_not_read_again(registry: WaiterRegistry, reads: Reads) -> None:
+    first, second = uuid4(), uuid4()
+    task = await start_wait(registry, first, second)
+    await reads.count(1)
+    reads.done.add(first)
+    registry.notify([first])
+    await asyncio.to_thread(wait_until, lambda: registry.awaited_count == 1)
+    registry.notify([first])
+    await asyncio.sleep(0.02)
+    assert reads.asked == [{first, second}, {first}]
+    assert not task.done()
+    reads.done.add(second)
+    registry.notify([second])
+    assert (await task).keys() == {first, second}
 
 
-def test_two_who_wait_for_the_same_both_hear_of_it_and_one_that_leaves_does_not_end_the_other() -> None:
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        one = uuid4()
-        staying, leaving = await wait_for(room, one), await wait_for(room, one)
-        assert (room.waiters, room.awaited_count) == (2, 1)
-        leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
-        assert (room.waiters, room.awaited_count) == (1, 1)
-        looks.done.add(one)
-        room.notify([one])
-        assert await staying
-
-    in_a_room(scene)
+async def test_a_cancelled_wait_leaves_the_other_waits(registry: WaiterRegistry, reads: Reads) -> None:
+    one = uuid4()
+    staying, leaving = await start_wait(registry, one), await start_wait(registry, one)
+    assert (registry.waiters, registry.awaited_count) == (2, 1)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert (registry.waiters, registry.awaited_count) == (1, 1)
+    reads.done.add(one)
+    registry.notify([one])
+    assert await staying
 
 
-def test_notices_about_others_cost_no_look_and_one_about_nobody_is_about_all() -> None:
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        one, two = uuid4(), uuid4()
-        tasks = [await wait_for(room, id_) for id_ in (one, two)]
-        await asyncio.to_thread(wait_until, lambda: {one, two} <= set().union(*looks.asked))
-        looks.asked.clear()
-        room.notify([uuid4() for _ in range(50)])
-        await asyncio.sleep(0.02)
-        assert looks.asked == []
-        room.notify(())
-        await looks.count(1)
-        assert looks.asked == [{one, two}]
-        for task in tasks:
-            task.cancel()
-
-    in_a_room(scene)
+async def test_a_notification_reads_its_ids_or_without_ids_all(registry: WaiterRegistry, reads: Reads) -> None:
+    one, two = uuid4(), uuid4()
+    tasks = [await start_wait(registry, id_) for id_ in (one, two)]
+    await asyncio.to_thread(wait_until, lambda: {one, two} <= set().union(*reads.asked))
+    reads.asked.clear()
+    registry.notify([uuid4() for _ in range(50)])
+    await asyncio.sleep(0.02)
+    assert reads.asked == []
+    registry.notify(())
+    await reads.count(1)
+    assert reads.asked == [{one, two}]
+    for task in tasks:
+        task.cancel()
 
 
-def test_everybody_is_looked_at_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiters, "POLL_INTERVAL_S", 0.02)
-
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        one, two = uuid4(), uuid4()
-        tasks = [await wait_for(room, id_) for id_ in (one, two)]
-        await looks.count(3)
-        assert looks.asked[-1] == {one, two}
-        looks.done.update((one, two))
-        assert all(await asyncio.gather(*tasks))
-
-    in_a_room(scene)
+@pytest.mark.parametrize("poll_interval_s", [0.01])
+async def test_polling_reads_all_and_survives_an_outage(registry: WaiterRegistry, reads: Reads) -> None:
+    reads.unavailable = True
+    one, two = uuid4(), uuid4()
+    tasks = [await start_wait(registry, id_) for id_ in (one, two)]
+    await asyncio.to_thread(wait_until, lambda: reads.asked.count({one, two}) >= 3)
+    assert not any(task.done() for task in tasks)
+    reads.unavailable = False
+    reads.done.update((one, two))
+    assert all(await asyncio.gather(*tasks))
 
 
-def test_many_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_ids_are_read_in_batches(
+    registry: WaiterRegistry, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(waiters, "CHECK_BATCH_SIZE", 10)
-
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        ids = [uuid4() for _ in range(25)]
-        looks.done.update(ids)
-        assert await (await wait_for(room, *ids))
-        assert [len(asked) for asked in looks.asked] == [10, 10, 5]
-
-    in_a_room(scene)
+    ids = [uuid4() for _ in range(25)]
+    reads.done.update(ids)
+    assert await (await start_wait(registry, *ids))
+    assert [len(asked) for asked in reads.asked] == [10, 10, 5]
 
 
-def test_a_look_that_hangs_does_not_lengthen_a_wait_and_one_hangs_at_a_time() -> None:
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        looks.go_on.clear()
-        answers = await asyncio.gather(*(room.wait_until_terminal([uuid4()], 0.1) for _ in range(200)))
-        assert not any(answers)
-        assert len(looks.asked) == 1
-
-    in_a_room(scene)
+async def test_a_hanging_read_neither_delays_waits_nor_multiplies(registry: WaiterRegistry, reads: Reads) -> None:
+    reads.released.clear()
+    answers = await asyncio.gather(*(registry.wait_until_terminal([uuid4()], 0.1) for _ in range(200)))
+    assert not any(answers)
+    assert len(reads.asked) == 1
 
 
-def test_a_read_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_read_is_unavailable_after_its_timeout(
+    registry: WaiterRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(waiters, "READ_TIMEOUT_S", 0.05)
-
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        release = threading.Event()
-        try:
-            with pytest.raises(ServiceUnavailable):
-                await room.read(lambda: release.wait(FOREVER_S))
-        finally:
-            release.set()
-
-    in_a_room(scene)
+    release = threading.Event()
+    try:
+        with pytest.raises(ServiceUnavailable):
+            await registry.read(lambda: release.wait(FOREVER_S))
+    finally:
+        release.set()
 
 
-def test_while_the_store_is_away_a_wait_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiters, "POLL_INTERVAL_S", 0.01)
-
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        looks.away = True
-        one = uuid4()
-        task = await wait_for(room, one)
-        await looks.count(3)
-        assert not task.done()
-        looks.away = False
-        looks.done.add(one)
-        assert await task
-
-    in_a_room(scene)
-
-
-def test_a_process_told_to_go_ends_its_waits() -> None:
-    async def scene(room: WaiterRegistry, looks: Looks) -> None:
-        one = uuid4()
-        looks.done.add(one)
-        task = await wait_for(room, one, uuid4())
-        await asyncio.to_thread(wait_until, lambda: room.awaited_count == 1)
-        room.end_all_waits()
-        assert (await asyncio.wait_for(task, FOREVER_S / 2)).keys() == {one}
-        assert await room.wait_until_terminal([uuid4()], FOREVER_S) == {}
-
-    in_a_room(scene)
+async def test_end_all_waits_answers_with_the_terminal_ones(registry: WaiterRegistry, reads: Reads) -> None:
+    one = uuid4()
+    reads.done.add(one)
+    task = await start_wait(registry, one, uuid4())
+    await asyncio.to_thread(wait_until, lambda: registry.awaited_count == 1)
+    registry.end_all_waits()
+    assert (await asyncio.wait_for(task, FOREVER_S / 2)).keys() == {one}
+    assert await registry.wait_until_terminal([uuid4()], FOREVER_S) == {}

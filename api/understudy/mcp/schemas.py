@@ -108,6 +108,8 @@ def _readable(field: Schema) -> Schema:
         plain["description"] = text
     for name in _BOUNDS:
         plain.pop(name, None)
+    if "additionalProperties" in plain:
+        plain["additionalProperties"] = _readable(plain["additionalProperties"])
     if "properties" in plain:
         plain["properties"] = {name: _readable(part) for name, part in plain["properties"].items()}
     if "items" in plain:

@@ -49,7 +49,7 @@ def query_parameters(operation: Operation) -> list[inspect.Parameter]:
 
 
 def parse_query(operation: Operation, given: Mapping[str, Any]) -> Any:
-    """Returns the request of a GET. Raises ValidationError."""
+    """Returns the request of a GET, or that of a POST without body. Raises ValidationError."""
     values = {name: value for name, value in given.items() if value is not None}
     for name, field in operation.fields.items():
         if name in values and _plain_type(field) is list:

@@ -81,7 +81,7 @@ def _endpoint(operation: Operation) -> Callable[..., Any]:
         if "" in path.values():
             # A trailing slash makes an unknown route.
             raise HTTPException(404)
-        parsed = parse_query(operation, given) if operation.method == "GET" else body or operation.request()
+        parsed = body or parse_query(operation, given)
         bound = operation.bind(parsed, path)
         call = Call(service, workspace, idempotency_key)
         return await perform(call, operation, bound, partial(_hold, request), partial(_render, operation, bound))
