@@ -9,8 +9,10 @@ promise somebody must edit its file by hand.
 import json
 import sys
 import tempfile
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -91,12 +93,16 @@ def routes() -> Schema:
         return create_app(Settings(data_dir=Path(folder))).openapi()
 
 
+def _any_of(models: tuple[Any, ...]) -> TypeAdapter[Any]:
+    return TypeAdapter(reduce(or_, models))
+
+
 def tools() -> Schema:
     """What each tool of the MCP server takes and answers."""
     return {
         tool.name: {
             "takes": input_schema(tool, Settings()),
-            "answers": {"type": "object"} | TypeAdapter(Union[tool.answers]).json_schema(mode="serialization"),
+            "answers": {"type": "object"} | _any_of(tool.answers).json_schema(mode="serialization"),
         }
         for tool in TOOLS
     }

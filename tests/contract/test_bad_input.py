@@ -261,7 +261,13 @@ def test_a_wrong_method_is_a_405_that_names_the_right_ones(sender: Sender) -> No
         (method, path): sender.request(method, sender.world.path(path), 405, code="not_found").headers["allow"]
         for method, path in wrong
     }
-    assert allowed == {(method, path): ", ".join(methods[path]) for method, path in wrong}
+    # Load balancers probe with HEAD.
+    head = ("/healthz", "/readyz")
+    assert allowed == {
+        (method, path): ", ".join([*methods[path], *(["HEAD"] if path in head else [])]) for method, path in wrong
+    }
+    statuses = {path: httpx.head(sender.caller.api + path).status_code for path in head}
+    assert statuses == dict.fromkeys(head, 200)
     assert sender.caller.http.head(PEOPLE).status_code == 405
 
 

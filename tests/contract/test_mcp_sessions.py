@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from mcp import Client
 from sqlalchemy import update
 
-from tests.contract.interfaces import Json
+from tests.contract.interfaces import INTERFACES, Json
 from tests.contract.manual_worker import dump_tables, participant, run_to_end
 from tests.contract.parity_table import filled, make_objects
 from tests.factories import make_participants, make_study, make_workspace

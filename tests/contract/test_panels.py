@@ -92,7 +92,7 @@ def test_people_are_filtered_by_age_country_language_traits_and_words(
         ({"age_min": "old"}, "whole number"),
         ({"age_min": 131}, "130"),
         ({"age_min": 40, "age_max": 30}, "at most age_max"),
-        ({"country": "DE,,AT"}, "1 to 200 characters"),
+        ({"country": "DE,,AT"}, "at least 1 character"),
         ({"country": ",".join("abcdefghijklmnopqrstu")}, "at most 20"),
         ({"trait": "patience<low"}, "plain number"),
         ({"trait": "patience<NaN"}, "plain number"),

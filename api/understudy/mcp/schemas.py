@@ -42,7 +42,6 @@ def input_schema(tool: Tool, settings: Settings) -> Schema:
                 "description": fields["content"]["description"],
                 "anyOf": [_readable(content) for content in contents],
             }
-        if "mind" in fields:
             fields["mind"] |= mind_names()
     return schema
 

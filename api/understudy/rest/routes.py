@@ -12,6 +12,7 @@ from understudy.admission.errors import ClientDisconnected
 from understudy.admission.performing import perform
 from understudy.domain.errors import ERROR_RULES
 from understudy.envelopes.base import Envelope
+from understudy.envelopes.errors import ErrorBody
 from understudy.envelopes.people import Panel
 from understudy.envelopes.simulations import Dispatch, RunFailure, RunStudyResponse
 from understudy.operations.operation import KINDS, Operation, forms_of, path_type
@@ -63,6 +64,8 @@ def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     if operation.dispatches:
         other = 200 if operation.starts else 202
         return {other: {"model": RunStudyResponse}, **_FAILURES}
+    if operation.starts:
+        return {409: {"model": ErrorBody}}
     return _CSV if operation.answer is Panel else {}
 
 
@@ -117,7 +120,7 @@ def _parameters(operation: Operation) -> list[inspect.Parameter]:
 
 def _in_path(name: str) -> Any:
     if name not in KINDS:
-        return Annotated[str, Path(description="Slug of a page.", examples=["concepts/overview"])]
+        return Annotated[path_type(name), Path(examples=["concepts/overview"])]
     example = f"{KINDS[name]}-1f3"
     return Annotated[path_type(name), Path(max_length=MAX_ID_LENGTH, examples=[example])]
 

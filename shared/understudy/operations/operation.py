@@ -122,6 +122,6 @@ def forms_of(request: Any) -> Sequence[Any]:
 def path_type(name: str) -> Any:
     """Returns the type of a path parameter, with its description."""
     if name not in KINDS:
-        return str
+        return Annotated[str, Field(description="The page, such as concepts/overview.")]
     kind = KINDS[name]
     return Annotated[Id, Field(description=f"The {kind.name.lower()}: UUID or alias, such as {kind}-1f3.")]
