@@ -1,4 +1,4 @@
-"""Real servers for all tests: PostgreSQL and Valkey out of wheels, started by the controlling process."""
+"""Real servers for all tests: PostgreSQL and Valkey from wheels, started by the controlling process."""
 
 import os
 import shutil
@@ -28,12 +28,12 @@ PLUGINS = Path(__file__).parent / "plugins"
 
 _POSTGRES = "UNDERSTUDY_TEST_POSTGRES"
 _FOLDER = "UNDERSTUDY_TEST_FOLDER"
-#: Set it, and whatever has a store on PostgreSQL has it through PgBouncer: `make pooled`.
+#: If set, stores on PostgreSQL are reached through PgBouncer: `make pooled`.
 _POOLED = "UNDERSTUDY_TEST_POOLED"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--broker", choices=["valkey", "rabbitmq"], default="valkey", help="what messages go through")
+    parser.addoption("--broker", choices=["valkey", "rabbitmq"], default="valkey", help="broker for the messages")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # As in our own processes: what thousands of tests import is no garbage.
+    # As in our own processes: imported modules are no garbage.
     gc_tuning.raise_gc_threshold()
     sys.path.insert(0, str(PLUGINS))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _wants_no_server(config: pytest.Config) -> bool:
-    """Are only unit tests asked for? They do no I/O."""
+    """Are only unit tests selected? They need no server."""
     unit = Path(__file__).parent / "unit"
     return bool(config.args) and all(
         Path(argument.partition("::")[0]).absolute().is_relative_to(unit) for argument in config.args
@@ -110,7 +110,7 @@ def broker_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DedicatedBroker]:
-    """A broker of this test alone, to be taken away and given back."""
+    """A broker of this test, to kill and restart."""
     kind = request.config.getoption("broker")
     if kind == "rabbitmq" and not is_available():
         pytest.skip(SKIP_REASON)
@@ -120,7 +120,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dedicated
 
 @pytest.fixture(scope="session")
 def _templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """One migrated, empty store of each kind, to be copied: migrating for every test would take too long."""
+    """One migrated, empty store of each kind to copy: a migration per test takes too long."""
 
     sqlite_file = tmp_path_factory.mktemp("template") / "template.db"
     name = f"template_{uuid4().hex}"
@@ -133,7 +133,7 @@ def _templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, _templates: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """An empty store of each kind, migrated, of this test alone."""
+    """An empty, migrated store of this test, of each kind."""
     if request.param == "sqlite":
         shutil.copy(_templates["sqlite"], tmp_path / "store.db")
         yield f"sqlite:///{tmp_path / 'store.db'}"
@@ -158,7 +158,7 @@ def _administer(statement: str) -> None:
 
 @pytest.fixture
 def store(store_url: str) -> Iterator[Store]:
-    """The store, opened, with the invariants checked when the test is through."""
+    """The opened store; checks the invariants at the end of the test."""
 
     opened = Store(store_url)
     yield opened
@@ -168,7 +168,7 @@ def store(store_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def settings(store_url: str, broker_url: str, tmp_path: Path) -> Settings:
-    """Settings of a test's own installation: its store, and the broker, emptied."""
+    """Settings with the store of this test and the emptied broker."""
 
     empty(broker_url)
     return Settings(data_dir=tmp_path, database_url=store_url, broker_url=broker_url)
@@ -176,7 +176,7 @@ def settings(store_url: str, broker_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def bare_settings(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """The same, but its store has nothing in it, not even tables."""
+    """The same with a store that has no tables."""
     if settings.database_url.startswith("sqlite"):
         yield settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'bare.db'}"})
         return
@@ -188,7 +188,7 @@ def bare_settings(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[str]:
-    """The address of a real API server on loopback."""
+    """The address of an API server on loopback."""
 
     with serve_in_thread(create_app(settings)) as url:
         yield url
@@ -196,7 +196,7 @@ def api(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def acme(store: Store, api: str) -> Iterator[ApiClient]:
-    """A workspace, with a client that speaks HTTP to the API as it."""
+    """An HTTP client with a workspace."""
 
     with ApiClient(store, api, "acme") as caller:
         yield caller
@@ -204,7 +204,7 @@ def acme(store: Store, api: str) -> Iterator[ApiClient]:
 
 @pytest.fixture
 def rival(store: Store, api: str) -> Iterator[ApiClient]:
-    """Another workspace on the same server."""
+    """An HTTP client with another workspace on the same server."""
 
     with ApiClient(store, api, "rival") as caller:
         yield caller
@@ -212,7 +212,7 @@ def rival(store: Store, api: str) -> Iterator[ApiClient]:
 
 @pytest.fixture
 def fleet(settings: Settings) -> Iterator[Fleet]:
-    """Workers and sweepers as processes; ended when the test is through."""
+    """Workers, sweepers and API servers as processes; ends them at the end of the test."""
 
     started = Fleet(settings)
     yield started

@@ -1,4 +1,4 @@
-"""Brokers in the hands of a test: what is in their queues, and how they are taken away and given back."""
+"""Brokers for tests: reads their queues, kills and restarts them."""
 
 import contextlib
 import json
@@ -18,19 +18,19 @@ from understudy.queue.redis_clients import connect
 
 
 def empty(url: str) -> None:
-    """No message is left."""
+    """Removes all messages."""
     if parse_broker_url(url).is_redis:
         with connect(url) as client:
             client.flushall()
         return
     for queue in Queue:
-        # A channel dies of a queue that is not there.
+        # A missing queue closes the channel.
         with _channel(url) as channel, contextlib.suppress(amqp.NotFound):
             channel.queue_purge(str(queue))
 
 
 def depth(url: str, queue: Queue) -> int:
-    """How many messages wait in the queue."""
+    """Returns the number of messages in the queue."""
     if parse_broker_url(url).is_redis:
         with connect(url) as client:
             return int(client.llen(str(queue)))
@@ -40,12 +40,12 @@ def depth(url: str, queue: Queue) -> int:
 
 
 def headers(url: str, queue: Queue) -> list[dict[str, Any]]:
-    """The headers of the messages that wait in the queue; they stay there."""
+    """Returns the headers of the messages in the queue, which stay there."""
     if parse_broker_url(url).is_redis:
         with connect(url) as client:
             return [json.loads(one)["headers"] for one in client.lrange(str(queue), 0, -1)]
     found: list[dict[str, Any]] = []
-    # What was looked at and not acknowledged goes back when the connection is closed.
+    # Unacknowledged messages return when the connection is closed.
     with _channel(url) as channel, contextlib.suppress(amqp.NotFound):
         while message := channel.basic_get(str(queue)):
             found.append(message.properties["application_headers"])
@@ -61,19 +61,19 @@ def _channel(url: str) -> Iterator[amqp.Channel]:
 
 
 class DedicatedBroker(Protocol):
-    """A broker of one test alone, to be taken away and given back."""
+    """A broker of one test, to kill and restart."""
 
     @property
     def url(self) -> str: ...
 
     def kill(self) -> None:
-        """End it as a power failure would."""
+        """Ends it as a power failure does."""
 
     def start(self) -> None:
-        """Start it again; it answers when this returns."""
+        """Starts it again; returns when it answers."""
 
     def delete_data(self) -> None:
-        """Remove what it kept, while it is not running."""
+        """Removes its data while it does not run."""
 
     def __enter__(self) -> Self: ...
 
@@ -81,7 +81,7 @@ class DedicatedBroker(Protocol):
 
 
 class DedicatedValkey:
-    """A Valkey of one test alone."""
+    """A Valkey of one test."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -114,5 +114,5 @@ class DedicatedValkey:
 
 
 def dedicated_broker(kind: str, folder: Path) -> DedicatedBroker:
-    """A broker of one test alone, not yet started; `kind` as of `pytest --broker`."""
+    """Returns a broker that is not yet started; `kind` as in `pytest --broker`."""
     return RabbitServer() if kind == "rabbitmq" else DedicatedValkey(folder)

@@ -1,4 +1,4 @@
-"""Readers of /v1/events in tests, in plain HTTP."""
+"""Clients of /v1/events in plain HTTP."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from tests.servers import wait_until
 
 
 class ReceivedEvent(NamedTuple):
-    """An event as it came."""
+    """One received event."""
 
     id: int
     event: str
@@ -28,7 +28,7 @@ class ReceivedEvent(NamedTuple):
 def open_stream(
     caller: ApiClient, *, api: str = "", last: int | None = None, silence_s: float = 30, **scope: Any
 ) -> Iterator[Iterator[ReceivedEvent]]:
-    """Events of a scope as they come, for the time of the block; silence for `silence_s` ends it."""
+    """Yields the events of a scope as they arrive; `silence_s` without one raises."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     params = {name: str(value) for name, value in scope.items()}
     asked = {"params": params, "headers": headers, "timeout": httpx.Timeout(30, read=silence_s)}
@@ -42,16 +42,16 @@ def _told(frame: httpx_sse.ServerSentEvent) -> ReceivedEvent:
 
 
 def all_events(caller: ApiClient, **scope: Any) -> list[ReceivedEvent]:
-    """What was committed until now."""
+    """Returns all events committed until now."""
     with open_stream(caller, follow="false", **scope) as events:
         return list(events)
 
 
 class EventListener:
-    """A thread that reads events from one server or another, goes away as it likes, and takes up again."""
+    """A thread that reads events from random servers and reconnects at random."""
 
     def __init__(self, caller: ApiClient, apis: list[str], seed: int, **scope: Any) -> None:
-        #: Servers that may be asked; may be changed while it reads.
+        #: Servers to read from; tests may change it meanwhile.
         self.apis = apis
         self.heard: list[ReceivedEvent] = []
         self.connections = 0
@@ -63,7 +63,7 @@ class EventListener:
         self._thread.start()
 
     def wait_for(self, count: int) -> None:
-        """Until so many events were heard."""
+        """Waits until it has received so many events."""
         wait_until(lambda: len(self.heard) >= count or self._failure, what=f"{count} events are heard")
         assert self._failure is None, self._failure
 
@@ -72,7 +72,7 @@ class EventListener:
         self._thread.join(30)
 
     def by_participant(self) -> dict[UUID, list[int]]:
-        """The seqs that were heard of each."""
+        """Returns the received seqs of each participant."""
         seqs: dict[UUID, list[int]] = defaultdict(list)
         for told in self.heard:
             seqs[UUID(told.data["participant_id"])].append(told.data["seq"])
@@ -81,11 +81,11 @@ class EventListener:
     def _run(self) -> None:
         try:
             while not self._over.is_set():
-                # A server may be on its way down or up, or end the stream in the middle of a word.
+                # A server may start or end, also in the middle of an event.
                 with contextlib.suppress(httpx.TransportError, AssertionError):
                     self._listen(self._chance.randint(1, 40))
                 self._over.wait(0.01)
-        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
             self._failure = error
 
     def _listen(self, most: int) -> None:

@@ -1,8 +1,7 @@
 """Schemathesis on the whole published description: `make schemathesis`, or `python -m tests.fuzz [OPTIONS]`.
 
-It starts an API server on a store of its own, with something of everything in it, and has `st run` send
-requests that fit the description and requests that do not. Options are those of `st run`; `--max-examples`
-counts per operation.
+It starts an API server on a store with objects of every kind; `st run` sends requests that match the
+description and requests that do not. Options are those of `st run`; `--max-examples` counts per operation.
 """
 
 import subprocess
@@ -31,7 +30,7 @@ people.values = {people}
 participants.values = {participants}
 few.values = [1, 2, 3]
 
-# Most requests name something that is there; the others meet a 404.
+# Most requests name an existing object; the others get a 404.
 [parameters]
 "path.study_id" = {{ dictionary = "studies", probability = 0.9 }}
 "path.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
@@ -41,7 +40,7 @@ few.values = [1, 2, 3]
 "query.iteration_id" = {{ dictionary = "iterations", probability = 0.9 }}
 "query.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
 "query.participant_id" = {{ dictionary = "participants", probability = 0.9 }}
-# Streams end after what there is; else each would last as long as it is read.
+# Streams end after the last event; otherwise they never end.
 "query.follow" = "false"
 "body.study_id" = {{ dictionary = "studies", probability = 0.9 }}
 "body.iteration_id" = {{ dictionary = "iterations", probability = 0.9 }}
@@ -50,25 +49,25 @@ few.values = [1, 2, 3]
 "body.participant_ids[*]" = {{ dictionary = "participants", probability = 0.9 }}
 "body.person_ids[*]" = {{ dictionary = "people", probability = 0.9 }}
 "body.sample" = {{ dictionary = "few", probability = 0.9 }}
-# Ten thousand people at a time are another test's.
+# Other tests create ten thousand people.
 "body.generate" = {{ dictionary = "few", probability = 0.9 }}
 
 [[operations]]
 include-path = "/v1/events"
-# A stream that follows what happens has no end to be looked at.
+# A stream that follows has no end to check.
 parameters = {{ "query.follow" = "false" }}
 
 [checks.positive_data_acceptance]
-# What fits the description may still name what is not there, or contradict what is.
+# A valid request may still name a missing object or conflict with an existing one.
 expected-statuses = ["2xx", 404, 409, 422]
 """
 
 
 def main(options: list[str]) -> int:
-    """The exit code of `st run`."""
+    """Returns the exit code of `st run`."""
     with tempfile.TemporaryDirectory(prefix="understudy-fuzz-") as name, BrokerServer(Path(name)) as broker:
         folder = Path(name)
-        # A wait is never long here: nobody runs what is dispatched.
+        # Waits are short, because no worker runs.
         settings = Settings(data_dir=folder, broker_url=broker.url, max_wait_s=0.05, max_participants_per_run=10)
         migrate(settings)
         store = Store(settings.store_url)
@@ -85,7 +84,7 @@ def main(options: list[str]) -> int:
 
 
 def furnish(store: Store, config: Path) -> str:
-    """Make a workspace with something of everything, and write down what is in it; its token."""
+    """Creates a workspace with objects of every kind, writes the configuration; returns the token."""
     made = make_workspace(store)
     workspace_id = made.workspace_id
     study, iterations = make_study(store, workspace_id, iterations=2)

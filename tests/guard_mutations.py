@@ -1,6 +1,6 @@
-"""Removes each guard in turn, in a copy, and shows which test catches it: `python -m tests.guard_mutations`.
+"""Removes each guard in turn, in a copy, and shows which test fails: `python -m tests.guard_mutations`.
 
-A guard whose removal no test notices is a guard that somebody will remove one day. Exits 1 if there is one.
+Exits 1 if the removal of a guard makes no test fail.
 """
 
 import os
@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-#: The folders that the namespace package is made of.
+#: The portions of the namespace package.
 PARTS = ("shared", "api", "worker", "deploy")
 
 
 class Guard(NamedTuple):
     name: str
     file: str
-    #: Exactly this text, once in the file…
+    #: This text stands once in the file…
     text: str
-    #: …becomes this.
+    #: …and becomes this.
     without: str
-    #: Where it should be noticed.
+    #: Tests that must fail then.
     tests: str
 
 
@@ -42,256 +42,183 @@ SWEEPER = "worker/understudy/worker/sweeper.py"
 EVENT_TESTS = "tests/integration/test_store_events.py"
 ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 
-GUARDS = [
-    Guard(
-        "who closes a connection is not told again to end",
-        "worker/understudy/worker/run.py",
-        "if not self._cancel_requested:",
-        "if True:",
-        WORKER_TESTS,
-    ),
-    Guard(
-        "who is about to run here is not given back",
-        "worker/understudy/worker/heartbeat.py",
-        " if claim.participant_id not in claiming",
-        "",
-        WORKER_TESTS,
-    ),
-    Guard(
-        "epoch of a run's writes (P3)",
-        STORE_GUARDS,
-        "and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)",
-        "_p.c.id == claim.participant_id",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "status of every move (P1)",
-        STORE_GUARDS,
-        ".where(_p.c.status.in_([str(status) for status in sorted(sources)]))",
-        "",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "status of a commit (P2)",
-        LIFECYCLE,
-        "            _p.c.status == str(Status.RUNNING),\n            _p.c.interaction_count ==",
-        "            _p.c.interaction_count ==",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "epoch of a commit (P3)",
-        LIFECYCLE,
-        "            _p.c.epoch == rows.c.epoch,\n            _p.c.status ==",
-        "            _p.c.status ==",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "epoch of a run's last commit (P3)",
-        LIFECYCLE,
-        "            _p.c.epoch == rows.c.epoch,\n            _p.c.interaction_count ==",
-        "            _p.c.interaction_count ==",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "index of a commit (P3)",
-        LIFECYCLE,
-        "RUNNING),\n            _p.c.interaction_count == rows.c.interaction_count,\n",
-        "RUNNING),\n",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "index of a run's last commit (P3)",
-        LIFECYCLE,
-        "epoch,\n            _p.c.interaction_count == rows.c.interaction_count,\n",
-        "epoch,\n",
-        LIFECYCLE_TESTS,
-    ),
-    Guard("lease of a claim (P7)", LIFECYCLE, ', lease_is_live(bindparam("worker")))', ")", LIFECYCLE_TESTS),
-    Guard(
-        "lease of a recovery (P7)",
-        "shared/understudy/store/recovery.py",
-        "    dead = ~lease_is_live(_p.c.worker_id)\n",
-        "    dead = _p.c.id.is_not(None)\n",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "lease that ran out (P7)",
-        "shared/understudy/store/leases.py",
-        "        .where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock())\n"
-        "        .values(expires_at=store_clock(ttl_s))",
-        "        .where(_lease.c.id == worker_id)\n        .values(expires_at=store_clock(ttl_s))",
-        LIFECYCLE_TESTS,
-    ),
-    Guard("stop recorded once (P1)", STOPS, "_p.c.stopped_at.is_(None), which)", "which)", LIFECYCLE_TESTS),
-    Guard(
-        "stop of cancelled ones only (P1)",
-        STOPS,
-        ".where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), which)",
-        ".where(_p.c.stopped_at.is_(None), which)",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "stop of what a living worker holds (P1)",
-        STOPS,
-        "    known = ~lease_is_live(_p.c.worker_id) if claim is None else epoch_fence(claim)\n",
-        "    known = _p.c.id.is_not(None) if claim is None else epoch_fence(claim)\n",
-        LIFECYCLE_TESTS,
-    ),
-    Guard(
-        "terminal source of an extend (P4)",
-        DISPATCH,
-        "        _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),\n",
-        "",
-        DISPATCH_TESTS,
-    ),
-    Guard(
-        "a message is owned once",
-        DISPATCH,
-        "    to_publish = and_(_p.c.status == str(Status.PENDING), unpublished)\n",
-        "    to_publish = _p.c.status == str(Status.PENDING)\n",
-        DISPATCH_TESTS,
-    ),
-    Guard(
-        "a message is owned of pending ones",
-        DISPATCH,
-        "    to_publish = and_(_p.c.status == str(Status.PENDING), unpublished)\n",
-        "    to_publish = unpublished\n",
-        DISPATCH_TESTS,
-    ),
-    Guard(
-        "a start is done once per key",
-        "api/understudy/service/starts.py",
-        "    if stored is not None:\n        return stored\n",
-        "",
-        "tests/contract/test_idempotency.py",
-    ),
-    Guard(
-        "an ask has so many rounds and no more",
-        "shared/understudy/store/asks.py",
-        ".where(_ask.c.id == ask_id, _ask.c.round_count < MAX_ROUNDS)",
-        ".where(_ask.c.id == ask_id)",
-        "tests/integration/test_races.py",
-    ),
-    Guard(
-        "one gives positions at a time",
-        "shared/understudy/store/events.py",
-        "    if not _lock_sequencer(connection, wait=wait_for_lock):\n        return 0\n",
-        "",
-        EVENT_TESTS,
-    ),
-    Guard(
-        "positions are given in order of seq",
-        "shared/understudy/store/events.py",
-        ".where(_event.c.position.is_(None)).order_by(*by_seq).limit(limit)",
-        ".where(_event.c.position.is_(None)).order_by(_event.c.seq.desc()).limit(limit)",
-        EVENT_TESTS,
-    ),
-    Guard(
-        "a participant's events come in order, however the one before was written",
-        "shared/understudy/store/events.py",
-        "        flush_outbox(connection, ids)\n",
-        "        pass\n",
-        EVENT_TESTS,
-    ),
-    Guard(
-        "a participant's events come in order, also when it is claimed right away",
-        LIFECYCLE,
-        "    flush_outbox(connection, [row.id for row in rows])\n",
-        "",
-        EVENT_TESTS,
-    ),
-    Guard(
-        "only events that were copied are taken out of the outbox",
-        "shared/understudy/store/events.py",
-        "connection.execute(statements.remove, locked)",
-        "connection.execute(delete(_outbox).where(_outbox.c.participant_id.in_(ids)))",
-        EVENT_TESTS,
-    ),
-    Guard(
-        "an event is moved once",
-        "shared/understudy/store/events.py",
-        ".order_by(*key).with_for_update()",
-        ".order_by(*key)",
-        EVENT_TESTS,
-    ),
-    Guard(
-        "a message is lost only when overtaken by some time",
-        SWEEPER,
-        "followed_at - REORDER_MARGIN",
-        "followed_at",
-        PUBLISHER_TESTS,
-    ),
-    Guard(
-        "a message is lost only when its queue is empty",
-        SWEEPER,
-        "if self._publisher.queue_depth(queue) == 0:",
-        "if True:",
-        PUBLISHER_TESTS,
-    ),
-    Guard(
-        "rows are locked in id order, whatever is done with them",
-        "worker/understudy/worker/committer.py",
-        "        guards.lock_in_id_order(connection, [write.participant_id for write in writes])\n",
-        "        pass\n",
-        WORKER_TESTS,
-    ),
-    Guard(
-        "rows are locked in id order",
-        "worker/understudy/worker/committer.py",
-        "sorted(writes, key=lambda write: write.participant_id)",
-        "writes",
-        WORKER_TESTS,
-    ),
-    Guard(
-        "a process without a lease hands messages back (P6)",
-        "worker/understudy/worker/run.py",
-        "RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED",
-        "RunResult.DROPPED",
-        WORKER_TESTS,
-    ),
-    Guard(
-        "a lapsed lease aborts the steps (P7)",
-        "worker/understudy/worker/watchdog.py",
-        "        if lapsed and not self._lapsed:\n",
-        "        if False:\n",
-        WORKER_TESTS,
-    ),
-    Guard(
-        "a loop that is stuck ends its process (P7)",
-        "worker/understudy/worker/watchdog.py",
-        "        if stalled_s > self._loop_stall_s:\n",
-        "        if False:\n",
-        "tests/e2e/test_watchdog.py",
-    ),
-    Guard(
-        "what an operator revokes is cut where it runs",
-        "worker/understudy/worker/operator_commands.py",
-        "        self._abort(ids)\n",
-        "",
-        ORDERS_TESTS,
-    ),
-    Guard(
-        "a stop task's revoke cancels nobody",
-        "shared/understudy/queue/celery/control_commands.py",
-        "        if not cancelled_already:\n",
-        "        if True:\n",
-        ORDERS_TESTS,
-    ),
-    Guard(
-        "a cancel is of one workspace (P8)",
-        LIFECYCLE,
-        '() if any_workspace else (_p.c.workspace_id == bindparam("workspace"),)',
-        '() if any_workspace else (_p.c.id != bindparam("workspace"),)',
-        " ".join((ISOLATION_TESTS, LIFECYCLE_TESTS)),
-    ),
-    Guard(
-        "who hangs when told to go is ended",
-        "worker/understudy/worker/shutdown.py",
-        "            os._exit(EXIT_SHUTDOWN_TIMEOUT)\n",
-        "",
-        "tests/unit/test_shutdown_signal.py",
-    ),
-]
+#: File, tests -> name, text and replacement of each guard.
+_GUARDS = {
+    ("worker/understudy/worker/run.py", WORKER_TESTS): [
+        ("a run that ends is not cancelled again", "if not self._cancel_requested:", "if True:"),
+        (
+            "a process without a lease rejects messages (P6)",
+            "RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED",
+            "RunResult.DROPPED",
+        ),
+    ],
+    ("worker/understudy/worker/heartbeat.py", WORKER_TESTS): [
+        ("a claim in progress is not released", " if claim.participant_id not in claiming", ""),
+    ],
+    (STORE_GUARDS, LIFECYCLE_TESTS): [
+        (
+            "epoch of a run's writes (P3)",
+            "and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)",
+            "_p.c.id == claim.participant_id",
+        ),
+        ("status of every move (P1)", ".where(_p.c.status.in_([str(status) for status in sorted(sources)]))", ""),
+    ],
+    (LIFECYCLE, LIFECYCLE_TESTS): [
+        (
+            "status of a commit (P2)",
+            "            _p.c.status == str(Status.RUNNING),\n            _p.c.interaction_count ==",
+            "            _p.c.interaction_count ==",
+        ),
+        (
+            "epoch of a commit (P3)",
+            "            _p.c.epoch == rows.c.epoch,\n            _p.c.status ==",
+            "            _p.c.status ==",
+        ),
+        (
+            "epoch of a run's last commit (P3)",
+            "            _p.c.epoch == rows.c.epoch,\n            _p.c.interaction_count ==",
+            "            _p.c.interaction_count ==",
+        ),
+        (
+            "index of a commit (P3)",
+            "RUNNING),\n            _p.c.interaction_count == rows.c.interaction_count,\n",
+            "RUNNING),\n",
+        ),
+        (
+            "index of a run's last commit (P3)",
+            "epoch,\n            _p.c.interaction_count == rows.c.interaction_count,\n",
+            "epoch,\n",
+        ),
+        ("lease of a claim (P7)", ', lease_is_live(bindparam("worker")))', ")"),
+    ],
+    ("shared/understudy/store/recovery.py", LIFECYCLE_TESTS): [
+        (
+            "lease of a recovery (P7)",
+            "    dead = ~lease_is_live(_p.c.worker_id)\n",
+            "    dead = _p.c.id.is_not(None)\n",
+        ),
+    ],
+    ("shared/understudy/store/leases.py", LIFECYCLE_TESTS): [
+        (
+            "an expired lease is not renewed (P7)",
+            (
+                "        .where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock())\n"
+                "        .values(expires_at=store_clock(ttl_s))"
+            ),
+            "        .where(_lease.c.id == worker_id)\n        .values(expires_at=store_clock(ttl_s))",
+        ),
+    ],
+    (STOPS, LIFECYCLE_TESTS): [
+        ("stop recorded once (P1)", "_p.c.stopped_at.is_(None), which)", "which)"),
+        (
+            "stop of cancelled ones only (P1)",
+            ".where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), which)",
+            ".where(_p.c.stopped_at.is_(None), which)",
+        ),
+        (
+            "no stop of a live worker's run (P1)",
+            "    known = ~lease_is_live(_p.c.worker_id) if claim is None else epoch_fence(claim)\n",
+            "    known = _p.c.id.is_not(None) if claim is None else epoch_fence(claim)\n",
+        ),
+    ],
+    (DISPATCH, DISPATCH_TESTS): [
+        (
+            "terminal source of an extend (P4)",
+            "        _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),\n",
+            "",
+        ),
+        (
+            "a message is reserved once",
+            "    to_publish = and_(_p.c.status == str(Status.PENDING), unpublished)\n",
+            "    to_publish = _p.c.status == str(Status.PENDING)\n",
+        ),
+        (
+            "only messages of pending participants are reserved",
+            "    to_publish = and_(_p.c.status == str(Status.PENDING), unpublished)\n",
+            "    to_publish = unpublished\n",
+        ),
+    ],
+    ("api/understudy/service/starts.py", "tests/contract/test_idempotency.py"): [
+        ("a start is done once per key", "    if stored is not None:\n        return stored\n", ""),
+        ("keys of the previous version count", "    if previous is not None:\n        return previous\n", ""),
+    ],
+    ("shared/understudy/store/asks.py", "tests/integration/test_races.py"): [
+        (
+            "an ask has a maximum number of rounds",
+            ".where(_ask.c.id == ask_id, _ask.c.round_count < MAX_ROUNDS)",
+            ".where(_ask.c.id == ask_id)",
+        ),
+    ],
+    ("shared/understudy/store/events.py", EVENT_TESTS): [
+        (
+            "one process at a time assigns positions",
+            "    if not _lock_sequencer(connection, wait=wait_for_lock):\n        return 0\n",
+            "",
+        ),
+        (
+            "positions follow the order of seq",
+            ".where(_event.c.position.is_(None)).order_by(*by_seq).limit(limit)",
+            ".where(_event.c.position.is_(None)).order_by(_event.c.seq.desc()).limit(limit)",
+        ),
+        (
+            "a participant's events stay in order",
+            "        flush_outbox(connection, ids)\n",
+            "        pass\n",
+        ),
+        (
+            "only copied events leave the outbox",
+            "connection.execute(statements.remove, locked)",
+            "connection.execute(delete(_outbox).where(_outbox.c.participant_id.in_(ids)))",
+        ),
+        ("an event is moved once", ".order_by(*key).with_for_update()", ".order_by(*key)"),
+    ],
+    (LIFECYCLE, EVENT_TESTS): [
+        (
+            "a participant's events stay in order at a claim",
+            "    flush_outbox(connection, [row.id for row in rows])\n",
+            "",
+        ),
+    ],
+    (SWEEPER, PUBLISHER_TESTS): [
+        ("a message is lost only after the reorder margin", "followed_at - REORDER_MARGIN", "followed_at"),
+        ("a message is lost only when its queue is empty", "if self._publisher.queue_depth(queue) == 0:", "if True:"),
+    ],
+    ("worker/understudy/worker/committer.py", WORKER_TESTS): [
+        (
+            "rows are locked in id order for every write",
+            "        guards.lock_in_id_order(connection, [write.participant_id for write in writes])\n",
+            "        pass\n",
+        ),
+        ("rows are locked in id order", "sorted(writes, key=lambda write: write.participant_id)", "writes"),
+    ],
+    ("worker/understudy/worker/watchdog.py", WORKER_TESTS): [
+        ("a lapsed lease aborts the steps (P7)", "        if lapsed and not self._lapsed:\n", "        if False:\n"),
+    ],
+    ("worker/understudy/worker/watchdog.py", "tests/e2e/test_watchdog.py"): [
+        (
+            "a loop that is stuck ends its process (P7)",
+            "        if stalled_s > self._loop_stall_s:\n",
+            "        if False:\n",
+        ),
+    ],
+    ("worker/understudy/worker/operator_commands.py", ORDERS_TESTS): [
+        ("an operator's revoke aborts the run", "        self._abort(ids)\n", ""),
+    ],
+    ("shared/understudy/queue/celery/control_commands.py", ORDERS_TESTS): [
+        ("a stop task's revoke cancels no participant", "        if not cancelled_already:\n", "        if True:\n"),
+    ],
+    (LIFECYCLE, " ".join((ISOLATION_TESTS, LIFECYCLE_TESTS))): [
+        (
+            "a cancel is of one workspace (P8)",
+            '() if any_workspace else (_p.c.workspace_id == bindparam("workspace"),)',
+            '() if any_workspace else (_p.c.id != bindparam("workspace"),)',
+        ),
+    ],
+    ("worker/understudy/worker/shutdown.py", "tests/unit/test_shutdown_signal.py"): [
+        ("a process that hangs at its end is killed", "            os._exit(EXIT_SHUTDOWN_TIMEOUT)\n", ""),
+    ],
+}
+GUARDS = [Guard(name, file, *texts, tests) for (file, tests), guards in _GUARDS.items() for name, *texts in guards]
 
 #: Every comparison with the caller's workspace in the store is a guard of its own (P8).
 WORKSPACE_FILTER = re.compile(r"(\w+(?:\.c)?\.)?c\.workspace_id == workspace_id")

@@ -1,4 +1,4 @@
-"""Somebody with a token, who speaks plain HTTP."""
+"""A plain HTTP client with a workspace and its token."""
 
 from typing import Any, Self
 from uuid import UUID
@@ -10,7 +10,7 @@ from understudy.store.engine import Store
 
 
 class ApiClient:
-    """A workspace of its own with some people, and its token in every request."""
+    """Creates a workspace with some people and sends its token in every request."""
 
     def __init__(self, store: Store, api: str, name: str, *, people: int = 4) -> None:
         made = make_workspace(store, name, people)
@@ -22,7 +22,7 @@ class ApiClient:
             headers={"Authorization": f"Bearer {made.secret}"},
             timeout=30,
             trust_env=False,
-            # Nothing here is https; reading the certificates takes longer than most tests.
+            # There is no https here; reading the certificates takes longer than most tests.
             verify=False,
         )
 

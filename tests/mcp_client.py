@@ -1,4 +1,4 @@
-"""Somebody with a token, who speaks MCP: the official SDK's client, over real HTTP."""
+"""An MCP client with a token: the official SDK over real HTTP."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from mcp_types import CallToolResult
 
 from tests.http_client import ApiClient
 
-#: The handshake with a session (2025-11-25), and what is newest: each request stands for itself (2026-07-28).
+#: The protocol with sessions (2025-11-25) and the newest one without (2026-07-28).
 PROTOCOL_MODES = ("legacy", "auto")
 
 Result = TypeVar("Result")
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @asynccontextmanager
 async def connect(caller: ApiClient, era: str = "legacy") -> AsyncIterator[Client]:
-    """A client of that era, as that caller."""
+    """Yields a client in that protocol mode with the caller's token."""
     async with (
         httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {caller.secret}"}, trust_env=False, timeout=60, verify=False
@@ -46,11 +46,11 @@ async def connect_stdio(caller: ApiClient) -> AsyncIterator[Client]:
 
 
 def run_with_client(caller: ApiClient, scene: Callable[[Client], Awaitable[Result]], era: str = "legacy") -> Result:
-    """What a scene with a client comes to."""
+    """Runs a coroutine with a client; returns its result."""
 
     async def run() -> Result:
         async with connect(caller, era) as client:
-            # What it raises is raised outside: inside, the client's task groups would wrap it up.
+            # Its exception is raised outside: inside, the client's task groups would wrap it.
             (came_to,) = await asyncio.gather(scene(client), return_exceptions=True)
         if isinstance(came_to, BaseException):
             raise came_to
@@ -60,19 +60,19 @@ def run_with_client(caller: ApiClient, scene: Callable[[Client], Awaitable[Resul
 
 
 def call(caller: ApiClient, tool: str, era: str = "legacy", **arguments: Any) -> CallToolResult:
-    """The result of one call; the client holds it against the schema that is listed."""
+    """Returns the result of one call; the client checks it against the listed schema."""
     return run_with_client(caller, lambda client: client.call_tool(tool, arguments), era)
 
 
 def answer(caller: ApiClient, tool: str, era: str = "legacy", **arguments: Any) -> Any:
-    """What a tool answers; it must be no error."""
+    """Returns the answer of a tool; it must be no error."""
     result = call(caller, tool, era, **arguments)
     assert not result.is_error, result.content
     return result.structured_content
 
 
 def refusal(caller: ApiClient, tool: str, era: str = "legacy", **arguments: Any) -> str:
-    """The text of the error that a tool answers."""
+    """Returns the text of a tool's error."""
     result = call(caller, tool, era, **arguments)
     assert result.is_error, result.structured_content
     assert result.structured_content is None

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode, before a PostgreSQL server of the tests."""
+"""PgBouncer in transaction mode in front of a PostgreSQL server."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ import sqlalchemy
 from tests.servers import ROOT, free_port, wait_until
 from understudy.store.engine import POOLING
 
-#: Where `make pgbouncer` puts it.
+#: The folder of `make pgbouncer`.
 MADE = ROOT / "build" / "pgbouncer"
 
 _CONFIGURATION = """
@@ -34,7 +34,7 @@ max_db_connections = {connections}
 
 
 def pgbouncer() -> str:
-    """The program; without one the test is skipped, and says so."""
+    """Returns the program; skips the test if there is none."""
     made = MADE / "usr" / "sbin" / "pgbouncer"
     found = str(made) if made.exists() else shutil.which("pgbouncer")
     if found is None:
@@ -43,7 +43,7 @@ def pgbouncer() -> str:
 
 
 class PgBouncer:
-    """Gives transactions on any database of a server so many connections, in turn."""
+    """Shares few connections among the transactions on all databases of a server."""
 
     def __init__(self, url: str, connections: int = 5) -> None:
         """`url`: any database of the server."""
@@ -53,14 +53,14 @@ class PgBouncer:
         self._folder = Path(tempfile.mkdtemp(prefix="understudy-pgbouncer-"))
 
     def url_of(self, url: str) -> str:
-        """The same database, through here."""
+        """Returns the URL of the same database through PgBouncer."""
         here = sqlalchemy.make_url(url).set(host="127.0.0.1", port=self._listen, query={POOLING: "transaction"})
         return here.render_as_string(hide_password=False)
 
     def __enter__(self) -> Self:
         program = pgbouncer()
         host = self._server.query.get("host") or self._server.host
-        # It refuses to be root; and who reaches the server's socket is its owner.
+        # It refuses to run as root, and only the owner reaches the server's socket.
         owner = pwd.getpwuid(Path(str(host)).stat().st_uid).pw_name
         self._folder.chmod(0o755)
         file = self._folder / "pgbouncer.ini"

@@ -1,9 +1,11 @@
-"""Runs tests on every Python from 3.11 on that this machine has: `python -m tests.pythons tests/unit`.
+"""Runs tests on each other Python from 3.11 on that this machine has: `python -m tests.pythons tests/unit`.
 
-Each gets an environment of its own, with the built wheel and not this checkout. Exits 1 if one of them fails,
-and names those that are not here.
+Each Python gets an environment with the built wheel and not this checkout. `--all` includes the version that
+runs this. Exits with the number of versions on which tests failed.
 """
 
+import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,10 +15,11 @@ from shutil import which
 from tests.virtual_environments import ROOT, build_wheel, environment_with, run
 
 VERSIONS = ("3.11", "3.12", "3.13")
+THIS_VERSION = "{}.{}".format(*sys.version_info)
 
 
 def find_python(version: str) -> str | None:
-    """A Python of that version, on the path or among those of pyenv; None if there is none."""
+    """Returns a Python of that version from the path or from pyenv; None if there is none."""
     folders = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin"))
     for candidate in (which(f"python{version}"), *(str(folder / f"python{version}") for folder in folders)):
         if candidate and _is_of(candidate, version):
@@ -25,17 +28,21 @@ def find_python(version: str) -> str | None:
 
 
 def _is_of(python: str, version: str) -> bool:
-    asked = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    ran = subprocess.run(asked, capture_output=True, text=True, check=False)
+    command = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
     return ran.returncode == 0 and ran.stdout.strip() == version
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.pythons", description=__doc__)
+    parser.add_argument("--all", action="store_true", help=f"also on Python {THIS_VERSION}")
+    parser.add_argument("tests", nargs="+", help="files and options for pytest")
+    options, more = parser.parse_known_args()
+    only_unit = all(Path(argument).is_relative_to("tests/unit") for argument in options.tests)
     failed = []
-    only_unit = all(Path(argument).is_relative_to("tests/unit") for argument in sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(ROOT, Path(folder))
-        for version in VERSIONS:
+        for version in VERSIONS if options.all else [version for version in VERSIONS if version != THIS_VERSION]:
             python = find_python(version)
             if python is None:
                 print(f"Python {version}: not on this machine", flush=True)
@@ -43,8 +50,9 @@ def main() -> int:
             here = environment_with(wheel, "unit" if only_unit else "test", ROOT / "constraints.txt", python)
             found = run(here, "-c", "import understudy.domain as d; print(d.__file__)", cwd=Path(folder)).strip()
             print(f"Python {version}: {found}", flush=True)
-            tests = [here, "-m", "pytest", "-q", "-n", "3", "-p", "no:cacheprovider", *sys.argv[1:]]
-            if subprocess.run(tests, cwd=ROOT, check=False).returncode:
+            command = [here, "-m", "pytest", "-q", "-n", str(os.cpu_count()), "--dist", "worksteal"]
+            command += ["-p", "no:cacheprovider", *options.tests, *more]
+            if subprocess.run(command, cwd=ROOT, check=False).returncode:
                 failed.append(version)
     print(f"failed on: {', '.join(failed)}" if failed else "passed on all of them")
     return len(failed)

@@ -1,4 +1,4 @@
-"""A real RabbitMQ server for tests: of Debian's packages, unpacked by `make rabbitmq`, never installed."""
+"""A RabbitMQ server for tests, from Debian's packages, which `make rabbitmq` unpacks."""
 
 import contextlib
 import os
@@ -15,21 +15,21 @@ from tests.servers import ROOT, free_port, wait_until
 from understudy.queue.celery.app import create_celery
 
 UNPACKED = ROOT / "build" / "rabbitmq"
-SKIP_REASON = "RabbitMQ is not there; `make rabbitmq` fetches it, on Debian"
-#: As long as a slow machine may take to start Erlang and all of RabbitMQ.
+SKIP_REASON = "RabbitMQ is missing; on Debian, `make rabbitmq` downloads it"
+#: Erlang and RabbitMQ start slowly on a slow machine.
 _START_TIMEOUT_S = 110
 _HOST = "127.0.0.1"
 
 
 def is_available() -> bool:
-    """Was it fetched?"""
+    """Was it downloaded?"""
     return (UNPACKED / "usr").is_dir()
 
 
 class RabbitServer:
-    """RabbitMQ on loopback: ports, node, cookie and data of its own. Ended when the block is left.
+    """RabbitMQ on loopback with its own ports, node, cookie and data; ends with the block.
 
-    Erlang's register of nodes, `epmd`, would stay for ever if the node started it: it is ours, too.
+    It has its own `epmd`, too: one that the node starts never ends.
     """
 
     def __init__(self, *lines: str, **settings: int) -> None:
@@ -37,7 +37,6 @@ class RabbitServer:
         self._lines = lines
         self._settings = [word for name, value in settings.items() for word in (name, str(value))]
         self.password = secrets.token_hex(12)
-        # Three in a row, of which none is given to anybody else here.
         self.port, self._node_port, self._epmd_port = free_port(), free_port(), free_port()
         self._server: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -47,14 +46,14 @@ class RabbitServer:
         return f"amqp://understudy:{self.password}@{_HOST}:{self.port}/"
 
     def __enter__(self) -> Self:
-        # A short path: node and folder names end up in names of files.
+        # A short path: file names contain it.
         self._folder = Path(tempfile.mkdtemp(prefix="understudy-rabbitmq-"))
         lines = [
             f"listeners.tcp.1 = {_HOST}:{self.port}",
             "default_user = understudy",
             f"default_pass = {self.password}",
             "log.console.level = warning",
-            # What is full here is none of the tests' business.
+            # A full disk must not fail tests.
             "disk_free_limit.absolute = 1MB",
             *self._lines,
         ]
@@ -81,7 +80,7 @@ class RabbitServer:
         return self._server.pid
 
     def start(self) -> None:
-        """Start it, on the data that it has; it answers when this returns."""
+        """Starts it on its data; returns when it answers."""
         options = ("-noinput", "-s", "rabbit", "boot", "-boot", "start_sasl", "+W", "w", "+S", "2:2")
         kernel = ("inet_dist_use_interface", "{127,0,0,1}", "prevent_overlapping_partitions", "false")
         syslog = ("logger", "[]", "syslog_error_logger", "false")
@@ -91,18 +90,18 @@ class RabbitServer:
         wait_until(self._answers, _START_TIMEOUT_S, "RabbitMQ answers")
 
     def kill(self) -> None:
-        """End it as a power failure would; what it has confirmed is on disk."""
+        """Ends it as a power failure does; confirmed messages are on disk."""
         if self._server is not None:
             self._server.kill()
             self._server.wait()
 
     def delete_data(self) -> None:
-        """Remove what it kept, while it is not running."""
+        """Removes its data while it does not run."""
         shutil.rmtree(self._folder / "data")
 
     def _make_queues(self) -> None:
-        """Now, and not when somebody needs them: one that is killed within a second after a queue was made
-        comes back with a queue that takes nothing (see docs/brokers.md)."""
+        """Creates all queues early: a server killed within a second after it created a queue
+        restarts with a queue that accepts nothing (see docs/brokers.md)."""
         app = create_celery(self.url, read_timeout_s=60)
         with app.connection_for_write() as connection:
             for queue in app.amqp.queues.values():
@@ -158,6 +157,6 @@ class RabbitServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Nobody who has us stop with Ctrl-C has it stop in the middle of a write.
+                # Ctrl-C must not stop it in the middle of a write.
                 start_new_session=True,
             )

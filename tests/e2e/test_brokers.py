@@ -1,10 +1,9 @@
-"""Brokers as others run them: TLS and a password, Sentinels and a failover, RabbitMQ."""
+"""Brokers as in production: TLS and a password, Sentinels and a failover, RabbitMQ."""
 
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from kombu import pools
 
@@ -14,22 +13,26 @@ from tests.factories import make_study
 from tests.http_client import ApiClient
 from tests.rabbitmq_server import SKIP_REASON as WHY_NO_RABBITMQ
 from tests.rabbitmq_server import RabbitServer, is_available
-from tests.servers import Fleet, Process, free_port, wait_until
+from tests.servers import Fleet, wait_until
 from tests.valkey_servers import WHY_NOT, Authority, ValkeyProcess, sentinel_setup, tls_can_be_had
-from understudy.deploy.ports import is_healthy
 from understudy.domain.queues import Queue
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
-from understudy.settings import Settings
 from understudy.store.engine import Store
 
 pytestmark = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 def publisher(url: str, store: Store) -> Publisher:
-    # One process has one address; kombu would take its connections for those to another with other files.
+    # kombu would reuse its connections to the same address with other files.
     pools.reset()
     return Publisher(create_celery(url, read_timeout_s=BROKER_READ_TIMEOUT_S), store)
+
+
+def fleet_on(fleet: Fleet, broker_url: str, **settings: float) -> Fleet:
+    """The same fleet on another broker."""
+    fleet.settings = fleet.settings.model_copy(update={"broker_url": broker_url, **settings})
+    return fleet
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------
@@ -45,7 +48,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def encrypted(authority: Authority) -> Iterator[ValkeyProcess]:
-    """A server that lets in only who has a certificate and a password."""
+    """A server that requires a certificate and a password."""
     if not tls_can_be_had():
         pytest.skip(WHY_NOT)
     certificate, key = authority.issue("127.0.0.1")
@@ -60,83 +63,70 @@ def encrypted_url(port: int, authority: Authority, password: str = QUOTED, host:
     return f"rediss://:{password}@{host}:{port}/0?{files}"
 
 
-def test_a_study_runs_through_a_server_with_tls_and_a_password(
-    store: Store, settings: Settings, encrypted: ValkeyProcess, authority: Authority
+def test_a_study_runs_on_a_server_with_tls_and_a_password(
+    store: Store, fleet: Fleet, encrypted: ValkeyProcess, authority: Authority
 ) -> None:
-    settings = settings.model_copy(update={"broker_url": encrypted_url(encrypted.port, authority)})
-    port = free_port()
-    with Fleet.of(settings) as fleet:
-        started = fleet.start("run-1", "control", "sweeper")
-        api = Process(settings, "api", "--port", str(port), name="api")
-        try:
-            wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
-            with ApiClient(store, f"http://127.0.0.1:{port}", "acme") as acme:
-                quick, _ = make_study(store, acme.workspace_id)
-                ids = dispatch_participants(acme, quick, 4)
-                answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 60})
-                assert answer.json()["ok"], answer.text
-                slow, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
-                dispatch_participants(acme, slow, 2)
-                wait_until(lambda: counts(store).get("running") == 2)
-                acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
-                wait_until(lambda: all(row.stopped_at for row in load_rows(store, slow)))
-                encrypted.kill()
-                wait_until(lambda: httpx.get(f"{acme.api}/readyz").status_code == 503)
-                told = httpx.get(f"{acme.api}/readyz").text
-        finally:
-            api.stop()
-    for log in (told, *(process.log.read_text() for process in (*started, api))):
-        assert PASSWORD not in log
-        assert QUOTED not in log
+    fleet_on(fleet, encrypted_url(encrypted.port, authority))
+    processes = fleet.start("run-1", "control", "sweeper", "api")
+    with ApiClient(store, processes[-1].url, "acme") as acme:
+        wait_until(lambda: acme.get("/readyz").is_success)
+        quick, _ = make_study(store, acme.workspace_id)
+        ids = dispatch_participants(acme, quick, 4)
+        answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 60})
+        assert answer.json()["ok"], answer.text
+        slow, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
+        dispatch_participants(acme, slow, 2)
+        wait_until(lambda: counts(store).get("running") == 2)
+        acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
+        wait_until(lambda: all(row.stopped_at for row in load_rows(store, slow)))
+        encrypted.kill()
+        wait_until(lambda: acme.get("/readyz").status_code == 503)
+        written = acme.get("/readyz").text
+    fleet.stop()
+    written += "".join(process.log.read_text() for process in processes)
+    assert [secret for secret in (PASSWORD, QUOTED) if secret in written] == []
 
 
-def test_who_is_not_who_it_says_or_knows_no_password_is_not_talked_to(
-    store: Store, encrypted: ValkeyProcess, authority: Authority, tmp_path: Path
+@pytest.mark.parametrize("wrong", ["authority", "name", "password"])
+def test_a_server_or_client_with_a_wrong_identity_is_refused(
+    store: Store, encrypted: ValkeyProcess, authority: Authority, tmp_path: Path, wrong: str
 ) -> None:
     right = encrypted_url(encrypted.port, authority)
     publisher(right, store).ping()
-    own_ca = f"ssl_ca_certs={authority.file}"
-    for wrong in (
-        right.replace(own_ca, f"ssl_ca_certs={Authority(tmp_path).file}"),
-        # Its certificate is for the number, not for this name.
-        encrypted_url(encrypted.port, authority, host="localhost"),
-        encrypted_url(encrypted.port, authority, "wrong"),
-    ):
-        with pytest.raises(BROKER_ERRORS) as refused:
-            publisher(wrong, store).ping()
-        assert PASSWORD not in str(refused.value)
+    urls = {
+        "authority": right.replace(f"ssl_ca_certs={authority.file}", f"ssl_ca_certs={Authority(tmp_path).file}"),
+        # The server's certificate is for the number, not for this name.
+        "name": encrypted_url(encrypted.port, authority, host="localhost"),
+        "password": encrypted_url(encrypted.port, authority, "wrong"),
+    }
+    with pytest.raises(BROKER_ERRORS) as refused:
+        publisher(urls[wrong], store).ping()
+    assert PASSWORD not in str(refused.value)
 
 
 # -- Sentinels ---------------------------------------------------------------------------------------------
 
 
-def test_a_failover_while_a_study_runs_loses_nothing(store: Store, settings: Settings) -> None:
+def test_a_failover_during_a_study_loses_nothing(store: Store, fleet: Fleet) -> None:
     with sentinel_setup() as servers:
-        settings = settings.model_copy(update={"broker_url": servers.url, "lease_ttl_s": 8})
-        port = free_port()
-        with Fleet.of(settings) as fleet:
-            started = fleet.start("run-1", "control", "sweeper", concurrency=4)
-            api = Process(settings, "api", "--port", str(port), name="api")
-            try:
-                wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
-                with ApiClient(store, f"http://127.0.0.1:{port}", "acme") as acme:
-                    study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
-                    ids = dispatch_participants(acme, study, 8, max_interactions=12)
-                    wait_until(lambda: counts(store) == {"running": 4, "pending": 4})
-                    servers.server.kill()
-                    ids += dispatch_participants(acme, study, 4, max_interactions=12)
-                    wait_until(lambda: servers.named() == servers.replica.port, what="the failover")
-                    ids += dispatch_participants(acme, study, 2)
-                    answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 100})
-                    assert answer.json()["ok"], answer.text
-            finally:
-                api.stop()
+        fleet_on(fleet, servers.url, lease_ttl_s=8)
+        processes = fleet.start("run-1", "control", "sweeper", "api", concurrency=4)
+        with ApiClient(store, processes[-1].url, "acme") as acme:
+            study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
+            ids = dispatch_participants(acme, study, 8, max_interactions=12)
+            wait_until(lambda: counts(store) == {"running": 4, "pending": 4})
+            servers.server.kill()
+            ids += dispatch_participants(acme, study, 4, max_interactions=12)
+            wait_until(lambda: servers.named() == servers.replica.port, what="the failover")
+            ids += dispatch_participants(acme, study, 2)
+            answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 100})
+            assert answer.json()["ok"], answer.text
+        fleet.stop()
         assert counts(store) == {"completed": 14}
-        # Who ran did not notice, and who waited started once.
+        # The failover interrupted no run, and pending participants started once.
         assert {(row.epoch, row.attempt) for row in load_rows(store)} == {(1, 0)}
-        for process in (*started, api):
-            assert servers.password not in process.log.read_text()
-            assert servers.sentinel_password not in process.log.read_text()
+        written = "".join(process.log.read_text() for process in processes)
+        assert [secret for secret in (servers.password, servers.sentinel_password) if secret in written] == []
 
 
 # -- RabbitMQ ----------------------------------------------------------------------------------------------
@@ -144,46 +134,39 @@ def test_a_failover_while_a_study_runs_loses_nothing(store: Store, settings: Set
 
 @pytest.fixture
 def rabbit() -> Iterator[DedicatedBroker]:
-    """A server of this test alone: it is killed in the middle."""
+    """A server of one test, which kills it."""
     if not is_available():
         pytest.skip(WHY_NO_RABBITMQ)
     with RabbitServer() as server:
         yield server
 
 
-def test_through_rabbitmq_runs_are_cancelled_extended_recovered_and_found_again(
-    store: Store, settings: Settings, rabbit: DedicatedBroker
+def test_on_rabbitmq_participants_are_cancelled_extended_recovered_and_republished(
+    store: Store, fleet: Fleet, rabbit: DedicatedBroker
 ) -> None:
-    """The thin version of what `make test-rabbitmq` runs at length; without a Redis beside it."""
-    settings = settings.model_copy(update={"broker_url": rabbit.url, "lease_ttl_s": 4})
-    port = free_port()
-    with Fleet.of(settings) as fleet:
-        (worker, *_) = fleet.start("run-1", "control", "sweeper", concurrency=4)
-        api = Process(settings, "api", "--port", str(port), name="api")
-        try:
-            wait_until(lambda: is_healthy("127.0.0.1", port, "/readyz"))
-            with ApiClient(store, f"http://127.0.0.1:{port}", "acme") as acme:
-                slow, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
-                (source, *_) = dispatch_participants(acme, slow, 3)
-                wait_until(lambda: counts(store).get("running") == 3)
-                acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
-                wait_until(lambda: all(row.stopped_at for row in load_rows(store, slow)))
-                study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
-                ids = dispatch_participants(acme, study, 7, max_interactions=10)
-                wait_until(lambda: counts(store).get("running") == 4)
-                worker.stop(signal.SIGKILL)
-                fleet.start("run-2", concurrency=4)
-                rabbit.kill()
-                ids += dispatch_participants(acme, study, 2)
-                rabbit.start()
-                answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 100})
-                assert answer.json()["ok"], answer.text
-                assert all_terminal(store)
-                assert counts(store) == {"cancelled": 3, "completed": 9}
-                body = {"participant_id": source, "additional_steps": 1}
-                assert acme.post("/v1/simulations/extend", body).status_code == 202
-                wait_until(lambda: publisher(rabbit.url, store).queue_depth(Queue.RESUME) == 0)
-                wait_until(lambda: counts(store).get("running") == 1)
-                acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
-        finally:
-            api.stop()
+    """The short version of `make test-rabbitmq`, without a Redis server."""
+    fleet_on(fleet, rabbit.url, lease_ttl_s=4)
+    (worker, *_, api) = fleet.start("run-1", "control", "sweeper", "api", concurrency=4)
+    with ApiClient(store, api.url, "acme") as acme:
+        slow, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
+        (source, *_) = dispatch_participants(acme, slow, 3)
+        wait_until(lambda: counts(store).get("running") == 3)
+        acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
+        wait_until(lambda: all(row.stopped_at for row in load_rows(store, slow)))
+        study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
+        ids = dispatch_participants(acme, study, 7, max_interactions=10)
+        wait_until(lambda: counts(store).get("running") == 4)
+        worker.stop(signal.SIGKILL)
+        fleet.start("run-2", concurrency=4)
+        rabbit.kill()
+        ids += dispatch_participants(acme, study, 2)
+        rabbit.start()
+        answer = acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 100})
+        assert answer.json()["ok"], answer.text
+        assert all_terminal(store)
+        assert counts(store) == {"cancelled": 3, "completed": 9}
+        assert acme.post("/v1/simulations/extend", {"participant_id": source, "additional_steps": 1}).is_success
+        wait_until(lambda: publisher(rabbit.url, store).queue_depth(Queue.RESUME) == 0)
+        wait_until(lambda: counts(store).get("running") == 1)
+        acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
+    fleet.stop()

@@ -1,4 +1,4 @@
-"""Flower as a process of its own, spoken to by HTTP: what it shows, keeps, and what its buttons do."""
+"""Flower as a process: what it shows over HTTP, what it keeps, and what its buttons do."""
 
 import contextlib
 import os
@@ -23,18 +23,18 @@ from understudy.store.engine import Store
 
 
 class Flower:
-    """Flower for one broker, with what it keeps in one folder."""
+    """Flower for one broker, with its state in one folder."""
 
     def __init__(self, settings: Settings, folder: Path, **options: object) -> None:
         port = free_port()
         options = FLOWER_OPTIONS | {"address": "127.0.0.1", "port": port, "db": folder / "flower.db"} | options
-        given = {"UNDERSTUDY_BROKER_URL": settings.broker_url, "FLOWER_BASIC_AUTH": "me:secret"}
+        variables = {"UNDERSTUDY_BROKER_URL": settings.broker_url, "FLOWER_BASIC_AUTH": "me:secret"}
         command = [sys.executable, "-m", "celery", "--app", "understudy.worker.app", "flower"]
         with (folder / "flower.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *(f"--{name}={value}" for name, value in options.items())],
                 cwd=ROOT,
-                env=os.environ | given,
+                env=os.environ | variables,
                 stdout=log,
                 stderr=log,
             )
@@ -49,12 +49,12 @@ class Flower:
         return False
 
     def tasks(self, search: str = "") -> dict[str, Any]:
-        """What it shows of messages, by their ids."""
+        """Returns the messages that it shows, by id."""
         answer: dict[str, Any] = self.http.get("/api/tasks", params={"search": search}).json()
         return answer
 
     def press(self, what: str, **params: object) -> httpx.Response:
-        """What a button of its page sends."""
+        """Sends what a button of its page sends."""
         return self.http.post(f"/api/{what}", params=params)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -65,7 +65,7 @@ class Flower:
 
 @pytest.fixture
 def flower(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Flower]]:
-    """Starts Flower; whatever still runs in the end is killed."""
+    """Starts Flower; kills it at the end of the test."""
     started: list[Flower] = []
 
     def begin(**options: object) -> Flower:
@@ -77,7 +77,8 @@ def flower(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Flower]
         one.end(signal.SIGKILL)
 
 
-def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_a_revoke_cancels_pending_and_running_participants_and_a_shutdown_drains(
     store: Store, acme: ApiClient, fleet: Fleet, flower: Callable[..., Flower]
 ) -> None:
     shown = flower()
@@ -92,7 +93,7 @@ def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
     def status(*ids: str) -> set[str]:
         return {row.status for row in load_rows(store) if str(row.id) in ids}
 
-    # Found by the names that people know.
+    # The search finds aliases.
     alias = next(row.alias for row in load_rows(store) if str(row.id) == revoked)
     wait_until(
         lambda: [(one["name"], one["state"]) for one in shown.tasks(alias).values()] == [("simulation.run", "STARTED")]
@@ -100,7 +101,7 @@ def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
     study_alias = acme.get(f"/v1/studies/{study}").json()["alias"]
     wait_until(lambda: set(shown.tasks(f"args:{study_alias}")) == {f"{id_}.1" for id_ in running})
 
-    # One that no worker has seen yet.
+    # No worker has received this one.
     assert shown.press(f"task/revoke/{waiting[0]}.1").is_success
     wait_until(lambda: status(waiting[0]) == {"cancelled"})
     assert status(*waiting[1:]) == {"pending"}
@@ -110,19 +111,19 @@ def test_what_an_operator_revokes_is_cancelled_whether_it_waits_or_runs(
     stopped = [*running, waiting[0]]
     answer = acme.post("/v1/simulations/wait", {"participant_ids": stopped, "timeout": 60}).json()
     assert [one["status"] for one in answer["participants"]] == ["cancelled"] * 4
-    # The others take their places.
+    # Pending ones take the free slots.
     wait_until(lambda: counts(store) == {"cancelled": 4, "running": 2})
     wait_until(lambda: all(row.stopped_at for row in load_rows(store) if row.status == "cancelled"))
     gone = {f"{id_}.1" for id_ in stopped}
     wait_until(lambda: set(shown.tasks(f"args:{study_alias} state:REVOKED")) == gone)
 
-    # Of the buttons of a worker, one makes sense here.
+    # Of a worker's buttons, only the shutdown has a meaning here.
     refused = shown.press("worker/pool/grow/" + _name(shown), n=2)
     assert (refused.status_code, "--concurrency" in refused.text) == (403, True)
     assert shown.press("worker/shutdown/" + _name(shown)).is_success
     assert worker.popen.wait(30) == 0
     assert counts(store) == {"cancelled": 4, "pending": 2}
-    # What it gave back while it drained is told, too: nothing is shown as if it still ran there.
+    # Flower shows what the worker released while it drained: nothing seems to run there.
     wait_until(lambda: _results(shown, study_alias) == {("REVOKED", None), ("SUCCESS", "released")})
     assert {row.attempt for row in load_rows(store)} == {0}
 
@@ -132,26 +133,26 @@ def _results(shown: Flower, search: str) -> set[tuple[str, str | None]]:
 
 
 def _name(shown: Flower) -> str:
-    """The worker that it shows."""
+    """Returns the name of the one worker that it shows."""
     (name,) = shown.http.get("/api/workers", params={"refresh": 1}).json()
     return str(name)
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_what_it_has_seen_is_kept_also_when_it_is_killed(settings: Settings, flower: Callable[..., Flower]) -> None:
+def test_flower_keeps_its_messages_when_it_is_killed(settings: Settings, flower: Callable[..., Flower]) -> None:
     first = flower(state_save_interval=100)
     seen = {"uuid": "5b6.1", "name": "simulation.run", "args": "participant=t-5b6 study=s-b94", "kwargs": ""}
 
-    def tell_and_look() -> bool:
-        # Until it listens, nobody does.
+    def send_and_look() -> bool:
+        # Flower receives nothing until it listens.
         with create_celery(settings.broker_url) as app, app.events.default_dispatcher() as events:
             events.send("task-received", **seen)
         return "5b6.1" in first.tasks("t-5b6")
 
-    wait_until(tell_and_look)
+    wait_until(send_and_look)
 
     def saved() -> list[Path]:
-        # What it is writing is called `flower.db.tmp…` until it is through.
+        # While Flower writes it, the file is called `flower.db.tmp…`.
         return [file for file in settings.data_dir.glob("flower.db*") if ".tmp" not in file.name]
 
     wait_until(lambda: any(b"t-5b6" in file.read_bytes() for file in saved()))

@@ -1,4 +1,4 @@
-"""Going down in order: what was held goes on elsewhere at once, and no attempt is lost by it."""
+"""An ordered end: other workers continue the participants at once, and no attempt is lost."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.e2e.participants import all_terminal, counts, load_rows
-from tests.e2e.store_link import StoreLink, link_to, locked, until_mended
+from tests.e2e.store_link import StoreLink, broken, link_to, locked
 from tests.e2e.test_up import Up, start
 from tests.factories import make_participants, make_study
 from tests.http_client import ApiClient
@@ -25,23 +25,21 @@ __all__ = ["start"]
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Leases long enough for a slow machine: nobody is to be taken for lost who is not."""
+    """Leases long enough for a slow machine: no live worker counts as lost."""
     return settings.model_copy(update={"heartbeat_interval_s": 1, "lease_ttl_s": 8})
 
 
-def test_all_workers_are_replaced_under_load_and_nobody_notices(
-    store: Store, acme: ApiClient, fleet: Fleet, settings: Settings
-) -> None:
+def test_replacing_all_workers_under_load_costs_no_attempt(store: Store, acme: ApiClient, fleet: Fleet) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
-    old = fleet.start("run-1", "run-2", "run-3")
-    fleet.start("sweeper")
-    make_participants(store, acme.workspace_id, study, iteration, 60, max_interactions=40)
-    wait_until(lambda: counts(store) == {"running": 60})
-    for number, leaving in enumerate(old):
-        fleet.start(f"run-{4 + number}")
-        assert leaving.stop() == 0
+    first, second, _ = fleet.start("run-1", "run-2", "sweeper")
+    make_participants(store, acme.workspace_id, study, iteration, 40, max_interactions=40)
+    wait_until(lambda: counts(store) == {"running": 40})
+    fleet.start("run-3")
+    assert first.stop() == 0
+    fleet.start("run-4")
+    assert second.stop() == 0
     wait_until(lambda: all_terminal(store), 90)
-    assert counts(store) == {"completed": 60}
+    assert counts(store) == {"completed": 40}
     after = load_rows(store)
     assert {row.attempt for row in after} == {0}
     assert max(row.epoch for row in after) > 1, "it was under load"
@@ -49,27 +47,26 @@ def test_all_workers_are_replaced_under_load_and_nobody_notices(
 
 
 def lost(store: Store) -> int:
-    """How often somebody was taken from a lost worker."""
+    """Returns how many events say that a worker was lost."""
     with store.read() as connection:
-        told = connection.execute(select(Tables.event.c.data)).scalars()
-        return sum(data.get("reason") == "lost" for data in told)
+        return sum(data.get("reason") == "lost" for data in connection.scalars(select(Tables.event.c.data)))
 
 
-def test_told_to_go_while_the_store_is_away_a_worker_goes(
+def test_a_worker_ends_while_the_store_is_unavailable(
     store: Store, acme: ApiClient, settings: Settings, fleet: Fleet, store_url: str
 ) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
     make_participants(store, acme.workspace_id, study, iteration, 6, max_interactions=20)
     fleet.start("sweeper")
     with contextlib.ExitStack() as stack:
-        away, url = locked(store_url), store_url
+        outage, url = locked(store_url), store_url
         if not store_url.startswith("sqlite"):
-            cable, url = stack.enter_context(link_to(store_url))
-            away = until_mended(cable, StoreLink.cut)
-        apart = stack.enter_context(Fleet.of(settings.model_copy(update={"database_url": url})))
-        (worker,) = apart.start("run-1")
+            link, url = stack.enter_context(link_to(store_url))
+            outage = broken(link, StoreLink.cut)
+        linked = stack.enter_context(Fleet.of(settings.model_copy(update={"database_url": url})))
+        (worker,) = linked.start("run-1")
         wait_until(lambda: all(row.interaction_count >= 1 for row in load_rows(store)))
-        with away:
+        with outage:
             worker.stop(timeout_s=settings.drain_grace_s + 20)
     fleet.start("run-2")
     wait_until(lambda: all_terminal(store))
@@ -77,26 +74,26 @@ def test_told_to_go_while_the_store_is_away_a_worker_goes(
 
 
 @pytest.mark.timeout(240)
-def test_a_stack_that_is_stopped_goes_on_where_it_was(start: Callable[..., Up]) -> None:
-    # So slow that on a slow machine, too, some are still on the way when somebody looks.
+def test_a_restarted_stack_continues_its_participants(start: Callable[..., Up]) -> None:
+    # Slow enough that some participants still run when the stack is stopped.
     with serve_in_thread(create_shop(delay_s=0.8)) as shop:
         up = start("--port", "0", "--no-flower")
         with client_of(up) as client:
             ids = dispatch(client, shop, 12)
-            wait_until(lambda: sum(one["interaction_count"] for one in told(client)) >= 12)
+            wait_until(lambda: interaction_count(client) >= 12)
         assert up.end(signal.SIGINT)[0] == 0
         up = start("--port", "0", "--no-flower")
         with client_of(up) as client:
-            assert {one["attempt"] for one in told(client)} == {0}
-            before = sum(one["interaction_count"] for one in told(client))
-            wait_until(lambda: sum(one["interaction_count"] for one in told(client)) >= before + 6)
-        # Twice in a row: told to hasten.
+            assert {row["attempt"] for row in list_participants(client)} == {0}
+            before = interaction_count(client)
+            wait_until(lambda: interaction_count(client) >= before + 6)
+        # The second signal forces the end.
         up.process.send_signal(signal.SIGINT)
         assert up.end(signal.SIGINT)[0] in {0, 1}
         up = start("--port", "0", "--no-flower")
         with client_of(up) as client:
-            wait_until(lambda: all(one["status"] == "completed" for one in told(client)), 120)
-            assert sorted(one["id"] for one in told(client)) == sorted(ids)
+            wait_until(lambda: {row["status"] for row in list_participants(client)} == {"completed"}, 120)
+            assert {row["id"] for row in list_participants(client)} == set(ids)
         assert up.end(signal.SIGINT)[0] == 0
 
 
@@ -108,7 +105,7 @@ def client_of(up: Up) -> httpx.Client:
 
 
 def dispatch(client: httpx.Client, url: str, count: int) -> list[str]:
-    """Send people to a website; their participants' ids."""
+    """Dispatches people to a website; returns the ids of their participants."""
     client.post("/v1/people", json={"generate": count, "seed": 1}).raise_for_status()
     study = {"name": "Shop", "modality": "interactive", "assignment": {"task": "Buy the teapot"}}
     study_id = client.post("/v1/studies", json=study).raise_for_status().json()["id"]
@@ -120,9 +117,13 @@ def dispatch(client: httpx.Client, url: str, count: int) -> list[str]:
     return ids
 
 
-def told(client: httpx.Client) -> list[dict[str, Any]]:
-    """What the API says of all participants."""
+def list_participants(client: httpx.Client) -> list[dict[str, Any]]:
+    """Returns all participants of the one study."""
     (study,) = client.get("/v1/studies").raise_for_status().json()["items"]
     answer = client.get("/v1/participants", params={"study_id": study["id"], "limit": 100})
     items: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
     return items
+
+
+def interaction_count(client: httpx.Client) -> int:
+    return sum(row["interaction_count"] for row in list_participants(client))

@@ -1,4 +1,4 @@
-"""The wheel, installed beside a project that has packages of the same names as our folders."""
+"""The wheel, installed beside a project that has packages named like this repository's folders."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 
 from tests.servers import free_port, wait_until
 from tests.virtual_environments import ROOT, build_wheel, environment_with, run
+from understudy.deploy.ports import is_healthy
 
-#: Ours, and those of a common web app.
+#: Folders of this repository and of common web apps.
 NAMES = ("api", "worker", "shared", "deploy", "docs")
 #: Bounds on what `pip install understudy` brings.
 MAX_CLIENT_PACKAGES, MAX_CLIENT_MB = 22, 40
@@ -59,27 +61,25 @@ def server_python(wheel: Path) -> Path:
     return environment_with(wheel, "server", ROOT / "constraints.txt")
 
 
-@pytest.fixture(params=["packages", "namespaces"])
+@pytest.fixture
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A project with packages named as our folders, with and without `__init__.py`."""
+    """A project with packages named like our folders; namespace packages with the parameter `mine`."""
+    module = getattr(request, "param", "__init__")
     for name in NAMES:
         (tmp_path / name).mkdir()
-        if request.param == "packages":
-            (tmp_path / name / "__init__.py").write_text("OURS = False\n")
-        else:
-            (tmp_path / name / "mine.py").write_text("OURS = False\n")
-    script = SCRIPT if request.param == "packages" else SCRIPT.replace("import api\n", "import api.mine as api\n")
+        (tmp_path / name / f"{module}.py").write_text("OURS = False\n")
+    script = SCRIPT if module == "__init__" else SCRIPT.replace("import api\n", f"import api.{module} as api\n")
     (tmp_path / "script.py").write_text(script)
     return tmp_path
 
 
 def beside(python: Path, name: str) -> Path:
-    """A command of that environment."""
+    """Returns a command of that environment."""
     return python.with_name(name)
 
 
 def megabytes(python: Path) -> float:
-    """The size of an environment in MB, without pip and setuptools, which every environment has."""
+    """Returns the size of an environment without pip and setuptools."""
     (site,) = python.parents[1].glob("lib/python*/site-packages")
     without = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
     files = (
@@ -96,33 +96,22 @@ def packages(python: Path) -> list[str]:
     return [name for line in listed if (name := line.partition("==")[0]) not in {"pip", "setuptools"}]
 
 
-def test_the_wheel_has_one_package_and_what_belongs_to_it(wheel: Path, client_python: Path) -> None:
-    listed = "import zipfile, sys; print('\\n'.join(zipfile.ZipFile(sys.argv[1]).namelist()))"
-    names = run(sys.executable, "-c", listed, wheel, cwd=wheel.parent).split()
+def test_the_wheel_contains_one_package_with_its_data_files(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"understudy", "_understudy.py", *(top for top in tops if top.endswith(".dist-info"))}
     assert "understudy/__init__.py" not in names
     assert len(names) == len(set(names))
-    for needed in (
-        "py.typed",
-        "panels/varied-50.csv",
-        "docs/concepts/overview.md",
-        "deploy/migrations/env.py",
-    ):
-        assert f"understudy/{needed}" in names
+    data_files = ("py.typed", "panels/varied-50.csv", "docs/concepts/overview.md", "deploy/migrations/env.py")
+    assert {f"understudy/{name}" for name in data_files} <= set(names)
 
 
-def test_a_client_is_light(client_python: Path) -> None:
+def test_the_client_is_small(client_python: Path) -> None:
     assert len(packages(client_python)) <= MAX_CLIENT_PACKAGES
     assert megabytes(client_python) <= MAX_CLIENT_MB
 
 
-def test_the_extras_say_what_they_take(client_python: Path, server_python: Path) -> None:
-    for extra, python in (("understudy", client_python), ("understudy[server]", server_python)):
-        print(f"{extra}: {len(packages(python))} packages, {megabytes(python):.0f} MB")  # noqa: T201
-    assert len(packages(server_python)) > len(packages(client_python))
-
-
+@pytest.mark.parametrize("project", ["__init__", "mine"], indirect=True)
 def test_the_client_and_the_command_work_beside_a_project(client_python: Path, project: Path) -> None:
     assert run(client_python, "script.py", cwd=project) == "http://127.0.0.1:8000 False\n"
     command = beside(client_python, "understudy")
@@ -131,53 +120,50 @@ def test_the_client_and_the_command_work_beside_a_project(client_python: Path, p
     assert run(command, "docs", "concepts/overview", cwd=project).startswith("# Overview")
 
 
-def test_a_users_script_passes_the_strictest_types(client_python: Path, project: Path) -> None:
+def test_a_users_script_passes_strict_type_checks(client_python: Path, project: Path) -> None:
     (project / "mypy.ini").write_text("[mypy]\nstrict = True\n")
-    checked = run(
-        *(sys.executable, "-m", "mypy", "--python-executable", client_python, "script.py"),
-        cwd=project,
-    )
+    checked = run(sys.executable, "-m", "mypy", "--python-executable", client_python, "script.py", cwd=project)
     assert "no issues found" in checked
 
 
 @pytest.mark.parametrize(
     "command", [["up"], ["demo"], ["api"], ["worker"], ["sweeper"], ["migrate"], ["token", "list"]]
 )
-def test_a_command_whose_part_is_not_installed_names_the_extra(
+def test_a_command_without_its_component_names_the_extra(
     client_python: Path, tmp_path: Path, command: list[str]
 ) -> None:
-    ran = subprocess.run(
-        [beside(client_python, "understudy"), *command],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 2
-    (line,) = ran.stderr.splitlines()
+    code, line = fail(client_python, *command, cwd=tmp_path)
+    assert code == 2
     assert "pip install 'understudy[server]'" in line
     assert not list(tmp_path.iterdir())
 
 
-def test_a_regular_package_of_the_same_name_is_told(client_python: Path, tmp_path: Path) -> None:
+def test_a_regular_package_of_the_same_name_is_reported(client_python: Path, tmp_path: Path) -> None:
     (tmp_path / "understudy").mkdir()
     hides = tmp_path / "understudy" / "__init__.py"
     hides.touch()
+    code, line = fail(client_python, "docs", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert code == 1
+    assert line.startswith(f"understudy: {hides} hides the installed package")
+
+
+def fail(python: Path, *command: str, cwd: Path, **variables: str) -> tuple[int, str]:
+    """Runs `understudy`; returns its exit code and the only line on stderr."""
     ran = subprocess.run(
-        [beside(client_python, "understudy"), "docs"],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        [beside(python, "understudy"), *command],
+        cwd=cwd,
+        env=os.environ | variables,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ran.returncode == 1
     (line,) = ran.stderr.splitlines()
-    assert line.startswith(f"understudy: {hides} hides the installed package")
+    return ran.returncode, line
 
 
 @contextlib.contextmanager
 def up(python: Path, folder: Path) -> Iterator[str]:
-    """`understudy up` in a folder; its address."""
+    """Runs `understudy up` in a folder; yields its address."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
     environment.pop("PYTHONPATH", None)
     command = [beside(python, "understudy"), "up", "--port", "0"]
@@ -198,24 +184,26 @@ def up(python: Path, folder: Path) -> Iterator[str]:
             process.wait(60)
 
 
-def test_a_whole_stack_works_beside_a_project(server_python: Path, project: Path) -> None:
+def test_a_complete_stack_works_beside_a_project(server_python: Path, project: Path) -> None:
     with up(server_python, project) as url:
         assert httpx.get(f"{url}/readyz", trust_env=False, verify=False).is_success
         shown = run(server_python, "script.py", cwd=project)
         assert shown == f"{url} False\n"
         settings = {"UNDERSTUDY_BROKER_URL": broker_url(project)}
         celery = (beside(server_python, "celery"), "-A", "understudy.worker.app")
-        answered = wait_until(lambda: nodes(run(*celery, "inspect", "ping", cwd=project, **settings)))
-        assert {"run-1", "control", "alone"} <= answered
-        assert "nodes online" in run(*celery, "status", cwd=project, **settings)
+
+        def nodes() -> set[str]:
+            return set(re.findall(r"->\s+(\S+)@", run(*celery, "status", cwd=project, **settings)))
+
+        wait_until(lambda: nodes() >= {"run-1", "control", "alone"})
         port = free_port()
         with started(*celery, "flower", f"--port={port}", "--address=127.0.0.1", cwd=project, **settings):
-            wait_until(lambda: _answers(f"http://127.0.0.1:{port}/healthcheck"))
+            wait_until(lambda: is_healthy("127.0.0.1", port, "/healthcheck"))
 
 
 @contextlib.contextmanager
 def started(*command: str | Path, cwd: Path, **variables: str) -> Iterator[None]:
-    """A command that runs until the block is left."""
+    """Runs a command until the end of the block."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (
         (cwd / "command.log").open("w") as log,
@@ -227,18 +215,8 @@ def started(*command: str | Path, cwd: Path, **variables: str) -> Iterator[None]
             process.terminate()
 
 
-def _answers(url: str) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(url, trust_env=False, verify=False).is_success
-    return False
-
-
-def nodes(pinged: str) -> set[str]:
-    return {found[1] for found in re.finditer(r"->\s+(\S+)@", pinged)}
-
-
 def broker_url(project: Path) -> str:
-    """The broker of `up`, as its processes were told of it."""
+    """Returns the broker's URL from the environment of a process of `up`."""
     for pid_file in (project / ".understudy" / "run").glob("*.pid"):
         pid = pid_file.read_text().split()[0]
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

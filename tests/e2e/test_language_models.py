@@ -1,4 +1,4 @@
-"""People that think, with real processes: a fleet, the demo shop, and a faithful fake of a model server."""
+"""The mind `llm` with real processes: a fleet, the demo shop, and a fake model server."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ def shop() -> Iterator[str]:
 
 
 def start(fleet: Fleet, fake: FakeModel, *names: str, profiles: str = "") -> None:
-    """Workers that know the walker as their default model, the lingerer as a profile, and `profiles`."""
+    """Starts workers with the walker as default model, the lingerer as a profile, and `profiles`."""
     folder = fleet.settings.data_dir
     (folder / "key").write_text(KEY)
     (folder / "profiles.toml").write_text(
@@ -55,7 +55,7 @@ def start(fleet: Fleet, fake: FakeModel, *names: str, profiles: str = "") -> Non
 
 
 def buy_a_mug(acme: ApiClient, shop: str, *minds: str) -> tuple[str, list[str]]:
-    """A study of buying a blue mug, and an iteration for each of these minds."""
+    """Creates a study of buying a blue mug, with one iteration per mind."""
     assignment = {"task": "Buy a blue mug", "success": {"url_contains": "/order/confirmed"}}
     request = {"name": "Mug", "modality": "interactive", "assignment": assignment}
     study = acme.post("/v1/studies", request).json()["id"]
@@ -67,12 +67,13 @@ def buy_a_mug(acme: ApiClient, shop: str, *minds: str) -> tuple[str, list[str]]:
 
 
 def on_product_page(fake: FakeModel) -> int:
-    """How many lingerers are lost in thought before a product."""
+    """Returns how many lingerers wait for an answer on a product page."""
     entries = [entry["body"]["messages"] for entry in fake.seen("lingerer") if entry["end"] == "open"]
     return sum("/product/" in messages[-1]["content"].partition("\n")[0] for messages in entries)
 
 
-def test_twenty_think_five_are_cancelled_in_mid_call_and_one_goes_on_as_told(
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_a_cancel_closes_the_model_calls_and_an_extend_follows_the_instruction(
     store: Store, acme: ApiClient, fleet: Fleet, fake: FakeModel, shop: str
 ) -> None:
     study, (walking, lingering) = buy_a_mug(acme, shop, "llm", "llm:linger")
@@ -100,34 +101,35 @@ def test_twenty_think_five_are_cancelled_in_mid_call_and_one_goes_on_as_told(
     extended = acme.post("/v1/simulations/extend", body).json()
     assert extended["participants"][0]["status"] == "completed", extended
     first, second = (entry["body"]["messages"] for entry in fake.seen("lingerer")[before:])
-    told = {"role": "user", "content": DIRECTION}
-    # Right after what the source did, and before anything of its own.
+    instruction = {"role": "user", "content": DIRECTION}
+    # It follows the source's interactions and precedes its own.
     assert [message["role"] for message in first[-3:]] == ["assistant", "user", "user"]
-    assert first[-2] == told
-    # And there it stays.
+    assert first[-2] == instruction
+    # It stays there.
     assert second[: len(first) - 1] == first[:-1]
     assert [message["role"] for message in second[len(first) - 1 :]] == ["user", "assistant", "user"]
-    assert [message for message in second if message == told] == [told]
-    # Each answered call of a step that was stored is paid for.
+    assert [message for message in second if message == instruction] == [instruction]
+    # The usage counts each answered call of a stored step.
     answered = [entry for entry in fake.seen() if entry["end"] == "answered"]
     used = acme.get(f"/v1/studies/{study}").json()["usage"]
     assert used["calls"] == len(answered)
     assert used["output_tokens"] > 0
     one = acme.get(f"/v1/participants/{walkers[0]}").json()["usage"]
     assert one["cost"] == pytest.approx((one["input_tokens"] + 4 * one["output_tokens"]) / 1e6)
-    check_untold(store, fleet)
+    check_key_is_nowhere(store, fleet)
 
 
-def check_untold(store: Store, fleet: Fleet) -> None:
-    """Nobody's key is anywhere but where it is needed."""
-    assert KEY not in (fleet.settings.data_dir / "run-1.log").read_text()
+def check_key_is_nowhere(store: Store, fleet: Fleet) -> None:
+    """The key is in no log and no table."""
+    texts = {"log": (fleet.settings.data_dir / "run-1.log").read_text()}
     with store.read() as connection:
-        for table in SQLModel.metadata.sorted_tables:
-            assert KEY not in str(connection.execute(select(table)).all()), table.name
+        tables = SQLModel.metadata.sorted_tables
+        texts |= {table.name: str(connection.execute(select(table)).all()) for table in tables}
+    assert [name for name, text in texts.items() if KEY in text] == []
 
 
 DECISION = {"thought": "Mugs!", "action": {"kind": "wait"}, "sentiment": 0.5, "note": ""}
-#: What a server may do instead of answering -> what its participant is told.
+#: Faulty answers of a server -> the participant's error message.
 ODD: dict[str, tuple[dict[str, Any], str]] = {
     "garbage": ({"text": "<html>\0 Bad gateway"}, "something other than a chat completion"),
     "talk": (
@@ -146,7 +148,7 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
         "The model refused: Not with ***.",
     ),
 }
-#: What an operator may have set instead of a profile.
+#: Invalid profiles of an operator -> the participant's error message.
 WRONG = {
     "portless": ('base_url = "http://127.0.0.1:99999/v1"', "base_url: must be an address like"),
     "keyless": ('api_key_file = "/nowhere"', "cannot be read (No such file or directory)"),
@@ -155,7 +157,8 @@ WRONG = {
 }
 
 
-def test_whatever_a_model_does_is_told_and_nothing_of_it_is_stored(
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_a_faulty_model_fails_its_participant_with_the_reason_and_stores_nothing(
     store: Store, acme: ApiClient, fleet: Fleet, fake: FakeModel, shop: str
 ) -> None:
     fake.key(None)
@@ -171,25 +174,27 @@ def test_whatever_a_model_does_is_told_and_nothing_of_it_is_stored(
         for name, table in wrong.items()
     }
     start(fleet, fake, "run-1", "sweeper", profiles="".join((*odd.values(), *wrong.values())))
-    told = {name: text for table in (ODD, WRONG) for name, (_, text) in table.items()}
-    told["nobody"] = "no language model profile 'nobody'; available:"
-    study, iterations = buy_a_mug(acme, shop, *(f"llm:{name}" for name in told))
-    began = {
+    messages = {name: text for table in (ODD, WRONG) for name, (_, text) in table.items()}
+    messages["nobody"] = "no language model profile 'nobody'; available:"
+    study, iterations = buy_a_mug(acme, shop, *(f"llm:{name}" for name in messages))
+    ids = {
         name: dispatch_participants(acme, UUID(study), 1, iteration_id=iteration)[0]
-        for name, iteration in zip(told, iterations, strict=True)
+        for name, iteration in zip(messages, iterations, strict=True)
     }
     wait_until(lambda: all_terminal(store))
-    for name, id_ in began.items():
-        one = acme.get(f"/v1/participants/{id_}").json()
-        assert (one["status"], one["error_kind"]) == ("failed", "simulator_error"), (name, one)
-        assert told[name] in one["error_message"], name
-        assert "Traceback" not in json.dumps(one)
-        assert one["interaction_count"] == 0
-        # What was asked was asked, also in vain.
-        assert one.get("usage", {}).get("calls", 0) == len(fake.seen(f"script:{name}")), name
-    check_untold(store, fleet)
-    # A server that has come to its senses: they go on.
+    rows = {name: acme.get(f"/v1/participants/{id_}").json() for name, id_ in ids.items()}
+    assert {
+        name: row["error_message"] for name, row in rows.items() if messages[name] not in row["error_message"]
+    } == {}
+    ends = {(row["status"], row["error_kind"], row["interaction_count"]) for row in rows.values()}
+    assert ends == {("failed", "simulator_error", 0)}
+    assert "Traceback" not in json.dumps(rows)
+    # The usage counts calls without a valid answer, too.
+    calls = {name: row.get("usage", {}).get("calls", 0) for name, row in rows.items()}
+    assert calls == {name: len(fake.seen(f"script:{name}")) for name in rows}
+    check_key_is_nowhere(store, fleet)
+    # The server recovers: an extend continues.
     fake.script("garbage", {"decision": DECISION})
-    body = {"participant_id": began["garbage"], "additional_steps": 1, "wait": True, "timeout": 60}
+    body = {"participant_id": ids["garbage"], "additional_steps": 1, "wait": True, "timeout": 60}
     extended = acme.post("/v1/simulations/extend", body).json()
     assert extended["participants"][0]["status"] == "completed", extended

@@ -1,4 +1,4 @@
-"""What those who look after a fleet see of its processes: metrics and logs."""
+"""Metrics and logs of a fleet."""
 
 import json
 import re
@@ -20,12 +20,12 @@ from understudy.store.engine import Store
 
 
 def lines(process: Process) -> list[dict[str, Any]]:
-    """What it has logged: nothing but lines of JSON."""
+    """Returns its log, which has only lines of JSON."""
     return [json.loads(line) for line in process.log.read_text().splitlines()]
 
 
 def metrics_of(process: Process) -> Series:
-    """Where it shows them is told in its log."""
+    """Reads its metrics at the address in its log."""
     (url,) = re.findall(r"metrics at (\S+/metrics)", process.log.read_text())
     return read(url)
 
@@ -35,7 +35,7 @@ def total(processes: list[Process], name: str, **labels: str) -> float:
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
-def test_a_fleet_tells_what_it_does(
+def test_the_metrics_and_logs_of_a_fleet_report_its_work(
     store: Store, acme: ApiClient, fleet: Fleet, settings: Settings, tmp_path: Path
 ) -> None:
     port = {"UNDERSTUDY_METRICS_PORT": "0"}
@@ -44,7 +44,7 @@ def test_a_fleet_tells_what_it_does(
     assert total(workers, "run_slots", kind="run") == 6
     assert all(at(metrics_of(worker), "lease_seconds") > 0 for worker in workers)
 
-    # Who ends, and who fails.
+    # Completed and failed participants.
     study, _ = make_study(store, acme.workspace_id)
     ids = dispatch_participants(acme, study, 8)
     broken, _ = make_study(store, acme.workspace_id, content={"at": {"1": "raise"}})
@@ -60,22 +60,16 @@ def test_a_fleet_tells_what_it_does(
     ended = "participants_ended_total"
     assert total(workers, ended, status="completed", reason="cap_reached") == 8
     assert total(workers, ended, status="failed", reason="simulator_error") == 2
-    steps = [
-        metrics_of(worker).get(
-            ("step_seconds_count", frozenset({("environment", "scripted"), ("mind", "scripted")})), 0
-        )
-        for worker in workers
-    ]
-    assert sum(steps) == stored
+    steps = ("step_seconds_count", frozenset({("environment", "scripted"), ("mind", "scripted")}))
+    assert sum(metrics_of(worker).get(steps, 0) for worker in workers) == stored
 
-    # Who is cancelled, and who is lost.
+    # Cancelled and lost participants.
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
     dispatch_participants(acme, study, 6)
     wait_until(lambda: counts(store).get("running") == 6)
     assert total(workers, "runs", kind="run") == 6
-    told = read(f"{acme.api}/metrics")
-    assert at(told, "participants", status="running") == 6
-    assert at(told, "workers") == 2
+    of_api = read(f"{acme.api}/metrics")
+    assert (at(of_api, "participants", status="running"), at(of_api, "workers")) == (6, 2)
     one.popen.send_signal(signal.SIGKILL)
     one.popen.wait()
     lost = 6 - at(metrics_of(other), "runs", kind="run")
@@ -90,28 +84,26 @@ def test_a_fleet_tells_what_it_does(
     assert at(metrics_of(sweeper), "last_sweep_timestamp_seconds", work="recover") > 0
     assert at(metrics_of(sweeper), "sweeps_total", work="recover", result="failed") == 0
 
-    # And what all of them said meanwhile.
-    broke = [line for worker in workers for line in lines(worker) if "failed in a step" in line["message"]]
-    assert len(broke) == 2
-    for line in broke:
-        assert {"participant", "study", "epoch", "attempt", "task", "timestamp"} <= set(line)
-        assert (line["study"], line["epoch"], line["attempt"]) == (str(broken), "1", "0")
-        assert line["task"] == f"{line['participant']}.1"
-        assert line["part"] == "worker"
-        assert line["request_id"] == "who-asked"
-        assert "RuntimeError: the environment broke" in line["exception"]
+    # The logs.
+    failures = [line for worker in workers for line in lines(worker) if "failed in a step" in line["message"]]
+    expected = {"study": str(broken), "epoch": "1", "attempt": "0", "part": "worker", "request_id": "who-asked"}
+    assert [{name: line[name] for name in expected} for line in failures] == [expected] * 2
+    assert all(line["task"] == f"{line['participant']}.1" and line["timestamp"] for line in failures), failures
+    assert all("RuntimeError: the environment broke" in line["exception"] for line in failures), failures
     password = make_url(settings.broker_url).password
     assert password
-    for process in (*workers, control, sweeper):
-        assert lines(process)
-        assert str(password) not in process.log.read_text()
+    processes = (*workers, control, sweeper)
+    assert all(lines(process) for process in processes)
+    assert [process.name for process in processes if str(password) in process.log.read_text()] == []
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_a_request_is_found_again_by_its_name(acme: ApiClient, caplog: pytest.LogCaptureFixture) -> None:
-    given = {"X-Request-ID": "from-a-proxy.1"}
-    assert acme.http.get("/v1/studies", headers=given).headers["X-Request-ID"] == "from-a-proxy.1"
-    for bad in ("with blanks", "x" * 65, "ä"):
-        named = acme.http.get("/v1/studies", headers={"X-Request-ID": bad.encode("latin-1")}).headers["X-Request-ID"]
-        assert re.fullmatch("[0-9a-f]{32}", named)
+def test_an_answer_repeats_a_valid_request_id_and_otherwise_has_a_new_one(acme: ApiClient) -> None:
+    def answered(given: str) -> str:
+        headers = {"X-Request-ID": given.encode("latin-1")}
+        return str(acme.http.get("/v1/studies", headers=headers).headers["X-Request-ID"])
+
+    assert answered("from-a-proxy.1") == "from-a-proxy.1"
+    invalid = ("with blanks", "x" * 65, "ä")
+    assert [given for given in invalid if not re.fullmatch("[0-9a-f]{32}", answered(given))] == []
     assert httpx.get(f"{acme.api}/nowhere", trust_env=False).headers["X-Request-ID"]

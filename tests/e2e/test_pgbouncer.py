@@ -1,4 +1,4 @@
-"""A fleet that reaches PostgreSQL through PgBouncer in transaction mode, by few connections."""
+"""A fleet on PostgreSQL through PgBouncer in transaction mode, with few connections."""
 
 import signal
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from understudy.domain.errors import ValidationError
 from understudy.settings import Settings
 from understudy.store.engine import LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, Store
 
-#: The API and each other process would take up to ten by themselves.
+#: Without PgBouncer, each process opens up to ten.
 CONNECTIONS = 4
 
 
@@ -28,13 +28,12 @@ def store_url() -> Iterator[str]:
         yield url
 
 
-def test_a_fleet_runs_cancels_extends_and_recovers_by_few_connections(
+def test_a_fleet_runs_cancels_extends_and_recovers_on_few_connections(
     store: Store, acme: ApiClient, fleet: Fleet
 ) -> None:
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.1})
     long, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.1})
-    (victim,) = fleet.start("run-1")
-    fleet.start("control", "sweeper")
+    victim, *_ = fleet.start("run-1", "control", "sweeper")
     cancelled = dispatch_participants(acme, long, 4, max_interactions=900)
     ids = dispatch_participants(acme, study, 12, max_interactions=20)
     wait_until(lambda: all(row.interaction_count >= 1 for row in load_rows(store)))
@@ -44,14 +43,14 @@ def test_a_fleet_runs_cancels_extends_and_recovers_by_few_connections(
     fleet.start("run-2")
     wait_until(lambda: all_terminal(store))
     assert counts(store) == {"completed": 12, "cancelled": 4}
-    assert 2 in {row.epoch for row in load_rows(store, study)}, "the killed one ran some"
+    assert 2 in {row.epoch for row in load_rows(store, study)}, "the killed worker ran some"
     body = {"participant_id": ids[0], "additional_steps": 3, "wait": True, "timeout": 60}
     extended = acme.post("/v1/simulations/extend", body).json()
-    assert [one["interaction_count"] for one in extended["participants"]] == [23]
+    assert [row["interaction_count"] for row in extended["participants"]] == [23]
     wait_until(lambda: all(row.stopped_at for row in load_rows(store, long)))
 
 
-def test_each_transaction_has_its_timeouts_whichever_connection_it_gets(store: Store) -> None:
+def test_each_transaction_has_its_timeouts_on_any_connection(store: Store) -> None:
     def timeouts(connection: Any) -> list[Any]:
         names = ("statement_timeout", "lock_timeout")
         return [connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names]
@@ -59,20 +58,22 @@ def test_each_transaction_has_its_timeouts_whichever_connection_it_gets(store: S
     expected = [f"{STATEMENT_TIMEOUT_S}s", f"{LOCK_TIMEOUT_S}s"]
     with store.read() as one, store.read() as another:
         assert [timeouts(one), timeouts(another)] == [expected, expected]
-    # And none of it stays with a connection.
+    # No connection keeps them.
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as outside:
         assert outside.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0"
 
 
-def test_what_comes_again_and_again_is_not_prepared_on_a_connection_of_others(store: Store) -> None:
+def test_a_repeated_statement_is_not_prepared_on_a_shared_connection(store: Store) -> None:
     other = Store(store.url.render_as_string(hide_password=False))
-    for number, one in enumerate((store, other)):
+
+    def repeat(client: Store, number: int) -> list[int]:
         statement = f"SELECT {number} + %(x)s"
-        for _ in range(20):
-            assert one.write(lambda c, s=statement: c.exec_driver_sql(s, {"x": 7}).scalar_one()) == 7 + number
+        return [client.write(lambda c: int(c.exec_driver_sql(statement, {"x": 7}).scalar_one())) for _ in range(20)]
+
+    assert (repeat(store, 0), repeat(other, 1)) == ([7] * 20, [8] * 20)
     other.dispose()
 
 
-def test_another_way_of_pooling_is_refused_with_words() -> None:
+def test_another_pooling_mode_is_refused() -> None:
     with pytest.raises(ValidationError, match="must be `transaction`"):
         Store("postgresql://nobody@localhost/nothing?pooling=session")

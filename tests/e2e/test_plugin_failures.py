@@ -1,4 +1,4 @@
-"""Environments and minds that break in every way: each fails with its reason, nobody beside them."""
+"""Environments and minds that break in every way: each participant fails with its reason and no other one."""
 
 import pytest
 
@@ -12,14 +12,14 @@ from understudy.store.engine import Store
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Leases long enough for a slow machine: nobody is to be taken for lost who is not."""
+    """Leases long enough for a slow machine: no live worker counts as lost."""
     return settings.model_copy(update={"heartbeat_interval_s": 1, "lease_ttl_s": 8})
 
 
-#: What happens on the second page, what is said of it, and how many interactions are kept.
+#: Fault on the second page -> `error_kind` and number of kept interactions.
 BREAKS = {
     "raise": ("simulator_error", 1),
-    # The first step ends with a look at the second page, which cannot be kept.
+    # The first step observes the second page, which cannot be stored.
     "garbage": ("simulator_error", 0),
     "unstorable": ("simulator_error", 0),
     "mind raises": ("simulator_error", 1),
@@ -30,8 +30,10 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("timeout", ["step_timeout", "run_timeout"])
-def test_whatever_breaks_it_fails_and_says_why_and_nobody_else_does(
+@pytest.mark.parametrize(
+    ("store_url", "timeout"), [("sqlite", "step_timeout"), ("postgresql", "run_timeout")], indirect=["store_url"]
+)
+def test_a_broken_plugin_fails_its_participants_with_the_reason_and_no_others(
     store: Store, acme: ApiClient, fleet: Fleet, timeout: str
 ) -> None:
     limits = {f"{timeout}_s": 2}
@@ -44,16 +46,16 @@ def test_whatever_breaks_it_fails_and_says_why_and_nobody_else_does(
         studies[study] = what
     fleet.start("run-1", "sweeper", concurrency=40)
     wait_until(lambda: all_terminal(store))
-    told = {
+    failures = {
         what: {(row.error_kind, row.interaction_count, row.epoch) for row in load_rows(store, study)}
         for study, what in studies.items()
     }
     expected = {what: {(kind, count, 1)} for what, (kind, count) in BREAKS.items()}
     for what in ("hang", "mind hangs", "stubborn"):
         expected[what] = {(timeout, 1, 1)}
-    assert told == expected | {"unreachable": {("environment_error", 0, 1)}, "": {(None, 12, 1)}}
+    assert failures == expected | {"unreachable": {("environment_error", 0, 1)}, "": {(None, 12, 1)}}
     assert counts(store) == {"completed": 10, "failed": 18}
-    # Its slots are free again.
+    # All slots are free again.
     healthy = next(study for study, what in studies.items() if not what)
     (iteration_id,) = {row.iteration_id for row in load_rows(store, healthy)}
     make_participants(store, acme.workspace_id, healthy, iteration_id, 40, max_interactions=1)

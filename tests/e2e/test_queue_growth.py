@@ -1,4 +1,4 @@
-"""Thousands waiting: the broker never holds many more messages than there are participants."""
+"""With thousands of pending participants, the broker holds hardly more messages than participants."""
 
 import time
 
@@ -13,19 +13,19 @@ from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.settings import Settings
 from understudy.store.engine import Store
 
-#: More than a sweeper takes at once; and what was promised, which takes minutes.
+#: More than one sweep publishes; and the documented bound, which takes minutes.
 SIZES = [1_500, pytest.param(20_000, marks=pytest.mark.chaos)]
 RUN_QUEUES = (*QUEUE_PRIORITY, Queue.QUARANTINE)
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A worker that is busy with something else for a moment is not to be taken for lost here."""
+    """Leases long enough for a busy worker: no live worker counts as lost."""
     return settings.model_copy(update={"heartbeat_interval_s": 1.5, "lease_ttl_s": 6})
 
 
 class Queues:
-    """What the broker holds."""
+    """The messages in the broker."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.broker_url
@@ -46,13 +46,13 @@ def queues(settings: Settings) -> Queues:
 
 
 def waiting(store: Store) -> int:
-    """Pending ones whose message was sent."""
+    """Returns how many pending participants have a published message."""
     return sum(row.status == "pending" and row.dispatched_at is not None for row in load_rows(store))
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("many", SIZES)
-def test_messages_are_not_sent_again_and_again(
+def test_sweepers_do_not_publish_a_message_repeatedly(
     store: Store, acme: ApiClient, fleet: Fleet, settings: Settings, queues: Queues, many: int
 ) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
@@ -63,7 +63,7 @@ def test_messages_are_not_sent_again_and_again(
     assert waiting(store) == many
     assert many <= queues.run_messages() <= 1.2 * many
     queues.empty()
-    wait_until(queues.run_messages, what="lost ones are sent again")
+    wait_until(queues.run_messages, what="lost messages are republished")
     sweep_for_a_while(settings)
     assert queues.run_messages() <= 1.2 * waiting(store)
     (worker,) = fleet.start("run-1", concurrency=100)
@@ -82,5 +82,5 @@ def test_messages_are_not_sent_again_and_again(
 
 
 def sweep_for_a_while(settings: Settings) -> None:
-    """Whatever the sweepers would send again, they have the time for it."""
+    """Leaves the sweepers time to republish."""
     time.sleep(3 * settings.republish_after_s)

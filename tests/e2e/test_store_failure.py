@@ -1,4 +1,4 @@
-"""A store that is down, locked or a standby for seconds: clients come again, and every run goes on."""
+"""A store that is down, locked or a standby for seconds: clients repeat requests, and every run continues."""
 
 import contextlib
 import time
@@ -19,46 +19,46 @@ from understudy.settings import Settings
 from understudy.store.engine import Store
 
 
-class Losable(NamedTuple):
-    """A store, and what takes it from everybody for the time of a block."""
+class FailingStore(NamedTuple):
+    """A store, and a context manager that makes it unavailable."""
 
     url: str
-    away: Callable[[], contextlib.AbstractContextManager[None]]
-    #: Those who write wait for it instead of being refused.
+    outage: Callable[[], contextlib.AbstractContextManager[None]]
+    #: Writers wait for the end of the outage instead of an error.
     waits: bool = False
-    #: It can still be read.
+    #: The store can still be read.
     readable: bool = False
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "standby"])
-def losable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Losable]:
+def failing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FailingStore]:
     with contextlib.ExitStack() as stack:
         if request.param == "sqlite":
             url = f"sqlite:///{tmp_path / 'store.db'}"
-            one = Losable(url, lambda: locked_for_long(url), waits=True)
+            store = FailingStore(url, lambda: locked_for_long(url), waits=True)
         else:
             server = stack.enter_context(PostgresServer())
             readable = request.param == "standby"
-            one = Losable(server.url, server.standby if readable else server.stopped, readable=readable)
-        migrate(Settings(database_url=one.url))
-        yield one
+            store = FailingStore(server.url, server.standby if readable else server.stopped, readable=readable)
+        migrate(Settings(database_url=store.url))
+        yield store
 
 
 @contextlib.contextmanager
 def locked_for_long(url: str) -> Iterator[None]:
-    """Nobody else writes for four seconds at least, longer than any lease here."""
+    """Blocks other writers for at least four seconds, longer than the leases here."""
     with locked(url):
         yield
         time.sleep(4)
 
 
 @pytest.fixture
-def store_url(losable: Losable) -> str:
-    return losable.url
+def store_url(failing: FailingStore) -> str:
+    return failing.url
 
 
-def test_clients_come_again_and_every_run_goes_on(
-    store: Store, acme: ApiClient, fleet: Fleet, losable: Losable
+def test_after_an_outage_every_run_continues_and_refused_requests_can_be_repeated(
+    store: Store, acme: ApiClient, fleet: Fleet, failing: FailingStore
 ) -> None:
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})
     ended, _ = make_study(store, acme.workspace_id)
@@ -67,23 +67,22 @@ def test_clients_come_again_and_every_run_goes_on(
     wait_until(lambda: all_terminal(store))
     dispatch_participants(acme, study, 8, max_interactions=20)
     wait_until(lambda: all(row.interaction_count >= 1 for row in load_rows(store)))
-    asked = {
+    requests = {
         "/v1/simulations/extend": {"participant_id": source, "additional_steps": 2},
         f"/v1/studies/{study}/run": {"sample": 1, "max_interactions": 2},
         "/v1/simulations/cancel": {"participant_id": source},
     }
-    with ThreadPoolExecutor(len(asked)) as clients, losable.away():
-        answers = [clients.submit(acme.post, path, body) for path, body in asked.items()]
-        if not losable.waits:
-            # Whom a cancel is for has ended, which a read is enough to tell.
-            for answer in answers[:2] if losable.readable else answers:
-                assert answer.result().status_code == 503
-    for answer in answers:
-        if answer.result().status_code == 503:
-            body = answer.result().json()
-            assert (body["error_code"], body["retryable"]) == ("service_unavailable", True)
-    # Those that could wait were answered, and are among those that complete.
-    accepted = sum(answer.result().status_code == 202 for answer in answers)
+    with ThreadPoolExecutor(len(requests)) as clients, failing.outage():
+        calls = [clients.submit(acme.post, path, body) for path, body in requests.items()]
+        if not failing.waits:
+            # The source of the cancel has ended: a read is enough for its answer.
+            refused = calls[:2] if failing.readable else calls
+            assert {call.result().status_code for call in refused} == {503}
+    answers = [call.result() for call in calls]
+    bodies = [answer.json() for answer in answers if answer.status_code == 503]
+    assert {(body["error_code"], body["retryable"]) for body in bodies} <= {("service_unavailable", True)}
+    # Accepted participants complete as well.
+    accepted = sum(answer.status_code == 202 for answer in answers)
     wait_until(lambda: all_terminal(store))
     assert counts(store) == {"completed": 9 + accepted}
     more = dispatch_participants(acme, ended, 4)

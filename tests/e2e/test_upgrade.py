@@ -1,10 +1,8 @@
-"""Two versions side by side on one store and one broker: the previous one, out of git, and this one."""
+"""Two versions side by side on one store and one broker: the previous one, from git, and this one."""
 
 import contextlib
-from collections.abc import Iterator
 from uuid import UUID
 
-import httpx
 import pytest
 
 from tests.e2e.participants import dispatch_participants, load_rows
@@ -13,7 +11,7 @@ from tests.e2e.test_graceful_shutdown import lost
 from tests.factories import make_study
 from tests.http_client import ApiClient
 from tests.invariants import check_invariants
-from tests.servers import Fleet, Installation, Process, free_port, serve_in_thread, wait_until
+from tests.servers import Fleet, Installation, Process, serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.deploy.migrate import migrate
 from understudy.settings import Settings
@@ -28,61 +26,40 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Leases long enough for a slow machine: nobody is to be taken for lost who is not."""
+    """Leases long enough for a slow machine: no live worker counts as lost."""
     return settings.model_copy(update={"heartbeat_interval_s": 1, "lease_ttl_s": 8})
 
 
-@contextlib.contextmanager
-def api_of(settings: Settings, version: Installation) -> Iterator[str]:
-    """The API of a version, as a process; its address."""
-    port = free_port()
-    process = Process(settings, "api", "--port", str(port), name=f"api-{port}", version=version)
-    try:
-        wait_until(lambda: process.popen.poll() is not None or _answers(port), what="the API answers")
-        assert process.popen.poll() is None, process.log.read_text()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.stop()
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", verify=False, trust_env=False).is_success
-    return False
-
-
 @pytest.mark.valkey("the previous version does not know it")
-def test_in_an_upgrade_both_versions_work_together_and_no_attempt_is_lost(
+def test_during_an_upgrade_both_versions_work_together_and_no_attempt_is_lost(
     bare_settings: Settings, previous: Installation
 ) -> None:
-    """As docs/operations.md has it: migrate, then workers and sweepers, the API last."""
+    """The order of docs/operations.md: migrate, then workers and sweepers, the API last."""
     with contextlib.ExitStack() as running:
         store = Store(bare_settings.store_url)
         running.callback(store.dispose)
         assert Process(bare_settings, "migrate", name="migrate", version=previous).popen.wait(60) == 0
-        old_ones = running.enter_context(Fleet.of(bare_settings, previous)).start("run-1", "sweeper")
-        before = running.enter_context(api_of(bare_settings, previous))
-        old = running.enter_context(ApiClient(store, before, "acme"))
+        old_fleet = running.enter_context(Fleet.of(bare_settings, previous))
+        *old_workers, old_api = old_fleet.start("run-1", "sweeper", "api")
+        old = running.enter_context(ApiClient(store, old_api.url, "acme"))
         study, _ = make_study(store, old.workspace_id, content={"delay_s": 0.2})
         dispatch_participants(old, study, 8, max_interactions=900)
         wait_until(lambda: all(count > 0 for count in _interactions(old, study)))
 
         migrate(bare_settings)
-        now = running.enter_context(serve_in_thread(create_app(bare_settings)))
-        new = running.enter_context(ApiClient(store, now, "other"))
+        new_api = running.enter_context(serve_in_thread(create_app(bare_settings)))
+        new = running.enter_context(ApiClient(store, new_api, "other"))
         # The new API with the old workers.
         _run_cancel_extend(store, new)
 
-        new_ones = running.enter_context(Fleet.of(bare_settings))
-        new_ones.start("control", "run-2", "sweeper-2")
-        for process in old_ones:
-            assert process.stop() == 0
+        running.enter_context(Fleet.of(bare_settings)).start("control", "run-2", "sweeper-2")
+        assert [process.stop() for process in old_workers] == [0, 0]
         # The old API with the new workers.
         _run_cancel_extend(store, old)
 
-        # Nobody of those who were under way all the time is back at the beginning, nor has come to an end.
-        given_back = {row.id: row.interaction_count for row in load_rows(store, study)}
-        wait_until(lambda: all(row.interaction_count > given_back[row.id] for row in load_rows(store, study)))
+        # Participants that run all the time neither start again nor end.
+        released = {row.id: row.interaction_count for row in load_rows(store, study)}
+        wait_until(lambda: all(row.interaction_count > released[row.id] for row in load_rows(store, study)))
         assert {(row.status, row.epoch) for row in load_rows(store, study)} == {("running", 2)}
         assert {row.attempt for row in load_rows(store)} == {0}
         assert lost(store) == 0
@@ -92,19 +69,19 @@ def test_in_an_upgrade_both_versions_work_together_and_no_attempt_is_lost(
 
 
 def _interactions(caller: ApiClient, study: UUID) -> list[int]:
-    """How far each participant is, as the API tells it."""
+    """Returns the interaction count of each participant from the API."""
     answer = caller.get("/v1/participants", study_id=str(study)).json()
-    return [one["interaction_count"] for one in answer["items"]]
+    return [row["interaction_count"] for row in answer["items"]]
 
 
 def _run_cancel_extend(store: Store, acme: ApiClient) -> None:
-    """The main job: run, wait, cancel in mid-run, extend."""
+    """Does the main job: run, wait, cancel in mid-run, extend."""
     study, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.1})
     short = dispatch_participants(acme, study, 2)
     long = dispatch_participants(acme, study, 4, max_interactions=900)
     wait_until(lambda: all(row.interaction_count > 0 for row in load_rows(store, study)))
     answer = acme.post("/v1/simulations/wait", {"participant_ids": short, "timeout": 60}).json()
-    assert [one["status"] for one in answer["participants"]] == ["completed"] * 2, answer
+    assert [row["status"] for row in answer["participants"]] == ["completed"] * 2, answer
     answer = acme.post("/v1/simulations/cancel", {"study_id": str(study)}).json()
     assert answer["summary"] == {"total": 6, "cancelled_count": 4, "skipped_count": 2}
     stored = {str(row.id): row.interaction_count for row in load_rows(store, study)}
@@ -119,7 +96,7 @@ def _run_cancel_extend(store: Store, acme: ApiClient) -> None:
     assert acme.get(f"/v1/participants/{child}").json()["interaction_count"] == 7
     transcript = acme.get(f"/v1/participants/{child}/transcript").json()["items"]
     assert ("user", "Left") in [(item["role"], item["content"]) for item in transcript]
-    # Taken up again where its source was cut; its own end is far away.
+    # The child continues where its source was cancelled.
     child = extend(long[0])
     wait_until(lambda: acme.get(f"/v1/participants/{child}").json()["interaction_count"] > stored[long[0]])
     acme.post(f"/v1/participants/{child}/cancel")

@@ -1,4 +1,4 @@
-"""Plays a page: runs its examples in order, as a reader would, and compares what they answer."""
+"""Runs the examples of a page in order and compares their answers with the page."""
 
 import contextlib
 import importlib
@@ -26,12 +26,12 @@ _TARGET = re.compile(r"^([a-z-]+):.*## ", re.MULTILINE)
 
 
 class ExampleRunner:
-    """One page at work. `files` are the modules that its `python NAME.py` blocks are, by NAME."""
+    """Runs one page. `files` are the modules of its `python NAME.py` blocks, by NAME."""
 
-    def __init__(self, stage: LiveStack, page: Path) -> None:
-        self._stage = stage
+    def __init__(self, stack: LiveStack, page: Path) -> None:
+        self._stack = stack
         self._page = page
-        self._cast = IdBindings()
+        self._ids = IdBindings()
         self._answer: Any = None
         self._status: int | None = None
         self._exit_code = 0
@@ -81,22 +81,22 @@ class ExampleRunner:
             if words[1] != "up":
                 return
             words, command = ["understudy", "up"], "understudy up"
-        if self._stage.starts(words):
+        if self._stack.starts(words):
             if expected:
-                self._cast.compare_text(expected, self._stage.said(words))
+                self._ids.compare_text(expected, self._stack.said(words))
             return
-        script = f"(exit {self._exit_code}); {self._stage.real(self._cast.put_in(command))}"
+        script = f"(exit {self._exit_code}); {self._stack.real(self._ids.put_in(command))}"
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", script],
-            cwd=self._stage.folder,
-            env=self._stage.environment,
+            cwd=self._stack.folder,
+            env=self._stack.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=100,
             check=False,
         )
-        out = self._stage.shown(done.stdout)
+        out = self._stack.shown(done.stdout)
         self._exit_code = done.returncode
         error = _ERROR.match(expected)
         fails = ERROR_RULES[error[1]].exit_code if error else 0
@@ -106,45 +106,45 @@ class ExampleRunner:
             return
         assert done.returncode == fails, f"exit code {done.returncode} of {command}:\n{out}"
         self._answer, self._status = None, None
-        self._cast.compare_text(expected, out, command)
+        self._ids.compare_text(expected, out, command)
 
     # -- HTTP ----------------------------------------------------------------------------------------------
 
     def _http(self, block: Block) -> None:
-        head, _, body = self._stage.real(self._cast.put_in(block.text)).partition("\n\n")
+        head, _, body = self._stack.real(self._ids.put_in(block.text)).partition("\n\n")
         first, *headers = head.splitlines()
         method, path = first.split(" ", 1)
         response = httpx.request(
             method,
-            self._stage.api + path.strip(),
-            headers={"Authorization": f"Bearer {self._stage.secret}"}
+            self._stack.api + path.strip(),
+            headers={"Authorization": f"Bearer {self._stack.secret}"}
             | dict(header.split(": ", 1) for header in headers),
             content=body.strip() or None,
             timeout=100,
             trust_env=False,
         )
         self._status = response.status_code
-        self._printed = self._stage.shown(response.text)
+        self._printed = self._stack.shown(response.text)
         is_json = response.headers["content-type"].startswith("application/json")
         self._answer = json.loads(self._printed) if is_json else None
 
     # -- MCP -----------------------------------------------------------------------------------------------
 
     def _mcp(self, block: Block) -> None:
-        tool, _, arguments = self._stage.real(self._cast.put_in(block.text)).partition("\n")
-        result = call(self._stage, tool, **json.loads(arguments))
+        tool, _, arguments = self._stack.real(self._ids.put_in(block.text)).partition("\n")
+        result = call(self._stack, tool, **json.loads(arguments))
         self._status, self._answer = None, None
         if result.structured_content is not None:
-            self._answer = json.loads(self._stage.shown(json.dumps(result.structured_content)))
+            self._answer = json.loads(self._stack.shown(json.dumps(result.structured_content)))
         self._printed = "\n".join(content.text for content in result.content)
 
     def _mcp_setting(self, setting: Any) -> None:
         """What stands in a client's file of settings opens the server."""
         ((_, server),) = setting["mcpServers"].items()
         assert server["type"] == "http"
-        assert self._stage.real(server["url"]) == f"{self._stage.api}/mcp"
+        assert self._stack.real(server["url"]) == f"{self._stack.api}/mcp"
         assert server["headers"] == {"Authorization": "Bearer TOKEN"}
-        assert run_with_client(self._stage, lambda client: client.list_tools()).tools
+        assert run_with_client(self._stack, lambda client: client.list_tools()).tools
 
     # -- answers -------------------------------------------------------------------------------------------
 
@@ -155,31 +155,31 @@ class ExampleRunner:
         assert self._answer is not None, "the block above answers no JSON"
         if block.words:
             assert str(self._status) == block.words[0], f"status {self._status}: {self._answer}"
-        self._cast.compare(json.loads(block.text), self._answer)
+        self._ids.compare(json.loads(block.text), self._answer)
 
     # -- Python --------------------------------------------------------------------------------------------
 
     def _python(self, block: Block) -> None:
-        source = self._stage.real(self._cast.put_in(block.text))
-        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.chdir(self._stage.folder):
+        source = self._stack.real(self._ids.put_in(block.text))
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.chdir(self._stack.folder):
             if block.words:
                 self._save(block.words[0], source)
             else:
                 # Errors name the page and its line.
                 exec(compile("\n" * block.line + source, str(self._page), "exec"), self._names)
-        self._printed = self._stage.shown(out.getvalue())
+        self._printed = self._stack.shown(out.getvalue())
         self._status, self._answer = None, None
         with contextlib.suppress(ValueError):
             self._answer = json.loads(self._printed)
 
     def _save(self, name: str, source: str) -> None:
-        (self._stage.folder / name).write_text(source)
+        (self._stack.folder / name).write_text(source)
         module = Path(name).stem
-        sys.path.insert(0, str(self._stage.folder))
+        sys.path.insert(0, str(self._stack.folder))
         try:
             self.files[module] = importlib.import_module(module)
         finally:
             sys.path.pop(0)
 
     def _output(self, block: Block) -> None:
-        self._cast.compare_text(block.text, self._printed)
+        self._ids.compare_text(block.text, self._printed)

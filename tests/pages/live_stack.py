@@ -1,7 +1,4 @@
-"""Where pages are played: a real `understudy up`, and the sites that pages tell their readers to start.
-
-Its language model is the fake one, which walks the demo shop.
-"""
+"""A real `understudy up` for the examples of pages, and the sites that pages start."""
 
 import os
 import subprocess
@@ -11,12 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-import httpx
-
-from tests.models import FakeModel
 from tests.servers import free_port, wait_until
+from understudy.deploy.ports import is_healthy
 
-#: Where pages say that things are -> what runs there.
+#: Addresses on pages -> the commands that run there.
 API = "http://127.0.0.1:8000"
 _SITES = {
     "9000": ["understudy", "shop"],
@@ -26,20 +21,18 @@ _SITES = {
 
 
 class LiveStack:
-    """A stack in a folder of its own, `.understudy` in it as if it had been started there.
+    """A stack in its own folder. `api` and `secret` are its address and its token."""
 
-    `api` and `secret` are its address and its token.
-    """
-
-    def __init__(self, folder: Path, model: FakeModel) -> None:
+    def __init__(self, folder: Path, model: dict[str, str]) -> None:
+        """`model`: settings `UNDERSTUDY_LLM_…` of the language model."""
         self.folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ports: dict[str, str] = {}
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
         self.environment = clean | {"PATH": path, "COLUMNS": "110", "PYTHONUNBUFFERED": "1"}
-        self.environment |= {"UNDERSTUDY_LLM_BASE_URL": model.base_url, "UNDERSTUDY_LLM_MODEL": "walker"}
-        # Pages begin where Understudy was cloned.
+        self.environment |= {f"UNDERSTUDY_LLM_{name}": value for name, value in model.items()}
+        # Pages begin in a clone of Understudy.
         (folder / ".venv").symlink_to(sys.prefix)
         self._launch(["understudy", "up", "--port", "0", "--no-flower"], "up")
         wait_until(lambda: "ready http" in self._log("up"), 120, "the stack is ready")
@@ -48,14 +41,13 @@ class LiveStack:
 
     @classmethod
     @contextmanager
-    def of(cls, folder: Path) -> Iterator[Self]:
-        """A stage for the time of the block."""
-        with FakeModel.serving() as model:
-            stage = cls(folder, model)
-            try:
-                yield stage
-            finally:
-                stage.close()
+    def of(cls, folder: Path, model: dict[str, str]) -> Iterator[Self]:
+        """Yields a stack and stops it at the end of the block."""
+        stack = cls(folder, model)
+        try:
+            yield stack
+        finally:
+            stack.close()
 
     def close(self) -> None:
         self._end(self._processes)
@@ -68,7 +60,7 @@ class LiveStack:
             process.wait(60)
 
     def starts(self, words: list[str]) -> bool:
-        """Is this a command that runs until Ctrl-C? It runs when this returns."""
+        """Starts a command that runs until Ctrl-C; returns False for any other command."""
         if words[:2] == ["understudy", "up"]:
             return True
         for port, site in _SITES.items():
@@ -82,27 +74,27 @@ class LiveStack:
     def _open(self, port: str, words: list[str], name: str) -> None:
         real = str(free_port())
         self._launch([real if word == port else word for word in words], name)
-        wait_until(lambda: _answers(f"http://127.0.0.1:{real}/"), 30, name)
+        wait_until(lambda: is_healthy("127.0.0.1", int(real), "/"), 30, name)
         self._ports[port] = real
 
     def clear(self) -> None:
-        """End the sites: another page may want other ones."""
+        """Ends the sites: another page may start other ones."""
         self._end(self._processes[1:])
         del self._processes[1:]
         self._ports.clear()
 
     def said(self, words: list[str]) -> str:
-        """What such a command has printed."""
+        """Returns the output of such a command."""
         return self.shown(self._log("up" if words[1] == "up" else words[-1]))
 
     def real(self, text: str) -> str:
-        """The page's addresses replaced by where things are."""
+        """Replaces the page's addresses by the real ones."""
         for port, real in self._ports.items():
             text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{real}")
         return text.replace(API, self.api)
 
     def shown(self, text: str) -> str:
-        """The other way round."""
+        """Replaces the real addresses by the page's."""
         for port, real in self._ports.items():
             text = text.replace(f"127.0.0.1:{real}", f"127.0.0.1:{port}")
         return text.replace(self.api, API).replace(str(self.folder), "…")
@@ -116,10 +108,3 @@ class LiveStack:
 
     def _log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False

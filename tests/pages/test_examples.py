@@ -1,23 +1,26 @@
-"""Every example of every page is run on a real stack, and answers what the page says."""
+"""Every example of every page runs on a real stack and answers what the page shows."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.models import FakeModel
 from tests.pages.blocks import DRAWN, EXPECTED, RUN, read_blocks
 from tests.pages.example_runner import ExampleRunner
 from tests.pages.live_stack import LiveStack
 from tests.pages.web_apps import use_web_apps
 from understudy.documentation import FOLDER, SLUGS
 
-#: What is done with the programs of a page.
-_AND_THEN = {"guides/from-a-web-app": use_web_apps}
+#: Further tests of the programs of a page.
+_MORE_TESTS = {"guides/from-a-web-app": use_web_apps}
 
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    with LiveStack.of(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
+    with FakeModel.serving() as model:
+        settings = {"BASE_URL": model.base_url, "MODEL": "walker"}
+        with LiveStack.of(tmp_path_factory.mktemp("stage"), settings) as stage:
+            yield stage
 
 
 README = FOLDER.parent / "README.md"
@@ -25,12 +28,12 @@ FILES = {"README": README, **{slug: FOLDER / f"{slug}.md" for slug in SLUGS}}
 
 
 @pytest.mark.parametrize("slug", FILES)
-def test_the_examples_of_a_page_do_what_it_says(stage: LiveStack, slug: str) -> None:
-    player = ExampleRunner(stage, FILES[slug])
+def test_the_examples_of_a_page_answer_what_it_shows(stage: LiveStack, slug: str) -> None:
+    runner = ExampleRunner(stage, FILES[slug])
     try:
-        player.run()
-        if slug in _AND_THEN:
-            _AND_THEN[slug](stage, player.files)
+        runner.run()
+        if slug in _MORE_TESTS:
+            _MORE_TESTS[slug](stage, runner.files)
     finally:
         stage.clear()
 

@@ -1,7 +1,8 @@
-"""Pages are well made and say what is so: their links, their lists, and the bounds they name."""
+"""The pages have their form, and their links, lists and bounds agree with the program."""
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -30,20 +31,15 @@ EXTENDING = "concepts/extending-a-simulation"
 
 
 def page(slug: str) -> str:
-    """A page's text, its lines joined: where a line is broken means nothing."""
+    """Returns a page's text."""
     return (FOLDER / f"{slug}.md").read_text()
 
 
 def rows(slug: str, *columns: str) -> list[list[str]]:
-    """The table of a page with this header, cell by cell."""
+    """Returns the cells of the page's table with this header."""
     lines = page(slug).splitlines()
     first = next(k for k, line in enumerate(lines) if _cells(line) == list(columns))
-    found = []
-    for line in lines[first + 2 :]:
-        if not line.startswith("|"):
-            break
-        found.append(_cells(line))
-    return found
+    return [_cells(line) for line in takewhile(lambda line: line.startswith("|"), lines[first + 2 :])]
 
 
 def _cells(line: str) -> list[str]:
@@ -57,68 +53,67 @@ def names(cells: Iterable[str]) -> list[str]:
 # -- form --------------------------------------------------------------------------------------------------
 
 
-def test_every_page_is_in_the_list_and_every_listed_one_is_there() -> None:
+def test_the_list_of_pages_is_complete() -> None:
     folders = {slug.partition("/")[0] for slug in SLUGS}
     files = [file for folder in folders for file in (FOLDER / folder).glob("*.md")]
     assert sorted(SLUGS) == sorted(file.relative_to(FOLDER).with_suffix("").as_posix() for file in files)
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_a_page_begins_with_its_title_and_what_it_tells(slug: str) -> None:
+def test_a_page_begins_with_its_title_and_its_summary(slug: str) -> None:
     title, summary, rest = page(slug).split("\n\n", 2)
     assert re.fullmatch(r"# \S.*\S", title)
     assert 40 < len(summary) < 300
     assert summary.endswith(".")
-    # It is shown by itself: nothing in it may lead somewhere.
+    # The list of pages shows it alone: it has no links.
     assert "](" not in summary
     assert "\n# " not in re.sub(r"```.*?```", "", rest, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_links_show_the_slug_and_lead_there(slug: str) -> None:
-    for text, target in _LINK.findall(page(slug)):
-        there = (FOLDER / f"{slug}.md").parent / target
-        leads_to = there.resolve().relative_to(FOLDER).with_suffix("").as_posix()
-        assert text == f"`{leads_to}`"
-        assert leads_to in SLUGS
+def test_links_show_the_slug_of_an_existing_page(slug: str) -> None:
+    links = _LINK.findall(page(slug))
+    targets = [((FOLDER / slug).parent / target).resolve().relative_to(FOLDER) for _, target in links]
+    slugs = [target.with_suffix("").as_posix() for target in targets]
+    assert [text for text, _ in links] == [f"`{target}`" for target in slugs]
+    assert set(slugs) <= set(SLUGS)
 
 
-def test_no_page_is_named_that_is_not_there() -> None:
+def test_every_slug_in_texts_and_code_is_a_page() -> None:
     code = (file for part in ("api", "deploy", "shared", "worker") for file in (ROOT / part).rglob("*.py"))
     named = {
         slug: file
         for file in (*ROOT.glob("*.md"), *FOLDER.rglob("*.md"), *code)
         for slug in _SLUG.findall(file.read_text())
     }
-    # An example of what is answered for one.
+    # `concepts/nothing` is an example of a missing page.
     assert {slug: file for slug, file in named.items() if slug not in {*SLUGS, "concepts/nothing"}} == {}
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.stem)
-def test_what_is_made_from_the_program_is_up_to_date(file: Path) -> None:
-    for name, text in parts_of(file):
-        assert text == make(name), "run `make pages`"
+def test_the_generated_parts_are_up_to_date(file: Path) -> None:
+    parts = dict(parts_of(file))
+    assert parts == {name: make(name) for name in parts}, "run `make pages`"
 
 
 # -- lists -------------------------------------------------------------------------------------------------
 
 
 def test_the_error_codes_are_those_of_the_program() -> None:
-    told = rows("reference/errors", "error_code", "HTTP", "retryable", "exit code", "what to do")
+    table = rows("reference/errors", "error_code", "HTTP", "retryable", "exit code", "what to do")
     assert {
         code.strip("`"): (int(http), {"yes": True, "no": False}[retryable], int(exit_code))
-        for code, http, retryable, exit_code, _ in told
+        for code, http, retryable, exit_code, _ in table
     } == ERROR_RULES
-    assert len(told) == len(ERROR_RULES)
+    assert len(table) == len(ERROR_RULES)
 
 
-def test_exit_codes_are_those_of_the_error_codes() -> None:
-    told = {int(code): meaning for code, meaning in rows("reference/cli", "code", "meaning")}
-    for code, rule in ERROR_RULES.items():
-        assert f"`{code}`" in told[rule.exit_code]
+def test_each_error_code_stands_with_its_exit_code() -> None:
+    meanings = {int(code): meaning for code, meaning in rows("reference/cli", "code", "meaning")}
+    assert [code for code, rule in ERROR_RULES.items() if f"`{code}`" not in meanings[rule.exit_code]] == []
 
 
-def test_statuses_outcomes_and_kinds_of_failure_are_all_told() -> None:
+def test_statuses_outcomes_and_kinds_of_failure_are_complete() -> None:
     about = "concepts/participants-and-status"
     statuses = rows(about, "status", "meaning", "active", "end")
     assert names(row[0] for row in statuses) == list(Status)
@@ -128,28 +123,24 @@ def test_statuses_outcomes_and_kinds_of_failure_are_all_told() -> None:
     assert names(row[0] for row in rows(about, "error_kind", "meaning")) == list(FailureKind)
 
 
-def test_scopes_and_reasons_of_a_cancel_are_all_told() -> None:
-    told = names(row[0] for row in rows("concepts/cancelling-a-simulation", "parameter", "stops"))
-    assert told[: len(SCOPES)] == list(SCOPES)
-    for reason in (ALREADY_TERMINAL, NOT_DISPATCHED):
-        assert f"`{reason}`" in page("concepts/cancelling-a-simulation")
+def test_scopes_and_skip_reasons_of_a_cancel_are_complete() -> None:
+    about = "concepts/cancelling-a-simulation"
+    assert names(row[0] for row in rows(about, "parameter", "stops"))[: len(SCOPES)] == list(SCOPES)
+    assert [reason for reason in (ALREADY_TERMINAL, NOT_DISPATCHED) if f"`{reason}`" not in page(about)] == []
 
 
 def test_prefixes_of_aliases_are_those_of_the_program() -> None:
-    told = {row[2].strip("`-") for row in rows("concepts/overview", "thing", "what it is", "alias")}
-    assert {kind.value for kind in Kind} == told - {"a number from 0"}
+    prefixes = {row[2].strip("`-") for row in rows("concepts/overview", "thing", "what it is", "alias")}
+    assert {kind.value for kind in Kind} == prefixes - {"a number from 0"}
 
 
 # -- bounds ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("slug", "said"),
+    ("slug", "sentence"),
     [
-        (
-            "concepts/extending-a-simulation",
-            f"`additional_steps` defaults to {DEFAULT_ADDITIONAL_STEPS}",
-        ),
+        ("concepts/extending-a-simulation", f"`additional_steps` defaults to {DEFAULT_ADDITIONAL_STEPS}"),
         ("concepts/extending-a-simulation", f"from 1 to {_SETTINGS.max_additional_steps}"),
         ("concepts/extending-a-simulation", f"At most {MAX_INSTRUCTION_LENGTH:,} characters"),
         ("concepts/participants-and-status", "at the third loss"),
@@ -165,33 +156,29 @@ def test_prefixes_of_aliases_are_those_of_the_program() -> None:
         ("reference/rest", f"at most {MAX_BODY // MIB} MiB (people: {MAX_PEOPLE_BODY // MIB} MiB)"),
         ("reference/rest", f"at most {MAX_DEPTH} levels"),
         ("reference/rest", f"the default is {DEFAULT_MAX_INTERACTIONS}"),
-        (
-            "reference/errors",
-            f"larger than {MAX_BODY // MIB} MiB, or {MAX_PEOPLE_BODY // MIB} MiB",
-        ),
+        ("reference/errors", f"larger than {MAX_BODY // MIB} MiB, or {MAX_PEOPLE_BODY // MIB} MiB"),
     ],
 )
-def test_bounds_and_defaults_are_those_of_the_program(slug: str, said: str) -> None:
-    assert said in " ".join(page(slug).split())
+def test_bounds_and_defaults_are_those_of_the_program(slug: str, sentence: str) -> None:
+    assert sentence in " ".join(page(slug).split())
 
 
-def test_the_settings_that_pages_name_exist() -> None:
+def test_all_settings_on_pages_exist() -> None:
     named = set(re.findall(r"UNDERSTUDY_([A-Z_]+)", "".join(page(slug) for slug in SLUGS)))
     named |= {row[2].strip("`") for row in rows("reference/rest", "what", "bound", "setting")}
     known = {field.upper() for field in Settings.model_fields} | {"SERVER", "TOKEN"}
     assert named <= known | {f"LLM_{field.upper()}" for field in ModelSettings.model_fields}
 
 
-def test_all_settings_of_language_models_are_told_with_their_defaults() -> None:
+def test_the_settings_of_language_models_are_complete_with_their_defaults() -> None:
     settings = rows("guides/language-models", "setting", "default", "")
-    told = {name: default for names_, default, _ in settings for name in re.findall(r"LLM_([A-Z_]+)", names_)}
-    capped = rows("guides/language-models", "setting", "limits")
-    assert {name.lower() for name in told} | {
-        row[0].strip("`").removeprefix("UNDERSTUDY_LLM_").lower() for row in capped
-    } == set(ModelSettings.model_fields)
-    for name in ("timeout_s", "retries", "context_tokens", "max_output_tokens"):
-        assert told[name.upper()] == f"{Profile.model_fields[name].default:g}"
+    defaults = {name.lower(): row[1] for row in settings for name in re.findall(r"LLM_([A-Z_]+)", row[0])}
+    limits = {row[0].strip("`").lower() for row in rows("guides/language-models", "setting", "limits")}
+    assert set(defaults) | {name.removeprefix("understudy_llm_") for name in limits} == set(ModelSettings.model_fields)
+    numbers = ("timeout_s", "retries", "context_tokens", "max_output_tokens")
+    expected = {name: f"{Profile.model_fields[name].default:g}" for name in numbers}
+    assert {name: defaults[name] for name in numbers} == expected
 
 
-def test_pages_are_found_beside_the_packages() -> None:
+def test_the_pages_are_beside_the_packages() -> None:
     assert Path(FOLDER) == ROOT / "docs"

@@ -1,4 +1,4 @@
-"""The three web apps of a guide, used as their users would."""
+"""Tests of the three web apps of a guide."""
 
 from contextlib import ExitStack
 from types import ModuleType
@@ -11,7 +11,7 @@ from tests.servers import serve_in_thread, wait_until
 
 
 def use_web_apps(stage: LiveStack, files: dict[str, ModuleType]) -> None:
-    """Raises AssertionError for the first one that does not do what the guide says."""
+    """Raises AssertionError for the first app that does not work as the guide says."""
     simulations = files["simulations"]
     with ExitStack() as running:
         address = running.enter_context(serve_in_thread(files["fastapi_app"].app))
@@ -36,7 +36,7 @@ def _use(app: httpx.Client, simulations: ModuleType, shop: str) -> None:
         return seen
 
     assert look()["people"] == 5
-    # A start whose answer was lost is sent again.
+    # A start whose answer was lost is repeated.
     simulations.start(simulations.TESTS[id_])
     assert look()["people"] == 5
     assert app.post(f"/tests/{id_}/stop").json()["stopped"] in range(6)

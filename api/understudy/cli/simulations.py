@@ -235,9 +235,15 @@ def cancel(
 
 
 def _aliases(session: CommandContext, envelope: "CancelEnvelope") -> dict[UUID, str]:
-    """Returns the aliases of the participants that the view names."""
-    shown = shown_participants(envelope)
-    return {id_: session.client.participant_get(id_).alias for id_ in shown}
+    """Returns the aliases of the participants that the view names, as far as the server answers."""
+    aliases = {}
+    for id_ in shown_participants(envelope):
+        try:
+            aliases[id_] = session.client.participant_get(id_).alias
+        except UnderstudyError:
+            # The view has the UUID instead; the cancel itself has succeeded.
+            break
+    return aliases
 
 
 def _cancel_each(session: CommandContext, participants: Sequence[str]) -> None:
