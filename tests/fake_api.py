@@ -201,10 +201,9 @@ class FakeApi:
             (status, answer if isinstance(answer, bytes) else json.dumps(answer).encode()) for answer in answers
         )
 
-    def give_run(self, answer: Any, status: int = 202) -> None:
-        """Answers for the two requests of `understudy run`: a new study, and `answer`."""
-        self.give("/v1/studies", STUDY, status=201)
-        self.give(f"/v1/studies/{S1}/run", answer, status=status)
+    def give_run(self, answer: Any) -> None:
+        """Answers for the request of `understudy run`: a new study with the run `answer`."""
+        self.give("/v1/studies", STUDY | {"run": answer}, status=201)
 
     def next_answer(self, path: str) -> tuple[int, bytes]:
         answers = self.answers.get(path, [(404, json.dumps(error_body("not_found")).encode())])

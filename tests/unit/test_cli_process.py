@@ -30,7 +30,7 @@ def start(args: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
         (["watch", "s-b2c"], "/s-b2c", "understudy watch s-b2c"),
         (["watch", "t-1f3", "t-2e4"], "/t-1f3", "understudy watch t-1f3 t-2e4"),
         (["extend", "t-2e4", "--wait"], "/wait", "understudy wait t-1f3"),
-        (["run", "--url", "u", "--task", "t", "--wait"], "/run", "understudy watch s-b2c"),
+        (["run", "--url", "u", "--task", "t", "--wait"], "/wait", "understudy watch s-b2c"),
         (["run", "--url", "u", "--task", "t", "--watch"], "/s-b2c", "understudy watch s-b2c"),
     ],
 )

@@ -8,19 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import Result
 
-from tests.fake_api import (
-    CANCELLED,
-    DISPATCHED,
-    I1,
-    OVER,
-    PARTICIPANT,
-    SKIPPED,
-    T1,
-    TOO_LATE,
-    FakeApi,
-    error_body,
-    summary,
-)
+from tests.fake_api import CANCELLED, DISPATCHED, OVER, PARTICIPANT, SKIPPED, T1, TOO_LATE, FakeApi, error_body, summary
 from understudy.cli import progress
 from understudy.cli.progress import Snapshot, follow_run, render_frame
 from understudy.domain.errors import ERROR_RULES, ServiceUnavailable
@@ -60,8 +48,9 @@ def test_cancel_of_several_stops_at_an_unavailable_store(fake: FakeApi, understu
 
 def test_cancel_shows_each_participant_and_the_sums(fake: FakeApi, understudy: Cli) -> None:
     fake.give("/v1/simulations/cancel", CANCELLED, SKIPPED)
+    fake.give(f"/v1/participants/{T1}", PARTICIPANT)
     result = understudy("cancel", "t-1f3", "t-2e4")
-    assert f"{T1}  cancelled" in result.stdout
+    assert result.stdout.split()[:2] == ["t-1f3", "cancelled"]
     assert "skipped: already_terminal" in result.stdout
     assert "1 cancelled, 1 skipped" in result.stdout
 
@@ -80,8 +69,8 @@ def test_run_makes_a_study_and_runs_it(fake: FakeApi, understudy: Cli) -> None:
                 "success": {"url_contains": "/thanks", "text_contains": "Danke"},
             },
             "iteration": {"content": {"environment": "web", "url": "http://x/"}, "mind": "heuristic"},
+            "run": {"sample": 3, "max_interactions": 9, "seed": 0},
         },
-        {"iteration_id": I1, "sample": 3, "max_interactions": 9, "seed": 0},
     ]
     assert "s-b2c" in result.stdout
     assert "t-1f3" in result.stdout
@@ -92,15 +81,21 @@ def test_run_waits_with_its_timeout_and_prints_one_envelope(fake: FakeApi, under
     fake.give_run(TOO_LATE)
     result = understudy("run", "--url", "u", "--task", "t", "--wait", "--timeout", "2.5", "--json")
     assert json.loads(result.stdout) == TOO_LATE
-    assert fake.bodies[-1] == {"iteration_id": I1, "sample": 5, "wait": True, "timeout": 2.5}
+    assert fake.bodies[-1]["run"] == {"sample": 5, "wait": True, "timeout": 2.5}
     assert result.exit_code == 5
 
 
 def test_run_that_is_refused_shows_the_error_and_does_not_watch(fake: FakeApi, understudy: Cli) -> None:
-    refused = {"ok": False, "error_kind": "validation_error", **error_body("validation_error")}
-    fake.give_run(refused, status=422)
+    fake.give("/v1/studies", error_body("validation_error"), status=422)
     result = understudy("run", "--url", "u", "--task", "t", "--people", "25", "--watch")
-    assert (result.stdout[:18], result.exit_code, len(fake.asked)) == ("[validation_error]", 2, 2)
+    assert (result.stderr[:18], result.exit_code, len(fake.asked)) == ("[validation_error]", 2, 1)
+
+
+def test_run_of_a_study_that_exists_runs_its_latest_iteration(fake: FakeApi, understudy: Cli) -> None:
+    fake.give("/v1/studies/s-b2c/run", DISPATCHED, status=202)
+    result = understudy("run", "--study", "s-b2c", "--people", "2", "--idempotency-key", "k")
+    assert fake.bodies == [{"sample": 2}]
+    assert "Results: understudy get s-b2c" in result.stdout
 
 
 def test_run_watches_until_all_are_terminal(fake: FakeApi, understudy: Cli) -> None:

@@ -64,7 +64,7 @@ def test_a_request_carries_the_token_and_json(client: Understudy, server: Server
     assert isinstance(study, StudyFull)
     assert server.request.headers["authorization"] == "Bearer secret"
     assert server.request.headers["content-type"] == "application/json"
-    assert server.body == {"name": "Pickers", "modality": "interactive", "assignment": {"task": "Read"}}
+    assert server.body == {"name": "Pickers", "assignment": {"task": "Read"}}
 
 
 def test_the_path_of_a_server_url_is_kept(server: Server) -> None:

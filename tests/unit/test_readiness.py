@@ -49,12 +49,12 @@ async def readiness(parts: HangingParts) -> AsyncIterator[Readiness]:
 
 
 async def test_concurrent_requests_share_one_read(readiness: Readiness, parts: HangingParts) -> None:
-    requests = [asyncio.create_task(readiness.workers()) for _ in range(50)]
+    requests = [asyncio.create_task(readiness.check()) for _ in range(50)]
     await asyncio.sleep(0.02)
     parts.release.set()
-    assert await asyncio.gather(*requests) == [7] * 50
+    assert await asyncio.gather(*requests) == [(7, "")] * 50
     assert parts.reads == 1
-    assert await readiness.workers() == 7
+    assert await readiness.check() == (7, "")
     assert parts.reads == 2
 
 
@@ -62,17 +62,17 @@ async def test_a_hanging_read_is_unavailable_after_its_timeout_and_no_second_one
     readiness: Readiness, parts: HangingParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.05)
-    rounds = [await asyncio.gather(*(readiness.workers() for _ in range(3)), return_exceptions=True) for _ in range(3)]
+    rounds = [await asyncio.gather(*(readiness.check() for _ in range(3)), return_exceptions=True) for _ in range(3)]
     assert [type(answer) for answers in rounds for answer in answers] == [ServiceUnavailable] * 9
     assert parts.reads <= 1
     parts.release.set()
     monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 60)
-    assert await readiness.workers() == 7
+    assert await readiness.check() == (7, "")
 
 
 async def test_a_cancelled_request_leaves_the_read_to_the_others(readiness: Readiness, parts: HangingParts) -> None:
-    leaving, staying = (asyncio.create_task(readiness.workers()) for _ in range(2))
+    leaving, staying = (asyncio.create_task(readiness.check()) for _ in range(2))
     await asyncio.sleep(0.02)
     leaving.cancel()
     parts.release.set()
-    assert await staying == 7
+    assert await staying == (7, "")

@@ -84,19 +84,17 @@ def run(
         raise ValidationError("--watch cannot print JSON: use --wait with --json")
     if timeout is not None and not (wait or watch):
         raise ValidationError("--timeout requires --wait or --watch")
-    waits = {"wait": True, "timeout": timeout or DEFAULT_TIMEOUT_S} if wait else {}
+    # With --json the output is the envelope of one call. A person needs the new id before Ctrl-C.
+    waits = {"wait": True, "timeout": timeout or DEFAULT_TIMEOUT_S} if wait and session.as_json else {}
     where = parse_people_filter(age, country, language, trait, search)
     people = {"sample": number, "where": where or None, **fields_of("study_run", options), **waits}
     key = options["idempotency_key"]
     described = {"--task": task, "--name": name, "--success-url": success_url, "--success-text": success_text}
-    waiting = session.waiting(f"Waiting until all {number} have finished. {_RUN_CONTINUES}", shown=wait)
     if study is not None:
         targets = {"--url": url, "--chat": chat, "--mind": options["mind"]}
         if given := [flag for flag, value in (described | targets).items() if value is not None]:
             raise ValidationError(f"--study runs the study as it is: omit {' and '.join(given)}")
-        session.resume_command = f"understudy watch {study}"
-        with waiting:
-            response = session.client.study_run(study, **people, idempotency_key=key)
+        response = session.client.study_run(study, **people, idempotency_key=key)
         heading, ref = f"Study {study}", study
     else:
         if task is None:
@@ -106,18 +104,23 @@ def run(
         success = {condition: text for condition, text in conditions.items() if text is not None}
         iteration = {"content": target.content, **fields_of("study_add_iteration", options)}
         iteration.pop("max_interactions", None)
-        with waiting:
-            created = session.client.study_create(
-                name or " ".join(task.split())[:80] or "Run",
-                assignment={"task": task, **({"success": success} if success else {})},
-                modality=target.modality,
-                iteration=iteration,
-                run={field: value for field, value in people.items() if value is not None},
-                idempotency_key=key,
-            )
+        created = session.client.study_create(
+            name or " ".join(task.split())[:80] or "Run",
+            assignment={"task": task, **({"success": success} if success else {})},
+            modality=target.modality,
+            iteration=iteration,
+            run={field: value for field, value in people.items() if value is not None},
+            idempotency_key=key,
+        )
         assert created.run is not None
         response, heading, ref = created.run, f"Study {created.alias}: {created.name}", created.alias
         session.keep_part("run")
+    session.resume_command = f"understudy watch {ref}"
+    if wait and response.ok and response.next_action and not session.as_json:
+        with session.waiting(f"Waiting until all {number} have finished. {_RUN_CONTINUES}"):
+            response = session.client.simulation_wait(
+                response.dispatch.participant_ids, timeout=timeout or DEFAULT_TIMEOUT_S
+            )
     if watch and response.ok:
         session.out.print(plain(heading, "bold"))
         watch_study(session, ref, timeout)

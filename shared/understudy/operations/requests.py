@@ -140,7 +140,7 @@ class PanelRequest(Request):
 
 
 class RunRequest(PanelRequest):
-    """Who takes part in a run, and how long."""
+    """The people of a run, and its length."""
 
     max_interactions: Steps | None = None
     seed: Seed | None = None
