@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+import httpx
+
 from tests.servers import free_port, wait_until
-from understudy.deploy.ports import is_healthy
 
 #: Addresses on pages -> the commands that run there.
 API = "http://127.0.0.1:8000"
@@ -74,7 +75,7 @@ class LiveStack:
     def _open(self, port: str, words: list[str], name: str) -> None:
         real = str(free_port())
         self._launch([real if word == port else word for word in words], name)
-        wait_until(lambda: is_healthy("127.0.0.1", int(real), "/"), 30, name)
+        wait_until(lambda: _answers(f"http://127.0.0.1:{real}/"), 30, name)
         self._ports[port] = real
 
     def clear(self) -> None:
@@ -108,3 +109,10 @@ class LiveStack:
 
     def _log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
+
+
+def _answers(url: str) -> bool:
+    # A page may start a slow site.
+    with suppress(httpx.TransportError):
+        return httpx.get(url, trust_env=False).status_code == 200
+    return False
