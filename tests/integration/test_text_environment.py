@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from tests.environments import Journey, simulate, stored
 from tests.factories import make_ask, make_participants
-from tests.integration.test_worker import Workshop
+from tests.integration.test_worker import Worker
 from understudy.domain.people import generate_people
 from understudy.domain.simulation import Action, Assignment, Observation, Person, Turn
 from understudy.environments import EnvironmentUnreachable
@@ -188,18 +187,18 @@ def test_invalid_memory_is_ignored(memory: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def worker(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Workshop]:
-    made = Workshop(settings, store, tmp_path)
+def worker(settings: Settings, store: Store) -> Iterator[Worker]:
+    made = Worker(settings, store)
     yield made
     made.close()
 
 
-def actions(worker: Workshop, id_: UUID) -> list[dict[str, Any]]:
+def actions(worker: Worker, id_: UUID) -> list[dict[str, Any]]:
     with worker.store.read() as connection:
         return [row.action for row in lineage.interactions(connection, id_, limit=99)]
 
 
-def test_participant_of_an_ask_reads_and_answers(worker: Workshop) -> None:
+def test_participant_of_an_ask_reads_and_answers(worker: Worker) -> None:
     _, ((id_, _), _) = make_ask(worker.store, worker.workspace_id)
     worker.run(id_)
     row = worker.row(id_)
@@ -210,7 +209,7 @@ def test_participant_of_an_ask_reads_and_answers(worker: Workshop) -> None:
     assert done[-1]["target"] == done[-1]["value"]["pick"]
 
 
-def extend(worker: Workshop, source: UUID, instruction: str | None = None) -> UUID:
+def extend(worker: Worker, source: UUID, instruction: str | None = None) -> UUID:
     """The id of the child, after its run."""
     child = worker.store.write(
         lambda connection: dispatch.insert_branch(connection, worker.workspace_id, source, 10, instruction)
@@ -221,7 +220,7 @@ def extend(worker: Workshop, source: UUID, instruction: str | None = None) -> UU
 
 
 @pytest.mark.parametrize("pick", ["A", "B"])
-def test_extend_after_an_answer_gives_another_answer(worker: Workshop, pick: str) -> None:
+def test_extend_after_an_answer_gives_another_answer(worker: Worker, pick: str) -> None:
     _, ((source, _), _) = make_ask(worker.store, worker.workspace_id)
     worker.run(source)
     child = extend(worker, source, f"Choose variant {pick}.")
@@ -230,7 +229,7 @@ def test_extend_after_an_answer_gives_another_answer(worker: Workshop, pick: str
     assert actions(worker, child)[-1]["value"]["pick"] == pick
 
 
-def test_extend_after_the_cap_continues_from_the_last_piece(worker: Workshop) -> None:
+def test_extend_after_the_cap_continues_from_the_last_piece(worker: Worker) -> None:
     _, ((source, _), _) = make_ask(worker.store, worker.workspace_id)
     capped = Tables.participant.update().where(Tables.participant.c.id == source).values(max_interactions=1)
     worker.store.write(lambda connection: connection.execute(capped))
@@ -241,14 +240,14 @@ def test_extend_after_the_cap_continues_from_the_last_piece(worker: Workshop) ->
     assert {state["environment"]["place"] for state in states} == {"answered"}
 
 
-def test_extend_of_a_participant_cancelled_before_its_start_reads_everything(worker: Workshop) -> None:
+def test_extend_of_a_participant_cancelled_before_its_start_reads_everything(worker: Worker) -> None:
     _, ((source, _), _) = make_ask(worker.store, worker.workspace_id)
     worker.store.write(lambda connection: lifecycle.cancel(connection, worker.workspace_id, [source]))
     child = extend(worker, source)
     assert [action["kind"] for action in actions(worker, child)] == ["read", "read", "answer"]
 
 
-def test_text_study_can_have_a_success_condition(worker: Workshop) -> None:
+def test_text_study_can_have_a_success_condition(worker: Worker) -> None:
     def make(connection: Connection) -> tuple[UUID, UUID]:
         study_id = studies.insert_study(
             connection,
