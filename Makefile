@@ -34,7 +34,7 @@ test: $(VENV)/.installed-test ## install test dependencies and run all tests
 	$(PYTEST) $(ARGS)
 
 .PHONY: test-pythons
-test-pythons: $(VENV)/.installed-test ## test the built wheel on every Python from 3.11 (unit and contract tests): ARGS=tests/unit
+test-pythons: $(VENV)/.installed-test ## test the built wheel on the other Pythons from 3.11 (unit and contract tests): ARGS=tests/unit
 	$(BIN)/python -m tests.pythons $(or $(ARGS),tests/unit tests/contract)
 
 MINUTES ?= 5
@@ -59,6 +59,62 @@ schemathesis: $(VENV)/.installed-test ## check the API against /openapi.json wit
 .PHONY: schemas
 schemas: $(VENV)/.installed-test ## regenerate docs/schemas; ARGS=--promise adds new parts to docs/schemas/v1
 	$(BIN)/python -m tests.schemas $(ARGS)
+
+.PHONY: openapi-lint
+openapi-lint: $(VENV)/.installed-test build/openapi-lint/.installed ## check /openapi.json with redocly and spectral (npm)
+	$(BIN)/python -W ignore -c "import json; from tests.schemas import routes; print(json.dumps(routes()))" > build/openapi-lint/openapi.json
+	cd build/openapi-lint && REDOCLY_TELEMETRY=off node_modules/.bin/redocly lint openapi.json
+	cd build/openapi-lint && node_modules/.bin/spectral lint --ruleset spectral.yaml openapi.json
+
+build/openapi-lint/.installed: | $(VENV)/bin/python
+	@mkdir -p build/openapi-lint
+	@npm install --silent --no-audit --no-fund --prefix build/openapi-lint @redocly/cli@2 @stoplight/spectral-cli@6
+	@printf 'extends: ["spectral:oas"]\n' > build/openapi-lint/spectral.yaml
+	@touch $@
+
+.PHONY: generated-client
+generated-client: $(VENV)/.installed-test build/generated-client/.installed ## generate a client from /openapi.json and use it
+	$(BIN)/python -W ignore -m tests.generated_client
+
+build/generated-client/.installed: | $(VENV)/bin/python
+	@$(PYTHON) -m venv build/generated-client
+	@build/generated-client/bin/python -m pip install -qq openapi-python-client==0.29.1
+	@touch $@
+
+.PHONY: mcp-converters
+mcp-converters: $(VENV)/.installed-test build/mcp-converters/.installed ## convert the tools for the APIs of model providers
+	$(BIN)/python -W ignore -m tests.mcp_converters > build/mcp-converters/tools.json
+	build/mcp-converters/bin/python tests/mcp_converters.py build/mcp-converters/tools.json
+
+build/mcp-converters/.installed: | $(VENV)/bin/python
+	@$(PYTHON) -m venv build/mcp-converters
+	@build/mcp-converters/bin/python -m pip install -qq google-genai==3.6.1 openai-agents==0.24.0 anthropic==2.14.0
+	@touch $@
+
+.PHONY: mcp-conformance
+mcp-conformance: $(VENV)/.installed-test build/mcp-conformance/.installed ## run the MCP conformance suite, stable and alpha (npm)
+	$(BIN)/python -W ignore -m tests.mcp_conformance
+
+build/mcp-conformance/.installed: | $(VENV)/bin/python
+	@mkdir -p build/mcp-conformance/stable build/mcp-conformance/alpha
+	@npm install --silent --no-audit --no-fund --prefix build/mcp-conformance node@22
+	@npm install --silent --no-audit --no-fund --prefix build/mcp-conformance/stable @modelcontextprotocol/conformance@0.1.16
+	@npm install --silent --no-audit --no-fund --prefix build/mcp-conformance/alpha @modelcontextprotocol/conformance@0.2.0-alpha.12
+	@touch $@
+
+.PHONY: nginx
+nginx: build/nginx/usr/sbin/nginx ## download nginx for tests from Debian into build
+
+build/nginx/usr/sbin/nginx:
+	@command -v apt-get dpkg-deb >/dev/null || { echo "nginx: only available from Debian (needs apt-get and dpkg-deb)" >&2; exit 1; }
+	@mkdir -p build/nginx
+	@test "$$(id -u)" != 0 || apt-get -qq update
+	@cd build && apt-get -qq download nginx 2>/dev/null && dpkg-deb -x nginx_*.deb nginx
+	@rm -f build/nginx_*.deb
+
+.PHONY: clients
+clients: $(VENV)/.installed-test ## regenerate the methods of both clients and the options of commands from the operations
+	$(BIN)/python -m tests.clients
 
 .PHONY: guards
 guards: $(VENV)/.installed-test ## remove each guard in turn, in a copy, and show which test fails

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from understudy.envelopes.base import Page
-from understudy.envelopes.simulations import RunStudyResponse
+from understudy.envelopes.simulations import RunFailure, RunStudyResponse, RunSuccess
 from understudy.operations.operation import KINDS, Operation
 from understudy.operations.registry import OPERATIONS
 from understudy.operations.requests import AskView, StudyView
@@ -71,7 +71,7 @@ class _Names(dict[str, str]):
     def of(self, annotation: Any) -> str:
         """Returns the text of an answer's type."""
         if annotation is RunStudyResponse:
-            return " | ".join(map(self.of, get_args(get_args(annotation)[0])))
+            return " | ".join(map(self.of, (RunSuccess, RunFailure)))
         if get_origin(annotation) in {Union, UnionType}:
             return " | ".join(map(self.of, get_args(annotation)))
         if isinstance(annotation, type) and issubclass(annotation, Page):

@@ -79,8 +79,8 @@ def check_event(api: str, event: dict[str, Any]) -> None:
     """Raises AssertionError when an event, its `data` read as JSON, is not as described."""
     documented = spec(api)
     content = documented["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
-    fields = content["itemSchema"]["properties"]
-    schema = {**content["itemSchema"], "properties": fields | {"data": fields["data"]["contentSchema"]}}
+    fields = content["schema"]["contentSchema"]["properties"]
+    schema = {**content["schema"]["contentSchema"], "properties": fields | {"data": fields["data"]["contentSchema"]}}
     _validator("event", schema, documented).validate(event)
 
 

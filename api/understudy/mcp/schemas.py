@@ -1,7 +1,7 @@
 """The JSON Schemas of tool inputs and outputs, generated from the models. Source: contract section 9.
 
-Input schemas are portable: model providers refuse or drop a tool whose schema has alternatives at its root or a
-boolean `additionalProperties`. They contain no references, and an optional field has one type (`null` is valid and
+Input schemas are portable: model providers refuse or drop a tool whose schema has alternatives at its root, or
+any `additionalProperties`. They contain no references, and an optional field has one type (`null` is valid and
 means omitted). Bounds that are settings have the values of this server. Output schemas are outlines: the whole list
 of tools is part of every conversation with a model.
 """
@@ -107,8 +107,6 @@ def _readable(field: Schema) -> Schema:
         plain["description"] = text
     for name in _BOUNDS:
         plain.pop(name, None)
-    if "additionalProperties" in plain:
-        plain["additionalProperties"] = _readable(plain["additionalProperties"])
     if "properties" in plain:
         plain["properties"] = {name: _readable(part) for name, part in plain["properties"].items()}
     if "items" in plain:
@@ -121,12 +119,7 @@ _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum
 
 
 def _portable(field: Schema) -> Schema:
-    closed = field.get("additionalProperties")
-    return {
-        name: part
-        for name, part in field.items()
-        if name not in {"title", "examples"} and not (name == "additionalProperties" and isinstance(closed, bool))
-    }
+    return {name: part for name, part in field.items() if name not in {"title", "examples", "additionalProperties"}}
 
 
 def _bounds_text(field: Schema) -> str:

@@ -39,7 +39,7 @@ Context: TypeAlias = ServerRequestContext[Any, Request]
 def create_server(service: Service) -> Server[Any]:
     """Returns a server of all tools and resources; each request carries its workspace."""
     tools = {tool.name: tool for tool in TOOLS}
-    listed = [_listed(tool, service.settings) for tool in TOOLS]
+    listed = listed_tools(service.settings)
     pages = resources.listed()
 
     async def list_tools(_: Context, __: Any) -> types.ListToolsResult:
@@ -83,6 +83,11 @@ def create_server(service: Service) -> Server[Any]:
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
+
+
+def listed_tools(settings: Settings) -> list[types.Tool]:
+    """Returns the tools as `tools/list` describes them."""
+    return [_listed(tool, settings) for tool in TOOLS]
 
 
 def _listed(tool: Tool, settings: Settings) -> types.Tool:

@@ -68,21 +68,25 @@ LastEventIdInQuery = Annotated[
 Follow = Annotated[Flag, Query(description="`false`: end after the events that exist now.")]
 
 
-#: OpenAPI 3.1 cannot describe streams; `itemSchema` comes from 3.2.
+#: OpenAPI 3.1 describes a stream as text with content; `itemSchema` would be 3.2.
 _STREAM = {
-    "itemSchema": {
-        "type": "object",
-        "required": ["id", "event", "data"],
-        "properties": {
-            "id": {"type": "string", "description": "Position of the event, a whole number."},
-            "event": {"type": "string", "enum": ["status", "interaction", "stopped"]},
-            "data": {
-                "type": "string",
-                "contentMediaType": "application/json",
-                "contentSchema": EventData.model_json_schema(mode="serialization"),
+    "schema": {
+        "type": "string",
+        "contentMediaType": "text/event-stream",
+        "contentSchema": {
+            "type": "object",
+            "required": ["id", "event", "data"],
+            "properties": {
+                "id": {"type": "string", "description": "Position of the event, a whole number."},
+                "event": {"type": "string", "enum": ["status", "interaction", "stopped"]},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": EventData.model_json_schema(mode="serialization"),
+                },
             },
         },
-    },
+    }
 }
 
 

@@ -4,6 +4,10 @@ These are rules between fields, the pattern of ids, and this server's bounds and
 describes them; other modules check them.
 """
 
+import json
+from collections.abc import Sequence
+from itertools import combinations
+
 from fastapi import FastAPI
 
 from understudy.admission.schemas import Schema, bounds, content_schemas, mind_names
@@ -24,9 +28,37 @@ def install_openapi(app: FastAPI, settings: Settings) -> None:
             document = describe()
             _complete_fields(document, field_bounds)
             _complete_rules(document["components"]["schemas"])
+            _complete_document(document)
         return app.openapi_schema or {}
 
     app.openapi = completed  # type: ignore[method-assign]
+
+
+#: Tag of the routes -> what they are about.
+_TAGS = {
+    "health": "State of the process; no token.",
+    "study": "Studies and their iterations.",
+    "dispatch": "Operations that start participants.",
+    "ask": "Questions about texts, in rounds.",
+    "person": "People: reusable profiles.",
+    "participant": "Participants, their interactions, transcripts and journeys.",
+    "simulation": "Cancel and wait.",
+    "docs": "The documentation.",
+    "events": "Server-sent events.",
+}
+
+
+def _complete_document(document: Schema) -> None:
+    """Adds what generators and validators look for in the whole document."""
+    document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+    document["servers"] = [{"url": "/", "description": "This server."}]
+    document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
+    for path in ("/healthz", "/readyz"):
+        document["paths"][path]["get"]["security"] = []
+    schemas = document["components"]["schemas"]
+    text = json.dumps(document)
+    for name in [name for name in schemas if f'"#/components/schemas/{name}"' not in text]:
+        del schemas[name]
 
 
 def _complete_fields(document: Schema, field_bounds: dict[str, Schema]) -> None:
@@ -59,11 +91,12 @@ def _describe_id(name: str, value: Schema) -> None:
 
 
 def _complete_rules(schemas: dict[str, Schema]) -> None:
-    cancel, success = schemas["CancelRequest"], schemas["SuccessRequest"]
-    cancel["oneOf"] = [_only(scope, SCOPES, never=() if scope == "ask_id" else ("round",)) for scope in SCOPES]
+    # Under `not`, because generators of clients make a model of each alternative of `oneOf` and `anyOf`.
+    round_alone = _given("round") | {"properties": _given("round")["properties"] | {"ask_id": {"type": "null"}}}
+    schemas["CancelRequest"]["not"] = {"anyOf": [*_none_or_two(SCOPES), round_alone]}
     for run in (schemas["StudyRunRequest"], schemas["RunRequest"], schemas["AskRunRequest"]):
-        run["oneOf"] = [_only(field, ("person_ids", "sample")) for field in ("person_ids", "sample")]
-    success["anyOf"] = [_required(name) for name in success["properties"]]
+        run["not"] = {"anyOf": _none_or_two(("person_ids", "sample"))}
+    schemas["SuccessRequest"]["not"] = _none_or_two(tuple(schemas["SuccessRequest"]["properties"]))[0]
     schemas["AskRunRequest"]["properties"]["mind"] |= mind_names()
     iteration = schemas["IterationRequest"]["properties"]
     iteration["mind"] |= mind_names()
@@ -86,13 +119,12 @@ def _content(schemas: dict[str, Schema], field: Schema) -> Schema:
     }
 
 
-def _required(name: str) -> Schema:
-    """Returns a schema that requires this field and forbids null."""
-    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+def _none_or_two(names: Sequence[str]) -> list[Schema]:
+    """Returns the schemas of what is not allowed where exactly one of these fields must be given."""
+    none = {"properties": {name: {"type": "null"} for name in names}}
+    return [none, *(_given(*pair) for pair in combinations(names, 2))]
 
 
-def _only(name: str, names: tuple[str, ...], never: tuple[str, ...] = ()) -> Schema:
-    """Returns a schema that requires this field; the others must be absent or null."""
-    schema = _required(name)
-    schema["properties"] |= {other: {"type": "null"} for other in (*names, *never) if other != name}
-    return schema
+def _given(*names: str) -> Schema:
+    """Returns a schema of objects that have these fields, and not null."""
+    return {"required": list(names), "properties": {name: {"not": {"type": "null"}} for name in names}}

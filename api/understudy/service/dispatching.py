@@ -185,7 +185,9 @@ def extend(call: Call, request: Any) -> Dispatch:
 
     def prepare(connection: Connection) -> PreparedDispatch:
         source = find(connection, call.workspace_id, Kind.PARTICIPANT, request.participant_id, "participant_id")
-        return Start("simulation_extend", source.id, extension._asdict), partial(create, connection, source.id)
+        resolved = {"participant_id": source.id, "instruction": extension.instruction}
+        start = Start("simulation_extend", source.id, partial(meaning_of, request, **resolved))
+        return start, partial(create, connection, source.id)
 
     def create(connection: Connection, source_id: UUID) -> Dispatch:
         child = dispatch.insert_branch(

@@ -96,4 +96,5 @@ class RunFailure(Envelope):
     next_action: NextAction | None = optional_field("Call that continues the wait.")
 
 
-RunStudyResponse = Annotated[RunSuccess | RunFailure, Field(discriminator="ok")]
+# RunFailure first: generated clients do not check a boolean discriminator, and would read a failure as a success.
+RunStudyResponse = Annotated[RunFailure | RunSuccess, Field(discriminator="ok")]
