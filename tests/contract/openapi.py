@@ -78,9 +78,10 @@ def _validator(name: str, schema: Any, documented: Any) -> jsonschema_rs.Draft20
 def check_event(api: str, event: dict[str, Any]) -> None:
     """Raises AssertionError when an event, its `data` read as JSON, is not as described."""
     documented = spec(api)
-    content = documented["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
-    fields = content["schema"]["contentSchema"]["properties"]
-    schema = {**content["schema"]["contentSchema"], "properties": fields | {"data": fields["data"]["contentSchema"]}}
+    stream = documented["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    streamed = stream["x-event"]
+    fields = streamed["properties"]
+    schema = {**streamed, "properties": fields | {"data": fields["data"]["contentSchema"]}}
     _validator("event", schema, documented).validate(event)
 
 

@@ -1,6 +1,6 @@
 """The tools of the MCP server as Markdown, from what it lists."""
 
-from tests.pages.rest_tables import fields_table
+from tests.pages.rest_tables import fields_table, without_test_plugins
 from tests.pages.tables import table
 from understudy.mcp.schemas import input_schema
 from understudy.operations.tools import TOOLS, Tool
@@ -17,5 +17,5 @@ def tools() -> str:
 
 
 def _section(tool: Tool) -> str:
-    arguments = fields_table(input_schema(tool, Settings()))
+    arguments = fields_table(without_test_plugins(input_schema(tool, Settings())))
     return "\n\n".join((f"### {tool.name}", tool.description, arguments))

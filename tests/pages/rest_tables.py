@@ -12,9 +12,30 @@ from understudy.settings import Settings
 Json = dict[str, Any]
 
 
+def without_test_plugins(value: Any) -> Any:
+    """Returns a schema without the contents of environments that only the tests have installed."""
+    if isinstance(value, list):
+        return [without_test_plugins(one) for one in value if not _is_of_tests(one)]
+    if isinstance(value, dict):
+        return {name: without_test_plugins(one) for name, one in value.items() if name != "ScriptedContent"}
+    return value
+
+
+def _is_of_tests(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    environment = schema.get("properties", {}).get("environment", {}).get("const")
+    return environment in _OF_TESTS or schema.get("$ref", "").endswith("/ScriptedContent")
+
+
+def _description() -> Json:
+    description: Json = without_test_plugins(create_app(Settings()).openapi())
+    return description
+
+
 def endpoints() -> str:
     """Returns a section for each endpoint: description, answers, fields."""
-    description = create_app(Settings()).openapi()
+    description = _description()
     schemas = description["components"]["schemas"]
     return "\n".join(
         _endpoint(schemas, f"{method.upper()} {path}", operation)
@@ -25,7 +46,7 @@ def endpoints() -> str:
 
 def objects() -> str:
     """A section for each object that is sent or answered."""
-    description = create_app(Settings()).openapi()
+    description = _description()
     # What a request consists of stands with its endpoint already.
     told = {
         name
@@ -54,10 +75,9 @@ def _endpoint(schemas: Json, route: str, operation: Json) -> str:
         where = "body" if len(bodies) == 1 else f"body: {name}"
         rows += [(field, where, *_sent(cells)) for field, *cells in _fields(schemas[name])]
     answers = [f"{status} {_answer(answer)}" for status, answer in operation["responses"].items() if status < "300"]
-    tool = re.match(r"[a-z]+_[a-z_]+", operation["summary"])
     lines = (
         f"### {route}",
-        (f"`{tool[0]}`. " if tool else "") + _line(operation.get("description", "")),
+        f"`{operation['operationId']}`. {_line(operation.get('description', ''))}",
         f"Returns {', or '.join(answers)}.",
         table(("field", "in", "type", "default", "meaning"), rows),
     )

@@ -68,25 +68,22 @@ LastEventIdInQuery = Annotated[
 Follow = Annotated[Flag, Query(description="`false`: end after the events that exist now.")]
 
 
-#: OpenAPI 3.1 describes a stream as text with content; `itemSchema` would be 3.2.
+#: OpenAPI 3.1 describes a stream as text. `itemSchema` would be 3.2, so the schema of an event is an extension.
 _STREAM = {
-    "schema": {
-        "type": "string",
-        "contentMediaType": "text/event-stream",
-        "contentSchema": {
-            "type": "object",
-            "required": ["id", "event", "data"],
-            "properties": {
-                "id": {"type": "string", "description": "Position of the event, a whole number."},
-                "event": {"type": "string", "enum": ["status", "interaction", "stopped"]},
-                "data": {
-                    "type": "string",
-                    "contentMediaType": "application/json",
-                    "contentSchema": EventData.model_json_schema(mode="serialization"),
-                },
+    "schema": {"type": "string", "contentMediaType": "text/event-stream"},
+    "x-event": {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "description": "Position of the event, a whole number."},
+            "event": {"type": "string", "enum": ["status", "interaction", "stopped"]},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": EventData.model_json_schema(mode="serialization"),
             },
         },
-    }
+    },
 }
 
 
