@@ -33,6 +33,13 @@ PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 test: $(VENV)/.installed-test ## install test dependencies and run all tests
 	$(PYTEST) $(ARGS)
 
+.PHONY: coverage
+coverage: $(VENV)/.installed-test ## run all tests and print branch coverage, that of the started processes included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered
+
 .PHONY: test-pythons
 test-pythons: $(VENV)/.installed-test ## test the built wheel on the other Pythons from 3.11 (unit and contract tests): ARGS=tests/unit
 	$(BIN)/python -m tests.pythons $(or $(ARGS),tests/unit tests/contract)
