@@ -75,6 +75,34 @@ def events(response: httpx.Response) -> list[Any]:
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
 
+# -- odd requests ------------------------------------------------------------------------------------------
+
+
+@one_store
+def test_both_spellings_of_the_address_are_the_same(acme: ApiClient) -> None:
+    session = open_session(acme)
+    body = {"jsonrpc": "2.0", "id": 7, "method": "ping"}
+    headers = dict(acme.http.headers) | {"Accept": "application/json, text/event-stream", "Mcp-Session-Id": session}
+    answers = [httpx.post(acme.api + path, json=body, headers=headers) for path in ("/mcp", "/mcp/")]
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+@one_store
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "null", "https://evil.example", "x"])
+def test_an_origin_that_is_odd_or_foreign_is_forbidden(acme: ApiClient, origin: str) -> None:
+    answer = send(acme, "POST", INITIALIZE, Origin=origin)
+    assert (answer.status_code, error_code_of(answer)) == (403, "validation_error")
+
+
+@one_store
+@pytest.mark.parametrize("position", ["1", "x", ""])
+def test_a_stream_that_asks_to_resume_starts_now(acme: ApiClient, position: str) -> None:
+    session = open_session(acme)
+    headers = dict(acme.http.headers) | {"Accept": "text/event-stream", "Mcp-Session-Id": session}
+    with httpx.stream("GET", f"{acme.api}/mcp", headers=headers | {"Last-Event-ID": position}) as response:
+        assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream")
+
+
 # -- tokens ------------------------------------------------------------------------------------------------
 
 

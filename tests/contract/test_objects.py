@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.contract.manual_worker import counts, participant, run_steps, run_to_end
-from tests.contract.parity_table import ADA, WEB
+from tests.contract.parity_table import ADA, LAMPS, WEB
 from tests.factories import make_ask, make_participants, make_study
 from tests.http_client import ApiClient
 from understudy.domain.lifecycle import Status
@@ -413,3 +413,32 @@ def test_a_cursor_is_valid_only_for_the_list_that_returned_it(store: Store, acme
     # A view of the study shows the same participants in the same order.
     each = {"view": "per_participant", "cursor": of_study}
     assert [acme.get(f"/v1/studies/{id_}", **each).status_code for id_ in (study, other)] == [200, 422]
+
+
+@one_store
+def test_a_created_object_has_its_location(acme: ApiClient) -> None:
+    study = acme.http.post("/v1/studies", json=LAMPS)
+    iteration = acme.http.post(study.headers["location"] + "/iterations", json={"content": WEB})
+    person = acme.http.post("/v1/people", json=ADA)
+    several = acme.http.post("/v1/people", json={"generate": 2})
+    created = (study, iteration, person, several)
+    assert [answer.status_code for answer in created] == [201] * 4
+    assert acme.get(study.headers["location"]).json()["study_id"] == study.json()["id"]
+    assert iteration.headers["location"] == f"{study.headers['location']}?view=full"
+    assert acme.get(person.headers["location"]).json() == person.json()
+    assert several.headers["location"] == "/v1/people"
+
+
+def test_a_study_is_created_with_its_run_in_one_transaction(acme: ApiClient) -> None:
+    body = LAMPS | {"iteration": {"content": WEB}, "run": {"sample": 2, "max_interactions": 3}}
+    created = acme.http.post("/v1/studies", json=body).json()
+    assert created["run"]["ok"]
+    assert created["run"]["dispatch"]["study_id"] == created["id"]
+    assert len(created["run"]["dispatch"]["participant_ids"]) == 2
+    before = acme.get("/v1/studies").json()
+    refused = acme.http.post("/v1/studies", json=body | {"run": {"sample": 9_999}})
+    assert refused.status_code == 422
+    assert acme.http.post("/v1/studies", json=LAMPS | {"run": {"sample": 1}}).status_code == 422
+    assert acme.get("/v1/studies").json() == before
+    waited = acme.http.post("/v1/studies", json=body | {"run": {"sample": 1, "wait": True, "timeout": 0.05}})
+    assert (waited.status_code, waited.json()["run"]["error_code"]) == (201, "wait_timeout")

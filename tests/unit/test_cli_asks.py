@@ -121,3 +121,11 @@ def test_views_of_an_ask(fake: FakeApi, understudy: Cli, view: str, answer: dict
     shown = understudy("get", "a-a1b", "--view", view).stdout
     assert ("Ana Ruiz" in shown, "60 s a step" in shown) == ((view == "full"),) * 2
     assert fake.asked[0].query == f"view={view}"
+
+
+def test_watch_follows_an_ask_over_its_rounds(fake: FakeApi, understudy: Cli) -> None:
+    rounds = [{**SUMMARY["rounds"][0], "running_count": count} for count in (1, 0)]
+    fake.give("/v1/asks/a-a1b", *({**SUMMARY, "rounds": [one]} for one in rounds))
+    result = understudy("watch", "a-a1b")
+    assert (result.exit_code, "1 running" in result.stdout) == (0, True)
+    assert "Answers: understudy get a-a1b" in result.stdout

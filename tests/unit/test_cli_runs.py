@@ -197,3 +197,23 @@ def test_a_frame_shows_a_bar_and_a_row_for_each_participant() -> None:
     Console(file=out, force_terminal=True, color_system=None, width=100).print(view)
     parts = ("3/4", "1 running · 3 completed", "t-1f3", "does not answer")
     assert [part for part in parts if part not in out.getvalue()] == []
+
+
+@pytest.mark.parametrize(("scope", "query"), [("s-b2c", "study_id=s-b2c"), ("a-a1b", "ask_id=a-a1b")])
+def test_wait_for_a_study_or_an_ask_waits_for_its_participants(
+    fake: FakeApi, understudy: Cli, scope: str, query: str
+) -> None:
+    fake.give("/v1/participants", {"items": [PARTICIPANT], "next_cursor": None})
+    fake.give("/v1/simulations/wait", OVER)
+    assert json.loads(understudy("wait", scope, "--json").stdout) == OVER
+    assert fake.asked[0].query == f"{query}&limit=500"
+    assert fake.bodies[-1]["participant_ids"] == [T1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("run", "--url", "u", "--task", "t"), ("ask", "--question", "q", "--variant", "v"), ("extend", "t-1f3")],
+)
+def test_a_timeout_without_a_wait_is_refused(fake: FakeApi, understudy: Cli, words: tuple[str, ...]) -> None:
+    result = understudy(*words, "--timeout", "5")
+    assert (result.exit_code, "--timeout requires --wait" in result.stderr, fake.asked) == (2, True, [])

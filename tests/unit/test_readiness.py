@@ -76,3 +76,15 @@ async def test_a_cancelled_request_leaves_the_read_to_the_others(readiness: Read
     leaving.cancel()
     parts.release.set()
     assert await staying == (7, "")
+
+
+async def test_a_lost_broker_is_a_problem_and_no_failure(parts: HangingParts) -> None:
+    def ping() -> None:
+        raise ConnectionError("away")
+
+    parts.ping = ping  # type: ignore[method-assign]
+    parts.release.set()
+    readiness = Readiness(parts, parts)  # type: ignore[arg-type]
+    workers, problem = await readiness.check()
+    await readiness.close()
+    assert (workers, "broker is unavailable" in problem) == (7, True)
