@@ -18,8 +18,8 @@ from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.people import generate_people
 from understudy.domain.simulation import Action, Assignment, Observation, Success, succeeded
 from understudy.environments.chat import ChatEnvironment
+from understudy.environments.viewport import windows
 from understudy.environments.web import WebEnvironment
-from understudy.environments.window import windows
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from tests.environments import act, stored, use
 from tests.servers import serve_in_thread
 from understudy.domain.simulation import Action, Observation
 from understudy.environments import EnvironmentUnreachable, transport
-from understudy.environments.transport import is_public
+from understudy.environments.guarded_transport import is_public
 from understudy.environments.web import WebEnvironment
 
 T = TypeVar("T")

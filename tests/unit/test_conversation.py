@@ -12,7 +12,7 @@ from understudy.deploy.chatbot.talk import Conversation
 from understudy.domain.people import generate_people
 from understudy.domain.simulation import Assignment, Decision, Json, Observation, Person, Success, Turn, succeeded
 from understudy.minds.heuristic import HeuristicMind
-from understudy.minds.message_plan import points
+from understudy.minds.heuristic.message_plan import points
 
 EVERYBODY = generate_people(30, 3)
 ADA = Person("Ada Byron", 36, "GB", "en", {"patience": 0.5})

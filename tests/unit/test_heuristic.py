@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from tests.call_counter import count_calls
 from understudy.domain.people import generate_people
 from understudy.domain.simulation import Action, Assignment, Decision, Element, Observation, Person, Success, Turn
-from understudy.minds.answers import option_for_field, text_for_field
-from understudy.minds.goals import parse_goal
 from understudy.minds.heuristic import HeuristicMind
-from understudy.minds.memory import Memory
-from understudy.minds.word_stems import language_of_label, stem, stems
+from understudy.minds.heuristic.form_values import option_for_field, text_for_field
+from understudy.minds.heuristic.goal_parser import parse_goal
+from understudy.minds.heuristic.memory import Memory
+from understudy.minds.heuristic.word_stems import language_of_label, stem, stems
 
 ADA = Person("Ada Löve", 36, "GB", "en", {"patience": 0.5, "curiosity": 0.5})
 INSTRUCTION = "Stop browsing - switch to the German picker."
@@ -71,7 +71,7 @@ def test_decisions_do_not_depend_on_the_process() -> None:
     turns = pickle.dumps([Turn(ADA, task, SHOP, seed=seed) for seed in range(30)])
     script = (
         "import asyncio, pickle, sys\n"
-        "from understudy.minds.heuristic import HeuristicMind\n"
+        "from understudy.minds.heuristic.mind import HeuristicMind\n"
         "for turn in pickle.load(sys.stdin.buffer):\n"
         "    print(asyncio.run(HeuristicMind().decide(turn)))"
     )

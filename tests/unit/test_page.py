@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from understudy.environments.forms import ActionNotPossible, Forms
-from understudy.environments.markup import sanitize_html
+from understudy.environments.html_sanitizer import sanitize_html
 from understudy.environments.page import Page
 from understudy.environments.reader import read_html, read_text
 

@@ -1,4 +1,4 @@
-"""Environments: plug-ins that people act on, of entry-point group `understudy.environments.<modality>`."""
+"""The protocol of environments: plug-ins of group `understudy.environments.<modality>`."""
 
 from typing import Protocol
 

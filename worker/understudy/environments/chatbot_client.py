@@ -10,8 +10,8 @@ import httpx
 from understudy.domain.chat import ChatbotConfig
 from understudy.environments import EnvironmentUnreachable
 from understudy.environments.fetch import MAX_BYTES, MAX_REDIRECTS, read_body
+from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver, resolve
 from understudy.environments.page import tidy
-from understudy.environments.transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver, resolve
 from understudy.plugins.secrets import SecretNotAllowed, Secrets
 
 #: Maximum attempts for one message while the bot answers 429 or 503, and the first pause in seconds unless

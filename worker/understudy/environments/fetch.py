@@ -13,12 +13,12 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from understudy.domain.accessibility import AccessibilityNeeds
-from understudy.environments import cookies
+from understudy.environments import cookie_snapshot
 from understudy.environments.forms import PageRequest
-from understudy.environments.markup import is_small
+from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver, resolve
+from understudy.environments.html_sanitizer import is_small
 from understudy.environments.page import Page, clean
 from understudy.environments.reader import read_html, read_text
-from understudy.environments.transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver, resolve
 
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 20
@@ -122,7 +122,7 @@ class HttpSession:
             # The server may have closed an idle connection before it read the request: retry.
             response = await self._client.send(request, stream=True)
         try:
-            cookies.bound(self.jar)
+            cookie_snapshot.bound(self.jar)
             next_request = _redirect(visit, response)
             if next_request is not None:
                 return FetchResult(visit.url), next_request

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from understudy.environments.controls import LABEL_CHARS, MAX_OPTIONS, ControlReader, absolute
-from understudy.environments.markup import sanitize_html
+from understudy.environments.control_reader import LABEL_CHARS, MAX_OPTIONS, ControlReader, absolute
+from understudy.environments.html_sanitizer import sanitize_html
 from understudy.environments.page import Control, Page, clean, tidy, words
 
 TEXT_CHARS = 20_000

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.simulation import Action, Element, Json, Observation
-from understudy.environments import EnvironmentUnreachable, cookies
+from understudy.environments import EnvironmentUnreachable, cookie_snapshot
 from understudy.environments.fetch import FetchResult, HttpSession
 from understudy.environments.forms import ActionNotPossible, Forms, PageRequest
+from understudy.environments.guarded_transport import Resolver, resolve
 from understudy.environments.page import Page, clean
-from understudy.environments.transport import Resolver, resolve
-from understudy.environments.window import Window, windows
+from understudy.environments.viewport import Window, windows
 
 _MAX_BACK = 20
 #: Actions on a page that is only partly in view.
@@ -74,7 +74,7 @@ class WebEnvironment:
         # Older snapshots have no windows.
         self._above = snapshot.get("above", 0)
         self._visitor.jar.clear()
-        cookies.load(self._visitor.jar, snapshot["cookies"])
+        cookie_snapshot.load(self._visitor.jar, snapshot["cookies"])
 
     def observe(self) -> Observation:
         page, windows = self._page, self._windows()
@@ -133,7 +133,7 @@ class WebEnvironment:
             "back": list(self._back),
             "answers_post": self._answers_post,
             **({"above": self._above} if self._above else {}),
-            "cookies": cookies.dump(self._visitor.jar),
+            "cookies": cookie_snapshot.dump(self._visitor.jar),
         }
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Minds: plug-ins that decide, of entry-point group `understudy.minds`."""
+"""The protocol of minds: plug-ins that decide, of entry-point group `understudy.minds`."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Answers: the JSON Schema of a model's answer, and a tolerant parser for what it wrote."""
+"""The answer of a language model: its JSON Schema, and a tolerant parser for what the model wrote."""
 
 import json
 import math

@@ -1,1 +1,2 @@
-"""What runs simulations: claim, step, commit; and what keeps the fleet honest: leases and the sweeper."""
+"""Runs simulations. A `process` has one `runner`, an event loop for all its runs; a `run` claims one participant and
+commits its `steps`. `heartbeat`, `watchdog`, `shutdown` and the `sweeper` handle losses."""

@@ -1,6 +1,6 @@
-"""The Celery app for Flower and the `celery` command: `--app understudy.worker.app`, set by environment.
+"""The Celery app for Flower and the `celery` command, not for starting workers: `--app understudy.worker.app`.
 
-Start workers with `understudy worker` instead: it passes tasks their dependencies.
+The environment sets its broker. `understudy worker` starts workers: it passes tasks their dependencies.
 """
 
 from understudy.queue.celery.app import create_celery

@@ -1,4 +1,4 @@
-"""The heartbeat: renews the lease of a process and reconciles its runs with the store."""
+"""The heartbeat: renews the lease of a worker process in the store, and reconciles its runs with their rows."""
 
 import logging
 import threading

@@ -27,7 +27,7 @@ from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit
 from understudy.telemetry import logs, metrics, traces
 from understudy.worker.committer import BatchWrite, Committer
-from understudy.worker.session import HISTORY_LENGTH, ClaimedRun, SimulationSession
+from understudy.worker.steps import HISTORY_LENGTH, ClaimedRun, SimulationSession
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The two Celery tasks and the abort command."""
+"""The two Celery tasks, run a participant and stop a participant, and the abort command."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The watchdog: a thread that never blocks and handles stalls that other threads cannot report."""
+"""The watchdog: a thread that ends a process whose event loop or interpreter is blocked, or whose lease expired."""
 
 import asyncio
 import faulthandler

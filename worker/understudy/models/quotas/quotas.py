@@ -1,4 +1,4 @@
-"""Quotas: limits on concurrent model calls and on tokens, shared by all workers.
+"""Quotas: limits on concurrent model calls and on tokens in all, shared by all workers; no rate limits.
 
 Redis holds the active calls and the used tokens. While it is unavailable, each process admits its local share
 of the calls and reads the used tokens from the store.

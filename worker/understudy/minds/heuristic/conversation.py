@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from understudy.domain.simulation import Action, Decision, Element, Json, Turn
-from understudy.minds.answers import is_personal, text_for_field
-from understudy.minds.character import Personality
-from understudy.minds.goals import parse_goal
-from understudy.minds.memory import key_of
-from understudy.minds.message_plan import points
-from understudy.minds.word_stems import stems
+from understudy.minds.heuristic.character import Personality
+from understudy.minds.heuristic.form_values import is_personal, text_for_field
+from understudy.minds.heuristic.goal_parser import parse_goal
+from understudy.minds.heuristic.memory import key_of
+from understudy.minds.heuristic.message_plan import points
+from understudy.minds.heuristic.word_stems import stems
 
 _MAX_REPLIES = 100
 _MAX_MESSAGE = 2_000

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from understudy.domain.simulation import Element, Observation
-from understudy.minds.answers import is_personal, is_quantity
-from understudy.minds.goals import Goal, prefixes_of
-from understudy.minds.memory import key_of
-from understudy.minds.word_stems import concepts, language_of_label, stems
+from understudy.minds.heuristic.form_values import is_personal, is_quantity
+from understudy.minds.heuristic.goal_parser import Goal, prefixes_of
+from understudy.minds.heuristic.memory import key_of
+from understudy.minds.heuristic.word_stems import concepts, language_of_label, stems
 
 #: Maximum elements that are read; the rest is ignored.
 _MAX_ELEMENTS = 1_000

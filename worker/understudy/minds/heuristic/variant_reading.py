@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from understudy.domain.simulation import Action, Decision, Json, Turn
 from understudy.domain.variants import MAX_VARIANTS, RATINGS
-from understudy.minds.character import Personality
-from understudy.minds.goals import parse_goal
-from understudy.minds.impressions import Impression, TextEvaluator, named_variant
-from understudy.minds.memory import key_of
+from understudy.minds.heuristic.character import Personality
+from understudy.minds.heuristic.goal_parser import parse_goal
+from understudy.minds.heuristic.memory import key_of
+from understudy.minds.heuristic.text_appeal import Impression, TextEvaluator, named_variant
 
 _PART = re.compile(r"part (\d+) of (\d+)")
 #: No variant is picked if the best opinion is not above this.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from understudy.minds.word_stems import concepts, language_named, stem, stems
+from understudy.minds.heuristic.word_stems import concepts, language_named, stem, stems
 
 _MAX_TEXT = 4_000
 _MAX_WORDS = 24

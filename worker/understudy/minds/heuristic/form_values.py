@@ -5,10 +5,10 @@ import unicodedata
 from collections.abc import Callable
 
 from understudy.domain.simulation import Element, Person
-from understudy.minds.goals import Goal
-from understudy.minds.memory import key_of
-from understudy.minds.places import Place, place_of
-from understudy.minds.word_stems import concepts, stems
+from understudy.minds.heuristic.goal_parser import Goal
+from understudy.minds.heuristic.memory import key_of
+from understudy.minds.heuristic.postal_addresses import Place, place_of
+from understudy.minds.heuristic.word_stems import concepts, stems
 
 _PLACEHOLDER = re.compile(
     r"\W*|.*\b(?:choose|select|wählen|auswählen|choisir|elija|seleccione|pick one|please)\b.*", re.IGNORECASE

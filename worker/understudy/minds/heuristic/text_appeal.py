@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from understudy.domain.simulation import Person
-from understudy.minds.character import Personality, trait_value
-from understudy.minds.goals import Goal
-from understudy.minds.memory import key_of
-from understudy.minds.word_stems import stem
+from understudy.minds.heuristic.character import Personality, trait_value
+from understudy.minds.heuristic.goal_parser import Goal
+from understudy.minds.heuristic.memory import key_of
+from understudy.minds.heuristic.word_stems import stem
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _SENTENCE_END = re.compile(r"[.!?…\u3002\uff01\uff1f]+|\n{2,}")

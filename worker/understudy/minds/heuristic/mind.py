@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 from understudy.domain.simulation import Action, Decision, Turn
-from understudy.minds.character import Personality
-from understudy.minds.choices import Choice, Choices, picking
-from understudy.minds.conversation import decide_reply
-from understudy.minds.goals import Goal, parse_goal, prefixes_of
-from understudy.minds.memory import Memory, key_of
-from understudy.minds.opinions import decide_on_texts
-from understudy.minds.page_features import PageFeatures
-from understudy.minds.thoughts import thought
-from understudy.minds.word_stems import concepts
+from understudy.minds.heuristic.character import Personality
+from understudy.minds.heuristic.choices import Choice, Choices, picking
+from understudy.minds.heuristic.conversation import decide_reply
+from understudy.minds.heuristic.goal_parser import Goal, parse_goal, prefixes_of
+from understudy.minds.heuristic.memory import Memory, key_of
+from understudy.minds.heuristic.page_features import PageFeatures
+from understudy.minds.heuristic.thoughts import thought
+from understudy.minds.heuristic.variant_reading import decide_on_texts
+from understudy.minds.heuristic.word_stems import concepts
 
 #: Reasons that do not refer to the goal.
 _VAGUE = frozenset(("explore", "back"))

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from understudy.domain.simulation import Person
-from understudy.minds.answers import (
+from understudy.minds.heuristic.character import Personality
+from understudy.minds.heuristic.form_values import (
     is_personal,
     is_quantity,
     is_required,
@@ -13,11 +14,10 @@ from understudy.minds.answers import (
     should_check,
     text_for_field,
 )
-from understudy.minds.character import Personality
-from understudy.minds.goals import Goal
-from understudy.minds.memory import Memory, key_of
-from understudy.minds.page_features import FormFeatures, LabelledElement, PageFeatures, is_picker, site_of_url
-from understudy.minds.word_stems import language_of_label
+from understudy.minds.heuristic.goal_parser import Goal
+from understudy.minds.heuristic.memory import Memory, key_of
+from understudy.minds.heuristic.page_features import FormFeatures, LabelledElement, PageFeatures, is_picker, site_of_url
+from understudy.minds.heuristic.word_stems import language_of_label
 
 _MAX_QUERIES = 4
 

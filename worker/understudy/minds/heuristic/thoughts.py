@@ -1,10 +1,10 @@
 """Thoughts: explain a choice in the first person."""
 
-from understudy.minds.character import Personality
-from understudy.minds.choices import Choice
-from understudy.minds.goals import Goal
-from understudy.minds.memory import Memory
-from understudy.minds.word_stems import language_name
+from understudy.minds.heuristic.character import Personality
+from understudy.minds.heuristic.choices import Choice
+from understudy.minds.heuristic.goal_parser import Goal
+from understudy.minds.heuristic.memory import Memory
+from understudy.minds.heuristic.word_stems import language_name
 
 _SAID = {
     "matches": (
