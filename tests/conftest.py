@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy
+from hypothesis import settings as hypothesis_settings
 
 from tests.dedicated_brokers import DedicatedBroker, dedicated_broker, empty
 from tests.http_client import ApiClient
@@ -23,6 +24,10 @@ from understudy.deploy.broker import BrokerServer
 from understudy.deploy.migrate import migrate
 from understudy.settings import Settings
 from understudy.store.engine import Store
+
+# No test measures time: the machine may be busy.
+hypothesis_settings.register_profile("understudy", deadline=None)
+hypothesis_settings.load_profile("understudy")
 
 PLUGINS = Path(__file__).parent / "plugins"
 

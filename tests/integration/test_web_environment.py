@@ -15,7 +15,7 @@ import pytest
 from tests.environments import act, stored, use
 from tests.servers import serve_in_thread
 from understudy.domain.simulation import Action, Observation
-from understudy.environments import EnvironmentUnreachable, transport
+from understudy.environments import EnvironmentUnreachable, guarded_transport
 from understudy.environments.guarded_transport import is_public
 from understudy.environments.web import WebEnvironment
 
@@ -504,7 +504,7 @@ def test_environment_connects_to_the_address_that_it_checked(
     url: str, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One look-up per connection: at the second call, this resolver returns another address."""
-    monkeypatch.setattr(transport, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(guarded_transport, "is_public", lambda address: address == "127.0.0.1")
     answers = iter([["127.0.0.9", "127.0.0.1"], ["127.0.0.9"]])
     port = url.rsplit(":", 1)[1]
     inside = socket.create_server(("127.0.0.9", int(port)))
@@ -526,7 +526,7 @@ def test_environment_connects_to_the_address_that_it_checked(
 
 
 def test_every_redirect_is_checked(url: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(guarded_transport, "is_public", lambda address: address == "127.0.0.1")
     with pytest.raises(EnvironmentUnreachable, match=r"127\.0\.0\.2 is a private address"):
         see(f"{url}/away?http://127.0.0.2:{url.rsplit(':', 1)[1]}/", private=False)
     assert site.requests == ["GET /away"]

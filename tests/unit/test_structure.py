@@ -180,8 +180,8 @@ def test_only_one_folder_overrides_celery_and_kombu() -> None:
     assert not wrong
 
 
-def test_a_session_imports_no_store() -> None:
-    names = [one.name for one in _imports() if one.file.name == "session.py"]
+def test_the_steps_of_a_run_import_no_store() -> None:
+    names = [one.name for one in _imports() if one.file.name == "steps.py"]
     assert names
     assert not [name for name in names if name.startswith("understudy.store")]
 
