@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import jsonschema_rs
 
+from understudy.envelopes.events import EventData
+
 ERROR_KEYS = {"error", "error_code", "retryable", "suggestions"}
 
 _known: list[dict[str, Any]] = []
@@ -79,9 +81,8 @@ def check_event(api: str, event: dict[str, Any]) -> None:
     """Raises AssertionError when an event, its `data` read as JSON, is not as described."""
     documented = spec(api)
     stream = documented["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
-    streamed = stream["x-event"]
-    fields = streamed["properties"]
-    schema = {**streamed, "properties": fields | {"data": fields["data"]["contentSchema"]}}
+    data = EventData.model_json_schema(mode="serialization")
+    schema = {**stream["schema"], "properties": stream["schema"]["properties"] | {"data": data}}
     _validator("event", schema, documented).validate(event)
 
 

@@ -163,7 +163,7 @@ def totals(store: Store) -> dict[str, int]:
     }
 
 
-@settings_of_hypothesis(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings_of_hypothesis(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=strategies.data())
 @pytest.mark.parametrize("operation", STARTS)
 def test_a_start_happens_once_however_it_is_repeated(
@@ -171,7 +171,7 @@ def test_a_start_happens_once_however_it_is_repeated(
 ) -> None:
     """Over spellings of ids and texts, interfaces, and changed waits, one after another and at once."""
     call = strategies.tuples(strategies.sampled_from(ALL), strategies.integers(0, 11), strategies.booleans())
-    calls = data.draw(strategies.lists(call, min_size=2, max_size=4))
+    calls = data.draw(strategies.lists(call, min_size=2, max_size=3))
     first = starts.send(operation, "rest", 0, waits=False)
     before = totals(store)
     if data.draw(strategies.booleans()):

@@ -1,5 +1,6 @@
 """Runs the examples of a page in order and compares their answers with the page."""
 
+import asyncio
 import contextlib
 import importlib
 import io
@@ -15,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from tests.mcp_client import call, run_with_client
+from tests.mcp_client import call, connect_stdio, run_with_client
 from tests.pages.answer_matcher import IdBindings
 from tests.pages.blocks import DRAWN, EXPECTED, Block, read_blocks
 from tests.pages.live_stack import LiveStack
@@ -23,6 +24,11 @@ from understudy.domain.errors import ERROR_RULES
 
 _ERROR = re.compile(r"\[(\w+)\] ")
 _TARGET = re.compile(r"^([a-z-]+):.*## ", re.MULTILINE)
+
+
+async def _tools_over_stdio(caller: Any) -> Any:
+    async with connect_stdio(caller) as client:
+        return await client.list_tools()
 
 
 class ExampleRunner:
@@ -141,6 +147,12 @@ class ExampleRunner:
     def _mcp_setting(self, setting: Any) -> None:
         """What stands in a client's file of settings opens the server."""
         ((_, server),) = setting["mcpServers"].items()
+        if "command" in server:
+            assert (server["command"], server["args"]) == ("understudy", ["mcp"])
+            assert server["env"].keys() == {"UNDERSTUDY_SERVER", "UNDERSTUDY_TOKEN"}
+            assert self._stack.real(server["env"]["UNDERSTUDY_SERVER"]) == self._stack.api
+            assert asyncio.run(_tools_over_stdio(self._stack)).tools
+            return
         assert server["type"] == "http"
         assert self._stack.real(server["url"]) == f"{self._stack.api}/mcp"
         assert server["headers"] == {"Authorization": "Bearer TOKEN"}
