@@ -1,4 +1,4 @@
-"""What both clients do around a request: they write it, read its response and convert its failure."""
+"""The parts of a call that both clients share: writes the request, reads the response, converts the failure."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping

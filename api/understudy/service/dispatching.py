@@ -88,7 +88,7 @@ def insert_run(
     )
 
 
-#: What is started, and the function that creates it in the transaction in which it was prepared.
+#: A start, and the function that creates its participants in the same transaction.
 PreparedDispatch: TypeAlias = tuple[Start, Callable[[], Dispatch]]
 
 

@@ -1,4 +1,4 @@
-"""What each operation does: its handler takes the call and all parsed arguments, and returns the answer.
+"""The handler of each operation: takes the call and all parsed arguments, and returns the answer.
 
 A handler whose answer may have to wait for participants returns a `Pending` answer instead; the interfaces wait,
 because each knows differently when its caller is gone.

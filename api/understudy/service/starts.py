@@ -20,7 +20,7 @@ _WAIT = frozenset({"wait", "timeout"})
 
 
 class Start(NamedTuple):
-    """What a call starts: two starts with one key are the same if operation, target and meaning are equal."""
+    """A start that a call asks for. Two with one key are the same if operation, target and meaning are equal."""
 
     operation: str
     #: The object in which it creates something; None for the workspace.

@@ -27,7 +27,7 @@ _key = TypeAdapter(IdempotencyKey | None)
 
 
 class ToolCall(NamedTuple):
-    """What a call of a tool asks for."""
+    """The parsed call of a tool."""
 
     operation: Operation
     request: Any

@@ -299,7 +299,7 @@ class Idempotency(SQLModel, table=True):
 
     __table_args__ = (Index("ix_idempotency_created", "created_at"), Index("ix_idempotency_key", "workspace_id", "key"))
     workspace_id: UUID = Field(primary_key=True, foreign_key="workspace.id")
-    #: What was started: operation and target. The previous version stored the path of the request.
+    #: Operation and target of the start. The previous version stored the path of the request.
     path: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     #: Hash of the parsed request: one key with two different requests is an error.
