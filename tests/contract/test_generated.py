@@ -41,6 +41,8 @@ def test_the_openapi_document_is_valid_and_complete() -> None:
     assert {one["operationId"] for one in operations} == {*OPERATIONS, "events", "health", "readiness"}
     tags = {tag["name"] for tag in document["tags"]}
     assert {tag for one in operations for tag in one["tags"]} <= tags
+    silent = {one["operationId"] for one in operations if "example" not in str(one)}
+    assert silent == {"health", "readiness"}
     bodies = [one["requestBody"]["content"]["application/json"] for one in operations if "requestBody" in one]
     assert [body for body in bodies if "examples" not in body and "EmptyRequest" not in str(body)] == []
 

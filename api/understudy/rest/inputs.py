@@ -23,7 +23,7 @@ async def _workspace(request: Request) -> UUID:
 
 TheService = Annotated[Service, Depends(_service)]
 Workspace = Annotated[UUID, Depends(_workspace)]
-IdInQuery = Annotated[str | None, Query(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
+IdInQuery = Annotated[str | None, Query(max_length=MAX_ID_LENGTH, description="UUID or alias.", examples=["s-b2c"])]
 Flag = Annotated[bool, BeforeValidator(flag), Query()]
 IdempotencyKey = Annotated[
     str | None,

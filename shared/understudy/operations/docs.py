@@ -15,6 +15,7 @@ DOCS_LIST = Operation(
     "List the pages of the documentation, in reading order.",
     ListQuery,
     Page[DocEntry],
+    example={"limit": 20},
 )
 
 DOCS_GET = Operation(
