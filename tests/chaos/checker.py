@@ -334,7 +334,7 @@ def _meanwhile(events: Sequence[Any], lost_at: float) -> str:
 
 
 def _because(back: Any, lost_at: float, claimed_at: float, outages: Sequence[Outage]) -> frozenset[str]:
-    """What was unavailable before the recovery, or between it and the next claim."""
+    """Returns the parts that were unavailable before the recovery, or between it and the next claim."""
     pending_at = back.at.timestamp()
     away = {
         one.what

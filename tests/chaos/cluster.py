@@ -95,7 +95,7 @@ class Cluster:
         self.losses: list[ClaimLoss] = []
         self.drained: list[ClaimLoss] = []
         self.outages: list[Outage] = []
-        #: What is unavailable, and since when.
+        #: Unavailable parts, and since when.
         self._unavailable: dict[str, float] = {}
         self._starts: Counter[str] = Counter()
         #: Kind or name of process -> the faults of its next starts.
@@ -215,7 +215,7 @@ class Cluster:
         def restore() -> None:
             link.restore()
             self._cut.discard(name)
-            # What a stalled link held back arrives now, for example a claim that timed out.
+            # Messages that a stalled link held back arrive now, for example a claim that timed out.
             self._note_loss(name, time.time())
 
         return restore

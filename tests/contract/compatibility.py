@@ -29,12 +29,12 @@ _BOUNDS = {
 
 
 def response_changes(promised: Schema, now: Schema, *, has_views: bool = False) -> list[str]:
-    """What a reader of `promised` could not read in `now`. `has_views`: callers choose the form of the answer."""
+    """Returns the changes that a reader of `promised` cannot read. `has_views`: callers choose the form."""
     return _changes(_inlined(promised), _inlined(now), "answer", is_request=False, may_add_forms=has_views)
 
 
 def broken_request(promised: Schema, now: Schema) -> list[str]:
-    """What `promised` accepts and `now` refuses."""
+    """Returns the requests that `promised` accepts and `now` refuses."""
     return _changes(_inlined(promised), _inlined(now), "request", is_request=True)
 
 

@@ -1,7 +1,7 @@
 """Bad input that only plain HTTP can express: bodies that are no JSON, sizes, paths, queries, headers, tokens.
 
 The answer is the documented error, never a 5xx, and nothing changes; conftest checks the fields of all answers.
-What other interfaces can express, too, is in parity_table. Contract 1 and 7.
+Input that other interfaces can express too is in parity_table. Contract 1 and 7.
 """
 
 import copy

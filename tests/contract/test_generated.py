@@ -1,4 +1,4 @@
-"""What is generated from the operations is up to date, and what is built from them is complete."""
+"""Files generated from the operations are up to date; routes, tools and the OpenAPI document are complete."""
 
 import pytest
 from openapi_spec_validator import validate

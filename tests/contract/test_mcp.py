@@ -1,4 +1,4 @@
-"""What is peculiar to MCP: the listed tools, resources, raw messages. Contract sections 5, 6, 7 and 9.
+"""MCP alone: the listed tools, resources, raw messages. Contract sections 5, 6, 7 and 9.
 
 test_parity compares the envelopes and errors of all tools with those of REST. The client validates every result
 against the listed output schema.

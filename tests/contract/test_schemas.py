@@ -66,7 +66,7 @@ def referenced(*schemas: Any) -> set[str]:
     return set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(schemas)))
 
 
-#: What nobody's program reads: whether the server is well.
+#: Answers about the state of the server; no client reads them.
 # -- compatibility.py --------------------------------------------------------------------------------------
 
 PERSON: Schema = {

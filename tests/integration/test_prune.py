@@ -1,4 +1,4 @@
-"""What `understudy prune` removes and what it keeps, on both stores, also during extends."""
+"""`understudy prune` removes old participants and keeps others, on both stores, also during extends."""
 
 import json
 import os

@@ -35,7 +35,7 @@ def both(store: Store) -> TwoWorkspaces:
     return TwoWorkspaces(store)
 
 
-#: What each function reads of workspace `w`.
+#: Function -> the rows of workspace `w` that it reads.
 READS: dict[str, Callable[[Connection, Any, TwoWorkspaces], Any]] = {
     "cancel_candidates": lambda c, w, b: participants.cancel_candidates(c, w, ParticipantScope(study_id=b.study_id)),
     "states": lambda c, w, b: participants.states(c, w, [b.id_]),

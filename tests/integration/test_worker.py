@@ -1,4 +1,4 @@
-"""What a worker process does with a participant, in this process: real store, real broker, real event loop."""
+"""The parts of a worker process run participants, in this process: real store, real broker, real event loop."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What only the asynchronous client shows: it never blocks its event loop. test_parity compares all methods."""
+"""The asynchronous client alone: it never blocks its event loop. test_parity compares all methods."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ import pytest
 
 from tests.fake_api import DISPATCHED, STUDY
 from understudy.client import AsyncUnderstudy, ServiceUnavailable, Understudy, ValidationError, event_reader, retries
+from understudy.client.prepared_call import prepare
 
 pytestmark = pytest.mark.anyio
 
@@ -102,3 +103,8 @@ def test_arguments_that_exclude_each_other_are_refused_before_anything_is_sent()
             understudy.person_create({"name": "Ana"}, generate=3)  # type: ignore[call-overload]
         with pytest.raises(ValidationError, match="must be a list"):
             understudy.person_list(country="DE")
+
+
+def test_false_is_left_out_only_where_it_is_the_default() -> None:
+    assert prepare("person_create", {"name": "Ana", "bio": False}).body == {"name": "Ana", "bio": False}
+    assert prepare("study_run", {"study_id": "s-b2c", "sample": 1, "wait": False}).body == {"sample": 1}

@@ -217,3 +217,11 @@ def test_wait_for_a_study_or_an_ask_waits_for_its_participants(
 def test_a_timeout_without_a_wait_is_refused(fake: FakeApi, understudy: Cli, words: tuple[str, ...]) -> None:
     result = understudy(*words, "--timeout", "5")
     assert (result.exit_code, "--timeout requires --wait" in result.stderr, fake.asked) == (2, True, [])
+
+
+@pytest.mark.parametrize("option", [("--mind", "llm"), ("--step-timeout", "5"), ("--chat-model", "m"), ("--task", "t")])
+def test_run_of_a_study_that_exists_refuses_options_of_a_new_one(
+    fake: FakeApi, understudy: Cli, option: tuple[str, str]
+) -> None:
+    result = understudy("run", "--study", "s-b2c", *option)
+    assert (result.exit_code, option[0] in result.stderr, fake.asked) == (2, True, [])

@@ -91,8 +91,16 @@ def run(
     key = options["idempotency_key"]
     described = {"--task": task, "--name": name, "--success-url": success_url, "--success-text": success_text}
     if study is not None:
-        targets = {"--url": url, "--chat": chat, "--mind": options["mind"]}
-        if given := [flag for flag, value in (described | targets).items() if value is not None]:
+        targets: dict[str, object] = {
+            "--url": url,
+            "--chat": chat,
+            "--chat-model": chat_model,
+            "--chat-request": chat_request,
+        }
+        targets |= {"--chat-reply": chat_reply, "--chat-secret": chat_secret or None}
+        of_iteration = fields_of("study_add_iteration", options).keys() - fields_of("study_run", options).keys()
+        targets |= {f"--{name.replace('_', '-')}": True for name in sorted(of_iteration)}
+        if given := [flag for flag, value in {**described, **targets}.items() if value is not None]:
             raise ValidationError(f"--study runs the study as it is: omit {' and '.join(given)}")
         response = session.client.study_run(study, **people, idempotency_key=key)
         heading, ref = f"Study {study}", study

@@ -39,10 +39,15 @@ class PreparedCall(NamedTuple):
 def prepare(name: str, arguments: Mapping[str, Any], idempotency_key: str | None = None) -> PreparedCall:
     """Returns the call of an operation. Raises ValidationError for an argument that no request can carry.
 
-    Arguments that are None or False are not sent: the server's defaults apply.
+    Arguments that are None, and flags that are False, are not sent: the server's defaults apply.
     """
     operation = OPERATIONS[name]
-    given = {name: _plain(value) for name, value in arguments.items() if value is not None and value is not False}
+    flags = {name for name, field in operation.fields.items() if field.default is False}
+    given = {
+        name: _plain(value)
+        for name, value in arguments.items()
+        if value is not None and not (value is False and name in flags)
+    }
     path = {name: _path_segment(name, given.pop(name)) for name in operation.path_parameters}
     wait_s = _wait_s(operation, given)
     # A server's maximum timeout may be below our default: without a wait no timeout is sent.

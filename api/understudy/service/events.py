@@ -65,6 +65,8 @@ class EventHub:
         self._reads = ThreadPoolExecutor(READS_AT_A_TIME, "events-read")
         self._ending = asyncio.Event()
         self._outages = OutageLog(log, "store")
+        #: Reads of streams that catch up, apart from the polls: one may succeed while the other fails.
+        self._page_outages = OutageLog(log, "store")
 
     @property
     def readers(self) -> int:
@@ -201,10 +203,11 @@ class EventHub:
         try:
             page = await self._read(read)
         except ServiceUnavailable as error:
-            self._outages.failed(error, "event streams wait")
+            self._page_outages.failed(error, "an event stream waits")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), UNAVAILABLE_RETRY_S)
             return (), True
+        self._page_outages.succeeded()
         return page, len(page) == PAGE
 
     async def _is_allowed(self, allowed: Callable[[Connection], object]) -> bool:

@@ -78,10 +78,6 @@ class Operation:
         return self.repeatable or self.method == "GET"
 
     @property
-    def summary(self) -> str:
-        return self.documentation.partition("\n\n")[0]
-
-    @property
     def path_parameters(self) -> tuple[str, ...]:
         return tuple(_IN_PATH.findall(self.path))
 

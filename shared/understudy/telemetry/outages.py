@@ -8,7 +8,7 @@ REMIND_INTERVAL_S = 60.0
 
 
 class OutageLog:
-    """The outages of one dependency, as seen by one loop of this process. Thread-safe enough: a line may repeat."""
+    """The outages of one dependency, as seen by one loop of this process. Two threads may at most repeat a line."""
 
     def __init__(self, log: logging.Logger, dependency: str) -> None:
         self._log = log
