@@ -202,12 +202,14 @@ class StudyStore:
         with self.store.read() as connection:
             return connection.execute(select(Tables.participant).order_by("id")).all()
 
-    def claim(self, id_: UUID | None = None, worker_id: UUID | None = None) -> Claim | None:
-        row = self.write(lifecycle.claim, id_ or self.id_, worker_id or self.worker_id)
+    def claim(
+        self, id_: UUID | None = None, worker_id: UUID | None = None, *, quarantine: bool = False
+    ) -> Claim | None:
+        row = self.write(lifecycle.claim, id_ or self.id_, worker_id or self.worker_id, quarantine=quarantine)
         return row and Claim(row.id, row.epoch)
 
-    def must_claim(self, id_: UUID | None = None, worker_id: UUID | None = None) -> Claim:
-        claim = self.claim(id_, worker_id)
+    def must_claim(self, id_: UUID | None = None, worker_id: UUID | None = None, *, quarantine: bool = False) -> Claim:
+        claim = self.claim(id_, worker_id, quarantine=quarantine)
         assert claim is not None
         return claim
 

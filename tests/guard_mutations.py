@@ -89,7 +89,17 @@ _GUARDS = {
             "epoch,\n            _p.c.interaction_count == rows.c.interaction_count,\n",
             "epoch,\n",
         ),
-        ("lease of a claim (P7)", ', lease_is_live(bindparam("worker")))', ")"),
+        ("lease of a claim (P7)", ', lease_is_live(bindparam("worker")), *admitted)', ", *admitted)"),
+        (
+            "a suspect is claimed in quarantine only (P7)",
+            'lease_is_live(bindparam("worker")), *admitted)',
+            "lease_is_live(bindparam('worker')))",
+        ),
+        (
+            "a released suspect stays in quarantine (P7)",
+            "queue=queue_of(_p.c.attempt, str(Queue.RECOVERED))",
+            "queue=str(Queue.RECOVERED)",
+        ),
     ],
     ("shared/understudy/store/recovery.py", LIFECYCLE_TESTS): [
         (
@@ -125,6 +135,11 @@ _GUARDS = {
         (
             "terminal source of an extend (P4)",
             "        _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),\n",
+            "",
+        ),
+        (
+            "a message of a suspect goes to quarantine (P7)",
+            "            queue=queue_of(_p.c.attempt, _p.c.queue),\n",
             "",
         ),
         (

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from understudy.domain.lifecycle import TERMINAL, FailureKind, Status
+from understudy.domain.queues import QUARANTINE_ATTEMPT, Queue
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 
@@ -101,6 +102,8 @@ def _check_row(row: Any) -> None:
     assert (row.status == Status.FAILED) == (row.error_kind is not None), f"{row.alias}: error_kind = failed"
     assert row.outcome is None or row.status == Status.COMPLETED, f"{row.alias}: outcome only when completed"
     assert row.stopped_at is None or row.status == Status.CANCELLED, f"{row.alias}: stopped = cancelled"
+    if row.status == Status.PENDING and row.attempt >= QUARANTINE_ATTEMPT:
+        assert row.queue == Queue.QUARANTINE, f"{row.alias}: a pending row with two losses is in quarantine (P7)"
     assert row.status != Status.RUNNING or row.worker_id is not None, f"{row.alias}: somebody runs it"
 
 

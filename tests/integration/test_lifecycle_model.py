@@ -78,11 +78,11 @@ class Lifecycle(RuleBasedStateMachine):
         self.write(leases.expire_lease, worker)
         self.alive.discard(worker)
 
-    @rule(target=claims, id_=participants, worker=workers)
-    def claim(self, id_: UUID, worker: UUID) -> Any:
+    @rule(target=claims, id_=participants, worker=workers, quarantine=st.booleans())
+    def claim(self, id_: UUID, worker: UUID, quarantine: bool) -> Any:
         model = self.models[id_]
-        claim = self.study.claim(id_, worker)
-        if not (model.status == "pending" and worker in self.alive):
+        claim = self.study.claim(id_, worker, quarantine=quarantine)
+        if not (model.status == "pending" and worker in self.alive and (quarantine or model.attempt < 2)):
             assert claim is None
             return multiple()
         model.status, model.epoch, model.worker = "running", model.epoch + 1, worker

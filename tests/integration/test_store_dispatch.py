@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
-from tests.factories import StudyStore, at_once, make_workspace
+from tests.factories import StudyStore, at_once, make_lease, make_workspace
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.domain.people import generate_people
@@ -110,6 +110,18 @@ def test_message_of_a_participant_that_is_not_pending_is_not_reserved(study: Stu
     assert reserve(study) == []
     study.cancel()
     assert reserve(study) == []
+
+
+def test_reservation_moves_a_participant_lost_twice_to_quarantine(study: StudyStore) -> None:
+    """The previous version released it to the recovered queue."""
+    for _ in range(2):
+        worker_id = make_lease(study.store)
+        study.must_claim(worker_id=worker_id)
+        study.expire_lease(worker_id)
+        study.recover()
+    study.write(Connection.execute, update(_p).values(queue="simulations.recovered"))
+    assert [message.queue for message in reserve(study)] == ["simulations.alone"]
+    assert study.row().queue == "simulations.alone"
 
 
 # -- branches ----------------------------------------------------------------------------------------------

@@ -231,7 +231,7 @@ def test_stop_of_a_participant_that_was_not_cancelled_is_not_recorded(study: Stu
 def lose_run(study: StudyStore) -> Any:
     """Claims the participant, expires the lease and recovers; the row."""
     worker_id = make_lease(study.store)
-    study.must_claim(worker_id=worker_id)
+    study.must_claim(worker_id=worker_id, quarantine=True)
     study.expire_lease(worker_id)
     study.recover()
     return study.row()
@@ -256,8 +256,29 @@ def test_participant_lost_twice_in_a_row_is_quarantined_and_then_fails(study: St
 def test_commit_resets_the_attempts(study: StudyStore) -> None:
     lose_run(study)
     assert lose_run(study).attempt == 2
-    study.commit(study.must_claim(), 0)
+    claim = study.must_claim(quarantine=True)
+    study.commit(claim, 0)
     assert study.row().attempt == 0
+    study.write(lifecycle.release, claim, 7)
+    assert study.row().queue == "simulations.recovered"
+
+
+def test_release_of_a_participant_lost_twice_keeps_it_in_quarantine(study: StudyStore) -> None:
+    lose_run(study)
+    lose_run(study)
+    assert study.write(lifecycle.release, study.must_claim(quarantine=True), 7)
+    row = study.row()
+    assert (row.status, row.attempt, row.queue) == ("pending", 2, "simulations.alone")
+
+
+def test_stale_message_of_a_quarantined_participant_claims_nothing_outside_quarantine(study: StudyStore) -> None:
+    lose_run(study)
+    assert study.claim(worker_id=make_lease(study.store)), "one loss may be bad luck"
+    study.expire_lease(study.row().worker_id)
+    study.recover()
+    assert study.row().attempt == 2
+    assert study.claim(worker_id=make_lease(study.store)) is None
+    assert study.claim(worker_id=make_lease(study.store), quarantine=True)
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)

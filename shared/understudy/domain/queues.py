@@ -23,6 +23,9 @@ class Queue(StrEnum):
     CONTROL = "control"
 
 
+#: Losses since its last interaction from which a participant runs in quarantine.
+QUARANTINE_ATTEMPT = 2
+
 #: Queues of runs, highest priority first.
 QUEUE_PRIORITY = (Queue.RECOVERED, Queue.RESUME, Queue.RUNS)
 

@@ -32,6 +32,7 @@ from understudy.store import bulk_parameters
 from understudy.store.aliases import assign_aliases
 from understudy.store.engine import AnyRow, store_clock, store_time
 from understudy.store.events import NewEvent, record, record_bulk
+from understudy.store.guards import queue_of
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -194,7 +195,12 @@ def reserve_messages(
     reserve = (
         update(_p)
         .where(requested, to_publish)
-        .values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1)
+        .values(
+            dispatched_at=store_clock(),
+            dispatch_no=_p.c.dispatch_no + 1,
+            # The previous version released suspects to the recovered queue.
+            queue=queue_of(_p.c.attempt, _p.c.queue),
+        )
         .returning(_p.c.id)
     )
     locked = connection.scalars(lock, {bulk_parameters.IDS_PARAM: ids}).all()

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, and_, exists, select, update
+from sqlalchemy import Connection, Update, and_, case, exists, select, update
 
 from understudy.domain.lifecycle import TRANSITIONS, TransitionKind
+from understudy.domain.queues import QUARANTINE_ATTEMPT, Queue
 from understudy.store import bulk_parameters
 from understudy.store.engine import store_clock
 from understudy.store.schema import Tables
@@ -44,6 +45,14 @@ def epoch_fence(claim: Claim) -> Any:
 def lease_is_live(worker_id: Any) -> Any:
     """Returns the condition that this worker's lease has not expired."""
     return exists(select(1).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock()))
+
+
+def queue_of(attempt: Any, otherwise: Any) -> Any:
+    """Returns the queue of a participant with `attempt` losses: quarantine for a suspect, else `otherwise`.
+
+    Everything that sets the queue of an existing row uses it: a suspect in another queue would run among others.
+    """
+    return case((attempt >= QUARANTINE_ATTEMPT, str(Queue.QUARANTINE)), else_=otherwise)
 
 
 def lock_in_id_order(connection: Connection, ids: Sequence[UUID]) -> None:

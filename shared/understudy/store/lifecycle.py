@@ -12,13 +12,13 @@ from uuid import UUID
 from sqlalchemy import Connection, Executable, Update, bindparam, case, null, update
 
 from understudy.domain.lifecycle import FailureKind, Outcome, Status, TransitionKind
-from understudy.domain.queues import Queue
+from understudy.domain.queues import QUARANTINE_ATTEMPT, Queue
 from understudy.domain.runs import Step
 from understudy.domain.simulation import Usage
 from understudy.store import bulk_parameters, usage
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.events import NewEvent, flush_outbox, record, record_bulk
-from understudy.store.guards import Claim, epoch_fence, lease_is_live, lock_in_id_order, transition
+from understudy.store.guards import Claim, epoch_fence, lease_is_live, lock_in_id_order, queue_of, transition
 from understudy.store.interactions import is_stored, store_steps
 from understudy.store.schema import Tables
 
@@ -49,18 +49,21 @@ class Commit(NamedTuple):
 # -- writes of workers -------------------------------------------------------------------------------------
 
 
-def claim(connection: Connection, participant_id: UUID, worker_id: UUID) -> AnyRow | None:
+def claim(connection: Connection, participant_id: UUID, worker_id: UUID, *, quarantine: bool = False) -> AnyRow | None:
     """Claims one participant like `claim_all`; returns its row, or None if the race was lost."""
-    return claim_all(connection, [participant_id], worker_id).get(participant_id)
+    return claim_all(connection, [participant_id], worker_id, quarantine=quarantine).get(participant_id)
 
 
-def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> dict[UUID, AnyRow]:
+def claim_all(
+    connection: Connection, ids: Sequence[UUID], worker_id: UUID, *, quarantine: bool = False
+) -> dict[UUID, AnyRow]:
     """Claims the pending participants among `ids` for a live lease; returns their rows as they are now.
 
     A missing id had a duplicate or stale message: it was claimed or cancelled before, or the lease has
-    expired. A repeat is safe, but does not return participants claimed before.
+    expired. Without `quarantine`, a participant that lost two workers is missing too: its stale message is in
+    another queue. A repeat is safe, but does not return participants claimed before.
     """
-    statement = _claim(connection.dialect.name)
+    statement = _claim(connection.dialect.name, quarantine=quarantine)
     rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, "worker": worker_id}).all()
     # The outbox may hold the first event of a participant that was created in bulk.
     flush_outbox(connection, [row.id for row in rows])
@@ -69,10 +72,11 @@ def claim_all(connection: Connection, ids: Sequence[UUID], worker_id: UUID) -> d
 
 
 @cache
-def _claim(dialect: str) -> Update:
+def _claim(dialect: str, *, quarantine: bool) -> Update:
+    admitted = () if quarantine else (_p.c.attempt < QUARANTINE_ATTEMPT,)
     return (
         transition(TransitionKind.CLAIM)
-        .where(bulk_parameters.in_parameter(dialect, _p.c.id), lease_is_live(bindparam("worker")))
+        .where(bulk_parameters.in_parameter(dialect, _p.c.id), lease_is_live(bindparam("worker")), *admitted)
         .values(
             epoch=_p.c.epoch + 1,
             worker_id=bindparam("worker", type_=_p.c.worker_id.type),
@@ -205,7 +209,7 @@ def fail(
 def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
     """Releases a running participant to pending; another worker resumes from its last interaction.
 
-    Costs no attempt. Returns False if the claim was lost, or on a repeat.
+    Costs no attempt; a suspect stays in quarantine. Returns False if the claim was lost, or on a repeat.
     """
     statement = (
         transition(TransitionKind.RELEASE)
@@ -214,7 +218,7 @@ def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
             claimed_ms=_p.c.claimed_ms + claimed_ms,
             worker_id=null(),
             dispatched_at=null(),
-            queue=str(Queue.RECOVERED),
+            queue=queue_of(_p.c.attempt, str(Queue.RECOVERED)),
             pending_since=store_clock(),
         )
         .returning(_p.c.seq)

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, null, select
+from sqlalchemy import Connection, and_, null, select
 
 from understudy.domain.lifecycle import FailureKind, Status, TransitionKind
 from understudy.domain.queues import Queue
 from understudy.store.engine import store_clock
 from understudy.store.events import NewEvent, record
-from understudy.store.guards import lease_is_live, transition
+from understudy.store.guards import lease_is_live, queue_of, transition
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -52,7 +52,7 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
             attempt=_p.c.attempt + 1,
             worker_id=null(),
             dispatched_at=null(),
-            queue=case((_p.c.attempt >= 1, str(Queue.QUARANTINE)), else_=str(Queue.RECOVERED)),
+            queue=queue_of(_p.c.attempt + 1, str(Queue.RECOVERED)),
             pending_since=store_clock(),
         )
         .returning(_p.c.id, _p.c.seq, _p.c.attempt)

@@ -310,9 +310,10 @@ def _consume_result(step: asyncio.Task[Step]) -> None:
 
 def _claim_batch(connection: Connection, runs: Sequence[Run]) -> list[ClaimedRun | RunResult]:
     """Claims for `runs`, which share a context; returns the claimed data of each, or why there is none."""
-    worker_id = runs[0].context.worker_id()
+    context = runs[0].context
+    worker_id = context.worker_id()
     ids = list(dict.fromkeys(run.participant_id for run in runs if not run.claim_timed_out))
-    rows = lifecycle.claim_all(connection, ids, worker_id)
+    rows = lifecycle.claim_all(connection, ids, worker_id, quarantine=context.quarantine)
     specs = lineage.load_run_specs(connection, list(rows))
     lost = None
     results: list[ClaimedRun | RunResult] = []
