@@ -31,6 +31,7 @@ class Guard(NamedTuple):
 
 LIFECYCLE = "shared/understudy/store/lifecycle.py"
 STORE_GUARDS = "shared/understudy/store/guards.py"
+STORE_ENGINE = "shared/understudy/store/engine.py"
 STOPS = "shared/understudy/store/stops.py"
 DISPATCH = "shared/understudy/store/dispatch.py"
 LIFECYCLE_TESTS = "tests/integration/test_store_lifecycle.py"
@@ -45,6 +46,11 @@ ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 #: File, tests -> name, text and replacement of each guard.
 _GUARDS = {
     ("worker/understudy/worker/run.py", WORKER_TESTS): [
+        (
+            "only a value fails a run",
+            "            if not is_value_error(error):\n                raise\n",
+            "",
+        ),
         ("a run that ends is not cancelled again", "if not self._cancel_requested:", "if True:"),
         (
             "a process without a lease rejects messages (P6)",
@@ -52,8 +58,25 @@ _GUARDS = {
             "RunResult.DROPPED",
         ),
     ],
+    ("worker/understudy/worker/simulator_errors.py", WORKER_TESTS): [
+        ("a run's message has no SQL", "    if isinstance(error, DBAPIError):\n", "    if False:\n"),
+    ],
     ("worker/understudy/worker/heartbeat.py", WORKER_TESTS): [
         ("a claim in progress is not released", " if claim.participant_id not in claiming", ""),
+    ],
+    (STORE_ENGINE, "tests/integration/test_store_engine.py"): [
+        (
+            "lost races end as an unavailable store",
+            "                    if tries_left > 1:\n",
+            "                    if True:\n",
+        ),
+    ],
+    ("shared/understudy/store/failures.py", "tests/integration/test_store_engine.py"): [
+        (
+            "an error of the schema is no outage",
+            'getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_UNAVAILABLE',
+            "isinstance(error, OperationalError)",
+        ),
     ],
     (STORE_GUARDS, LIFECYCLE_TESTS): [
         (

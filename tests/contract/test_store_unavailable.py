@@ -187,6 +187,30 @@ def test_while_another_process_writes_reads_go_on_and_writes_answer_503(
         assert acme.post(f"{here}/v1/simulations/cancel", pending).json()["summary"]["cancelled_count"] == 1
 
 
+LOSE_RACES = """
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$;
+CREATE TRIGGER lose BEFORE INSERT OR UPDATE ON participant EXECUTE FUNCTION lose();
+"""
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_write_that_loses_all_its_races_answers_503_without_sql(
+    store: Store, acme: ApiClient, world: dict[str, str]
+) -> None:
+    writes = [
+        (f"/v1/studies/{world['study_id']}/run", {"sample": 2}),
+        ("/v1/simulations/extend", {"participant_id": world["participant_id"]}),
+        ("/v1/simulations/cancel", {"study_id": world["study_id"]}),
+    ]
+    store.write(lambda connection: connection.exec_driver_sql(LOSE_RACES))
+    answers = [acme.post(path, body) for path, body in writes]
+    assert [error_of(answer) for answer in answers] == [UNAVAILABLE] * 3
+    assert not [answer.text for answer in answers if "participant SET" in answer.text or "INSERT" in answer.text]
+    store.write(lambda connection: connection.exec_driver_sql("DROP TRIGGER lose ON participant"))
+    assert [acme.post(path, body).status_code for path, body in writes] == [202, 202, 200]
+
+
 @pytest.mark.parametrize("key", [None, "k"])
 def test_a_dispatch_that_was_committed_when_the_store_was_lost_is_answered_as_committed(
     store: Store,

@@ -11,11 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, event, select, update
+from sqlalchemy.exc import DBAPIError
 
 from tests.factories import StudyStore, at_once, make_lease, make_step
+from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.simulation import Person, Usage
-from understudy.store import engine, events, lifecycle, people, recovery, stops
+from understudy.store import engine, events, leases, lifecycle, people, recovery, stops
 from understudy.store.engine import Store
+from understudy.store.failures import StoreFailure, classify
 from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit
 from understudy.store.schema import Tables
@@ -64,6 +67,80 @@ def test_bulk_writes_are_one_statement_each(store: Store) -> None:
     assert len(study.write(stops.record_stops, 0, 100)) == 2
     assert study.write(events.assign_positions) > 5
     assert repeated == []
+
+
+@on_postgresql
+def test_write_that_loses_all_its_races_raises_service_unavailable(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[int] = []
+
+    def lose(connection: Connection) -> None:
+        tries.append(len(tries))
+        connection.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$")
+
+    with pytest.raises(ServiceUnavailable) as raised:
+        store.write(lose)
+    assert len(tries) == engine.MAX_TRANSACTION_TRIES
+    assert "RAISE" not in raised.value.text
+    assert caplog.messages == ["store busy: a transaction lost all its races: lost"]
+    with pytest.raises(ServiceUnavailable), store.read() as connection:
+        connection.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '25P04'; END $$")
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 FROM nowhere", "SELECT nothing FROM lease", "SELEC 1"])
+def test_statement_that_does_not_fit_the_schema_is_raised_as_it_is(
+    store: Store, caplog: pytest.LogCaptureFixture, statement: str
+) -> None:
+    """A store that is not migrated answers: callers that wait for an unavailable one would wait for ever."""
+    with pytest.raises(DBAPIError) as raised:
+        store.write(lambda connection: connection.exec_driver_sql(statement))
+    assert classify(raised.value) is StoreFailure.DEFECT
+    (line,) = caplog.messages
+    assert line.startswith("store refused a statement")
+    assert "\n" not in line
+
+
+def test_value_that_the_store_refuses_is_raised_as_it_is(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    worker_id = make_lease(store)
+    with pytest.raises(DBAPIError) as raised:
+        store.write(lambda connection: leases.create_lease(connection, worker_id, "my name", 60))
+    assert classify(raised.value) is StoreFailure.VALUE
+    assert "my name" not in str(raised.value)
+    assert caplog.messages == []
+
+
+def test_sqlite_that_cannot_be_opened_read_or_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "folder.db").mkdir()
+    read_only = tmp_path / "read-only.db"
+    Store(f"sqlite:///{read_only}").write(lambda connection: connection.exec_driver_sql("CREATE TABLE t (c)"))
+    for url in (
+        f"sqlite:///{tmp_path}/missing/store.db",
+        f"sqlite:///{tmp_path}/folder.db",
+        f"sqlite:///file:{read_only}?mode=ro&uri=true",
+    ):
+        with pytest.raises(ServiceUnavailable):
+            Store(url).write(lambda connection: connection.exec_driver_sql("INSERT INTO t VALUES (1)"))
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (psycopg.errors.lookup(sqlstate)("x"), failure)
+        for failure, states in {
+            StoreFailure.RACE: ("40001", "40P01", "25P03"),
+            StoreFailure.UNAVAILABLE: ("08006", "53100", "53300", "55P03", "57014", "57P01", "58030", "25006", "0A000"),
+            StoreFailure.VALUE: ("22P02", "22003", "23505"),
+            StoreFailure.DEFECT: ("42P01", "42703", "42501", "54001", "XX000"),
+        }.items()
+        for sqlstate in states
+    ],
+    ids=lambda value: getattr(value, "sqlstate", ""),
+)
+def test_error_of_postgresql_is_classified_by_its_state(error: psycopg.Error, failure: StoreFailure) -> None:
+    wrapped = DBAPIError.instance("SELECT 1", {}, error, psycopg.Error)
+    assert isinstance(wrapped, DBAPIError)
+    assert classify(wrapped) is failure
 
 
 @on_postgresql

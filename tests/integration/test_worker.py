@@ -424,6 +424,60 @@ def test_shutdown_during_an_outage_of_the_store_stops_retrying(worker: Worker, m
     assert worker.row(id_).status == "running"
 
 
+LOSE_RACES = """
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END $$;
+CREATE TRIGGER lose BEFORE INSERT ON interaction EXECUTE FUNCTION lose();
+"""
+
+
+@on_postgresql
+def test_commit_that_loses_all_its_races_waits_like_one_of_an_unavailable_store(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(committer, "STORE_RETRY_S", 0.01)
+    id_ = worker.participant(2)
+    worker.write(Connection.exec_driver_sql, LOSE_RACES)
+    run = worker.start(id_)
+    wait_until(lambda: caplog.text.count("retrying the writes of runs") >= 2)
+    assert worker.row(id_).status == "running"
+    worker.write(Connection.exec_driver_sql, "DROP TRIGGER lose ON interaction")
+    assert run.result(60) is RunResult.ENDED
+    assert worker.row(id_).interaction_count == 2
+
+
+def test_run_is_released_when_the_store_refuses_its_commit_for_the_schema(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the participant nor its values are at fault, and a wait would block all writes of the process."""
+    monkeypatch.setattr("understudy.worker.run.REFUSED_WRITE_PAUSE_S", 0)
+    id_ = worker.participant(2)
+    worker.write(Connection.exec_driver_sql, "ALTER TABLE checkpoint RENAME TO elsewhere")
+    assert worker.run(id_) is RunResult.RELEASED
+    row = worker.row(id_)
+    assert (row.status, row.attempt, row.interaction_count, row.error_message) == ("pending", 0, 0, None)
+    worker.write(Connection.exec_driver_sql, "ALTER TABLE elsewhere RENAME TO checkpoint")
+    assert worker.run(id_) is RunResult.ENDED
+
+
+def test_run_whose_values_the_store_refuses_fails_without_sql_in_its_message(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection: Connection, _: object) -> list[bool]:
+        leases.create_lease(connection, worker.keeper.worker_id, "again", 1)
+        return [True]
+
+    monkeypatch.setattr("understudy.store.lifecycle.commit_steps", refuse)
+    id_ = worker.participant(2)
+    assert worker.run(id_) is RunResult.ENDED
+    row = worker.row(id_)
+    assert (row.status, row.error_kind) == ("failed", "simulator_error")
+    assert row.error_message == (
+        "The participant made an interaction that cannot be stored: the store refused a value. "
+        "The log of the worker says more."
+    )
+
+
 # -- the watchdog ------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The store: transaction boundaries, retries, timeouts and the store's clock."""
 
+import contextlib
 import json
 import logging
 import random
@@ -13,13 +14,14 @@ from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, literal, make_url, select
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, NotSupportedError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import SQLAlchemyError as StoreError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from understudy.domain.errors import ServiceUnavailable, ValidationError
+from understudy.store.failures import StoreFailure, classify
 from understudy.store.utc import UtcTime
 
 __all__ = ["AnyRow", "Store", "StoreError", "StoreObserver", "chunks", "store_clock", "store_time"]
@@ -44,13 +46,6 @@ WORKER_IDLE_TIMEOUT_S = 1
 TRANSACTION_TIMEOUT_S = 30
 #: Maximum tries of a transaction that loses races against others.
 MAX_TRANSACTION_TRIES = 10
-
-#: serialization_failure, deadlock_detected, idle_in_transaction_session_timeout, transaction_timeout. The
-#: timeouts end transactions of a frozen or starved process. None of these commits anything.
-_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "25P03", "25P04"})
-#: read_only_sql_transaction; feature_not_supported, which PostgreSQL reports on a connection that has read
-#: before. Both come from a standby that is not yet the primary.
-_STANDBY_SQLSTATES = frozenset({"25006", "0A000"})
 
 #: Rejects NaN and infinity on both stores, before either sees them: they are the caller's error.
 _dump_json = partial(json.dumps, allow_nan=False)
@@ -154,47 +149,61 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Opens a consistent snapshot. Raises ServiceUnavailable if the store is unavailable."""
-        with self._observer.time("read"), self._translate_errors(), self._reader.connect() as connection:
+        with self._observer.time("read"), self._translate_errors(1), self._reader.connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Runs `work` in one transaction, commits it and returns its result: all of it or nothing.
 
-        Repeats `work` if the transaction loses a race, so it must do nothing but SQL. The last try raises the
-        error. Raises ServiceUnavailable if the store is unavailable; the commit may then be in doubt.
+        Repeats `work` if the transaction loses a race, so it must do nothing but SQL. Raises ServiceUnavailable
+        if the store is unavailable, or if all tries lost a race; the commit may then be in doubt.
         """
-        for tries_left in reversed(range(MAX_TRANSACTION_TRIES)):
-            try:
-                with (
-                    self._observer.time("write"),
-                    self._translate_errors(),
-                    self._writer_lock,
-                    self._writer.begin() as connection,
-                ):
-                    return work(connection)
-            except DBAPIError as error:
-                if not tries_left or not _is_retryable(error):
-                    raise
-                self._observer.failed("race")
-            time.sleep(random.uniform(0, 0.01) * (MAX_TRANSACTION_TRIES - tries_left))  # noqa: S311
+        for tries_left in range(MAX_TRANSACTION_TRIES, 0, -1):
+            with (
+                contextlib.suppress(_RaceLost),
+                self._observer.time("write"),
+                self._translate_errors(tries_left),
+                self._writer_lock,
+                self._writer.begin() as connection,
+            ):
+                return work(connection)
+            time.sleep(random.uniform(0, 0.01) * (MAX_TRANSACTION_TRIES - tries_left + 1))  # noqa: S311
         raise AssertionError("unreachable")
 
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
+    def _translate_errors(self, tries_left: int) -> Iterator[None]:
+        """Raises ServiceUnavailable for an error of the store, and _RaceLost for a race if tries are left.
+
+        Errors of a value or of a statement stay as they are.
+        """
         try:
             yield
-        except (OperationalError, InterfaceError, InternalError, NotSupportedError, PoolTimeout) as error:
-            if isinstance(error, DBAPIError) and _is_retryable(error):
-                raise
-            if isinstance(error, (InternalError, NotSupportedError)) and not _is_standby(error):
-                raise
-            self._observer.failed("away")
-            log.warning("store unavailable: %s", error)
+        except (DBAPIError, PoolTimeout) as error:
+            # Its text without the statement.
+            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            match StoreFailure.UNAVAILABLE if isinstance(error, PoolTimeout) else classify(error):
+                case StoreFailure.RACE:
+                    self._observer.failed("race")
+                    if tries_left > 1:
+                        raise _RaceLost from error
+                    log.warning("store busy: a transaction lost all its races: %s", reason)
+                case StoreFailure.UNAVAILABLE:
+                    self._observer.failed("away")
+                    log.warning("store unavailable: %s", reason)
+                case StoreFailure.VALUE:
+                    raise
+                case StoreFailure.DEFECT:
+                    log.error("store refused a statement; is the store migrated to this version? %s", reason)  # noqa: TRY400 - the caller has the stack
+                    raise
             raise ServiceUnavailable("The store is unavailable. Send the same request again in a moment.") from error
 
     def dispose(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+class _RaceLost(Exception):
+    """The transaction lost a race and wrote nothing; it is repeated."""
 
 
 class _WriterLock:
@@ -211,19 +220,6 @@ class _WriterLock:
         self._lock.release()
 
 
-def _is_retryable(error: DBAPIError) -> bool:
-    """Returns whether a repeated transaction may succeed."""
-    return _sqlstate(error) in _RETRYABLE_SQLSTATES
-
-
-def _is_standby(error: DBAPIError) -> bool:
-    return _sqlstate(error) in _STANDBY_SQLSTATES
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
-
-
 def _lower(text: str | None) -> str | None:
     return None if text is None else text.lower()
 
@@ -232,6 +228,8 @@ def _create_sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         json_serializer=_dump_json,
+        # Values are people's data: they stay out of error messages and logs.
+        hide_parameters=True,
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
@@ -294,6 +292,8 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
     engine = create_engine(
         url.difference_update_query([POOLING]),
         json_serializer=_dump_json,
+        # Values are people's data: they stay out of error messages and logs.
+        hide_parameters=True,
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,

@@ -18,15 +18,16 @@ from understudy.domain.lifecycle import FailureKind, Outcome, Status
 from understudy.domain.runs import RunSpec, Step
 from understudy.domain.text import sanitize
 from understudy.environments import EnvironmentUnreachable
-from understudy.models import ModelFailed
 from understudy.plugins.secrets import Secrets
 from understudy.plugins.time_limits import Limits, RunFailed, start_timer
 from understudy.store import leases, lifecycle, lineage, stops
-from understudy.store.engine import AnyRow
+from understudy.store.engine import AnyRow, StoreError
+from understudy.store.failures import is_value_error
 from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit
 from understudy.telemetry import logs, metrics, traces
 from understudy.worker.committer import BatchWrite, Committer
+from understudy.worker.simulator_errors import simulator_error
 from understudy.worker.steps import HISTORY_LENGTH, ClaimedRun, SimulationSession
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,10 @@ MAX_ERROR_LENGTH = 500
 CLEANUP_TIMEOUT_S = 5
 #: Seconds that a claim may take; after that, the process requeues the message for other workers.
 CLAIM_TIMEOUT_S = 4
+
+
+#: Seconds before a run whose write was refused is released: its next claim repeats the step in flight.
+REFUSED_WRITE_PAUSE_S = 3
 
 
 class RunResult(Enum):
@@ -134,6 +139,9 @@ class Run:
         except ServiceUnavailable:
             log.warning("participant %s: store unavailable; its lease will expire", self.participant_id)
             return RunResult.UNKNOWN
+        except StoreError as error:
+            log.warning("participant %s: the store refuses its release", self.participant_id, exc_info=error)
+            return RunResult.UNKNOWN
         finally:
             self.claim = None
 
@@ -163,6 +171,11 @@ class Run:
             message = sanitize(str(failure))[:MAX_ERROR_LENGTH]
             end = partial(lifecycle.fail, claim=claim, kind=failure.kind, message=message, used=failure.used)
             return await self._end(end, claim, Status.FAILED, failure.kind)
+        except StoreError as error:
+            # Not the participant's fault, and no wait for a store that answers: another worker may do better.
+            log.warning("participant %s: the store refused a write of its run", self.participant_id, exc_info=error)
+            await asyncio.sleep(REFUSED_WRITE_PAUSE_S)
+            return await self._release_or_stop(claim)
 
     async def _write(self, work: Callable[[Connection], Result], site: str) -> Result:
         with traces.span(site):
@@ -180,8 +193,9 @@ class Run:
                 claimed, allow_private_hosts=context.allow_private_hosts, secrets=context.secrets
             )
         except Exception as error:
-            raise self._simulator_error("cannot start", error) from error
-        spec, limits = claimed.spec, _limits_of(claimed)
+            raise simulator_error(self.participant_id, "cannot start", error) from error
+        spec = claimed.spec
+        limits = Limits.from_claim(spec.step_timeout_s, spec.run_timeout_s, claimed.row.claimed_ms)
         try:
             while session.remaining > 0:
                 if self._aborted or self.context.is_shutting_down():
@@ -234,7 +248,7 @@ class Run:
             raise RunFailed(FailureKind.ENVIRONMENT_ERROR, str(error)) from error
         except (Exception, asyncio.CancelledError) as error:
             # A plug-in may raise anything; only its participant fails.
-            raise self._simulator_error("failed in a step", error) from error
+            raise simulator_error(self.participant_id, "failed in a step", error) from error
 
     async def _wait_for_step(self, step: asyncio.Task[Step], timeout_s: float) -> bool:
         """Returns whether `step` ended within `timeout_s` and at most CLEANUP_TIMEOUT_S after its abort."""
@@ -254,14 +268,10 @@ class Run:
         commit = Commit(claim, step, self._elapsed_claim_ms())
         try:
             return await self._write_batched(lifecycle.commit_steps, commit, "step.commit")
-        except (ValueError, TypeError, StatementError) as error:
-            raise self._simulator_error("made an interaction that cannot be stored", error) from error
-
-    def _simulator_error(self, message: str, error: BaseException) -> RunFailed:
-        log.warning("participant %s %s", self.participant_id, message, exc_info=error)
-        if isinstance(error, ModelFailed):
-            return RunFailed(FailureKind.SIMULATOR_ERROR, str(error), error.usage)
-        return RunFailed(FailureKind.SIMULATOR_ERROR, f"{type(error).__name__}: {error}")
+        except (ValueError, TypeError, OverflowError, RecursionError, StatementError) as error:
+            if not is_value_error(error):
+                raise
+            raise simulator_error(self.participant_id, "made an interaction that cannot be stored", error) from error
 
     async def _end(self, end: Callable[..., bool], claim: Claim, status: Status, reason: str) -> RunResult:
         end = partial(end, claimed_ms=self._elapsed_claim_ms())
@@ -296,11 +306,6 @@ class Run:
         now = time.monotonic()
         elapsed_s, self._written_at = now - self._written_at, now
         return round(elapsed_s * 1000)
-
-
-def _limits_of(claimed: ClaimedRun) -> Limits:
-    spec = claimed.spec
-    return Limits.from_claim(spec.step_timeout_s, spec.run_timeout_s, claimed.row.claimed_ms)
 
 
 def _consume_result(step: asyncio.Task[Step]) -> None:
