@@ -58,6 +58,14 @@ _GUARDS = {
             "RunResult.DROPPED",
         ),
     ],
+    ("worker/understudy/worker/steps.py", WORKER_TESTS): [
+        ("a mind's decision can be stored", "        _check_decision(decision)\n", ""),
+        (
+            "an environment's snapshot can be stored",
+            '        check_json(snapshot, "the environment\'s snapshot")\n',
+            "",
+        ),
+    ],
     ("worker/understudy/worker/simulator_errors.py", WORKER_TESTS): [
         ("a run's message has no SQL", "    if isinstance(error, DBAPIError):\n", "    if False:\n"),
     ],

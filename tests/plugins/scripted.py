@@ -4,7 +4,8 @@ Content: `delay_s` each act takes (waiting, abortable), `log` a file to which ea
 `words` of what "raise" raises, and `at`: page number -> what happens there: "give_up", "finish", "raise",
 "garbage", "unreachable", "swallow", "unstorable", "infinite", "hang" (an await that never ends), "stubborn"
 (one that no cancellation ends); "block" keeps the loop, "hold" the interpreter, "leak" the memory, "die"
-kills the process; and in the mind: "mind raises", "mind babbles", "mind hangs".
+kills the process; "status 10e400" shows a status that is no number; and in the mind: "mind raises", "mind babbles",
+"mind hangs", and decisions that no store accepts, as `ScriptedMind._unstorable` lists them.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from understudy.domain.simulation import Action, Decision, Element, Observation, Turn
+from understudy.domain.simulation import Action, Decision, Element, Observation, Turn, Usage
 from understudy.environments import EnvironmentUnreachable
 
 #: How long "block" keeps the loop.
@@ -53,6 +54,7 @@ class ScriptedEnvironment:
         return Observation(
             url=f"scripted://page/{self._page}",
             title=f"Page {self._page}",
+            status=10**400 if self._happening() == "status 10e400" else None,
             text=f"You are on page {self._page}. {self._happening()}",
             elements=(Element(1, "link", "Next", href=f"scripted://page/{self._page + 1}"),),
         )
@@ -111,6 +113,21 @@ class ScriptedEnvironment:
 
 
 class ScriptedMind:
+    def _unstorable(self, turn: Turn) -> Decision | None:
+        deep: list[Any] = []
+        for _ in range(2_000):
+            deep = [deep]
+        follow = Action("follow", 1, "Next")
+        rating = Action("answer", value={"ratings": {"A": float("1e999")}})
+        decisions = {
+            "mind remembers nan": Decision("Hm.", follow, 0.0, {"seen": [1, math.nan]}),
+            "mind remembers depth": Decision("Hm.", follow, 0.0, {"deep": deep}),
+            "mind says 1e999": Decision("Hm.", rating, 0.0),
+            "mind thinks nothing": Decision(None, follow, 0.0),  # type: ignore[arg-type]
+            "mind used nan": Decision("Hm.", follow, 0.0, {}, Usage(1, 2, 3, math.nan)),
+        }
+        return next((decision for name, decision in decisions.items() if name in turn.observation.text), None)
+
     async def decide(self, turn: Turn) -> Decision:
         if "mind raises" in turn.observation.text:
             raise LookupError("no idea")
@@ -118,6 +135,8 @@ class ScriptedMind:
             return {"thought": "hm"}  # type: ignore[return-value]
         if "mind hangs" in turn.observation.text:
             await asyncio.Event().wait()
+        if (what := self._unstorable(turn)) is not None:
+            return what
         for kind in ("give_up", "finish"):
             if kind in turn.observation.text:
                 return Decision("That is it.", Action(kind), 0.0, turn.memory)

@@ -81,6 +81,26 @@ def test_a_malformed_decision_is_an_error(wrong: Any, said: str) -> None:
     assert said in str(misread.value)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 400])
+def test_a_number_that_no_store_accepts_is_an_error_that_names_the_field(number: str) -> None:
+    question = Element(1, "radio", "Which?", options=("A", "B", "none"))
+    seen = Observation(url="", title="Which?", elements=(question,), actions=("read", "answer"), status=200)
+    opinion = f'{{"pick": "A", "ratings": {{"A": {number}}}, "comment": ""}}'
+    texts = {
+        f'{{"thought": "a", "action": {{"kind": "answer", "value": {opinion}}}, "sentiment": 0}}': "ratings.A must be",
+        f'{{"thought": "a", "action": {{"kind": "read"}}, "sentiment": {number}}}': '"sentiment" must be a number',
+    }
+    for text, said in texts.items():
+        with pytest.raises(InvalidDecision, match=said):
+            parse_answer(text, seen)
+    fill = f'{{"thought": "a", "action": {{"kind": "fill", "element": 2, "value": {number}}}, "sentiment": 0}}'
+    with pytest.raises(InvalidDecision, match="must be a text or null"):
+        parse_answer(fill, PAGE)
+    many_digits = json.dumps(written("follow", "9" * 5_000))
+    with pytest.raises(InvalidDecision, match="must be the number of a link"):
+        parse_answer(many_digits, PAGE)
+
+
 def test_sentiment_is_clamped() -> None:
     assert parse_answer(json.dumps(written(sentiment=40)), PAGE).sentiment == 1
 

@@ -1,12 +1,12 @@
 """The answer of a language model: its JSON Schema, and a tolerant parser for what the model wrote."""
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from understudy.domain.json_values import check_json, is_finite_number
 from understudy.domain.simulation import Action, Element, Observation
 
 #: Actions of an observation that lists none: a web page.
@@ -160,9 +160,9 @@ def _text(found: dict[str, Any], name: str, max_length: int, *, needed: bool) ->
 
 
 def _read_sentiment(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_finite_number(value):
         raise InvalidDecision('"sentiment" must be a number from -1 to 1.')
-    return min(max(float(value), -1.0), 1.0)
+    return min(max(float(cast("float", value)), -1.0), 1.0)
 
 
 def _read_action(found: dict[str, Any], seen: Observation) -> Action:
@@ -175,8 +175,12 @@ def _read_action(found: dict[str, Any], seen: Observation) -> Action:
     if kind == "answer":
         if not isinstance(value, dict):
             raise InvalidDecision('"action.value" of an answer must be an object with pick, ratings and comment.')
+        try:
+            check_json(value, '"action.value"')
+        except ValueError as error:
+            raise InvalidDecision(f"{error}.") from None
         return Action(kind, value=value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if is_finite_number(value):
         value = str(value)
     if value is not None and not isinstance(value, str):
         raise InvalidDecision('"action.value" must be a text or null.')
@@ -196,8 +200,9 @@ def _read_element(kind: str, number: object, seen: Observation) -> Element | Non
     if kind not in ELEMENTS:
         return None
     fitting = [element for element in seen.elements if element.kind in ELEMENTS[kind]]
-    if isinstance(number, str) and number.strip("[] ").isdecimal():
-        number = int(number.strip("[] "))
+    # More digits than any page has; thousands of them are no integer to Python.
+    if isinstance(number, str) and (digits := number.strip("[] ")[:9]).isdecimal():
+        number = int(digits)
     element = next((e for e in fitting if e.number == number and not isinstance(number, bool)), None)
     if element is None:
         numbers = ", ".join(str(candidate.number) for candidate in fitting[:40]) or "none here"

@@ -1,6 +1,5 @@
 """Executes the steps of a person in an environment, independent of claims, stores and queues."""
 
-import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from understudy.domain.accessibility import AccessibilityNeeds
+from understudy.domain.json_values import check_json, is_finite_number
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.runs import RunSpec, Step
 from understudy.domain.simulation import Action, Assignment, Decision, Observation, Person, Success, Turn, succeeded
@@ -84,20 +84,21 @@ class SimulationSession:
         """Observes, decides and acts; returns the step. Raises what a plug-in raises."""
         started_at, began = datetime.now(UTC), time.monotonic()
         await self._open_environment()
-        observation = _expect_type(self._environment.observe(), Observation)
+        observation = self._observe()
         decision = _expect_type(await self._mind.decide(self._turn(observation)), Decision)
-        if not math.isfinite(decision.sentiment):
-            raise ValueError(f"the mind's sentiment must be a number from -1 to 1; got {decision.sentiment}")
+        _check_decision(decision)
         last = decision.action.kind in _FINAL_ACTIONS
         if not last:
             await self._environment.act(decision.action)
-        result = _expect_type(self._environment.observe(), Observation)
+        result = self._observe()
         last = last or result.over
         done = succeeded(self._assignment.success, result)
         outcome = Outcome.SUCCEEDED if done else _FINAL_ACTIONS.get(decision.action.kind)
         ends = done or last or self.remaining == 1
         if ends and not done and not last:
             outcome = Outcome.CAP_REACHED
+        snapshot = self._environment.snapshot()
+        check_json(snapshot, "the environment's snapshot")
         return Step(
             index=self._count,
             observation=sanitize(_stored(observation)),
@@ -107,7 +108,7 @@ class SimulationSession:
             result=sanitize(_result(result)),
             started_at=started_at,
             duration_ms=round((time.monotonic() - began) * 1000),
-            state=sanitize({"environment": self._environment.snapshot(), "memory": decision.memory}),
+            state=sanitize({"environment": snapshot, "memory": decision.memory}),
             ends=ends,
             outcome=outcome,
             usage=decision.usage,
@@ -132,6 +133,11 @@ class SimulationSession:
             await self._environment.restore(self._state["environment"])
         self._is_open = True
 
+    def _observe(self) -> Observation:
+        page: Observation = _expect_type(self._environment.observe(), Observation)
+        check_json(_stored(page) | _result(page), "the environment's observation")
+        return page
+
     def _turn(self, observation: Observation) -> Turn:
         return Turn(
             person=self._person,
@@ -155,6 +161,20 @@ def _expect_type(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"the plug-in must return {kind.__name__}; got {type(value).__name__}")
     return value
+
+
+def _check_decision(decision: Decision) -> None:
+    """Raises ValueError or TypeError that names the part of a mind's decision that cannot be stored."""
+    if not is_finite_number(decision.sentiment):
+        raise ValueError(f"the mind's sentiment must be a number from -1 to 1; got {decision.sentiment!r:.50}")
+    if not isinstance(decision.thought, str):
+        raise TypeError(f"the mind's thought must be a text; got {type(decision.thought).__name__}")
+    # First: the conversion below is recursive.
+    check_json(decision.action.value, "the mind's action.value")
+    check_json(_stored_action(decision.action), "the mind's action")
+    check_json(decision.memory, "the mind's memory")
+    if decision.usage is not None:
+        check_json(asdict(decision.usage), "the mind's usage")
 
 
 def _headline(page: Observation) -> dict[str, Any]:
