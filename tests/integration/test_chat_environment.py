@@ -216,7 +216,7 @@ def test_reply_of_a_working_bot(bot: Bot, path: str, news: str, is_problem: bool
         ("/html", r"not JSON \(<p>Hi</p>\)"),
         ("/number", "is not text: it is a number"),
         ("/bomb", "more than 1,048,576 bytes"),
-        ("/deep", "not JSON"),
+        ("/deep", "too many values"),
         ("/garbled", "can't be unpacked"),
         ("/hang", r"did not reply within 0\.3 s"),
         ("/drip", r"did not reply within 0\.3 s"),

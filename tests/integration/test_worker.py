@@ -29,10 +29,12 @@ from understudy.store import leases, lineage, recovery
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 from understudy.worker import committer
+from understudy.worker.claims import RunResult, claim_batch
 from understudy.worker.committer import Committer
 from understudy.worker.heartbeat import LeaseKeeper
-from understudy.worker.run import ClaimedRun, Run, RunResult, WorkerContext, _claim_batch
+from understudy.worker.run import Run, WorkerContext
 from understudy.worker.runner import Runner
+from understudy.worker.steps import ClaimedRun
 from understudy.worker.watchdog import LoopMonitor, Watchdog
 
 _p = Tables.participant
@@ -130,22 +132,22 @@ def test_run_completes_with_its_outcome(
         (
             {"at": {"1": "unstorable"}},
             "simulator_error",
-            "the environment's snapshot.page must be plain JSON; got object",
+            "the environment's snapshot at 'page' must be plain JSON; got object",
         ),
-        ({"at": {"1": "infinite"}}, "simulator_error", "the environment's snapshot.page must be a finite number"),
-        ({"at": {"1": "mind remembers nan"}}, "simulator_error", "the mind's memory.seen[1] must be a finite number"),
+        ({"at": {"1": "infinite"}}, "simulator_error", "the environment's snapshot at 'page' must be a finite number"),
+        ({"at": {"1": "mind remembers nan"}}, "simulator_error", "the mind's memory at 'seen' must be a finite number"),
         ({"at": {"1": "mind remembers depth"}}, "simulator_error", "the mind's memory must be nested at most 100 deep"),
         (
             {"at": {"1": "mind says 1e999"}},
             "simulator_error",
-            "the mind's action.value.ratings.A must be a finite number",
+            "the mind's action.value at 'A' must be a finite number",
         ),
         ({"at": {"1": "mind thinks nothing"}}, "simulator_error", "the mind's thought must be a text; got NoneType"),
-        ({"at": {"1": "mind used nan"}}, "simulator_error", "the mind's usage.seconds must be a finite number"),
+        ({"at": {"1": "mind used nan"}}, "simulator_error", "the mind's usage at 'seconds' must be a finite number"),
         (
             {"at": {"1": "status 10e400"}},
             "simulator_error",
-            "the environment's observation.status must be a finite number",
+            "the environment's observation at 'status' must be a finite number",
         ),
         ({"mind": "no such mind"}, "simulator_error", "no such mind"),
         ({"delay_s": 5, "step_timeout_s": 0.2}, "step_timeout", "longer than the 0.2 s allowed"),
@@ -399,7 +401,7 @@ def test_runs_claimed_in_one_transaction_each_get_their_result(worker: Worker) -
     async def claim_all() -> list[ClaimedRun | RunResult]:
         runs = [Run(id_, worker.context) for id_ in ids]
         runs[ids.index(timed_out)].claim_timed_out = True
-        return worker.store.write(lambda connection: _claim_batch(connection, runs))
+        return worker.store.write(lambda connection: claim_batch(connection, runs))
 
     results = asyncio.run(claim_all())
     claimed = [(result.row.id, result.row.epoch) for result in results if isinstance(result, ClaimedRun)]

@@ -87,7 +87,7 @@ def test_a_number_that_no_store_accepts_is_an_error_that_names_the_field(number:
     seen = Observation(url="", title="Which?", elements=(question,), actions=("read", "answer"), status=200)
     opinion = f'{{"pick": "A", "ratings": {{"A": {number}}}, "comment": ""}}'
     texts = {
-        f'{{"thought": "a", "action": {{"kind": "answer", "value": {opinion}}}, "sentiment": 0}}': "ratings.A must be",
+        f'{{"thought": "a", "action": {{"kind": "answer", "value": {opinion}}}, "sentiment": 0}}': "at 'A' must be",
         f'{{"thought": "a", "action": {{"kind": "read"}}, "sentiment": {number}}}': '"sentiment" must be a number',
     }
     for text, said in texts.items():

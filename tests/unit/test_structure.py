@@ -34,8 +34,9 @@ ALLOWED: dict[str, set[str]] = {
         *("domain", "faults", "settings", "plugins", "operations", "envelopes", "documentation"),
         *("store", "sequencer", "queue", "telemetry", "panels"),
     },
-    "environments": {"domain", "plugins"},
-    "models": {"domain", "plugins", "store", "queue", "telemetry"},
+    "isolation": {"plugins"},
+    "environments": {"domain", "plugins", "isolation"},
+    "models": {"domain", "plugins", "isolation", "store", "queue", "telemetry"},
     "minds": {"domain", "plugins", "models"},
 }
 _BELOW_SERVICE = ALLOWED["service"]
@@ -47,7 +48,7 @@ ALLOWED |= {
     "stdio": {"domain", "client"},
     "worker": {
         *("domain", "faults", "gc_tuning", "settings", "plugins", "store", "sequencer", "queue", "telemetry"),
-        *("environments", "minds", "models"),
+        *("isolation", "environments", "minds", "models"),
     },
 }
 ALLOWED["api"] = _BELOW_SERVICE | {"gc_tuning", "service", "admission", "rest", "mcp"}

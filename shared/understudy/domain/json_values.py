@@ -1,4 +1,4 @@
-"""Plain JSON values that every store and every reader accepts."""
+"""Plain JSON values that every store and every reader accepts, bounded in size."""
 
 import math
 from collections.abc import Mapping
@@ -6,6 +6,9 @@ from typing import Any
 
 #: Maximum nesting of objects and lists; encoders, parsers and stores end at about 1,000.
 MAX_DEPTH = 100
+#: Maximum size of a value that a plug-in gives us to store: its characters, and SIZE_OF_VALUE for each part.
+MAX_SIZE = 1 << 20
+SIZE_OF_VALUE = 8
 #: Keys that an encoder accepts; it writes them all as text.
 _KEYS = (str, int, float, bool, type(None))
 
@@ -21,25 +24,41 @@ def is_finite_number(value: object) -> bool:
 
 
 def check_json(value: Any, name: str) -> None:
-    """Raises ValueError or TypeError if a part of `value` is not plain JSON; the message starts with its name.
+    """Raises ValueError or TypeError if `value` cannot be stored; the message starts with `name`.
 
-    Plain JSON is text, finite numbers, booleans, null, and lists and objects of these, up to MAX_DEPTH deep.
+    It must be plain JSON: text, finite numbers, booleans, null, and lists and objects of these, up to MAX_DEPTH
+    deep and MAX_SIZE large.
     """
-    # A loop: a value that refers to itself must not end in a RecursionError.
-    waiting = [(value, name, 0)]
-    while waiting:
-        part, path, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise ValueError(f"{name} must be nested at most {MAX_DEPTH} deep")
-        if isinstance(part, Mapping):
-            for key, item in part.items():
-                if not isinstance(key, _KEYS):
-                    raise TypeError(f"{path[:200]} must have keys of text; got {type(key).__name__}")
-                waiting.append((item, f"{path}.{key}", depth + 1))
-        elif isinstance(part, (list, tuple)):
-            waiting += [(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(part)]
-        elif isinstance(part, (int, float)) and not isinstance(part, bool):
-            if not is_finite_number(part):
-                raise ValueError(f"{path[:200]} must be a finite number that a double can hold")
-        elif not (part is None or isinstance(part, (str, bool))):
-            raise TypeError(f"{path[:200]} must be plain JSON; got {type(part).__name__}")
+    # Level by level: a value that refers to itself must not end in a RecursionError.
+    level: list[tuple[object, Any]] = [(name, value)]
+    size = 0
+    for _ in range(MAX_DEPTH + 1):
+        below: list[tuple[object, Any]] = []
+        for key, part in level:
+            size += SIZE_OF_VALUE
+            if isinstance(part, str):
+                size += len(part)
+            elif isinstance(part, Mapping):
+                for inner in part:
+                    if not isinstance(inner, _KEYS):
+                        raise TypeError(f"{name} must have keys of text; got {type(inner).__name__}")
+                    size += len(inner) if isinstance(inner, str) else 0
+                below += part.items()
+            elif isinstance(part, (list, tuple)):
+                below += [(key, item) for item in part]
+            elif part is not None and not isinstance(part, bool):
+                _check_number(part, name, key)
+        if size > MAX_SIZE:
+            raise ValueError(f"{name} must have at most {MAX_SIZE:,} characters; each value counts {SIZE_OF_VALUE}")
+        if not below:
+            return
+        level = below
+    raise ValueError(f"{name} must be nested at most {MAX_DEPTH} deep")
+
+
+def _check_number(part: object, name: str, key: object) -> None:
+    place = name if key == name else f"{name} at {str(key)[:100]!r}"
+    if not isinstance(part, (int, float)):
+        raise TypeError(f"{place} must be plain JSON; got {type(part).__name__}")
+    if not is_finite_number(part):
+        raise ValueError(f"{place} must be a finite number that a double can hold")

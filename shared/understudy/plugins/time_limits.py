@@ -19,6 +19,10 @@ class RunFailed(Exception):
         #: Language model usage of the failed step, if any.
         self.used = used
 
+    def because(self, reason: str) -> "RunFailed":
+        """Returns this failure with a reason at the end of its message; without one, the same."""
+        return RunFailed(self.kind, f"{self} {reason}", self.used) if reason else self
+
 
 class Limits(NamedTuple):
     """Limits a run and its steps."""
@@ -55,6 +59,8 @@ class StepTimer:
         self._began = time.monotonic()
         self._waited_s = 0.0
         self._waiting_since: float | None = None
+        #: Why the step takes so long, if that is known: a sentence for the error of a timeout.
+        self.delayed_by = ""
 
     def remaining_s(self) -> float:
         """Returns the seconds left; negative after the limit."""

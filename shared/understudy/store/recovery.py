@@ -1,15 +1,15 @@
-"""Recovery of running participants whose worker's lease has expired."""
+"""Recovery of running participants whose worker is lost, and losses that a worker reports itself."""
 
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, null, select
+from sqlalchemy import Connection, Update, and_, null, select
 
 from understudy.domain.lifecycle import FailureKind, Status, TransitionKind
 from understudy.domain.queues import Queue
-from understudy.store.engine import store_clock
+from understudy.store.engine import AnyRow, store_clock
 from understudy.store.events import NewEvent, record
-from understudy.store.guards import lease_is_live, queue_of, transition
+from understudy.store.guards import Claim, epoch_fence, lease_is_live, queue_of, transition
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -33,9 +33,17 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
     lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), dead)
     ids = connection.scalars(lost.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
     is_lost = and_(_p.c.id.in_(ids), dead)
-    failing = (
+    failed = connection.execute(_failing(max_attempts).where(is_lost)).all()
+    resumed = connection.execute(_resuming().where(is_lost)).all()
+    record(connection, [*map(_failed_event, failed), *map(_resumed_event, resumed)])
+    return Recovered([row.id for row in resumed], [row.id for row in failed])
+
+
+def _failing(max_attempts: int) -> Update:
+    """Fails running participants that lose their last attempt."""
+    return (
         transition(TransitionKind.FAIL)
-        .where(is_lost, _p.c.attempt + 1 >= max_attempts)
+        .where(_p.c.attempt + 1 >= max_attempts)
         .values(
             attempt=_p.c.attempt + 1,
             finished_at=store_clock(),
@@ -44,10 +52,12 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
         )
         .returning(_p.c.id, _p.c.seq)
     )
-    failed = connection.execute(failing).all()
-    resuming = (
+
+
+def _resuming() -> Update:
+    """Returns running participants to pending, with one loss more."""
+    return (
         transition(TransitionKind.RELEASE)
-        .where(is_lost)
         .values(
             attempt=_p.c.attempt + 1,
             worker_id=null(),
@@ -57,11 +67,28 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
         )
         .returning(_p.c.id, _p.c.seq, _p.c.attempt)
     )
-    resumed = connection.execute(resuming).all()
-    stale = str(FailureKind.STALE_WORKER)
-    record(connection, [NewEvent.of_status(r.id, r.seq, Status.FAILED, error_kind=stale) for r in failed])
-    record(
-        connection,
-        [NewEvent.of_status(r.id, r.seq, Status.PENDING, reason="lost", attempt=r.attempt) for r in resumed],
-    )
-    return Recovered([row.id for row in resumed], [row.id for row in failed])
+
+
+def _failed_event(row: AnyRow) -> NewEvent:
+    return NewEvent.of_status(row.id, row.seq, Status.FAILED, error_kind=str(FailureKind.STALE_WORKER))
+
+
+def _resumed_event(row: AnyRow) -> NewEvent:
+    return NewEvent.of_status(row.id, row.seq, Status.PENDING, reason="lost", attempt=row.attempt)
+
+
+def lose(connection: Connection, claim: Claim, claimed_ms: int, max_attempts: int) -> Status | None:
+    """Counts a loss of a run that would take down its worker, and releases it; at `max_attempts` it fails.
+
+    Returns the new status; None if the claim was lost, or on a repeat.
+    """
+    is_mine, claimed = epoch_fence(claim), _p.c.claimed_ms + claimed_ms
+    row = connection.execute(_failing(max_attempts).where(is_mine).values(claimed_ms=claimed)).one_or_none()
+    if row is not None:
+        record(connection, [_failed_event(row)])
+        return Status.FAILED
+    row = connection.execute(_resuming().where(is_mine).values(claimed_ms=claimed)).one_or_none()
+    if row is not None:
+        record(connection, [_resumed_event(row)])
+        return Status.PENDING
+    return None

@@ -10,8 +10,9 @@ from understudy.domain.errors import ValidationError
 from understudy.domain.simulation import Action, Element, Json, Observation
 from understudy.environments import EnvironmentUnreachable
 from understudy.environments.chatbot_client import ChatbotClient
-from understudy.environments.guarded_transport import Resolver, resolve
+from understudy.environments.guarded_transport import Resolver
 from understudy.environments.page import clean
+from understudy.isolation.resolver import resolve
 from understudy.plugins.secrets import Secrets
 
 #: Maximum characters of a reply; longer ones are truncated.

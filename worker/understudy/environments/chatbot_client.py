@@ -10,9 +10,13 @@ import httpx
 from understudy.domain.chat import ChatbotConfig
 from understudy.environments import EnvironmentUnreachable
 from understudy.environments.fetch import MAX_BYTES, MAX_REDIRECTS, read_body
-from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver, resolve
+from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver
 from understudy.environments.page import tidy
+from understudy.isolation import OwnFailure
+from understudy.isolation.json_bounds import TooManyValues, loads_bounded
+from understudy.isolation.resolver import resolve
 from understudy.plugins.secrets import SecretNotAllowed, Secrets
+from understudy.plugins.time_limits import current_timer
 
 #: Maximum attempts for one message while the bot answers 429 or 503, and the first pause in seconds unless
 #: the bot sends Retry-After.
@@ -50,17 +54,29 @@ class ChatbotClient:
     async def ask(self, body: Any) -> tuple[Any, int]:
         """Returns the bot's JSON answer and its status. Raises EnvironmentUnreachable for anything else.
 
-        The message is sent again only if the bot answers 429 or 503.
+        The message is sent again only if the bot answers 429 or 503. While we lack something to send it, for
+        example the answer of a name server, this waits.
         """
-        try:
-            async with asyncio.timeout(self._bot.reply_timeout_s):
-                return await self._ask(json.dumps(body).encode())
-        except TimeoutError:
-            raise self._failed(f"did not reply within {self._bot.reply_timeout_s:g} s") from None
-        except (httpx.HTTPError, OSError) as error:
-            raise self._failed(_error_text(error)) from error
-        except (httpx.InvalidURL, ValueError) as error:
-            raise self._failed("has an invalid address") from error
+        sent = json.dumps(body).encode()
+        while True:
+            try:
+                async with asyncio.timeout(self._bot.reply_timeout_s):
+                    answer = await self._ask(sent)
+                current_timer().delayed_by = ""
+                return answer  # noqa: TRY300 - a failure has no answer
+            except TimeoutError:
+                if not self._transport.waits_for_us:
+                    raise self._failed(f"did not reply within {self._bot.reply_timeout_s:g} s") from None
+                reason = "its address could not be looked up in time"
+            except (OwnFailure, httpx.PoolTimeout) as error:
+                reason = str(error)
+            except (httpx.HTTPError, OSError) as error:
+                raise self._failed(_error_text(error)) from error
+            except (httpx.InvalidURL, ValueError) as error:
+                raise self._failed("has an invalid address") from error
+            # Nothing was sent. The step's time limit ends the attempts.
+            current_timer().delayed_by = str(self._failed(f"could not be called: {reason}"))
+            await asyncio.sleep(_PAUSE_S)
 
     async def close(self) -> None:
         await self._transport.aclose()
@@ -116,7 +132,9 @@ class ChatbotClient:
         if len(body) >= MAX_BYTES:
             raise self._failed(f"answers with more than {MAX_BYTES:,} bytes")
         try:
-            return json.loads(body), response.status_code
+            return loads_bounded(body), response.status_code
+        except TooManyValues:
+            raise self._failed("answers with JSON that has too many values") from None
         except (ValueError, RecursionError):
             raise self._failed(f"answers with a body that is not JSON{self._excerpt(body)}") from None
 

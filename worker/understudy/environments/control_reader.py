@@ -1,6 +1,7 @@
 """Controls: read the labels and values of links, buttons and fields from an HTML document."""
 
 import re
+from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -78,8 +79,12 @@ class ControlReader:
         options: list[str] = []
         sends: list[str] = []
         chosen = -1
-        for option in node.css("option:not([disabled])")[:MAX_OPTIONS]:
+        for option in _options(node):
             attributes = option.attributes
+            if "disabled" in attributes:
+                continue
+            if len(options) == MAX_OPTIONS:
+                break
             if "selected" in attributes:
                 chosen = len(options)
             label = tidy(option.text(), _OPTION_CHARS) or tidy(attributes.get("label") or "", _OPTION_CHARS)
@@ -157,6 +162,15 @@ class ControlReader:
             multipart="multipart" in (attributes.get("enctype") or "").lower(),
             unchecked="novalidate" in attributes,
         )
+
+
+def _options(select: LexborNode) -> Iterator[LexborNode]:
+    """Yields the options of a select and of its groups. A CSS query would take the square of their number."""
+    for child in select.iter():
+        if child.tag == "option":
+            yield child
+        elif child.tag == "optgroup":
+            yield from (option for option in child.iter() if option.tag == "option")
 
 
 def absolute(href: str, base: str) -> str:

@@ -1,7 +1,6 @@
 """Fetching: make a request, follow its redirects, and read the page that a person then sees."""
 
 import asyncio
-import codecs
 import contextlib
 import re
 import zlib
@@ -15,15 +14,20 @@ import httpx
 from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.environments import cookie_snapshot
 from understudy.environments.forms import PageRequest
-from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver, resolve
-from understudy.environments.html_sanitizer import is_small
+from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver
 from understudy.environments.page import Page, clean
-from understudy.environments.reader import read_html, read_text
+from understudy.environments.page_lanes import LaneUser, PageSource, TooCostly, lanes_of_loop
+from understudy.isolation import OwnFailure
+from understudy.isolation.resolver import resolve
+from understudy.plugins.time_limits import current_timer
 
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 20
 _URL_CHARS = 4_096
-#: Timeouts between bytes; the step timeout bounds the whole request.
+#: Seconds for a page with all its redirects, and for each part of it. Reading the page has limits of its own.
+_PAGE_TIMEOUT_S = 45.0
+#: Seconds until a start page that we could not open is tried again.
+_OWN_FAILURE_PAUSE_S = 1.0
 _TIMEOUT = httpx.Timeout(30.0, connect=15.0)
 _CONNECTION_LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _HEADERS = {
@@ -39,14 +43,9 @@ _MOBILE_HEADERS = {
     "Sec-CH-UA-Mobile": "?1",
     "Sec-CH-Viewport-Width": "390",
 }
+_NO_CONTENT = (204, 205)
 _HTML_TYPES = frozenset(("text/html", "application/xhtml+xml", ""))
 _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)$")
-_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
-#: The encodings of the web. Others that Python knows are not text encodings, or are very slow.
-_WEB_CODECS = re.compile(
-    r"utf-8|utf-16(?:-[bl]e)?|ascii|iso8859-\d+|cp125\d|cp866|cp874|cp932|cp949|koi8-[ru]|gb2312|gbk|gb18030|big5|"
-    r"big5hkscs|euc_jp|euc_kr|shift_jis|iso2022_jp|mac-roman|mac-cyrillic|tis-620"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,8 @@ class FetchResult:
     answers_post: bool = False
     #: The site answered 204 or 205: the current page stays.
     stays: bool = False
+    #: The problem is ours, and nothing was sent: the same request may succeed later.
+    is_ours: bool = False
 
 
 class HttpSession:
@@ -76,8 +77,10 @@ class HttpSession:
     ) -> None:
         access = access or AccessibilityNeeds()
         self._with_places = access.visible_chars is not None
+        self._lane_user = LaneUser()
+        self._transport = GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver)
         self._client = httpx.AsyncClient(
-            transport=GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver),
+            transport=self._transport,
             trust_env=False,
             follow_redirects=False,
             timeout=_TIMEOUT,
@@ -90,9 +93,18 @@ class HttpSession:
 
     async def fetch(self, visit: PageRequest, referrer: str = "") -> FetchResult:
         """Makes the request and follows redirects. Raises nothing; cancellation closes the connection."""
+        deadline = asyncio.get_running_loop().time() + _PAGE_TIMEOUT_S
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                result, next_request = await self._fetch_once(visit, referrer)
+                result, next_request = await self._fetch_once(visit, referrer, deadline)
+            except OwnFailure as error:
+                return FetchResult(visit.url, problem=f"This can't be opened just now: {error}.", is_ours=True)
+            except httpx.PoolTimeout:
+                return FetchResult(visit.url, problem="This can't be opened just now.", is_ours=True)
+            except TimeoutError:
+                if self._transport.waits_for_us:
+                    return FetchResult(visit.url, problem="The address could not be looked up in time.", is_ours=True)
+                return FetchResult(visit.url, problem="The site took too long to answer.")
             # TLS errors during the answer are OSErrors, and some of these are also ValueErrors.
             except (httpx.HTTPError, OSError) as error:
                 return FetchResult(visit.url, problem=_error_text(error))
@@ -103,7 +115,18 @@ class HttpSession:
             visit = next_request
         return FetchResult(visit.url, problem="The site sends me round in circles: too many redirects.")
 
-    async def _fetch_once(self, visit: PageRequest, referrer: str) -> tuple[FetchResult, PageRequest | None]:
+    async def fetch_when_possible(self, visit: PageRequest) -> FetchResult:
+        """Fetches until no failure of our own prevents it; the step's time limit ends the attempts."""
+        while True:
+            result = await self.fetch(visit)
+            current_timer().delayed_by = result.problem if result.is_ours else ""
+            if not result.is_ours:
+                return result
+            await asyncio.sleep(_OWN_FAILURE_PAUSE_S)
+
+    async def _fetch_once(
+        self, visit: PageRequest, referrer: str, deadline: float
+    ) -> tuple[FetchResult, PageRequest | None]:
         url = httpx.URL(visit.url.split("#", 1)[0])
         if url.scheme not in ("http", "https") or not url.host or len(visit.url) > _URL_CHARS:
             return FetchResult(visit.url, problem="This address is not one of a web page."), None
@@ -113,53 +136,67 @@ class HttpSession:
         if referrer and "@" not in referrer and urlsplit(referrer)[:2] == urlsplit(visit.url)[:2]:
             headers["Referer"] = referrer.split("#", 1)[0].encode("ascii", "ignore").decode()
         request = self._client.build_request(visit.method, url, content=visit.body, headers=headers)
-        try:
-            response = await self._client.send(request, stream=True)
-        except _CONNECTION_LOST:
-            if visit.method != "GET":
-                # The server may have processed the request.
-                raise
-            # The server may have closed an idle connection before it read the request: retry.
-            response = await self._client.send(request, stream=True)
-        try:
-            cookie_snapshot.bound(self.jar)
-            next_request = _redirect(visit, response)
-            if next_request is not None:
-                return FetchResult(visit.url), next_request
-            result = await self._read_response(visit, response)
-        finally:
-            # Closes the connection unless the body was read to its end.
-            await response.aclose()
+        async with asyncio.timeout_at(deadline):
+            response = await self._send(request)
+            try:
+                cookie_snapshot.bound(self.jar)
+                next_request = _redirect(visit, response)
+                if next_request is not None:
+                    return FetchResult(visit.url), next_request
+                body = await read_body(response) if _has_page(response) else b""
+            finally:
+                # Closes the connection unless the body was read to its end.
+                await response.aclose()
+        result = await self._read_response(visit, response, body)
         if result.page is not None and result.page.refresh not in ("", result.url):
             return result, PageRequest(result.page.refresh)
         return result, None
 
-    async def _read_response(self, visit: PageRequest, response: httpx.Response) -> FetchResult:
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._client.send(request, stream=True)
+        except _CONNECTION_LOST:
+            if request.method != "GET":
+                # The server may have processed the request.
+                raise
+            # The server may have closed an idle connection before it read the request: retry.
+            return await self._client.send(request, stream=True)
+
+    async def _read_response(self, visit: PageRequest, response: httpx.Response, body: bytes | None) -> FetchResult:
         status = response.status_code
         posted = visit.method != "GET"
-        if status in (204, 205):
+        if status in _NO_CONTENT:
             return FetchResult(visit.url, status=status, problem="Nothing happened.", stays=True)
-        content_type, _, parameters = response.headers.get("content-type", "").partition(";")
-        content_type = content_type.strip().lower()
-        is_html = content_type in _HTML_TYPES
-        if not is_html and not _TEXT_TYPES.match(content_type):
+        content_type, parameters = _content_type(response)
+        if not _is_readable(content_type):
             problem = f"This is not a page but a file ({clean(content_type)[:80]})."
             return FetchResult(visit.url, Page(), status, problem, posted)
         problem = ""
         if status >= 400:
             problem = f"The site answers with an error: {status} {clean(response.reason_phrase)[:80]}".rstrip() + "."
-        body = await read_body(response)
         if body is None:
             return FetchResult(visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted)
-        text = _decode(body, parameters)
-        if not is_html:
-            page = read_text(text)
-        elif is_small(text):
-            page = read_html(text, visit.url, with_places=self._with_places)
-        else:
-            # A long page takes long to parse: do not block the event loop.
-            page = await asyncio.to_thread(read_html, text, visit.url, with_places=self._with_places)
+        source = PageSource(visit.url, parameters, content_type in _HTML_TYPES, self._with_places)
+        try:
+            page = await lanes_of_loop().read(source, body, self._lane_user)
+        except TooCostly:
+            return FetchResult(visit.url, Page(), status, "The page is too complex to be read.", posted)
         return FetchResult(visit.url, page, status, problem, posted)
+
+
+def _content_type(response: httpx.Response) -> tuple[str, str]:
+    """Returns the type in lower case, and its parameters."""
+    content_type, _, parameters = response.headers.get("content-type", "").partition(";")
+    return content_type.strip().lower(), parameters
+
+
+def _is_readable(content_type: str) -> bool:
+    return content_type in _HTML_TYPES or _TEXT_TYPES.match(content_type) is not None
+
+
+def _has_page(response: httpx.Response) -> bool:
+    """Returns whether the body contains something to show."""
+    return response.status_code not in _NO_CONTENT and _is_readable(_content_type(response)[0])
 
 
 def _redirect(visit: PageRequest, response: httpx.Response) -> PageRequest | None:
@@ -195,31 +232,6 @@ async def read_body(response: httpx.Response) -> bytes | None:
             if remaining <= 0:
                 break
     return b"".join(parts)
-
-
-def _decode(body: bytes, parameters: str) -> str:
-    if body.startswith(codecs.BOM_UTF8):
-        return body.decode("utf-8-sig", "replace")
-    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return body.decode("utf-16", "replace")
-    declared = re.search(r"charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", parameters, re.IGNORECASE)
-    if declared:
-        return body.decode(_codec(declared[1]), "replace")
-    in_body = _CHARSET.search(body, 0, 2_048)
-    name = _codec(in_body[1].decode("ascii")) if in_body else "utf-8"
-    # The declaration was readable as ASCII, so the page is not UTF-16, even if it says so.
-    return body.decode("utf-8" if name.startswith("utf-16") else name, "replace")
-
-
-def _codec(name: str) -> str:
-    try:
-        known = codecs.lookup(name).name
-    except (LookupError, ValueError):
-        return "utf-8"
-    if known in ("ascii", "iso8859-1"):
-        # As browsers do: pages that declare Latin-1 use Windows-1252.
-        return "cp1252"
-    return known if _WEB_CODECS.fullmatch(known) else "utf-8"
 
 
 def _error_text(error: Exception) -> str:

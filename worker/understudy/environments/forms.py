@@ -10,6 +10,8 @@ from understudy.domain.simulation import Element, Json
 from understudy.environments.page import Control, Page, clean
 
 _TYPED_CHARS = 10_000
+#: Maximum bytes that a person types into the fields of one page.
+_TYPED_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Forms:
     def fill(self, number: int | None, value: str | None) -> None:
         control = self.control(number, "text", "textarea")
         text = clean(value or "")[:_TYPED_CHARS]
+        others = (typed for other, typed in self._filled.items() if other != control.number and isinstance(typed, str))
+        if len(text.encode()) + sum(len(typed.encode()) for typed in others) > _TYPED_BYTES:
+            raise ActionNotPossible("That is more text than a person types on one page.")
         self._filled[control.number] = text if control.kind == "textarea" else re.sub(r"[\r\n]+", " ", text)
 
     def choose(self, number: int | None, value: str | None) -> Control:

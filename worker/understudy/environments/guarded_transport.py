@@ -11,20 +11,29 @@ participant.
 """
 
 import asyncio
+import errno
 import functools
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeAlias
 
 import httpcore
 import httpx
 
-#: Returns the addresses of a host and port. Raises OSError.
+from understudy.isolation import OwnFailure
+from understudy.isolation.resolver import resolve
+
+#: Returns the addresses of a host and port. Raises OSError; socket.gaierror with EAI_AGAIN if it got no answer.
 Resolver: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
 
-_RESOLVE_TIMEOUT_S = 10.0
+#: Seconds in which a connection is tried again while we lack something for it; pauses grow up to the longest.
+_OWN_FAILURE_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+#: No descriptor, memory or local port is left: nothing that the site could change.
+_OWN_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 #: Maximum time for one of several addresses, so that an unreachable one leaves time for the next.
 _ATTEMPT_TIMEOUT_S = 5.0
 _MAX_ADDRESSES = 6
@@ -55,12 +64,6 @@ def is_public(address: str) -> bool:
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """Resolves with the system, which also accepts notations like `2130706433` and `0x7f.1`."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
 @functools.cache
 def tls_context() -> ssl.SSLContext:
     """Returns the TLS context of the process. The first call takes tens of milliseconds."""
@@ -74,6 +77,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         self._allow_private_hosts = allow_private_hosts
         self._resolve = resolver
         self._inner = httpcore.AnyIOBackend()
+        #: We look up a name, or lack something for a connection. Stays true if the request is cancelled meanwhile:
+        #: a timeout is not the site's fault then.
+        self.waits_for_us = False
 
     async def connect_tcp(
         self,
@@ -83,7 +89,29 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        """Connects. Raises OwnFailure if, for _OWN_FAILURE_S, no name server answers or we lack a descriptor."""
+        deadline = time.monotonic() + _OWN_FAILURE_S
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._connect(host, port, timeout, local_address, socket_options)
+            except OwnFailure:
+                if time.monotonic() + pause_s > deadline:
+                    raise
+            self.waits_for_us = True
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _connect(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None,
+        local_address: str | None,
+        socket_options: Iterable[Any] | None,
+    ) -> httpcore.AsyncNetworkStream:
         addresses = await self._addresses(host, port)
+        self.waits_for_us = False
         if not self._allow_private_hosts:
             addresses = [address for address in addresses if is_public(address)]
             if not addresses:
@@ -94,6 +122,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             try:
                 stream = await self._inner.connect_tcp(address, port, limit, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                if ours := _own_error(error):
+                    raise OwnFailure(f"no connection can be made ({ours})") from error
                 failure = error
             else:
                 return _Stream(stream)
@@ -115,11 +145,24 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             return [str(ipaddress.ip_address(host))]
         except ValueError:
             pass
+        self.waits_for_us = True
         try:
-            async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
-                return await self._resolve(host, port)
+            return await self._resolve(host, port)
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise OwnFailure(f"the address of {host} could not be looked up ({error.strerror})") from error
+            raise HostNotFound(f"{host} has no address") from error
         except (OSError, UnicodeError) as error:
             raise HostNotFound(f"{host} has no address") from error
+
+
+def _own_error(error: BaseException | None) -> str:
+    """Returns what we lack for a connection, or nothing if the failure is the site's."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OWN_ERRNOS:
+            return str(error.strerror)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -154,16 +197,23 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     """The httpx transport of one participant."""
 
     def __init__(self, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
+        self._backend = GuardedBackend(allow_private_hosts=allow_private_hosts, resolver=resolver)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(),
             max_connections=2,
             # Shorter than the idle timeout of most servers, five seconds.
             keepalive_expiry=2.0,
-            network_backend=GuardedBackend(allow_private_hosts=allow_private_hosts, resolver=resolver),
+            network_backend=self._backend,
         )
+
+    @property
+    def waits_for_us(self) -> bool:
+        """Returns whether the request waits for something that we lack, or waited when it was cancelled."""
+        return self._backend.waits_for_us
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
+        self._backend.waits_for_us = False
         try:
             response = await self._pool.handle_async_request(
                 httpcore.Request(

@@ -1,22 +1,26 @@
 """Markup: make HTML safe for the parser.
 
 The parser's time and memory grow with the square of the depth, of a tag's attributes and of unclosed
-formatting. 500 kB of `<div>` take it a minute, 32 KiB of `<p><font a=1>` take 700 MB, and every participant
-of the process waits. Long HTML is therefore rewritten first, in one linear pass: every tag closed, every
-attribute quoted, the depth limited.
+formatting: 500 kB of `<div>` take it a minute, 32 KiB of `<p><font a=1>` take 700 MB. HTML that is long or has
+much formatting is therefore rewritten first, in one linear pass: every tag closed, every attribute quoted, the
+depth limited, formatting without its name. What is left takes the parser a time that its length bounds.
 """
 
 import re
 
 from understudy.environments.page import words
 
-#: A page within these limits parses fast, whatever it contains.
-_SMALL_TAGS = 1_000
-_SMALL_CHARS = 32_768
+#: HTML within these limits parses fast, whatever it contains.
+_FEW_TAGS = 1_000
+_FEW_CHARS = 32_768
+#: The parser repeats unclosed formatting in each paragraph: at most tags times formatting tags in all.
+_FEW_NODES = 4_000
 
 _MAX_TAGS = 40_000
 _MAX_DEPTH = 200
-_MAX_FORMATTING = 24
+_MAX_NESTED_LINKS = 24
+#: Options in a row. The parser's time for a select grows with the square of their number.
+_MAX_OPTIONS = 1_000
 
 _TOKEN = re.compile(
     r"""
@@ -42,8 +46,11 @@ _NEEDED = words(
     "http-equiv id label method multiple name novalidate onchange open placeholder readonly required "
     "selected style title type value"
 )
+_OPTIONS = words("optgroup option")
 _VOID = words("area base br col embed hr img input link meta param source track wbr")
-_FORMATTING = words("a b big code em font i nobr s small strike strong tt u")
+#: Tags that the parser opens again where they are not closed. They change no text: a `span` does as well.
+_FORMATTING = words("b big code em font i nobr s small strike strong tt u")
+_FORMATTING_START = re.compile(rb"<(?:b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)[\s/>]", re.IGNORECASE)
 #: Opening tag -> tags that it closes if they are innermost.
 _CLOSES = {
     "a": words("a"),
@@ -62,14 +69,17 @@ _CLOSES = {
 _MAX_UNWIND = 12
 
 
-def is_small(html: str) -> bool:
-    """Returns whether `html` parses fast, whatever it contains."""
-    return len(html) <= _SMALL_CHARS and html.count("<") <= _SMALL_TAGS
+def parses_fast(html: bytes) -> bool:
+    """Returns whether `html` parses fast without a change, whatever it contains."""
+    tags = html.count(b"<")
+    if len(html) > _FEW_CHARS or tags > _FEW_TAGS:
+        return False
+    return tags * len(_FORMATTING_START.findall(html)) <= _FEW_NODES
 
 
 def sanitize_html(html: str) -> str:
-    """Returns equivalent HTML that parses in linear time. A small page is returned unchanged."""
-    return html if is_small(html) else _Writer().write(html)
+    """Returns equivalent HTML that parses in linear time. Returns HTML that parses fast unchanged."""
+    return html if parses_fast(html.encode()) else _Writer().write(html)
 
 
 class _Writer:
@@ -78,7 +88,8 @@ class _Writer:
     def __init__(self) -> None:
         self._out: list[str] = []
         self._open: list[str] = []
-        self._formatting = 0
+        self._links = 0
+        self._options = 0
 
     def write(self, html: str) -> str:
         position = 0
@@ -100,20 +111,27 @@ class _Writer:
         return "".join(self._out)
 
     def _start(self, name: str, attributes: str) -> None:
+        name = "span" if name in _FORMATTING else name
         while self._open and self._open[-1] in _CLOSES.get(name, ()):
             self._close(1)
         if name in _VOID:
             self._out.append(f"<{name}{_attributes(attributes)}>")
             return
-        formatting = name in _FORMATTING
-        if len(self._open) >= _MAX_DEPTH or (formatting and self._formatting >= _MAX_FORMATTING):
+        if name == "select":
+            self._options = 0
+        elif name in _OPTIONS:
+            self._options += 1
+            if self._options > _MAX_OPTIONS:
+                return
+        if len(self._open) >= _MAX_DEPTH or (name == "a" and self._links >= _MAX_NESTED_LINKS):
             self._out.append(" ")
             return
-        self._formatting += formatting
+        self._links += name == "a"
         self._open.append(name)
         self._out.append(f"<{name}{_attributes(attributes)}>")
 
     def _end(self, name: str) -> None:
+        name = "span" if name in _FORMATTING else name
         for depth, found in enumerate(reversed(self._open[-_MAX_UNWIND:])):
             if found == name:
                 self._close(depth + 1)
@@ -124,7 +142,7 @@ class _Writer:
     def _close(self, count: int) -> None:
         for _ in range(count):
             name = self._open.pop()
-            self._formatting -= name in _FORMATTING
+            self._links -= name == "a"
             self._out.append(f"</{name}>")
 
 

@@ -3,10 +3,13 @@
 import re
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from understudy.domain.simulation import Json
 from understudy.environments.control_reader import LABEL_CHARS, MAX_OPTIONS, ControlReader, absolute
+from understudy.environments.encoding import decode
 from understudy.environments.html_sanitizer import sanitize_html
 from understudy.environments.page import Control, Page, clean, tidy, words
 
@@ -16,8 +19,8 @@ _MAX_CONTROLS = 200
 _MAX_HEADINGS = 50
 #: Maximum nesting of links, headings, buttons and labels whose text is collected.
 _MAX_CAPTURES = 8
-#: Maximum characters of all controls; further controls are left out, to keep a stored page small.
-_CONTROL_CHARS = 400_000
+#: Maximum bytes of all controls; further controls are left out, to keep a stored page small.
+_CONTROL_BYTES = 400_000
 #: A page that refreshes after more seconds than this is shown to the person.
 _REFRESH_S = 2
 
@@ -34,6 +37,27 @@ _INLINE = words(
 _REFRESH = re.compile(r"\s*(\d{1,3})[.\d]*\s*[;,]\s*(?:url\s*=\s*)?['\"]?([^'\"]+)", re.IGNORECASE)
 
 
+def answer(question: Any, body: bytes) -> Json:
+    """Reads a page in a child process; see `page_lanes`."""
+    return {**(page := read_page(PageSource(**question), body)).as_json, "refresh": page.refresh}
+
+
+class PageSource(NamedTuple):
+    """How the body of a page is to be read."""
+
+    url: str
+    #: Parameters of its Content-Type.
+    parameters: str
+    is_html: bool = True
+    with_places: bool = False
+
+
+def read_page(source: PageSource, body: bytes) -> Page:
+    """Returns the page of a body."""
+    text = decode(body, source.parameters)
+    return read_html(text, source.url, with_places=source.with_places) if source.is_html else read_text(text)
+
+
 def read_text(text: str) -> Page:
     """Returns the page of a plain text."""
     return Page(text=tidy(text, TEXT_CHARS))
@@ -41,7 +65,12 @@ def read_text(text: str) -> Page:
 
 def read_html(html: str, url: str, *, with_places: bool = False) -> Page:
     """Returns the page of the HTML at `url`; invalid parts are left out."""
-    return _Reader(LexborHTMLParser(sanitize_html(clean(html))), url).page(with_places=with_places)
+    reader = _Reader(LexborHTMLParser(sanitize_html(clean(html))), url)
+    try:
+        return reader.page(with_places=with_places)
+    finally:
+        # Without this, the tree would stay in memory until the garbage collector finds the reader.
+        vars(reader).clear()
 
 
 class _Capture:
@@ -67,7 +96,7 @@ class _Reader:
         self._controls: list[Control] = []
         #: Length of the text before each control.
         self._text_before: list[int] = []
-        self._control_chars = 0
+        self._control_bytes = 0
         self._links = 0
         self._radios: dict[tuple[int | None, str], int] = {}
         self._captures: list[_Capture] = []
@@ -212,7 +241,7 @@ class _Reader:
                 self._radios[key] = position
             return
         group = self._controls[position]
-        if len(group.options) >= MAX_OPTIONS:
+        if len(group.options) >= MAX_OPTIONS or not self._is_affordable(radio):
             return
         self._register_field(position)
         group.chosen = len(group.options) if radio.chosen == 0 else group.chosen
@@ -233,17 +262,23 @@ class _Reader:
             self._links += 1
         elif len(self._controls) - self._links >= _MAX_CONTROLS:
             return
-        cost = len(control.label) + len(control.href) + len(control.value)
-        cost += sum(map(len, control.options)) + sum(map(len, control.sends))
-        if self._control_chars + cost > _CONTROL_CHARS:
+        if not self._is_affordable(control):
             return
-        self._control_chars += cost
         if control.kind not in ("link", "hidden", "button"):
             self._register_field(len(self._controls))
         self._controls.append(control)
         # Links and buttons are added after their own text.
         words = len(control.label) if control.kind in ("link", "button") else 0
         self._text_before.append(max(self._text_chars - words, 0))
+
+    def _is_affordable(self, control: Control) -> bool:
+        """Returns whether the page may hold this control too; then counts it."""
+        texts = (control.label, control.href, control.name, control.value, *control.options, *control.sends)
+        cost = sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+        if self._control_bytes + cost > _CONTROL_BYTES:
+            return False
+        self._control_bytes += cost
+        return True
 
     def _places(self) -> tuple[int, ...]:
         """Returns the offset of each control in the text of the page, after normalising whitespace."""

@@ -7,9 +7,10 @@ from understudy.domain.simulation import Action, Element, Json, Observation
 from understudy.environments import EnvironmentUnreachable, cookie_snapshot
 from understudy.environments.fetch import FetchResult, HttpSession
 from understudy.environments.forms import ActionNotPossible, Forms, PageRequest
-from understudy.environments.guarded_transport import Resolver, resolve
+from understudy.environments.guarded_transport import Resolver
 from understudy.environments.page import Page, clean
 from understudy.environments.viewport import Window, windows
+from understudy.isolation.resolver import resolve
 
 _MAX_BACK = 20
 #: Actions on a page that is only partly in view.
@@ -57,7 +58,7 @@ class WebEnvironment:
         """Opens the first page, even an error page (404). Raises EnvironmentUnreachable without a page."""
         if not isinstance(self._start, str) or not self._start.strip():
             raise EnvironmentUnreachable("the iteration's content has no url; set a start page")
-        arrival = await self._visitor.fetch(PageRequest(clean(self._start.strip())))
+        arrival = await self._visitor.fetch_when_possible(PageRequest(clean(self._start.strip())))
         if arrival.page is None and not arrival.stays:
             raise EnvironmentUnreachable(f"{arrival.url[:500]}: {arrival.problem}")
         self._arrive(arrival)

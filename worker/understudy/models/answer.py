@@ -31,8 +31,11 @@ _MAX_LISTED = 250
 #: Maximum characters of an answer, and maximum positions to search for an object.
 _MAX_LENGTH = 200_000
 _MAX_POSITIONS = 200
+#: Maximum characters that the search reads in vain.
+_MAX_READ = 2_000_000
 
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_THINKING = re.compile(r"<think(?:ing)?>")
+_THINKING_END = re.compile(r"</think(?:ing)?>")
 
 
 class InvalidDecision(Exception):
@@ -123,7 +126,7 @@ def parse_answer(written: str, seen: Observation) -> Answer:
 
 
 def _find_object(written: str) -> dict[str, Any]:
-    text = _THINKING.sub("", written[:_MAX_LENGTH])
+    text = _without_thinking(written[:_MAX_LENGTH])
     best: dict[str, Any] | None = None
     for candidate in _objects(text):
         if "action" in candidate:
@@ -134,16 +137,26 @@ def _find_object(written: str) -> dict[str, Any]:
     raise InvalidDecision("The answer has no complete JSON object.")
 
 
+def _without_thinking(text: str) -> str:
+    # One pattern for both ends would take the square of the number of starts without an end.
+    parts, position = [], 0
+    while (start := _THINKING.search(text, position)) and (end := _THINKING_END.search(text, start.end())):
+        parts.append(text[position : start.start()])
+        position = end.end()
+    return "".join(parts) + text[position:]
+
+
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Yields the outermost JSON objects of a text, in order."""
-    decoder, start = json.JSONDecoder(), 0
+    decoder, start, left = json.JSONDecoder(), 0, _MAX_READ
     for _ in range(_MAX_POSITIONS):
         start = text.find("{", start)
-        if start < 0:
+        if start < 0 or left < 0:
             return
         try:
             found, start = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
+            left -= len(text) - start
             start += 1
             continue
         if isinstance(found, dict):

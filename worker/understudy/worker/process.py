@@ -11,6 +11,7 @@ from celery.signals import setup_logging, worker_ready
 
 from understudy import faults, gc_tuning
 from understudy.domain.queues import QUEUE_PRIORITY, Queue
+from understudy.environments.guarded_transport import tls_context
 from understudy.models.quotas import quotas
 from understudy.plugins import registry
 from understudy.plugins.secrets import InvalidSecretsFile, Secrets
@@ -126,6 +127,7 @@ def _run_simulation_worker(
         settings.allow_private_hosts,
         quarantine=kind == "alone",
         secrets=secrets,
+        max_attempts=settings.max_attempts,
     )
     runner = Runner(context, publisher, notifier)
     exporter.gauges = lambda: metrics.worker_gauges(
@@ -153,7 +155,8 @@ def _run_simulation_worker(
 
     shutdown.on_request(drain, timeout_s=SHUTDOWN_TIMEOUT_S)
     channel.install_channel(lambda: keeper.is_store_reachable)
-    # Finds the plug-ins before the first claim, because the search would block the event loop.
+    # Finds the plug-ins and reads the certificates before the first claim, because both would block the event loop.
+    tls_context()
     log.info("worker %s has plug-ins: %s", name, registry.describe_plugins())
     try:
         _consume(app, shutdown, name, kind, concurrency, create_pool(work, runner.submit))

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -15,22 +15,26 @@ from sqlalchemy.exc import StatementError
 
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import FailureKind, Outcome, Status
-from understudy.domain.runs import RunSpec, Step
+from understudy.domain.runs import Step
 from understudy.domain.text import sanitize
 from understudy.environments import EnvironmentUnreachable
 from understudy.plugins.secrets import Secrets
 from understudy.plugins.time_limits import Limits, RunFailed, start_timer
-from understudy.store import leases, lifecycle, lineage, stops
-from understudy.store.engine import AnyRow, StoreError
+from understudy.store import lifecycle, recovery, stops
+from understudy.store.engine import StoreError
 from understudy.store.failures import is_value_error
 from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit
 from understudy.telemetry import logs, metrics, traces
+from understudy.worker.claims import RunResult, claim_batch
 from understudy.worker.committer import BatchWrite, Committer
 from understudy.worker.simulator_errors import simulator_error
-from understudy.worker.steps import HISTORY_LENGTH, ClaimedRun, SimulationSession
+from understudy.worker.steps import ClaimedRun, SimulationSession
 
 log = logging.getLogger(__name__)
+
+#: True in a step and in the tasks that it starts.
+in_step: ContextVar[bool] = ContextVar("in_step", default=False)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,23 +48,6 @@ CLAIM_TIMEOUT_S = 4
 
 #: Seconds before a run whose write was refused is released: its next claim repeats the step in flight.
 REFUSED_WRITE_PAUSE_S = 3
-
-
-class RunResult(Enum):
-    """How a run ended in this process."""
-
-    #: The claim updated no row: a duplicate or stale message.
-    DROPPED = "dropped"
-    #: This process cannot claim, for example without a live lease. Another worker should get the message.
-    REFUSED = "refused"
-    #: Completed or failed.
-    ENDED = "ended"
-    #: Pending again, to continue on another worker.
-    RELEASED = "released"
-    #: Cancelled, or claimed by another worker.
-    STOPPED = "stopped"
-    #: The store was unavailable for too long to write the end; the lease expires.
-    UNKNOWN = "unknown"
 
 
 class RunInterrupted(Exception):
@@ -82,6 +69,8 @@ class WorkerContext:
     quarantine: bool = False
     #: Secrets that environments may send.
     secrets: Secrets = field(default_factory=Secrets)
+    #: Losses in a row after which a participant fails.
+    max_attempts: int = 3
 
 
 class Run:
@@ -94,6 +83,9 @@ class Run:
         #: Set while the run holds the participant.
         self.claim: Claim | None = None
         self.context = context
+        #: Growth of the process's peak memory in the steps of this run, in kilobytes.
+        self.grown_kb = 0
+        self._lost = False
         self._step: asyncio.Task[Step] | None = None
         self._aborted = False
         self._cancel_requested = False
@@ -111,6 +103,11 @@ class Run:
         if self._step is not None:
             self._cancel_step(self._step)
             asyncio.get_running_loop().call_later(CLEANUP_TIMEOUT_S, self._expire_cleanup)
+
+    def lose(self) -> None:
+        """Aborts the run, which then counts a loss: it would take down its worker."""
+        self._lost = True
+        self.abort()
 
     def _cancel_step(self, step: asyncio.Task[Step]) -> None:
         """Cancels `step` once: a second cancel while it closes a connection would leave the connection open.
@@ -151,7 +148,7 @@ class Run:
         A claim that timed out is skipped. If its commit is in progress, it may still succeed; the heartbeat
         then finds a claim without a run and releases it.
         """
-        claiming = asyncio.create_task(self._write_batched(_claim_batch, self, "claim.commit"))
+        claiming = asyncio.create_task(self._write_batched(claim_batch, self, "claim.commit"))
         await asyncio.wait({claiming}, timeout=CLAIM_TIMEOUT_S)
         if not claiming.done():
             self.claim_timed_out = True
@@ -221,7 +218,9 @@ class Run:
         """Runs one step within its limits. Raises RunInterrupted or RunFailed."""
         limit_s, timeout = limits.next_step_limit()
         timer = start_timer(limit_s)
+        token = in_step.set(True)
         self._step = step = asyncio.create_task(session.step())
+        in_step.reset(token)
         in_time = await self._wait_for_step(step, limit_s)
         while not in_time and not self._aborted and timer.remaining_s() > 0:
             # Waits for shared resources count for the run's limit but not for the step's.
@@ -241,7 +240,7 @@ class Run:
             step.cancel()
         if self._aborted or not in_time:
             step.add_done_callback(_consume_result)
-            raise RunInterrupted if self._aborted else timeout
+            raise RunInterrupted if self._aborted else timeout.because(timer.delayed_by)
         try:
             return step.result()
         except EnvironmentUnreachable as error:
@@ -288,7 +287,11 @@ class Run:
 
         def release(connection: Connection) -> RunResult:
             nonlocal aborted_ago_s
-            if lifecycle.release(connection, claim, claimed_ms):
+            if self._lost:
+                ended = recovery.lose(connection, claim, claimed_ms, self.context.max_attempts)
+                if ended is not None:
+                    return RunResult.ENDED if ended is Status.FAILED else RunResult.RELEASED
+            elif lifecycle.release(connection, claim, claimed_ms):
                 return RunResult.RELEASED
             # A step that does not end has not stopped: the sweeper records its stop later.
             if self._step is None:
@@ -311,37 +314,3 @@ class Run:
 def _consume_result(step: asyncio.Task[Step]) -> None:
     """Reads the result of an abandoned step, so that asyncio does not log it as never retrieved."""
     step.cancelled() or step.exception()
-
-
-def _claim_batch(connection: Connection, runs: Sequence[Run]) -> list[ClaimedRun | RunResult]:
-    """Claims for `runs`, which share a context; returns the claimed data of each, or why there is none."""
-    context = runs[0].context
-    worker_id = context.worker_id()
-    ids = list(dict.fromkeys(run.participant_id for run in runs if not run.claim_timed_out))
-    rows = lifecycle.claim_all(connection, ids, worker_id, quarantine=context.quarantine)
-    specs = lineage.load_run_specs(connection, list(rows))
-    lost = None
-    results: list[ClaimedRun | RunResult] = []
-    for run in runs:
-        # If two runs claim the same participant, the first gets it.
-        row = None if run.claim_timed_out else rows.pop(run.participant_id, None)
-        if row is not None:
-            results.append(_claimed(connection, row, specs[row.id]))
-            continue
-        if lost is None:
-            lost = RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED
-        results.append(RunResult.REFUSED if run.claim_timed_out else lost)
-    return results
-
-
-def _claimed(connection: Connection, row: AnyRow, spec: RunSpec) -> ClaimedRun:
-    instructions = lineage.instructions(connection, row.id) if row.instruction else ()
-    if row.interaction_count == 0:
-        return ClaimedRun(row, spec, None, (), instructions)
-    return ClaimedRun(
-        row,
-        spec,
-        lineage.load_checkpoint(connection, row.id),
-        lineage.latest_interactions(connection, row.id, HISTORY_LENGTH),
-        instructions,
-    )

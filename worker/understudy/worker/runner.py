@@ -11,10 +11,15 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 from uuid import UUID
 
+from understudy.environments.page_lanes import lanes_of_loop
+from understudy.isolation.resolver import loop_resolver
+from understudy.isolation.step_loop import StepLoop
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.store.guards import Claim
-from understudy.worker.run import Run, RunResult, WorkerContext
+from understudy.worker.claims import RunResult
+from understudy.worker.memory_growth import Measured
+from understudy.worker.run import Run, WorkerContext, in_step
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +40,7 @@ class Runner:
         self._publisher = publisher
         self._notifier = notifier
         self._runs: set[Run] = set()
-        self._loop = asyncio.new_event_loop()
+        self._loop = StepLoop()
         self._loop.set_task_factory(self._create_task)
         self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], Run] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._loop.run_forever, name="steps", daemon=True)
@@ -89,16 +94,31 @@ class Runner:
         run = self._owners.get(task) if task is not None else None
         return run.claim if run is not None else None
 
+    def lose_largest(self, at_least_mb: int) -> UUID | None:
+        """Aborts the run whose steps made the process grow most, if by at least so much; it counts a loss.
+
+        Returns its participant; None if no run did.
+        """
+        runs = [run for run in tuple(self._runs) if run.claim and run.grown_kb >= at_least_mb * 1024]
+        largest = max(runs, key=lambda run: run.grown_kb, default=None)
+        if largest is None:
+            return None
+        self._loop.call_soon_threadsafe(largest.lose)
+        return largest.participant_id
+
     def close(self) -> None:
         """Stops the loop. Call it after all runs have ended."""
+        asyncio.run_coroutine_threadsafe(_close_shared(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def _create_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         """Creates a task and records its run, also for tasks that plug-ins start."""
-        task = asyncio.Task(coroutine, loop=loop, **options)
         run = _current_run.get(None)
+        if run is not None and in_step.get():
+            coroutine = Measured(coroutine, run)
+        task = asyncio.Task(coroutine, loop=loop, **options)
         if run is not None:
             self._owners[task] = run
         return task
@@ -107,3 +127,9 @@ class Runner:
         for run in tuple(self._runs):
             if ids is None or run.participant_id in ids:
                 run.abort()
+
+
+async def _close_shared() -> None:
+    """Closes what environments share on this loop."""
+    await lanes_of_loop().close()
+    await loop_resolver().close()

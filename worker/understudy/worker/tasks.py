@@ -20,7 +20,7 @@ from understudy.queue.publisher import BROKER_ERRORS
 from understudy.store import stops
 from understudy.store.engine import Store
 from understudy.telemetry import logs, metrics, traces
-from understudy.worker.run import RunResult
+from understudy.worker.claims import RunResult
 from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from understudy import faults
@@ -16,6 +15,7 @@ from understudy.domain.lifecycle import FailureKind
 from understudy.store import Connection, guards, leases, lifecycle
 from understudy.store.engine import Store
 from understudy.worker.heartbeat import LeaseKeeper
+from understudy.worker.memory_growth import resident_mb
 from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -27,9 +27,8 @@ HANG_LEASE_MULTIPLE = 3
 MIN_HANG_S = 20
 #: Exit code of a process whose event loop a step blocked: EX_SOFTWARE.
 EXIT_STALLED = 70
-
-_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
-_STATM = Path("/proc/self/statm")
+#: A run counts a loss for memory if its steps made the process grow by this part of the limit.
+GROWTH_PART = 4
 
 
 class LoopMonitor:
@@ -72,7 +71,8 @@ class Watchdog:
       watchdog releases the others and exits the process.
     - C code holds the interpreter, so no Python code runs: faulthandler exits the process, and the lease
       expires.
-    - Memory exceeds `max_memory_mb` (0: no limit): it requests a shutdown, like SIGTERM.
+    - Memory exceeds `max_memory_mb` (0: no limit): it requests a shutdown, like SIGTERM. The run that made the
+      process grow is aborted and counts a loss; the others are released.
     """
 
     def __init__(
@@ -153,17 +153,14 @@ class Watchdog:
         leases.expire_lease(connection, self._keeper.worker_id)
 
     def _check_memory(self) -> None:
-        if self._max_memory_mb and (used_mb := _memory_mb()) > self._max_memory_mb:
-            log.warning("%d MB in use, %d allowed; shutting down", used_mb, self._max_memory_mb)
+        if self._max_memory_mb and (used_mb := resident_mb()) > self._max_memory_mb:
+            culprit = self._runner.lose_largest(self._max_memory_mb // GROWTH_PART)
+            log.warning(
+                "%d MB in use, %d allowed; shutting down; %s",
+                used_mb,
+                self._max_memory_mb,
+                f"most of the growth came with participant {culprit}" if culprit else "no run stands out",
+            )
             # Request only once.
             self._max_memory_mb = 0
             self._request_shutdown()
-
-
-def _memory_mb() -> int:
-    """Returns the resident memory of this process in MB; 0 if the system does not report it."""
-    try:
-        pages = int(_STATM.read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * _PAGE_SIZE // 2**20

@@ -1,7 +1,6 @@
 """Endpoints: call a model behind an OpenAI-compatible API, with retries and limits."""
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from understudy.domain.simulation import Usage
+from understudy.isolation.json_bounds import loads_bounded
 from understudy.models import ModelFailed
 from understudy.models.endpoint.request_format import FORMATS, RequestFormat
 from understudy.models.endpoint.response_limits import (
@@ -213,7 +213,7 @@ class Endpoint:
 
     async def _complete(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
         answer = await client.chat.completions.with_raw_response.create(**body)
-        found = json.loads(answer.http_response.content)
+        found = loads_bounded(answer.http_response.content)
         choice = found["choices"][0] if isinstance(found, dict) and found.get("choices") else None
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(choice, dict) or not isinstance(message, dict):
@@ -226,6 +226,8 @@ class Endpoint:
         pieces = await client.chat.completions.create(**body, stream=True, stream_options={"include_usage": True})
         async with pieces:
             async for piece in pieces:
+                # Pieces that have arrived together are read without a pause; let other runs come in between.
+                await asyncio.sleep(0)
                 usage = piece.usage.model_dump() if piece.usage else usage
                 for choice in piece.choices or ():
                     text += choice.delta.content or ""

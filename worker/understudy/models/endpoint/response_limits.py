@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from understudy.isolation.json_bounds import loads_bounded
+
 #: Maximum bytes of an answer. Compressed answers, which we do not request, grow up to a thousandfold when
 #: unpacked, so their limit is lower.
 MAX_ANSWER_BYTES = 4_000_000
@@ -50,7 +52,7 @@ async def limit_body(response: httpx.Response) -> None:
 def error_message(response: httpx.Response) -> str:
     """Returns the error message of a response, from JSON or plain text; empty if unreadable."""
     try:
-        found = response.json()
+        found = loads_bounded(response.content)
     except (ValueError, httpx.StreamError):
         found = None
     if isinstance(found, dict):

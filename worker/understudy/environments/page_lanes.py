@@ -1,0 +1,61 @@
+"""Page lanes: where a page is read, so that a costly one slows down only the run that visits it.
+
+The bound of a page's cost is known before it is parsed. A small page is read at once. Any other is read in a
+child process, which has a limit of time and memory; huge ones have a child of their own.
+"""
+
+import asyncio
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+from understudy.environments.html_sanitizer import parses_fast
+from understudy.environments.page import Page
+from understudy.environments.reader import PageSource, read_page
+from understudy.isolation.lane import Lane, LaneLimits, LaneUser, TooCostly
+
+__all__ = ["LaneUser", "PageLanes", "PageSource", "TooCostly", "lanes_of_loop"]
+
+#: A page within these limits takes a few milliseconds.
+_SMALL_BYTES = 16_384
+_SMALL_TAGS = 400
+#: A page within these limits takes up to a fifth of a second.
+_ORDINARY_BYTES = 262_144
+_ORDINARY_TAGS = 6_000
+
+_FUNCTION = "understudy.environments.reader:answer"
+_ORDINARY = LaneLimits(cpu_s=2, max_mb=512, recycle_mb=128)
+_HUGE = LaneLimits(cpu_s=4, max_mb=768, recycle_mb=128)
+
+
+class PageLanes:
+    """Reads pages for all runs of an event loop."""
+
+    def __init__(self) -> None:
+        self._ordinary = Lane(_FUNCTION, _ORDINARY)
+        self._huge = Lane(_FUNCTION, _HUGE)
+
+    async def read(self, source: PageSource, body: bytes, user: LaneUser) -> Page:
+        """Returns the page. Raises TooCostly, or OwnFailure if we lack a process for it."""
+        tags = body.count(b"<")
+        if len(body) <= _SMALL_BYTES and tags <= _SMALL_TAGS and parses_fast(body):
+            return read_page(source, body)
+        ordinary = len(body) <= _ORDINARY_BYTES and tags <= _ORDINARY_TAGS
+        lane = self._ordinary if ordinary else self._huge
+        found = await lane.call(source._asdict(), body, user)
+        return replace(Page.from_json(found), refresh=found["refresh"])
+
+    async def close(self) -> None:
+        """Ends the child processes."""
+        await self._ordinary.close()
+        await self._huge.close()
+
+
+_lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, PageLanes] = WeakKeyDictionary()
+
+
+def lanes_of_loop() -> PageLanes:
+    """Returns the lanes of the running loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _lanes:
+        _lanes[loop] = PageLanes()
+    return _lanes[loop]

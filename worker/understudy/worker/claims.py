@@ -1,0 +1,74 @@
+"""Claims: takes participants for the runs that wait for them, many in one transaction."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from understudy.domain.runs import RunSpec
+from understudy.store import leases, lifecycle, lineage
+from understudy.store.engine import AnyRow
+from understudy.worker.steps import HISTORY_LENGTH, ClaimedRun
+
+
+class RunResult(Enum):
+    """How a run ended in this process."""
+
+    #: The claim updated no row: a duplicate or stale message.
+    DROPPED = "dropped"
+    #: This process cannot claim, for example without a live lease. Another worker should get the message.
+    REFUSED = "refused"
+    #: Completed or failed.
+    ENDED = "ended"
+    #: Pending again, to continue on another worker.
+    RELEASED = "released"
+    #: Cancelled, or claimed by another worker.
+    STOPPED = "stopped"
+    #: The store was unavailable for too long to write the end; the lease expires.
+    UNKNOWN = "unknown"
+
+
+class ClaimingRun(Protocol):
+    """A run that waits for its claim."""
+
+    participant_id: UUID
+    #: The run no longer waits.
+    claim_timed_out: bool
+    #: The `WorkerContext` of its process.
+    context: Any
+
+
+def claim_batch(connection: Connection, runs: Sequence[ClaimingRun]) -> list[ClaimedRun | RunResult]:
+    """Claims for `runs`, which share a context; returns the claimed data of each, or why there is none."""
+    context = runs[0].context
+    worker_id = context.worker_id()
+    ids = list(dict.fromkeys(run.participant_id for run in runs if not run.claim_timed_out))
+    rows = lifecycle.claim_all(connection, ids, worker_id, quarantine=context.quarantine)
+    specs = lineage.load_run_specs(connection, list(rows))
+    lost = None
+    results: list[ClaimedRun | RunResult] = []
+    for run in runs:
+        # If two runs claim the same participant, the first gets it.
+        row = None if run.claim_timed_out else rows.pop(run.participant_id, None)
+        if row is not None:
+            results.append(_claimed(connection, row, specs[row.id]))
+            continue
+        if lost is None:
+            lost = RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED
+        results.append(RunResult.REFUSED if run.claim_timed_out else lost)
+    return results
+
+
+def _claimed(connection: Connection, row: AnyRow, spec: RunSpec) -> ClaimedRun:
+    instructions = lineage.instructions(connection, row.id) if row.instruction else ()
+    if row.interaction_count == 0:
+        return ClaimedRun(row, spec, None, (), instructions)
+    return ClaimedRun(
+        row,
+        spec,
+        lineage.load_checkpoint(connection, row.id),
+        lineage.latest_interactions(connection, row.id, HISTORY_LENGTH),
+        instructions,
+    )

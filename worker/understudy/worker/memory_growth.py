@@ -1,0 +1,66 @@
+"""Memory growth: finds the run that made its process grow."""
+
+import os
+import resource
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+_STATM = Path("/proc/self/statm")
+
+
+class Grower(Protocol):
+    """What memory growth is attributed to: a run."""
+
+    #: Growth of the process's peak memory while this ran, in kilobytes.
+    grown_kb: int
+
+
+def resident_mb() -> int:
+    """Returns the resident memory of this process in MB; 0 if the system does not report it."""
+    try:
+        pages = int(_STATM.read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * _PAGE_SIZE // 2**20
+
+
+def _peak_kb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+class Measured(Coroutine[Any, Any, Any]):
+    """A coroutine of a run. What the process's peak memory grows in each of its turns is the run's growth.
+
+    Runs share an event loop, but only one of them has its turn at any time.
+    """
+
+    __slots__ = ("_inner", "_owner")
+
+    def __init__(self, inner: Coroutine[Any, Any, Any], owner: Grower) -> None:
+        self._inner = inner
+        self._owner = owner
+
+    def send(self, value: Any) -> Any:
+        """Runs one turn, as the event loop asks."""
+        before = _peak_kb()
+        try:
+            return self._inner.send(value)
+        finally:
+            self._owner.grown_kb += _peak_kb() - before
+
+    def throw(self, *error: Any) -> Any:
+        """Runs one turn that begins with an exception, such as a cancellation."""
+        before = _peak_kb()
+        try:
+            return self._inner.throw(*error)
+        finally:
+            self._owner.grown_kb += _peak_kb() - before
+
+    def close(self) -> None:
+        """Ends the coroutine."""
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self._inner.__await__()
