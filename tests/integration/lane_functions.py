@@ -20,7 +20,7 @@ def answer(question: Any, body: bytes) -> Any:
             while True:
                 _kept.append(b"x" * 10_000_000)
         case "grow":
-            _kept.append(b"x" * 60_000_000)
+            _kept.append(b"x" * 90_000_000)
             return {"pid": os.getpid()}
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
