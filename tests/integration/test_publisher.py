@@ -221,6 +221,32 @@ def test_after_an_unavailable_or_slow_store_workers_renew_their_leases_before_re
     assert (row.status, row.attempt) == ("pending", 1)
 
 
+@pytest.mark.parametrize("is_slow", [False, True], ids=["unavailable now and then", "slow"])
+def test_store_that_stays_slow_or_unavailable_postpones_recovery_once(
+    study: PublishedStudy, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    study.must_claim(study.ids[0])
+    study.expire_lease()
+    clock = SimpleNamespace(now=time.monotonic(), calls=0)
+    monkeypatch.setattr("understudy.worker.sweeper.time", SimpleNamespace(monotonic=lambda: clock.now))
+    write = study.store.write
+
+    def write_slowly(work: Any) -> Any:
+        clock.calls += 1
+        clock.now += study.settings.sweep_interval_s + 0.1
+        if not is_slow and clock.calls % 3 == 1:
+            raise ServiceUnavailable("The store is unavailable.")
+        return write(work)
+
+    monkeypatch.setattr(study.store, "write", write_slowly)
+    began, settings = clock.now, study.settings
+    while study.row(study.ids[0]).status == "running":
+        assert clock.now - began < settings.heartbeat_interval_s + 6 * settings.sweep_interval_s
+        with contextlib.suppress(ServiceUnavailable):
+            study.sweeper.recover()
+    assert clock.now - began >= settings.heartbeat_interval_s, "live workers had the time of one heartbeat"
+
+
 def test_sweeper_records_stops_without_stop_tasks(study: PublishedStudy) -> None:
     study.cancel(*study.ids)
     study.sweep()

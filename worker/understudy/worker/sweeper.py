@@ -54,7 +54,8 @@ class Sweeper:
         self._notifier = notifier
         self._outages = OutageLog(log, "broker")
         self._store_was_unavailable = False
-        self._recover_from = time.monotonic()
+        #: Until then recovery pauses; None: it does not.
+        self._recover_from: float | None = None
         #: By queue: messages published before this moment have left it, because it was empty later.
         self._lost_before: dict[Queue, datetime] = {}
 
@@ -65,7 +66,7 @@ class Sweeper:
         """
         try:
             self._delete_expired()
-            lost = self._recover() if time.monotonic() >= self._recover_from else []
+            lost = [] if self._is_paused() else self._recover()
             self._record_stops()
         except ServiceUnavailable:
             self._store_was_unavailable = True
@@ -101,15 +102,19 @@ class Sweeper:
         """Deletes expired rows; as the first write of a sweep, it also measures the store.
 
         After an unavailable or slow store, leases of live workers have expired. Recovery then pauses for one
-        heartbeat, so that these workers can release their participants, which costs no attempt.
+        heartbeat, so that these workers can release their participants, which costs no attempt. Another pause
+        needs a recovery in between: a store that stays slow must not postpone recovery for ever.
         """
         began = time.monotonic()
         with faults.fault_site("delete_expired.commit"):
             self._store.write(_delete_expired_rows)
         slow = time.monotonic() - began > self._settings.sweep_interval_s
-        if slow or self._store_was_unavailable:
-            self._store_was_unavailable = False
+        if (slow or self._store_was_unavailable) and self._recover_from is None:
             self._recover_from = time.monotonic() + self._settings.heartbeat_interval_s
+        self._store_was_unavailable = False
+
+    def _is_paused(self) -> bool:
+        return self._recover_from is not None and time.monotonic() < self._recover_from
 
     def _recover(self) -> list[UUID]:
         max_attempts = self._settings.max_attempts
@@ -122,6 +127,7 @@ class Sweeper:
             metrics.count_recovered(len(batch.resumed), len(batch.failed))
             lost += (*batch.resumed, *batch.failed)
             if len(batch.resumed) + len(batch.failed) < BATCH_SIZE:
+                self._recover_from = None
                 return lost
 
     def _record_stops(self) -> None:
