@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, and_, case, exists, select, update
+from sqlalchemy import Connection, Update, and_, case, exists, or_, select, update
 
 from understudy.domain.lifecycle import TRANSITIONS, TransitionKind
 from understudy.domain.queues import QUARANTINE_ATTEMPT, Queue
@@ -43,8 +43,17 @@ def epoch_fence(claim: Claim) -> Any:
 
 
 def lease_is_live(worker_id: Any) -> Any:
-    """Returns the condition that this worker's lease has not expired."""
+    """Returns the condition that this worker's lease has not expired.
+
+    A claim may be committed after the expiry; the next sweep recovers it. A write that takes rows away from
+    their worker must end the lease first (`leases.end_expired`): a renewal may be in flight.
+    """
     return exists(select(1).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock()))
+
+
+def is_unheld(ended: Sequence[UUID]) -> Any:
+    """Returns the condition that no worker holds the row: its lease is one of `ended`, or there is none."""
+    return or_(_p.c.worker_id.in_(ended), ~exists(select(1).where(_lease.c.id == _p.c.worker_id)))
 
 
 def queue_of(attempt: Any, otherwise: Any) -> Any:

@@ -1,9 +1,9 @@
 """Leases of worker processes. An expired lease is never renewed; its process creates a new one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
 
 from understudy.domain.lifecycle import Status
 from understudy.store.engine import AnyRow, store_clock
@@ -43,6 +43,21 @@ def expire_lease(connection: Connection, worker_id: UUID) -> None:
         .where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock())
         .values(expires_at=store_clock())
     )
+
+
+def end_expired(connection: Connection, ids: Iterable[UUID]) -> list[UUID]:
+    """Ends the expired leases among `ids` for good and returns them; skips a lease that is being renewed.
+
+    A renewal locks its lease before it checks it again. If it began before the expiry and waits for this
+    transaction, it finds the lease changed and fails: without the change, PostgreSQL would not check again.
+    """
+    is_expired = and_(_lease.c.id.in_(sorted(set(ids))), _lease.c.expires_at <= store_clock())
+    lock = select(_lease.c.id).where(is_expired).order_by(_lease.c.id).with_for_update(skip_locked=True)
+    locked = connection.scalars(lock).all()
+    if not locked:
+        return []
+    end = update(_lease).where(_lease.c.id.in_(locked), _lease.c.expires_at <= store_clock())
+    return list(connection.scalars(end.values(expires_at=_lease.c.expires_at).returning(_lease.c.id)))
 
 
 def running_claims(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:

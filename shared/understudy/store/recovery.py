@@ -7,9 +7,10 @@ from sqlalchemy import Connection, Update, and_, null, select
 
 from understudy.domain.lifecycle import FailureKind, Status, TransitionKind
 from understudy.domain.queues import Queue
+from understudy.store import leases
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.events import NewEvent, record
-from understudy.store.guards import Claim, epoch_fence, lease_is_live, queue_of, transition
+from understudy.store.guards import Claim, epoch_fence, is_unheld, lease_is_live, queue_of, transition
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -30,9 +31,13 @@ def recover_lost(connection: Connection, max_attempts: int, limit: int) -> Recov
     quarantine, so it kills no other run's worker. At `max_attempts` it fails with `stale_worker`.
     """
     dead = ~lease_is_live(_p.c.worker_id)
-    lost = select(_p.c.id).where(_p.c.status == str(Status.RUNNING), dead)
-    ids = connection.scalars(lost.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
-    is_lost = and_(_p.c.id.in_(ids), dead)
+    lost = select(_p.c.id, _p.c.worker_id).where(_p.c.status == str(Status.RUNNING), dead)
+    rows = connection.execute(lost.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
+    if not rows:
+        return Recovered([], [])
+    # A renewal may be in flight: either it or this recovery succeeds.
+    ended = leases.end_expired(connection, (row.worker_id for row in rows))
+    is_lost = and_(_p.c.id.in_([row.id for row in rows]), is_unheld(ended))
     failed = connection.execute(_failing(max_attempts).where(is_lost)).all()
     resumed = connection.execute(_resuming().where(is_lost)).all()
     record(connection, [*map(_failed_event, failed), *map(_resumed_event, resumed)])

@@ -3,12 +3,13 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, false, or_, select, true, update
 
 from understudy.domain.lifecycle import Status
+from understudy.store import leases
 from understudy.store.engine import store_clock
 from understudy.store.events import record_bulk
-from understudy.store.guards import Claim, epoch_fence, lease_is_live
+from understudy.store.guards import Claim, epoch_fence, is_unheld, lease_is_live
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -24,10 +25,11 @@ class Stopped(NamedTuple):
 def record_stop(connection: Connection, id_: UUID, *, claim: Claim | None = None) -> list[Stopped]:
     """Records the stop of a cancelled participant; returns it, or nothing on a lost race. Repeatable.
 
-    The stop is known if no live lease holds the participant, or if its run reports it with `held`.
+    The stop is known if no live lease holds the participant, or if its run reports it with `claim`.
     """
-    known = ~lease_is_live(_p.c.worker_id) if claim is None else epoch_fence(claim)
-    return _record_stops(connection, and_(_p.c.id == id_, known))
+    if claim is not None:
+        return _record_stops(connection, and_(_p.c.id == id_, epoch_fence(claim)))
+    return _record_unheld(connection, _p.c.id == id_, 1, skip_locked=False)
 
 
 def _record_stops(connection: Connection, which: ColumnElement[bool]) -> list[Stopped]:
@@ -49,7 +51,29 @@ def record_stops(connection: Connection, after_s: float, limit: int) -> list[Sto
 
     A stop is known if no live lease holds the participant, and assumed `after_s` seconds after the cancel.
     """
-    known = or_(~lease_is_live(_p.c.worker_id), _p.c.finished_at < store_clock(-after_s))
-    stopping = select(_p.c.id).where(_p.c.status == str(Status.CANCELLED), _p.c.stopped_at.is_(None), known)
-    ids = connection.scalars(stopping.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=True)).all()
-    return _record_stops(connection, and_(_p.c.id.in_(ids), known))
+    overdue = _p.c.finished_at < store_clock(-after_s)
+    return _record_unheld(connection, true(), limit, skip_locked=True, or_assumed=overdue)
+
+
+def _record_unheld(
+    connection: Connection,
+    which: ColumnElement[bool],
+    limit: int,
+    *,
+    skip_locked: bool,
+    or_assumed: ColumnElement[bool] | None = None,
+) -> list[Stopped]:
+    """Records stops of participants that no live lease holds, or of which `or_assumed` is true."""
+    assumed = false() if or_assumed is None else or_assumed
+    stopping = select(_p.c.id, _p.c.worker_id).where(
+        _p.c.status == str(Status.CANCELLED),
+        _p.c.stopped_at.is_(None),
+        which,
+        or_(~lease_is_live(_p.c.worker_id), assumed),
+    )
+    rows = connection.execute(stopping.order_by(_p.c.id).limit(limit).with_for_update(skip_locked=skip_locked)).all()
+    if not rows:
+        return []
+    # A renewal may be in flight: a worker that it keeps alive still aborts the step.
+    ended = leases.end_expired(connection, (row.worker_id for row in rows if row.worker_id))
+    return _record_stops(connection, and_(_p.c.id.in_([row.id for row in rows]), or_(is_unheld(ended), assumed)))
