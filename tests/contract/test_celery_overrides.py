@@ -22,10 +22,12 @@ from celery.worker import control, state
 from celery.worker.consumer.events import Events
 from celery.worker.control import Panel
 from celery.worker.request import Request
-from kombu import Producer
+from kombu import Message, Producer
 from kombu import transport as transports
-from kombu.pidbox import Mailbox
+from kombu.matcher import MatcherRegistry
+from kombu.pidbox import Mailbox, Node
 from kombu.transport import pyamqp, redis, virtual
+from kombu.utils import json
 from redis import Redis
 
 from understudy.queue import celery as overrides
@@ -34,6 +36,7 @@ from understudy.queue import celery as overrides
 RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
     "amqp": [
         (pyamqp.Channel, ("_basic_publish", "basic_publish", "confirm_select", "basic_ack", "basic_reject")),
+        (pyamqp.Channel, ("message_to_python",)),
         (pyamqp.Connection, ("Channel", "blocking_read", "collect", "drain_events")),
         (pyamqp.Transport, ("Connection", "establish_connection", "verify_connection")),
         (Producer, ("batch",)),
@@ -47,7 +50,8 @@ RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
     ],
     "channel": [
         (virtual.QoS, ("can_consume", "can_consume_max_estimate")),
-        (redis.Channel, ("_brpop_read", "_q_for_pri", "_in_poll", "active_queues")),
+        (redis.Channel, ("_brpop_read", "_handle_message", "_q_for_pri", "_in_poll", "active_queues")),
+        (redis.Channel, ("_flush_brpop_reauth", "sep")),
         (virtual.Channel, ("do_restore", "basic_reject", "QoS")),
         (redis.Channel, ("ack_emulation",)),
         (redis.SentinelChannel, ("_brpop_read",)),
@@ -55,7 +59,12 @@ RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
         (redis.SentinelTransport, ("Channel",)),
         (Redis, ("rpop",)),
     ],
-    "consumer": [(consumers.Consumer, ("Blueprint",)), (consumers.Consumer.Blueprint, ("default_steps",))],
+    "consumer": [
+        (consumers.Consumer, ("Blueprint", "create_task_handler", "on_decode_error")),
+        (consumers.Consumer.Blueprint, ("default_steps",)),
+        (Message, ("ack_log_error", "reject_log_error")),
+        (Mailbox, ("node_cls",)),
+    ],
     "control_commands": [
         (control, ("revoke", "nok", "control_command")),
         (Panel, ("data", "meta")),
@@ -66,9 +75,15 @@ RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
         (EventDispatcher(enabled=False), ("flush", "on_send_buffered", "buffer_limit")),
         (Request, ("revoked", "send_event", "_already_revoked", "argsrepr", "kwargsrepr")),
     ],
+    "foreign_messages": [(json, ("loads",)), (Message, ("payload",))],
+    "mailbox": [(Node, ("handle_message",)), (MatcherRegistry, ("MatcherNotInstalled",))],
     "pool": [(BasePool, ("on_apply", "on_stop", "signal_safe", "body_can_be_buffer", "apply_async"))],
     "result_backend": [(Backend, ("store_result", "get_task_meta")), (abortable, ("ABORTED",))],
-    "worker": [(Worker, ("install_platform_tweaks",)), (state, ("should_stop",))],
+    "worker": [
+        (Celery, ("Worker", "WorkController")),
+        (Worker, ("install_platform_tweaks",)),
+        (state, ("should_stop",)),
+    ],
 }
 
 
@@ -109,6 +124,16 @@ def test_the_pool_receives_the_arguments_that_it_unpacks() -> None:
     assert (kind, id_, rest) == ("t", "an-id", [message.body, "application/json", "utf-8"])
     assert headers["delivery_info"]["routing_key"] == "simulations"
     assert {"callback", "accept_callback"} <= set(passed)
+
+
+@pytest.mark.parametrize("name", ["_queue_cycle", "parse_response", "_in_poll", "_flush_brpop_reauth", "disconnect"])
+def test_kombu_reads_an_answer_of_brpop_with_the_calls_that_we_make(name: str) -> None:
+    """Ours replaces its method, so that it can check the message in between."""
+    assert name in inspect.getsource(redis.Channel._brpop_read)
+
+
+def test_kombu_delivers_no_broadcast_without_data() -> None:
+    assert "if payload['data']:" in inspect.getsource(redis.Channel._receive_one)
 
 
 def test_a_consumer_takes_the_heartbeat_and_has_the_step_that_we_leave_out() -> None:

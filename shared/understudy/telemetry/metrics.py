@@ -88,6 +88,12 @@ claims = counter(
     "worker",
     result=("claimed", "dropped", "refused"),
 )
+foreign_messages = counter(
+    "understudy_foreign_messages_total",
+    "Messages dropped because no version of Understudy sends them, by where they came from.",
+    "worker",
+    source=("queue", "broadcast"),
+)
 commits = counter(
     "understudy_commits_total",
     "Interactions stored, and refused after a cancel or a claim by another worker.",

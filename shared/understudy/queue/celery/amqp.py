@@ -51,6 +51,11 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         if refused:
             raise amqp.exceptions.MessageNacked
 
+    def message_to_python(self, raw_message: Any) -> Any:
+        # Kombu would decompress a body of any size before anything checks the message.
+        (raw_message.properties.get("application_headers") or {}).pop("compression", None)
+        return super().message_to_python(raw_message)
+
     def basic_ack(self, delivery_tag: int, **options: Any) -> None:
         try:
             super().basic_ack(delivery_tag, **options)

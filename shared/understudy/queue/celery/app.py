@@ -48,6 +48,7 @@ def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Ce
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=True,
+        worker_consumer="understudy.queue.celery.consumer:Consumer",
         broker_connection_timeout=BROKER_CONNECT_TIMEOUT_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -83,7 +84,6 @@ def _for_amqp(read_timeout_s: float | None) -> dict[str, Any]:
         # No thread serves the heartbeats of idle publishing connections. Consuming connections have
         # heartbeats: see shared/understudy/queue/celery/consumer.py.
         "broker_heartbeat": 0,
-        "worker_consumer": "understudy.queue.celery.consumer:Consumer",
         # A new channel replaces one that failed.
         "broker_channel_error_retry": True,
     }

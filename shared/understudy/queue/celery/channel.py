@@ -1,11 +1,13 @@
 """Kombu's Redis channel without emulated acknowledgements."""
 
 from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import loads
+
+from understudy.queue.celery.foreign_messages import ForeignMessage, drop_message, read_envelope
 
 #: Maximum messages taken in one turn of the loop, besides the one that BRPOP returned.
 MAX_MESSAGES_PER_POLL = 16
@@ -23,7 +25,7 @@ class _QoS(virtual.QoS):  # type: ignore[misc]
 
 
 class _NoAckChannel(virtual.Channel):  # type: ignore[misc]
-    """Removes messages when it takes them, and survives the loss of its connection.
+    """Removes messages when it takes them, drops foreign ones, and survives the loss of its connection.
 
     Redis has no acknowledgements. Kombu emulates them with two more transactions per message. It also
     restores unacknowledged messages on close (a duplicate for each active run) and those of a killed worker
@@ -37,17 +39,58 @@ class _NoAckChannel(virtual.Channel):  # type: ignore[misc]
         super().__init__(*args, **options)
         self.QoS = _QoS
 
-    def _brpop_read(self, **options: Any) -> Any:
+    def _brpop_read(self, **options: Any) -> bool:
+        try:
+            found = self._read_brpop_reply(options)
+            if not found:
+                raise Empty
+            key, message = found
+            queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            self._deliver_unless_foreign(message, queue)
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        self._take_queued()
+        return True
+
+    def _read_brpop_reply(self, options: dict[str, Any]) -> Any:
+        connection = self.client.connection
+        try:
+            return self.client.parse_response(connection, "BRPOP", **options)
+        except self.connection_errors:
+            # The next poll reconnects.
+            connection.disconnect()
+            raise
+
+    def _take_queued(self) -> None:
         # BRPOP returned one message; take the queued ones too, instead of one per turn.
-        read = super()._brpop_read(**options)
         room = min(self.qos.can_consume_max_estimate() or 0, MAX_MESSAGES_PER_POLL)
         for queue in self.active_queues if room and self.qos.is_consuming() else ():
             for message in self.client.rpop(self._q_for_pri(queue, 0), room) or ():
-                self.connection._deliver(loads(bytes_to_str(message)), queue)
+                self._deliver_unless_foreign(message, queue)
                 room -= 1
             if not room:
                 break
-        return read
+
+    def _deliver_unless_foreign(self, message: bytes, queue: str) -> None:
+        try:
+            envelope = read_envelope(message)
+        except ForeignMessage as reason:
+            drop_message("queue", queue, reason)
+        else:
+            self.connection._deliver(envelope, queue)
+
+    def _handle_message(self, client: Any, r: Any) -> Any:
+        payload = super()._handle_message(client, r)
+        if bytes_to_str(payload["type"]).endswith("message"):
+            try:
+                read_envelope(payload["data"])
+            except ForeignMessage as reason:
+                drop_message("broadcast", bytes_to_str(payload["channel"]), reason)
+                # Kombu delivers no empty message.
+                payload["data"] = None
+        return payload
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if not self.closed:

@@ -12,6 +12,7 @@ from uuid import UUID
 from celery.worker import control
 from celery.worker.control import control_command
 
+from understudy.queue.celery.foreign_messages import ForeignMessage, drop_message, parse_participant_ids
 from understudy.queue.names import ABORT_COMMAND, ALREADY_CANCELLED, REVOKE_COMMAND
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,10 @@ def install_abort_command(abort_participants: Callable[[list[UUID]], None]) -> N
 
     @control_command(name=ABORT_COMMAND, args=[("participant_ids", list)])  # type: ignore[untyped-decorator]
     def abort(state: object, participant_ids: list[str]) -> None:  # noqa: ARG001 - Celery's signature
-        abort_participants([UUID(id_) for id_ in participant_ids])
+        try:
+            abort_participants(parse_participant_ids(participant_ids))
+        except ForeignMessage as reason:
+            drop_message("broadcast", ABORT_COMMAND, reason)
 
 
 def install_control_commands(cancel: Callable[[Sequence[str]], None], request_shutdown: Callable[[], None]) -> None:

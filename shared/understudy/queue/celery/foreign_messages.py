@@ -1,0 +1,147 @@
+"""Recognizes foreign messages: those that no version of Understudy sends. A worker drops them.
+
+The checks accept exactly what `Publisher` and Celery's remote control write, so that neither Celery nor kombu meets
+anything else: both end the worker or requeue for ever on some of it.
+"""
+
+import base64
+import logging
+import reprlib
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+from uuid import UUID
+
+from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+
+from understudy.queue.names import RUN_TASK, STOP_TASK
+from understudy.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+#: Maximum size of a message; the largest of ours, an abort of 1,000 participants, has 52 KB.
+MAX_MESSAGE_BYTES = 1024 * 1024
+#: Number of arguments of each task; the first is the participant's id.
+_TASK_ARGUMENTS = {RUN_TASK: 1, STOP_TASK: 2}
+#: Headers of Celery that would change how it runs a task; ours leave them empty.
+_EMPTY_HEADERS = ("eta", "expires", "compression", "shadow", "group", "stamped_headers", "stamps")
+_MAX_CLOCK = 2**53
+
+
+class ForeignMessage(Exception):
+    """The message is foreign; the text says why."""
+
+
+def drop_message(source: Literal["queue", "broadcast"], name: str, reason: object) -> None:
+    """Logs and counts a dropped message of the queue or command `name`."""
+    metrics.foreign_messages.labels(source).inc()
+    log.warning("dropped a foreign message of %s %s: %s", source, name, reason)
+
+
+def read_envelope(data: bytes | str) -> dict[str, Any]:
+    """Returns the envelope that kombu stores in Redis. Raises ForeignMessage."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ForeignMessage(f"it has more than {MAX_MESSAGE_BYTES} bytes")
+    try:
+        envelope = loads(bytes_to_str(data))
+    except Exception as error:
+        # The hooks of kombu's decoder raise any type.
+        raise ForeignMessage("it is not JSON") from error
+    match envelope:
+        case {"body": str(body), "properties": {"delivery_tag": str(), "delivery_info": info, **properties}, **rest}:
+            _check_address(info)
+            _check_body(body, properties)
+            headers: Any = rest.get("headers") or {}
+        case _:
+            raise ForeignMessage(f"it has no envelope: {reprlib.repr(envelope)}")
+    if not isinstance(headers, dict) or headers.get("compression"):
+        raise ForeignMessage(f"unknown headers: {reprlib.repr(headers)}")
+    return dict(envelope)
+
+
+def _check_address(delivery_info: object) -> None:
+    match delivery_info:
+        case {"exchange": str(), "routing_key": str()}:
+            return
+    raise ForeignMessage(f"unknown address: {reprlib.repr(delivery_info)}")
+
+
+def _check_body(body: str, properties: Mapping[Any, Any]) -> None:
+    if properties.get("priority", 0) not in (0, None) or properties.get("body_encoding") != "base64":
+        raise ForeignMessage(f"unknown properties: {reprlib.repr(properties)}")
+    try:
+        base64.b64decode(body)
+    except ValueError as error:
+        raise ForeignMessage("its body is not base64") from error
+
+
+def check_task(message: Any, tasks: Collection[str]) -> None:
+    """Raises ForeignMessage unless `message` is a run message or a stop task, whichever `tasks` contains."""
+    headers, body = message.headers, message.body
+    if not isinstance(headers, dict):
+        raise ForeignMessage("its headers are no object")
+    name, id_ = headers.get("task"), headers.get("id")
+    if not isinstance(name, str) or name not in _TASK_ARGUMENTS or name not in tasks:
+        raise ForeignMessage(f"unknown task {reprlib.repr(name)}")
+    if not isinstance(id_, str) or any(headers.get(key) for key in _EMPTY_HEADERS):
+        raise ForeignMessage(f"unknown headers: {reprlib.repr(headers)}")
+    if headers.get("timelimit") not in (None, [None, None]):
+        raise ForeignMessage("it has a time limit")
+    if (message.content_type, message.content_encoding) != ("application/json", "utf-8"):
+        raise ForeignMessage(f"unknown content type {reprlib.repr(message.content_type)}")
+    if len(body or "") > MAX_MESSAGE_BYTES:
+        raise ForeignMessage(f"its body has more than {MAX_MESSAGE_BYTES} bytes")
+    try:
+        payload = message.payload
+    except (DecodeError, ContentDisallowed) as error:
+        raise ForeignMessage("its body is not JSON") from error
+    _check_arguments(payload, _TASK_ARGUMENTS[name])
+
+
+def _check_arguments(payload: object, count: int) -> None:
+    match payload:
+        case [[str(participant_id), *others] as arguments, dict(options), dict(callbacks)] if (
+            len(arguments) == count
+            and all(isinstance(other, str) for other in others)
+            and not options
+            and not any(callbacks.values())
+        ):
+            parse_participant_ids([participant_id])
+        case _:
+            raise ForeignMessage(f"unknown arguments: {reprlib.repr(payload)}")
+
+
+def parse_participant_ids(ids: object) -> list[UUID]:
+    """Returns the ids of a message. Raises ForeignMessage."""
+    if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
+        raise ForeignMessage("its participant ids are no list of strings")
+    try:
+        return [UUID(id_) for id_ in ids]
+    except ValueError as error:
+        raise ForeignMessage("a participant id is no UUID") from error
+
+
+def check_command(body: object, headers: object, commands: Collection[str]) -> None:
+    """Raises ForeignMessage unless a broadcast names one of `commands` in the form of Celery's remote control."""
+    if not isinstance(body, dict) or not isinstance(headers, dict):
+        raise ForeignMessage("it is no command")
+    method = body.get("method")
+    if not isinstance(method, str) or method not in commands:
+        raise ForeignMessage(f"unknown command {reprlib.repr(method)}")
+    clock = headers.get("clock") or 0
+    names = body.get("destination") or []
+    addressed = (body.get("pattern"), body.get("matcher"))
+    if (
+        not isinstance(clock, int)
+        or not 0 <= clock < _MAX_CLOCK
+        or not isinstance(body.get("arguments") or {}, dict)
+        or not isinstance(names, list)
+        or not all(part is None or isinstance(part, str) for part in (*names, *addressed))
+    ):
+        raise ForeignMessage(f"unknown fields: {reprlib.repr(body)}")
+    match body.get("reply_to"):
+        case None | {"exchange": str(), "routing_key": str()}:
+            return
+        case reply_to:
+            raise ForeignMessage(f"unknown address of its reply: {reprlib.repr(reply_to)}")
