@@ -12,11 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.dedicated_brokers import depth
 from tests.e2e.participants import counts, dispatch_participants, load_rows
 from tests.factories import make_study
 from tests.http_client import ApiClient
 from tests.servers import ROOT, Fleet, free_port, wait_until
 from understudy.deploy.stack import FLOWER_OPTIONS
+from understudy.domain.queues import Queue
 from understudy.queue.celery.app import create_celery
 from understudy.settings import Settings
 from understudy.store.engine import Store
@@ -158,3 +160,28 @@ def test_flower_keeps_its_messages_when_it_is_killed(settings: Settings, flower:
     wait_until(lambda: any(b"t-5b6" in file.read_bytes() for file in saved()))
     first.end(signal.SIGKILL)
     assert set(flower().tasks("t-5b6")) == {"5b6.1"}
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_celery_command_starts_no_worker_and_reaches_ours(
+    store: Store, acme: ApiClient, fleet: Fleet, settings: Settings
+) -> None:
+    def celery(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "celery", "--app", "understudy.worker.app", *arguments]
+        environment = os.environ | {"UNDERSTUDY_BROKER_URL": settings.broker_url}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    study, _ = make_study(store, acme.workspace_id)
+    dispatch_participants(acme, study, 2)
+    wait_until(lambda: depth(settings.broker_url, Queue.RUNS) == 2)
+    refused = celery("worker", "--concurrency=1")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "Start workers with `understudy worker`; a plain Celery worker would discard run messages.\n"
+    )
+    assert depth(settings.broker_url, Queue.RUNS) == 2
+    fleet.start("run-1")
+    wait_until(lambda: counts(store) == {"completed": 2})
+    for arguments in (["status"], ["inspect", "ping"], ["inspect", "active"], ["control", "enable_events"]):
+        asked = celery(*arguments)
+        assert (asked.returncode, "run-1@" in asked.stdout) == (0, True), asked

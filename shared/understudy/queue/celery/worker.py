@@ -1,11 +1,11 @@
-"""Celery's worker with our signal handlers.
+"""Celery's worker with our signal handlers, and apps that start none.
 
 Relies on `WorkController.install_platform_tweaks`, the method in which Celery installs its own handlers, and
 on `celery.worker.state.should_stop`, which they set.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Celery
 from celery.platforms import EX_OK
@@ -22,6 +22,18 @@ def worker_class(app: Celery, install_handlers: Callable[[], None]) -> Any:
             install_handlers()
 
     return Worker
+
+
+def refuse_workers(app: Celery, reason: str) -> None:
+    """Makes `celery worker` end with `reason` and exit status 1 for `app`; its other commands work.
+
+    A plain worker has no task of ours. It would discard every message that it takes.
+    """
+
+    def refuse(**_: object) -> NoReturn:
+        raise SystemExit(reason)
+
+    app.Worker = app.WorkController = refuse
 
 
 def stop_consuming() -> None:
