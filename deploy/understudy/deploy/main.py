@@ -12,6 +12,7 @@ import typer
 from understudy import gc_tuning
 from understudy.cli import app
 from understudy.deploy.command_settings import read_settings
+from understudy.deploy.open_files import raise_open_file_limit
 from understudy.deploy.tokens import app as tokens
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def up_command(
     from understudy.deploy.stack import StackPlan  # noqa: PLC0415
     from understudy.deploy.up import up  # noqa: PLC0415
 
+    if workers:
+        raise_open_file_limit(concurrency)
     plan = StackPlan(
         host=host,
         port=port,
@@ -116,9 +119,11 @@ def worker_command(
     """Run simulations. A complete fleet also has one worker with --control and one with --quarantine."""
     if control and quarantine:
         raise typer.BadParameter("--control and --quarantine exclude each other: pass one of them")
-    from understudy.worker.process import run_worker  # noqa: PLC0415
+    from understudy.worker.process import effective_concurrency, run_worker  # noqa: PLC0415
 
     kind: Literal["run", "control", "alone"] = "control" if control else "alone" if quarantine else "run"
+    concurrency = effective_concurrency(kind, concurrency)
+    raise_open_file_limit(concurrency)
     run_worker(
         _load_settings(data_dir, metrics_port),
         name=name or kind,

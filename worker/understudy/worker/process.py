@@ -54,6 +54,11 @@ STORE_RETRY_WINDOW_S = 5
 SHUTDOWN_TIMEOUT_S = 10
 
 
+def effective_concurrency(kind: Kind, concurrency: int) -> int:
+    """Returns how many messages a worker of this kind handles at a time; only run workers have a choice."""
+    return {"run": concurrency, "alone": 1, "control": CONTROL_CONCURRENCY}[kind]
+
+
 def run_worker(settings: Settings, *, name: str, kind: Kind, concurrency: int, ready_file: Path | None = None) -> None:
     """Runs a worker until SIGTERM or SIGINT, drains it, and returns when all participants are released.
 
@@ -72,9 +77,8 @@ def run_worker(settings: Settings, *, name: str, kind: Kind, concurrency: int, r
         worker_ready.connect(lambda **_: ready_file.touch(), weak=False)
     try:
         if kind == "control":
-            _run_control_worker(settings, app, store, name)
+            _run_control_worker(settings, app, store, name, concurrency)
         else:
-            concurrency = 1 if kind == "alone" else concurrency
             _run_simulation_worker(settings, app, store, exporter, name=name, kind=kind, concurrency=concurrency)
     except InvalidSecretsFile as error:
         raise SystemExit(f"understudy worker: {error}") from None
@@ -83,7 +87,7 @@ def run_worker(settings: Settings, *, name: str, kind: Kind, concurrency: int, r
         traces.close()
 
 
-def _run_control_worker(settings: Settings, app: Celery, store: Store, name: str) -> None:
+def _run_control_worker(settings: Settings, app: Celery, store: Store, name: str, concurrency: int) -> None:
     notifier = Notifier(settings.notifications_url)
     tasks.register_stop(app, store)
     shutdown = ShutdownSignal()
@@ -92,7 +96,7 @@ def _run_control_worker(settings: Settings, app: Celery, store: Store, name: str
     install_control_commands(commands.cancel, shutdown.request)
     channel.install_channel()
     try:
-        _consume(app, shutdown, name, "control", CONTROL_CONCURRENCY, "threads")
+        _consume(app, shutdown, name, "control", concurrency, "threads")
     finally:
         commands.close()
         notifier.close()
