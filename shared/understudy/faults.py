@@ -1,29 +1,30 @@
-"""Fault points: code locations where a test kills the process or raises an error.
+"""Fault points: code locations where a test kills, pauses or fails the process.
 
-A fault point does nothing unless the setting `faults` arms it: `extend.commit.after=kill@2` kills the process
-when it reaches the point for the second time; `=raise` raises InjectedFault instead. A fired fault writes a
-line to stderr: `fault fired: extend.commit.after=kill`.
+A fault point does nothing unless the setting `faults` arms it. `extend.commit.after=kill@2` kills the process
+when it reaches the point for the second time; `=raise` raises InjectedFault instead. `=pause:/tmp/paused` writes the
+process id to that file and stops the thread until a test deletes it. A fired fault writes a line to stderr:
+`fault fired: extend.commit.after=kill`.
 """
 
 import contextlib
 import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 
-#: Each site has one point directly before and one directly after it.
-FAULT_SITES = (
+#: Each of these sites encloses one transaction. It has a point before, within and after it; the one within comes
+#: after the statements and before the commit.
+TRANSACTION_SITES = (
     "create.commit",
     "run.commit",
     "cancel.commit",
     "extend.commit",
     "run_message.reserve",
-    "run_message.send",
     "run_message.unreserve",
-    "stop_task.send",
-    "abort.send",
-    "notice.send",
     "lease.commit",
     "claim.commit",
     "step.commit",
@@ -37,10 +38,18 @@ FAULT_SITES = (
     "delete_expired.commit",
     "positions.commit",
 )
+#: Each of these sites encloses messages to the broker. It has a point before and after them.
+SEND_SITES = ("run_message.send", "stop_task.send", "abort.send", "notice.send")
+FAULT_SITES = (*TRANSACTION_SITES, *SEND_SITES)
 #: Prefix of the line that a fired fault writes to stderr.
 FIRED_PREFIX = "fault fired: "
+#: A paused thread that no test resumes within this time in seconds raises InjectedFault.
+MAX_PAUSE_S = 120
 
-POINTS = tuple(f"{site}.{side}" for site in FAULT_SITES for side in ("before", "after"))
+POINTS = (
+    *(f"{site}.{side}" for site in TRANSACTION_SITES for side in ("before", "within", "after")),
+    *(f"{site}.{side}" for site in SEND_SITES for side in ("before", "after")),
+)
 
 
 class InjectedFault(Exception):
@@ -52,10 +61,14 @@ class _Fault:
     action: str
     #: The fault fires when the point is reached for this time, counted from 1.
     on: int
+    #: Of a pause: exists while the thread is paused.
+    file: Path | None
     reached: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
 
 _armed: dict[str, _Fault] = {}
+#: The transaction sites that enclose the current code.
+_sites: ContextVar[tuple[str, ...]] = ContextVar("_sites", default=())
 
 
 def parse(faults: str) -> dict[str, _Fault]:
@@ -63,15 +76,17 @@ def parse(faults: str) -> dict[str, _Fault]:
     parsed = {}
     for fault in filter(None, faults.split(",")):
         point, _, trigger = fault.partition("=")
-        action, _, on = trigger.partition("@")
-        if point not in POINTS or action not in {"kill", "raise"} or not (on or "1").isdecimal():
-            raise ValueError(f"unknown fault {fault!r}; use POINT=kill|raise[@N]: {', '.join(POINTS)}")
-        parsed[point] = _Fault(action, int(on or 1))
+        trigger, _, on = trigger.partition("@")
+        action, _, file = trigger.partition(":")
+        known = action in {"kill", "raise", "pause"} and bool(file) == (action == "pause")
+        if point not in POINTS or not known or not (on or "1").isdecimal():
+            raise ValueError(f"unknown fault {fault!r}; use POINT=kill|raise|pause:FILE[@N]: {', '.join(POINTS)}")
+        parsed[point] = _Fault(action, int(on or 1), Path(file) if file else None)
     return parsed
 
 
 def arm(faults: str) -> None:
-    """Arms exactly `faults` in this process: `POINT=kill|raise[@N]`, comma-separated; "" disarms all.
+    """Arms exactly `faults` in this process: `POINT=kill|raise|pause:FILE[@N]`, comma-separated; "" disarms all.
 
     Raises ValueError for an unknown point or action.
     """
@@ -80,7 +95,7 @@ def arm(faults: str) -> None:
 
 
 def hit(point: str) -> None:
-    """Kills the process or raises InjectedFault if `point` is armed and its time has come."""
+    """Kills the process, pauses the thread or raises InjectedFault if `point` is armed and its time has come."""
     fault = _armed.get(point)
     if fault is None or next(fault.reached) != fault.on:
         return
@@ -88,12 +103,36 @@ def hit(point: str) -> None:
     os.write(2, f"{FIRED_PREFIX}{point}={fault.action}\n".encode())
     if fault.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    raise InjectedFault(point)
+    if fault.file is None:
+        raise InjectedFault(point)
+    _pause(point, fault.file)
+
+
+def hit_within() -> None:
+    """Hits the point within each enclosing site. The store calls it in each transaction, before the commit."""
+    for site in _sites.get():
+        hit(f"{site}.within")
 
 
 @contextlib.contextmanager
 def fault_site(site: str) -> Iterator[None]:
     """Hits the points directly before and after this block; not the second if the block raises."""
+    if not _armed:
+        yield
+        return
     hit(f"{site}.before")
-    yield
+    token = _sites.set((*_sites.get(), site))
+    try:
+        yield
+    finally:
+        _sites.reset(token)
     hit(f"{site}.after")
+
+
+def _pause(point: str, file: Path) -> None:
+    file.write_text(str(os.getpid()))
+    deadline = time.monotonic() + MAX_PAUSE_S
+    while file.exists():
+        if time.monotonic() > deadline:
+            raise InjectedFault(f"{point}: nothing deleted {file} within {MAX_PAUSE_S} s")
+        time.sleep(0.01)

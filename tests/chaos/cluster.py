@@ -202,6 +202,24 @@ class Cluster:
 
         return thaw
 
+    def freeze_paused(self, file: Path) -> Callable[[], None] | None:
+        """Freezes the process that wrote `file` when it paused; returns the undo, which also ends the pause.
+
+        Returns None while no process pauses.
+        """
+        paused = file.read_text() if file.exists() else ""
+        if not paused:
+            return None
+        found = [name for name, process in self.processes.items() if str(process.popen.pid) == paused]
+        thaw = self.freeze(found[0]) if found else None
+
+        def resume() -> None:
+            file.unlink(missing_ok=True)
+            if thaw is not None:
+                thaw()
+
+        return resume
+
     def cut(self, name: str, *, stall: bool) -> Callable[[], None] | None:
         """Cuts a worker from the store and notes the loss; returns the undo, or None if it is cut."""
         link, _ = self.proxies[name]

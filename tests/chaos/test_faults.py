@@ -1,7 +1,9 @@
-"""Each fault point: a process dies there, or fails there, and each promise holds."""
+"""Each fault point: a process dies, fails or pauses there, and each promise holds."""
 
 import contextlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from tests.chaos.clients import Client, ResponseLog, make_clients
 from tests.chaos.cluster import Cluster
 from tests.servers import wait_until
 from understudy.domain.lifecycle import TERMINAL
-from understudy.faults import FAULT_SITES, POINTS
+from understudy.faults import FAULT_SITES, POINTS, TRANSACTION_SITES
+from understudy.store.engine import store_time
 
 #: Short, so that each loss is noticed within two seconds.
 SHORT = {
@@ -50,12 +53,17 @@ FAILING_CONTENT: dict[str, tuple[dict[str, str], str]] = {
 }
 
 #: Tested in each run of the tests; the others take minutes and belong to `make chaos`.
-ALWAYS = {"run.commit.after", "cancel.commit.after", "extend.commit.after", "step.commit.after"}
+ALWAYS = {
+    *(("run.commit.after", "kill"), ("cancel.commit.after", "kill"), ("extend.commit.after", "kill")),
+    *(("step.commit.after", "kill"), ("step.commit.within", "pause")),
+}
 
 CROSSINGS = [
-    pytest.param(point, action, marks=() if point in ALWAYS and action == "kill" else pytest.mark.chaos)
-    for point in POINTS
-    for action in ("kill", "raise")
+    pytest.param(*crossing, marks=() if crossing in ALWAYS else pytest.mark.chaos)
+    for crossing in (
+        *((point, action) for point in POINTS for action in ("kill", "raise")),
+        *((f"{site}.within", "pause") for site in TRANSACTION_SITES),
+    )
 ]
 
 #: A process dies or fails at its first crossing, in each of so many starts.
@@ -63,14 +71,14 @@ STARTS = 2
 
 
 def test_each_fault_point_belongs_to_a_site_that_a_process_reaches() -> None:
-    assert len(POINTS) == 2 * len(FAULT_SITES) == len(set(POINTS))
+    assert len(POINTS) == 2 * len(FAULT_SITES) + len(TRANSACTION_SITES) == len(set(POINTS))
     assert set().union(*SITES.values()) == set(FAULT_SITES)
-    assert set(POINTS) >= ALWAYS
+    assert set(POINTS) >= {point for point, _ in ALWAYS}
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(("point", "action"), CROSSINGS)
-def test_process_that_dies_or_fails_at_a_fault_point_breaks_no_promise(
+def test_process_that_dies_fails_or_pauses_at_a_fault_point_breaks_no_promise(
     tmp_path: Path, store_url: str, point: str, action: str
 ) -> None:
     place, fault = point.rpartition(".")[0], f"{point}={action}"
@@ -79,8 +87,10 @@ def test_process_that_dies_or_fails_at_a_fault_point_breaks_no_promise(
     content: dict[str, object] = {"delay_s": 0.15, "at": at}
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(Cluster(tmp_path / "cluster", store_url, workers=2, sweepers=1, **SHORT))
+        paused = tmp_path / "paused"
+        stack.enter_context(_resuming(cluster, paused))
         for kind in (kind for kind, sites in SITES.items() if place in sites):
-            cluster.arm(kind, fault, STARTS)
+            cluster.arm(kind, f"{fault}:{paused}" if action == "pause" else fault, STARTS)
         # Sweepers start later if their first sweep must find lost participants.
         cluster.start(*(name for name in cluster.names if place != "recover.commit" or name not in cluster.sweepers))
         (client,) = make_clients(cluster.store, cluster.api, responses, 1, point, content=content)
@@ -101,6 +111,31 @@ def test_process_that_dies_or_fails_at_a_fault_point_breaks_no_promise(
         wait_until(lambda: _all_stopped(client, responses), 60, "all stops are recorded")
         result = check_history(cluster.store, responses, cluster.losses, may_fail=(may_fail,) if may_fail else ())
     assert not result.problems
+
+
+@contextlib.contextmanager
+def _resuming(cluster: Cluster, paused: Path) -> Iterator[None]:
+    """Freezes each process that pauses, and resumes it when the store's clock shows that its lease has expired."""
+    done = threading.Event()
+
+    def now(offset_s: float = 0) -> datetime:
+        with cluster.store.read() as connection:
+            return store_time(connection, offset_s)
+
+    def resume() -> None:
+        while not done.wait(0.02):
+            if (undo := cluster.freeze_paused(paused)) is not None:
+                until = now(cluster.settings.lease_ttl_s + cluster.settings.sweep_interval_s)
+                wait_until(lambda until=until: now() > until)
+                undo()
+
+    thread = threading.Thread(target=resume, name="resume")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _run_cancel_and_extend(client: Client, steps: int) -> None:

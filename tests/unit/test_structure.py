@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "panels": set(),
     "envelopes": {"domain"},
     "documentation": {"domain", "envelopes"},
-    "store": {"domain"},
+    "store": {"domain", "faults"},
     "sequencer": {"store", "faults"},
     "telemetry": {"domain", "settings"},
     "queue": {"domain", "faults", "settings", "store", "telemetry"},

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from understudy import faults
 from understudy.domain.errors import ServiceUnavailable, ValidationError
 from understudy.store.failures import StoreFailure, classify
 from understudy.store.utc import UtcTime
@@ -166,7 +167,9 @@ class Store:
                 self._writer_lock,
                 self._writer.begin() as connection,
             ):
-                return work(connection)
+                result = work(connection)
+                faults.hit_within()
+                return result
             time.sleep(random.uniform(0, 0.01) * (MAX_TRANSACTION_TRIES - tries_left + 1))  # noqa: S311
         raise AssertionError("unreachable")
 
