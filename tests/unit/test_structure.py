@@ -181,6 +181,26 @@ def test_only_one_folder_overrides_celery_and_kombu() -> None:
     assert not wrong
 
 
+def _imported_at_start(module: str) -> set[str]:
+    """Everything that the import of a module of ours imports, directly or by other modules of ours."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts[1:]): path for path in nodes_by_module()}
+    found: set[str] = set()
+    todo = {module}
+    while todo:
+        name = todo.pop()
+        found.add(name)
+        path = files.get(name) or files.get(f"{name}.__init__")
+        statements = nodes_by_module()[path][0].body if path else []  # type: ignore[attr-defined]
+        todo |= set(chain.from_iterable(map(_named, statements))) - found
+    return found
+
+
+def test_the_api_starts_without_the_mcp_sdk() -> None:
+    imported = _imported_at_start("understudy.api.app")
+    assert "understudy.mcp.lazy_app" in imported
+    assert not [name for name in imported if name.split(".")[0] in {"mcp", "mcp_types"}]
+
+
 def test_the_steps_of_a_run_import_no_store() -> None:
     names = [one.name for one in _imports() if one.file.name == "steps.py"]
     assert names

@@ -21,7 +21,7 @@ from understudy.admission.request_id import RequestIdMiddleware
 from understudy.admission.request_metrics import RequestMetricsMiddleware
 from understudy.admission.tracing import TracingMiddleware
 from understudy.envelopes.errors import ErrorBody
-from understudy.mcp.app import McpApp
+from understudy.mcp.lazy_app import LazyMcpApp
 from understudy.mcp.message_check import check_message
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.notifications import Notifier
@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         EventHub(store, settings.max_event_streams),
     )
 
-    mcp = McpApp(service)
+    mcp = LazyMcpApp(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -159,7 +159,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, **options: Any) -> None:
         super().__init__(uvicorn.Config(app, **options))
         self._service: Service = app.state.service
-        self._mcp: McpApp = app.state.mcp
+        self._mcp: LazyMcpApp = app.state.mcp
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._service.waiting.end_all_waits()

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Body, HTTPException, Path, Request, Response
@@ -34,8 +34,9 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
 
+@cache
 def create_router() -> APIRouter:
-    """Returns the routes of all operations."""
+    """Returns the cached routes of all operations; do not modify them."""
     router = APIRouter()
     for operation in OPERATIONS.values():
         router.add_api_route(
