@@ -77,6 +77,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
 def publisher(server: fakeredis.FakeServer, store: FakeStore) -> Iterator[Publisher]:
     # kombu shares the connections of a URL within a process.
     celery = create_celery(f"redis://{uuid4()}")
+    # kombu waits 2 s before it tries again.
+    celery.conf.broker_transport_options["max_retries"] = 0
     made = Publisher(celery, store)  # type: ignore[arg-type]
     yield made
     made.close()
