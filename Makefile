@@ -4,6 +4,9 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
+# Hundreds of processes of the tests import the same modules: each would compile them.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
