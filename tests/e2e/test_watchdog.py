@@ -54,15 +54,18 @@ def test_a_step_that_holds_the_interpreter_ends_three_workers_and_fails(
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
-def test_a_worker_with_too_much_memory_ends_in_order(store: Store, acme: ApiClient, fleet: Fleet) -> None:
-    greedy, _ = make_study(store, acme.workspace_id, content={"at": {"1": "leak", "3": "leak"}})
+def test_a_worker_with_too_much_memory_ends_in_order_and_only_the_run_that_grew_counts_a_loss(
+    store: Store, acme: ApiClient, fleet: Fleet
+) -> None:
+    greedy, _ = make_study(store, acme.workspace_id, content={"at": {"1": "leak", "3": "leak"}, "delay_s": 0.4})
     modest, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.3})
     grown, _ = fleet.start("run-1", "sweeper")
     dispatch_participants(acme, modest, 4, max_interactions=10)
     wait_until(lambda: counts(store).get("running") == 4)
-    dispatch_participants(acme, greedy, 1, max_interactions=60)
+    (culprit,) = dispatch_participants(acme, greedy, 1, max_interactions=10)
     assert grown.popen.wait(60) == 0
-    assert "MB in use, 400 allowed" in grown.log.read_text()
+    assert f"400 allowed; shutting down; most of the growth came with participant {culprit}" in grown.log.read_text()
+    assert {str(row.id): row.attempt for row in load_rows(store) if row.attempt} == {culprit: 1}
     # Without a limit: a repeated step may leak again.
     fleet.start("run-2", UNDERSTUDY_MAX_MEMORY_MB="0")
     wait_until(lambda: all_terminal(store))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers import wait_until
 from understudy.environments.page_lanes import PageLanes, PageSource
 from understudy.environments.reader import read_page
 from understudy.isolation.lane import Lane, LaneLimits, LaneUser, TooCostly
@@ -71,7 +72,7 @@ def test_lane_gives_its_child_no_secrets(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_lane_whose_caller_is_aborted_ends_the_child_and_serves_the_next() -> None:
-    async def scene(lane: Lane) -> None:
+    async def scene(lane: Lane) -> int:
         pid = (await ask(lane, "count"))["pid"]
         waiting = asyncio.create_task(ask(lane, "wait", s=60))
         await asyncio.sleep(0.05)
@@ -79,10 +80,10 @@ def test_lane_whose_caller_is_aborted_ends_the_child_and_serves_the_next() -> No
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert (await ask(lane, "count"))["pid"] != pid
-        while is_alive(pid):
-            await asyncio.sleep(0.01)
+        return int(pid)
 
-    use(scene)
+    ended = use(scene)
+    wait_until(lambda: not is_alive(ended))
 
 
 def test_lane_serves_first_who_has_used_least() -> None:
