@@ -56,6 +56,10 @@ chaos: $(VENV)/.installed-test ## trigger every fault point, then inject random 
 	$(PYTEST) -m chaos $(ARGS)
 	PYTHONPATH=$(CURDIR)/tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
+.PHONY: attack
+attack: $(VENV)/.installed-test ## attack a worker by hostile sites, and measure its other runs: ARGS="--only names"
+	$(BIN)/python -W ignore -m tests.attack $(ARGS)
+
 ROW ?=
 
 .PHONY: bench

@@ -41,6 +41,7 @@ WORKER_TESTS = "tests/integration/test_worker.py"
 ORDERS_TESTS = "tests/integration/test_operator_commands.py"
 SWEEPER = "worker/understudy/worker/sweeper.py"
 EVENT_TESTS = "tests/integration/test_store_events.py"
+LANE_TESTS = "tests/integration/test_page_lanes.py"
 ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 
 #: File, tests -> name, text and replacement of each guard.
@@ -52,6 +53,8 @@ _GUARDS = {
             "",
         ),
         ("a run that ends is not cancelled again", "if not self._cancel_requested:", "if True:"),
+    ],
+    ("worker/understudy/worker/claims.py", WORKER_TESTS): [
         (
             "a process without a lease rejects messages (P6)",
             "RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED",
@@ -71,6 +74,40 @@ _GUARDS = {
     ],
     ("worker/understudy/worker/heartbeat.py", WORKER_TESTS): [
         ("a claim in progress is not released", " if claim.participant_id not in claiming", ""),
+    ],
+    ("worker/understudy/environments/guarded_transport.py", "tests/integration/test_own_failures.py"): [
+        ("no answer of a name server is not the site's fault", "if error.errno == socket.EAI_AGAIN:", "if False:"),
+        ("no free descriptor is not the site's fault", "if ours := _own_error(error):", "if ours := False:"),
+    ],
+    ("worker/understudy/environments/page_lanes.py", LANE_TESTS): [
+        (
+            "a page that is not small is read in a child (P10)",
+            "if len(body) <= _SMALL_BYTES and tags <= _SMALL_TAGS:",
+            "if True:",
+        ),
+    ],
+    ("worker/understudy/environments/html_sanitizer.py", LANE_TESTS): [
+        ("a select has a limit of options (P10)", "if self._options > _MAX_OPTIONS:", "if False:"),
+    ],
+    ("worker/understudy/isolation/child.py", LANE_TESTS): [
+        ("a call ends after its processor time (P10)", "signal.setitimer(signal.ITIMER_PROF, cpu_s)", "pass"),
+    ],
+    ("worker/understudy/isolation/lane.py", LANE_TESTS): [
+        ("a child gets no secrets", "if name.startswith(_PASSED_VARIABLES)", ""),
+        (
+            "who has used least goes first (P10)",
+            "(used_s, next(self._numbers), turn)",
+            "(0, next(self._numbers), turn)",
+        ),
+    ],
+    ("worker/understudy/isolation/step_loop.py", "tests/unit/test_step_loop.py"): [
+        ("a step has no shared threads (P10)", "if executor is not None:", "if True:"),
+    ],
+    ("worker/understudy/isolation/json_bounds.py", "tests/integration/test_chat_environment.py"): [
+        ("JSON of outsiders is counted first (P10)", "> MAX_VALUES:", "< 0:"),
+    ],
+    ("worker/understudy/environments/cookie_snapshot.py", "tests/unit/test_cookies.py"): [
+        ("cookies are bounded in bytes", " and size + cost <= _JAR_BYTES", ""),
     ],
     (STORE_ENGINE, "tests/integration/test_store_engine.py"): [
         (
@@ -137,6 +174,13 @@ _GUARDS = {
             "lease of a recovery (P7)",
             "ended = leases.end_expired(connection, (row.worker_id for row in rows))",
             "ended = [row.worker_id for row in rows]",
+        ),
+    ],
+    ("shared/understudy/store/recovery.py", LIFECYCLE_TESTS): [
+        (
+            "epoch of a loss that a worker reports (P3)",
+            "is_mine, claimed = epoch_fence(claim),",
+            "is_mine, claimed = _p.c.id == claim.participant_id,",
         ),
     ],
     ("shared/understudy/store/leases.py", LIFECYCLE_TESTS): [
@@ -251,6 +295,7 @@ _GUARDS = {
         ("a lapsed lease aborts the steps (P7)", "        if lapsed and not self._lapsed:\n", "        if False:\n"),
     ],
     ("worker/understudy/worker/watchdog.py", "tests/e2e/test_watchdog.py"): [
+        ("the run that grew is found (P10)", "self._runner.lose_largest(self._max_memory_mb // GROWTH_PART)", "None"),
         (
             "a loop that is stuck ends its process (P7)",
             "        if stalled_s > self._loop_stall_s:\n",

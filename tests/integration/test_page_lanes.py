@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.servers import wait_until
+from understudy.environments import page_lanes
 from understudy.environments.page_lanes import PageLanes, PageSource
 from understudy.environments.reader import read_page
+from understudy.isolation import lane as lane_module
 from understudy.isolation.lane import Lane, LaneLimits, LaneUser, TooCostly
 
 LIMITS = LaneLimits(cpu_s=0.5, max_mb=300, recycle_mb=70)
@@ -39,7 +41,12 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("do", ["spin", "eat", "die"])
-def test_lane_whose_call_exceeds_its_limits_refuses_it_and_serves_the_next(do: str) -> None:
+def test_lane_whose_call_exceeds_its_limits_refuses_it_and_serves_the_next(
+    monkeypatch: pytest.MonkeyPatch, do: str
+) -> None:
+    # Only the child's own limits end the call.
+    monkeypatch.setattr(lane_module, "_ANSWER_TIMEOUT_S", 3_600)
+
     async def scene(lane: Lane) -> Any:
         with pytest.raises(TooCostly):
             await ask(lane, do)
@@ -135,6 +142,20 @@ def test_costly_page_is_read_with_bounds_or_refused(name: str) -> None:
     page = asyncio.run(scene())
     assert len(page.text) <= 20_000
     assert len(str(page.as_json).encode()) < 1_000_000
+
+
+@pytest.mark.parametrize("body", [b"<p>One" * 500, b"x" * 20_000], ids=["many tags", "many bytes"])
+def test_page_that_is_not_small_is_not_read_in_this_process(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    monkeypatch.setattr(page_lanes, "read_page", lambda *_: pytest.fail("it is"))
+
+    async def scene() -> Any:
+        lanes = PageLanes()
+        try:
+            return await lanes.read(PageSource("http://shop.test/", ""), body, LaneUser())
+        finally:
+            await lanes.close()
+
+    assert asyncio.run(scene()).text
 
 
 @pytest.mark.parametrize("size", [1, 150, 2_000])

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from tests.factories import StudyStore, make_lease, make_step, make_workspace
 from tests.servers import wait_until
 from understudy.domain.lifecycle import FailureKind, Outcome, Status
-from understudy.store import leases, lifecycle, stops
+from understudy.store import leases, lifecycle, recovery, stops
 from understudy.store.engine import Store
 from understudy.store.guards import Claim
 from understudy.store.schema import Tables
@@ -28,6 +28,7 @@ def all_writes(study: StudyStore, claim: Claim) -> list[bool]:
         study.write(lifecycle.complete, claim, Outcome.SUCCEEDED, 7),
         study.write(lifecycle.fail, claim, FailureKind.STEP_TIMEOUT, "late", 7),
         study.write(lifecycle.release, claim, 7),
+        study.write(recovery.lose, claim, 7, 3) is not None,
     ]
 
 
@@ -89,12 +90,12 @@ def test_worker_that_lost_its_claim_writes_nothing(study: StudyStore, is_claimed
     study.recover()
     if is_claimed_again:
         claim = study.must_claim(worker_id=make_lease(study.store))
-        assert all_writes(study, stale) == [False] * 5
+        assert all_writes(study, stale) == [False] * 6
         # A stored step of the same index is not an earlier attempt of the stale claim.
         assert [study.commit(claim, 0), study.commit(stale, 0)] == [True, False]
     else:
         assert study.row().epoch == stale.epoch
-        assert all_writes(study, stale) == [False] * 5
+        assert all_writes(study, stale) == [False] * 6
 
 
 def test_commit_is_stored_once_although_it_is_repeated(study: StudyStore) -> None:
@@ -143,7 +144,7 @@ def test_terminal_row_never_changes(study: StudyStore, terminal: str) -> None:
     before = study.row()
     assert before.status == terminal
     assert study.claim() is None
-    assert all_writes(study, claim) == [False] * 5
+    assert all_writes(study, claim) == [False] * 6
     assert study.cancel() == []
     study.expire_lease()
     assert study.recover() == []
@@ -251,6 +252,22 @@ def test_participant_lost_twice_in_a_row_is_quarantined_and_then_fails(study: St
     assert [lose_run(study).queue for _ in range(2)] == ["simulations.recovered", "simulations.alone"]
     row = lose_run(study)
     assert (row.status, row.error_kind, row.attempt) == ("failed", "stale_worker", 3)
+
+
+def test_loss_that_a_worker_reports_counts_like_one_that_the_sweeper_finds(study: StudyStore) -> None:
+    found = []
+    for _ in range(3):
+        claim = study.must_claim(worker_id=make_lease(study.store), quarantine=True)
+        status = study.write(recovery.lose, claim, 7, 3)
+        assert study.write(recovery.lose, claim, 7, 3) is None
+        row = study.row()
+        found.append((status, row.status, row.attempt, row.queue, row.error_kind))
+    assert found == [
+        ("pending", "pending", 1, "simulations.recovered", None),
+        ("pending", "pending", 2, "simulations.alone", None),
+        ("failed", "failed", 3, "simulations.alone", "stale_worker"),
+    ]
+    assert study.row().claimed_ms == 21
 
 
 def test_commit_resets_the_attempts(study: StudyStore) -> None:

@@ -8,7 +8,6 @@ import asyncio
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
-from understudy.environments.html_sanitizer import parses_fast
 from understudy.environments.page import Page
 from understudy.environments.reader import PageSource, read_page
 from understudy.isolation.lane import Lane, LaneLimits, LaneUser, TooCostly
@@ -37,7 +36,7 @@ class PageLanes:
     async def read(self, source: PageSource, body: bytes, user: LaneUser) -> Page:
         """Returns the page. Raises TooCostly, or OwnFailure if we lack a process for it."""
         tags = body.count(b"<")
-        if len(body) <= _SMALL_BYTES and tags <= _SMALL_TAGS and parses_fast(body):
+        if len(body) <= _SMALL_BYTES and tags <= _SMALL_TAGS:
             return read_page(source, body)
         ordinary = len(body) <= _ORDINARY_BYTES and tags <= _ORDINARY_TAGS
         lane = self._ordinary if ordinary else self._huge

@@ -1,0 +1,1 @@
+"""An attack on a worker by the sites that its participants visit, and what others notice of it."""
