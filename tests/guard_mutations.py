@@ -279,6 +279,11 @@ _GUARDS = {
         ),
     ],
     (SWEEPER, PUBLISHER_TESTS): [
+        (
+            "a lease too far ahead is shortened (P7)",
+            "    return leases.shorten_leases(connection, ttl_s)\n",
+            "    return 0 * ttl_s\n",
+        ),
         ("recovery pauses once (P7)", " and self._recover_from is None:\n", ":\n"),
         ("a message is lost only after the reorder margin", "followed_at - REORDER_MARGIN", "followed_at"),
         ("a message is lost only when its queue is empty", "if self._publisher.queue_depth(queue) == 0:", "if True:"),

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
 from understudy.domain.broker_address import parse_broker_url
+from understudy.domain.leases import MAX_LEASE_TTL_S
 from understudy.faults import parse
 
 
@@ -32,7 +33,8 @@ class Settings(BaseSettings):
     notices_url: str = ""
 
     heartbeat_interval_s: float = Field(3, gt=0)
-    lease_ttl_s: float = Field(9, gt=0)
+    #: At most 300: a lease that ends later shows that the store's clock was set back.
+    lease_ttl_s: float = Field(9, gt=0, le=MAX_LEASE_TTL_S)
     sweep_interval_s: float = Field(1, gt=0)
     #: The sweeper republishes a run message that is older than this and no longer in its queue.
     republish_after_s: float = Field(3, gt=0)

@@ -52,7 +52,7 @@ def worlds(_templates: dict[str, str], broker_url: str, tmp_path_factory: pytest
     shutil.copy(_templates["sqlite"], folder / "store.db")
     url = f"sqlite:///{folder / 'store.db'}"
     # However long the table takes, no participant becomes likely stuck.
-    settings = Settings(data_dir=folder, database_url=url, broker_url=broker_url, lease_ttl_s=86_400)
+    settings = Settings(data_dir=folder, database_url=url, broker_url=broker_url, lease_ttl_s=300)
     store = Store(url)
     with ExitStack() as stack:
         api = stack.enter_context(serve_in_thread(create_app(settings)))

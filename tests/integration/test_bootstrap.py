@@ -10,11 +10,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select
 
-from understudy.deploy.bootstrap import ensure_default_workspace
+from tests.factories import make_lease
+from understudy.deploy.bootstrap import ensure_default_workspace, expire_embedded_leases
+from understudy.deploy.migrate import migrate
 from understudy.domain.errors import AuthFailed
 from understudy.domain.people import default_panel
 from understudy.settings import Settings
-from understudy.store import workspaces
+from understudy.store import leases, workspaces
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 from understudy.store.workspaces import DEFAULT_WORKSPACE, authenticate, create_token
@@ -52,6 +54,22 @@ def count(store: Store, table: Any) -> int:
 
 def new_token(store: Store, workspace: str) -> workspaces.NewToken:
     return store.write(lambda connection: create_token(connection, workspace))
+
+
+def test_leases_of_the_embedded_store_expire_and_those_of_another_store_stay(
+    store: Store, store_url: str, tmp_path: Path
+) -> None:
+    """The workers of an earlier `up` are dead; those of a shared store may run on other machines."""
+    ours = Settings(data_dir=tmp_path)
+    migrate(ours)
+    embedded = Store(ours.store_url)
+    held, theirs = make_lease(embedded), make_lease(store)
+    assert expire_embedded_leases(ours) == 1
+    assert expire_embedded_leases(ours.model_copy(update={"database_url": store_url})) == 0
+    with embedded.read() as mine, store.read() as other:
+        assert not leases.is_live(mine, held)
+        assert leases.is_live(other, theirs)
+    embedded.dispose()
 
 
 def test_a_token_that_works_is_kept(store: Store, folder: Callable[[str], Settings]) -> None:

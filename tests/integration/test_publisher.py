@@ -7,23 +7,25 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from tests.dedicated_brokers import DedicatedBroker, depth, empty
-from tests.factories import StudyStore
+from tests.factories import StudyStore, make_lease
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.leases import MAX_LEASE_TTL_S
 from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.queue.celery.app import create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.settings import Settings
-from understudy.store import dispatch
-from understudy.store.engine import Store, store_clock
+from understudy.store import dispatch, leases
+from understudy.store.engine import Store, store_clock, store_time
 from understudy.store.schema import Tables
 from understudy.worker.sweeper import Sweeper
 
@@ -219,6 +221,22 @@ def test_after_an_unavailable_or_slow_store_workers_renew_their_leases_before_re
     study.sweep()
     row = study.row(study.ids[0])
     assert (row.status, row.attempt) == ("pending", 1)
+
+
+def test_lease_of_a_clock_that_was_set_back_is_shortened_to_the_ttl(study: PublishedStudy) -> None:
+    """Its dead worker's runs would wait until the clock has caught up; a live worker renews it in time."""
+    ahead, longest = make_lease(study.store, 3600), make_lease(study.store, MAX_LEASE_TTL_S - 1)
+    study.must_claim(study.ids[0], ahead)
+    study.sweep()
+    ttl_s = study.settings.lease_ttl_s
+    with study.store.read() as connection:
+        now = store_time(connection)
+        rows = connection.execute(select(Tables.lease.c.id, Tables.lease.c.expires_at))
+        ends = {row.id: row.expires_at for row in rows}
+    assert ends[ahead] <= now + timedelta(seconds=ttl_s)
+    assert ends[longest] > now + timedelta(seconds=MAX_LEASE_TTL_S / 2)
+    assert study.write(leases.renew_lease, ahead, ttl_s), "its worker is not disturbed"
+    assert study.row(study.ids[0]).status == "running"
 
 
 @pytest.mark.parametrize("is_slow", [False, True], ids=["unavailable now and then", "slow"])

@@ -11,6 +11,11 @@ def test_a_lease_must_outlive_missed_heartbeats() -> None:
         Settings(heartbeat_interval_s=4)
 
 
+def test_a_lease_has_a_maximum_ttl() -> None:
+    with pytest.raises(pydantic.ValidationError, match=r"lease_ttl_s\n.*300"):
+        Settings(lease_ttl_s=301)
+
+
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(pydantic.ValidationError, match="lease_ttl"):
         Settings(lease_ttl=9)  # type: ignore[call-arg]

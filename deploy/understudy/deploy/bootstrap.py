@@ -1,4 +1,4 @@
-"""Creates what a new installation needs: a workspace, a token and a panel of people."""
+"""Prepares a store for `up`: a workspace, a token, a panel of people, and no leases of earlier workers."""
 
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from understudy.deploy.owner_only_files import write_private
 from understudy.domain.errors import AuthFailed
 from understudy.domain.people import default_panel
 from understudy.settings import Settings
+from understudy.store import leases
 from understudy.store.engine import Store
 from understudy.store.people import count_people, insert_people
 from understudy.store.workspaces import DEFAULT_WORKSPACE, authenticate, create_token, ensure_workspace
@@ -33,6 +34,21 @@ def ensure_default_workspace(settings: Settings) -> None:
     if opened_id is not None:
         write_private(token_file.with_name("token.other"), secret + "\n")
     write_private(token_file, new_secret + "\n")
+
+
+def expire_embedded_leases(settings: Settings) -> int:
+    """Expires the leases in the store of the data folder, so that a sweeper recovers their runs at once.
+
+    Call it while no worker of the folder runs. Returns the number of leases; 0 with `database_url`, because
+    workers on other machines may hold the leases of that store.
+    """
+    if settings.database_url:
+        return 0
+    store = Store(settings.store_url)
+    try:
+        return store.write(leases.expire_all)
+    finally:
+        store.dispose()
 
 
 def _ensure(connection: Connection, secret: str) -> tuple[str | None, UUID | None]:

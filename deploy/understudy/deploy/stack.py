@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from understudy.deploy.bootstrap import ensure_default_workspace
+from understudy.deploy.bootstrap import ensure_default_workspace, expire_embedded_leases
 from understudy.deploy.broker import BrokerServer
 from understudy.deploy.child import Child, kill_orphan
 from understudy.deploy.lock import DataDirLock
@@ -191,6 +191,8 @@ class Stack:
         try:
             migrate(self.settings)
             ensure_default_workspace(self.settings)
+            if self._plan.workers:
+                expire_embedded_leases(self.settings)
         except (SQLAlchemyError, UnderstudyError, OSError) as problem:
             store = make_url(self.settings.store_url).render_as_string(hide_password=True)
             raise StackStartError(f"can't prepare the store {store}: {problem}") from problem

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
 
+from understudy.domain.leases import MAX_LEASE_TTL_S
 from understudy.domain.lifecycle import Status
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.schema import Tables
@@ -58,6 +59,22 @@ def end_expired(connection: Connection, ids: Iterable[UUID]) -> list[UUID]:
         return []
     end = update(_lease).where(_lease.c.id.in_(locked), _lease.c.expires_at <= store_clock())
     return list(connection.scalars(end.values(expires_at=_lease.c.expires_at).returning(_lease.c.id)))
+
+
+def shorten_leases(connection: Connection, ttl_s: float) -> int:
+    """Shortens leases that end later than any setting allows to `ttl_s` seconds from now; returns how many.
+
+    Only a clock that was set back leaves such leases. Their living workers renew them in time; those of dead
+    workers expire soon instead of when the clock has caught up. Repeatable.
+    """
+    implausible = update(_lease).where(_lease.c.expires_at > store_clock(MAX_LEASE_TTL_S))
+    return connection.execute(implausible.values(expires_at=store_clock(ttl_s))).rowcount
+
+
+def expire_all(connection: Connection) -> int:
+    """Expires all leases, for a store whose workers are known to be dead; returns how many were live."""
+    live = update(_lease).where(_lease.c.expires_at > store_clock())
+    return connection.execute(live.values(expires_at=store_clock())).rowcount
 
 
 def running_claims(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -107,7 +108,9 @@ class Sweeper:
         """
         began = time.monotonic()
         with faults.fault_site("delete_expired.commit"):
-            self._store.write(_delete_expired_rows)
+            shortened = self._store.write(partial(_delete_expired_rows, ttl_s=self._settings.lease_ttl_s))
+        if shortened:
+            log.warning("shortened %d leases: the clock of the store was set back", shortened)
         slow = time.monotonic() - began > self._settings.sweep_interval_s
         if (slow or self._store_was_unavailable) and self._recover_from is None:
             self._recover_from = time.monotonic() + self._settings.heartbeat_interval_s
@@ -184,9 +187,10 @@ class Sweeper:
         return sent > 0 and len(ids) == BATCH_SIZE
 
 
-def _delete_expired_rows(connection: Connection) -> None:
+def _delete_expired_rows(connection: Connection, ttl_s: float) -> int:
     leases.delete_expired(connection, LEASE_RETENTION_S)
     idempotency.delete_expired(connection)
+    return leases.shorten_leases(connection, ttl_s)
 
 
 def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
