@@ -278,6 +278,13 @@ _GUARDS = {
             "",
         ),
     ],
+    ("shared/understudy/store/lineage.py", DISPATCH_TESTS): [
+        (
+            "a part of a lineage reads each ancestor that has it",
+            "chain.c.branched_at > first",
+            "chain.c.branched_at < first",
+        ),
+    ],
     (SWEEPER, PUBLISHER_TESTS): [
         (
             "a lease too far ahead is shortened (P7)",

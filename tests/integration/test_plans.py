@@ -4,15 +4,18 @@
 """
 
 from collections.abc import Callable, Iterator
+from typing import cast
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, update
 
+from tests.factories import StudyStore
+from tests.plans.lineages import add_lineage
 from tests.plans.queries import HOT
 from tests.plans.query_plan import PARTIAL, explain
 from tests.plans.seed_data import SeedData, fill
-from understudy.store import dispatch, lifecycle, participants
+from understudy.store import dispatch, lifecycle, lineage, participants
 from understudy.store.engine import Store, store_time
 from understudy.store.schema import Tables
 
@@ -40,6 +43,27 @@ def test_no_hot_query_reads_a_whole_table(full: tuple[Store, SeedData]) -> None:
         connection.exec_driver_sql("DROP INDEX ix_participant_running")
     looks = explain(store, HOT["heartbeat"], it, small=True)
     assert any(one.scans or one.rows > MOST_ROWS for one in looks)
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("participants_count", "max_rows"), [(1, 25), (50, 60)])
+def test_part_of_a_long_lineage_is_read_without_the_rest(
+    store_url: str, participants_count: int, max_rows: int
+) -> None:
+    store = Store(store_url)
+    study = StudyStore(store)
+    leaf = add_lineage(study, 2_000, participants_count)
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    parts: tuple[Callable[[Connection], object], ...] = (
+        lambda c: lineage.latest_interactions(c, leaf, 20),
+        lambda c: lineage.interactions(c, leaf, after=1_979, limit=20),
+    )
+    for read in parts:
+        looks = explain(store, lambda c, _, read=read: read(c), cast("SeedData", None), small=True)
+        of_interactions = [one for one in looks if "FROM interaction" in one.sql]
+        assert [one.plan for one in of_interactions if one.rows > max_rows] == []
+    store.dispose()
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)

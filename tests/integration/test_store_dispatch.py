@@ -175,6 +175,23 @@ def test_lineage_is_read_without_copies(study: StudyStore) -> None:
     assert study.read(lineage.instructions, sibling) == [(3, "other")]
 
 
+def test_any_part_of_a_lineage_is_that_of_the_whole(study: StudyStore) -> None:
+    leaf = study.id_
+    holders: list[UUID] = []
+    # Also participants without own interactions, at the start, in the middle and at the end.
+    for steps in (0, 3, 0, 1, 2, 0):
+        walk(study, leaf, steps)
+        holders += [leaf] * steps
+        leaf = study.extend(leaf, 10).id
+    whole = list(enumerate(holders))
+    for limit in range(8):
+        latest = study.read(lineage.latest_interactions, leaf, limit)
+        assert [(row.ordinal, row.participant_id) for row in latest] == whole[len(whole) - limit if limit < 6 else 0 :]
+        for after in range(-1, 7):
+            rows = study.read(lineage.interactions, leaf, after=after, limit=limit)
+            assert [(row.ordinal, row.participant_id) for row in rows] == whole[after + 1 :][:limit]
+
+
 def test_child_of_a_source_without_interactions_has_no_checkpoint(study: StudyStore) -> None:
     study.cancel()
     assert study.read(lineage.load_checkpoint, study.extend().id) is None

@@ -26,20 +26,34 @@ def _ancestry(participant_id: UUID) -> Any:
     return chain.union_all(source)
 
 
-def _interactions(participant_id: UUID, *, own: bool) -> Select[Any]:
-    """Selects the lineage's interactions. A terminal source never grows, so all precede the branch."""
-    if own:
-        return select(_interaction).where(_interaction.c.participant_id == participant_id)
-    chain = _ancestry(participant_id)
-    return select(_interaction).where(_interaction.c.participant_id.in_(select(chain.c.id)))
+def _interactions(participant_id: UUID, first: Any, end: Any) -> Select[Any]:
+    """Selects the lineage's interactions from index `first` to before `end`.
+
+    Indexes have no gaps, and a participant has those from its branch point on. So the ancestors of the first
+    participant that branched at or before `first` have none of them. Both bounds keep the read small for any
+    planner; with a limit alone, PostgreSQL sorts the whole lineage.
+    """
+    own = select(_p.c.id, _p.c.extended_from, _p.c.branched_at).where(_p.c.id == participant_id)
+    chain = own.cte("holders", recursive=True)
+    source = select(_p.c.id, _p.c.extended_from, _p.c.branched_at).where(
+        _p.c.id == chain.c.extended_from, chain.c.branched_at > first
+    )
+    holders = select(chain.union_all(source).c.id)
+    return select(_interaction).where(
+        _interaction.c.participant_id.in_(holders), _interaction.c.ordinal >= first, _interaction.c.ordinal < end
+    )
 
 
 def interactions(
     connection: Connection, participant_id: UUID, *, own: bool = False, after: int = -1, limit: int
 ) -> Sequence[AnyRow]:
     """Returns at most `limit` interactions with an index above `after`, in order."""
-    statement = _interactions(participant_id, own=own).where(_interaction.c.ordinal > after)
-    return connection.execute(statement.order_by(_interaction.c.ordinal).limit(limit)).all()
+    if own:
+        of_one = select(_interaction).where(_interaction.c.participant_id == participant_id)
+        statement = of_one.where(_interaction.c.ordinal > after).limit(limit)
+    else:
+        statement = _interactions(participant_id, after + 1, after + 1 + limit)
+    return connection.execute(statement.order_by(_interaction.c.ordinal)).all()
 
 
 def page_of_interactions(
@@ -62,8 +76,8 @@ def page_of_interactions(
 
 def latest_interactions(connection: Connection, participant_id: UUID, limit: int) -> list[AnyRow]:
     """Returns the last `limit` interactions over the lineage, oldest first."""
-    statement = _interactions(participant_id, own=False).order_by(_interaction.c.ordinal.desc()).limit(limit)
-    return list(reversed(connection.execute(statement).all()))
+    count = connection.scalar(select(_p.c.interaction_count).where(_p.c.id == participant_id)) or 0
+    return list(interactions(connection, participant_id, after=count - 1 - limit, limit=limit))
 
 
 def highlights(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:
