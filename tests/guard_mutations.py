@@ -48,6 +48,11 @@ ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 _GUARDS = {
     ("worker/understudy/worker/run.py", WORKER_TESTS): [
         (
+            "a claim by an earlier message overtakes nothing",
+            "            if row.dispatch_no != run.dispatch_no:\n",
+            "            if False:\n",
+        ),
+        (
             "only a value fails a run",
             "            if not is_value_error(error):\n                raise\n",
             "",

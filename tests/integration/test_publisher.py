@@ -167,6 +167,16 @@ def test_message_overtaken_by_more_than_the_margin_is_sent_again_once(study: Pub
     assert study.dispatches() == [2, 2, 1]
 
 
+def test_claim_of_a_clock_that_was_set_back_overtakes_nothing(study: PublishedStudy) -> None:
+    """Every message that is published later would seem to be older, again and again."""
+    study.publisher.publish_run_messages(study.ids)
+    study.set_published(3600)
+    study.must_claim(study.ids[-1])
+    study.set_published(-3600, _p.c.status == "running")
+    study.sweep()
+    assert study.dispatches() == [1, 1, 1]
+
+
 def test_all_messages_of_a_lost_queue_are_sent_again(study: PublishedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those beyond the batch of the first sweep, after which the queue is no longer empty."""
     monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)

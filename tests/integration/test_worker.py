@@ -19,14 +19,14 @@ from tests.factories import StudyStore, make_participants, make_study
 from tests.plugins.scripted import ScriptedEnvironment
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
-from understudy.domain.queues import Queue
+from understudy.domain.queues import Queue, parse_dispatch_no, task_id
 from understudy.domain.simulation import Action
 from understudy.queue.celery.app import create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.settings import Settings
 from understudy.store import leases, lineage, recovery
-from understudy.store.engine import Store
+from understudy.store.engine import Store, store_clock, store_time
 from understudy.store.schema import Tables
 from understudy.worker import committer
 from understudy.worker.claims import RunResult, claim_batch
@@ -35,6 +35,7 @@ from understudy.worker.heartbeat import LeaseKeeper
 from understudy.worker.run import Run, WorkerContext
 from understudy.worker.runner import Runner
 from understudy.worker.steps import ClaimedRun
+from understudy.worker.sweeper import Sweeper
 from understudy.worker.watchdog import LoopMonitor, Watchdog
 
 _p = Tables.participant
@@ -442,6 +443,34 @@ def test_shutdown_during_an_outage_of_the_store_stops_retrying(worker: Worker, m
     monkeypatch.undo()
     # Other processes learn from the lease that no worker runs it.
     assert worker.row(id_).status == "running"
+
+
+@pytest.mark.parametrize(("dispatch_no", "republished"), [(1, 0), (2, 29), (None, 0)])
+def test_claim_by_an_earlier_message_does_not_make_the_sweeper_republish_the_backlog(
+    worker: Worker, dispatch_no: int | None, republished: int
+) -> None:
+    """Its latest message is still in the queue, behind all others; only a claim by that one has overtaken them."""
+    ids = worker.participants(30)
+    worker.publisher.publish_run_messages(ids)
+    worker.write(Connection.execute, update(_p).values(dispatched_at=store_clock(-3600)))
+    now = worker.read(store_time)
+    assert worker.publisher.publish_run_messages(ids[:1], republish_before=now).sent == 1
+
+    async def claim() -> None:
+        (claimed,) = worker.write(claim_batch, [Run(ids[0], worker.context, dispatch_no)])
+        assert isinstance(claimed, ClaimedRun)
+
+    asyncio.run(claim())
+    sweeper = Sweeper(worker.settings, worker.store, worker.publisher, worker.notifier)
+    for _ in range(3):
+        sweeper.publish()
+    assert sum(row.dispatch_no for row in worker.rows()) == 30 + 1 + republished
+
+
+def test_message_tells_the_run_which_publication_it_is() -> None:
+    id_ = uuid4()
+    assert parse_dispatch_no(task_id(id_, 17)) == 17
+    assert parse_dispatch_no(f"{task_id(id_, 17)}.stop") is None
 
 
 LOSE_RACES = """

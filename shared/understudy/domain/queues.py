@@ -35,10 +35,16 @@ def task_id(participant_id: object, dispatch_no: int) -> str:
     return f"{participant_id}.{dispatch_no}"
 
 
-_RUN_MESSAGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[0-9]+")
+_RUN_MESSAGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([0-9]{1,9})")
 
 
 def parse_participant_id(id_: str) -> UUID | None:
     """Returns the participant of the run message with Celery id `id_`; None if it is not a run message's."""
     found = _RUN_MESSAGE.fullmatch(id_)
     return UUID(found[1]) if found else None
+
+
+def parse_dispatch_no(id_: str) -> int | None:
+    """Returns the number of the publication of the run message with Celery id `id_`; None if it is no such id."""
+    found = _RUN_MESSAGE.fullmatch(id_)
+    return int(found[2]) if found else None

@@ -253,8 +253,22 @@ def published_before_ids(connection: Connection, queue: Queue, before: datetime,
     return connection.scalars(waiting.order_by(_p.c.dispatched_at).limit(limit)).all()
 
 
+def forget_publication(connection: Connection, id_: UUID) -> None:
+    """Removes the publish time of a row that was just claimed by a message other than its latest. Repeatable.
+
+    The latest message may still be in its queue, so the claim does not show that it overtook others.
+    """
+    connection.execute(update(_p).where(_p.c.id == id_).values(dispatched_at=null()))
+
+
 def newest_running_dispatch(connection: Connection, queue: Queue) -> datetime | None:
-    """Returns the newest publish time of a participant running from `queue`; None if none runs."""
-    newest = select(func.max(_p.c.dispatched_at)).where(_p.c.status == str(Status.RUNNING), _p.c.queue == str(queue))
+    """Returns when the newest message of `queue` was published that a running participant was claimed by.
+
+    None if there is none. Ignores times in the future, from before the store's clock was set back: each
+    message published since then would seem to be older.
+    """
+    newest = select(func.max(_p.c.dispatched_at)).where(
+        _p.c.status == str(Status.RUNNING), _p.c.queue == str(queue), _p.c.dispatched_at <= store_clock()
+    )
     published_at: datetime | None = connection.scalar(newest)
     return published_at

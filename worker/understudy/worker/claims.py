@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from understudy.domain.runs import RunSpec
-from understudy.store import leases, lifecycle, lineage
+from understudy.store import dispatch, leases, lifecycle, lineage
 from understudy.store.engine import AnyRow
 from understudy.worker.steps import HISTORY_LENGTH, ClaimedRun
 
@@ -34,6 +34,8 @@ class ClaimingRun(Protocol):
     """A run that waits for its claim."""
 
     participant_id: UUID
+    #: Number of the message that started it.
+    dispatch_no: int | None
     #: The run no longer waits.
     claim_timed_out: bool
     #: The `WorkerContext` of its process.
@@ -53,6 +55,8 @@ def claim_batch(connection: Connection, runs: Sequence[ClaimingRun]) -> list[Cla
         # If two runs claim the same participant, the first gets it.
         row = None if run.claim_timed_out else rows.pop(run.participant_id, None)
         if row is not None:
+            if row.dispatch_no != run.dispatch_no:
+                dispatch.forget_publication(connection, row.id)
             results.append(_claimed(connection, row, specs[row.id]))
             continue
         if lost is None:

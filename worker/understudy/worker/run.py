@@ -76,8 +76,9 @@ class WorkerContext:
 class Run:
     """Runs one participant once. Call all methods in the loop's thread."""
 
-    def __init__(self, participant_id: UUID, context: WorkerContext) -> None:
+    def __init__(self, participant_id: UUID, context: WorkerContext, dispatch_no: int | None = None) -> None:
         self.participant_id = participant_id
+        self.dispatch_no = dispatch_no
         #: The run no longer waits for its claim.
         self.claim_timed_out = False
         #: Set while the run holds the participant.

@@ -50,9 +50,12 @@ class Runner:
         """Runs `work` on the loop of all runs; returns immediately."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def run(self, participant_id: UUID) -> RunResult:
-        """Runs a participant to its end and publishes the result; call it on the runner's loop."""
-        run = Run(participant_id, self._context)
+    async def run(self, participant_id: UUID, dispatch_no: int | None = None) -> RunResult:
+        """Runs a participant to its end and publishes the result; call it on the runner's loop.
+
+        `dispatch_no` is the number of the message that asks for the run; None if it is unknown.
+        """
+        run = Run(participant_id, self._context, dispatch_no)
         _current_run.set(run)
         self._runs.add(run)
         try:

@@ -157,7 +157,8 @@ class Sweeper:
         """Republishes overdue messages that are lost: their queue is empty, or later messages overtook them.
 
         A queue is first in, first out. A message older than one that already runs has left the queue, for
-        example with a worker that died. A wrong guess costs one stale message.
+        example with a worker that died. A wrong guess costs one stale message. It can concern only messages
+        that workers hold, and those of one stalled publisher (docs/adr/0007).
         """
         overdue_s = self._settings.republish_after_s
         if queue is Queue.RECOVERED:

@@ -11,6 +11,7 @@ from celery.app.task import Task
 from celery.exceptions import Reject, Terminated
 
 from understudy import faults
+from understudy.domain.queues import parse_dispatch_no
 from understudy.queue.celery.broadcasts import broadcast
 from understudy.queue.celery.control_commands import install_abort_command
 from understudy.queue.celery.flower_events import VisibleRequest
@@ -60,7 +61,9 @@ def register_run(
             ) as update_span,
         ):
             # Without the store, this process would hold the message until the store is available.
-            result = await runner.run(UUID(participant_id)) if is_store_reachable() else RunResult.REFUSED
+            result = RunResult.REFUSED
+            if is_store_reachable():
+                result = await runner.run(UUID(participant_id), parse_dispatch_no(job.task_id))
             update_span({"understudy.ending": result.value})
         metrics.count_run_message(result.value)
         if result is RunResult.REFUSED:
