@@ -13,6 +13,16 @@ from understudy.store.engine import Store
 WEB = {"environment": "web", "url": "https://shop.example/"}
 TASK = {"task": "Buy a lamp", "success": {"url_contains": "/thanks"}}
 ADA = {"name": "Ada", "age": 36, "country": "GB", "language": "en"}
+MANY_TRAITS = {f"trait {number}": number for number in range(101)}
+#: Just above 64 KiB as UTF-8, with fewer characters.
+LARGE_TRAITS = {"story": "é" * 32_768}
+MANY_TRAITS_CSV = "\n".join(
+    (
+        "name,age,country,language," + ",".join(f"trait.{name}" for name in MANY_TRAITS),
+        "Bea,61,DE,de," + ",".join(map(str, MANY_TRAITS.values())),
+    )
+)
+LARGE_TRAITS_CSV = f"name,age,country,language,trait.story\nBea,61,DE,de,{LARGE_TRAITS['story']}"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 VARIANTS = ["Fast and simple.", "Simple and fast."]
 LAMPS = {"name": "Lamps", "modality": "interactive", "assignment": TASK}
@@ -267,6 +277,12 @@ WRONG = [
     *(bad("person_create", ADA | {"age": age}, "age") for age in (-1, 131)),
     bad("person_create", ADA | {"age": "36"}, "age", skip="cli"),
     bad("person_create", ADA | {"bio": "a\0b"}, "NUL"),
+    bad("person_create", ADA | {"traits": MANY_TRAITS}, "at most 100"),
+    bad("person_create", ADA | {"traits": LARGE_TRAITS}, "at most 64 KiB"),
+    bad("person_create", {"people": [ADA, ADA | {"traits": MANY_TRAITS}]}, "at most 100"),
+    bad("person_create", {"people": [ADA, ADA | {"traits": LARGE_TRAITS}]}, "at most 64 KiB"),
+    bad("person_create", {"csv": MANY_TRAITS_CSV}, "at most 100"),
+    bad("person_create", {"csv": LARGE_TRAITS_CSV}, "at most 64 KiB"),
     bad("person_create", ADA | {"generate": 1}, "name"),
     bad("person_create", {"people": [ADA], **ADA}, "name"),
     bad("person_create", {"people": [ADA], "generate": 1}, "generate"),

@@ -3,6 +3,7 @@
 The names are common ones of each country, combined at random. They refer to no particular person.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from random import Random
@@ -17,6 +18,9 @@ DEFAULT_PANEL_SEED = 24
 MAX_NAME_LENGTH = 200
 MAX_AGE = 130
 MAX_CODE_LENGTH = 64
+MAX_TRAITS = 100
+#: As compact JSON in UTF-8.
+MAX_TRAITS_KIB = 64
 
 YOUNGEST = 18
 OLDEST = 85
@@ -24,6 +28,16 @@ _RETIRED_FROM = 67
 _STUDENT_UNTIL = 23
 
 Item = TypeVar("Item")
+
+
+def check_traits(traits: dict[str, Any]) -> dict[str, Any]:
+    """Returns `traits` unchanged. Raises ValueError if they exceed MAX_TRAITS or MAX_TRAITS_KIB."""
+    if len(traits) > MAX_TRAITS:
+        raise ValueError(f"a person has at most {MAX_TRAITS} traits; got {len(traits):,}")
+    size = len(json.dumps(traits, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_TRAITS_KIB * 1024:
+        raise ValueError(f"the traits of a person have at most {MAX_TRAITS_KIB} KiB; got {size:,} bytes")
+    return traits
 
 
 class _Origin(NamedTuple):

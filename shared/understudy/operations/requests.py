@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from understudy.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
 from understudy.domain.filters import MAX_TERM_LENGTH, MAX_TERMS, PeopleFilter
-from understudy.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH
+from understudy.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH, MAX_TRAITS, MAX_TRAITS_KIB, check_traits
 from understudy.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
 
 DEFAULT_WAIT_S = 600.0
@@ -235,7 +235,11 @@ class PersonRequest(Request):
     age: Annotated[int, Field(ge=0, le=MAX_AGE)]
     country: Annotated[str, Field(min_length=1, max_length=MAX_CODE_LENGTH)]
     language: Annotated[str, Field(min_length=1, max_length=MAX_CODE_LENGTH)]
-    traits: dict[str, Any] = Field(default_factory=dict, description='Traits, such as {"patience": 0.2}.')
+    #: Without `maxProperties`: a published schema of a request never becomes narrower.
+    traits: Annotated[dict[str, Any], AfterValidator(check_traits)] = Field(
+        default_factory=dict,
+        description=f'Traits, such as {{"patience": 0.2}}; at most {MAX_TRAITS} names and {MAX_TRAITS_KIB} KiB.',
+    )
     bio: Annotated[str, Field(max_length=4_000)] = ""
 
 
