@@ -1,5 +1,6 @@
 """Aliases, publish reservations, branches and lineages, on both stores."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -158,11 +159,15 @@ def test_lineage_is_read_without_copies(study: StudyStore) -> None:
     grandchild = study.extend(child, 10).id
     sibling = study.extend(root, 10, "other").id
     whole = [*((index, root) for index in range(3)), *((index, child) for index in (3, 4))]
-    rows = study.read(lineage.interactions, grandchild, limit=100)
+    rows = study.read(lambda connection: list(lineage.interactions(connection, grandchild, limit=100)))
     assert [(row.ordinal, row.participant_id) for row in rows] == whole
-    page = study.read(lineage.interactions, grandchild, after=1, limit=2)
-    assert [row.ordinal for row in page] == [2, 3]
-    own = study.read(lineage.interactions, child, own=True, limit=100)
+
+    def page(of: UUID, *, own: bool, cursor: str | None, limit: int) -> tuple[Any, str | None]:
+        return study.read(lineage.page_of_interactions, study.workspace_id, of, own=own, cursor=cursor, limit=limit)
+
+    _, cursor = page(grandchild, own=False, cursor=None, limit=2)
+    assert [row.ordinal for row in page(grandchild, own=False, cursor=cursor, limit=2)[0]] == [2, 3]
+    own, _ = page(child, own=True, cursor=None, limit=100)
     latest = study.read(lineage.latest_interactions, grandchild, 2)
     assert [row.ordinal for row in own] == [row.ordinal for row in latest] == [3, 4]
     # A participant without interactions resumes from the checkpoint of its source.

@@ -36,7 +36,7 @@ class EventStore(StudyStore):
 
     def events(self, after: int = 0, limit: int = 1000, of: tuple[Kind, UUID] | None = None) -> list[AnyRow]:
         scope = of or (Kind.STUDY, self.study_id)
-        return list(self.read(events.events_after, self.workspace_id, after, limit, of=scope))
+        return list(self.read(events.events_after, self.workspace_id, after, limit, of=scope)[0])
 
     def sequence(self, limit: int = 1000) -> int:
         """Assigns positions to up to `limit` events; how many."""

@@ -54,8 +54,8 @@ READS: dict[str, Callable[[Connection, Any, TwoWorkspaces], Any]] = {
     "outcome_counts": lambda c, w, b: studies.outcome_counts(c, w, b.study_id),
     "sentiment_counts": lambda c, w, b: sum(studies.sentiment_counts(c, w, b.study_id).values()),
     "last_position": lambda c, w, b: events.last_position(c, w),
-    "events_after of a study": lambda c, w, b: events.events_after(c, w, 0, 9, of=(Kind.STUDY, b.study_id)),
-    "events_after of all": lambda c, w, b: events.events_after(c, w, 0, 9),
+    "events_after of a study": lambda c, w, b: events.events_after(c, w, 0, 9, of=(Kind.STUDY, b.study_id))[0],
+    "events_after of all": lambda c, w, b: events.events_after(c, w, 0, 9)[0],
     "usage of today": lambda c, w, b: usage.sum_for_workspace_today(c, w),
     "tokens": lambda c, w, b: usage.tokens_of_workspace(c, w, datetime.min.replace(tzinfo=UTC)),
 }

@@ -181,8 +181,8 @@ def test_extended_run_resumes_from_the_checkpoint(worker: Worker) -> None:
         *("open 0", "act 0", "acted 0", "act 1", "acted 1"),
         *("restore 2", "act 2", "acted 2", "act 3", "acted 3"),
     ]
-    rows = worker.read(lineage.interactions, child, own=True, limit=9)
-    assert [row.thought for row in rows] == ["Told: Turn left"] * 2
+    rows = worker.read(lambda connection: list(lineage.interactions(connection, child, limit=9)))
+    assert [row.thought for row in rows if row.participant_id == child] == ["Told: Turn left"] * 2
     # The memory is kept; only the first own turn has `resumed`.
     assert worker.read(lineage.load_checkpoint, child)["memory"] == {"steps": 4, "resumed": False}
 

@@ -17,6 +17,7 @@ from starlette.types import Message as AsgiMessage
 
 from understudy.admission.errors import error_response
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
+from understudy.operations.requests import MAX_PEOPLE_BYTES
 from understudy.service import Service
 from understudy.service.coalesced_reads import CoalescedReads
 from understudy.store.workspaces import authenticate
@@ -24,7 +25,7 @@ from understudy.store.workspaces import authenticate
 MIB = 1024 * 1024
 MAX_BODY = MIB
 #: A panel of 10,000 people is larger than MAX_BODY.
-MAX_PEOPLE_BODY = 16 * MIB
+MAX_PEOPLE_BODY = MAX_PEOPLE_BYTES
 #: Levels of lists and objects in a body.
 MAX_DEPTH = 64
 #: No column stores an integer whose absolute value is larger.

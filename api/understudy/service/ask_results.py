@@ -32,6 +32,7 @@ from understudy.envelopes.asks import (
 from understudy.envelopes.base import Page
 from understudy.operations.requests import DEFAULT_PAGE, AskView
 from understudy.service import Service
+from understudy.service.pages import take_items
 from understudy.service.participants import describe_usage
 from understudy.store import Connection, asks, usage
 from understudy.store.aliases import find
@@ -229,7 +230,7 @@ def _people(
     answers: dict[UUID, list[Answer]] = {row.person_id: [] for row in rows}
     for answer in asks.round_answers(connection, ask.id, list(answers), comments=True):
         answers[answer.person_id].append(_answer(answer, variant_labels[answer.round]))
-    people = [
+    people = take_items(
         PersonAnswers(
             person_id=row.person_id,
             person_name=row.person_name,
@@ -237,7 +238,9 @@ def _people(
             changes=list(_pick_changes(answers[row.person_id])),
         )
         for row in rows
-    ]
+    )
+    if len(people) < len(rows):
+        _, following = asks.page_of_panel(connection, ask.id, cursor, len(people))
     return people, following
 
 

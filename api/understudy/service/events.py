@@ -195,20 +195,20 @@ class EventHub:
     async def _page_or_pause(self, scope: EventScope, after: int) -> tuple[Sequence[Event], bool]:
         """Returns the next page, and whether more may follow; empty while the store is unavailable."""
 
-        def read(connection: Connection) -> list[Event]:
+        def read(connection: Connection) -> tuple[list[Event], bool]:
             of = (scope.kind, scope.id)
-            rows = events.events_after(connection, scope.workspace_id, after, PAGE, of=of)
-            return [_to_event(row) for row in rows]
+            rows, has_more = events.events_after(connection, scope.workspace_id, after, PAGE, of=of)
+            return [_to_event(row) for row in rows], has_more
 
         try:
-            page = await self._read(read)
+            page, has_more = await self._read(read)
         except ServiceUnavailable as error:
             self._page_outages.failed(error, "an event stream waits")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), UNAVAILABLE_RETRY_S)
             return (), True
         self._page_outages.succeeded()
-        return page, len(page) == PAGE
+        return page, has_more
 
     async def _is_allowed(self, allowed: Callable[[Connection], object]) -> bool:
         try:
@@ -268,10 +268,11 @@ class EventHub:
             for id_, position in positions.items():
                 if position is None:
                     found[id_] = _Found(events.last_position(connection, id_))
-                elif rows := events.events_after(connection, id_, position, PAGE):
-                    new_events = [(_to_event(row), _scopes(row)) for row in rows]
-                    found[id_] = _Found(rows[-1].position, new_events)
-                    has_more = has_more or len(rows) == PAGE
+                    continue
+                rows, more_follow = events.events_after(connection, id_, position, PAGE)
+                has_more = has_more or more_follow
+                if rows:
+                    found[id_] = _Found(rows[-1].position, [(_to_event(row), _scopes(row)) for row in rows])
         return found, has_more
 
     def _fan_out(self, found: Mapping[UUID, _Found]) -> None:

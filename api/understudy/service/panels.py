@@ -78,8 +78,14 @@ def read_csv(text: str) -> list[PersonRequest]:
 
 
 def write_csv(people: Sequence[Profile]) -> str:
-    """Returns a CSV table of these people that `read_csv` accepts."""
+    """Returns a CSV table of these people that `read_csv` accepts. Raises ValidationError for too many columns."""
     traits = sorted({name for person in people for name in person.traits if name != _ACCESSIBILITY})
+    columns = len(FIELDS) + 1 + len(traits)
+    if columns > _MAX_COLUMNS:
+        raise ValidationError(
+            f"A CSV table has at most {_MAX_COLUMNS} columns; the traits of these people need {columns:,}.",
+            suggestions=("Filter the people, or export them as JSON.",),
+        )
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*FIELDS, _ACCESSIBILITY, *(_TRAIT + name for name in traits)])

@@ -1,6 +1,6 @@
 """Reads participants, their interactions and transcripts. Source: contract section 6."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from understudy.domain.errors import NotFound, ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
+from understudy.domain.page_size import TextBudget
 from understudy.domain.stuck_detection import ParticipantActivity, RecoveryTimes, stuck_reason
 from understudy.domain.text import format_value
 from understudy.envelopes.base import Page
@@ -99,14 +100,24 @@ def get_transcript(service: Service, workspace_id: UUID, ref: str) -> Transcript
 
 
 def transcript_of(connection: Connection, row: AnyRow, task: str) -> list[TranscriptItem]:
-    """Returns a participant's run as text: its assignment, then its interactions over the lineage."""
+    """Returns a participant's run as text: its assignment, then its interactions over the lineage.
+
+    A transcript over MAX_VALUES_BYTES has all its items; its later texts are shortened.
+    """
     instructions = lineage.instructions(connection, row.id)
     rows = lineage.interactions(connection, row.id, limit=row.interaction_count)
     assignment = TranscriptItem(role="system", content=task)
-    return [assignment, *_entries(rows, instructions)]
+    budget = TextBudget()
+    return [assignment, *(_shortened(item, budget) for item in _entries(rows, instructions))]
 
 
-def _entries(rows: Sequence[AnyRow], instructions: list[tuple[int, str]]) -> Iterator[TranscriptItem]:
+def _shortened(item: TranscriptItem, budget: TextBudget) -> TranscriptItem:
+    item.content = budget.cut(item.content)
+    item.thought = item.thought and budget.cut(item.thought)
+    return item
+
+
+def _entries(rows: Iterable[AnyRow], instructions: list[tuple[int, str]]) -> Iterator[TranscriptItem]:
     """Yields the interactions as text, with each instruction at its branch point."""
     pending = list(instructions)
     for row in rows:

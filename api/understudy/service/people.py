@@ -17,6 +17,7 @@ from understudy.envelopes.people import Panel, People, Profile
 from understudy.envelopes.people import Person as PersonEnvelope
 from understudy.operations.requests import (
     MAX_PEOPLE,
+    MAX_PEOPLE_BYTES,
     BuiltInPanelRequest,
     CsvRequest,
     PeopleRequest,
@@ -87,12 +88,23 @@ def export_people(service: Service, workspace_id: UUID, where: PeopleFilter = NO
     """Returns all profiles that match `where`. Raises ValidationError for more than `create` takes."""
     with service.store.read() as connection:
         count, rows = people.find_people(connection, workspace_id, where, MAX_PEOPLE)
-    if count > MAX_PEOPLE:
-        raise ValidationError(
-            f"An export has at most {MAX_PEOPLE:,} people; {count:,} match.",
-            suggestions=("Filter by age, country, trait or search, or read the list page by page.",),
-        )
-    return Panel(people=[Profile.model_validate(row, from_attributes=True) for row in rows])
+        if count > MAX_PEOPLE:
+            raise _too_large(f"{MAX_PEOPLE:,} people; {count:,} match")
+        panel: list[Profile] = []
+        size = 0
+        for row in rows:
+            panel.append(Profile.model_validate(row, from_attributes=True))
+            size += len(panel[-1].model_dump_json().encode())
+            if size > MAX_PEOPLE_BYTES:
+                raise _too_large(f"{MAX_PEOPLE_BYTES // 2**20} MiB; the {count:,} people that match have more")
+    return Panel(people=panel)
+
+
+def _too_large(bound: str) -> ValidationError:
+    return ValidationError(
+        f"An export has at most {bound}.",
+        suggestions=("Filter by age, country, trait or search, or read the list page by page.",),
+    )
 
 
 def _person(row: AnyRow) -> PersonEnvelope:

@@ -12,7 +12,7 @@ from understudy.domain.errors import ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.envelopes.base import Page
-from understudy.envelopes.participants import ParticipantHighlight, ParticipantTranscript
+from understudy.envelopes.participants import Participant, ParticipantHighlight, ParticipantTranscript
 from understudy.envelopes.simulations import Dispatch
 from understudy.envelopes.studies import (
     Iteration,
@@ -27,6 +27,7 @@ from understudy.service import Service
 from understudy.service.call import Call
 from understudy.service.content import check_iteration
 from understudy.service.dispatching import PreparedDispatch, dispatch_once, insert_run, resolve_people
+from understudy.service.pages import take_items
 from understudy.service.participants import describe, describe_usage, load_describe_context, transcript_of
 from understudy.service.starts import Start, meaning_of, start_once
 from understudy.store import Connection, lineage, participants, studies, usage
@@ -178,18 +179,19 @@ def get_per_participant(
         rows, following = _participants(connection, study, cursor, limit)
         strongest = lineage.highlights(connection, [row.id for row in rows])
         context = load_describe_context(service, connection, [row.id for row in rows])
-    described = []
-    for row in rows:
-        peak = strongest.get(row.id)
-        described.append(
-            ParticipantHighlight(
-                **describe(row, context).model_dump(),
-                highlight=peak and peak.thought,
-                highlight_index=peak and peak.ordinal,
-                highlight_sentiment=peak and peak.sentiment,
-            )
-        )
+        described = take_items(_highlighted(describe(row, context), strongest.get(row.id)) for row in rows)
+        if len(described) < len(rows):
+            _, following = _participants(connection, study, cursor, len(described))
     return StudyPerParticipant(**summary.model_dump(), participants=described, next_cursor=following)
+
+
+def _highlighted(participant: Participant, peak: AnyRow | None) -> ParticipantHighlight:
+    return ParticipantHighlight(
+        **participant.model_dump(),
+        highlight=peak and peak.thought,
+        highlight_index=peak and peak.ordinal,
+        highlight_sentiment=peak and peak.sentiment,
+    )
 
 
 def get_transcripts(
@@ -203,10 +205,7 @@ def get_transcripts(
         study = find(connection, workspace_id, Kind.STUDY, ref, "study_id")
         summary = _summary(connection, study)
         rows, following = _participants(connection, study, cursor, limit)
-        count = _count_within_limit(rows)
-        if count < len(rows):
-            rows, following = _participants(connection, study, cursor, count)
-        transcripts = [
+        transcripts = take_items(
             ParticipantTranscript(
                 participant_id=row.id,
                 alias=row.alias,
@@ -215,8 +214,10 @@ def get_transcripts(
                 outcome=row.outcome,
                 items=transcript_of(connection, row, study.assignment["task"]),
             )
-            for row in rows
-        ]
+            for row in rows[: _count_within_limit(rows)]
+        )
+        if len(transcripts) < len(rows):
+            _, following = _participants(connection, study, cursor, len(transcripts))
     return StudyTranscripts(**summary.model_dump(), transcripts=transcripts, next_cursor=following)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 #: Minimum fall in sentiment between two interactions that counts as a friction point.
@@ -48,7 +49,7 @@ def find_friction_points(steps: Iterable[PastInteraction]) -> Iterator[Friction]
     """Yields all friction points of a journey, in order. One interaction can have several."""
     previous: PastInteraction | None = None
     visits: Counter[str] = Counter()
-    replies: set[str] = set()
+    replies: set[bytes] = set()
     for step in steps:
         found = [
             *_detect_problems(step),
@@ -71,14 +72,16 @@ def _detect_problems(step: PastInteraction) -> Iterator[tuple[FrictionKind, str]
         yield FrictionKind.ERROR_PAGE, f"The page returned HTTP status {status}."
 
 
-def _detect_repeated_reply(step: PastInteraction, replies: set[str]) -> Iterator[tuple[FrictionKind, str]]:
+def _detect_repeated_reply(step: PastInteraction, replies: set[bytes]) -> Iterator[tuple[FrictionKind, str]]:
     """In a chat: the bot repeats an earlier reply."""
     reply = step.result.get("text")
     if not isinstance(reply, str) or not reply or step.action.get("kind") != "say":
         return
-    if reply in replies:
+    # The digest: a long conversation would keep all its replies in memory.
+    digest = sha256(reply.encode("utf-8", "replace")).digest()
+    if digest in replies:
         yield FrictionKind.REPEATED_REPLY, "The bot repeated an earlier reply."
-    replies.add(reply)
+    replies.add(digest)
 
 
 def _detect_loops(

@@ -25,6 +25,8 @@ MAX_RUN_TIMEOUT_S = 86_400
 MAX_SEED = 2**63 - 1
 #: Maximum people of one request.
 MAX_PEOPLE = 10_000
+#: Maximum size of such a request, and of an export.
+MAX_PEOPLE_BYTES = 16 * 1024 * 1024
 
 #: Maximum characters of an id.
 MAX_ID_LENGTH = 100

@@ -37,6 +37,7 @@ from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.store import bulk_parameters
 from understudy.store.engine import AnyRow, store_clock
+from understudy.store.paging import take
 from understudy.store.schema import Tables
 
 _event = Tables.event
@@ -234,8 +235,11 @@ def events_after(
     limit: int,
     *,
     of: tuple[Kind, UUID] | None = None,
-) -> Sequence[AnyRow]:
-    """Returns the next `limit` events after `position`, in order; only of the scope `of`, if set."""
+) -> tuple[list[AnyRow], bool]:
+    """Returns the next events after `position`, in order, and whether more follow; only of scope `of`, if set.
+
+    Returns at most `limit` events, and fewer if they are large.
+    """
     statement = select(_event).where(_event.c.workspace_id == workspace_id)
     order, after = _event.c.position, _event.c.position > position
     if of is not None:
@@ -244,4 +248,4 @@ def events_after(
         if kind is Kind.PARTICIPANT:
             # The same order, by the table's key. The sum keeps SQLite off a less suitable index.
             order, after = _event.c.seq, _event.c.position + 0 > position
-    return connection.execute(statement.where(after).order_by(order).limit(limit)).all()
+    return take(connection, statement.where(after).order_by(order), limit)

@@ -1,6 +1,6 @@
 """Reads a run over its lineage: a child continues from its source, and nothing is copied."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from understudy.domain.cursors import decode_cursor, encode_cursor
 from understudy.domain.runs import RunSpec
 from understudy.store import bulk_parameters
 from understudy.store.engine import AnyRow
+from understudy.store.paging import stream, take
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -44,16 +45,9 @@ def _interactions(participant_id: UUID, first: Any, end: Any) -> Select[Any]:
     )
 
 
-def interactions(
-    connection: Connection, participant_id: UUID, *, own: bool = False, after: int = -1, limit: int
-) -> Sequence[AnyRow]:
-    """Returns at most `limit` interactions with an index above `after`, in order."""
-    if own:
-        of_one = select(_interaction).where(_interaction.c.participant_id == participant_id)
-        statement = of_one.where(_interaction.c.ordinal > after).limit(limit)
-    else:
-        statement = _interactions(participant_id, after + 1, after + 1 + limit)
-    return connection.execute(statement.order_by(_interaction.c.ordinal)).all()
+def interactions(connection: Connection, participant_id: UUID, *, limit: int) -> Iterator[AnyRow]:
+    """Yields the first `limit` interactions over the lineage, in order; memory holds a few of them."""
+    return stream(connection, _interactions(participant_id, 0, limit).order_by(_interaction.c.ordinal))
 
 
 def page_of_interactions(
@@ -67,17 +61,21 @@ def page_of_interactions(
 ) -> tuple[Sequence[AnyRow], str | None]:
     """Returns one page of interactions over the lineage, or of `own` ones, and the next cursor (or None)."""
     list_key = (_interaction.name, workspace_id, participant_id, own)
-    after = -1 if cursor is None else int(decode_cursor(cursor, *list_key))
-    rows = interactions(connection, participant_id, own=own, after=after, limit=limit + 1)
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], encode_cursor(str(rows[limit - 1].ordinal), *list_key)
+    first = 0 if cursor is None else int(decode_cursor(cursor, *list_key)) + 1
+    if own:
+        of_one = select(_interaction).where(_interaction.c.participant_id == participant_id)
+        statement = of_one.where(_interaction.c.ordinal >= first)
+    else:
+        statement = _interactions(participant_id, first, first + limit + 1)
+    rows, has_more = take(connection, statement.order_by(_interaction.c.ordinal), limit)
+    return rows, encode_cursor(str(rows[-1].ordinal), *list_key) if has_more else None
 
 
 def latest_interactions(connection: Connection, participant_id: UUID, limit: int) -> list[AnyRow]:
     """Returns the last `limit` interactions over the lineage, oldest first."""
     count = connection.scalar(select(_p.c.interaction_count).where(_p.c.id == participant_id)) or 0
-    return list(interactions(connection, participant_id, after=count - 1 - limit, limit=limit))
+    latest = _interactions(participant_id, count - limit, count)
+    return list(connection.execute(latest.order_by(_interaction.c.ordinal)).all())
 
 
 def highlights(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AnyRow]:

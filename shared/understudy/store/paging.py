@@ -1,5 +1,9 @@
-"""Keyset pagination: a page costs the same at any depth, and concurrent inserts shift no row."""
+"""Keyset pagination: a page costs the same at any depth, and concurrent inserts shift no row.
 
+A page is bounded in rows and in bytes. It reads rows in portions, so memory holds no more than one page.
+"""
+
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -7,7 +11,32 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, Table, tuple_
 
 from understudy.domain.cursors import decode_cursor, encode_cursor
+from understudy.domain.page_size import MAX_VALUES_BYTES, json_bytes
 from understudy.store.engine import AnyRow
+
+#: Rows that one read of the store returns.
+_PORTION = 20
+
+
+def stream(connection: Connection, statement: Select[Any]) -> Iterator[AnyRow]:
+    """Yields the rows of `statement`; memory holds one portion of them."""
+    with connection.execute(statement, execution_options={"yield_per": _PORTION}) as result:
+        yield from result
+
+
+def take(connection: Connection, statement: Select[Any], limit: int) -> tuple[list[AnyRow], bool]:
+    """Returns the first rows of `statement`, at most `limit` and MAX_VALUES_BYTES; and whether more follow.
+
+    Returns at least one row, of any size, if there is one.
+    """
+    taken: list[AnyRow] = []
+    size = 0
+    for row in stream(connection, statement.limit(limit + 1)):
+        size += json_bytes(tuple(row))
+        if len(taken) == limit or (taken and size > MAX_VALUES_BYTES):
+            return taken, True
+        taken.append(row)
+    return taken, False
 
 
 def page(
@@ -31,8 +60,8 @@ def page(
         created_at, _, id_ = decode_cursor(cursor, *list_parts).partition(" ")
         after = (datetime.fromisoformat(created_at), UUID(id_))
         statement = statement.where(tuple_(table.c.created_at, table.c.id) > tuple_(*after))
-    rows = connection.execute(statement.order_by(table.c.created_at, table.c.id).limit(limit + 1)).all()
-    if len(rows) <= limit:
-        return list(rows), None
-    last = rows[limit - 1]
-    return list(rows[:limit]), encode_cursor(f"{last.created_at.isoformat()} {last.id}", *list_parts)
+    rows, has_more = take(connection, statement.order_by(table.c.created_at, table.c.id), limit)
+    if not has_more:
+        return rows, None
+    last = rows[-1]
+    return rows, encode_cursor(f"{last.created_at.isoformat()} {last.id}", *list_parts)

@@ -1,7 +1,7 @@
 """Stores and finds people: reusable profiles."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -14,7 +14,7 @@ from understudy.domain.simulation import Person
 from understudy.store import bulk_parameters
 from understudy.store.aliases import assign_aliases, find_many
 from understudy.store.engine import AnyRow, store_time
-from understudy.store.paging import page
+from understudy.store.paging import page, stream
 from understudy.store.schema import Tables
 from understudy.store.traits import trait_matches
 
@@ -72,13 +72,11 @@ def page_of_people(
 
 def find_people(
     connection: Connection, workspace_id: UUID, where: PeopleFilter, limit: int
-) -> tuple[int, list[AnyRow]]:
-    """Returns the number of matching people, and the first `limit` of them, in order of creation."""
+) -> tuple[int, Iterator[AnyRow]]:
+    """Returns the number of matching people, and an iterator of the first `limit`, in order of creation."""
     conditions = _conditions(workspace_id, where)
-    rows = connection.execute(
-        select(_person).where(*conditions).order_by(_person.c.created_at, _person.c.id).limit(limit)
-    )
-    return _count(connection, conditions), list(rows.all())
+    statement = select(_person).where(*conditions).order_by(_person.c.created_at, _person.c.id)
+    return _count(connection, conditions), stream(connection, statement.limit(limit))
 
 
 def _conditions(workspace_id: UUID, where: PeopleFilter) -> list[ColumnElement[bool]]:
