@@ -4,8 +4,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 from uuid import uuid4
 
 import pytest
@@ -136,17 +138,34 @@ def _templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"sqlite": str(sqlite_file), "postgresql": name}
 
 
+#: Yields the URL of an empty, migrated store of a kind, which exists for the time of the block.
+EmptyStore: TypeAlias = Callable[[str], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def empty_store(_templates: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> EmptyStore:
+    """Creates stores, of "sqlite" or "postgresql"."""
+
+    @contextmanager
+    def create(kind: str) -> Iterator[str]:
+        if kind == "sqlite":
+            file = tmp_path_factory.mktemp("store") / "store.db"
+            shutil.copy(_templates["sqlite"], file)
+            yield f"sqlite:///{file}"
+            return
+        name = f"test_{uuid4().hex}"
+        _administer(f"CREATE DATABASE {name} TEMPLATE {_templates['postgresql']}")
+        yield _postgres_url(name, of=_POOLED if os.environ.get(_POOLED) else _POSTGRES)
+        _administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+    return create
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, _templates: dict[str, str], tmp_path: Path) -> Iterator[str]:
+def store_url(request: pytest.FixtureRequest, empty_store: EmptyStore) -> Iterator[str]:
     """An empty, migrated store of this test, of each kind."""
-    if request.param == "sqlite":
-        shutil.copy(_templates["sqlite"], tmp_path / "store.db")
-        yield f"sqlite:///{tmp_path / 'store.db'}"
-        return
-    name = f"test_{uuid4().hex}"
-    _administer(f"CREATE DATABASE {name} TEMPLATE {_templates['postgresql']}")
-    yield _postgres_url(name, of=_POOLED if os.environ.get(_POOLED) else _POSTGRES)
-    _administer(f"DROP DATABASE {name} WITH (FORCE)")
+    with empty_store(request.param) as url:
+        yield url
 
 
 def _postgres_url(database: str, of: str = _POSTGRES) -> str:

@@ -40,6 +40,7 @@ PUBLISHER_TESTS = "tests/integration/test_publisher.py"
 WORKER_TESTS = "tests/integration/test_worker.py"
 ORDERS_TESTS = "tests/integration/test_operator_commands.py"
 SWEEPER = "worker/understudy/worker/sweeper.py"
+RACES = "tests/integration/test_races.py"
 EVENT_TESTS = "tests/integration/test_store_events.py"
 LANE_TESTS = "tests/integration/test_page_lanes.py"
 ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
@@ -174,7 +175,7 @@ _GUARDS = {
             "queue=str(Queue.RECOVERED)",
         ),
     ],
-    ("shared/understudy/store/recovery.py", "tests/integration/test_races.py"): [
+    ("shared/understudy/store/recovery.py", "tests/integration/test_races.py tests/integration/test_lease_races.py"): [
         (
             "lease of a recovery (P7)",
             "ended = leases.end_expired(connection, (row.worker_id for row in rows))",
@@ -198,14 +199,14 @@ _GUARDS = {
             "        .where(_lease.c.id == worker_id)\n        .values(expires_at=store_clock(ttl_s))",
         ),
     ],
-    ("shared/understudy/store/leases.py", "tests/integration/test_races.py"): [
+    ("shared/understudy/store/leases.py", "tests/integration/test_races.py tests/integration/test_lease_races.py"): [
         (
             "a renewal that waits for a recovery fails (P7)",
             "list(connection.scalars(end.values(expires_at=_lease.c.expires_at).returning(_lease.c.id)))",
             "list(locked)",
         ),
     ],
-    (STOPS, "tests/integration/test_races.py"): [
+    (STOPS, "tests/integration/test_races.py tests/integration/test_lease_races.py"): [
         (
             "no stop of a run whose lease is being renewed (P1)",
             "ended = leases.end_expired(connection, (row.worker_id for row in rows if row.worker_id))",
@@ -246,7 +247,32 @@ _GUARDS = {
         ("a start is done once per key", "    if stored is not None:\n        return stored\n", ""),
         ("keys of the previous version count", "    if previous is not None:\n        return previous\n", ""),
     ],
-    ("shared/understudy/store/asks.py", "tests/integration/test_races.py"): [
+    (STORE_GUARDS, RACES): [
+        (
+            "epoch of a run's writes, in a race (P3)",
+            "and_(_p.c.id == claim.participant_id, _p.c.epoch == claim.epoch)",
+            "_p.c.id == claim.participant_id",
+        ),
+        (
+            "status of every move, in a race (P1)",
+            ".where(_p.c.status.in_([str(status) for status in sorted(sources)]))",
+            "",
+        ),
+    ],
+    ("shared/understudy/store/recovery.py", RACES): [
+        ("recovery skips locked rows", ".with_for_update(skip_locked=True)", ""),
+    ],
+    (STOPS, RACES): [
+        ("the sweeper's stops skip locked rows", ".with_for_update(skip_locked=True)", ""),
+    ],
+    (DISPATCH, RACES): [
+        ("a reservation skips locked rows", ".with_for_update(skip_locked=True)", ""),
+        ("an extend waits for a prune", ".with_for_update(read=True, key_share=True)", ""),
+    ],
+    ("shared/understudy/store/prune.py", RACES): [
+        ("a prune skips locked rows", ".with_for_update(skip_locked=True)", ""),
+    ],
+    ("shared/understudy/store/asks.py", RACES): [
         (
             "an ask has a maximum number of rounds",
             ".where(_ask.c.id == ask_id, _ask.c.round_count < MAX_ROUNDS)",

@@ -57,7 +57,7 @@ def test_part_of_a_long_lineage_is_read_without_the_rest(
         connection.exec_driver_sql("ANALYZE")
     parts: tuple[Callable[[Connection], object], ...] = (
         lambda c: lineage.latest_interactions(c, leaf, 20),
-        lambda c: lineage.interactions(c, leaf, after=1_979, limit=20),
+        lambda c: list(lineage.interactions(c, leaf, after=1_979, limit=20)),
     )
     for read in parts:
         looks = explain(store, lambda c, _, read=read: read(c), cast("SeedData", None), small=True)

@@ -1,5 +1,6 @@
 """Aliases, publish reservations, branches and lineages, on both stores."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -193,7 +194,8 @@ def test_any_part_of_a_lineage_is_that_of_the_whole(study: StudyStore) -> None:
         latest = study.read(lineage.latest_interactions, leaf, limit)
         assert [(row.ordinal, row.participant_id) for row in latest] == whole[len(whole) - limit if limit < 6 else 0 :]
         for after in range(-1, 7):
-            rows = study.read(lineage.interactions, leaf, after=after, limit=limit)
+            part = partial(lineage.interactions, participant_id=leaf, after=after, limit=limit)
+            rows = study.read(lambda connection, part=part: list(part(connection)))
             assert [(row.ordinal, row.participant_id) for row in rows] == whole[after + 1 :][:limit]
 
 

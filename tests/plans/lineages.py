@@ -43,8 +43,10 @@ def _measure(url: str) -> None:
     for (interactions, participants), leaf in leaves.items():
         figures = [
             _best_ms(store, lambda c, leaf=leaf: lineage.latest_interactions(c, leaf, 20)),
-            _best_ms(store, lambda c, leaf=leaf: lineage.interactions(c, leaf, limit=50)),
-            _best_ms(store, lambda c, leaf=leaf, n=interactions: lineage.interactions(c, leaf, after=n // 2, limit=50)),
+            _best_ms(store, lambda c, leaf=leaf: list(lineage.interactions(c, leaf, limit=50))),
+            _best_ms(
+                store, lambda c, leaf=leaf, n=interactions: list(lineage.interactions(c, leaf, after=n // 2, limit=50))
+            ),
         ]
         name = store.engine.dialect.name
         print(f"{name:12} {interactions:>12,} {participants:>12}", *(f"{ms:>9.2f}" for ms in figures), flush=True)

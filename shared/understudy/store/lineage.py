@@ -45,9 +45,10 @@ def _interactions(participant_id: UUID, first: Any, end: Any) -> Select[Any]:
     )
 
 
-def interactions(connection: Connection, participant_id: UUID, *, limit: int) -> Iterator[AnyRow]:
-    """Yields the first `limit` interactions over the lineage, in order; memory holds a few of them."""
-    return stream(connection, _interactions(participant_id, 0, limit).order_by(_interaction.c.ordinal))
+def interactions(connection: Connection, participant_id: UUID, *, after: int = -1, limit: int) -> Iterator[AnyRow]:
+    """Yields up to `limit` interactions with an index above `after`, in order; memory holds a few of them."""
+    part = _interactions(participant_id, after + 1, after + 1 + limit)
+    return stream(connection, part.order_by(_interaction.c.ordinal))
 
 
 def page_of_interactions(
