@@ -21,6 +21,8 @@ from tests.chaos.checker import QUARANTINE, CheckResult, Recovery, check_history
 from tests.chaos.clients import Client, RequestSignals, ResponseLog, make_clients
 from tests.chaos.cluster import Cluster, Outage
 from tests.chaos.fault_injector import BROKER_LOSSES, FaultInjector
+from tests.chaos.monitor import Monitor
+from tests.chaos.void_messages import VoidMessages
 from tests.e2e.store_link import locked
 from tests.servers import PostgresServer, wait_until
 from understudy.domain.errors import ServiceUnavailable
@@ -104,6 +106,8 @@ class Chaos:
                         outages=cluster.outages,
                         max_attempts=cluster.settings.max_attempts,
                         has_settled=not self.interrupted,
+                        seen=self._monitor.problems,
+                        incidents=[at for at, _ in self.injector.begun],
                     )
                 if logs is not None:
                     logs.mkdir(parents=True, exist_ok=True)
@@ -113,6 +117,7 @@ class Chaos:
 
     def _live(self, cluster: Cluster, stop_store: StopStore, minutes: float, tell: Callable[[str], None]) -> None:
         self.cluster = cluster
+        self._monitor = Monitor(cluster.store)
         cluster.start()
         signals = RequestSignals()
         self.injector = injector = FaultInjector(
@@ -152,6 +157,7 @@ class Chaos:
         began = told_at = time.monotonic()
         interactions = 0
         while (now := time.monotonic()) < deadline:
+            self._monitor.look()
             crowded = _count(store, _p, _ACTIVE, unknown=10**6) > self._max_active
             for client in clients:
                 client.pausing.set() if crowded else client.pausing.clear()
@@ -227,6 +233,7 @@ def report(chaos: Chaos, result: CheckResult) -> str:
             f"lost: {result.lost}",
             f"doubled: {result.doubled}",
             f"written after cancel: {result.written_after_cancel}",
+            _void(result.void_messages),
             *_recovered(result.recoveries),
             *_slowest(chaos, result.recoveries),
             f"losses left out: {_listed(result.left_out)}",
@@ -245,6 +252,15 @@ def _listed(counts: Mapping[str, float]) -> str:
 def _lasted(outages: Sequence[Outage]) -> Mapping[str, float]:
     names = {one.what for one in outages}
     return {name: round(sum(o.end - o.begin for o in outages if o.what == name), 1) for name in names}
+
+
+def _void(messages: Sequence[VoidMessages]) -> str:
+    worst = max((one.count for one in messages), default=0)
+    ratio = max((one.count / max(one.incidents, 1) for one in messages), default=0)
+    return (
+        f"run messages without effect: {sum(one.count for one in messages)} of {len(messages)} participants, at most "
+        f"{worst} of one, at most {ratio:.1f} per incident"
+    )
 
 
 def _recovered(recoveries: Sequence[Recovery]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from tests.chaos.clients import ResponseLog, State
 from tests.chaos.cluster import ClaimLoss, Outage
+from tests.chaos.void_messages import VoidMessages, void_messages
 from tests.invariants import all_events, check_invariants
 from understudy.domain.lifecycle import TERMINAL
 from understudy.store.engine import Store
@@ -62,6 +63,8 @@ class CheckResult(NamedTuple):
     left_out: Mapping[str, int]
     #: Recovered participants whose worker was not lost: its heartbeats were late.
     uncaused: Sequence[str]
+    #: Of participants that have any.
+    void_messages: Sequence[VoidMessages]
     problems: Sequence[str]
 
 
@@ -75,9 +78,14 @@ def check_history(
     max_attempts: int = 3,
     may_fail: Collection[str] = ("stale_worker",),
     has_settled: bool = True,
+    seen: Sequence[str] = (),
+    incidents: Sequence[float] | None = None,
 ) -> CheckResult:
-    """Checks everything. `has_settled`: all had time to end, so active participants are lost."""
-    problems = _Problems(responses.wrong)
+    """Checks everything. `has_settled`: all had time to end, so active participants are lost.
+
+    `seen` are problems of the monitor. `incidents` are the times of all faults; None: does not count messages.
+    """
+    problems = _Problems([*responses.wrong, *seen])
     try:
         check_invariants(store)
     except AssertionError as broken:
@@ -107,6 +115,8 @@ def check_history(
     problems += _failed_without_losses(rows, lives, losses, max_attempts)
     problems += _recovered_from_drained(lives, losses, drained)
     recoveries, left_out = _recoveries(lives, losses, outages)
+    void = [] if incidents is None else _void_messages(rows, by_participant, incidents)
+    problems += [f"void messages: {one}" for one in void if one.is_too_many]
     return CheckResult(
         participants=len(rows),
         interactions=interactions,
@@ -118,6 +128,7 @@ def check_history(
         recoveries=recoveries,
         left_out=left_out,
         uncaused=_uncaused(lives, losses, leases),
+        void_messages=void,
         problems=problems.shortened(),
     )
 
@@ -137,6 +148,13 @@ class _Problems(list[str]):
                 *([f"... and {len(some) - MAX_PROBLEMS} more"] if len(some) > MAX_PROBLEMS else []),
             )
         ]
+
+
+def _void_messages(
+    rows: Mapping[str, Any], events: Mapping[UUID, Sequence[Any]], incidents: Sequence[float]
+) -> list[VoidMessages]:
+    counted = [void_messages(row, events[row.id], incidents) for row in rows.values()]
+    return [one for one in counted if one.count]
 
 
 def _doubled(rows: Mapping[str, Any], keys: Sequence[Any], responses: ResponseLog) -> list[str]:

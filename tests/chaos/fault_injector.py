@@ -1,5 +1,6 @@
 """Injects faults into a cluster at random times, by a seed."""
 
+import itertools
 import random
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from tests.chaos.clients import RequestSignals
 from tests.chaos.cluster import Cluster
 from understudy.domain.errors import ServiceUnavailable
+from understudy.faults import POINTS
 
 #: The fault points at which each kind of process dies.
 FAULT_POINTS = {
@@ -21,6 +23,16 @@ FAULT_POINTS = {
     "run": ("claim.commit", "step.commit", "end.commit", "release.commit", "heartbeat.commit"),
     "sweeper": ("recover.commit", "run_message.reserve", "run_message.send"),
     "control": ("stop.commit",),
+}
+
+#: Seconds until an armed process must have reached the point at which it pauses.
+PAUSE_WITHIN_S = 30
+#: SQLite has one lock and no proxy per worker: these faults concern all processes, so they are rare.
+RARE_ON_SQLITE = {
+    "worker cut from the store": 0.5,
+    "worker paused in a transaction": 0.5,
+    "API paused in a transaction": 0.25,
+    "sweeper paused in a transaction": 0.25,
 }
 
 #: Broker losses, as the report counts them.
@@ -72,8 +84,8 @@ class FaultInjector(threading.Thread):
         self.begun: list[tuple[float, str]] = []
         self.failures: list[str] = []
         self.stopping = threading.Event()
-        # Without a proxy per worker, a cut of one worker from the store cuts all.
-        weights = FAULT_WEIGHTS if cluster.proxies else FAULT_WEIGHTS | {"worker cut from the store": 0.5}
+        self._pauses = itertools.count(1)
+        weights = FAULT_WEIGHTS if cluster.proxies else FAULT_WEIGHTS | RARE_ON_SQLITE
         self._plans = fault_schedule(seed, pause_s, weights)
 
     def run(self) -> None:
@@ -141,9 +153,30 @@ class FaultInjector(threading.Thread):
     def _arm(self, kind: str, chance: random.Random) -> bool:
         """Kills a process of a kind; its next start dies at a fault point."""
         name = self._one_of([name for name in self._cluster.names if name.partition("-")[0] == kind], chance)
-        point = f"{chance.choice(FAULT_POINTS[kind])}.{chance.choice(['before', 'after'])}"
+        site = chance.choice(FAULT_POINTS[kind])
+        point = chance.choice([point for point in POINTS if point.rpartition(".")[0] == site])
         self._cluster.arm(name, f"{point}=kill@{chance.randint(1, 30)}")
         return self._kill(name)
+
+    def _pause(self, kind: str, chance: random.Random) -> bool:
+        """Kills a process. Its next start pauses in a transaction, before the commit, for longer than a lease."""
+        name = self._one_of([name for name in self._cluster.names if name.partition("-")[0] == kind], chance)
+        point = chance.choice([f"{site}.within" for site in FAULT_POINTS[kind] if f"{site}.within" in POINTS])
+        for_s = chance.uniform(1.1, 2) * self._cluster.settings.lease_ttl_s
+        file = self._cluster.settings.data_dir / f"paused-{next(self._pauses)}"
+        self._cluster.arm(name, f"{point}=pause:{file}@{chance.randint(1, 30)}")
+        self._kill(name)
+        deadline = time.monotonic() + PAUSE_WITHIN_S
+        while (undo := self._cluster.freeze_paused(file)) is None:
+            if self.stopping.wait(0.02) or time.monotonic() > deadline:
+                # Its next start is not armed.
+                self._cluster.arm(name, "", 0)
+                self._cluster.kill(name)
+                return False
+        if not self._cluster.proxies:
+            # It holds SQLite's only lock: no worker can renew its lease.
+            self._cluster.lose_all()
+        return self._wait_and_undo(undo, for_s)
 
     def _freeze(self, chance: random.Random) -> bool:
         name, for_s = self._worker(chance), self._about_a_lease(chance)
@@ -211,6 +244,9 @@ FAULTS: dict[str, tuple[float, Inject]] = {
     "worker killed during cancel": (2, lambda it, chance: it._kill_during("cancel", "run", chance)),
     "worker killed during extend": (2, lambda it, chance: it._kill_during("extend", "run", chance)),
     "worker dies at a fault point": (4, lambda it, chance: it._arm("run", chance)),
+    "worker paused in a transaction": (3, lambda it, chance: it._pause("run", chance)),
+    "API paused in a transaction": (1, lambda it, chance: it._pause("api", chance)),
+    "sweeper paused in a transaction": (1, lambda it, chance: it._pause("sweeper", chance)),
     "worker frozen": (3, FaultInjector._freeze),
     "worker cut from the store": (3, FaultInjector._cut),
     "worker drained": (3, lambda it, chance: it._cluster.drain(it._worker(chance))),
