@@ -329,10 +329,16 @@ WRONG = [
     *(
         bad("simulation_cancel", scope, says, own="cli")
         for scope, says in (
-            *(({}, "exactly one"), (_STUDY | _DONE, "exactly one"), ({"round": 1}, "")),
-            *(({"study_id": "<bare>", "round": 1}, "round"), (_DONE | {"round": 1}, "round")),
-            *((_ASK | {"round": 0}, "round"), (_ASK | {"round": -1}, "round")),
+            *(({}, "exactly one"), ({"study_id": None}, "exactly one"), ({"round": 1}, "")),
+            # Refused before the scope is read: nothing is "not found".
+            *(({"participant_id": UNKNOWN} | scope, "exactly one") for scope in ({"study_id": UNKNOWN}, _STUDY | _ASK)),
+            *(({"study_id": "<bare>", "round": 1}, "round"), ({"participant_id": UNKNOWN, "round": 1}, "round")),
+            *((_ASK | {"round": 0}, "round"), ({"ask_id": UNKNOWN, "round": -1}, "round")),
         )
+    ),
+    *(
+        bad("simulation_cancel", {f"{kind}_id": alias}, f"{kind}_id", own="cli")
+        for kind, alias in (("study", "i-abc"), ("iteration", "a-abc"), ("ask", "t-abc"))
     ),
     bad("simulation_cancel", {"ask_id": "<full_ask>", "round": 6}, "has 5", code=NOT_FOUND),
     bad("simulation_cancel", {"participant_id": 7}, "participant_id", skip="cli client"),

@@ -319,30 +319,6 @@ def test_asks_are_listed(acme: ApiClient) -> None:
 # -- its participants --------------------------------------------------------------------------------------
 
 
-def test_participants_are_listed_by_round(store: Store, acme: ApiClient) -> None:
-    first = ask_run(acme)["dispatch"]
-    second = ask_round(acme, first["ask_id"])["dispatch"]
-
-    def listed(**scope: Any) -> set[str]:
-        return {one["id"] for one in acme.get("/v1/participants", **scope).json()["items"]}
-
-    assert listed(ask_id=first["ask_id"]) == {*first["participant_ids"], *second["participant_ids"]}
-    assert listed(ask_id=first["ask_id"], round=2) == set(second["participant_ids"])
-
-
-def test_a_round_is_cancelled_by_itself(store: Store, acme: ApiClient) -> None:
-    first = ask_run(acme)["dispatch"]
-    ask = first["ask_id"]
-    second = ask_round(acme, ask)["dispatch"]
-    reply(store, second["participant_ids"][0], "A")
-    told = acme.post("/v1/simulations/cancel", {"ask_id": ask, "round": 2}).json()
-    assert told["summary"] == {"total": 4, "cancelled_count": 3, "skipped_count": 1}
-    assert {one["participant_id"] for one in told["cancelled"]} == set(second["participant_ids"][1:])
-    rounds = summary_of(acme, ask)["rounds"]
-    assert [(one["pending_count"], one["cancelled_count"]) for one in rounds] == [(4, 0), (0, 3)]
-    assert acme.post("/v1/simulations/cancel", {"ask_id": ask}).json()["summary"]["cancelled_count"] == 4
-
-
 def test_the_transcript_contains_the_question_and_the_answer(store: Store, acme: ApiClient) -> None:
     (id_,) = ask_run(acme, sample=1)["dispatch"]["participant_ids"]
     reply(store, id_, "B", {"A": 2, "B": 4})

@@ -21,6 +21,7 @@ from tests.contract.manual_worker import dump_tables
 from tests.contract.openapi import ERROR_KEYS, routes
 from tests.contract.parity_table import BAD, COMPLETE, filled, make_objects, objects_in, with_one_field
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from understudy.store import workspaces
 from understudy.store.engine import Store
 
@@ -44,9 +45,6 @@ BODIES: dict[str, Json] = {
 RUN_ROUTES = {route for route, body in BODIES.items() if "timeout" in body}
 #: Routes that need no body.
 BODY_OPTIONAL = {EXTEND_ONE, CANCEL_ONE, ROUND}
-
-#: For rules that are checked before the store is read.
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 class World(NamedTuple):

@@ -15,6 +15,7 @@ from tests.contract.lost_commits import UNAVAILABLE, LostCommits
 from tests.contract.manual_worker import claim, commit, dump_tables, end, make_run, participant, run_steps, run_to_end
 from tests.factories import make_ask, make_participants, make_study
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from tests.servers import serve_in_thread
 from understudy.api.app import create_app
 from understudy.domain.errors import Conflict
@@ -25,9 +26,6 @@ from understudy.store import lifecycle, participants
 from understudy.store.engine import Store
 
 CANCEL = "/v1/simulations/cancel"
-UNKNOWN = "00000000-0000-4000-8000-000000000000"
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 class World(NamedTuple):
@@ -116,45 +114,11 @@ def test_an_alias_names_a_scope_as_well_as_a_uuid_does(acme: ApiClient, world: W
     assert cancel(acme, study_id=study["alias"])["summary"] == {"total": 4, "cancelled_count": 2, "skipped_count": 2}
 
 
-def test_null_counts_as_unset(acme: ApiClient, world: World) -> None:
-    given = {"study_id": None, "participant_id": None, "iteration_id": None, "round": None}
-    assert cancel(acme, ask_id=world.ask, **given)["summary"]["cancelled_count"] == 4
-
-
 def test_a_scope_without_participants_gives_empty_lists_and_zeros(store: Store, acme: ApiClient) -> None:
     study, (iteration,) = make_study(store, acme.workspace_id)
     ask, _ = make_ask(store, acme.workspace_id, rounds=1, each=0)
     scopes = ({"study_id": study}, {"iteration_id": iteration}, {"ask_id": ask}, {"ask_id": ask, "round": 1})
     assert [cancel(acme, **scope) for scope in scopes] == [envelope_of()] * 4
-
-
-@one_store
-@pytest.mark.parametrize(
-    "scope",
-    [
-        {"study_id": None},
-        {"study_id": UNKNOWN, "participant_id": UNKNOWN},
-        {"participant_id": UNKNOWN, "study_id": UNKNOWN, "iteration_id": UNKNOWN, "ask_id": UNKNOWN},
-        {"round": 1},
-        {"participant_id": UNKNOWN, "round": 1},
-        {"ask_id": UNKNOWN, "round": -1},
-    ],
-    ids=str,
-)
-def test_a_cancel_without_exactly_one_scope_is_refused_before_the_scope_is_read(
-    acme: ApiClient, scope: dict[str, Any]
-) -> None:
-    answer = acme.post(CANCEL, scope)
-    assert (answer.status_code, answer.json()["error_code"]) == (422, "validation_error")
-
-
-@one_store
-@pytest.mark.parametrize(
-    ("parameter", "alias"),
-    [("participant_id", "s-abc"), ("study_id", "i-abc"), ("iteration_id", "a-abc"), ("ask_id", "t-abc")],
-)
-def test_a_scope_named_by_the_alias_of_another_kind_is_refused(acme: ApiClient, parameter: str, alias: str) -> None:
-    assert acme.post(CANCEL, {parameter: alias}).status_code == 422
 
 
 # -- skips and repetition ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from tests.contract.openapi import check_event
 from tests.event_client import ReceivedEvent, all_events, open_stream
 from tests.factories import make_ask, make_participants, make_study
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from tests.servers import wait_until
 from understudy.service import events
 from understudy.store import lifecycle, stops, workspaces
@@ -150,7 +151,6 @@ def test_positions_are_counted_by_workspace(
     assert [one.id for one in all_events(rival, participant_id=only)] == [1, 2, 3]
 
 
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 BAD = {
     "no scope": ({}, {}, "exactly one"),
     "two scopes": ({"study_id": "STUDY", "participant_id": "ENDED"}, {}, "exactly one"),

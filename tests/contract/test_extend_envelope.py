@@ -11,6 +11,7 @@ from tests.contract.manual_worker import dump_tables, make_run, participant, run
 from tests.contract.paging import pages
 from tests.factories import make_ask
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from tests.servers import wait_until
 from understudy.domain.lifecycle import Status
 from understudy.queue.notifications import Notifier
@@ -20,8 +21,6 @@ from understudy.store.engine import Store
 EXTEND = "/v1/simulations/extend"
 GERMAN = "Stop browsing - switch to the German picker."
 FRENCH = "Now French."
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 def make_pending(store: Store, caller: ApiClient, status: Status = Status.PENDING) -> UUID:

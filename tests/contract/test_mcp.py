@@ -22,7 +22,8 @@ from tests.contract.interfaces import rest
 from tests.contract.manual_worker import counts, dump_tables, run_to_end
 from tests.contract.parity_table import ADA, COMPLETE, LAMPS, WEB, filled, make_objects
 from tests.http_client import ApiClient
-from tests.mcp_client import PROTOCOL_MODES, answer, call, refusal, run_with_client
+from tests.mcp_client import answer, call, refusal, run_with_client
+from tests.parameters import both_eras, one_store
 from understudy.mcp.schemas import output_schema
 from understudy.operations.tools import TOOLS
 from understudy.service import studies
@@ -30,9 +31,6 @@ from understudy.store.engine import Store
 
 MIB = 1024 * 1024
 
-#: For rules that do not depend on the store.
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-both_eras = pytest.mark.parametrize("era", PROTOCOL_MODES)
 
 READ = {"readOnlyHint": True, "destructiveHint": False, "idempotentHint": True, "openWorldHint": False}
 WRITE = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": False}

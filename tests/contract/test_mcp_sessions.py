@@ -19,7 +19,8 @@ from tests.contract.manual_worker import dump_tables, participant, run_to_end
 from tests.contract.parity_table import filled, make_objects
 from tests.factories import make_participants, make_study, make_workspace
 from tests.http_client import ApiClient
-from tests.mcp_client import PROTOCOL_MODES, run_with_client
+from tests.mcp_client import run_with_client
+from tests.parameters import both_eras, one_store
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.lifecycle import Status
@@ -27,9 +28,6 @@ from understudy.mcp import app, waiter
 from understudy.settings import Settings
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-both_eras = pytest.mark.parametrize("era", PROTOCOL_MODES)
 
 INITIALIZE = {
     "jsonrpc": "2.0",

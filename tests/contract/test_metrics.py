@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event, text
 
 from tests.contract.manual_worker import make_run
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.lifecycle import Status
@@ -33,7 +34,6 @@ from understudy.telemetry.exporter import (
     start_metrics_server,
 )
 
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 

@@ -15,13 +15,12 @@ from tests.contract.manual_worker import counts, participant, run_steps, run_to_
 from tests.contract.parity_table import ADA, LAMPS, WEB
 from tests.factories import make_ask, make_participants, make_study
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from understudy.domain.lifecycle import Status
 from understudy.service.studies import label
 from understudy.store.engine import Store
 
 STUDY = {"name": "Shop", "modality": "interactive", "assignment": {"task": "Buy a lamp"}}
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 def create(caller: ApiClient, path: str, body: Any) -> dict[str, Any]:
@@ -302,6 +301,7 @@ def test_participants_are_listed_by_scope_and_by_status(store: Store, acme: ApiC
     assert listed(study_id=str(study)) == names(*first, *second)
     assert listed(iteration_id=str(iterations[1])) == names(*second)
     assert listed(ask_id=str(ask)) == names(*round_1, *round_2)
+    assert listed(ask_id=str(ask), round=2) == names(*round_2)
     assert listed(study_id=str(study), status="completed") == names(first[0])
     assert listed(iteration_id=str(iterations[1]), status="pending") == names(second[1])
     assert listed(status="running") == names(second[0])

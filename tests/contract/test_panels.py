@@ -10,9 +10,8 @@ from tests.contract.manual_worker import counts
 from tests.contract.paging import pages
 from tests.factories import make_study
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from understudy.store.engine import Store
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 CROWD: list[dict[str, Any]] = [
     {

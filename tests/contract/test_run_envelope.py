@@ -13,6 +13,7 @@ import pytest
 from tests.contract.manual_worker import counts, dump_tables, make_run, participant, run_steps, run_to_end
 from tests.factories import make_ask, make_study
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.errors import Conflict
@@ -25,8 +26,6 @@ from understudy.store.engine import Store
 
 WAIT = "/v1/simulations/wait"
 EXTEND = "/v1/simulations/extend"
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -181,12 +180,6 @@ def test_max_interactions_are_the_calls_else_the_iterations_else_20(
 ) -> None:
     study, _ = make_study(store, acme.workspace_id, max_interactions=of_iteration)
     assert run(acme, study, sample=1, max_interactions=of_call)["dispatch"]["max_interactions"] == expected
-
-
-@one_store
-@pytest.mark.parametrize("count", [0, 1_001])
-def test_max_interactions_out_of_bounds_are_refused(acme: ApiClient, study: str, count: int) -> None:
-    refused(acme.post(f"/v1/studies/{study}/run", {"sample": 1, "max_interactions": count}))
 
 
 def test_all_participants_are_made_or_none(

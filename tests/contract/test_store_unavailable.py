@@ -21,6 +21,7 @@ from tests.contract.openapi import check_answer, routes
 from tests.e2e.store_link import link_to, locked
 from tests.factories import make_ask
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from tests.servers import serve_in_thread, wait_until
 from understudy.admission import middleware
 from understudy.api.app import create_app
@@ -33,8 +34,6 @@ from understudy.store.engine import Store
 BUSY_MS = 50
 #: Status, code and whether a retry may help.
 UNAVAILABLE = (503, "service_unavailable", True)
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str, bool]:

@@ -11,12 +11,11 @@ from tests.contract.manual_worker import claim, commit, end, make_run, run_steps
 from tests.contract.paging import pages
 from tests.factories import make_ask, make_lease, make_participants, make_study
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from understudy.service import studies
 from understudy.store import dispatch
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 def run_with(store: Store, participant_id: UUID, sentiments: Sequence[float], *, first: int = 0) -> None:

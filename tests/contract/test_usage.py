@@ -9,14 +9,13 @@ from sqlalchemy import update
 from tests.contract.manual_worker import claim, commit, end, make_run
 from tests.factories import make_ask, make_study
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from understudy.domain.lifecycle import FailureKind
 from understudy.domain.simulation import Usage
 from understudy.store import lifecycle
 from understudy.store.engine import Store, store_clock
 from understudy.store.guards import Claim
 from understudy.store.schema import Tables
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 ASKED = Usage(calls=2, input_tokens=1_000, output_tokens=100, seconds=1.5, cost=0.25, model="m")
 FIGURES = {"calls": 2, "input_tokens": 1_000, "output_tokens": 100, "seconds": 1.5, "cost": 0.25}

@@ -10,6 +10,7 @@ import redis
 from tests.dedicated_brokers import DedicatedValkey
 from tests.factories import make_lease, make_participants, make_study, make_workspace
 from tests.integration.test_store_lifecycle import make_step
+from tests.parameters import one_store
 from tests.quota_callers import Callers
 from understudy.domain.simulation import Usage
 from understudy.models import ModelFailed
@@ -20,8 +21,6 @@ from understudy.store.guards import Claim
 
 UNAVAILABLE = "redis://127.0.0.1:9/0"
 WORKSPACE, STUDY = uuid4(), uuid4()
-
-one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
 
 @one_store
