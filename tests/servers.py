@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 import sqlalchemy
 import uvicorn
 
+from tests.fork_server import ForkedProcess
 from understudy.deploy.ports import is_healthy
 from understudy.settings import Settings
 
@@ -81,6 +82,17 @@ class Installation(NamedTuple):
 THIS_VERSION = Installation(sys.executable, "understudy.deploy.main", ROOT / "tests" / "plugins")
 
 
+def _start(
+    version: Installation, command: tuple[str, ...], env: dict[str, str], log: Path, cwd: Path
+) -> "subprocess.Popen[bytes] | ForkedProcess":
+    # Benchmarks measure processes of their own; the tests of benchmarks ignore the figures.
+    if version is THIS_VERSION and "PYTEST_VERSION" in os.environ:
+        return ForkedProcess(command, env, log, cwd)
+    with log.open("ab") as output:
+        arguments = [version.python, "-m", version.module, *command]
+        return subprocess.Popen(arguments, env=env, stdout=output, stderr=output, cwd=cwd)
+
+
 class Process:
     """One component of Understudy as a process."""
 
@@ -108,15 +120,8 @@ class Process:
             environment["PYTHONPATH"] = str(version.plugins)
         if "--ready" in command:
             command = (*command[:-1], "--ready-file", str(self._ready_file))
-        with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                [version.python, "-m", version.module, *command],
-                env=environment | variables,
-                stdout=log,
-                stderr=log,
-                # Python finds no checkout from here.
-                cwd=settings.data_dir,
-            )
+        # Python finds no checkout from there.
+        self.popen = _start(version, command, environment | variables, self.log, settings.data_dir)
 
     @property
     def ready(self) -> bool:
