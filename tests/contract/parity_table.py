@@ -228,7 +228,7 @@ WRONG = [
     *(
         bad("study_get", {"study_id": id_, "view": "summary"}, "", code=code, own="cli")
         for id_, code in (
-            *((UNKNOWN, NOT_FOUND), ("s-00000", NOT_FOUND), ("<stranger>", NOT_FOUND)),
+            *((UNKNOWN, NOT_FOUND), ("s-00000", NOT_FOUND), ("<stranger_study>", NOT_FOUND)),
             *(("t-abc", BAD), ("S-ABC", BAD)),
         )
     ),
@@ -345,7 +345,7 @@ WRONG = [
     bad("simulation_cancel", {"round": 1.0, "surplus": 1}, "surplus"),
     *(
         bad("simulation_cancel", {"participant_id": id_}, "no participant", code=NOT_FOUND)
-        for id_ in (UNKNOWN, "<stranger_participant>", "t-00000")
+        for id_ in (UNKNOWN, "<stranger_done>", "t-00000")
     ),
     *(bad("simulation_cancel", {"participant_id": id_}, "participant_id") for id_ in _IDS),
     *(bad("simulation_extend", {"participant_id": f"<{name}>"}, name) for name in ("running", "draft")),
@@ -360,11 +360,25 @@ WRONG = [
     *(bad("simulation_extend", {"participant_id": id_}, "participant_id") for id_ in _IDS),
     bad("simulation_wait", {"participant_ids": []}, "participant_ids", own="cli"),
     bad("simulation_wait", {"participant_ids": "<done>"}, "participant_ids", skip="cli client"),
-    bad("simulation_wait", {"participant_ids": ["<stranger_participant>"]}, "no participant", code=NOT_FOUND),
+    bad("simulation_wait", {"participant_ids": ["<stranger_done>"]}, "no participant", code=NOT_FOUND),
     *(bad("simulation_wait", {"participant_ids": ["<done>", id_]}, "participant_id") for id_ in _IDS),
     *(
         bad("simulation_wait", {"participant_ids": ["<done>"], "timeout": seconds}, "timeout", own=own)
         for seconds, own in ((0, "cli"), (-1, "cli"), (1e6, ""))
+    ),
+    # -- objects of another workspace
+    *(
+        bad(tool, arguments, "no ", code=NOT_FOUND, own="cli" if tool in {"participant_get", "ask_get"} else "")
+        for tool, arguments in (
+            ("study_add_iteration", {"study_id": "<stranger_bare>", "content": WEB}),
+            ("study_run", {"study_id": "<stranger_study>", "sample": 1}),
+            ("person_get", {"person_id": "<stranger_ada>"}),
+            ("participant_get", {"participant_id": "<stranger_done>", "view": "transcript"}),
+            ("participant_get", {"iteration_id": "<stranger_third>"}),
+            *(("simulation_cancel", {f"{kind}_id": f"<stranger_{kind}>"}) for kind in ("study", "ask")),
+            *((tool, {"ask_id": "<stranger_ask>"}) for tool in ("ask_get", "ask_round")),
+            ("simulation_extend", {"participant_id": "<stranger_done>"}),
+        )
     ),
     # -- pages
     bad("docs_get", {"slug": "concepts/nothing"}, "concepts/nothing", code=NOT_FOUND),

@@ -14,9 +14,7 @@ from fastapi import FastAPI
 from mcp import Client
 from sqlalchemy import update
 
-from tests.contract.interfaces import INTERFACES, Json
-from tests.contract.manual_worker import dump_tables, participant, run_to_end
-from tests.contract.parity_table import filled, make_objects
+from tests.contract.manual_worker import participant, run_to_end
 from tests.factories import make_participants, make_study, make_workspace
 from tests.http_client import ApiClient
 from tests.mcp_client import run_with_client
@@ -141,37 +139,6 @@ def test_a_session_of_another_workspace_is_one_that_does_not_exist(
     assert len(told["result"]["structuredContent"]["items"]) == 1
     assert send(acme, "DELETE", **{"Mcp-Session-Id": session}).status_code == 200
     assert send(acme, "POST", LIST_PEOPLE, **{"Mcp-Session-Id": session}).status_code == 404
-
-
-@both_eras
-def test_objects_of_another_workspace_are_not_found_and_not_changed(
-    store: Store, acme: ApiClient, rival: ApiClient, era: str
-) -> None:
-    ids = make_objects(store, rival.workspace_id)
-    person = participant(store, ids["done"])["person_id"]
-    calls: list[tuple[str, Json]] = [
-        ("study_get", {"study_id": "<study>"}),
-        ("study_add_iteration", {"study_id": "<study>", "content": {"environment": "scripted"}}),
-        ("person_get", {"person_id": str(person)}),
-        ("participant_get", {"participant_id": "<done>", "view": "transcript"}),
-        ("participant_get", {"iteration_id": "<third>"}),
-        *(("simulation_cancel", {f"{kind}_id": f"<{name}>"}) for kind, name in SCOPES.items()),
-        ("ask_get", {"ask_id": "<ask>"}),
-        ("study_run", {"study_id": "<study>", "sample": 1}),
-        ("simulation_extend", {"participant_id": "<done>"}),
-        ("ask_round", {"ask_id": "<ask>"}),
-        ("simulation_wait", {"participant_ids": ["<done>"]}),
-    ]
-    before = dump_tables(store)
-    with INTERFACES[f"mcp-{era}"](acme) as call:
-        results = [(tool, call(tool, filled(arguments, ids))) for tool, arguments in calls]
-        lists = [call(tool, {}) for tool in ("study_get", "ask_get", "participant_get")]
-    assert [(tool, result.code) for tool, result in results if result] == [(tool, "not_found") for tool, _ in calls]
-    assert [result.envelope["items"] for result in lists if result] == [[], [], []]
-    assert dump_tables(store) == before
-
-
-SCOPES = {"participant": "done", "study": "study", "ask": "ask"}
 
 
 @one_store

@@ -60,7 +60,7 @@ def worlds(_templates: dict[str, str], broker_url: str, tmp_path_factory: pytest
         made = {}
         for name, interface in INTERFACES.items():
             caller, ids = furnish(store, stack.enter_context(ApiClient(store, api, name, people=0)))
-            ids |= {"stranger": strangers["study"], "stranger_participant": strangers["done"]}
+            ids |= {f"stranger_{called}": id_ for called, id_ in strangers.items()}
             made[name] = World(*(stack.enter_context(one(caller)) for one in (interface, INTERFACES["rest"])), ids)
         yield Worlds(store, made)
     store.dispose()
