@@ -26,13 +26,13 @@ FAULT_POINTS = {
 }
 
 #: Seconds until an armed process must have reached the point at which it pauses.
-PAUSE_WITHIN_S = 30
+PAUSE_WITHIN_S = 60
 #: SQLite has one lock and no proxy per worker: these faults concern all processes, so they are rare.
 RARE_ON_SQLITE = {
     "worker cut from the store": 0.5,
-    "worker paused in a transaction": 0.5,
-    "API paused in a transaction": 0.25,
-    "sweeper paused in a transaction": 0.25,
+    "worker paused in a transaction": 1.5,
+    "API paused in a transaction": 0.5,
+    "sweeper paused in a transaction": 0.5,
 }
 
 #: Broker losses, as the report counts them.
@@ -164,7 +164,7 @@ class FaultInjector(threading.Thread):
         point = chance.choice([f"{site}.within" for site in FAULT_POINTS[kind] if f"{site}.within" in POINTS])
         for_s = chance.uniform(1.1, 2) * self._cluster.settings.lease_ttl_s
         file = self._cluster.settings.data_dir / f"paused-{next(self._pauses)}"
-        self._cluster.arm(name, f"{point}=pause:{file}@{chance.randint(1, 30)}")
+        self._cluster.arm(name, f"{point}=pause:{file}@{chance.randint(1, 4)}")
         self._kill(name)
         deadline = time.monotonic() + PAUSE_WITHIN_S
         while (undo := self._cluster.freeze_paused(file)) is None:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 #: A fault that begins so many seconds before a participant is pending may still void its messages.
 EFFECT_S = 10
 #: Per participant: messages without effect for each fault during its pending time.
-MAX_PER_INCIDENT = 1
-#: Per participant: a wrong guess of the sweeper, which costs one stale message.
-MAX_WITHOUT_INCIDENT = 1
+MAX_PER_INCIDENT = 0.5
+#: Per participant: wrong guesses of the sweeper, each of which costs one stale message.
+MAX_WITHOUT_INCIDENT = 2
 
 
 class VoidMessages(NamedTuple):
