@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from understudy.domain.lifecycle import Status
 from understudy.domain.people import generate_people
+from understudy.domain.queues import WorkerKind
 from understudy.domain.runs import Step
 from understudy.store import asks, dispatch, leases, lifecycle, people, recovery, studies, workspaces
 from understudy.store.engine import Store
@@ -130,10 +131,10 @@ def make_ask(
     return store.write(make)
 
 
-def make_lease(store: Store, ttl_s: float = 60) -> UUID:
+def make_lease(store: Store, ttl_s: float = 60, kind: WorkerKind = WorkerKind.RUN) -> UUID:
     """Creates the lease of a worker; it expires after `ttl_s`."""
     id_ = uuid4()
-    store.write(lambda connection: leases.create_lease(connection, id_, "test", ttl_s))
+    store.write(lambda connection: leases.create_lease(connection, id_, "test", ttl_s, kind))
     return id_
 
 

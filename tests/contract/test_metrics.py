@@ -19,7 +19,7 @@ from tests.parameters import one_store
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
 from understudy.domain.lifecycle import Status
-from understudy.domain.queues import Queue
+from understudy.domain.queues import Queue, WorkerKind
 from understudy.settings import Settings
 from understudy.store import participants
 from understudy.store.engine import Store
@@ -62,12 +62,13 @@ def at(series: Series, name: str, **labels: str) -> float:
 #: Names and labels that dashboards and alerts of operators rely on.
 NAMES = """
 abort_seconds broker_errors_total{work} broker_seconds{work} broker_up cancel_seconds claims_total{result}
-commits_total{result} event_streams http_request_seconds{route} http_requests_total{route,status}
-last_sweep_timestamp_seconds{work} lease_seconds leases_lost_total llm_calls_total{model,result} llm_cost_total{model}
-llm_seconds{model} llm_tokens_total{model,kind} oldest_pending_seconds owed_messages participants{status}
-participants_ended_total{status,reason} queue_messages{queue} recovered_total{result} republished_total{queue}
-run_slots{kind} runs{kind} runs_total{ending} step_seconds{environment,mind} stop_seconds{by} store_errors_total{kind}
-store_seconds{kind} store_up sweeps_total{work,result} transaction_writes waited_for waiters workers
+commits_total{result} event_streams foreign_messages_total{source} http_request_seconds{route}
+http_requests_total{route,status} last_sweep_timestamp_seconds{work} lease_seconds leases_lost_total
+llm_calls_total{model,result} llm_cost_total{model} llm_seconds{model} llm_tokens_total{model,kind}
+oldest_pending_seconds owed_messages participants{status} participants_ended_total{status,reason}
+queue_messages{queue} recovered_total{result} republished_total{queue} run_slots{kind} runs{kind} runs_total{ending}
+step_seconds{environment,mind} stop_seconds{by} store_errors_total{kind} store_seconds{kind} store_up
+sweeps_total{work,result} transaction_writes waited_for waiters workers workers_by_kind{kind}
 """
 
 
@@ -129,6 +130,7 @@ def test_gauges_count_all_workspaces_together_and_name_none(
     counts = {
         **{("participants", status): 5 if status == "pending" else 0 for status in Status},
         **{("queue_messages", queue): 0 for queue in Queue},
+        **{("workers_by_kind", kind): 0 for kind in WorkerKind},
         **{(name, ""): 0 for name in ("workers", "waiters", "waited_for", "event_streams")},
         ("owed_messages", ""): 5,
         ("oldest_pending_seconds", ""): age,

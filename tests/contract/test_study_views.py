@@ -12,6 +12,7 @@ from tests.contract.paging import pages
 from tests.factories import make_ask, make_lease, make_participants, make_study
 from tests.http_client import ApiClient
 from tests.parameters import one_store
+from understudy.domain.queues import Queue, WorkerKind
 from understudy.service import studies
 from understudy.store import dispatch
 from understudy.store.engine import Store, store_clock
@@ -191,10 +192,56 @@ def test_the_step_timeout_of_an_ask_counts_for_its_participants(store: Store, ac
 
 def test_a_pending_participant_without_a_live_worker_is_likely_stuck(store: Store, acme: ApiClient) -> None:
     _, (id_,) = make_run(store, acme)
+    make_lease(store, kind=WorkerKind.CONTROL)
+    make_lease(store, kind=WorkerKind.QUARANTINE)
     assert hint(acme, id_) == (False, None), "it was dispatched just now"
     age(store, id_, 30)
-    assert "no worker has a live lease" in str(hint(acme, id_)[1])
+    assert "No run worker has a live lease. Start one: `understudy worker`." in str(hint(acme, id_)[1])
     make_lease(store)
     assert hint(acme, id_) == (False, None)
     age(store, id_, 120)
     assert "unpublished" in str(hint(acme, id_)[1])
+
+
+def test_a_quarantined_participant_without_a_quarantine_worker_is_likely_stuck(store: Store, acme: ApiClient) -> None:
+    _, (id_,) = make_run(store, acme)
+    quarantined = update(Tables.participant).where(Tables.participant.c.id == id_).values(queue=str(Queue.QUARANTINE))
+    store.write(lambda connection: connection.execute(quarantined))
+    make_lease(store)
+    age(store, id_, 30)
+    assert "No quarantine worker has a live lease. Start one: `understudy worker --quarantine`." in str(
+        hint(acme, id_)[1]
+    )
+    answer = acme.post("/v1/simulations/wait", {"participant_ids": [str(id_)], "timeout": 0.1}).json()
+    assert "No quarantine worker has a live lease." in answer["next_action"]["why"]
+    make_lease(store, kind=WorkerKind.QUARANTINE)
+    assert hint(acme, id_) == (False, None)
+    answer = acme.post("/v1/simulations/wait", {"participant_ids": [str(id_)], "timeout": 0.1}).json()
+    assert answer["next_action"]["why"] == "1 of 1 participants are not terminal yet."
+
+
+def test_a_cancelled_participant_without_a_control_worker_is_likely_stuck_until_its_stop_is_recorded(
+    store: Store, acme: ApiClient
+) -> None:
+    _, (id_,) = make_run(store, acme)
+    run_steps(store, id_, 1)
+    assert acme.post("/v1/simulations/cancel", {"participant_id": str(id_)}).json()["summary"]["cancelled_count"] == 1
+    assert hint(acme, id_) == (False, None)
+    age(store, id_, 30)
+    assert "No control worker has a live lease. Start one: `understudy worker --control`." in str(hint(acme, id_)[1])
+    make_lease(store, kind=WorkerKind.CONTROL)
+    assert hint(acme, id_) == (False, None)
+
+
+def test_readiness_names_the_kinds_of_worker_that_are_missing(store: Store, acme: ApiClient) -> None:
+    make_lease(store)
+    # A lease of the previous version.
+    unknown = update(Tables.lease).values(kind=None, slots=None)
+    store.write(lambda connection: connection.execute(unknown))
+    make_lease(store, kind=WorkerKind.CONTROL)
+    answer = acme.get("/readyz")
+    assert (answer.status_code, answer.json()["status"], answer.json()["workers"]) == (200, "ok", 1)
+    assert answer.json()["worker_kinds"] == {"run": 1, "quarantine": 0, "control": 1}
+    assert answer.json()["problems"] == [
+        "No quarantine worker has a live lease. Start one: `understudy worker --quarantine`."
+    ]

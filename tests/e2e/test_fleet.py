@@ -2,7 +2,9 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
+import pytest
 from sqlalchemy import func, select
 
 from tests.dedicated_brokers import empty
@@ -13,6 +15,7 @@ from tests.servers import Fleet, wait_until
 from understudy.settings import Settings
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
+from understudy.worker.process import CONTROL_CONCURRENCY
 
 
 def test_participants_complete_extend_and_end_at_a_cancel(
@@ -114,3 +117,29 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing(store: Store, ac
     # The store fixture checks the invariants afterwards: they would show two writers.
     wait_until(lambda: all_terminal(store), 40)
     assert counts(store) == {"completed": 4}
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_each_kind_of_worker_is_alive_until_it_stops(store: Store, acme: ApiClient, fleet: Fleet) -> None:
+    def alive() -> dict[str, int]:
+        kinds: dict[str, int] = acme.get("/readyz").json()["worker_kinds"]
+        return kinds
+
+    # No lease expires while the machine is busy.
+    fleet.settings = fleet.settings.model_copy(update={"lease_ttl_s": 30})
+    _, alone, control = fleet.start("run-1", "alone", "control", concurrency=7)
+    assert alive() == {"run": 1, "quarantine": 1, "control": 1}
+    with store.read() as connection:
+        lease = Tables.lease.c
+        rows = connection.execute(select(lease.kind, lease.slots).order_by(lease.kind)).all()
+    assert list(map(tuple, rows)) == [("alone", 1), ("control", CONTROL_CONCURRENCY), ("run", 7)]
+    # Heartbeats renew them.
+    first = {row.id: row.expires_at for row in _leases(store)}
+    wait_until(lambda: all(row.expires_at > first[row.id] for row in _leases(store)))
+    assert (alone.stop(), control.stop()) == (0, 0)
+    assert alive() == {"run": 1, "quarantine": 0, "control": 0}
+
+
+def _leases(store: Store) -> list[Any]:
+    with store.read() as connection:
+        return list(connection.execute(select(Tables.lease)))

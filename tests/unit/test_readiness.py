@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.queues import WorkerKind
 from understudy.service import health
 from understudy.service.health import Readiness
 
 pytestmark = pytest.mark.anyio
+
+LIVE = {WorkerKind.RUN: 7, WorkerKind.QUARANTINE: 0, WorkerKind.CONTROL: 0}
 
 
 class HangingParts:
@@ -28,8 +31,8 @@ class HangingParts:
         self.release.wait(60)
         yield self
 
-    def scalar(self, _: Any) -> int:
-        return 7
+    def execute(self, _: Any) -> list[tuple[str, int]]:
+        return [("run", 7)]
 
     def ping(self) -> None:
         """The broker answers."""
@@ -52,9 +55,9 @@ async def test_concurrent_requests_share_one_read(readiness: Readiness, parts: H
     requests = [asyncio.create_task(readiness.check()) for _ in range(50)]
     await asyncio.sleep(0.02)
     parts.release.set()
-    assert await asyncio.gather(*requests) == [(7, "")] * 50
+    assert await asyncio.gather(*requests) == [(LIVE, "")] * 50
     assert parts.reads == 1
-    assert await readiness.check() == (7, "")
+    assert await readiness.check() == (LIVE, "")
     assert parts.reads == 2
 
 
@@ -67,7 +70,7 @@ async def test_a_hanging_read_is_unavailable_after_its_timeout_and_no_second_one
     assert parts.reads <= 1
     parts.release.set()
     monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 60)
-    assert await readiness.check() == (7, "")
+    assert await readiness.check() == (LIVE, "")
 
 
 async def test_a_cancelled_request_leaves_the_read_to_the_others(readiness: Readiness, parts: HangingParts) -> None:
@@ -75,7 +78,7 @@ async def test_a_cancelled_request_leaves_the_read_to_the_others(readiness: Read
     await asyncio.sleep(0.02)
     leaving.cancel()
     parts.release.set()
-    assert await staying == (7, "")
+    assert await staying == (LIVE, "")
 
 
 async def test_a_lost_broker_is_a_problem_and_no_failure(parts: HangingParts) -> None:
@@ -87,4 +90,4 @@ async def test_a_lost_broker_is_a_problem_and_no_failure(parts: HangingParts) ->
     readiness = Readiness(parts, parts)  # type: ignore[arg-type]
     workers, problem = await readiness.check()
     await readiness.close()
-    assert (workers, "broker is unavailable" in problem) == (7, True)
+    assert (workers, "broker is unavailable" in problem) == (LIVE, True)

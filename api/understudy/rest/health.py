@@ -5,6 +5,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from understudy.domain.queues import count_simulating
+from understudy.domain.stuck_detection import missing_worker
 from understudy.rest.inputs import TheService
 
 router = APIRouter(tags=["health"])
@@ -16,8 +18,11 @@ class Alive(BaseModel):
 
 class Ready(BaseModel):
     status: Literal["ok", "degraded"] = Field(description="degraded: the broker is unavailable.")
-    workers: int = Field(description="Worker processes that are alive.")
-    problems: list[str] = Field(description="What is unavailable, and what that means; empty if nothing is.")
+    workers: int = Field(description="Worker processes that are alive and run simulations.")
+    worker_kinds: dict[str, int] = Field(
+        description="Worker processes that are alive, by kind: run, quarantine, control."
+    )
+    problems: list[str] = Field(description="What is unavailable or missing, and what to do; empty if nothing is.")
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -33,6 +38,13 @@ async def ready(service: TheService) -> Ready:
     """Answer 200 while the store answers; otherwise 503 with an error body. Takes a few seconds at most.
 
     Without a broker the status is `degraded`: cancel, extend and reads work, and dispatched participants start later.
+    A kind of worker that is missing is a problem too; the server is `ok` without it.
     """
     workers, problem = await service.readiness.check()
-    return Ready(status="degraded" if problem else "ok", workers=workers, problems=[problem] if problem else [])
+    missing = [missing_worker(kind) for kind, count in workers.items() if not count]
+    return Ready(
+        status="degraded" if problem else "ok",
+        workers=count_simulating(workers),
+        worker_kinds={kind.label: count for kind, count in workers.items()},
+        problems=[*([problem] if problem else []), *missing],
+    )

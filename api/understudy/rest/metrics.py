@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import Status
-from understudy.domain.queues import Queue
+from understudy.domain.queues import Queue, count_simulating
 from understudy.rest.inputs import TheService
 from understudy.service import Service
 from understudy.service.health import StoreStats
@@ -59,7 +59,8 @@ def _samples(
         yield metrics.participants.samples({(status,): count for status, count in counts.items()})
         yield metrics.oldest_pending.sample(stored.oldest_pending_s)
         yield metrics.unpublished_messages.sample(stored.unpublished)
-        yield metrics.workers.sample(stored.workers)
+        yield metrics.workers.sample(count_simulating(stored.workers))
+        yield metrics.workers_by_kind.samples({(kind,): count for kind, count in stored.workers.items()})
     if queued is not None:
         yield metrics.queue_messages.samples({(queue,): depth for queue, depth in queued.items()})
     yield metrics.waiters.sample(service.waiting.waiters)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import Status
-from understudy.domain.queues import Queue
+from understudy.domain.queues import Queue, WorkerKind
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.service.executors import shutdown_executors
 from understudy.store import leases, participants
@@ -27,7 +27,7 @@ COUNT_TIMEOUT_S = 0.5
 class StoreStats(NamedTuple):
     """Figures over all workspaces."""
 
-    workers: int
+    workers: Mapping[WorkerKind, int]
     pending: int
     running: int
     unpublished: int
@@ -52,15 +52,15 @@ class Readiness:
         self._inactive: Mapping[Status, int] = {}
         self._count_again_at = 0.0
 
-    async def check(self) -> tuple[int, str]:
-        """Returns the number of workers with a live lease, and what is wrong with the broker; empty if nothing.
+    async def check(self) -> tuple[Mapping[WorkerKind, int], str]:
+        """Returns the live workers of each kind, and what is wrong with the broker; empty if nothing.
 
         A call during a probe gets that probe's result. Raises ServiceUnavailable if the store does not answer, at
         the latest after PROBE_TIMEOUT_S. Without a broker, cancel, extend and reads still work.
         """
         broker = asyncio.ensure_future(self._probe("broker", self._ping_broker))
         try:
-            workers: int = await self._probe("workers", self._count)
+            workers: Mapping[WorkerKind, int] = await self._probe("workers", self._count)
         except BaseException:
             broker.cancel()
             raise
@@ -107,9 +107,9 @@ class Readiness:
         """Ends the probes."""
         await shutdown_executors(*self._threads.values())
 
-    def _count(self) -> int:
+    def _count(self) -> Mapping[WorkerKind, int]:
         with self._store.read() as connection:
-            return leases.count_live(connection)
+            return leases.live_by_kind(connection)
 
     def _ping_broker(self) -> None:
         try:
@@ -120,7 +120,7 @@ class Readiness:
     def _load_stats(self) -> StoreStats:
         with self._store.read() as connection:
             return StoreStats(
-                leases.count_live(connection),
+                leases.live_by_kind(connection),
                 *participants.active_counts(connection),
                 *participants.backlog_stats(connection),
             )

@@ -9,6 +9,7 @@ from understudy.domain.errors import NotFound, ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.domain.page_size import TextBudget
+from understudy.domain.queues import WorkerKind, kind_for_queue
 from understudy.domain.stuck_detection import ParticipantActivity, RecoveryTimes, stuck_reason
 from understudy.domain.text import format_value
 from understudy.envelopes.base import Page
@@ -171,7 +172,7 @@ class DescribeContext(NamedTuple):
     """Facts shared by the participants of one answer: store time, live workers and model usage."""
 
     now: datetime
-    live_workers: int
+    live_workers: Mapping[WorkerKind, int]
     recovery_times: RecoveryTimes
     used: Mapping[UUID, AnyRow]
 
@@ -181,7 +182,7 @@ def load_describe_context(service: Service, connection: Connection, ids: Sequenc
     settings = service.settings
     return DescribeContext(
         store_time(connection),
-        leases.count_live(connection),
+        leases.live_by_kind(connection),
         RecoveryTimes(settings.lease_ttl_s, settings.sweep_interval_s),
         usage.for_participants(connection, ids),
     )
@@ -194,6 +195,8 @@ def describe(row: AnyRow, context: DescribeContext) -> Participant:
         idle_s=_seconds(context.now, row.moved_at or row.created_at),
         step_timeout_s=row.step_timeout_s,
         sent=row.dispatched_at is not None,
+        kind=kind_for_queue(row.queue),
+        stopping=row.stopped_at is None,
     )
     reason = stuck_reason(activity, context.live_workers, context.recovery_times)
     derived = {

@@ -1,9 +1,10 @@
-"""The queues of runs and stop tasks, their priority, and the ids of run messages.
+"""The queues of runs and stop tasks, their priority, the workers that serve them, and the ids of run messages.
 
 The strings are stable: older and newer processes share them.
 """
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from uuid import UUID
 
@@ -28,6 +29,35 @@ QUARANTINE_ATTEMPT = 2
 
 #: Queues of runs, highest priority first.
 QUEUE_PRIORITY = (Queue.RECOVERED, Queue.RESUME, Queue.RUNS)
+
+
+class WorkerKind(StrEnum):
+    """Kinds of worker processes. A complete fleet has one of each."""
+
+    RUN = "run"
+    QUARANTINE = "alone"
+    CONTROL = "control"
+
+    @property
+    def advice(self) -> str:
+        """Returns what to do if none is alive."""
+        option = {WorkerKind.QUARANTINE: " --quarantine", WorkerKind.CONTROL: " --control"}.get(self, "")
+        return f"Start one: `understudy worker{option}`."
+
+    @property
+    def label(self) -> str:
+        """Returns its name in texts."""
+        return {WorkerKind.RUN: "run", WorkerKind.QUARANTINE: "quarantine", WorkerKind.CONTROL: "control"}[self]
+
+
+def count_simulating(live: Mapping[WorkerKind, int]) -> int:
+    """Returns how many of the live workers run simulations."""
+    return live[WorkerKind.RUN] + live[WorkerKind.QUARANTINE]
+
+
+def kind_for_queue(queue: str) -> WorkerKind:
+    """Returns the kind of worker that runs participants of this queue."""
+    return WorkerKind.QUARANTINE if queue == Queue.QUARANTINE else WorkerKind.RUN
 
 
 def task_id(participant_id: object, dispatch_no: int) -> str:

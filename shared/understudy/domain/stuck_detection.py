@@ -4,9 +4,11 @@ Lost runs are recovered and lost messages republished within seconds. A particip
 needs an operator's attention.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from understudy.domain.lifecycle import Status
+from understudy.domain.queues import WorkerKind
 
 #: Seconds that a run message may be unpublished without notice: messages are published in batches of 1,000.
 PUBLISH_GRACE_S = 60.0
@@ -34,9 +36,15 @@ class ParticipantActivity(NamedTuple):
     step_timeout_s: float
     #: Whether its run message was published since it became pending.
     sent: bool
+    #: The kind of worker that runs it.
+    kind: WorkerKind
+    #: Whether the stop of its run is still to be recorded, if it is cancelled.
+    stopping: bool
 
 
-def stuck_reason(activity: ParticipantActivity, live_workers: int, times: RecoveryTimes) -> str | None:
+def stuck_reason(
+    activity: ParticipantActivity, live_workers: Mapping[WorkerKind, int], times: RecoveryTimes
+) -> str | None:
     """Returns why it is likely stuck, in words for operators; None if all may be well."""
     idle = f"{activity.idle_s:.0f} s"
     if activity.status is Status.RUNNING:
@@ -46,10 +54,19 @@ def stuck_reason(activity: ParticipantActivity, live_workers: int, times: Recove
             f"No interaction for {idle}, though a step may take {activity.step_timeout_s:g} s and a lost "
             f"worker is detected within {times.recovery_s:g} s. Check that a sweeper runs."
         )
+    if activity.status is Status.CANCELLED:
+        if activity.stopping and activity.idle_s > times.recovery_s and not live_workers[WorkerKind.CONTROL]:
+            return f"Cancelled for {idle} without a stop record. {missing_worker(WorkerKind.CONTROL)}"
+        return None
     if activity.status is not Status.PENDING:
         return None
-    if not live_workers and activity.idle_s > times.recovery_s:
-        return f"Pending for {idle}, and no worker has a live lease. Start a worker."
+    if not live_workers[activity.kind] and activity.idle_s > times.recovery_s:
+        return f"Pending for {idle}. {missing_worker(activity.kind)}"
     if not activity.sent and activity.idle_s > PUBLISH_GRACE_S:
         return f"Its run message has been unpublished for {idle}. Check the broker and the sweeper."
     return None
+
+
+def missing_worker(kind: WorkerKind) -> str:
+    """Returns the sentence for callers if no worker of this kind is alive."""
+    return f"No {kind.label} worker has a live lease. {kind.advice}"

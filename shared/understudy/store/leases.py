@@ -7,6 +7,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, select, u
 
 from understudy.domain.leases import MAX_LEASE_TTL_S
 from understudy.domain.lifecycle import Status
+from understudy.domain.queues import WorkerKind, count_simulating
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.schema import Tables
 
@@ -14,9 +15,17 @@ _lease = Tables.lease
 _p = Tables.participant
 
 
-def create_lease(connection: Connection, worker_id: UUID, name: str, ttl_s: float) -> None:
+def create_lease(
+    connection: Connection,
+    worker_id: UUID,
+    name: str,
+    ttl_s: float,
+    kind: WorkerKind = WorkerKind.RUN,
+    slots: int | None = None,
+) -> None:
     """Inserts a lease of `ttl_s` seconds by the store's clock. Raises IntegrityError on a repeat."""
-    connection.execute(insert(_lease).values(id=worker_id, name=name, expires_at=store_clock(ttl_s)))
+    fields = {"id": worker_id, "name": name, "kind": str(kind), "slots": slots}
+    connection.execute(insert(_lease).values(**fields, expires_at=store_clock(ttl_s)))
 
 
 def renew_lease(connection: Connection, worker_id: UUID, ttl_s: float) -> bool:
@@ -83,10 +92,19 @@ def running_claims(connection: Connection, worker_id: UUID) -> Sequence[AnyRow]:
     return connection.execute(running.order_by(_p.c.id)).all()
 
 
+def live_by_kind(connection: Connection) -> dict[WorkerKind, int]:
+    """Returns the number of worker processes with a live lease, for each kind; unknown kinds count as run workers."""
+    kind = _lease.c.kind
+    live = select(kind, func.count()).where(_lease.c.expires_at > store_clock()).group_by(kind)
+    counts = dict.fromkeys(WorkerKind, 0)
+    for name, count in connection.execute(live):
+        counts[WorkerKind(name) if name in set(WorkerKind) else WorkerKind.RUN] += count
+    return counts
+
+
 def count_live(connection: Connection) -> int:
-    """Returns the number of worker processes with a live lease."""
-    live = select(func.count()).select_from(_lease).where(_lease.c.expires_at > store_clock())
-    return connection.scalar(live) or 0
+    """Returns the number of worker processes with a live lease that run simulations."""
+    return count_simulating(live_by_kind(connection))
 
 
 def delete_expired(connection: Connection, dead_for_s: float) -> int:

@@ -89,6 +89,14 @@ def non_terminal_ids(connection: Connection, workspace_id: UUID, ids: Sequence[U
     return [id_ for id_ in ids if id_ in found]
 
 
+def pending_queues(connection: Connection, workspace_id: UUID, ids: Sequence[UUID]) -> set[str]:
+    """Returns the queues of those of `ids` that are pending in the workspace."""
+    owned = _p.c.workspace_id == workspace_id
+    listed = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
+    pending = select(_p.c.queue).distinct().where(owned, listed, _p.c.status == str(Status.PENDING))
+    return set(connection.scalars(pending, {bulk_parameters.IDS_PARAM: ids}))
+
+
 def states_by_request(connection: Connection, asked: Sequence[tuple[UUID, Sequence[UUID]]]) -> list[list[AnyRow]]:
     """Returns `states` of each workspace and ids in `asked`, with one read per workspace."""
     ids_by_workspace: dict[UUID, dict[UUID, None]] = {}

@@ -140,6 +140,9 @@ class Lease(SQLModel, table=True):
 
     id: UUID = Field(primary_key=True)
     name: str
+    #: A WorkerKind and its concurrency; null in leases of the previous version, which count as run workers.
+    kind: str | None = None
+    slots: int | None = None
     expires_at: datetime = _timestamp()
 
 

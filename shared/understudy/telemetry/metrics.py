@@ -13,7 +13,7 @@ from typing import Literal
 from prometheus_client import Histogram
 
 from understudy.domain.lifecycle import FailureKind, Outcome, Status
-from understudy.domain.queues import Queue
+from understudy.domain.queues import Queue, WorkerKind
 from understudy.telemetry.exporter import (
     MAX_LABEL_VALUES,
     CallbackGauge,
@@ -44,7 +44,10 @@ oldest_pending = CallbackGauge(
 unpublished_messages = CallbackGauge(
     "understudy_owed_messages", "Pending participants whose run message is unpublished.", "api"
 )
-workers = CallbackGauge("understudy_workers", "Worker processes with a live lease.", "api")
+workers = CallbackGauge("understudy_workers", "Processes with a live lease that run simulations.", "api")
+workers_by_kind = CallbackGauge(
+    "understudy_workers_by_kind", "Processes with a live lease by worker kind.", "api", kind=tuple(WorkerKind)
+)
 queue_messages = CallbackGauge(
     "understudy_queue_messages", "Messages waiting in a queue of the broker.", "api", queue=tuple(Queue)
 )
@@ -219,13 +222,7 @@ broker_errors = counter(
 
 # -- language models ---------------------------------------------------------------------------------------
 
-llm_calls = counter(
-    "understudy_llm_calls_total",
-    "Language model calls by result.",
-    "worker",
-    model=(),
-    result=(),
-)
+llm_calls = counter("understudy_llm_calls_total", "Language model calls by result.", "worker", model=(), result=())
 _LLM_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 llm_seconds = histogram(
     "understudy_llm_seconds", "Duration of answered language model calls.", _LLM_S, "worker", model=()

@@ -3,24 +3,53 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
 from understudy import faults
 from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.queues import WorkerKind
 from understudy.store import leases, lifecycle
 from understudy.store.engine import AnyRow, Store
 from understudy.store.guards import Claim
 from understudy.telemetry import metrics
-from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a heartbeat may be late before the store counts as unavailable.
 HEARTBEAT_GRACE_S = 2
+
+
+class Runs(Protocol):
+    """The runs of a process, as `Runner` has them."""
+
+    def claims(self) -> Mapping[Any, Claim]: ...
+
+    def pending_claims(self) -> Collection[UUID]: ...
+
+    def abort(self, participant_ids: Iterable[UUID]) -> None: ...
+
+    def abort_all(self) -> None: ...
+
+
+class NoRuns:
+    """The runs of a control worker."""
+
+    def claims(self) -> Mapping[Any, Claim]:
+        return {}
+
+    def pending_claims(self) -> Collection[UUID]:
+        return ()
+
+    def abort(self, participant_ids: Iterable[UUID]) -> None:
+        """Does nothing: there are none."""
+
+    def abort_all(self) -> None:
+        """Does nothing: there are none."""
 
 
 class LeaseKeeper:
@@ -32,9 +61,20 @@ class LeaseKeeper:
     releases participants that run here according to the store but have no run in this process.
     """
 
-    def __init__(self, store: Store, name: str, *, ttl_s: float, interval_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        *,
+        ttl_s: float,
+        interval_s: float,
+        kind: WorkerKind = WorkerKind.RUN,
+        slots: int | None = None,
+    ) -> None:
         self._store = store
         self._name = name
+        self._kind = kind
+        self._slots = slots
         self.ttl_s = ttl_s
         self._interval_s = interval_s
         self._stop = threading.Event()
@@ -53,7 +93,7 @@ class LeaseKeeper:
         renewed_at = self.lease_valid_until - self.ttl_s
         return time.monotonic() < renewed_at + self._interval_s + HEARTBEAT_GRACE_S
 
-    def start(self, runner: Runner) -> None:
+    def start(self, runner: Runs) -> None:
         """Starts the heartbeats for `runner`."""
         self._runner = runner
         self._thread = threading.Thread(target=self._heartbeat_loop, name="heartbeat", daemon=True)
@@ -73,7 +113,11 @@ class LeaseKeeper:
     def _open(self) -> None:
         worker_id, created_at = uuid4(), time.monotonic()
         with faults.fault_site("lease.commit"):
-            self._store.write(lambda connection: leases.create_lease(connection, worker_id, self._name, self.ttl_s))
+            self._store.write(
+                lambda connection: leases.create_lease(
+                    connection, worker_id, self._name, self.ttl_s, self._kind, self._slots
+                )
+            )
         # Set after the commit, so that no claim uses a missing lease.
         self._worker_id = worker_id
         #: Monotonic time until which the lease is certainly valid.

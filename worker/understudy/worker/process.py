@@ -10,7 +10,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_ready
 
 from understudy import faults, gc_tuning
-from understudy.domain.queues import QUEUE_PRIORITY, Queue
+from understudy.domain.queues import QUEUE_PRIORITY, Queue, WorkerKind
 from understudy.environments.guarded_transport import tls_context
 from understudy.models.quotas import quotas
 from understudy.plugins import registry
@@ -29,7 +29,7 @@ from understudy.telemetry.exporter import MetricsExporter, start_metrics_server
 from understudy.telemetry.store_metrics import StoreMetrics
 from understudy.worker import tasks
 from understudy.worker.committer import Committer
-from understudy.worker.heartbeat import LeaseKeeper
+from understudy.worker.heartbeat import LeaseKeeper, NoRuns
 from understudy.worker.operator_commands import OperatorCommands
 from understudy.worker.run import WorkerContext
 from understudy.worker.runner import Runner
@@ -95,11 +95,26 @@ def _run_control_worker(settings: Settings, app: Celery, store: Store, name: str
     commands = OperatorCommands(store, notifier, lambda _: None)
     install_control_commands(commands.cancel, shutdown.request)
     channel.install_channel()
+    # No claim uses this lease; it shows callers that a control worker is alive.
+    keeper = _lease_keeper(settings, store, name, "control", concurrency)
+    keeper.start(NoRuns())
     try:
         _consume(app, shutdown, name, "control", concurrency, "threads")
     finally:
         commands.close()
+        keeper.close()
         notifier.close()
+
+
+def _lease_keeper(settings: Settings, store: Store, name: str, kind: Kind, slots: int) -> LeaseKeeper:
+    return LeaseKeeper(
+        store,
+        name,
+        ttl_s=settings.lease_ttl_s,
+        interval_s=settings.heartbeat_interval_s,
+        kind=WorkerKind(kind),
+        slots=slots,
+    )
 
 
 def _run_simulation_worker(
@@ -117,12 +132,7 @@ def _run_simulation_worker(
     committer = Committer(store)
     publisher = Publisher(app, store)
     notifier = Notifier(settings.notifications_url)
-    keeper = LeaseKeeper(
-        store,
-        name,
-        ttl_s=settings.lease_ttl_s,
-        interval_s=settings.heartbeat_interval_s,
-    )
+    keeper = _lease_keeper(settings, store, name, kind, concurrency)
     shutdown = ShutdownSignal()
     context = WorkerContext(
         committer,
