@@ -49,11 +49,6 @@ ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
 _GUARDS = {
     ("worker/understudy/worker/run.py", WORKER_TESTS): [
         (
-            "a claim by an earlier message overtakes nothing",
-            "            if row.dispatch_no != run.dispatch_no:\n",
-            "            if False:\n",
-        ),
-        (
             "only a value fails a run",
             "            if not is_value_error(error):\n                raise\n",
             "",
@@ -61,6 +56,11 @@ _GUARDS = {
         ("a run that ends is not cancelled again", "if not self._cancel_requested:", "if True:"),
     ],
     ("worker/understudy/worker/claims.py", WORKER_TESTS): [
+        (
+            "a claim by an earlier message overtakes nothing",
+            "            if row.dispatch_no != run.dispatch_no:\n",
+            "            if False:\n",
+        ),
         (
             "a process without a lease rejects messages (P6)",
             "RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED",
@@ -263,7 +263,7 @@ _GUARDS = {
         ("recovery skips locked rows", ".with_for_update(skip_locked=True)", ""),
     ],
     (STOPS, RACES): [
-        ("the sweeper's stops skip locked rows", ".with_for_update(skip_locked=True)", ""),
+        ("the sweeper's stops skip locked rows", "skip_locked=True, or_assumed", "skip_locked=False, or_assumed"),
     ],
     (DISPATCH, RACES): [
         ("a reservation skips locked rows", ".with_for_update(skip_locked=True)", ""),
