@@ -209,6 +209,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=15, help="of each attack (default: 15)")
     parser.add_argument("--only", action="append", help="only this attack; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="only all attacks at once, without a comparison")
     options = parser.parse_args()
     # All processes find the plug-ins of the tests.
     os.environ["PYTHONPATH"] = str(PLUGINS)
@@ -217,7 +218,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="attack-") as folder, arena(Path(folder), has_names=has_names) as here:
         attacks = options.only or here.attacks
         rounds = [("alone", []), *((attack, [attack]) for attack in attacks), ("alone again", [])]
-        if not options.only:
+        if options.quick:
+            rounds = []
+        if options.quick or not options.only:
             rounds.append(("all at once", attacks))
         print(  # noqa: T201
             f"{'attack':12} {'steps':>6} {'p50 ms':>8} {'p99 ms':>8} {'x alone':>8} {'hurt':>5} {'MB':>5}  attackers"
