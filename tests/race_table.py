@@ -31,7 +31,8 @@ class Scene:
         STATES[state](self)
 
     def start(self) -> None:
-        self.claim = self.study.must_claim(self.id_, self.worker_id)
+        # In quarantine, where participants that were lost often run too.
+        self.claim = self.study.must_claim(self.id_, self.worker_id, quarantine=True)
 
     def lose(self) -> None:
         self.start()
@@ -301,7 +302,6 @@ ORDERS = [
     _order("lost", "other_claim recover", "-+", RECOVERED, overlap="passes"),
     _order("lost", "other_claim commit", "-+", STEP, overlap="passes"),
     _order("lost", "commit other_claim", "+-", STEP, overlap="skips"),
-    _order("lost", "recover other_claim commit", "++-", TAKEN_OVER, overlap="skips waits"),
     _order("lost", "recover commit other_claim", "+-+", TAKEN_OVER, overlap="waits skips"),
     _order("lost", "commit recover other_claim", "+++", STEP, TAKEN_OVER, overlap="skips skips"),
     _order("lost", "recover renew", "+-", RECOVERED, overlap="waits|skips"),
