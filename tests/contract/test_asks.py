@@ -22,20 +22,17 @@ def ask_run(caller: ApiClient, *, status: int = 202, key: str = "", **changes: A
     body = {name: value for name, value in body.items() if value is not None}
     answer = caller.http.post("/v1/asks", json=body, headers={"Idempotency-Key": key} if key else {})
     assert answer.status_code == status, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    return answer.json()
 
 
 def ask_round(caller: ApiClient, ask: str, **body: Any) -> dict[str, Any]:
     answer = caller.post(f"/v1/asks/{ask}/rounds", body)
     assert answer.status_code == 202, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    return answer.json()
 
 
 def summary_of(caller: ApiClient, ask: str) -> dict[str, Any]:
-    told: dict[str, Any] = caller.get(f"/v1/asks/{ask}").json()
-    return told
+    return caller.get(f"/v1/asks/{ask}").json()
 
 
 def people_of(caller: ApiClient, ask: str) -> dict[str, dict[str, Any]]:
@@ -138,9 +135,7 @@ def test_a_repeated_ask_is_made_once(store: Store, acme: ApiClient, rival: ApiCl
     first = ask_run(acme, key="k")
     assert ask_run(acme, key="k")["dispatch"] == first["dispatch"]
     other = acme.http.post(
-        "/v1/asks",
-        json={"question": "Other?", "variants": ["A"], "sample": 1},
-        headers={"Idempotency-Key": "k"},
+        "/v1/asks", json={"question": "Other?", "variants": ["A"], "sample": 1}, headers={"Idempotency-Key": "k"}
     )
     assert (other.status_code, other.json()["error_kind"]) == (409, "conflict")
     assert (counts(store)["ask"], counts(store)["participant"]) == (1, 4)

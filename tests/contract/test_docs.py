@@ -21,11 +21,7 @@ def test_the_list_names_all_pages_in_the_order_to_read_them(acme: ApiClient) -> 
 def test_every_page_is_answered_as_it_is_written(acme: ApiClient) -> None:
     written = {slug: (FOLDER / f"{slug}.md").read_text().partition("\n\n") for slug in SLUGS}
     assert acme.get("/v1/docs").json()["items"] == [
-        {
-            "slug": slug,
-            "title": heading.removeprefix("# "),
-            "summary": " ".join(text.partition("\n\n")[0].split()),
-        }
+        {"slug": slug, "title": heading.removeprefix("# "), "summary": " ".join(text.partition("\n\n")[0].split())}
         for slug, (heading, _, text) in written.items()
     ]
     assert [acme.get(f"/v1/docs/{slug}").json() for slug in SLUGS] == [

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from tests.contract.manual_worker import claim, commit, dump_tables, end, run_steps, run_to_end
+from tests.contract.manual_worker import claim, commit, dump_tables, end, make_run, run_steps, run_to_end
 from tests.contract.openapi import check_event
 from tests.event_client import ReceivedEvent, all_events, open_stream
-from tests.factories import make_ask, make_participants, make_study
+from tests.factories import make_ask
 from tests.http_client import ApiClient
 from tests.parameters import one_store
 from tests.servers import wait_until
@@ -22,8 +22,7 @@ from understudy.store.engine import Store
 @pytest.fixture
 def study(store: Store, acme: ApiClient) -> tuple[UUID, list[UUID]]:
     """A study and its participants: one that ended after two interactions, one pending."""
-    study_id, (iteration,) = make_study(store, acme.workspace_id)
-    ids = make_participants(store, acme.workspace_id, study_id, iteration, 2)
+    study_id, ids = make_run(store, acme, 2)
     run_to_end(store, ids[0], 2)
     return study_id, ids
 
@@ -37,10 +36,7 @@ def told_of(told: list[ReceivedEvent], id_: UUID) -> list[tuple[int, str, Any]]:
 
 
 WHOLE_RUN = [
-    (1, "status", "pending"),
-    (2, "status", "running"),
-    (3, "interaction", 0),
-    (4, "interaction", 1),
+    *((1, "status", "pending"), (2, "status", "running"), (3, "interaction", 0), (4, "interaction", 1)),
     (5, "status", "completed"),
 ]
 
@@ -107,10 +103,7 @@ def test_new_events_are_sent_while_the_stream_is_open(
 ) -> None:
     study_id, (_, waiting) = study
     assert len(all_events(acme, study_id=study_id)) == 6
-    with (
-        open_stream(acme, study_id=study_id) as of_study,
-        open_stream(acme, participant_id=waiting, last=6) as of_one,
-    ):
+    with open_stream(acme, study_id=study_id) as of_study, open_stream(acme, participant_id=waiting, last=6) as of_one:
         before = list(itertools.islice(of_study, 6))
         run_to_end(store, waiting, 2)
         after = list(itertools.islice(of_study, 4))
@@ -141,8 +134,7 @@ def test_positions_are_counted_by_workspace(
     store: Store, acme: ApiClient, rival: ApiClient, study: tuple[UUID, list[UUID]]
 ) -> None:
     all_events(acme, study_id=study[0])
-    study_id, (iteration,) = make_study(store, rival.workspace_id)
-    (only,) = make_participants(store, rival.workspace_id, study_id, iteration)
+    study_id, (only,) = make_run(store, rival)
     assert [one.id for one in all_events(rival, study_id=study_id)] == [1]
     run_to_end(store, study[1][1], 2)
     all_events(acme, study_id=study[0])

@@ -48,8 +48,7 @@ def extend(caller: ApiClient, source: object, **options: Any) -> dict[str, Any]:
 def child_of(caller: ApiClient, source: object, **options: Any) -> dict[str, Any]:
     """The new participant of an extend, as it reads."""
     (id_,) = extend(caller, source, **options)["dispatch"]["participant_ids"]
-    read: dict[str, Any] = caller.get(f"/v1/participants/{id_}").json()
-    return read
+    return caller.get(f"/v1/participants/{id_}").json()
 
 
 def transcript(caller: ApiClient, id_: object) -> list[tuple[str, int | None]]:

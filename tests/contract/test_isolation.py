@@ -114,23 +114,12 @@ PLACES = [
 
 #: Routes that take no id.
 WITHOUT_ID = {
-    "POST /v1/studies",
-    "GET /v1/studies",
-    "POST /v1/people",
-    "GET /v1/people",
-    "GET /v1/people/export",
-    "GET /v1/asks",
-    "GET /v1/docs",
-    "GET /v1/docs/{slug}",
+    *("POST /v1/studies", "GET /v1/studies", "POST /v1/people", "GET /v1/people", "GET /v1/people/export"),
+    *("GET /v1/asks", "GET /v1/docs", "GET /v1/docs/{slug}"),
 }
 
-COLLECTIONS = {
-    "study": "studies",
-    "person": "people",
-    "participant": "participants",
-    "active": "participants",
-    "ask": "asks",
-}
+PARTICIPANTS = dict.fromkeys(("participant", "active"), "participants")
+COLLECTIONS = {"study": "studies", "person": "people", "ask": "asks"} | PARTICIPANTS
 
 
 def aliases_of(caller: ApiClient, world: World) -> dict[str, str]:

@@ -294,10 +294,7 @@ def post(caller: ApiClient, body: bytes | str, **headers: str) -> httpx.Response
 
 
 def message(arguments: str, tool: str = "person_create") -> str:
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
     params = {"name": tool, "arguments": "<arguments>", "_meta": meta}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     return json.dumps(body).replace('"<arguments>"', arguments)

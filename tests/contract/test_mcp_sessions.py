@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from mcp import Client
 from sqlalchemy import update
 
-from tests.contract.manual_worker import participant, run_to_end
-from tests.factories import make_participants, make_study, make_workspace
+from tests.contract.manual_worker import make_run, participant, run_to_end
+from tests.factories import make_workspace
 from tests.http_client import ApiClient
 from tests.mcp_client import run_with_client
 from tests.parameters import both_eras, one_store
@@ -27,22 +27,10 @@ from understudy.settings import Settings
 from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
 
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
-LIST_PEOPLE = {
-    "jsonrpc": "2.0",
-    "id": 2,
-    "method": "tools/call",
-    "params": {"name": "person_get", "arguments": {"limit": 1}},
-}
+CLIENT = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+INITIALIZE = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": CLIENT}
+CALL = {"name": "person_get", "arguments": {"limit": 1}}
+LIST_PEOPLE = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": CALL}
 
 
 def send(caller: ApiClient, method: str, body: Any = None, **headers: str) -> httpx.Response:
@@ -180,8 +168,7 @@ class WaitingServer:
         self.caller = caller
         self._store = store
         self._room = app.state.service.waiting
-        study, (iteration,) = make_study(store, caller.workspace_id)
-        self.ids = make_participants(store, caller.workspace_id, study, iteration, 2)
+        _, self.ids = make_run(store, caller, 2)
 
     @property
     def waits(self) -> int:
@@ -260,19 +247,12 @@ def test_a_client_that_cancels_its_wait_does_not_affect_the_run(server: WaitingS
 @both_eras
 def test_a_client_that_disconnects_ends_its_wait_and_not_the_run(server: WaitingServer, era: str) -> None:
     async def scene() -> None:
-        headers = {
-            "Authorization": f"Bearer {server.caller.secret}",
-            "Accept": "application/json, text/event-stream",
-        }
+        headers = {"Authorization": f"Bearer {server.caller.secret}", "Accept": "application/json, text/event-stream"}
         body = wait_message(server.arguments, era)
         if era == "legacy":
             headers["Mcp-Session-Id"] = await asyncio.to_thread(open_session, server.caller)
         else:
-            headers |= {
-                "MCP-Protocol-Version": "2026-07-28",
-                "Mcp-Method": "tools/call",
-                "Mcp-Name": "simulation_wait",
-            }
+            headers |= {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "simulation_wait"}
         async with httpx.AsyncClient(headers=headers, trust_env=False, verify=False, timeout=60) as http:
             waiting = asyncio.create_task(http.post(f"{server.caller.api}/mcp", json=body))
             await server.wait_for(2)
@@ -311,9 +291,7 @@ def test_a_session_that_is_closed_ends_its_waits(server: WaitingServer) -> None:
 
 
 @one_store
-def test_an_unused_session_is_closed(
-    store: Store, acme: ApiClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unused_session_is_closed(acme: ApiClient, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "SESSION_IDLE_S", 0.05)
     with serve_in_thread(create_app(settings)) as url:
         acme.api = url

@@ -161,9 +161,7 @@ def test_inactive_participants_are_counted_now_and_then(fresh_api: str, store: S
 
 
 @one_store
-def test_a_slow_count_runs_once_and_delays_no_request(
-    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_count_runs_once_and_delays_no_request(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     began, go_on, counts = threading.Event(), threading.Event(), itertools.count()
 
     def count(_: Connection) -> dict[Status, int]:
@@ -215,10 +213,7 @@ def test_gauges_of_an_unavailable_store_and_broker_are_left_out(tmp_path: Path) 
 @one_store
 def test_requests_are_counted_by_their_route(acme: ApiClient) -> None:
     before = read(f"{acme.api}/metrics")
-    requests = [
-        *("/v1/participants/t-000", "/v1/participants/t-111"),
-        *("/nowhere", "/v1/nowhere", "/favicon.ico"),
-    ]
+    requests = [*("/v1/participants/t-000", "/v1/participants/t-111"), *("/nowhere", "/v1/nowhere", "/favicon.ico")]
     statuses = [acme.get(path).status_code for path in requests]
     assert statuses == [404] * 5
     assert acme.post("/v1/people", {"generate": 1}).status_code == 201

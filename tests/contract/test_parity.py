@@ -102,7 +102,6 @@ def furnish(store: Store, caller: ApiClient) -> tuple[ApiClient, dict[str, UUID]
     )
     later()
     child = store.write(lambda c: dispatch.insert_branch(c, workspace_id, ids["done"], 10, "Look for red ones."))
-    assert child is not None
     ids["child"] = child.id
     run_to_end(store, child.id, 1)
     for called, rounds in (("ask", 1), ("round_ask", 2), ("full_ask", 5)):
@@ -168,7 +167,6 @@ def test_a_field_with_a_wrong_type_or_bound_is_refused_at_any_depth(worlds: Worl
         for name in ("rest",) if has_unset_argument(tool, arguments) else ("rest", "mcp-auto"):
             world = worlds.by_interface[name]
             result = world.call(tool, filled(arguments, world.ids))
-            assert result is not None
             assert (result.code, is_readable(result.message)) == (BAD, True), (name, str(arguments)[:1_000])
     assert dump_tables(worlds.store) == before
 

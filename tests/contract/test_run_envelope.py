@@ -53,8 +53,7 @@ def refused(answer: httpx.Response) -> str:
 
 
 def people_of(caller: ApiClient) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = caller.get("/v1/people", limit=500).json()["items"]
-    return items
+    return caller.get("/v1/people", limit=500).json()["items"]
 
 
 def follow(caller: ApiClient, body: dict[str, Any], **changes: Any) -> httpx.Response:
@@ -276,11 +275,7 @@ def test_a_wait_that_runs_out_reports_progress_and_its_next_action_gets_the_resu
     notifier.close()
     assert (answer.status_code, answer.json()["ok"]) == (200, True)
     states = [(one["status"], one["outcome"], one["error_kind"]) for one in answer.json()["participants"]]
-    assert states == [
-        ("completed", "gave_up", None),
-        ("failed", None, "environment_error"),
-        ("cancelled", None, None),
-    ]
+    assert states == [("completed", "gave_up", None), ("failed", None, "environment_error"), ("cancelled", None, None)]
     assert "next_action" not in answer.json()
     assert counts(store)["participant"] == 3, "waiting dispatches nothing"
 
@@ -321,8 +316,7 @@ def test_the_next_action_for_over_100_of_several_studies_names_the_first_that_ar
 
     def cancel_and_wait(**scope: str) -> dict[str, Any]:
         acme.post("/v1/simulations/cancel", scope)
-        body: dict[str, Any] = acme.post(WAIT, {"participant_ids": made, "timeout": 0.1}).json()
-        return body
+        return acme.post(WAIT, {"participant_ids": made, "timeout": 0.1}).json()
 
     action = cancel_and_wait(participant_id=made[0])["next_action"]
     assert (action["tool"], action["rest"]) == ("simulation_wait", f"POST {WAIT}")
@@ -353,7 +347,7 @@ def test_waiting_takes_participants_of_any_kind_each_once_in_the_order_given(sto
 
 
 def test_dispatch_and_cancel_are_not_delayed_by_waits(
-    store: Store, acme: ApiClient, study: str, monkeypatch: pytest.MonkeyPatch
+    acme: ApiClient, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("understudy.service.waiters.READ_TIMEOUT_S", 120)
     waited_for = run(acme, study, sample=1)

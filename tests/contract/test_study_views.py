@@ -29,9 +29,7 @@ def run_with(store: Store, participant_id: UUID, sentiments: Sequence[float], *,
 
 def extend(store: Store, workspace_id: UUID, source: UUID, instruction: str | None = None) -> UUID:
     row = store.write(lambda connection: dispatch.insert_branch(connection, workspace_id, source, 10, instruction))
-    assert row is not None
-    id_: UUID = row.id
-    return id_
+    return row.id
 
 
 def rows_of(caller: ApiClient, study: UUID, view: str, **params: Any) -> list[list[dict[str, Any]]]:

@@ -114,9 +114,7 @@ def check_key_is_nowhere(store: Store, acme: ApiClient, participant: str, *answe
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-def test_a_bot_that_cannot_be_reached_fails_the_participant_with_the_reason(
-    store: Store, acme: ApiClient, fleet: Fleet
-) -> None:
+def test_a_bot_that_cannot_be_reached_fails_the_participant_with_the_reason(acme: ApiClient, fleet: Fleet) -> None:
     fleet.start("run-1", "sweeper", UNDERSTUDY_ALLOW_PRIVATE_HOSTS="true")
 
     def failure(**place: object) -> str:

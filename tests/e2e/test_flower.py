@@ -32,14 +32,9 @@ class Flower:
         options = FLOWER_OPTIONS | {"address": "127.0.0.1", "port": port, "db": folder / "flower.db"} | options
         variables = {"UNDERSTUDY_BROKER_URL": settings.broker_url, "FLOWER_BASIC_AUTH": "me:secret"}
         command = [sys.executable, "-m", "celery", "--app", "understudy.worker.app", "flower"]
+        command += [f"--{name}={value}" for name, value in options.items()]
         with (folder / "flower.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, *(f"--{name}={value}" for name, value in options.items())],
-                cwd=ROOT,
-                env=os.environ | variables,
-                stdout=log,
-                stderr=log,
-            )
+            self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         self.http = httpx.Client(base_url=url, auth=("me", "secret"), trust_env=False, verify=False, timeout=30)
         wait_until(self._answers, what="Flower answers")
@@ -52,8 +47,7 @@ class Flower:
 
     def tasks(self, search: str = "") -> dict[str, Any]:
         """Returns the messages that it shows, by id."""
-        answer: dict[str, Any] = self.http.get("/api/tasks", params={"search": search}).json()
-        return answer
+        return self.http.get("/api/tasks", params={"search": search}).json()
 
     def press(self, what: str, **params: object) -> httpx.Response:
         """Sends what a button of its page sends."""

@@ -113,16 +113,14 @@ def dispatch(client: httpx.Client, url: str, count: int) -> list[str]:
     client.post(f"/v1/studies/{study_id}/iterations", json=content).raise_for_status()
     body = {"sample": count, "seed": 1}
     answer = client.post(f"/v1/studies/{study_id}/run", json=body).raise_for_status()
-    ids: list[str] = answer.json()["dispatch"]["participant_ids"]
-    return ids
+    return answer.json()["dispatch"]["participant_ids"]
 
 
 def list_participants(client: httpx.Client) -> list[dict[str, Any]]:
     """Returns all participants of the one study."""
     (study,) = client.get("/v1/studies").raise_for_status().json()["items"]
     answer = client.get("/v1/participants", params={"study_id": study["id"], "limit": 100})
-    items: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
-    return items
+    return answer.raise_for_status().json()["items"]
 
 
 def interaction_count(client: httpx.Client) -> int:

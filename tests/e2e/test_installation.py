@@ -149,14 +149,8 @@ def test_a_regular_package_of_the_same_name_is_reported(client_python: Path, tmp
 
 def fail(python: Path, *command: str, cwd: Path, **variables: str) -> tuple[int, str]:
     """Runs `understudy`; returns its exit code and the only line on stderr."""
-    ran = subprocess.run(
-        [beside(python, "understudy"), *command],
-        cwd=cwd,
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments, environment = [beside(python, "understudy"), *command], os.environ | variables
+    ran = subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     (line,) = ran.stderr.splitlines()
     return ran.returncode, line
 

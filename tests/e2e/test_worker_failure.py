@@ -81,12 +81,7 @@ def claimed_at(store: Store, epoch: int) -> list[Any]:
     indirect=["store_url"],
 )
 def test_a_worker_that_loses_its_store_aborts_its_steps_and_works_again_later(
-    store: Store,
-    acme: ApiClient,
-    fleet: Fleet,
-    store_url: str,
-    tmp_path: Path,
-    how: Callable[[StoreLink], None] | None,
+    store: Store, acme: ApiClient, fleet: Fleet, store_url: str, tmp_path: Path, how: Callable[[StoreLink], None] | None
 ) -> None:
     log = tmp_path / "steps.log"
     walk, _ = make_study(store, acme.workspace_id, content={"delay_s": 0.2})

@@ -18,15 +18,10 @@ from tests.servers import ROOT
 def test_a_row_can_be_measured(row: int, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     options = ["--row", str(row), "--smoke", "--store", "sqlite", "--json", str(figures)]
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.bench", *options],
-        # What is not part of us is left out, installed or not.
-        env=os.environ | {"UNDERSTUDY_BENCH_RIVALS": str(tmp_path)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-W", "ignore", "-m", "tests.bench", *options]
+    # What is not part of us is left out, installed or not.
+    environment = os.environ | {"UNDERSTUDY_BENCH_RIVALS": str(tmp_path)}
+    ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     measured = json.loads(figures.read_text())
     assert {one["row"] for one in measured["rows"]} == {row}

@@ -80,9 +80,7 @@ def test_what_waits_comes_along_the_most_urgent_first_while_there_is_room(ear: E
             for number in range(4):
                 connection.Producer().publish(f"{queue.name} {number}", routing_key=queue.name)
         consumer = connection.Consumer(
-            [soon, later],
-            channel=connection.channel(),
-            callbacks=[lambda body, message: heard.append((body, message))],
+            [soon, later], channel=connection.channel(), callbacks=[lambda body, message: heard.append((body, message))]
         )
         consumer.qos(prefetch_count=3)
         consumer.consume()

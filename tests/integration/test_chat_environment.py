@@ -96,13 +96,8 @@ def bot(served: Bot) -> Bot:
 
 
 def own(url: str, **more: Any) -> dict[str, Any]:
-    return {
-        "environment": "chat",
-        "url": url,
-        "protocol": "json",
-        "request": {"text": "{message}", "conversation": "{conversation_id}"},
-        "response_path": "text",
-    } | more
+    request = {"text": "{message}", "conversation": "{conversation_id}"}
+    return {"environment": "chat", "url": url, "protocol": "json", "request": request, "response_path": "text"} | more
 
 
 @pytest.fixture

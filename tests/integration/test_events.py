@@ -12,9 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from tests.contract.manual_worker import end, run_steps, run_to_end
+from tests.contract.manual_worker import end, make_run, run_steps, run_to_end
 from tests.event_client import EventListener, open_stream
-from tests.factories import make_participants, make_study
 from tests.http_client import ApiClient
 from tests.servers import serve_in_thread, wait_until
 from understudy import sequencer
@@ -41,8 +40,7 @@ def seqs_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, list[int]]:
 
 @pytest.fixture
 def study(store: Store, acme: ApiClient) -> tuple[UUID, list[UUID]]:
-    study_id, (iteration,) = make_study(store, acme.workspace_id)
-    return study_id, make_participants(store, acme.workspace_id, study_id, iteration, 40, max_interactions=50)
+    return make_run(store, acme, 40, max_interactions=50)
 
 
 def live(store: Store, workspace_id: UUID, ids: Sequence[UUID], seed: int) -> None:
@@ -58,11 +56,7 @@ def live(store: Store, workspace_id: UUID, ids: Sequence[UUID], seed: int) -> No
 
 
 def test_readers_of_two_servers_get_each_event_once_and_in_order_across_restarts(
-    store: Store,
-    acme: ApiClient,
-    study: tuple[UUID, list[UUID]],
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if each were cancelled together with many others.
     monkeypatch.setattr(events, "OUTBOX_THRESHOLD", 1)
@@ -233,11 +227,7 @@ def test_readers_that_caught_up_share_one_read_of_the_store(
 
 
 def test_stream_survives_an_unavailable_store_and_failed_reads(
-    store: Store,
-    acme: ApiClient,
-    study: tuple[UUID, list[UUID]],
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "HEARTBEAT_S", 0.05)
     study_id, (one, other, *_) = study

@@ -107,7 +107,6 @@ def test_decision_with_its_usage(fake: FakeModel, model: str, stream: bool) -> N
     assert body["response_format"]["json_schema"]["strict"] is True
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     used = made.usage
-    assert used is not None
     counted = sum(len(message["content"]) for message in body["messages"]) // 4
     assert abs(used.input_tokens - counted) <= 1
     assert used.cost == pytest.approx((used.input_tokens * 2 + used.output_tokens * 10) / 1e6)
@@ -117,7 +116,6 @@ def test_decision_with_its_usage(fake: FakeModel, model: str, stream: bool) -> N
 
 def test_tokens_are_estimated_if_the_server_does_not_count_them(fake: FakeModel, model: str) -> None:
     used = ask(fake, model, GOOD | {"usage": False}).usage
-    assert used is not None
     assert used.input_tokens > 100
     assert used.cost is None
 
@@ -155,7 +153,6 @@ def test_invalid_decision_is_corrected_once(fake: FakeModel, model: str) -> None
     assert second[: len(first)] == first
     assert second[-2] == {"role": "assistant", "content": "I would love to!"}
     assert "no complete JSON object" in second[-1]["content"]
-    assert made.usage is not None
     assert made.usage.calls == 2
 
 
@@ -163,7 +160,6 @@ def test_second_invalid_decision_fails_with_its_usage(fake: FakeModel, model: st
     wrong = DECISION | {"action": {"kind": "follow", "element": 7, "value": None}}
     failure = fail(fake, model, {"decision": wrong})
     assert "must be the number of a link: 1." in str(failure)
-    assert failure.usage is not None
     assert failure.usage.calls == len(fake.seen(model)) == 2
     assert failure.usage.input_tokens > 0
 
@@ -171,7 +167,6 @@ def test_second_invalid_decision_fails_with_its_usage(fake: FakeModel, model: st
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
 def test_temporary_error_is_retried(fake: FakeModel, model: str, status: int) -> None:
     made = ask(fake, model, {"status": status}, {"status": status}, GOOD)
-    assert made.usage is not None
     assert made.usage.calls == 3
 
 
@@ -262,21 +257,23 @@ def test_compressed_answer_is_read(fake: FakeModel, model: str) -> None:
     ],
     ids=["refusal", "refusal with the key", "truncated", "endless", "bomb", "too long a pause", "account used up"],
 )
-def test_permanent_failure_is_not_retried(
-    fake: FakeModel, model: str, act: dict[str, Any], error: str, requests: int
-) -> None:
+def test_permanent_failure_is_not_retried(fake: FakeModel, model: str, act: Any, error: str, requests: int) -> None:
     assert error in str(fail(fake, model, act))
     assert len(fake.seen(model)) == requests
 
 
-def test_request_that_is_rejected_in_every_form_says_why(fake: FakeModel, model: str) -> None:
-    failure = fail(fake, model, {"status": 400, "because": "messages are too long"})
-    assert "rejects our requests (400: messages are too long)" in str(failure)
-
-
-def test_unreachable_server_is_named(fake: FakeModel, model: str) -> None:
-    failure = fail(fake, model, GOOD, base_url="http://127.0.0.1:9/v1", retries=1)
-    assert "http://127.0.0.1:9/v1 cannot be reached" in str(failure)
+@pytest.mark.parametrize(
+    ("act", "error", "terms"),
+    [
+        ({"status": 400, "because": "messages are too long"}, "rejects our requests (400: messages are too long)", {}),
+        (GOOD, "http://127.0.0.1:9/v1 cannot be reached", {"base_url": "http://127.0.0.1:9/v1", "retries": 1}),
+        # Nothing is redacted.
+        ({"status": 404, "because": "there is none"}, "(404): there is none", {"api_key": None}),
+    ],
+    ids=["rejected in every form", "unreachable", "without a key"],
+)
+def test_failed_call_says_why(fake: FakeModel, model: str, act: Any, error: str, terms: dict[str, Any]) -> None:
+    assert error in str(fail(fake, model, act, **terms))
 
 
 def test_rejected_key_is_named_by_its_profile(fake: FakeModel, model: str) -> None:
@@ -292,11 +289,6 @@ def test_rejected_key_is_named_by_its_profile(fake: FakeModel, model: str) -> No
 def test_key_is_redacted_in_a_decision(fake: FakeModel, model: str) -> None:
     made = ask(fake, model, {"decision": DECISION | {"thought": f"I was sent {KEY}.", "note": KEY}})
     assert (made.thought, made.memory) == ("I was sent ***.", {"note": "***"})
-
-
-def test_nothing_is_redacted_without_a_key(fake: FakeModel, model: str) -> None:
-    failure = fail(fake, model, {"status": 404, "because": "there is none"}, api_key=None)
-    assert "(404): there is none" in str(failure)
 
 
 def test_unknown_model_is_named(fake: FakeModel) -> None:
@@ -339,7 +331,6 @@ def test_metrics_count_calls_by_result(fake: FakeModel, model: str) -> None:
 def test_metrics_count_tokens_and_cost(fake: FakeModel, model: str) -> None:
     before = totals(metrics.llm_tokens, metrics.llm_cost)
     used = ask(fake, model, GOOD, input_price=2, output_price=10).usage
-    assert used is not None
     after = totals(metrics.llm_tokens, metrics.llm_cost)
     counted = {"input": used.input_tokens, "output": used.output_tokens, "cost": pytest.approx(used.cost)}
     assert dict(after - before) == counted

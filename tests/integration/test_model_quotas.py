@@ -8,8 +8,7 @@ import pytest
 import redis
 
 from tests.dedicated_brokers import DedicatedValkey
-from tests.factories import make_lease, make_participants, make_study, make_workspace
-from tests.integration.test_store_lifecycle import make_step
+from tests.factories import StudyStore, make_lease, make_step
 from tests.parameters import one_store
 from tests.quota_callers import Callers
 from understudy.domain.simulation import Usage
@@ -17,7 +16,6 @@ from understudy.models import ModelFailed
 from understudy.models.quotas import quotas
 from understudy.store import lifecycle
 from understudy.store.engine import Store
-from understudy.store.guards import Claim
 
 UNAVAILABLE = "redis://127.0.0.1:9/0"
 WORKSPACE, STUDY = uuid4(), uuid4()
@@ -75,15 +73,10 @@ def test_slot_of_a_long_call_is_renewed(store: Store, redis_url: str, monkeypatc
 
 def make_usage(store: Store, tokens: int) -> tuple[UUID, UUID]:
     """A workspace and its study with so many used tokens in the store."""
-    workspace = make_workspace(store).workspace_id
-    study, (iteration,) = make_study(store, workspace)
-    (participant,) = make_participants(store, workspace, study, iteration)
-    lease = make_lease(store)
-    row = store.write(lambda connection: lifecycle.claim(connection, participant, lease))
-    assert row is not None
+    study = StudyStore(store)
     step = make_step(0, usage=Usage(1, tokens - 100, 100, 1.5, None, "m"))
-    store.write(lambda connection: lifecycle.commit_step(connection, Claim(row.id, row.epoch), step, 0))
-    return workspace, study
+    study.write(lifecycle.commit_step, study.must_claim(), step, 0)
+    return study.workspace_id, study.study_id
 
 
 @pytest.mark.parametrize("limit", ["study_tokens", "workspace_tokens_per_day"])

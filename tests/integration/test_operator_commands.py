@@ -3,15 +3,13 @@
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from celery.worker.control import Panel
 from celery.worker.state import revoked
-from sqlalchemy import select
 
-from tests.factories import make_lease, make_participants, make_study, make_workspace
+from tests.factories import StudyStore
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.queues import parse_participant_id, task_id
@@ -20,22 +18,20 @@ from understudy.queue.celery.control_commands import UNSUPPORTED, install_contro
 from understudy.queue.names import ALREADY_CANCELLED
 from understudy.queue.notifications import Notifier
 from understudy.settings import Settings
-from understudy.store import guards, lifecycle
+from understudy.store import lifecycle
 from understudy.store.engine import Store
-from understudy.store.schema import Tables
 from understudy.worker.operator_commands import OperatorCommands
 
 
-class Operator:
+class Operator(StudyStore):
     """Operator commands on a store, with their effects."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
-        self.store = store
+        super().__init__(store)
         self.aborted: list[UUID] = []
         self.shutdowns = 0
         self.notifier = Notifier(settings.notifications_url)
         self.commands = OperatorCommands(store, self.notifier, self.aborted.extend)
-        self.workspace_id = make_workspace(store).workspace_id
 
     def close(self) -> None:
         self.commands.close()
@@ -44,15 +40,8 @@ class Operator:
     def shut_down(self) -> None:
         self.shutdowns += 1
 
-    def participants(self, count: int) -> list[UUID]:
-        study, (iteration,) = make_study(self.store, self.workspace_id)
-        return make_participants(self.store, self.workspace_id, study, iteration, count)
-
-    def rows(self, ids: list[UUID]) -> list[Any]:
-        participant = Tables.participant
-        with self.store.read() as connection:
-            found = {row.id: row for row in connection.execute(select(participant))}
-        return [found[id_] for id_ in ids]
+    def statuses(self, ids: list[UUID]) -> list[str]:
+        return [self.row(id_).status for id_ in ids]
 
 
 @pytest.fixture
@@ -64,18 +53,14 @@ def operator(settings: Settings, store: Store) -> Iterator[Operator]:
 
 def test_revoke_cancels_exactly_its_active_participants(operator: Operator) -> None:
     waiting, running, done, _ = ids = operator.participants(4)
-    worker = make_lease(operator.store)
-    for id_ in (running, done):
-        operator.store.write(lambda connection, id_=id_: lifecycle.claim(connection, id_, worker))
-    held = guards.Claim(done, 1)
-    operator.store.write(lambda connection: lifecycle.complete(connection, held, None, 0))
+    operator.must_claim(running)
+    operator.write(lifecycle.complete, operator.must_claim(done), None, 0)
     # Any message of a participant counts: the latest one may be unknown to Flower.
     operator.commands.cancel([task_id(waiting, 1), task_id(running, 7), task_id(done, 1), task_id(uuid4(), 1)])
     wait_until(lambda: set(operator.aborted) >= {waiting, running})
-    rows = operator.rows(ids)
-    assert [row.status for row in rows] == ["cancelled", "cancelled", "completed", "pending"]
+    assert operator.statuses(ids) == ["cancelled", "cancelled", "completed", "pending"]
     # The running participant's own run records its stop.
-    assert [row.stopped_at is not None for row in rows] == [True, False, False, False]
+    assert [operator.row(id_).stopped_at is not None for id_ in ids] == [True, False, False, False]
 
 
 @pytest.mark.parametrize("wrong", ["", "celery", "{id}", "{id}.1.stop", "{id}.x", "{ID}.1", "{id}.1\n"])
@@ -93,11 +78,11 @@ def test_same_command_in_all_workers_cancels_once(operator: Operator) -> None:
     for one in several:
         one.close()
     # The invariants that the store fixture checks would show a second event.
-    assert {row.status for row in operator.rows(ids)} == {"cancelled"}
+    assert set(operator.statuses(ids)) == {"cancelled"}
 
 
 def test_command_waits_for_an_unavailable_store(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    (id_,) = operator.participants(1)
+    (id_,) = operator.participants()
     asked = threading.Event()
 
     def fail(_: object) -> None:
@@ -108,7 +93,7 @@ def test_command_waits_for_an_unavailable_store(operator: Operator, monkeypatch:
         patch.setattr(operator.store, "write", fail)
         operator.commands.cancel([task_id(id_, 1)])
         assert asked.wait(20)
-    wait_until(lambda: operator.rows([id_])[0].status == "cancelled")
+    wait_until(lambda: operator.row(id_).status == "cancelled")
 
 
 def test_control_commands_of_celery_have_their_meaning_here(
@@ -127,8 +112,8 @@ def test_control_commands_of_celery_have_their_meaning_here(
     # wrong cancel would be visible once the next command is done.
     Panel.data["revoke"](state, flagged, **{ALREADY_CANCELLED: True})
     Panel.data["terminate"](state, "SIGTERM", terminated)
-    wait_until(lambda: [row.status for row in operator.rows(ids[:3])] == ["cancelled"] * 3)
-    assert [row.status for row in operator.rows(ids[3:])] == ["pending"] * 2
+    wait_until(lambda: operator.statuses(ids[:3]) == ["cancelled"] * 3)
+    assert operator.statuses(ids[3:]) == ["pending"] * 2
     assert {one, several, terminated, flagged} <= set(revoked)
     assert waiting not in revoked
     Panel.data["shutdown"](state)

@@ -4,10 +4,10 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select, update
 
 from tests.factories import StudyStore, make_ask
 from tests.http_client import ApiClient
+from tests.parameters import one_store
 from tests.servers import wait_until
 from understudy.deploy.prune import PruneJob, PruneReport, prune
 from understudy.domain.errors import NotFound
@@ -32,7 +33,8 @@ _p = Tables.participant
 DAY_S = 24 * 3600
 USED = Usage(model="small", calls=1, input_tokens=900, output_tokens=40, seconds=0.5, cost=None)
 
-on_one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+#: Of the command.
+OPTIONS: dict[str, Any] = {"older_than_days": 30, "batch_size": 2, "pause_s": 0}
 
 
 class History(StudyStore):
@@ -61,8 +63,7 @@ class History(StudyStore):
 
     def extended(self, source: UUID) -> UUID:
         """Extends it; the child."""
-        child: UUID = self.extend(source).id
-        return child
+        return self.extend(source).id
 
     def expired(self, days: float = 30) -> RetentionFilter:
         return RetentionFilter(self.workspace_id, self.read(store_time, -days * DAY_S))
@@ -273,18 +274,17 @@ def test_prune_does_not_wait_for_a_source_that_is_being_extended(history: Histor
 # -- the command -------------------------------------------------------------------------------------------
 
 
-@on_one_store
+@one_store
 def test_command_reports_what_it_removes(
     history: History, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = history.ended(days=40, count=3)
     history.publish()
-    options: dict[str, Any] = {"older_than_days": 30, "batch_size": 2, "pause_s": 0}
-    assert prune(settings, workspace="acme", dry=True, as_json=False, **options) == 0
+    assert prune(settings, workspace="acme", dry=True, as_json=False, **OPTIONS) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "would remove 3 participants, 6 interactions, 15 events" in printed.err
-    assert prune(settings, workspace=None, dry=False, as_json=True, **options) == 0
+    assert prune(settings, workspace=None, dry=False, as_json=True, **OPTIONS) == 0
     printed = capsys.readouterr()
     report = json.loads(printed.out)
     assert (printed.err, report["complete"], report["removed"]["participants"]) == ("", True, 3)
@@ -292,20 +292,13 @@ def test_command_reports_what_it_removes(
     assert history.remaining(old) == []
 
 
-@on_one_store
+@one_store
 def test_command_refuses_an_unknown_workspace_and_a_missing_or_empty_store(settings: Settings, tmp_path: Path) -> None:
     def refusal(workspace: str | None = None, database: Path | None = None) -> str:
         url = f"sqlite:///{database}" if database else settings.database_url
+        here = settings.model_copy(update={"database_url": url})
         with pytest.raises(NotFound) as caught:
-            prune(
-                settings.model_copy(update={"database_url": url}),
-                workspace=workspace,
-                older_than_days=30,
-                batch_size=2,
-                pause_s=0,
-                dry=False,
-                as_json=False,
-            )
+            prune(here, workspace=workspace, dry=False, as_json=False, **OPTIONS)
         return str(caught.value)
 
     assert "Workspace 'unknown' does not exist" in refusal("unknown")
@@ -316,20 +309,16 @@ def test_command_refuses_an_unknown_workspace_and_a_missing_or_empty_store(setti
     assert "no tables" in refusal(database=tmp_path / "empty.db")
 
 
-@on_one_store
+@one_store
 def test_ctrl_c_ends_the_command_between_two_transactions(history: History, settings: Settings) -> None:
     old = history.ended(days=40, count=3)
     history.publish()
     # If the tests run in the background, SIGINT is ignored, and child processes inherit that.
     handler = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     arguments = ("prune", "--older-than", "30", "--batch-size", "1", "--pause-s", "60", "--json")
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{handler}; from understudy.deploy.main import main; main()", *arguments],
-        env=os.environ | {"UNDERSTUDY_DATABASE_URL": settings.database_url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-c", f"{handler}; from understudy.deploy.main import main; main()", *arguments]
+    environment = os.environ | {"UNDERSTUDY_DATABASE_URL": settings.database_url}
+    process = Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True)
     wait_until(lambda: len(history.remaining(old)) < 3)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -342,7 +331,7 @@ def test_ctrl_c_ends_the_command_between_two_transactions(history: History, sett
 # -- the API after a prune ---------------------------------------------------------------------------------
 
 
-@on_one_store
+@one_store
 def test_removed_participants_are_not_found_and_their_ask_has_no_people_left(store: Store, acme: ApiClient) -> None:
     history = History(store)
     assert history.workspace_id == acme.workspace_id

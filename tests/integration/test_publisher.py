@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select, update
 
 from tests.dedicated_brokers import DedicatedBroker, depth, empty
 from tests.factories import StudyStore, make_lease
+from tests.parameters import one_store
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.leases import MAX_LEASE_TTL_S
@@ -82,15 +83,12 @@ def own_study(settings: Settings, store: Store, broker: DedicatedBroker) -> Iter
     made.close()
 
 
-on_one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-
-
 def wait_for_aborts(publisher: Publisher) -> None:
     """Waits until the aborts that were enqueued are sent."""
     publisher._aborts.submit(lambda: None).result()
 
 
-@on_one_store
+@one_store
 def test_messages_remain_unpublished_during_an_outage_of_the_broker_and_are_sent_later(
     own_study: PublishedStudy, broker: DedicatedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,7 +109,7 @@ def test_messages_remain_unpublished_during_an_outage_of_the_broker_and_are_sent
     wait_until(lambda: own_study.sweep() or own_study.depth() == 3)
 
 
-@on_one_store
+@one_store
 def test_close_ends_although_the_broker_disappeared_from_an_open_connection(
     own_study: PublishedStudy, broker: DedicatedBroker
 ) -> None:
@@ -126,7 +124,7 @@ def test_close_ends_although_the_broker_disappeared_from_an_open_connection(
     assert not closing.is_alive()
 
 
-@on_one_store
+@one_store
 def test_abort_is_sent_on_a_new_connection_after_a_restart_of_the_broker(
     own_study: PublishedStudy, broker: DedicatedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:

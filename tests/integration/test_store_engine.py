@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tests.factories import StudyStore, at_once, make_lease, make_step
+from tests.parameters import on_postgresql
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.simulation import Person, Usage
 from understudy.store import engine, events, leases, lifecycle, people, recovery, stops
@@ -22,8 +23,6 @@ from understudy.store.failures import StoreFailure, classify
 from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit
 from understudy.store.schema import Tables
-
-on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 
 
 def test_concurrent_opening_of_a_new_file_succeeds(tmp_path: Path) -> None:

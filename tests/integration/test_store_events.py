@@ -13,6 +13,7 @@ from sqlalchemy import event, func, select, text, update
 
 from tests.factories import StudyStore, make_ask
 from tests.invariants import check_invariants
+from tests.parameters import on_postgresql
 from tests.servers import wait_until
 from understudy import sequencer
 from understudy.domain.ids import Kind
@@ -22,9 +23,6 @@ from understudy.store.events import NewEvent
 from understudy.store.schema import Tables
 
 _p = Tables.participant
-
-#: On SQLite, no other process writes at the same time.
-on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 
 
 class EventStore(StudyStore):

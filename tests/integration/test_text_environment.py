@@ -17,7 +17,7 @@ from understudy.environments import EnvironmentUnreachable
 from understudy.environments.text import TextEnvironment
 from understudy.minds.heuristic import HeuristicMind
 from understudy.settings import Settings
-from understudy.store import dispatch, lifecycle, lineage, studies
+from understudy.store import lineage, studies
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 
@@ -194,8 +194,7 @@ def worker(settings: Settings, store: Store) -> Iterator[Worker]:
 
 
 def actions(worker: Worker, id_: UUID) -> list[dict[str, Any]]:
-    with worker.store.read() as connection:
-        return [row.action for row in lineage.interactions(connection, id_, limit=99)]
+    return worker.read(lambda connection: [row.action for row in lineage.interactions(connection, id_, limit=99)])
 
 
 def test_participant_of_an_ask_reads_and_answers(worker: Worker) -> None:
@@ -211,12 +210,9 @@ def test_participant_of_an_ask_reads_and_answers(worker: Worker) -> None:
 
 def extend(worker: Worker, source: UUID, instruction: str | None = None) -> UUID:
     """The id of the child, after its run."""
-    child = worker.store.write(
-        lambda connection: dispatch.insert_branch(connection, worker.workspace_id, source, 10, instruction)
-    )
-    assert child is not None
-    worker.run(child.id)
-    return child.id
+    child = worker.extend(source, 10, instruction).id
+    worker.run(child)
+    return child
 
 
 @pytest.mark.parametrize("pick", ["A", "B"])
@@ -232,7 +228,7 @@ def test_extend_after_an_answer_gives_another_answer(worker: Worker, pick: str) 
 def test_extend_after_the_cap_continues_from_the_last_piece(worker: Worker) -> None:
     _, ((source, _), _) = make_ask(worker.store, worker.workspace_id)
     capped = Tables.participant.update().where(Tables.participant.c.id == source).values(max_interactions=1)
-    worker.store.write(lambda connection: connection.execute(capped))
+    worker.write(Connection.execute, capped)
     worker.run(source)
     assert actions(worker, extend(worker, source))[-1]["kind"] == "answer"
     with worker.store.read() as connection:
@@ -242,32 +238,22 @@ def test_extend_after_the_cap_continues_from_the_last_piece(worker: Worker) -> N
 
 def test_extend_of_a_participant_cancelled_before_its_start_reads_everything(worker: Worker) -> None:
     _, ((source, _), _) = make_ask(worker.store, worker.workspace_id)
-    worker.store.write(lambda connection: lifecycle.cancel(connection, worker.workspace_id, [source]))
+    worker.cancel(source)
     child = extend(worker, source)
     assert [action["kind"] for action in actions(worker, child)] == ["read", "read", "answer"]
 
 
 def test_text_study_can_have_a_success_condition(worker: Worker) -> None:
     def make(connection: Connection) -> tuple[UUID, UUID]:
+        assignment = {"task": QUESTION, "success": {"url_contains": "answered"}}
         study_id = studies.insert_study(
-            connection,
-            worker.workspace_id,
-            name="Mugs",
-            modality="text",
-            assignment={"task": QUESTION, "success": {"url_contains": "answered"}},
-            questions=[],
+            connection, worker.workspace_id, name="Mugs", modality="text", assignment=assignment, questions=[]
         )
-        iteration_id = studies.insert_iteration(
-            connection,
-            worker.workspace_id,
-            study_id,
-            content={"environment": "text", "variants": VARIANTS},
-            max_interactions=None,
-            mind="heuristic",
-            step_timeout_s=60,
-            run_timeout_s=60,
+        content = {"environment": "text", "variants": VARIANTS}
+        settings = {"max_interactions": None, "mind": "heuristic", "step_timeout_s": 60, "run_timeout_s": 60}
+        return study_id, studies.insert_iteration(
+            connection, worker.workspace_id, study_id, content=content, **settings
         )
-        return study_id, iteration_id
 
     made = worker.store.write(make)
     (id_,) = make_participants(worker.store, worker.workspace_id, *made, max_interactions=20)

@@ -16,6 +16,7 @@ import redis
 from sqlalchemy import Connection, select, text, update
 
 from tests.factories import StudyStore, make_participants, make_study
+from tests.parameters import on_postgresql, one_store
 from tests.plugins.scripted import ScriptedEnvironment
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
@@ -39,9 +40,6 @@ from understudy.worker.sweeper import Sweeper
 from understudy.worker.watchdog import LoopMonitor, Watchdog
 
 _p = Tables.participant
-
-on_one_store = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 
 
 class Worker(StudyStore):
@@ -70,12 +68,11 @@ class Worker(StudyStore):
         """Creates a participant of a study of its own; `details` are of the iteration, else its content."""
         of_study = {"success", "mind", "step_timeout_s", "run_timeout_s"} & set(details)
         study = {name: details.pop(name) for name in of_study}
-        ids = make_study(self.store, self.workspace_id, content={"log": str(self.log)} | details, **study)
-        study_id, (iteration_id,) = ids
-        (id_,) = make_participants(
+        content = {"log": str(self.log)} | details
+        study_id, (iteration_id,) = make_study(self.store, self.workspace_id, content=content, **study)
+        return make_participants(
             self.store, self.workspace_id, study_id, iteration_id, max_interactions=max_interactions
-        )
-        return id_
+        )[0]
 
     def run(self, id_: UUID) -> RunResult:
         return self.start(id_, step="").result()
@@ -115,9 +112,7 @@ def raise_unavailable(_: object) -> None:
     ],
     ids=["cap", "success", "give_up", "finish"],
 )
-def test_run_completes_with_its_outcome(
-    worker: Worker, details: dict[str, Any], outcome: str | None, count: int
-) -> None:
+def test_run_completes_with_its_outcome(worker: Worker, details: Any, outcome: str | None, count: int) -> None:
     id_ = worker.participant(**details)
     assert worker.run(id_) is RunResult.ENDED
     row = worker.row(id_)
@@ -138,11 +133,7 @@ def test_run_completes_with_its_outcome(
         ({"at": {"1": "infinite"}}, "simulator_error", "the environment's snapshot at 'page' must be a finite number"),
         ({"at": {"1": "mind remembers nan"}}, "simulator_error", "the mind's memory at 'seen' must be a finite number"),
         ({"at": {"1": "mind remembers depth"}}, "simulator_error", "the mind's memory must be nested at most 100 deep"),
-        (
-            {"at": {"1": "mind says 1e999"}},
-            "simulator_error",
-            "the mind's action.value at 'A' must be a finite number",
-        ),
+        ({"at": {"1": "mind says 1e999"}}, "simulator_error", "the mind's action.value at 'A' must be a finite number"),
         ({"at": {"1": "mind thinks nothing"}}, "simulator_error", "the mind's thought must be a text; got NoneType"),
         ({"at": {"1": "mind used nan"}}, "simulator_error", "the mind's usage at 'seconds' must be a finite number"),
         (
@@ -276,7 +267,7 @@ def test_heartbeat_releases_a_claim_without_a_run(worker: Worker) -> None:
     assert worker.row(id_).attempt == 0
 
 
-@on_one_store
+@one_store
 def test_heartbeat_keeps_a_claim_whose_result_has_not_reached_its_run(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +301,7 @@ def test_worker_without_a_lease_refuses_messages(worker: Worker) -> None:
     assert worker.row(id_).status == "pending"
 
 
-@on_one_store
+@one_store
 @pytest.mark.valkey("without notifications, waits poll the store")
 def test_end_of_a_run_is_notified(worker: Worker) -> None:
     with redis.Redis.from_url(worker.settings.notifications_url) as client, client.pubsub() as listener:
@@ -354,7 +345,7 @@ def write_together(worker: Worker, *writes: Callable[[], Awaitable[Any]]) -> Non
     asyncio.run(write_all())
 
 
-@on_one_store
+@one_store
 def test_writes_of_one_transaction_are_in_id_order(worker: Worker) -> None:
     """Two transactions that lock the same rows in two orders would deadlock."""
     order: list[UUID] = []
@@ -414,7 +405,7 @@ def test_runs_claimed_in_one_transaction_each_get_their_result(worker: Worker) -
     assert [row.ordinal for row in results[-1].history] == [0, 1]
 
 
-@on_one_store
+@one_store
 def test_claim_that_timed_out_is_not_committed_later(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """No run would hold it, and a shutdown would leave it behind."""
     id_ = worker.participant()
@@ -427,7 +418,7 @@ def test_claim_that_timed_out_is_not_committed_later(worker: Worker, monkeypatch
     assert (worker.row(id_).status, worker.row(id_).epoch) == ("pending", 0)
 
 
-@on_one_store
+@one_store
 def test_shutdown_during_an_outage_of_the_store_stops_retrying(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     id_, later = worker.participant(9, delay_s=30), worker.participant(9)
     run = worker.start(id_)
@@ -530,7 +521,7 @@ def test_run_whose_values_the_store_refuses_fails_without_sql_in_its_message(
 # -- the watchdog ------------------------------------------------------------------------------------------
 
 
-@on_one_store
+@one_store
 def test_watchdog_aborts_the_steps_of_an_expired_lease_without_the_heartbeat(worker: Worker) -> None:
     """The heartbeat may wait for the store for minutes; other workers then own its participants."""
     run = worker.start(worker.participant(9, delay_s=30))
@@ -544,7 +535,7 @@ def test_watchdog_aborts_the_steps_of_an_expired_lease_without_the_heartbeat(wor
         assert run.result(60) is RunResult.RELEASED
 
 
-@on_one_store
+@one_store
 def test_busy_loop_is_not_stalled(worker: Worker) -> None:
     async def block() -> None:
         time.sleep(0.1)  # noqa: ASYNC251 - the loop must not run meanwhile
@@ -557,7 +548,7 @@ def test_busy_loop_is_not_stalled(worker: Worker) -> None:
     assert max(stalls) < 1
 
 
-@on_one_store
+@one_store
 def test_stalled_loop_names_the_run_that_blocks_it(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripted.BLOCK_S", 1.5)
     other = worker.start(worker.participant(9, delay_s=30))
@@ -566,7 +557,6 @@ def test_stalled_loop_names_the_run_that_blocks_it(worker: Worker, monkeypatch: 
     monitor = LoopMonitor(worker.runner.loop)
     wait_until(lambda: monitor.stalled_s() > 0.5)
     claim = worker.runner.claim_of(monitor.task)
-    assert claim is not None
     assert claim.participant_id == id_
     assert run.result(60) is RunResult.ENDED
     worker.runner.abort_all()
@@ -609,7 +599,7 @@ def interrupted(request: pytest.FixtureRequest, worker: Worker) -> Callable[...,
     return start
 
 
-@on_one_store
+@one_store
 def test_step_cleans_up_although_its_run_is_aborted_again(
     worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -621,7 +611,7 @@ def test_step_cleans_up_although_its_run_is_aborted_again(
     assert worker.steps()[-1] == "tidied 0"
 
 
-@on_one_store
+@one_store
 def test_step_that_suppresses_its_abort_is_aborted_again(
     worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -631,7 +621,7 @@ def test_step_that_suppresses_its_abort_is_aborted_again(
     wait_until(lambda: worker.steps()[-2:] == ["swallowed 0", "aborted 0"], 10)
 
 
-@on_one_store
+@one_store
 def test_step_that_never_ends_does_not_delay_the_end_of_its_run(
     worker: Worker, interrupted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

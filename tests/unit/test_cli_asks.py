@@ -34,32 +34,13 @@ ERRORED = [example(FailedPerson, alias="t-2e4", error_kind="step_timeout", error
 ROUND = example(
     RoundResult, round=1, question="Which [b]mug[/b]?", variants=VARIANTS, winner="A", errored=ERRORED, errored_count=1
 )
-CHANGE = example(
-    RoundChange,
-    from_round=1,
-    to_round=2,
-    question_changed=True,
-    moves=[{"from_pick": "A", "to_pick": None, "count": 1}],
-    variants=[example(VariantChange, label="A", picks_delta=-1)],
-)
-SUMMARY = example(
-    AskSummary,
-    ask_id=A1,
-    alias="a-a1b",
-    question="Which [b]mug[/b]?",
-    rounds=[ROUND, ROUND | {"round": 2, "winner": None, "tie": ["A", "B"], "question": "And now?"}],
-    changes=[CHANGE],
-)
-ANSWER = example(
-    Answer,
-    round=1,
-    alias="t-1f3",
-    status="completed",
-    answered=True,
-    pick="A",
-    ratings={"A": 5, "B": 2},
-    comment="Because.",
-)
+MOVES = [{"from_pick": "A", "to_pick": None, "count": 1}]
+DELTAS = [example(VariantChange, label="A", picks_delta=-1)]
+CHANGE = example(RoundChange, from_round=1, to_round=2, question_changed=True, moves=MOVES, variants=DELTAS)
+ROUNDS = [ROUND, ROUND | {"round": 2, "winner": None, "tie": ["A", "B"], "question": "And now?"}]
+SUMMARY = example(AskSummary, ask_id=A1, alias="a-a1b", question="Which [b]mug[/b]?", rounds=ROUNDS, changes=[CHANGE])
+CHOICE = {"pick": "A", "ratings": {"A": 5, "B": 2}, "comment": "Because."}
+ANSWER = example(Answer, round=1, alias="t-1f3", status="completed", answered=True, **CHOICE)
 ANA = example(
     PersonAnswers, person_name="Ana Ruiz", answers=[ANSWER, ANSWER | {"round": 2, "alias": "t-9aa", "pick": None}]
 )
@@ -71,13 +52,8 @@ def test_ask_dispatches_and_shows_the_next_commands(fake: FakeApi, understudy: C
     fake.give("/v1/asks", DISPATCHED | ASKED)
     fake.give(f"/v1/asks/{A1}", SUMMARY)
     result = understudy("ask", *QUESTION, "--people", "3", "--seed", "7", "--mind", "heuristic")
-    assert fake.bodies[0] == {
-        "question": "Which [b]mug[/b]?",
-        "variants": ["This one.", "That one."],
-        "sample": 3,
-        "seed": 7,
-        "mind": "heuristic",
-    }
+    asked = {"question": "Which [b]mug[/b]?", "variants": ["This one.", "That one."]}
+    assert fake.bodies[0] == asked | {"sample": 3, "seed": 7, "mind": "heuristic"}
     assert "understudy get a-a1b" in result.stdout
     assert "understudy wait t-1f3" in result.stdout
 

@@ -64,13 +64,10 @@ def test_run_makes_a_study_and_runs_it(fake: FakeApi, understudy: Cli) -> None:
         {
             "name": "Buy a lamp",
             "modality": "interactive",
-            "assignment": {
-                "task": "Buy a  lamp",
-                "success": {"url_contains": "/thanks", "text_contains": "Danke"},
-            },
+            "assignment": {"task": "Buy a  lamp", "success": {"url_contains": "/thanks", "text_contains": "Danke"}},
             "iteration": {"content": {"environment": "web", "url": "http://x/"}, "mind": "heuristic"},
             "run": {"sample": 3, "max_interactions": 9, "seed": 0},
-        },
+        }
     ]
     assert "s-b2c" in result.stdout
     assert "t-1f3" in result.stdout
@@ -211,8 +208,7 @@ def test_wait_for_a_study_or_an_ask_waits_for_its_participants(
 
 
 @pytest.mark.parametrize(
-    "words",
-    [("run", "--url", "u", "--task", "t"), ("ask", "--question", "q", "--variant", "v"), ("extend", "t-1f3")],
+    "words", [("run", "--url", "u", "--task", "t"), ("ask", "--question", "q", "--variant", "v"), ("extend", "t-1f3")]
 )
 def test_a_timeout_without_a_wait_is_refused(fake: FakeApi, understudy: Cli, words: tuple[str, ...]) -> None:
     result = understudy(*words, "--timeout", "5")

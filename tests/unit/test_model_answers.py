@@ -12,17 +12,11 @@ from jsonschema import Draft202012Validator
 from understudy.domain.simulation import Action, Element, Observation
 from understudy.models.answer import InvalidDecision, parse_answer, schema_of
 
-PAGE = Observation(
-    url="http://shop.test/",
-    title="Shop",
-    elements=(
-        Element(1, "link", "Mugs", href="http://shop.test/mugs"),
-        Element(2, "text", "Search"),
-        Element(3, "button", "Search"),
-        Element(4, "checkbox", "I agree"),
-    ),
-    status=200,
+ELEMENTS = (
+    *(Element(1, "link", "Mugs", href="http://shop.test/mugs"), Element(2, "text", "Search")),
+    *(Element(3, "button", "Search"), Element(4, "checkbox", "I agree")),
 )
+PAGE = Observation("http://shop.test/", "Shop", elements=ELEMENTS, status=200)
 
 
 def written(kind: str = "follow", element: Any = 1, value: Any = None, **more: Any) -> dict[str, Any]:

@@ -92,17 +92,9 @@ def test_fields_have_visible_labels_options_and_values() -> None:
     seen = page(FORM)
     kinds = [(control.kind, control.label) for control in seen.controls if control.number]
     assert kinds == [
-        ("text", "Your name"),
-        ("textarea", "Comment"),
-        ("select", "Country"),
-        ("radio", "size"),
-        ("checkbox", "I agree"),
-        ("text", "Search here"),
-        ("text", "billing zip code"),
-        ("button", "Save"),
-        ("button", "Delete"),
-        ("button", "Reset"),
-        ("button", "Nothing"),
+        *(("text", "Your name"), ("textarea", "Comment"), ("select", "Country"), ("radio", "size")),
+        *(("checkbox", "I agree"), ("text", "Search here"), ("text", "billing zip code")),
+        *(("button", label) for label in ("Save", "Delete", "Reset", "Nothing")),
     ]
     elements = {element.label: element for element in Forms(seen).elements()}
     assert elements["Country"].options == ("Choose", "Germany", "Austria")

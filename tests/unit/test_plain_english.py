@@ -96,8 +96,7 @@ def test_errors_and_log_lines_are_plain_english() -> None:
 
 
 @pytest.mark.parametrize(
-    "riddle",
-    ["Who comes late gets nothing.", "It works. What it was told, it does.", "The run is taken up again."],
+    "riddle", ["Who comes late gets nothing.", "It works. What it was told, it does.", "The run is taken up again."]
 )
 def test_a_riddle_is_found(riddle: str) -> None:
     assert problems(riddle)

@@ -8,21 +8,11 @@ import pytest
 from understudy.domain.simulation import Assignment, Element, Observation, Person, Turn
 from understudy.models.prompt import compose, estimate_tokens, without_system_messages
 
-ADA = Person(
-    "Ada Löve",
-    36,
-    "GB",
-    "en",
-    {"patience": 0.1, "tech_savviness": 0.9, "accessibility": ["low_vision", "no_pointer"], "mood": "tired"},
-    "Runs a bookshop.",
-)
-PAGE = Observation(
-    url="http://shop.test/p/7",
-    title="Blue mug",
-    text="A mug that is blue. " * 20,
-    elements=(Element(1, "link", "Home", href="http://shop.test/"), Element(2, "button", "Add to cart")),
-    status=200,
-)
+TRAITS = {"patience": 0.1, "tech_savviness": 0.9, "accessibility": ["low_vision", "no_pointer"], "mood": "tired"}
+ADA = Person("Ada Löve", 36, "GB", "en", TRAITS, "Runs a bookshop.")
+ELEMENTS = (Element(1, "link", "Home", href="http://shop.test/"), Element(2, "button", "Add to cart"))
+TEXT = "A mug that is blue. " * 20
+PAGE = Observation("http://shop.test/p/7", "Blue mug", text=TEXT, elements=ELEMENTS, status=200)
 
 
 RED = "Look for a red one."

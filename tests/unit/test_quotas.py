@@ -162,11 +162,7 @@ def test_call_waits_while_neither_redis_nor_the_store_is_available(
 
 @pytest.mark.parametrize(("redis_url", "warnings"), [("redis://fake", 1), ("", 0)], ids=["unavailable", "no URL"])
 def test_without_redis_each_process_admits_its_local_share(
-    server: fakeredis.FakeServer,
-    store: FakeStore,
-    caplog: pytest.LogCaptureFixture,
-    redis_url: str,
-    warnings: int,
+    server: fakeredis.FakeServer, store: FakeStore, caplog: pytest.LogCaptureFixture, redis_url: str, warnings: int
 ) -> None:
     server.connected = False
     callers = Callers(store, redis_url, at_once=6, study_calls=6, study_tokens=1_000)
