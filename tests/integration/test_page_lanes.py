@@ -11,6 +11,7 @@ from tests.servers import wait_until
 from understudy.environments import page_lanes
 from understudy.environments.page_lanes import PageLanes, PageSource
 from understudy.environments.reader import read_page
+from understudy.isolation import OwnFailure
 from understudy.isolation import lane as lane_module
 from understudy.isolation.lane import Lane, LaneLimits, LaneUser, TooCostly
 
@@ -50,6 +51,18 @@ def test_lane_whose_call_exceeds_its_limits_refuses_it_and_serves_the_next(
     async def scene(lane: Lane) -> Any:
         with pytest.raises(TooCostly):
             await ask(lane, do)
+        return await ask(lane, "count", b"12345")
+
+    assert use(scene)["bytes"] == 5
+
+
+def test_lane_whose_child_gets_no_processor_time_reports_a_failure_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "_ANSWER_TIMEOUT_S", 0.3)
+
+    async def scene(lane: Lane) -> Any:
+        with pytest.raises(OwnFailure, match="did not answer"):
+            await ask(lane, "wait", s=60)
+        monkeypatch.setattr(lane_module, "_ANSWER_TIMEOUT_S", 60)
         return await ask(lane, "count", b"12345")
 
     assert use(scene)["bytes"] == 5

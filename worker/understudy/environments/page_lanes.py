@@ -22,16 +22,16 @@ _ORDINARY_BYTES = 262_144
 _ORDINARY_TAGS = 6_000
 
 _FUNCTION = "understudy.environments.reader:answer"
-_ORDINARY = LaneLimits(cpu_s=2, max_mb=512, recycle_mb=128)
-_HUGE = LaneLimits(cpu_s=4, max_mb=768, recycle_mb=128)
+ORDINARY = LaneLimits(cpu_s=2, max_mb=256, recycle_mb=128)
+HUGE = LaneLimits(cpu_s=4, max_mb=384, recycle_mb=128)
 
 
 class PageLanes:
     """Reads pages for all runs of an event loop."""
 
     def __init__(self) -> None:
-        self._ordinary = Lane(_FUNCTION, _ORDINARY)
-        self._huge = Lane(_FUNCTION, _HUGE)
+        self._ordinary = Lane(_FUNCTION, ORDINARY)
+        self._huge = Lane(_FUNCTION, HUGE)
 
     async def read(self, source: PageSource, body: bytes, user: LaneUser) -> Page:
         """Returns the page. Raises TooCostly, or OwnFailure if we lack a process for it."""

@@ -71,7 +71,9 @@ class Lane:
         self._child: _Child | None = None
 
     async def call(self, question: Any, body: bytes, user: LaneUser) -> Any:
-        """Returns the function's answer, anything but null. Raises TooCostly, OwnFailure if no child can start.
+        """Returns the function's answer, anything but null.
+
+        Raises TooCostly. Raises OwnFailure if no child can start, or if the machine gives it no processor time.
 
         The wait for the lane does not count for the step's time limit. Cancellation ends the child.
         """
@@ -94,7 +96,7 @@ class Lane:
                 async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                     answer = await child.exchange(question, body)
             except TimeoutError:
-                raise TooCostly from None
+                raise OwnFailure(f"a child process did not answer within {_ANSWER_TIMEOUT_S:g} s") from None
             except (asyncio.IncompleteReadError, OSError):
                 # The child has ended. If not for its time, then perhaps an operator ended it: try again.
                 if is_last or await child.has_used_its_time():
