@@ -192,6 +192,8 @@ def test_a_stream_over_the_maximum_is_service_unavailable(
 def test_a_revoked_token_ends_the_stream_after_its_events(
     store: Store, acme: ApiClient, study: tuple[UUID, list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # All events have a position, and so the stream sends them at once.
+    all_events(acme, study_id=study[0])
     monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
     with store.read() as connection:
         (token,) = [row for row in workspaces.list_tokens(connection) if row.name == "acme"]

@@ -130,8 +130,16 @@ def _results(shown: Flower, search: str) -> set[tuple[str, str | None]]:
 
 def _name(shown: Flower) -> str:
     """Returns the name of the one worker that it shows."""
-    (name,) = shown.http.get("/api/workers", params={"refresh": 1}).json()
-    return str(name)
+    names: list[str] = []
+
+    def is_shown() -> bool:
+        # A busy worker answers Flower's question too late.
+        names[:] = shown.http.get("/api/workers", params={"refresh": 1}).json()
+        return bool(names)
+
+    wait_until(is_shown)
+    (name,) = names
+    return name
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)

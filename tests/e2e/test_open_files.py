@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Process
+from tests.servers import THIS_VERSION, Process
 from understudy.settings import Settings
 
 REFUSAL = "300 concurrent simulations need 1000 open files, but the hard limit is 256"
@@ -30,7 +30,9 @@ def test_worker_raises_its_soft_limit_to_what_it_needs(settings: Settings) -> No
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        worker = Process(settings, "worker", "--concurrency", "300", "--ready", name="run-1")
+        # A fresh process, which inherits the limits of this one.
+        fresh = THIS_VERSION._replace()
+        worker = Process(settings, "worker", "--concurrency", "300", "--ready", name="run-1", version=fresh)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     try:
