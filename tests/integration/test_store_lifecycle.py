@@ -201,6 +201,7 @@ def test_stop_of_a_claim_with_a_live_lease_is_recorded_by_its_holder_only(study:
     assert record_stop(study) == []
     assert record_stop(study, claim._replace(epoch=claim.epoch + 1)) == []
     assert record_stop(study, claim) == [study.id_]
+    assert record_stop(study, claim) == []
 
 
 def test_stop_is_recorded_when_the_lease_has_expired(study: StudyStore) -> None:
@@ -223,6 +224,7 @@ def test_stop_of_a_participant_that_was_not_cancelled_is_not_recorded(study: Stu
     assert study.row().stopped_at is None
     assert record_stops(study, after_s=-1) == []
     assert record_stop(study) == []
+    assert record_stop(study, study.must_claim()) == []
     assert study.row().stopped_at is None
 
 
