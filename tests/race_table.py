@@ -179,16 +179,16 @@ class Order(NamedTuple):
     #: What each later write does on PostgreSQL while the transactions before it are open: it `waits` for them; it
     #: `skips` their rows, so a repeat after their commit must have the outcome; it `passes`: neither concerns the
     #: other; it `overtakes`: the outcome is that of the opposite order. `waits|skips` allows both.
-    overlap: tuple[str, ...]
+    overlap: str
 
     def __str__(self) -> str:
         return f"{self.state}: {' '.join(self.writes)}"
 
 
-def _order(state: str, writes: str, results: str, *changes: Mapping[str, Any], overlap: str = "") -> Order:
+def _order(state: str, writes: str, results: str, *changes: Mapping[str, Any], overlap: str = "waits") -> Order:
     names = tuple(writes.split())
     merged = {name: value for change in changes for name, value in change.items()}
-    return Order(state, names, results, merged, tuple(overlap.split()) or ("waits",) * (len(names) - 1))
+    return Order(state, names, results, merged, overlap)
 
 
 CLAIMED = {"status": "running", "epoch": 1, "worker": "first"}
@@ -280,12 +280,12 @@ ORDERS = [
     _order("running", "extend cancel", "-+", CANCELLED, overlap="passes"),
     _order("running", "commit extend", "+-", STEP, overlap="skips"),
     _order("running", "extend commit", "-+", STEP, overlap="passes"),
-    _order("running", "commit cancel extend", "+++", STEP, CANCELLED, EXTENDED, overlap="waits skips"),
-    _order("running", "commit extend cancel", "+-+", STEP, CANCELLED, overlap="skips waits"),
-    _order("running", "cancel commit extend", "+-+", CANCELLED, EXTENDED, overlap="waits skips"),
-    _order("running", "cancel extend commit", "++-", CANCELLED, EXTENDED, overlap="skips waits"),
-    _order("running", "extend commit cancel", "-++", STEP, CANCELLED, overlap="passes waits"),
-    _order("running", "extend cancel commit", "-+-", CANCELLED, overlap="passes waits"),
+    _order("running", "commit cancel extend", "+++", STEP, CANCELLED, EXTENDED, overlap="waits"),
+    _order("running", "commit extend cancel", "+-+", STEP, CANCELLED, overlap="skips"),
+    _order("running", "cancel commit extend", "+-+", CANCELLED, EXTENDED, overlap="waits"),
+    _order("running", "cancel extend commit", "++-", CANCELLED, EXTENDED, overlap="skips"),
+    _order("running", "extend commit cancel", "-++", STEP, CANCELLED, overlap="passes"),
+    _order("running", "extend cancel commit", "-+-", CANCELLED, overlap="passes"),
     _order("completed", "extend extend", "++", {"children": 2}),
     _order("completed", "extend prune", "+-", EXTENDED, overlap="skips"),
     _order("completed", "prune extend", "+-", GONE),
@@ -302,8 +302,9 @@ ORDERS = [
     _order("lost", "other_claim recover", "-+", RECOVERED, overlap="passes"),
     _order("lost", "other_claim commit", "-+", STEP, overlap="passes"),
     _order("lost", "commit other_claim", "+-", STEP, overlap="skips"),
-    _order("lost", "recover commit other_claim", "+-+", TAKEN_OVER, overlap="waits skips"),
-    _order("lost", "commit recover other_claim", "+++", STEP, TAKEN_OVER, overlap="skips skips"),
+    _order("lost", "recover other_claim commit", "++-", TAKEN_OVER, overlap="skips"),
+    _order("lost", "recover commit other_claim", "+-+", TAKEN_OVER, overlap="waits"),
+    _order("lost", "commit recover other_claim", "+++", STEP, TAKEN_OVER, overlap="skips"),
     _order("lost", "recover renew", "+-", RECOVERED, overlap="waits|skips"),
     _order("lost", "renew recover", "-+", RECOVERED, overlap="passes"),
     _order("lost", "renew_in_time recover", "+-", overlap="waits|skips"),

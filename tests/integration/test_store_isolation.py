@@ -27,6 +27,7 @@ class TwoWorkspaces(StudyStore):
         used = Usage(1, 2, 3, 0.5, model="m")
         self.commit(self.must_claim(), 0, ends=True, outcome=Outcome.GAVE_UP, usage=used)
         self.write(events.assign_positions)
+        self.write(idempotency.find_or_reserve, self.workspace_id, "/path", "key", "hash")
         self.person_id = self.row().person_id
 
 
@@ -40,6 +41,8 @@ READS: dict[str, Callable[[Connection, Any, TwoWorkspaces], Any]] = {
     "cancel_candidates": lambda c, w, b: participants.cancel_candidates(c, w, ParticipantScope(study_id=b.study_id)),
     "states": lambda c, w, b: participants.states(c, w, [b.id_]),
     "non_terminal_ids": lambda c, w, b: participants.non_terminal_ids(c, w, [b.pending]),
+    "pending_queues": lambda c, w, b: participants.pending_queues(c, w, [b.pending]),
+    "find_by_key": lambda c, w, b: idempotency.find_by_key(c, w, "key"),
     "select_details": lambda c, w, b: c.execute(participants.select_details(w)).all(),
     "page_of_participants": lambda c, w, b: participants.page_of_participants(
         c, w, ParticipantScope(), status=None, cursor=None, limit=9
