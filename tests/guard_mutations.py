@@ -71,7 +71,7 @@ _GUARDS = {
         ("a mind's decision can be stored", "        _check_decision(decision)\n", ""),
         (
             "an environment's snapshot can be stored",
-            '        check_json(snapshot, "the environment\'s snapshot")\n',
+            '        self.state_size = check_json(snapshot, "the environment\'s snapshot")\n',
             "",
         ),
     ],

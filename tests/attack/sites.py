@@ -22,7 +22,7 @@ PAGES: dict[str, bytes] = {
     "formatting": _FORMATTING + _NEXT,
     "options": b"<select>" + b"<option>x" * 40_000 + _NEXT,
     "depth": b"<div>" * 100_000 + _NEXT,
-    "links": b"<a href=x>y" * 60_000,
+    "links": b"<a href=?x>y" * 60_000,
     "values": b"".join(b"<input type=radio name=r value=%s>" % (b"v" * 3_000) for _ in range(300)) + _NEXT,
     "cookies": b"<h1>Cookies</h1>" + _NEXT,
 }

@@ -23,8 +23,8 @@ def is_finite_number(value: object) -> bool:
         return False
 
 
-def check_json(value: Any, name: str) -> None:
-    """Raises ValueError or TypeError if `value` cannot be stored; the message starts with `name`.
+def check_json(value: Any, name: str) -> int:
+    """Returns the size of `value`. Raises ValueError or TypeError that starts with `name` if it cannot be stored.
 
     It must be plain JSON: text, finite numbers, booleans, null, and lists and objects of these, up to MAX_DEPTH
     deep and MAX_SIZE large.
@@ -51,7 +51,7 @@ def check_json(value: Any, name: str) -> None:
         if size > MAX_SIZE:
             raise ValueError(f"{name} must have at most {MAX_SIZE:,} characters; each value counts {SIZE_OF_VALUE}")
         if not below:
-            return
+            return size
         level = below
     raise ValueError(f"{name} must be nested at most {MAX_DEPTH} deep")
 

@@ -142,6 +142,7 @@ def _run_simulation_worker(
         quarantine=kind == "alone",
         secrets=secrets,
         max_attempts=settings.max_attempts,
+        count_runs=lambda: len(runner.claims()),
     )
     runner = Runner(context, publisher, notifier)
     exporter.gauges = lambda: metrics.worker_gauges(

@@ -19,7 +19,7 @@ from understudy.domain.runs import Step
 from understudy.domain.text import sanitize
 from understudy.environments import EnvironmentUnreachable
 from understudy.plugins.secrets import Secrets
-from understudy.plugins.time_limits import Limits, RunFailed, start_timer
+from understudy.plugins.time_limits import Limits, RunFailed, current_timer, start_timer
 from understudy.store import lifecycle, recovery, stops
 from understudy.store.engine import StoreError
 from understudy.store.failures import is_value_error
@@ -33,6 +33,11 @@ from understudy.worker.steps import ClaimedRun, SimulationSession
 
 log = logging.getLogger(__name__)
 
+#: Seconds of processor time that a step may take without a pause after it, and the longest pause. The pause grows with
+#: the number of runs, so that hungry ones take half of the process at most.
+FREE_LOOP_S, MAX_PAUSE_S = 0.005, 2.0
+#: Size of a state that takes a second of processor time to store.
+STORED_PER_S = 20_000_000
 #: True in a step and in the tasks that it starts.
 in_step: ContextVar[bool] = ContextVar("in_step", default=False)
 
@@ -71,6 +76,8 @@ class WorkerContext:
     secrets: Secrets = field(default_factory=Secrets)
     #: Losses in a row after which a participant fails.
     max_attempts: int = 3
+    #: Returns the number of runs in this process.
+    count_runs: Callable[[], int] = lambda: 1
 
 
 class Run:
@@ -86,6 +93,8 @@ class Run:
         self.context = context
         #: Growth of the process's peak memory in the steps of this run, in kilobytes.
         self.grown_kb = 0
+        #: Processor time of its latest step on the event loop, in seconds.
+        self.used_s = 0.0
         self._lost = False
         self._step: asyncio.Task[Step] | None = None
         self._aborted = False
@@ -220,7 +229,7 @@ class Run:
         limit_s, timeout = limits.next_step_limit()
         timer = start_timer(limit_s)
         token = in_step.set(True)
-        self._step = step = asyncio.create_task(session.step())
+        self._step = step = asyncio.create_task(self._step_after_pause(session))
         in_step.reset(token)
         in_time = await self._wait_for_step(step, limit_s)
         while not in_time and not self._aborted and timer.remaining_s() > 0:
@@ -249,6 +258,15 @@ class Run:
         except (Exception, asyncio.CancelledError) as error:
             # A plug-in may raise anything; only its participant fails.
             raise simulator_error(self.participant_id, "failed in a step", error) from error
+
+    async def _step_after_pause(self, session: SimulationSession) -> Step:
+        """Performs a step. If the one before took much of this process, waits first so that others get their share."""
+        excess_s = self.used_s + session.state_size / STORED_PER_S - FREE_LOOP_S
+        self.used_s = 0.0
+        if excess_s > 0 and (pause_s := min(2 * excess_s * self.context.count_runs(), MAX_PAUSE_S)) > 0:
+            with current_timer().paused():
+                await asyncio.sleep(pause_s)
+        return await session.step()
 
     async def _wait_for_step(self, step: asyncio.Task[Step], timeout_s: float) -> bool:
         """Returns whether `step` ended within `timeout_s` and at most CLEANUP_TIMEOUT_S after its abort."""

@@ -18,8 +18,8 @@ from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.store.guards import Claim
 from understudy.worker.claims import RunResult
-from understudy.worker.memory_growth import Measured
 from understudy.worker.run import Run, WorkerContext, in_step
+from understudy.worker.run_usage import Measured
 
 log = logging.getLogger(__name__)
 

@@ -74,6 +74,8 @@ class SimulationSession:
             options["access"] = AccessibilityNeeds.from_traits(spec.traits)
         self._environment: Environment = factory(spec.content, allow_private_hosts=allow_private_hosts, **options)
         self._is_open = False
+        #: Size of the latest snapshot; see `check_json`.
+        self.state_size = 0
 
     @property
     def remaining(self) -> int:
@@ -98,7 +100,7 @@ class SimulationSession:
         if ends and not done and not last:
             outcome = Outcome.CAP_REACHED
         snapshot = self._environment.snapshot()
-        check_json(snapshot, "the environment's snapshot")
+        self.state_size = check_json(snapshot, "the environment's snapshot")
         return Step(
             index=self._count,
             observation=sanitize(_stored(observation)),

@@ -15,7 +15,7 @@ from understudy.domain.lifecycle import FailureKind
 from understudy.store import Connection, guards, leases, lifecycle
 from understudy.store.engine import Store
 from understudy.worker.heartbeat import LeaseKeeper
-from understudy.worker.memory_growth import resident_mb
+from understudy.worker.run_usage import resident_mb
 from understudy.worker.runner import Runner
 
 log = logging.getLogger(__name__)

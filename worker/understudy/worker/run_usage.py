@@ -1,7 +1,8 @@
-"""Memory growth: finds the run that made its process grow."""
+"""What a run uses of its process: the growth of memory, and the time of the event loop."""
 
 import os
 import resource
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,11 +11,13 @@ _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 
 
-class Grower(Protocol):
-    """What memory growth is attributed to: a run."""
+class User(Protocol):
+    """A run."""
 
-    #: Growth of the process's peak memory while this ran, in kilobytes.
+    #: Growth of the process's peak memory while its steps ran, in kilobytes.
     grown_kb: int
+    #: Processor time of its steps on the event loop, in seconds.
+    used_s: float
 
 
 def resident_mb() -> int:
@@ -31,32 +34,36 @@ def _peak_kb() -> int:
 
 
 class Measured(Coroutine[Any, Any, Any]):
-    """A coroutine of a run. What the process's peak memory grows in each of its turns is the run's growth.
+    """A coroutine of a run, which counts what each of its turns uses.
 
     Runs share an event loop, but only one of them has its turn at any time.
     """
 
     __slots__ = ("_inner", "_owner")
 
-    def __init__(self, inner: Coroutine[Any, Any, Any], owner: Grower) -> None:
+    def __init__(self, inner: Coroutine[Any, Any, Any], owner: User) -> None:
         self._inner = inner
         self._owner = owner
 
     def send(self, value: Any) -> Any:
         """Runs one turn, as the event loop asks."""
-        before = _peak_kb()
+        began, before = time.thread_time(), _peak_kb()
         try:
             return self._inner.send(value)
         finally:
-            self._owner.grown_kb += _peak_kb() - before
+            self._count(began, before)
 
     def throw(self, *error: Any) -> Any:
         """Runs one turn that begins with an exception, such as a cancellation."""
-        before = _peak_kb()
+        began, before = time.thread_time(), _peak_kb()
         try:
             return self._inner.throw(*error)
         finally:
-            self._owner.grown_kb += _peak_kb() - before
+            self._count(began, before)
+
+    def _count(self, began: float, peak_kb: int) -> None:
+        self._owner.grown_kb += _peak_kb() - peak_kb
+        self._owner.used_s += time.thread_time() - began
 
     def close(self) -> None:
         """Ends the coroutine."""
