@@ -9,7 +9,7 @@ from tests.servers import ROOT
 
 
 @pytest.mark.timeout(600)
-def test_schemathesis_finds_nothing() -> None:
+def test_schemathesis_finds_no_answer_outside_of_the_schema() -> None:
     """A short run, the same each time; `make schemathesis` is the long one."""
     options = ["--max-examples", "5", "--generation-deterministic", "--seed", "1"]
     run = subprocess.run(

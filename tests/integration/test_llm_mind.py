@@ -190,7 +190,7 @@ def test_retry_waits_as_long_as_the_server_says(fake: FakeModel, model: str) -> 
     ],
     ids=["seconds", "milliseconds", "past date", "future date", "negative", "words", "not a number", "missing"],
 )
-def test_retry_after_s(headers: dict[str, str], pause_s: float | None) -> None:
+def test_retry_after_header_is_read_as_seconds(headers: dict[str, str], pause_s: float | None) -> None:
     assert retry_after_s(httpx.Headers(headers)) == pause_s
 
 

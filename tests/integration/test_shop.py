@@ -130,7 +130,7 @@ def test_language_picker_redirects_only_to_the_shop(url: str, back: str) -> None
         ("GET", "/openapi.json", 404),
     ],
 )
-def test_unusual_requests(url: str, method: str, path: str, status: int) -> None:
+def test_shop_answers_unusual_requests_with_their_status(url: str, method: str, path: str, status: int) -> None:
     with shopper(url) as client:
         assert client.request(method, path).status_code == status
         assert client.post("/cart/add", content=b"x" * 100_000).status_code == 413

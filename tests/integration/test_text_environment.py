@@ -59,7 +59,7 @@ def test_variants_are_read_in_pieces_before_the_questions() -> None:
     assert "A: Buy our mug now!!!" in pages[-1].text
 
 
-def test_questions_are_elements() -> None:
+def test_question_of_a_text_is_an_element_to_act_on() -> None:
     elements = {element.label: element for element in opened(LOUD, QUIET).observe().elements}
     assert elements["Which one do you pick?"].options == ("A", "B", "none")
     assert elements["How good is B?"].options == ("1", "2", "3", "4", "5")

@@ -473,7 +473,7 @@ PRIVATE = """
         *((address, False) for address in PRIVATE.split()),
     ],
 )
-def test_is_public(address: str, public: bool) -> None:
+def test_address_is_public_only_if_the_internet_reaches_it(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 

@@ -401,7 +401,7 @@ def test_stems_of_words_and_of_the_parts_of_identifiers() -> None:
     assert stems("json.dumps addToCart os_path") == ("json", "dump", "add", "to", "cart", "os", "path")
 
 
-def test_languages_by_label() -> None:
+def test_label_of_a_language_link_gives_its_code() -> None:
     codes = {
         "DE": "de",
         "Deutsch": "de",
