@@ -9,6 +9,8 @@ MAX_DEPTH = 100
 #: Maximum size of a value that a plug-in gives us to store: its characters, and SIZE_OF_VALUE for each part.
 MAX_SIZE = 1 << 20
 SIZE_OF_VALUE = 8
+#: Smaller integers need no further check.
+_MAX_INT = 1 << 53
 #: Keys that an encoder accepts; it writes them all as text.
 _KEYS = (str, int, float, bool, type(None))
 
@@ -36,9 +38,13 @@ def check_json(value: Any, name: str) -> int:
         below: list[tuple[object, Any]] = []
         for key, part in level:
             size += SIZE_OF_VALUE
-            if isinstance(part, str):
+            # The usual types first, because each step is checked.
+            kind = type(part)
+            if kind is str:
                 size += len(part)
-            elif isinstance(part, Mapping):
+            elif part is None or kind is bool or (kind is int and -_MAX_INT < part < _MAX_INT):
+                continue
+            elif kind is dict or isinstance(part, Mapping):
                 for inner in part:
                     if not isinstance(inner, _KEYS):
                         raise TypeError(f"{name} must have keys of text; got {type(inner).__name__}")
@@ -46,7 +52,9 @@ def check_json(value: Any, name: str) -> int:
                 below += part.items()
             elif isinstance(part, (list, tuple)):
                 below += [(key, item) for item in part]
-            elif part is not None and not isinstance(part, bool):
+            elif isinstance(part, str):
+                size += len(part)
+            else:
                 _check_number(part, name, key)
         if size > MAX_SIZE:
             raise ValueError(f"{name} must have at most {MAX_SIZE:,} characters; each value counts {SIZE_OF_VALUE}")

@@ -137,7 +137,7 @@ class SimulationSession:
 
     def _observe(self) -> Observation:
         page: Observation = _expect_type(self._environment.observe(), Observation)
-        check_json(_stored(page) | _result(page), "the environment's observation")
+        check_json(_stored(page), "the environment's observation")
         return page
 
     def _turn(self, observation: Observation) -> Turn:
@@ -171,9 +171,9 @@ def _check_decision(decision: Decision) -> None:
         raise ValueError(f"the mind's sentiment must be a number from -1 to 1; got {decision.sentiment!r:.50}")
     if not isinstance(decision.thought, str):
         raise TypeError(f"the mind's thought must be a text; got {type(decision.thought).__name__}")
-    # First: the conversion below is recursive.
-    check_json(decision.action.value, "the mind's action.value")
-    check_json(_stored_action(decision.action), "the mind's action")
+    action = decision.action
+    check_json(action.value, "the mind's action.value")
+    check_json((action.kind, action.element, action.target), "the mind's action")
     check_json(decision.memory, "the mind's memory")
     if decision.usage is not None:
         check_json(asdict(decision.usage), "the mind's usage")
