@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
-#: What the processes import, at their start and later.
+#: Modules that the processes import, at their start and later.
 _MODULES = (
     *("understudy.api.app", "understudy.deploy.main", "understudy.worker.process", "understudy.worker.sweeper"),
     *("understudy.environments.chat", "understudy.environments.text", "understudy.environments.web"),

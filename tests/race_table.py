@@ -174,11 +174,11 @@ class Order(NamedTuple):
     writes: tuple[str, ...]
     #: `+` for each write that succeeds, `-` for each that finds nothing to write.
     results: str
-    #: What differs then from the state at the beginning.
+    #: The values that differ from the initial state.
     changes: Mapping[str, Any]
-    #: What each later write does on PostgreSQL while the transactions before it are open: it `waits` for them; it
-    #: `skips` their rows, so a repeat after their commit must have the outcome; it `passes`: neither concerns the
-    #: other; it `overtakes`: the outcome is that of the opposite order. `waits|skips` allows both.
+    #: How the second write behaves on PostgreSQL while the first transaction is open. It `waits` for it. Or it `skips`
+    #: its rows: a repeat after the commit must have the outcome. Or it `passes`: neither concerns the other. Or it
+    #: `overtakes`: the outcome is that of the opposite order. `waits|skips` allows both.
     overlap: str
 
     def __str__(self) -> str:

@@ -48,7 +48,7 @@ _participant, _interaction = Tables.participant, Tables.interaction
 
 @dataclass
 class Measured:
-    """What the participants of the ordinary site noticed."""
+    """Measurements of the ordinary site's participants."""
 
     name: str
     steps: int
@@ -57,7 +57,7 @@ class Measured:
     #: Of them: failed, and with a lost attempt.
     hurt: int
     largest_mb: int
-    #: What became of the attackers.
+    #: Number of attackers by error kind, or else by status.
     attackers: dict[str, int]
 
 

@@ -19,7 +19,7 @@ def test_a_row_can_be_measured(row: int, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     options = ["--row", str(row), "--smoke", "--store", "sqlite", "--json", str(figures)]
     command = [sys.executable, "-W", "ignore", "-m", "tests.bench", *options]
-    # What is not part of us is left out, installed or not.
+    # Rivals are left out, installed or not.
     environment = os.environ | {"UNDERSTUDY_BENCH_RIVALS": str(tmp_path)}
     ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

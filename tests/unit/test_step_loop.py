@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.unit.syntax_trees import nodes_by_module
+from understudy.isolation.per_loop import PerLoop
 from understudy.isolation.step_loop import StepLoop
 
 
@@ -48,6 +49,17 @@ def test_getaddrinfo_returns_what_the_socket_module_returns() -> None:
         return found
 
     assert run(scene) == socket.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+
+
+def test_object_of_a_loop_is_built_once() -> None:
+    kept = PerLoop(list[int])
+
+    async def get_twice() -> list[int]:
+        assert kept.get() is kept.get()
+        return kept.get()
+
+    first = run(get_twice)
+    assert run(get_twice) is not first
 
 
 def test_no_step_looks_up_a_name_with_the_system() -> None:

@@ -1,4 +1,4 @@
-"""What an error of a database driver means: a lost race, an unavailable store, a refused value or a defect."""
+"""Classifies errors of a database driver: a lost race, an unavailable store, a refused value or a defect."""
 
 import sqlite3
 from enum import Enum, auto

@@ -16,7 +16,7 @@ from understudy.environments import cookie_snapshot
 from understudy.environments.forms import PageRequest
 from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver
 from understudy.environments.page import Page, clean
-from understudy.environments.page_lanes import LaneUser, PageSource, TooCostly, lanes_of_loop
+from understudy.environments.page_lanes import LaneUser, PageSource, TooCostly, page_lanes
 from understudy.isolation import OwnFailure
 from understudy.isolation.resolver import resolve
 from understudy.plugins.time_limits import current_timer
@@ -178,7 +178,7 @@ class HttpSession:
             return FetchResult(visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted)
         source = PageSource(visit.url, parameters, content_type in _HTML_TYPES, self._with_places)
         try:
-            page = await lanes_of_loop().read(source, body, self._lane_user)
+            page = await page_lanes.get().read(source, body, self._lane_user)
         except TooCostly:
             return FetchResult(visit.url, Page(), status, "The page is too complex to be read.", posted)
         return FetchResult(visit.url, page, status, problem, posted)

@@ -4,15 +4,14 @@ The bound of a page's cost is known before it is parsed. A small page is read at
 child process, which has a limit of time and memory; huge ones have a child of their own.
 """
 
-import asyncio
 from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 from understudy.environments.page import Page
 from understudy.environments.reader import PageSource, read_page
 from understudy.isolation.lane import Lane, LaneLimits, LaneUser, TooCostly
+from understudy.isolation.per_loop import PerLoop
 
-__all__ = ["LaneUser", "PageLanes", "PageSource", "TooCostly", "lanes_of_loop"]
+__all__ = ["LaneUser", "PageLanes", "PageSource", "TooCostly", "page_lanes"]
 
 #: A page within these limits takes a few milliseconds.
 _SMALL_BYTES = 16_384
@@ -49,12 +48,5 @@ class PageLanes:
         await self._huge.close()
 
 
-_lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, PageLanes] = WeakKeyDictionary()
-
-
-def lanes_of_loop() -> PageLanes:
-    """Returns the lanes of the running loop."""
-    loop = asyncio.get_running_loop()
-    if loop not in _lanes:
-        _lanes[loop] = PageLanes()
-    return _lanes[loop]
+#: The lanes of each loop.
+page_lanes = PerLoop(PageLanes)

@@ -5,7 +5,6 @@ import contextlib
 import heapq
 import itertools
 import json
-import logging
 import os
 import signal
 import socket
@@ -21,8 +20,6 @@ from understudy.isolation import OwnFailure
 from understudy.isolation.child import HEADER
 from understudy.plugins.time_limits import current_timer
 
-log = logging.getLogger(__name__)
-
 #: Seconds for a child's answer, whatever else the machine does. Its own limit is processor time.
 _ANSWER_TIMEOUT_S = 60.0
 #: Maximum bytes of an answer.
@@ -35,7 +32,7 @@ class TooCostly(Exception):
     """The work exceeds the limits of time or memory."""
 
 
-class _Failed(Exception):
+class LaneError(Exception):
     """The function raised an error, of which this is the text."""
 
 
@@ -73,7 +70,8 @@ class Lane:
     async def call(self, question: Any, body: bytes, user: LaneUser) -> Any:
         """Returns the function's answer, anything but null.
 
-        Raises TooCostly. Raises OwnFailure if no child can start, or if the machine gives it no processor time.
+        Raises TooCostly, or LaneError if the function fails. Raises OwnFailure if no child can start, or if the machine
+        gives it no processor time.
 
         The wait for the lane does not count for the step's time limit. Cancellation ends the child.
         """
@@ -104,7 +102,7 @@ class Lane:
             finally:
                 if answer is None or child.is_at_end():
                     self._end_child()
-            if isinstance(answer, _Failed):
+            if isinstance(answer, LaneError):
                 raise answer
             if answer is not None:
                 return answer
@@ -147,7 +145,7 @@ class _Child:
         if size > _MAX_ANSWER_BYTES:
             raise TooCostly
         answer = json.loads(await self._reader.readexactly(size))
-        return _Failed(answer) if failed else answer
+        return LaneError(answer) if failed else answer
 
     def is_at_end(self) -> bool:
         """Returns whether the child has closed its connection after an answer."""

@@ -5,10 +5,11 @@ import re
 import socket
 from collections.abc import Sequence
 from functools import partial
-from weakref import WeakKeyDictionary
 
 import aiodns
 import pycares
+
+from understudy.isolation.per_loop import PerLoop
 
 #: Seconds after which a lookup counts as unanswered, whatever the system's settings say.
 LOOKUP_TIMEOUT_S = 8.0
@@ -88,17 +89,10 @@ def _ipv4(host: str) -> str:
         raise socket.gaierror(socket.EAI_NONAME, "the name has no address") from None
 
 
-_resolvers: WeakKeyDictionary[asyncio.AbstractEventLoop, Resolver] = WeakKeyDictionary()
-
-
-def loop_resolver() -> Resolver:
-    """Returns the resolver of the running loop."""
-    loop = asyncio.get_running_loop()
-    if loop not in _resolvers:
-        _resolvers[loop] = Resolver()
-    return _resolvers[loop]
+#: The resolver of each loop.
+resolvers = PerLoop(Resolver)
 
 
 async def resolve(host: str, port: int) -> list[str]:
     """Resolves with the resolver of the running loop, like `Resolver.resolve`."""
-    return await loop_resolver().resolve(host, port)
+    return await resolvers.get().resolve(host, port)

@@ -319,6 +319,8 @@ class Run:
             return RunResult.STOPPED
 
         result = await self._write(release, "release.commit")
+        if self._lost:
+            metrics.count_recovered(result is RunResult.RELEASED, result is RunResult.ENDED)
         for stop in stopped:
             metrics.observe_run_stop(stop.after_s, aborted_ago_s)
         return result

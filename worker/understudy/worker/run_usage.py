@@ -1,4 +1,4 @@
-"""What a run uses of its process: the growth of memory, and the time of the event loop."""
+"""Measures the memory growth and the event loop time of each run."""
 
 import os
 import resource

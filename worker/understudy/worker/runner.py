@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 from uuid import UUID
 
-from understudy.environments.page_lanes import lanes_of_loop
-from understudy.isolation.resolver import loop_resolver
+from understudy.environments.page_lanes import page_lanes
+from understudy.isolation.resolver import resolvers
 from understudy.isolation.step_loop import StepLoop
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
@@ -134,5 +134,5 @@ class Runner:
 
 async def _close_shared() -> None:
     """Closes what environments share on this loop."""
-    await lanes_of_loop().close()
-    await loop_resolver().close()
+    await page_lanes.get().close()
+    await resolvers.get().close()
