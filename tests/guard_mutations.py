@@ -71,8 +71,8 @@ _GUARDS = {
         ("a mind's decision can be stored", "        _check_decision(decision)\n", ""),
         (
             "an environment's snapshot can be stored",
-            '        self.state_size = check_json(snapshot, "the environment\'s snapshot")\n',
-            "",
+            "        self.stored_size = check_all(\n",
+            "        self.stored_size = len(\n",
         ),
     ],
     ("worker/understudy/worker/simulator_errors.py", WORKER_TESTS): [

@@ -12,7 +12,7 @@ from understudy.worker.run import FREE_LOOP_S, MAX_PAUSE_S, STORED_PER_S, Run
 
 
 @pytest.mark.parametrize(
-    ("used_s", "state_size", "runs", "pause_s"),
+    ("used_s", "stored_size", "runs", "pause_s"),
     [
         (FREE_LOOP_S, 0, 100, None),
         (0.002, 10_000, 100, None),
@@ -22,7 +22,7 @@ from understudy.worker.run import FREE_LOOP_S, MAX_PAUSE_S, STORED_PER_S, Run
     ],
 )
 def test_run_that_used_much_pauses_in_proportion(
-    monkeypatch: pytest.MonkeyPatch, used_s: float, state_size: int, runs: int, pause_s: float | None
+    monkeypatch: pytest.MonkeyPatch, used_s: float, stored_size: int, runs: int, pause_s: float | None
 ) -> None:
     slept: list[float] = []
 
@@ -35,7 +35,7 @@ def test_run_that_used_much_pauses_in_proportion(
     async def scene() -> None:
         run = Run(uuid4(), cast("Any", SimpleNamespace(count_runs=lambda: runs)))
         run.used_s = used_s
-        assert await run._step_after_pause(cast("Any", SimpleNamespace(step=step, state_size=state_size))) == "a step"
+        assert await run._next_step(cast("Any", SimpleNamespace(step=step, stored_size=stored_size))) == "a step"
         assert run.used_s == 0
 
     monkeypatch.setattr(run_module.asyncio, "sleep", sleep)

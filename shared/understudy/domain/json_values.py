@@ -25,16 +25,25 @@ def is_finite_number(value: object) -> bool:
         return False
 
 
-def check_json(value: Any, name: str) -> int:
+def check_all(values: Mapping[str, Any]) -> int:
+    """Returns the size of `values` together; each is checked like by `check_json` under its own name."""
+    try:
+        # In one go, which is faster; together they may be too large although each is not.
+        return check_json(tuple(values.values()), "the values", MAX_DEPTH + 1)
+    except (ValueError, TypeError):
+        return sum(check_json(value, name) for name, value in values.items())
+
+
+def check_json(value: Any, name: str, max_depth: int = MAX_DEPTH) -> int:
     """Returns the size of `value`. Raises ValueError or TypeError that starts with `name` if it cannot be stored.
 
-    It must be plain JSON: text, finite numbers, booleans, null, and lists and objects of these, up to MAX_DEPTH
+    It must be plain JSON: text, finite numbers, booleans, null, and lists and objects of these, up to `max_depth`
     deep and MAX_SIZE large.
     """
     # Level by level: a value that refers to itself must not end in a RecursionError.
     level: list[tuple[object, Any]] = [(name, value)]
     size = 0
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(max_depth + 1):
         below: list[tuple[object, Any]] = []
         for key, part in level:
             size += SIZE_OF_VALUE
@@ -61,7 +70,7 @@ def check_json(value: Any, name: str) -> int:
         if not below:
             return size
         level = below
-    raise ValueError(f"{name} must be nested at most {MAX_DEPTH} deep")
+    raise ValueError(f"{name} must be nested at most {max_depth} deep")
 
 
 def _check_number(part: object, name: str, key: object) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -229,7 +229,7 @@ class Run:
         limit_s, timeout = limits.next_step_limit()
         timer = start_timer(limit_s)
         token = in_step.set(True)
-        self._step = step = asyncio.create_task(self._step_after_pause(session))
+        self._step = step = asyncio.create_task(self._next_step(session))
         in_step.reset(token)
         in_time = await self._wait_for_step(step, limit_s)
         while not in_time and not self._aborted and timer.remaining_s() > 0:
@@ -259,14 +259,13 @@ class Run:
             # A plug-in may raise anything; only its participant fails.
             raise simulator_error(self.participant_id, "failed in a step", error) from error
 
-    async def _step_after_pause(self, session: SimulationSession) -> Step:
-        """Performs a step. If the one before took much of this process, waits first so that others get their share."""
-        excess_s = self.used_s + session.state_size / STORED_PER_S - FREE_LOOP_S
+    def _next_step(self, session: SimulationSession) -> Coroutine[Any, Any, Step]:
+        """Returns the next step; it waits first if the one before took much of this process, so that others get it."""
+        excess_s = self.used_s + session.stored_size / STORED_PER_S - FREE_LOOP_S
         self.used_s = 0.0
-        if excess_s > 0 and (pause_s := min(2 * excess_s * self.context.count_runs(), MAX_PAUSE_S)) > 0:
-            with current_timer().paused():
-                await asyncio.sleep(pause_s)
-        return await session.step()
+        if excess_s <= 0:
+            return session.step()
+        return _step_after(min(2 * excess_s * self.context.count_runs(), MAX_PAUSE_S), session)
 
     async def _wait_for_step(self, step: asyncio.Task[Step], timeout_s: float) -> bool:
         """Returns whether `step` ended within `timeout_s` and at most CLEANUP_TIMEOUT_S after its abort."""
@@ -330,6 +329,13 @@ class Run:
         now = time.monotonic()
         elapsed_s, self._written_at = now - self._written_at, now
         return round(elapsed_s * 1000)
+
+
+async def _step_after(pause_s: float, session: SimulationSession) -> Step:
+    """Performs a step after a pause, which does not count for the step's time limit."""
+    with current_timer().paused():
+        await asyncio.sleep(pause_s)
+    return await session.step()
 
 
 def _consume_result(step: asyncio.Task[Step]) -> None:

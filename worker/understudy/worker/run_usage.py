@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
+#: Processor time from which a turn may have allocated memory worth a look, in seconds.
+LONG_TURN_S = 0.0002
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 
@@ -47,23 +49,26 @@ class Measured(Coroutine[Any, Any, Any]):
 
     def send(self, value: Any) -> Any:
         """Runs one turn, as the event loop asks."""
-        began, before = time.thread_time(), _peak_kb()
+        began_s, before_kb = time.thread_time(), _peak_kb()
         try:
             return self._inner.send(value)
         finally:
-            self._count(began, before)
+            self._count(began_s, before_kb)
 
     def throw(self, *error: Any) -> Any:
         """Runs one turn that begins with an exception, such as a cancellation."""
-        began, before = time.thread_time(), _peak_kb()
+        began_s, before_kb = time.thread_time(), _peak_kb()
         try:
             return self._inner.throw(*error)
         finally:
-            self._count(began, before)
+            self._count(began_s, before_kb)
 
-    def _count(self, began: float, peak_kb: int) -> None:
-        self._owner.grown_kb += _peak_kb() - peak_kb
-        self._owner.used_s += time.thread_time() - began
+    def _count(self, began_s: float, before_kb: int) -> None:
+        took_s = time.thread_time() - began_s
+        self._owner.used_s += took_s
+        # Whoever takes much memory takes time.
+        if took_s >= LONG_TURN_S:
+            self._owner.grown_kb += _peak_kb() - before_kb
 
     def close(self) -> None:
         """Ends the coroutine."""

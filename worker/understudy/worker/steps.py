@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from understudy.domain.accessibility import AccessibilityNeeds
-from understudy.domain.json_values import check_json, is_finite_number
+from understudy.domain.json_values import check_all, is_finite_number
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.runs import RunSpec, Step
 from understudy.domain.simulation import Action, Assignment, Decision, Observation, Person, Success, Turn, succeeded
@@ -74,8 +74,8 @@ class SimulationSession:
             options["access"] = AccessibilityNeeds.from_traits(spec.traits)
         self._environment: Environment = factory(spec.content, allow_private_hosts=allow_private_hosts, **options)
         self._is_open = False
-        #: Size of the latest snapshot; see `check_json`.
-        self.state_size = 0
+        #: Size of what the latest step stores; see `check_json`.
+        self.stored_size = 0
 
     @property
     def remaining(self) -> int:
@@ -99,11 +99,13 @@ class SimulationSession:
         ends = done or last or self.remaining == 1
         if ends and not done and not last:
             outcome = Outcome.CAP_REACHED
-        snapshot = self._environment.snapshot()
-        self.state_size = check_json(snapshot, "the environment's snapshot")
+        snapshot, seen = self._environment.snapshot(), _stored(observation)
+        self.stored_size = check_all(
+            {"the environment's observation": (seen, _stored(result)), "the environment's snapshot": snapshot}
+        )
         return Step(
             index=self._count,
-            observation=sanitize(_stored(observation)),
+            observation=sanitize(seen),
             thought=sanitize(decision.thought),
             action=sanitize(_stored_action(decision.action)),
             sentiment=min(max(float(decision.sentiment), -1.0), 1.0),
@@ -137,7 +139,6 @@ class SimulationSession:
 
     def _observe(self) -> Observation:
         page: Observation = _expect_type(self._environment.observe(), Observation)
-        check_json(_stored(page), "the environment's observation")
         return page
 
     def _turn(self, observation: Observation) -> Turn:
@@ -172,11 +173,12 @@ def _check_decision(decision: Decision) -> None:
     if not isinstance(decision.thought, str):
         raise TypeError(f"the mind's thought must be a text; got {type(decision.thought).__name__}")
     action = decision.action
-    check_json(action.value, "the mind's action.value")
-    check_json((action.kind, action.element, action.target), "the mind's action")
-    check_json(decision.memory, "the mind's memory")
-    if decision.usage is not None:
-        check_json(asdict(decision.usage), "the mind's usage")
+    parts = {
+        "the mind's action.value": action.value,
+        "the mind's action": (action.kind, action.element, action.target),
+        "the mind's memory": decision.memory,
+    }
+    check_all(parts if decision.usage is None else parts | {"the mind's usage": asdict(decision.usage)})
 
 
 def _headline(page: Observation) -> dict[str, Any]:
