@@ -11,7 +11,7 @@ from tests.factories import StudyStore, make_ask, make_lease, make_step
 from understudy.domain.lifecycle import FailureKind, Outcome
 from understudy.domain.queues import Queue
 from understudy.sequencer import assign_positions
-from understudy.store import asks, dispatch, leases, lifecycle, prune, recovery, stops
+from understudy.store import asks, dispatch, leases, lifecycle, prune, recovery, stops, window
 from understudy.store.engine import Store, store_clock, store_time
 from understudy.store.guards import Claim
 from understudy.store.schema import Tables
@@ -154,7 +154,7 @@ WRITES: dict[str, Callable[[Scene, Connection], object]] = {
     "release": lambda it, connection: lifecycle.release(connection, it.claim, 1),
     "cancel": lambda it, connection: lifecycle.cancel(connection, it.study.workspace_id, [it.id_]),
     "extend": lambda it, connection: dispatch.insert_branch(connection, it.study.workspace_id, it.id_, 5, None),
-    "reserve": lambda it, connection: dispatch.reserve_messages(connection, [it.id_]),
+    "reserve": lambda it, connection: window.refill(connection, 9, 9).messages,
     "renew": lambda it, connection: leases.renew_lease(connection, it.worker_id, 60),
     "renew_in_time": _renew_in_time,
     "expire": _expire,
@@ -257,7 +257,7 @@ ORDERS = [
     # The next sweep recovers it.
     _order("pending", "expire claim", "+-", overlap="overtakes"),
     # Messages.
-    _order("pending", "reserve reserve", "+-", RESERVED, overlap="skips"),
+    _order("pending", "reserve reserve", "+-", RESERVED),
     _order("pending", "reserve claim", "++", RESERVED, CLAIMED),
     _order("pending", "claim reserve", "+-", CLAIMED, overlap="skips"),
     _order("pending", "reserve cancel", "++", RESERVED, CANCELLED),

@@ -9,6 +9,7 @@ from sqlalchemy import URL
 
 from understudy.domain.broker_address import parse_broker_url
 from understudy.domain.leases import MAX_LEASE_TTL_S
+from understudy.domain.sites import DEFAULT_SITE_LIMIT
 from understudy.faults import parse
 
 
@@ -54,6 +55,8 @@ class Settings(BaseSettings):
     max_additional_steps: int = Field(100, ge=1)
     max_wait_s: float = Field(3600, gt=0)
     max_participants_per_run: int = Field(10_000, ge=1)
+    #: Participants of a workspace that may visit the same public site at once; more of them wait.
+    max_running_per_site: int = Field(DEFAULT_SITE_LIMIT, ge=1)
     #: Maximum open event streams of an API process.
     max_event_streams: int = Field(250, ge=1)
     #: Comma-separated web origins that may call `/mcp`, in addition to those of this machine.

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -29,6 +30,7 @@ from understudy.domain.queues import Queue
 from understudy.queue.celery.app import create_celery
 from understudy.queue.publisher import Publisher
 from understudy.settings import Settings
+from understudy.store import leases
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 
@@ -71,9 +73,11 @@ class Installation:
         )
 
     def publish(self, ids: Sequence[UUID]) -> None:
-        """Queue their run messages."""
+        """Queue their run messages, all at once: a worker that starts later has so many slots."""
+        self.store.write(partial(leases.create_lease, worker_id=uuid4(), name="later", ttl_s=300, slots=len(ids)))
         publisher = Publisher(create_celery(self.settings.broker_url), self.store)
-        publisher.publish_run_messages(ids)
+        while publisher.refill(len(ids)).has_more:
+            pass
         publisher.close()
 
     def finish(self, ids: Sequence[UUID], timeout_s: float = 300) -> None:

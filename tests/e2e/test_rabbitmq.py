@@ -64,12 +64,12 @@ def test_a_frozen_server_counts_as_unavailable(store: Store, settings: Settings,
     try:
         with pytest.raises(BROKER_ERRORS):
             publisher.ping()
-        assert publisher.publish_run_messages(ids) == (0, 3)
+        assert publisher.refill(3).sent == 0
         publisher.enqueue_aborts(ids)
         publisher.enqueue_stop_tasks(ids)
     finally:
         os.kill(impatient.pid, signal.SIGCONT)
-    wait_until(lambda: publisher.publish_run_messages(ids) == (3, 0) or time.sleep(1))
+    wait_until(lambda: publisher.refill(3).sent == 3 or time.sleep(1))
     publisher.close()
 
 

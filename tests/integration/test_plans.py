@@ -15,7 +15,8 @@ from tests.plans.lineages import add_lineage
 from tests.plans.queries import HOT
 from tests.plans.query_plan import PARTIAL, explain
 from tests.plans.seed_data import SeedData, fill
-from understudy.store import dispatch, lifecycle, lineage, participants
+from understudy.domain.queues import Queue
+from understudy.store import dispatch, lifecycle, lineage, participants, window
 from understudy.store.engine import Store, store_time
 from understudy.store.schema import Tables
 
@@ -74,8 +75,8 @@ def test_what_is_asked_of_some_by_their_ids_reads_no_others(full: tuple[Store, S
     """
     store, it = full
     by_id: tuple[Callable[[Connection, list[UUID]], object], ...] = (
-        dispatch.reserve_messages,
-        lambda c, ids: dispatch.reserve_messages(c, ids, republish_before=store_time(c)),
+        lambda c, ids: dispatch.reserve_again(c, ids, store_time(c)),
+        lambda c, ids: window._reserve(c, [(id_, Queue.RUNS) for id_ in ids]),
         lambda c, ids: lifecycle.claim_all(c, ids, it.worker_id),
         lambda c, ids: lifecycle.cancel(c, it.workspace_id, ids),
         lambda c, ids: participants.non_terminal_ids(c, it.workspace_id, ids),

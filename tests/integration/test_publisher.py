@@ -25,7 +25,7 @@ from understudy.queue.celery.app import create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.settings import Settings
-from understudy.store import dispatch, leases
+from understudy.store import leases, window
 from understudy.store.engine import Store, store_clock, store_time
 from understudy.store.schema import Tables
 from understudy.worker.sweeper import Sweeper
@@ -51,7 +51,8 @@ class PublishedStudy(StudyStore):
     def sweep(self) -> bool:
         """Sweeps once; returns whether there is more to publish."""
         self.sweeper.recover()
-        return self.sweeper.publish()
+        self.sweeper._republish_at = 0
+        return self.sweeper.publish() == 0
 
     def set_published(self, seconds_ago: float, *where: Any) -> None:
         values = update(_p).where(*where).values(dispatched_at=store_clock(-seconds_ago))
@@ -94,7 +95,7 @@ def test_messages_remain_unpublished_during_an_outage_of_the_broker_and_are_sent
 ) -> None:
     publisher = own_study.publisher
     broker.kill()
-    assert publisher.publish_run_messages(own_study.ids) == (0, 3)
+    assert publisher.refill(9).sent == 0
     assert {row.dispatched_at for row in own_study.rows()} == {None}
     with pytest.raises(BROKER_ERRORS):
         publisher.ping()
@@ -141,7 +142,7 @@ def test_abort_is_sent_on_a_new_connection_after_a_restart_of_the_broker(
 
 
 def test_overdue_message_is_lost_only_if_its_queue_is_empty(study: PublishedStudy) -> None:
-    study.publisher.publish_run_messages(study.ids)
+    study.publisher.refill(9)
     study.set_published(3600)
     study.sweep()
     assert study.dispatches() == [1, 1, 1]
@@ -152,7 +153,7 @@ def test_overdue_message_is_lost_only_if_its_queue_is_empty(study: PublishedStud
 
 
 def test_message_overtaken_by_more_than_the_margin_is_sent_again_once(study: PublishedStudy) -> None:
-    study.publisher.publish_run_messages(study.ids)
+    study.publisher.refill(9)
     study.set_published(3600)
     study.must_claim(study.ids[-1])
     study.set_published(3600 - 4, _p.c.status == "running")
@@ -167,7 +168,7 @@ def test_message_overtaken_by_more_than_the_margin_is_sent_again_once(study: Pub
 
 def test_claim_of_a_clock_that_was_set_back_overtakes_nothing(study: PublishedStudy) -> None:
     """Every message that is published later would seem to be older, again and again."""
-    study.publisher.publish_run_messages(study.ids)
+    study.publisher.refill(9)
     study.set_published(3600)
     study.must_claim(study.ids[-1])
     study.set_published(-3600, _p.c.status == "running")
@@ -178,7 +179,7 @@ def test_claim_of_a_clock_that_was_set_back_overtakes_nothing(study: PublishedSt
 def test_all_messages_of_a_lost_queue_are_sent_again(study: PublishedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those beyond the batch of the first sweep, after which the queue is no longer empty."""
     monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)
-    study.publisher.publish_run_messages(study.ids)
+    study.publisher.refill(9)
     study.set_published(3600)
     empty(study.settings.broker_url)
     assert (study.sweep(), study.depth()) == (True, 2)
@@ -199,7 +200,8 @@ def test_messages_of_queues_that_are_consumed_first_are_published_first(study: P
     by_queue = dict(zip(QUEUE_PRIORITY, study.ids, strict=True))
     for queue, id_ in by_queue.items():
         study.write(Connection.execute, update(_p).where(_p.c.id == id_).values(queue=str(queue)))
-    assert study.read(dispatch.unpublished_ids, 9) == [*by_queue.values()]
+    messages = study.write(window.refill, 9, 9).messages
+    assert [(one.participant_id, one.queue) for one in messages] == [(id_, queue) for queue, id_ in by_queue.items()]
 
 
 @pytest.mark.parametrize("is_slow", [False, True], ids=["unavailable", "slow"])

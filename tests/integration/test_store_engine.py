@@ -58,7 +58,7 @@ def test_bulk_writes_are_one_statement_each(store: Store) -> None:
     used = Usage(1, 2, 3, 0.5, model="m")
     claimed = study.write(lifecycle.claim_all, ids, study.worker_id)
     commits = [Commit(Claim(id_, 1), make_step(0, ends=id_ == ids[0], usage=used), 5) for id_ in claimed]
-    assert study.write(lifecycle.commit_steps, commits) == [True] * 5
+    assert all(study.write(lifecycle.commit_steps, commits))
     assert study.write(lifecycle.release, Claim(ids[1], 1), 5)
     study.cancel(*ids[3:])
     study.expire_lease()

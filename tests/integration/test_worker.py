@@ -442,10 +442,10 @@ def test_claim_by_an_earlier_message_does_not_make_the_sweeper_republish_the_bac
 ) -> None:
     """Its latest message is still in the queue, behind all others; only a claim by that one has overtaken them."""
     ids = worker.participants(30)
-    worker.publisher.publish_run_messages(ids)
+    worker.publisher.refill(30)
     worker.write(Connection.execute, update(_p).values(dispatched_at=store_clock(-3600)))
     now = worker.read(store_time)
-    assert worker.publisher.publish_run_messages(ids[:1], republish_before=now).sent == 1
+    assert worker.publisher.republish(ids[:1], now) == 1
 
     async def claim() -> None:
         (claimed,) = worker.write(claim_batch, [Run(ids[0], worker.context, dispatch_no)])

@@ -22,6 +22,7 @@ from understudy.store import (
     stops,
     studies,
     usage,
+    window,
     workspaces,
 )
 from understudy.store.engine import store_time
@@ -101,8 +102,8 @@ HOT: dict[str, Query] = {
     "positions": lambda c, it: (events.has_unsequenced(c), events.assign_positions(c)),
     "lost": lambda c, it: recovery.recover_lost(c, 3, 1000),
     "stops": lambda c, it: stops.record_stops(c, 30, 1000),
-    "owed": lambda c, it: dispatch.unpublished_ids(c, 1000),
-    "own": lambda c, it: dispatch.reserve_messages(c, it.by_status["pending"]),
+    "window": lambda c, it: (window.has_work(c), window.refill(c, 1000, 20), window.place_orphans(c)),
+    "own again": lambda c, it: dispatch.reserve_again(c, it.by_status["pending"], store_time(c)),
     "overdue": lambda c, it: dispatch.published_before_ids(c, Queue.RUNS, store_time(c), 1000),
     "last followed": lambda c, it: dispatch.newest_running_dispatch(c, Queue.RUNS),
     "dead leases": lambda c, it: leases.delete_expired(c, 0),

@@ -16,11 +16,13 @@ from kombu.transport.redis import Channel
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.queues import Queue
+from understudy.domain.sites import DEFAULT_SITE_LIMIT
 from understudy.queue import publisher as publisher_module
 from understudy.queue.celery.app import create_celery
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
-from understudy.store import dispatch
+from understudy.store import dispatch, window
 from understudy.store.dispatch import RunMessage
+from understudy.store.window import Refill
 
 
 class FakeStore:
@@ -29,7 +31,7 @@ class FakeStore:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reserved: set[UUID] = set()
         self.error: Exception | None = None
-        monkeypatch.setattr(dispatch, "reserve_messages", self._reserve)
+        monkeypatch.setattr(window, "refill", self._refill)
         monkeypatch.setattr(dispatch, "unreserve_messages", self._unreserve)
         monkeypatch.setattr(dispatch, "load_messages", self._load)
 
@@ -46,10 +48,11 @@ class FakeStore:
     def _load(self, _: None, ids: Sequence[UUID]) -> list[RunMessage]:
         return [RunMessage(id_, 1, str(Queue.RUNS), f"t-{id_.hex[:3]}", "s-abc", None) for id_ in ids]
 
-    def _reserve(self, _: None, ids: Sequence[UUID], *, republish_before: object) -> list[RunMessage]:
-        new = [id_ for id_ in ids if id_ not in self.reserved]
+    def _refill(self, _: None, limit: int, site_limit: int) -> Refill:
+        assert site_limit == DEFAULT_SITE_LIMIT
+        new = [id_ for id_ in IDS if id_ not in self.reserved][:limit]
         self.reserved.update(new)
-        return self._load(None, new)
+        return Refill(self._load(None, new), has_more=len(new) == limit, has_backlog=False, preempted=0)
 
     def _unreserve(self, _: None, messages: Sequence[RunMessage]) -> None:
         self.reserved -= {message.participant_id for message in messages}
@@ -120,8 +123,8 @@ STOPS = [f"{id_}.1.stop" for id_ in IDS]
 def test_run_messages_are_published_once_with_id_and_aliases_only(
     publisher: Publisher, server: fakeredis.FakeServer
 ) -> None:
-    assert publisher.publish_run_messages(IDS) == (3, 0)
-    assert publisher.publish_run_messages(IDS) == (0, 0)
+    assert publisher.refill(3).sent == 3
+    assert publisher.refill(3).sent == 0
     assert [(m["task"], m["id"], m["args"], m["argsrepr"]) for m in messages(server, Queue.RUNS)] == [
         ("simulation.run", f"{id_}.1", [str(id_)], f"participant=t-{id_.hex[:3]} study=s-abc") for id_ in IDS
     ]
@@ -158,7 +161,7 @@ def test_aborts_are_broadcast_in_batches(
 def test_run_messages_after_the_first_batch_wait_for_the_response(
     publisher: Publisher, server: fakeredis.FakeServer, timers: list[threading.Timer]
 ) -> None:
-    publisher.enqueue_run_messages(IDS)
+    publisher.enqueue_refill(len(IDS))
     wait_for_ids(server, Queue.RUNS, RUNS[:2])
     (timer,) = timers
     timer.run()
@@ -182,10 +185,10 @@ def test_run_messages_are_sent_at_once_if_no_thread_can_start(
     def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    publisher.publish_run_messages(IDS[:1])
+    publisher.refill(1)
     monkeypatch.setattr(publisher_module, "PUBLISH_BATCH_SIZE", 1)
     monkeypatch.setattr(threading.Timer, "start", no_thread)
-    publisher.enqueue_run_messages(IDS)
+    publisher.enqueue_refill(len(IDS))
     wait_for_ids(server, Queue.RUNS, RUNS)
 
 
@@ -196,24 +199,24 @@ def test_run_messages_remain_unpublished_while_the_broker_is_unavailable(
     publisher: Publisher, server: fakeredis.FakeServer, store: FakeStore
 ) -> None:
     server.connected = False
-    assert publisher.publish_run_messages(IDS) == (0, 3)
+    assert publisher.refill(3) == (0, False, False)
     assert store.reserved == set()
     with pytest.raises(BROKER_ERRORS):
         publisher.ping()
     server.connected = True
-    assert publisher.publish_run_messages(IDS) == (3, 0)
+    assert publisher.refill(3).sent == 3
 
 
 @pytest.mark.parametrize(
     ("enqueue", "lost", "warning"),
     [
-        ("enqueue_run_messages", "broker", "cannot publish run messages"),
-        ("enqueue_run_messages", "store", "run messages remain unpublished: store unavailable"),
+        ("enqueue_refill", "broker", "cannot publish run messages"),
+        ("enqueue_refill", "store", "run messages remain unpublished: store unavailable"),
         ("enqueue_stop_tasks", "broker", "cannot publish stop tasks"),
         ("enqueue_stop_tasks", "store", "cannot publish stop tasks: store unavailable"),
         ("enqueue_aborts", "broker", "cannot publish aborts"),
-        ("enqueue_run_messages", "code", "publishing failed"),
-        ("enqueue_run_messages", "process", "messages not sent because the process is ending"),
+        ("enqueue_refill", "code", "publishing failed"),
+        ("enqueue_refill", "process", "messages not sent because the process is ending"),
     ],
 )
 def test_enqueue_logs_a_failure_and_raises_nothing(
@@ -230,5 +233,5 @@ def test_enqueue_logs_a_failure_and_raises_nothing(
     if lost == "process":
         publisher.close()
     with caplog.at_level("INFO", publisher_module.__name__):
-        getattr(publisher, enqueue)(IDS)
+        getattr(publisher, enqueue)(len(IDS) if enqueue == "enqueue_refill" else IDS)
         wait_until(lambda: warning in caplog.text, 10)

@@ -61,7 +61,8 @@ EXIT_BIND_FAILED = 3
 def create_app(settings: Settings) -> FastAPI:
     """Returns the ASGI app; its lifespan owns its store and broker connections."""
     store = Store(settings.store_url, observer=StoreMetrics())
-    publisher = Publisher(create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S), store)
+    celery = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
+    publisher = Publisher(celery, store, settings.max_running_per_site)
 
     def finished(ids: Sequence[UUID]) -> Mapping[UUID, AnyRow]:
         with store.read() as connection:

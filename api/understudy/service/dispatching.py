@@ -118,7 +118,7 @@ def dispatch_once(call: Call, request: Any, prepare: Callable[[Connection], Prep
         log.warning("the dispatch is committed although the store reported an error: %s", error)
         dispatched = created
     # For a repeated request too: the first process may have died before it published.
-    call.service.publisher.enqueue_run_messages(dispatched.participant_ids)
+    call.service.publisher.enqueue_refill(len(dispatched.participant_ids))
     return dispatched
 
 

@@ -19,9 +19,10 @@ from redis.exceptions import RedisError
 from understudy import faults
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.queues import Queue
+from understudy.domain.sites import DEFAULT_SITE_LIMIT
 from understudy.queue.celery.broadcasts import broadcast
 from understudy.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
-from understudy.store import dispatch
+from understudy.store import dispatch, window
 from understudy.store.dispatch import RunMessage
 from understudy.store.engine import Store, chunks
 from understudy.telemetry import logs, metrics, traces
@@ -51,15 +52,29 @@ class PublishResult(NamedTuple):
     unpublished: int
 
 
+class RefillResult(NamedTuple):
+    """Counts the messages of a refill of the window."""
+
+    sent: int
+    #: Another refill may send more now.
+    has_more: bool
+    #: Participants wait for room in the window, or for slots.
+    has_backlog: bool
+
+
 class Publisher:
     """Publishes for one process. Thread-safe; `enqueue_…` methods return immediately and never raise.
 
     The sweeper publishes messages that are unsent when the process ends.
     """
 
-    def __init__(self, celery: Celery, store: Store) -> None:
+    def __init__(self, celery: Celery, store: Store, site_limit: int = DEFAULT_SITE_LIMIT) -> None:
         self._celery = celery
         self._store = store
+        #: Participants of a workspace that may visit the same public site at once.
+        self._site_limit = site_limit
+        #: Whether a refill waits in the queue of messages: it covers all that is committed before it begins.
+        self._refill_is_queued = False
         # Aborts have their own thread so that they do not wait behind thousands of run messages.
         self._aborts = ThreadPoolExecutor(1, "aborts")
         self._messages = ThreadPoolExecutor(1, "messages")
@@ -69,18 +84,26 @@ class Publisher:
         self._aborts.shutdown(wait=True, cancel_futures=True)
         self._messages.shutdown(wait=True, cancel_futures=True)
 
-    def publish_run_messages(self, ids: Sequence[UUID], *, republish_before: datetime | None = None) -> "PublishResult":
-        """Publishes the unpublished run messages of `ids`.
+    def refill(self, limit: int) -> RefillResult:
+        """Publishes up to `limit` run messages by fair shares (`understudy.store.window`).
 
-        With `republish_before`, also republishes messages sent before that moment. Two callers never send the
-        same message. Messages that the broker refuses remain unpublished. Raises ServiceUnavailable if the
-        store is unavailable.
+        Two callers never send the same message. Messages that the broker refuses remain unpublished. Raises
+        ServiceUnavailable if the store is unavailable.
         """
+        with metrics.refill_seconds.time(), faults.fault_site("run_message.reserve"):
+            refill = self._store.write(lambda connection: window.refill(connection, limit, self._site_limit))
+        metrics.preempted.inc(refill.preempted)
+        sent, unpublished = self._send_reserved(refill.messages)
+        return RefillResult(sent, refill.has_more and not unpublished, refill.has_backlog)
+
+    def republish(self, ids: Sequence[UUID], before: datetime) -> int:
+        """Sends the messages of `ids` again that were sent before that moment; returns how many. Raises as `refill`."""
         with faults.fault_site("run_message.reserve"):
-            messages = self._store.write(
-                lambda connection: dispatch.reserve_messages(connection, ids, republish_before=republish_before)
-            )
-        unsent = self._send_runs(messages)
+            messages = self._store.write(lambda connection: dispatch.reserve_again(connection, ids, before))
+        return self._send_reserved(messages).sent
+
+    def _send_reserved(self, messages: Sequence[RunMessage]) -> PublishResult:
+        unsent = self._send_runs(messages) if messages else ()
         if unsent:
             with faults.fault_site("run_message.unreserve"):
                 self._store.write(lambda connection: dispatch.unreserve_messages(connection, unsent))
@@ -100,13 +123,27 @@ class Publisher:
             log.warning("cannot publish run messages (%s); they remain unpublished", error)
         return unsent
 
-    def enqueue_run_messages(self, ids: Sequence[UUID]) -> None:
-        """Calls `publish_run_messages` in the background; all but the first batch after the response."""
-        self._submit_batches(
-            self._messages, self._publish_run_batch, chunks(ids[:PUBLISH_BATCH_SIZE], PUBLISH_BATCH_SIZE)
-        )
-        if len(ids) > PUBLISH_BATCH_SIZE:
-            self._send_after_response(self._publish_run_batch, ids[PUBLISH_BATCH_SIZE:])
+    def enqueue_refill(self, created: int = 1) -> None:
+        """Publishes in the background what may be published now; all but a first batch after the response.
+
+        Building thousands of messages holds the interpreter, which the threads of the response need.
+        """
+        if not self._refill_is_queued:
+            self._refill_is_queued = True
+            self._submit(self._messages, partial(self._refill_batch, created))
+
+    def _refill_batch(self, created: int) -> None:
+        # Before the read: what is committed after it needs another refill.
+        self._refill_is_queued = False
+        try:
+            has_more = self.refill(PUBLISH_BATCH_SIZE).has_more
+        except ServiceUnavailable:
+            log.warning("run messages remain unpublished: store unavailable")
+            return
+        if has_more and created > PUBLISH_BATCH_SIZE:
+            self._begin_after_response(created, partial(self._submit, self._messages, partial(self._refill_batch, 1)))
+        elif has_more:
+            self._submit(self._messages, partial(self._refill_batch, 1))
 
     def enqueue_aborts(self, ids: Sequence[UUID]) -> None:
         """Requests all workers to abort the steps in flight of `ids`."""
@@ -138,8 +175,11 @@ class Publisher:
 
         Building thousands of messages holds the interpreter, which the threads of the response need.
         """
-        begin = partial(self._submit_batches, self._messages, send, chunks(ids, PUBLISH_BATCH_SIZE))
-        timer = Timer(RESPONSE_DELAY_S + len(ids) * RESPONSE_DELAY_PER_ID_S, copy_context().run, [begin])
+        batches = chunks(ids, PUBLISH_BATCH_SIZE)
+        self._begin_after_response(len(ids), partial(self._submit_batches, self._messages, send, batches))
+
+    def _begin_after_response(self, count: int, begin: Callable[[], None]) -> None:
+        timer = Timer(RESPONSE_DELAY_S + count * RESPONSE_DELAY_PER_ID_S, copy_context().run, [begin])
         timer.daemon = True
         try:
             timer.start()
@@ -163,14 +203,6 @@ class Publisher:
             executor.submit(copy_context().run, work).add_done_callback(_log_failure)
         except RuntimeError:
             log.info("messages not sent because the process is ending; the sweeper will retry")
-
-    def _publish_run_batch(self, ids: Sequence[UUID]) -> bool:
-        try:
-            # If the broker is unavailable, the sweeper publishes the rest.
-            return self.publish_run_messages(ids).unpublished == 0
-        except ServiceUnavailable:
-            log.warning("run messages remain unpublished: store unavailable")
-            return False
 
     def _publish_abort_batch(self, ids: Sequence[UUID]) -> bool:
         try:

@@ -10,24 +10,11 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    and_,
-    bindparam,
-    case,
-    func,
-    insert,
-    literal,
-    null,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, and_, bindparam, false, func, insert, literal, null, select, update
 
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import TERMINAL, Status
-from understudy.domain.queues import QUEUE_PRIORITY, Queue, task_id
+from understudy.domain.queues import Queue, task_id
 from understudy.store import bulk_parameters
 from understudy.store.aliases import assign_aliases
 from understudy.store.engine import AnyRow, store_clock, store_time
@@ -91,12 +78,14 @@ def insert_participants(
         "iteration_id": iteration_id,
         "ask_id": ask_id,
         "round": round_number,
+        "parent_id": iteration_id or ask_id,
         "status": str(status),
         "queue": str(Queue.RUNS),
         "max_interactions": max_interactions,
         "epoch": 0,
         "seq": 1,
         "attempt": 0,
+        "yields": False,
         "claimed_ms": 0,
         "dispatch_no": 0,
         "interaction_count": 0,
@@ -141,10 +130,12 @@ def insert_branch(
         _p.c.iteration_id: _p.c.iteration_id,
         _p.c.ask_id: _p.c.ask_id,
         _p.c.round: _p.c.round,
+        _p.c.parent_id: func.coalesce(_p.c.iteration_id, _p.c.ask_id),
         _p.c.status: literal(str(Status.PENDING)),
         _p.c.epoch: literal(0),
         _p.c.seq: literal(1),
         _p.c.attempt: literal(0),
+        _p.c.yields: false(),
         _p.c.claimed_ms: literal(0),
         _p.c.queue: literal(str(Queue.RESUME)),
         _p.c.dispatch_no: literal(0),
@@ -176,25 +167,18 @@ def insert_branch(
     return row
 
 
-def reserve_messages(
-    connection: Connection, ids: Sequence[UUID], *, republish_before: datetime | None = None
-) -> list[RunMessage]:
-    """Reserves the publication of unpublished run messages of pending participants among `ids`.
+def reserve_again(connection: Connection, ids: Sequence[UUID], before: datetime) -> list[RunMessage]:
+    """Reserves another publication of those of `ids` that are pending and were published before that moment.
 
-    Returns the messages, for the caller to publish. With `republish_before`, includes messages published
-    before that moment. Concurrent calls return disjoint messages; a repeat omits those already reserved.
+    Returns the messages, for the caller to publish. Concurrent calls return disjoint messages.
     """
-    # `coalesce` keeps SQLite off the index of unpublished rows. After a large dispatch, it would scan all of
-    # them for each small batch.
-    unpublished: ColumnElement[bool] = func.coalesce(_p.c.dispatched_at, null()).is_(None)
-    if republish_before is not None:
-        unpublished = or_(unpublished, _p.c.dispatched_at < republish_before)
-    to_publish = and_(_p.c.status == str(Status.PENDING), unpublished)
+    # `coalesce` keeps SQLite off the index of published rows, of which it would read all for each small batch.
+    lost = and_(_p.c.status == str(Status.PENDING), func.coalesce(_p.c.dispatched_at, null()) < before)
     requested = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
-    lock = select(_p.c.id).where(requested, to_publish).order_by(_p.c.id).with_for_update(skip_locked=True)
+    lock = select(_p.c.id).where(requested, lost).order_by(_p.c.id).with_for_update(skip_locked=True)
     reserve = (
         update(_p)
-        .where(requested, to_publish)
+        .where(requested, lost)
         .values(
             dispatched_at=store_clock(),
             dispatch_no=_p.c.dispatch_no + 1,
@@ -233,14 +217,6 @@ def unreserve_messages(connection: Connection, messages: Sequence[RunMessage]) -
             )
             .values(dispatched_at=null())
         )
-
-
-def unpublished_ids(connection: Connection, limit: int) -> Sequence[UUID]:
-    """Returns pending participants with an unpublished message, by queue priority, then by age."""
-    unpublished = select(_p.c.id).where(_p.c.status == str(Status.PENDING), _p.c.dispatched_at.is_(None))
-    last = len(QUEUE_PRIORITY)
-    priority = case({str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}, value=_p.c.queue, else_=last)
-    return connection.scalars(unpublished.order_by(priority, _p.c.created_at).limit(limit)).all()
 
 
 def published_before_ids(connection: Connection, queue: Queue, before: datetime, limit: int) -> Sequence[UUID]:

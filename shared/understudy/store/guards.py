@@ -51,6 +51,15 @@ def lease_is_live(worker_id: Any) -> Any:
     return exists(select(1).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock()))
 
 
+def is_published() -> Any:
+    """Returns the condition that a message of this participant may claim it.
+
+    A participant that waits for its turn after an earlier message, or is paused, needs a new one: the earlier may
+    still be in a queue.
+    """
+    return or_(_p.c.dispatched_at.is_not(None), _p.c.dispatch_no == 0)
+
+
 def is_unheld(ended: Sequence[UUID]) -> Any:
     """Returns the condition that no worker holds the row: its lease is one of `ended`, or there is none."""
     return or_(_p.c.worker_id.in_(ended), ~exists(select(1).where(_lease.c.id == _p.c.worker_id)))

@@ -4,12 +4,13 @@ The status guard comes from `TRANSITIONS`; the epoch also guards what a run writ
 changed. An empty result means that the race was lost and nothing was written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Executable, Update, bindparam, case, null, update
+from sqlalchemy import Connection, Executable, Update, bindparam, case, false, null, update
 
 from understudy.domain.lifecycle import FailureKind, Outcome, Status, TransitionKind
 from understudy.domain.queues import QUARANTINE_ATTEMPT, Queue
@@ -18,12 +19,32 @@ from understudy.domain.simulation import Usage
 from understudy.store import bulk_parameters, usage
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.events import NewEvent, flush_outbox, record, record_bulk
-from understudy.store.guards import Claim, epoch_fence, lease_is_live, lock_in_id_order, queue_of, transition
+from understudy.store.guards import (
+    Claim,
+    epoch_fence,
+    is_published,
+    lease_is_live,
+    lock_in_id_order,
+    queue_of,
+    transition,
+)
 from understudy.store.interactions import is_stored, store_steps
 from understudy.store.schema import Tables
 
 _p = Tables.participant
 _lease = Tables.lease
+
+
+class CommitResult(Enum):
+    """What became of a step that a run asked to store; true if it is stored."""
+
+    LOST = "lost"
+    STORED = "stored"
+    #: Stored, and the run must give up its slot now.
+    STORED_LAST = "stored, then yields"
+
+    def __bool__(self) -> bool:
+        return self is not CommitResult.LOST
 
 
 class Commit(NamedTuple):
@@ -59,9 +80,9 @@ def claim_all(
 ) -> dict[UUID, AnyRow]:
     """Claims the pending participants among `ids` for a live lease; returns their rows as they are now.
 
-    A missing id had a duplicate or stale message: it was claimed or cancelled before, or the lease has
-    expired. Without `quarantine`, a participant that lost two workers is missing too: its stale message is in
-    another queue. A repeat is safe, but does not return participants claimed before.
+    A missing id had a duplicate or stale message: it was claimed or cancelled before, waits for a new message, or
+    the lease has expired. Without `quarantine`, a participant that lost two workers is missing too: its stale
+    message is in another queue. A repeat is safe, but does not return participants claimed before.
     """
     statement = _claim(connection.dialect.name, quarantine=quarantine)
     rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, "worker": worker_id}).all()
@@ -76,9 +97,15 @@ def _claim(dialect: str, *, quarantine: bool) -> Update:
     admitted = () if quarantine else (_p.c.attempt < QUARANTINE_ATTEMPT,)
     return (
         transition(TransitionKind.CLAIM)
-        .where(bulk_parameters.in_parameter(dialect, _p.c.id), lease_is_live(bindparam("worker")), *admitted)
+        .where(
+            bulk_parameters.in_parameter(dialect, _p.c.id),
+            lease_is_live(bindparam("worker")),
+            is_published(),
+            *admitted,
+        )
         .values(
             epoch=_p.c.epoch + 1,
+            yields=false(),
             worker_id=bindparam("worker", type_=_p.c.worker_id.type),
             started_at=case((_p.c.started_at.is_(None), store_clock()), else_=_p.c.started_at),
         )
@@ -88,21 +115,25 @@ def _claim(dialect: str, *, quarantine: bool) -> Update:
 
 def commit_step(connection: Connection, claim: Claim, step: Step, claimed_ms: int) -> bool:
     """Commits one step like `commit_steps`; returns False if the claim was lost."""
-    return commit_steps(connection, [Commit(claim, step, claimed_ms)])[0]
+    return bool(commit_steps(connection, [Commit(claim, step, claimed_ms)])[0])
 
 
-def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool]:
+def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[CommitResult]:
     """Stores interactions, their checkpoints and events; where `step.ends`, completes the participant too.
 
-    Returns one result per commit. False: that run lost its claim, and nothing of the step was written. May be
-    repeated after a commit in doubt: a stored step returns True and is not written again.
+    Returns one result per commit. LOST: that run lost its claim, and nothing of the step was written. May be
+    repeated after a commit in doubt: a stored step returns STORED and is not written again.
     """
     seqs: dict[Claim, int] = {}
+    yielding: set[Claim] = set()
     for ends, statement in ((False, _commit_statement), (True, _advance_and_complete)):
         rows = [commit.as_row() for commit in commits if commit.step.ends is ends]
         if rows:
             moved = connection.execute(statement(connection.dialect.name), bulk_parameters.parameter(rows))
-            seqs |= {Claim(id_, epoch): seq for id_, epoch, seq in moved}
+            for id_, epoch, seq, yields in moved:
+                seqs[Claim(id_, epoch)] = seq
+                if yields and not ends:
+                    yielding.add(Claim(id_, epoch))
     landed = [commit for commit in commits if commit.claim in seqs]
     store_steps(connection, [(*commit.claim, commit.step) for commit in landed])
     events: list[NewEvent] = []
@@ -112,7 +143,17 @@ def commit_steps(connection: Connection, commits: Sequence[Commit]) -> list[bool
         if step.ends:
             events.append(NewEvent.of_status(id_, seq, Status.COMPLETED, outcome=step.outcome))
     record(connection, events)
-    return [claim in seqs or is_stored(connection, *claim, step.index) for claim, step, _ in commits]
+    return [_commit_result(connection, claim, step, seqs, yielding) for claim, step, _ in commits]
+
+
+def _commit_result(
+    connection: Connection, claim: Claim, step: Step, seqs: Mapping[Claim, int], yielding: Collection[Claim]
+) -> CommitResult:
+    if claim in yielding:
+        return CommitResult.STORED_LAST
+    if claim in seqs or is_stored(connection, *claim, step.index):
+        return CommitResult.STORED
+    return CommitResult.LOST
 
 
 @cache
@@ -135,7 +176,7 @@ def _commit_statement(dialect: str) -> Update:
             attempt=0,
             claimed_ms=_p.c.claimed_ms + rows.c.claimed_ms,
         )
-        .returning(_p.c.id, _p.c.epoch, _p.c.seq)
+        .returning(_p.c.id, _p.c.epoch, _p.c.seq, _p.c.yields)
     )
 
 
@@ -161,7 +202,7 @@ def _advance_and_complete(dialect: str) -> Update:
             outcome=rows.c.outcome,
             finished_at=store_clock(),
         )
-        .returning(_p.c.id, _p.c.epoch, _p.c.seq)
+        .returning(_p.c.id, _p.c.epoch, _p.c.seq, _p.c.yields)
     )
 
 
@@ -209,7 +250,8 @@ def fail(
 def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
     """Releases a running participant to pending; another worker resumes from its last interaction.
 
-    Costs no attempt; a suspect stays in quarantine. Returns False if the claim was lost, or on a repeat.
+    Costs no attempt; a suspect stays in quarantine. A run that was asked to give up its slot waits behind those for
+    which it did. Returns False if the claim was lost, or on a repeat.
     """
     statement = (
         transition(TransitionKind.RELEASE)
@@ -218,7 +260,9 @@ def release(connection: Connection, claim: Claim, claimed_ms: int) -> bool:
             claimed_ms=_p.c.claimed_ms + claimed_ms,
             worker_id=null(),
             dispatched_at=null(),
-            queue=queue_of(_p.c.attempt, str(Queue.RECOVERED)),
+            # A run that gave up its slot must not take it right back from whom it was for.
+            queue=queue_of(_p.c.attempt, case((_p.c.yields, str(Queue.RESUME)), else_=str(Queue.RECOVERED))),
+            yields=false(),
             pending_since=store_clock(),
         )
         .returning(_p.c.seq)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, and_, null, select
+from sqlalchemy import Connection, Update, and_, false, null, select
 
 from understudy.domain.lifecycle import FailureKind, Status, TransitionKind
 from understudy.domain.queues import Queue
@@ -66,6 +66,7 @@ def _resuming() -> Update:
         .values(
             attempt=_p.c.attempt + 1,
             worker_id=null(),
+            yields=false(),
             dispatched_at=null(),
             queue=queue_of(_p.c.attempt + 1, str(Queue.RECOVERED)),
             pending_since=store_clock(),

@@ -4,7 +4,17 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKeyConstraint, Index, Table, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    Table,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from understudy.domain.lifecycle import Status
@@ -34,6 +44,12 @@ class Workspace(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     name: str = Field(unique=True)
     created_at: datetime = _timestamp()
+    #: Its share of the slots, compared with those of other workspaces.
+    weight: float = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    #: Maximum participants that run at once; null: no limit.
+    max_running: int | None = None
+    #: An operator paused it: nothing of it runs.
+    paused_at: datetime | None = _optional_timestamp()
 
 
 class Token(SQLModel, table=True):
@@ -82,6 +98,10 @@ class Study(SQLModel, table=True):
     assignment: dict[str, Any] = _json()
     questions: list[str] = _json()
     created_at: datetime = _timestamp()
+    #: Maximum participants that run at once; null: no limit.
+    max_running: int | None = None
+    #: Nothing of it runs until it is resumed.
+    paused_at: datetime | None = _optional_timestamp()
 
 
 class Iteration(SQLModel, table=True):
@@ -102,6 +122,8 @@ class Iteration(SQLModel, table=True):
     step_timeout_s: float
     run_timeout_s: float
     created_at: datetime = _timestamp()
+    #: Public origin that it visits, whose visitors have a limit; null if it has none.
+    site: str | None = None
 
 
 class Ask(SQLModel, table=True):
@@ -149,6 +171,11 @@ class Lease(SQLModel, table=True):
 _STATUSES = ", ".join(f"'{status}'" for status in Status)
 
 
+#: Conditions of partial indexes; `understudy.store.window` has the same in its queries.
+_UNSENT = "status = 'pending' AND dispatched_at IS NULL"
+_SENT = "status = 'pending' AND dispatched_at IS NOT NULL"
+
+
 class Participant(SQLModel, table=True):
     """One person in one run; the queue's unit of work."""
 
@@ -163,8 +190,11 @@ class Participant(SQLModel, table=True):
         Index("ix_participant_study", "study_id", "created_at", "id"),
         Index("ix_participant_iteration", "iteration_id", "created_at", "id"),
         Index("ix_participant_ask", "ask_id", "round", "created_at", "id"),
+        # What may be published, and the window of it that is published.
+        _partial("ix_participant_unsent", "workspace_id", "queue", "parent_id", "created_at", "id", where=_UNSENT),
+        _partial("ix_participant_sent", "dispatched_at", where=_SENT),
+        _partial("ix_participant_unplaced", "id", where="status = 'pending' AND parent_id IS NULL"),
         # The sweeper's queries always match a small part of the table.
-        _partial("ix_participant_pending", "dispatched_at", where="status = 'pending'"),
         _partial("ix_participant_waiting", "pending_since", where="status = 'pending'"),
         _partial("ix_participant_running", "worker_id", where="status = 'running'"),
         _partial("ix_participant_stopping", "finished_at", where="status = 'cancelled' AND stopped_at IS NULL"),
@@ -177,6 +207,8 @@ class Participant(SQLModel, table=True):
     iteration_id: UUID | None = Field(default=None, foreign_key="iteration.id")
     ask_id: UUID | None = None
     round: int | None = None
+    #: Its iteration or its ask; null in rows that the previous version created, until the sweeper sets it.
+    parent_id: UUID | None = None
 
     status: str
     outcome: str | None = None
@@ -190,6 +222,9 @@ class Participant(SQLModel, table=True):
     attempt: int = 0
     #: Lease of the process that claimed it last; null while pending.
     worker_id: UUID | None = None
+    #: The run gives up its slot at its next interaction; and when it was last asked to.
+    yields: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    preempted_at: datetime | None = _optional_timestamp()
     #: Milliseconds for which runs have held this row, up to the last write.
     claimed_ms: int = 0
 

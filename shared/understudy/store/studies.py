@@ -8,6 +8,7 @@ from sqlalchemy import Connection, case, func, insert, select
 
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
+from understudy.domain.sites import limited_site
 from understudy.store.aliases import assign_aliases, find
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.paging import page
@@ -85,6 +86,7 @@ def insert_iteration(
             mind=mind,
             step_timeout_s=step_timeout_s,
             run_timeout_s=run_timeout_s,
+            site=limited_site(content),
             created_at=store_clock(),
         )
     )

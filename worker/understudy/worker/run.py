@@ -24,7 +24,7 @@ from understudy.store import lifecycle, recovery, stops
 from understudy.store.engine import StoreError
 from understudy.store.failures import is_value_error
 from understudy.store.guards import Claim
-from understudy.store.lifecycle import Commit
+from understudy.store.lifecycle import Commit, CommitResult
 from understudy.telemetry import logs, metrics, traces
 from understudy.worker.claims import RunResult, claim_batch
 from understudy.worker.committer import BatchWrite, Committer
@@ -210,13 +210,14 @@ class Run:
                 with traces.span("step"):
                     step = await self._run_step(session, limits)
                 metrics.observe_step(spec.content["environment"], spec.mind, step.duration_ms / 1000)
-                if not metrics.count_commit(await self._commit(claim, step)):
+                committed = await self._commit(claim, step)
+                if not metrics.count_commit(bool(committed)):
                     raise RunInterrupted
                 if step.ends:
                     metrics.count_ended(Status.COMPLETED, step.outcome)
                     return RunResult.ENDED
                 session.remember(step)
-                if self.context.quarantine:
+                if self.context.quarantine or committed is CommitResult.STORED_LAST:
                     raise RunInterrupted
         finally:
             await self._close(session)
@@ -281,7 +282,7 @@ class Run:
         except Exception as error:
             log.warning("participant %s: closing the environment failed", self.participant_id, exc_info=error)
 
-    async def _commit(self, claim: Claim, step: Step) -> bool:
+    async def _commit(self, claim: Claim, step: Step) -> CommitResult:
         commit = Commit(claim, step, self._elapsed_claim_ms())
         try:
             return await self._write_batched(lifecycle.commit_steps, commit, "step.commit")

@@ -64,7 +64,7 @@ class Runner:
         finally:
             self._runs.remove(run)
         if result is RunResult.RELEASED:
-            self._publisher.enqueue_run_messages([participant_id])
+            self._publisher.enqueue_refill()
         elif result in {RunResult.ENDED, RunResult.STOPPED}:
             self._notifier.enqueue([participant_id])
         return result

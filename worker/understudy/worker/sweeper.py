@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 from understudy import faults
@@ -14,10 +15,10 @@ from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
 from understudy.queue.notifications import Notifier
-from understudy.queue.publisher import BROKER_ERRORS, Publisher
+from understudy.queue.publisher import BROKER_ERRORS, Publisher, RefillResult
 from understudy.sequencer import assign_positions
 from understudy.settings import Settings
-from understudy.store import Connection, dispatch, idempotency, leases, recovery, stops
+from understudy.store import Connection, dispatch, idempotency, leases, recovery, stops, window
 from understudy.store.engine import Store, store_time
 from understudy.telemetry import logs, metrics
 from understudy.telemetry.exporter import start_metrics_server
@@ -27,6 +28,8 @@ from understudy.worker.shutdown import ShutdownSignal
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 #: Maximum rows of one statement; a sweep repeats it until none are left.
 BATCH_SIZE = 1_000
 #: Maximum transactions of one sweep that assign positions, so that the other work does not wait long.
@@ -35,6 +38,9 @@ SEQUENCER_TRANSACTIONS = 2
 SHUTDOWN_TIMEOUT_S = 10
 #: Seconds after which expired leases without participants are deleted.
 LEASE_RETENTION_S = 3600
+
+#: Seconds between refills while participants wait for room in the window, or for a slot.
+REFILL_INTERVAL_S = 0.05
 
 #: A message overtakes another only if it is later by this much: concurrent publishers interleave messages.
 REORDER_MARGIN = timedelta(seconds=5)
@@ -57,6 +63,8 @@ class Sweeper:
         self._store_was_unavailable = False
         #: Until then recovery pauses; None: it does not.
         self._recover_from: float | None = None
+        #: Monotonic time from which lost messages are looked for again.
+        self._republish_at = 0.0
         #: By queue: messages published before this moment have left it, because it was empty later.
         self._lost_before: dict[Queue, datetime] = {}
 
@@ -85,19 +93,40 @@ class Sweeper:
         """
         return assign_positions(self._store, max_transactions=SEQUENCER_TRANSACTIONS)
 
-    def publish(self) -> bool:
-        """Publishes some unpublished and lost run messages; returns whether more remain.
+    def publish(self) -> float:
+        """Refills the window of run messages and republishes lost ones; returns the seconds until the next call.
 
         Raises ServiceUnavailable if the store is unavailable.
         """
+        interval_s = self._settings.sweep_interval_s
         try:
-            # Evaluates all, so that lost messages do not wait for all unpublished ones.
-            has_more = [self._publish_pending(), *(self._republish_lost(queue) for queue in RUN_QUEUES)]
+            has_more = self._republish() if time.monotonic() >= self._republish_at else False
+            refill = self._refill()
         except BROKER_ERRORS as error:
             self._outages.failed(error, "run messages remain unpublished")
-            return False
+            return interval_s
         self._outages.succeeded()
-        return any(has_more)
+        if has_more or refill.has_more:
+            return 0
+        return min(REFILL_INTERVAL_S, interval_s) if refill.has_backlog else interval_s
+
+    def _republish(self) -> bool:
+        """Republishes lost messages; returns whether more remain."""
+        # Evaluates all, so that no queue waits for another.
+        has_more = sum(self._republish_lost(queue) for queue in RUN_QUEUES) > 0
+        if not has_more:
+            self._store.write(window.place_orphans)
+            self._republish_at = time.monotonic() + self._settings.sweep_interval_s
+        return has_more
+
+    def _refill(self) -> RefillResult:
+        with self._store.read() as connection:
+            has_work = window.has_work(connection)
+        if not has_work:
+            return RefillResult(0, has_more=False, has_backlog=False)
+        # Ping first: reserving messages only to unreserve them would waste a write.
+        self._publisher.ping()
+        return self._publisher.refill(BATCH_SIZE)
 
     def _delete_expired(self) -> None:
         """Deletes expired rows; as the first write of a sweep, it also measures the store.
@@ -143,16 +172,6 @@ class Sweeper:
             if len(batch) < BATCH_SIZE:
                 return
 
-    def _publish_pending(self) -> bool:
-        with self._store.read() as connection:
-            ids = dispatch.unpublished_ids(connection, BATCH_SIZE)
-        if not ids:
-            return False
-        # Ping first: reserving messages only to unreserve them would waste a write.
-        self._publisher.ping()
-        # It sends none if another process publishes them or the broker fails meanwhile.
-        return self._publisher.publish_run_messages(ids).sent > 0 and len(ids) == BATCH_SIZE
-
     def _republish_lost(self, queue: Queue) -> bool:
         """Republishes overdue messages that are lost: their queue is empty, or later messages overtook them.
 
@@ -182,7 +201,7 @@ class Sweeper:
             ids = dispatch.published_before_ids(connection, queue, before, BATCH_SIZE)
         if not ids:
             return False
-        sent = self._publisher.publish_run_messages(ids, republish_before=before).sent
+        sent = self._publisher.republish(ids, before)
         metrics.republished.labels(queue).inc(sent)
         log.info("republished %d run messages to %s", sent, queue)
         return sent > 0 and len(ids) == BATCH_SIZE
@@ -204,7 +223,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     shutdown.on_request(timeout_s=SHUTDOWN_TIMEOUT_S)
     store = Store(settings.store_url, observer=StoreMetrics())
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
-    publisher = Publisher(app, store)
+    publisher = Publisher(app, store, settings.max_running_per_site)
     notifier = Notifier(settings.notifications_url)
     sweeper = Sweeper(settings, store, publisher, notifier)
     if ready_file is not None:
@@ -213,8 +232,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
 
     def publish_loop() -> None:
         while not shutdown.is_requested:
-            has_more = _run_sweep("publish", sweeper.publish)
-            publish_now.wait(0 if has_more else settings.sweep_interval_s)
+            publish_now.wait(_run_sweep("publish", sweeper.publish, settings.sweep_interval_s))
             publish_now.clear()
 
     publishing = threading.Thread(target=publish_loop, name="publishing")
@@ -222,9 +240,9 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     pause_s = 0.0
     while not shutdown.wait(pause_s):
         pause_s = settings.sweep_interval_s
-        if _run_sweep("recover", sweeper.recover):
+        if _run_sweep("recover", sweeper.recover, False):
             publish_now.set()
-        if _run_sweep("positions", sweeper.assign_positions):
+        if _run_sweep("positions", sweeper.assign_positions, False):
             pause_s = 0
     publish_now.set()
     publishing.join()
@@ -233,15 +251,15 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     store.dispose()
 
 
-def _run_sweep(name: str, work: Callable[[], bool]) -> bool:
-    """Returns the result of `work`; logs a failure and returns False, because the next sweep retries."""
+def _run_sweep(name: str, work: Callable[[], Result], otherwise: Result) -> Result:
+    """Returns the result of `work`; logs a failure and returns `otherwise`, because the next sweep retries."""
     try:
-        has_more = work()
+        result = work()
         metrics.count_sweep(name)
-        return has_more  # noqa: TRY300 - a failure has no result
+        return result  # noqa: TRY300 - a failure has no result
     except ServiceUnavailable:
         log.warning("store unavailable; the next sweep will retry")
     except Exception:
         log.exception("sweep failed")
     metrics.sweeps.labels(name, "failed").inc()
-    return False
+    return otherwise

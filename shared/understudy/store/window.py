@@ -1,0 +1,431 @@
+"""The window of published run messages: reads the loads of workspaces, and publishes by their fair shares.
+
+The rules are in `understudy.domain.fair_shares`. Whoever refills the window does it alone (`serialize`): two at
+once would both fill the same room, and let more participants run than a limit allows.
+"""
+
+import heapq
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select, true, tuple_, update
+
+from understudy.domain.fair_shares import LATE_S, UNKNOWN_SLOTS, Load, plan, window_size
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import QUEUE_PRIORITY, Queue, WorkerKind
+from understudy.store import bulk_parameters
+from understudy.store.dispatch import RunMessage, load_messages
+from understudy.store.engine import AnyRow, store_clock
+from understudy.store.guards import queue_of
+from understudy.store.schema import Tables
+
+_p = Tables.participant
+_lease = Tables.lease
+_workspace = Tables.workspace
+_study = Tables.study
+_iteration = Tables.iteration
+
+#: Maximum groups that one refill reads. Beyond, each refill begins with another workspace.
+MAX_GROUPS = 1_000
+#: Key of the lock in PostgreSQL.
+_LOCK = 0x756E6465
+
+_RANKS = {str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}
+_is_pending = _p.c.status == str(Status.PENDING)
+_is_running = _p.c.status == str(Status.RUNNING)
+_unsent = and_(_is_pending, _p.c.dispatched_at.is_(None))
+_sent = and_(_is_pending, _p.c.dispatched_at.is_not(None))
+_in_run_queue = _p.c.queue != str(Queue.QUARANTINE)
+_is_late = _p.c.dispatched_at < store_clock(-LATE_S)
+
+
+class Refill(NamedTuple):
+    """The messages of one refill, which the caller publishes in this order."""
+
+    messages: list[RunMessage]
+    #: Room or rows remain, so that another refill may follow at once.
+    has_more: bool
+    #: Participants that may run are still unpublished, or wait for a slot that another workspace gives up.
+    has_backlog: bool
+    #: Runs that were asked to give up their slots.
+    preempted: int
+
+
+class Group(NamedTuple):
+    """The unpublished participants of one iteration or ask, with one queue."""
+
+    workspace_id: UUID
+    queue: str
+    parent_id: UUID
+    #: The first of them.
+    head: AnyRow
+
+    @property
+    def rank(self) -> int:
+        return _RANKS.get(self.queue, 0)
+
+
+@dataclass
+class _Rooms:
+    """How many more participants each limit lets run."""
+
+    paused_workspaces: set[UUID]
+    #: The study row of each iteration.
+    studies: Mapping[UUID, AnyRow]
+    #: Limit by key; a key without one has no limit.
+    left: dict[Any, int] = field(default_factory=dict)
+
+    def keys(self, workspace_id: UUID, parent_id: UUID) -> list[Any]:
+        row = self.studies.get(parent_id)
+        of_study = [] if row is None else [row.study_id, (workspace_id, row.site)]
+        return [key for key in (workspace_id, *of_study) if key in self.left]
+
+    def is_paused(self, group: Group) -> bool:
+        row = self.studies.get(group.parent_id)
+        return group.workspace_id in self.paused_workspaces or (row is not None and row.paused_at is not None)
+
+    def has_room(self, group: Group) -> bool:
+        return all(self.left[key] > 0 for key in self.keys(group.workspace_id, group.parent_id))
+
+    def take(self, workspace_id: UUID, parent_id: UUID, count: int) -> None:
+        for key in self.keys(workspace_id, parent_id):
+            self.left[key] -= count
+
+
+def serialize(connection: Connection) -> None:
+    """Waits until no other transaction refills the window or pauses something; lasts until the end of this one."""
+    # SQLite has one writer at a time.
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+
+
+def has_work(connection: Connection) -> bool:
+    """Returns whether a refill may have something to publish or to move."""
+    unsent = select(_p.c.id).where(_unsent).order_by(_p.c.workspace_id).limit(1)
+    if connection.scalar(unsent) is not None:
+        return True
+    waiting = select(_p.c.workspace_id).where(_sent, _in_run_queue).distinct().limit(2)
+    return len(connection.scalars(waiting).all()) > 1
+
+
+def refill(connection: Connection, limit: int, site_limit: int) -> Refill:
+    """Reserves up to `limit` messages by fair shares and returns them; asks runs to give up slots if necessary.
+
+    At most `site_limit` participants of a workspace visit the same public site at once. Concurrent refills wait for
+    each other. A participant that is cancelled or claimed meanwhile is left out.
+    """
+    serialize(connection)
+    groups = _groups(connection)
+    running, sent = _running(connection), _published(connection)
+    slots = _slots(connection)
+    if not groups and len({row.workspace_id for row in [*running, *sent]}) < 2:
+        return Refill([], has_more=False, has_backlog=False, preempted=0)
+    rooms, weights = _rooms(connection, groups, running, sent, site_limit)
+    alone, runnable = _split(groups, rooms)
+    messages = _publish_alone(connection, alone, limit)
+    room = window_size(slots) - sum(row.total for row in sent)
+    chosen: dict[UUID, list[AnyRow]] = {}
+    has_unread = False
+    for workspace_id, own in runnable.items():
+        holds = sum(row.total for row in running if row.workspace_id == workspace_id)
+        wanted = min(max(room, slots - holds, 0), limit)
+        chosen[workspace_id], all_read = _first_rows(connection, own, wanted, rooms)
+        has_unread = has_unread or not all_read
+    loads = _loads(running, sent, chosen, weights)
+    planned = plan(loads, slots, limit - len(messages))
+    taken = _take(connection, planned.ahead, loads, chosen, planned.window, is_contested=len(loads) > 1)
+    messages += _reserve(connection, taken)
+    preempted = sum(_preempt(connection, id_, count) for id_, count in planned.preempted.items())
+    return Refill(
+        messages,
+        has_more=len(messages) >= limit,
+        has_backlog=has_unread
+        or any(chosen.values())
+        or bool(planned.ahead)
+        or any(one.ahead for one in loads.values()),
+        preempted=preempted,
+    )
+
+
+# -- reading -----------------------------------------------------------------------------------------------
+
+
+def _groups(connection: Connection) -> list[Group]:
+    """Returns the groups of unpublished participants, each with its first one; reads no other row of a group."""
+    groups = _groups_from(connection, None)
+    if len(groups) < MAX_GROUPS:
+        return groups
+    return _groups_from(connection, UUID(bytes=secrets.token_bytes(16))) or groups
+
+
+def _groups_from(connection: Connection, start: UUID | None) -> list[Group]:
+    first, then, row, following = _p.alias("first"), _p.alias("next"), _p.alias("head"), _p.alias("following")
+
+    def place(table: Any) -> tuple[Any, ...]:
+        return (table.c.workspace_id, table.c.queue, table.c.parent_id)
+
+    def is_unsent(table: Any) -> ColumnElement[bool]:
+        return and_(table.c.status == str(Status.PENDING), table.c.dispatched_at.is_(None))
+
+    def order(table: Any) -> tuple[Any, ...]:
+        return (*place(table), table.c.created_at, table.c.id)
+
+    columns = ("id", "workspace_id", "queue", "parent_id", "created_at", "started_at")
+    begin = [] if start is None else [first.c.workspace_id >= start]
+    first_id = select(first.c.id).where(is_unsent(first), first.c.parent_id.is_not(None), *begin)
+    first_id = first_id.order_by(*order(first)).limit(1)
+    heads = select(*(row.c[name] for name in columns)).where(row.c.id == first_id.scalar_subquery())
+    found = heads.cte("heads", recursive=True)
+    next_id = (
+        select(then.c.id)
+        .where(is_unsent(then), tuple_(*place(then)) > tuple_(*place(found)))
+        .order_by(*order(then))
+        .limit(1)
+        .correlate(found)
+        .scalar_subquery()
+    )
+    found = found.union_all(
+        select(*(following.c[name] for name in columns)).join_from(found, following, following.c.id == next_id)
+    )
+    rows = connection.execute(select(found).limit(MAX_GROUPS)).all()
+    return [Group(row.workspace_id, row.queue, row.parent_id, row) for row in rows]
+
+
+def _running(connection: Connection) -> Sequence[AnyRow]:
+    yielding = func.sum(case((_p.c.yields, 1), else_=0)).label("yielding")
+    statement = select(_p.c.workspace_id, _p.c.parent_id, func.count().label("total"), yielding)
+    return connection.execute(
+        statement.where(_is_running, _in_run_queue).group_by(_p.c.workspace_id, _p.c.parent_id)
+    ).all()
+
+
+def _published(connection: Connection) -> Sequence[AnyRow]:
+    late = func.sum(case((_is_late, 1), else_=0)).label("late")
+    group = (_p.c.workspace_id, _p.c.parent_id, _p.c.queue)
+    statement = select(*group, func.count().label("total"), late)
+    return connection.execute(statement.where(_sent, _in_run_queue).group_by(*group)).all()
+
+
+def _slots(connection: Connection) -> int:
+    """Returns the slots of live run workers, or UNKNOWN_SLOTS if there are none."""
+    kind = func.coalesce(_lease.c.kind, str(WorkerKind.RUN))
+    live = select(func.sum(func.coalesce(_lease.c.slots, UNKNOWN_SLOTS))).where(
+        _lease.c.expires_at > store_clock(), kind == str(WorkerKind.RUN)
+    )
+    return connection.scalar(live) or UNKNOWN_SLOTS
+
+
+def _rooms(
+    connection: Connection,
+    groups: Sequence[Group],
+    running: Sequence[AnyRow],
+    sent: Sequence[AnyRow],
+    site_limit: int,
+) -> tuple[_Rooms, dict[UUID, float]]:
+    """Returns the room under each limit, and the weights of the workspaces."""
+    holders = (*running, *sent)
+    rows: list[Any] = [*groups, *holders]
+    in_workspaces = bulk_parameters.in_parameter(connection.dialect.name, _workspace.c.id)
+    columns = (_workspace.c.id, _workspace.c.weight, _workspace.c.max_running, _workspace.c.paused_at)
+    ids = sorted({row.workspace_id for row in rows})
+    workspaces = connection.execute(select(*columns).where(in_workspaces), {bulk_parameters.IDS_PARAM: ids}).all()
+    in_parents = bulk_parameters.in_parameter(connection.dialect.name, _iteration.c.id)
+    of_study = (
+        select(_iteration.c.id, _iteration.c.site, _study.c.id.label("study_id"), _study.c.paused_at)
+        .add_columns(_study.c.max_running)
+        .join(_study, _study.c.id == _iteration.c.study_id)
+        .where(in_parents)
+    )
+    parents = sorted({row.parent_id for row in rows if row.parent_id is not None})
+    studies = {row.id: row for row in connection.execute(of_study, {bulk_parameters.IDS_PARAM: parents})}
+    rooms = _Rooms({row.id for row in workspaces if row.paused_at is not None}, studies)
+    rooms.left |= {row.id: row.max_running for row in workspaces if row.max_running is not None}
+    rooms.left |= {row.study_id: row.max_running for row in studies.values() if row.max_running is not None}
+    for row in rows:
+        study = studies.get(row.parent_id)
+        if study is not None and study.site is not None:
+            rooms.left[row.workspace_id, study.site] = site_limit
+    for row in holders:
+        rooms.take(row.workspace_id, row.parent_id, row.total)
+    return rooms, {row.id: row.weight for row in workspaces}
+
+
+def _split(groups: Sequence[Group], rooms: _Rooms) -> tuple[list[Group], dict[UUID, list[Group]]]:
+    """Returns the groups for quarantine, and those that may run by workspace; leaves out paused ones."""
+    alone: list[Group] = []
+    runnable: dict[UUID, list[Group]] = {}
+    for group in groups:
+        if rooms.is_paused(group):
+            continue
+        if group.queue == Queue.QUARANTINE:
+            alone.append(group)
+        else:
+            runnable.setdefault(group.workspace_id, []).append(group)
+    return alone, runnable
+
+
+def _first_rows(
+    connection: Connection, groups: Sequence[Group], limit: int, rooms: _Rooms
+) -> tuple[list[AnyRow], bool]:
+    """Returns a workspace's next participants under its limits, in order of rank and age, and whether that is all."""
+    ahead = [(group.rank, group.head.created_at, group.head.id.hex, number) for number, group in enumerate(groups)]
+    heapq.heapify(ahead)
+    #: The rows of each group that were read, without those that were taken.
+    read: dict[int, list[AnyRow]] = {}
+    rows: list[AnyRow] = []
+    all_read = True
+    while ahead:
+        _, _, _, number = heapq.heappop(ahead)
+        group = groups[number]
+        if len(rows) == limit or not rooms.has_room(group):
+            all_read = False
+            continue
+        if number not in read:
+            # The last one that was taken of the group is the limit's only if the loop ends there.
+            read[number] = _rows_of(connection, group, limit - len(rows) + 1)[::-1] if limit > 1 else [group.head]
+        rows.append(read[number].pop())
+        rooms.take(group.workspace_id, group.parent_id, 1)
+        if read[number]:
+            following = read[number][-1]
+            heapq.heappush(ahead, (group.rank, following.created_at, following.id.hex, number))
+        elif limit == 1:
+            all_read = False
+    return rows, all_read
+
+
+def _rows_of(connection: Connection, group: Group, limit: int) -> list[AnyRow]:
+    statement = (
+        select(_p.c.id, _p.c.queue, _p.c.created_at, _p.c.started_at)
+        .where(
+            _unsent,
+            _p.c.workspace_id == group.workspace_id,
+            _p.c.queue == group.queue,
+            _p.c.parent_id == group.parent_id,
+        )
+        .order_by(_p.c.created_at, _p.c.id)
+        .limit(limit)
+    )
+    return list(connection.execute(statement))
+
+
+def _loads(
+    running: Sequence[AnyRow],
+    sent: Sequence[AnyRow],
+    chosen: Mapping[UUID, Sequence[AnyRow]],
+    weights: Mapping[UUID, float],
+) -> dict[UUID, Load]:
+    counts: dict[UUID, Counter[str]] = {}
+    for row in running:
+        own = counts.setdefault(row.workspace_id, Counter())
+        own["running"] += row.total
+        own["yielding"] += row.yielding
+    for row in sent:
+        own = counts.setdefault(row.workspace_id, Counter())
+        is_ahead = row.queue == Queue.RECOVERED
+        own["ahead" if is_ahead else "waiting"] += row.total
+        own["overdue" if is_ahead else "late"] += row.late
+    for id_, rows in chosen.items():
+        counts.setdefault(id_, Counter())["unsent"] = len(rows)
+    return {
+        id_: Load(weight=weights[id_], is_new=any(row.started_at is None for row in chosen.get(id_, ())[:1]), **own)
+        for id_, own in counts.items()
+    }
+
+
+# -- writing -----------------------------------------------------------------------------------------------
+
+
+def _publish_alone(connection: Connection, groups: Sequence[Group], limit: int) -> list[RunMessage]:
+    """Reserves the messages of suspects; they run in other workers, one at a time."""
+    rows = [row for group in groups for row in _rows_of(connection, group, limit)]
+    return _reserve(connection, [(row.id, Queue.QUARANTINE) for row in rows[:limit]])
+
+
+def _take(
+    connection: Connection,
+    ahead: Mapping[UUID, int],
+    loads: Mapping[UUID, Load],
+    chosen: dict[UUID, list[AnyRow]],
+    window: Sequence[UUID],
+    *,
+    is_contested: bool,
+) -> list[tuple[UUID, Queue]]:
+    """Returns what to publish to which queue, in order; leaves the rest in `chosen`."""
+    taken: list[tuple[UUID, Queue]] = []
+    for rows in chosen.values():
+        rows.reverse()
+    for id_, count in ahead.items():
+        late = _late_ids(connection, id_, min(count, loads[id_].late)) if loads[id_].late else []
+        taken += [(one, Queue.RECOVERED) for one in late]
+        own = chosen.get(id_, [])
+        taken += [(own.pop().id, Queue.RECOVERED) for _ in range(min(count - len(late), len(own)))]
+    for id_ in window:
+        row = chosen[id_].pop()
+        # Within its share a workspace's recovered runs are first too, but they must not delay others.
+        resumes = row.queue in {Queue.RECOVERED, Queue.RESUME}
+        queue = Queue.RESUME if resumes and (is_contested or row.queue == Queue.RESUME) else Queue(row.queue)
+        taken.append((row.id, queue))
+    return taken
+
+
+def _late_ids(connection: Connection, workspace_id: UUID, limit: int) -> Sequence[UUID]:
+    """Returns participants whose messages wait behind those of others, oldest first."""
+    behind = (_p.c.workspace_id == workspace_id, _p.c.queue.in_([str(Queue.RUNS), str(Queue.RESUME)]))
+    late = select(_p.c.id).where(_sent, _is_late, *behind).order_by(_p.c.created_at, _p.c.id).limit(limit)
+    return connection.scalars(late).all()
+
+
+def _reserve(connection: Connection, taken: Sequence[tuple[UUID, Queue]]) -> list[RunMessage]:
+    """Marks these pending participants as published to their queues; returns their messages in the same order."""
+    if not taken:
+        return []
+    requested = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
+    lock = select(_p.c.id).where(requested, _is_pending).order_by(_p.c.id).with_for_update(skip_locked=True)
+    locked = set(connection.scalars(lock, {bulk_parameters.IDS_PARAM: [id_ for id_, _ in taken]}))
+    reserved: list[UUID] = []
+    for queue in dict.fromkeys(queue for _, queue in taken):
+        statement = (
+            update(_p)
+            .where(requested, _is_pending)
+            .values(
+                dispatched_at=store_clock(),
+                dispatch_no=_p.c.dispatch_no + 1,
+                queue=queue_of(_p.c.attempt, str(queue)),
+            )
+            .returning(_p.c.id)
+        )
+        ids = [id_ for id_, of in taken if of == queue and id_ in locked]
+        reserved += connection.scalars(statement, {bulk_parameters.IDS_PARAM: ids}).all()
+    places = {id_: place for place, (id_, _) in enumerate(taken)}
+    return sorted(load_messages(connection, reserved), key=lambda message: places[message.participant_id])
+
+
+def _preempt(connection: Connection, workspace_id: UUID, count: int) -> int:
+    """Asks `count` runs of a workspace to give up their slots at their next interaction; returns how many it asked.
+
+    Those that never did come first, then those for which it is longest ago: none gives up its slot twice in a row.
+    """
+    candidates = (
+        select(_p.c.id)
+        .where(_is_running, _in_run_queue, _p.c.workspace_id == workspace_id, _p.c.yields == false())
+        .order_by(_p.c.preempted_at.is_not(None), _p.c.preempted_at, _p.c.started_at.desc(), _p.c.id)
+        .limit(count)
+        .with_for_update(skip_locked=True)
+    )
+    ids = connection.scalars(candidates).all()
+    ask = (
+        update(_p)
+        .where(_p.c.id.in_(ids), _is_running, _p.c.yields == false())
+        .values(yields=true(), preempted_at=store_clock())
+    )
+    return connection.execute(ask).rowcount if ids else 0
+
+
+def place_orphans(connection: Connection) -> int:
+    """Sets `parent_id` of pending rows that the previous version created; returns how many. Repeatable."""
+    place = update(_p).where(_is_pending, _p.c.parent_id.is_(None))
+    return connection.execute(place.values(parent_id=func.coalesce(_p.c.iteration_id, _p.c.ask_id))).rowcount
