@@ -14,17 +14,18 @@ Key = TypeVar("Key", bound=Hashable)
 
 #: Slots of a worker whose lease does not tell them, and of a fleet without workers.
 UNKNOWN_SLOTS = 100
-#: The least size of the window, in run messages.
-MIN_WINDOW = 1_000
+#: The least size of the window, in run messages, and of a window that several workspaces share: the less waits in it,
+#: the closer what runs keeps to the shares.
+MIN_WINDOW, MIN_SHARED_WINDOW = 1_000, 200
 #: Seconds after which a message of a workspace below its share does not wait any longer in its queue.
 LATE_S = 0.5
 #: Tolerance of a share, against rounding.
 _EPSILON = 1e-9
 
 
-def window_size(slots: int) -> int:
-    """Returns how many run messages may wait in the broker at a time."""
-    return max(2 * slots, MIN_WINDOW)
+def window_size(slots: int, workspaces: int = 1) -> int:
+    """Returns how many run messages of so many workspaces may wait in the broker at a time."""
+    return max(2 * slots, MIN_WINDOW) if workspaces < 2 else max(slots, MIN_SHARED_WINDOW)
 
 
 class Load(NamedTuple):
@@ -106,7 +107,7 @@ def _missing(load: Load, share: float) -> int:
 def _fill_window(loads: Mapping[Key, Load], ahead: Mapping[Key, int], slots: int, limit: int) -> list[Key]:
     """Returns the workspaces whose messages fill the window, in turn by weight."""
     published = sum(load.ahead + load.waiting for load in loads.values()) + sum(ahead.values())
-    room = min(window_size(slots) - published, limit)
+    room = min(window_size(slots, sum(load.demand > 0 for load in loads.values())) - published, limit)
     left: dict[Key, int] = {}
     turns: list[tuple[float, int, Key]] = []
     for number, (key, load) in enumerate(loads.items()):

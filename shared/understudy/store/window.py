@@ -127,7 +127,8 @@ def refill(connection: Connection, limit: int, site_limit: int) -> Refill:
     rooms, weights = _rooms(connection, groups, running, sent, site_limit)
     alone, runnable = _split(groups, rooms)
     messages = _publish_alone(connection, alone, limit)
-    room = window_size(slots) - sum(row.total for row in sent)
+    workspaces = {row.workspace_id for row in [*running, *sent]} | runnable.keys()
+    room = window_size(slots, len(workspaces)) - sum(row.total for row in sent)
     chosen: dict[UUID, list[AnyRow]] = {}
     has_unread = False
     for workspace_id, own in runnable.items():
