@@ -68,11 +68,15 @@ _GUARDS = {
         ),
     ],
     ("worker/understudy/worker/steps.py", WORKER_TESTS): [
-        ("a mind's decision can be stored", "        _check_decision(decision)\n", ""),
+        (
+            "a mind's memory can be stored",
+            "self.memory, _ = storable(decision.memory, ",
+            "self.memory, _ = (decision.memory, ",
+        ),
         (
             "an environment's snapshot can be stored",
-            "        self.stored_size = check_all(\n",
-            "        self.stored_size = len(\n",
+            'storable(self._environment.snapshot(), "the environment\'s snapshot")',
+            "(self._environment.snapshot(), 0)",
         ),
     ],
     ("worker/understudy/worker/simulator_errors.py", WORKER_TESTS): [

@@ -90,6 +90,8 @@ HANDLERS: dict[str, Handler] = {
     "study_create": _study_create,
     "study_add_iteration": studies.add_iteration,
     "study_run": _dispatching(run_study),
+    "study_pause": studies.pause_study,
+    "study_resume": studies.resume_study,
     "study_list": lambda call, request: studies.list_studies(
         call.service, call.workspace_id, request.cursor, request.limit
     ),

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from understudy.domain.errors import NotFound, ValidationError
+from understudy.domain.fair_shares import MIN_SHARED_WINDOW
+from understudy.domain.holds import Hold
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.domain.page_size import TextBudget
@@ -16,7 +18,7 @@ from understudy.envelopes.base import Page
 from understudy.envelopes.participants import Interaction, Participant, Transcript, TranscriptItem
 from understudy.envelopes.usage import Usage
 from understudy.service import Service
-from understudy.store import Connection, leases, lineage, participants, usage
+from understudy.store import Connection, leases, limits, lineage, participants, usage
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow, store_time
 from understudy.store.participants import ParticipantScope
@@ -29,7 +31,7 @@ def get_participant(service: Service, workspace_id: UUID, ref: str) -> Participa
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
         row = participants.get_details(connection, workspace_id, id_)
-        return describe(row, load_describe_context(service, connection, [id_]))
+        return describe(row, load_describe_context(service, connection, workspace_id, [id_]))
 
 
 def list_participants(
@@ -59,7 +61,7 @@ def list_participants(
         rows, following = participants.page_of_participants(
             connection, workspace_id, scope, status=status, cursor=cursor, limit=limit
         )
-        context = load_describe_context(service, connection, [row.id for row in rows])
+        context = load_describe_context(service, connection, workspace_id, [row.id for row in rows])
     return Page(items=[describe(row, context) for row in rows], next_cursor=following)
 
 
@@ -175,9 +177,14 @@ class DescribeContext(NamedTuple):
     live_workers: Mapping[WorkerKind, int]
     recovery_times: RecoveryTimes
     used: Mapping[UUID, AnyRow]
+    #: By iteration or ask: why unpublished participants may not run yet.
+    holds: Mapping[UUID, Hold]
+    window_is_full: bool
 
 
-def load_describe_context(service: Service, connection: Connection, ids: Sequence[UUID]) -> DescribeContext:
+def load_describe_context(
+    service: Service, connection: Connection, workspace_id: UUID, ids: Sequence[UUID]
+) -> DescribeContext:
     """Loads the context for these participants from the store."""
     settings = service.settings
     return DescribeContext(
@@ -185,16 +192,22 @@ def load_describe_context(service: Service, connection: Connection, ids: Sequenc
         leases.live_by_kind(connection),
         RecoveryTimes(settings.lease_ttl_s, settings.sweep_interval_s),
         usage.for_participants(connection, ids),
+        limits.holds(connection, workspace_id, ids, settings.max_running_per_site),
+        limits.is_window_full(connection, MIN_SHARED_WINDOW),
     )
 
 
 def describe(row: AnyRow, context: DescribeContext) -> Participant:
     """Returns the envelope of a row of `participants.select_details`."""
+    is_waiting = row.status == str(Status.PENDING) and row.dispatched_at is None
+    hold = context.holds.get(row.iteration_id or row.ask_id) if is_waiting else None
     activity = ParticipantActivity(
         status=Status(row.status),
         idle_s=_seconds(context.now, row.moved_at or row.created_at),
         step_timeout_s=row.step_timeout_s,
         sent=row.dispatched_at is not None,
+        hold=hold,
+        window_is_full=context.window_is_full,
         kind=kind_for_queue(row.queue),
         stopping=row.stopped_at is None,
     )
@@ -203,6 +216,7 @@ def describe(row: AnyRow, context: DescribeContext) -> Participant:
         "age_seconds": _seconds(context.now, row.created_at),
         "likely_stuck": reason is not None,
         "stuck_reason": reason,
+        "held_reason": None if hold is None else hold.sentence,
         "usage": describe_usage(context.used.get(row.id)),
     }
     return Participant.model_validate({**row._mapping, **derived})

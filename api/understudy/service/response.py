@@ -12,7 +12,7 @@ from understudy.domain.stuck_detection import missing_worker
 from understudy.envelopes.simulations import Dispatch, NextAction, ParticipantState, Progress, RunFailure, RunSuccess
 from understudy.service import Service
 from understudy.service.dispatching import ReplayedDispatch
-from understudy.store import leases, participants
+from understudy.store import leases, limits, participants
 from understudy.store.engine import AnyRow, StoreError
 
 #: Maximum ids that `next_action` lists; above it, `next_action` names their study or ask.
@@ -66,27 +66,34 @@ async def wait_and_build_response(
         states = await service.waiting.states(workspace_id, dispatch.participant_ids)
         result = _answer(dispatch, states, timeout_s)
         if result.next_action is not None:
-            result.next_action.why += await _missing_workers(service, workspace_id, dispatch.participant_ids)
+            result.next_action.why += await _obstacles(service, workspace_id, dispatch.participant_ids)
     except (ServiceUnavailable, StoreError) as error:
         result = _response_without_read(dispatch, timeout_s, error)
     return result if result.next_action is None else _wait_timeout(result, waited_s)
 
 
-async def _missing_workers(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> str:
-    """Returns the sentences about missing workers for `next_action.why`; empty if the store does not answer now."""
+async def _obstacles(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> str:
+    """Returns the sentences for `next_action.why` about what keeps pending ones of `ids` from running.
+
+    Empty if the store does not answer now.
+    """
     try:
-        missing = await service.waiting.read(lambda: _missing_kinds(service, workspace_id, ids))
+        sentences = await service.waiting.read(lambda: obstacles(service, workspace_id, ids))
     except (ServiceUnavailable, StoreError):
         return ""
-    return "".join(f" {missing_worker(kind)}" for kind in missing)
+    return "".join(f" {sentence}" for sentence in sentences)
 
 
-def _missing_kinds(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[WorkerKind]:
-    """Returns the kinds of worker that pending ones of `ids` need and that are not alive."""
+def obstacles(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[str]:
+    """Returns, in sentences, the missing workers, pauses and limits that keep pending ones of `ids` from running."""
     with service.store.read() as connection:
         needed = {kind_for_queue(queue) for queue in participants.pending_queues(connection, workspace_id, ids)}
-        live = leases.live_by_kind(connection) if needed else {}
-    return [kind for kind in WorkerKind if kind in needed and not live[kind]]
+        if not needed:
+            return []
+        live = leases.live_by_kind(connection)
+        holds = limits.holds(connection, workspace_id, ids, service.settings.max_running_per_site)
+    missing = [missing_worker(kind) for kind in WorkerKind if kind in needed and not live[kind]]
+    return missing + sorted({hold.sentence for hold in holds.values()})
 
 
 def unfinished(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list[UUID]:

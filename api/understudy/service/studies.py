@@ -18,6 +18,7 @@ from understudy.envelopes.studies import (
     Iteration,
     Study,
     StudyFull,
+    StudyPause,
     StudyPerParticipant,
     StudySummary,
     StudyTranscripts,
@@ -30,7 +31,7 @@ from understudy.service.dispatching import PreparedDispatch, dispatch_once, inse
 from understudy.service.pages import take_items
 from understudy.service.participants import describe, describe_usage, load_describe_context, transcript_of
 from understudy.service.starts import Start, meaning_of, start_once
-from understudy.store import Connection, lineage, participants, studies, usage
+from understudy.store import Connection, lineage, participants, pauses, studies, usage
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow
 from understudy.store.participants import ParticipantScope
@@ -86,6 +87,7 @@ def _insert_study(call: Call, connection: Connection, request: StudyRequest) -> 
         modality=request.modality,
         assignment=request.assignment.model_dump(exclude_none=True),
         questions=request.questions or [],
+        max_running=request.max_running,
     )
     if request.iteration is None:
         return study_id, None
@@ -126,6 +128,47 @@ def _insert_iteration(connection: Connection, workspace_id: UUID, study_id: UUID
         mind=request.mind,
         step_timeout_s=request.step_timeout,
         run_timeout_s=request.run_timeout,
+    )
+
+
+def pause_study(call: Call, request: Any) -> StudyPause:
+    """Pauses a study: no participant of it starts, and those that run stop after their next interaction.
+
+    Repeatable. Raises NotFound.
+    """
+
+    def pause(connection: Connection) -> StudyPause:
+        study = find(connection, call.workspace_id, Kind.STUDY, request.study_id, "study_id")
+        pauses.pause_study(connection, call.workspace_id, study.id)
+        return _describe_pause(connection, call.workspace_id, study.id)
+
+    with faults.fault_site("pause.commit"):
+        return call.service.store.write(pause)
+
+
+def resume_study(call: Call, request: Any) -> StudyPause:
+    """Ends the pause of a study; its participants continue where they stopped. Repeatable. Raises NotFound."""
+
+    def resume(connection: Connection) -> StudyPause:
+        study = find(connection, call.workspace_id, Kind.STUDY, request.study_id, "study_id")
+        pauses.resume_study(connection, call.workspace_id, study.id)
+        return _describe_pause(connection, call.workspace_id, study.id)
+
+    with faults.fault_site("pause.commit"):
+        resumed = call.service.store.write(resume)
+    call.service.publisher.enqueue_refill(resumed.pending_count)
+    return resumed
+
+
+def _describe_pause(connection: Connection, workspace_id: UUID, study_id: UUID) -> StudyPause:
+    study = find(connection, workspace_id, Kind.STUDY, str(study_id), "study_id")
+    counts = studies.status_counts(connection, workspace_id, study_id)
+    return StudyPause(
+        study_id=study_id,
+        alias=study.alias,
+        paused_at=study.paused_at,
+        pending_count=counts[Status.PENDING],
+        running_count=counts[Status.RUNNING],
     )
 
 
@@ -178,7 +221,7 @@ def get_per_participant(
         summary = _summary(connection, study)
         rows, following = _participants(connection, study, cursor, limit)
         strongest = lineage.highlights(connection, [row.id for row in rows])
-        context = load_describe_context(service, connection, [row.id for row in rows])
+        context = load_describe_context(service, connection, workspace_id, [row.id for row in rows])
         described = take_items(_highlighted(describe(row, context), strongest.get(row.id)) for row in rows)
         if len(described) < len(rows):
             _, following = _participants(connection, study, cursor, len(described))

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.domain.text import sanitize
+
 #: Maximum nesting of objects and lists; encoders, parsers and stores end at about 1,000.
 MAX_DEPTH = 100
 #: Maximum size of a value that a plug-in gives us to store: its characters, and SIZE_OF_VALUE for each part.
@@ -25,25 +27,63 @@ def is_finite_number(value: object) -> bool:
         return False
 
 
-def check_all(values: Mapping[str, Any]) -> int:
-    """Returns the size of `values` together; each is checked like by `check_json` under its own name."""
+class _NotPlain(Exception):
+    """A part that needs a closer look: `check_json` decides."""
+
+
+def storable(value: Any, name: str) -> tuple[Any, int]:
+    """Returns `value` as it can be stored, without NULs and lone surrogates, and its size.
+
+    Raises ValueError or TypeError like `check_json`.
+    """
+    size = [0]
     try:
-        # In one go, which is faster; together they may be too large although each is not.
-        return check_json(tuple(values.values()), "the values", MAX_DEPTH + 1)
-    except (ValueError, TypeError):
-        return sum(check_json(value, name) for name, value in values.items())
+        # Each step stores several: plain values in one go.
+        cleaned = _clean(value, MAX_DEPTH, size)
+    except _NotPlain:
+        checked = check_json(value, name)
+        return sanitize(value), checked
+    return cleaned, size[0] if size[0] <= MAX_SIZE else check_json(value, name)
 
 
-def check_json(value: Any, name: str, max_depth: int = MAX_DEPTH) -> int:
+def _clean(value: Any, levels: int, size: list[int]) -> Any:
+    size[0] += SIZE_OF_VALUE
+    kind = type(value)
+    if kind is str:
+        size[0] += len(value)
+        return value if value.isascii() and "\x00" not in value else sanitize(value)
+    if value is None or kind is bool:
+        return value
+    if kind is int and -_MAX_INT < value < _MAX_INT:
+        return value
+    if levels == 0 or size[0] > MAX_SIZE:
+        raise _NotPlain
+    if kind is dict:
+        cleaned = {}
+        for key, item in value.items():
+            if type(key) is not str:
+                raise _NotPlain
+            size[0] += len(key)
+            clean_key = key if key.isascii() and "\x00" not in key else sanitize(key)
+            cleaned[clean_key] = _clean(item, levels - 1, size)
+        return cleaned
+    if kind is list or kind is tuple:
+        return [_clean(item, levels - 1, size) for item in value]
+    if kind is float and math.isfinite(value):
+        return value
+    raise _NotPlain
+
+
+def check_json(value: Any, name: str) -> int:
     """Returns the size of `value`. Raises ValueError or TypeError that starts with `name` if it cannot be stored.
 
-    It must be plain JSON: text, finite numbers, booleans, null, and lists and objects of these, up to `max_depth`
+    It must be plain JSON: text, finite numbers, booleans, null, and lists and objects of these, up to MAX_DEPTH
     deep and MAX_SIZE large.
     """
     # Level by level: a value that refers to itself must not end in a RecursionError.
     level: list[tuple[object, Any]] = [(name, value)]
     size = 0
-    for _ in range(max_depth + 1):
+    for _ in range(MAX_DEPTH + 1):
         below: list[tuple[object, Any]] = []
         for key, part in level:
             size += SIZE_OF_VALUE
@@ -70,7 +110,7 @@ def check_json(value: Any, name: str, max_depth: int = MAX_DEPTH) -> int:
         if not below:
             return size
         level = below
-    raise ValueError(f"{name} must be nested at most {max_depth} deep")
+    raise ValueError(f"{name} must be nested at most {MAX_DEPTH} deep")
 
 
 def _check_number(part: object, name: str, key: object) -> None:

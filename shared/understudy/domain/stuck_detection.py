@@ -7,10 +7,11 @@ needs an operator's attention.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from understudy.domain.holds import Hold
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import WorkerKind
 
-#: Seconds that a run message may be unpublished without notice: messages are published in batches of 1,000.
+#: Seconds that a run message may be unpublished without notice while there is room for it.
 PUBLISH_GRACE_S = 60.0
 
 
@@ -36,6 +37,10 @@ class ParticipantActivity(NamedTuple):
     step_timeout_s: float
     #: Whether its run message was published since it became pending.
     sent: bool
+    #: Why it may not run yet, if it may not.
+    hold: Hold | None
+    #: Whether it may have to wait until other messages leave the window.
+    window_is_full: bool
     #: The kind of worker that runs it.
     kind: WorkerKind
     #: Whether the stop of its run is still to be recorded, if it is cancelled.
@@ -60,9 +65,12 @@ def stuck_reason(
         return None
     if activity.status is not Status.PENDING:
         return None
+    if activity.hold is not None:
+        # Limits only delay; a pause waits for somebody.
+        return activity.hold.sentence if activity.hold.is_pause else None
     if not live_workers[activity.kind] and activity.idle_s > times.recovery_s:
         return f"Pending for {idle}. {missing_worker(activity.kind)}"
-    if not activity.sent and activity.idle_s > PUBLISH_GRACE_S:
+    if not activity.sent and not activity.window_is_full and activity.idle_s > PUBLISH_GRACE_S:
         return f"Its run message has been unpublished for {idle}. Check the broker and the sweeper."
     return None
 

@@ -35,6 +35,7 @@ class Participant(Envelope):
     age_seconds: float = Field(description="Seconds since creation, by the store's clock.")
     likely_stuck: bool = Field(description="Hint: it waits for something that needs attention.")
     stuck_reason: str | None = Field(description="Reason why it is likely stuck.")
+    held_reason: str | None = Field(description="Pause or limit that keeps it pending, in words, else null.")
     usage: Usage | None = optional_field(f"{USED} Excludes inherited interactions.")
 
 

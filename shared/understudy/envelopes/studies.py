@@ -42,7 +42,19 @@ class Study(Envelope):
     status: str = Field(description="Authoring status; runs do not change it.")
     assignment: Assignment
     questions: list[str] = Field(description="Questions that you want answered; stored with the study.")
+    max_running: int | None = Field(description="Maximum participants that run at once; null: no limit.")
+    paused_at: Time | None = Field(description="Time from which it is paused, else null.")
     created_at: Time = Field(description="Creation time.")
+
+
+class StudyPause(Envelope):
+    """The response to study_pause and study_resume."""
+
+    study_id: UUID
+    alias: str = Field(description="Short id.")
+    paused_at: Time | None = Field(description="Time from which it is paused; null: it runs.")
+    pending_count: int = Field(description="Participants that wait.")
+    running_count: int = Field(description="Participants that run; in a paused study up to their next interaction.")
 
 
 class StudyFull(Study):

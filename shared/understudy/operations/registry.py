@@ -18,13 +18,21 @@ from understudy.operations.simulations import (
     SIMULATION_EXTEND,
     SIMULATION_WAIT,
 )
-from understudy.operations.studies import STUDY_ADD_ITERATION, STUDY_CREATE, STUDY_GET, STUDY_LIST, STUDY_RUN
+from understudy.operations.studies import (
+    STUDY_ADD_ITERATION,
+    STUDY_CREATE,
+    STUDY_GET,
+    STUDY_LIST,
+    STUDY_PAUSE,
+    STUDY_RESUME,
+    STUDY_RUN,
+)
 
 #: A fixed path comes before one with a parameter in its place.
 OPERATIONS: dict[str, Operation] = {
     operation.name: operation
     for operation in (
-        *(STUDY_CREATE, STUDY_ADD_ITERATION, STUDY_RUN, STUDY_LIST, STUDY_GET),
+        *(STUDY_CREATE, STUDY_ADD_ITERATION, STUDY_RUN, STUDY_PAUSE, STUDY_RESUME, STUDY_LIST, STUDY_GET),
         *(ASK_RUN, ASK_ROUND, ASK_LIST, ASK_GET),
         *(PERSON_CREATE, PERSON_LIST, PERSON_EXPORT, PERSON_GET),
         *(PARTICIPANT_LIST, PARTICIPANT_GET),

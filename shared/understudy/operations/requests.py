@@ -49,6 +49,10 @@ RunTimeout = Annotated[float, Field(gt=0, le=MAX_RUN_TIMEOUT_S, description="Max
 Timeout = Annotated[float, Field(gt=0, description="Maximum wait in seconds.")]
 
 
+#: Maximum of a limit of participants that run at once.
+MAX_RUNNING = 1_000_000
+
+
 class Request(BaseModel):
     """Base of all requests."""
 
@@ -162,6 +166,9 @@ class StudyRequest(Request):
     assignment: AssignmentRequest
     questions: Annotated[list[Text], Field(max_length=100)] | None = Field(
         default=None, description="Questions that you want to answer; stored with the study."
+    )
+    max_running: Annotated[int, Field(ge=1, le=MAX_RUNNING)] | None = Field(
+        default=None, description="Maximum participants of the study that run at once; others wait. Default: no limit."
     )
     iteration: IterationRequest | None = Field(
         default=None, description="First iteration, created together with the study."

@@ -7,13 +7,14 @@ from understudy.envelopes.studies import (
     Study,
     StudyCreated,
     StudyFull,
+    StudyPause,
     StudyPerParticipant,
     StudySummary,
     StudyTranscripts,
 )
 from understudy.operations.operation import Operation, Tier
 from understudy.operations.queries import ListQuery, StudyQuery
-from understudy.operations.requests import IterationRequest, StudyRequest, StudyRunRequest
+from understudy.operations.requests import EmptyRequest, IterationRequest, StudyRequest, StudyRunRequest
 
 _CONTENT = {"environment": "web", "url": "https://shop.example/"}
 
@@ -83,6 +84,40 @@ journey: participant_get; cancel: simulation_cancel.""",
     starts=True,
     visits=True,
     example={"sample": 5, "seed": 7},
+)
+
+STUDY_PAUSE = Operation(
+    "study_pause",
+    "POST",
+    "/v1/studies/{study_id}/pause",
+    Tier.WRITE,
+    ("study", "write"),
+    "Pause a study",
+    """\
+Pause a study: none of its participants starts, and those that run stop after their next interaction.
+
+They become pending and keep everything; study_resume continues them from their last interactions. Runs of a paused
+study wait for it. A study that is paused stays paused.""",
+    EmptyRequest,
+    StudyPause,
+    repeatable=True,
+)
+
+STUDY_RESUME = Operation(
+    "study_resume",
+    "POST",
+    "/v1/studies/{study_id}/resume",
+    Tier.WRITE,
+    ("study", "write"),
+    "Resume a paused study",
+    """\
+Resume a paused study: its pending participants run again, from their last interactions.
+
+A study that is not paused stays as it is. To resume a participant that has ended, use simulation_extend.""",
+    EmptyRequest,
+    StudyPause,
+    repeatable=True,
+    visits=True,
 )
 
 STUDY_LIST = Operation(

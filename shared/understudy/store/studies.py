@@ -31,6 +31,7 @@ def insert_study(
     modality: str,
     assignment: Mapping[str, Any],
     questions: Sequence[str],
+    max_running: int | None = None,
 ) -> UUID:
     """Inserts a study; returns its id. Each call inserts another study."""
     id_ = uuid4()
@@ -44,6 +45,7 @@ def insert_study(
             status="draft",
             assignment=assignment,
             questions=questions,
+            max_running=max_running,
             created_at=store_clock(),
         )
     )

@@ -8,19 +8,19 @@ import heapq
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, false, func, select, true, tuple_, update
 
-from understudy.domain.fair_shares import LATE_S, UNKNOWN_SLOTS, Load, plan, window_size
+from understudy.domain.fair_shares import UNKNOWN_SLOTS, Load, plan, window_size
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import QUEUE_PRIORITY, Queue, WorkerKind
-from understudy.store import bulk_parameters
+from understudy.store import bulk_parameters, limits
 from understudy.store.dispatch import RunMessage, load_messages
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.guards import queue_of
+from understudy.store.limits import Limits, is_in_run_queue, is_late, is_pending, is_running, is_sent, is_unsent
 from understudy.store.schema import Tables
 
 _p = Tables.participant
@@ -35,12 +35,6 @@ MAX_GROUPS = 1_000
 _LOCK = 0x756E6465
 
 _RANKS = {str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}
-_is_pending = _p.c.status == str(Status.PENDING)
-_is_running = _p.c.status == str(Status.RUNNING)
-_unsent = and_(_is_pending, _p.c.dispatched_at.is_(None))
-_sent = and_(_is_pending, _p.c.dispatched_at.is_not(None))
-_in_run_queue = _p.c.queue != str(Queue.QUARANTINE)
-_is_late = _p.c.dispatched_at < store_clock(-LATE_S)
 
 
 class Refill(NamedTuple):
@@ -69,33 +63,6 @@ class Group(NamedTuple):
         return _RANKS.get(self.queue, 0)
 
 
-@dataclass
-class _Rooms:
-    """How many more participants each limit lets run."""
-
-    paused_workspaces: set[UUID]
-    #: The study row of each iteration.
-    studies: Mapping[UUID, AnyRow]
-    #: Limit by key; a key without one has no limit.
-    left: dict[Any, int] = field(default_factory=dict)
-
-    def keys(self, workspace_id: UUID, parent_id: UUID) -> list[Any]:
-        row = self.studies.get(parent_id)
-        of_study = [] if row is None else [row.study_id, (workspace_id, row.site)]
-        return [key for key in (workspace_id, *of_study) if key in self.left]
-
-    def is_paused(self, group: Group) -> bool:
-        row = self.studies.get(group.parent_id)
-        return group.workspace_id in self.paused_workspaces or (row is not None and row.paused_at is not None)
-
-    def has_room(self, group: Group) -> bool:
-        return all(self.left[key] > 0 for key in self.keys(group.workspace_id, group.parent_id))
-
-    def take(self, workspace_id: UUID, parent_id: UUID, count: int) -> None:
-        for key in self.keys(workspace_id, parent_id):
-            self.left[key] -= count
-
-
 def serialize(connection: Connection) -> None:
     """Waits until no other transaction refills the window or pauses something; lasts until the end of this one."""
     # SQLite has one writer at a time.
@@ -105,10 +72,10 @@ def serialize(connection: Connection) -> None:
 
 def has_work(connection: Connection) -> bool:
     """Returns whether a refill may have something to publish or to move."""
-    unsent = select(_p.c.id).where(_unsent).order_by(_p.c.workspace_id).limit(1)
+    unsent = select(_p.c.id).where(is_unsent).order_by(_p.c.workspace_id).limit(1)
     if connection.scalar(unsent) is not None:
         return True
-    waiting = select(_p.c.workspace_id).where(_sent, _in_run_queue).distinct().limit(2)
+    waiting = select(_p.c.workspace_id).where(is_sent, is_in_run_queue).distinct().limit(2)
     return len(connection.scalars(waiting).all()) > 1
 
 
@@ -120,12 +87,12 @@ def refill(connection: Connection, limit: int, site_limit: int) -> Refill:
     """
     serialize(connection)
     groups = _groups(connection)
-    running, sent = _running(connection), _published(connection)
+    running, sent = limits.running(connection), limits.published(connection)
     slots = _slots(connection)
     if not groups and len({row.workspace_id for row in [*running, *sent]}) < 2:
         return Refill([], has_more=False, has_backlog=False, preempted=0)
-    rooms, weights = _rooms(connection, groups, running, sent, site_limit)
-    alone, runnable = _split(groups, rooms)
+    found = limits.load(connection, groups, [*running, *sent], site_limit)
+    alone, runnable = _split(groups, found)
     messages = _publish_alone(connection, alone, limit)
     workspaces = {row.workspace_id for row in [*running, *sent]} | runnable.keys()
     room = window_size(slots, len(workspaces)) - sum(row.total for row in sent)
@@ -134,9 +101,9 @@ def refill(connection: Connection, limit: int, site_limit: int) -> Refill:
     for workspace_id, own in runnable.items():
         holds = sum(row.total for row in running if row.workspace_id == workspace_id)
         wanted = min(max(room, slots - holds, 0), limit)
-        chosen[workspace_id], all_read = _first_rows(connection, own, wanted, rooms)
+        chosen[workspace_id], all_read = _first_rows(connection, own, wanted, found)
         has_unread = has_unread or not all_read
-    loads = _loads(running, sent, chosen, weights)
+    loads = _loads(running, sent, chosen, found.weights)
     planned = plan(loads, slots, limit - len(messages))
     taken = _take(connection, planned.ahead, loads, chosen, planned.window, is_contested=len(loads) > 1)
     messages += _reserve(connection, taken)
@@ -196,21 +163,6 @@ def _groups_from(connection: Connection, start: UUID | None) -> list[Group]:
     return [Group(row.workspace_id, row.queue, row.parent_id, row) for row in rows]
 
 
-def _running(connection: Connection) -> Sequence[AnyRow]:
-    yielding = func.sum(case((_p.c.yields, 1), else_=0)).label("yielding")
-    statement = select(_p.c.workspace_id, _p.c.parent_id, func.count().label("total"), yielding)
-    return connection.execute(
-        statement.where(_is_running, _in_run_queue).group_by(_p.c.workspace_id, _p.c.parent_id)
-    ).all()
-
-
-def _published(connection: Connection) -> Sequence[AnyRow]:
-    late = func.sum(case((_is_late, 1), else_=0)).label("late")
-    group = (_p.c.workspace_id, _p.c.parent_id, _p.c.queue)
-    statement = select(*group, func.count().label("total"), late)
-    return connection.execute(statement.where(_sent, _in_run_queue).group_by(*group)).all()
-
-
 def _slots(connection: Connection) -> int:
     """Returns the slots of live run workers, or UNKNOWN_SLOTS if there are none."""
     kind = func.coalesce(_lease.c.kind, str(WorkerKind.RUN))
@@ -220,47 +172,12 @@ def _slots(connection: Connection) -> int:
     return connection.scalar(live) or UNKNOWN_SLOTS
 
 
-def _rooms(
-    connection: Connection,
-    groups: Sequence[Group],
-    running: Sequence[AnyRow],
-    sent: Sequence[AnyRow],
-    site_limit: int,
-) -> tuple[_Rooms, dict[UUID, float]]:
-    """Returns the room under each limit, and the weights of the workspaces."""
-    holders = (*running, *sent)
-    rows: list[Any] = [*groups, *holders]
-    in_workspaces = bulk_parameters.in_parameter(connection.dialect.name, _workspace.c.id)
-    columns = (_workspace.c.id, _workspace.c.weight, _workspace.c.max_running, _workspace.c.paused_at)
-    ids = sorted({row.workspace_id for row in rows})
-    workspaces = connection.execute(select(*columns).where(in_workspaces), {bulk_parameters.IDS_PARAM: ids}).all()
-    in_parents = bulk_parameters.in_parameter(connection.dialect.name, _iteration.c.id)
-    of_study = (
-        select(_iteration.c.id, _iteration.c.site, _study.c.id.label("study_id"), _study.c.paused_at)
-        .add_columns(_study.c.max_running)
-        .join(_study, _study.c.id == _iteration.c.study_id)
-        .where(in_parents)
-    )
-    parents = sorted({row.parent_id for row in rows if row.parent_id is not None})
-    studies = {row.id: row for row in connection.execute(of_study, {bulk_parameters.IDS_PARAM: parents})}
-    rooms = _Rooms({row.id for row in workspaces if row.paused_at is not None}, studies)
-    rooms.left |= {row.id: row.max_running for row in workspaces if row.max_running is not None}
-    rooms.left |= {row.study_id: row.max_running for row in studies.values() if row.max_running is not None}
-    for row in rows:
-        study = studies.get(row.parent_id)
-        if study is not None and study.site is not None:
-            rooms.left[row.workspace_id, study.site] = site_limit
-    for row in holders:
-        rooms.take(row.workspace_id, row.parent_id, row.total)
-    return rooms, {row.id: row.weight for row in workspaces}
-
-
-def _split(groups: Sequence[Group], rooms: _Rooms) -> tuple[list[Group], dict[UUID, list[Group]]]:
+def _split(groups: Sequence[Group], found: Limits) -> tuple[list[Group], dict[UUID, list[Group]]]:
     """Returns the groups for quarantine, and those that may run by workspace; leaves out paused ones."""
     alone: list[Group] = []
     runnable: dict[UUID, list[Group]] = {}
     for group in groups:
-        if rooms.is_paused(group):
+        if found.pause_of(group) is not None:
             continue
         if group.queue == Queue.QUARANTINE:
             alone.append(group)
@@ -270,7 +187,7 @@ def _split(groups: Sequence[Group], rooms: _Rooms) -> tuple[list[Group], dict[UU
 
 
 def _first_rows(
-    connection: Connection, groups: Sequence[Group], limit: int, rooms: _Rooms
+    connection: Connection, groups: Sequence[Group], limit: int, found: Limits
 ) -> tuple[list[AnyRow], bool]:
     """Returns a workspace's next participants under its limits, in order of rank and age, and whether that is all."""
     ahead = [(group.rank, group.head.created_at, group.head.id.hex, number) for number, group in enumerate(groups)]
@@ -282,14 +199,14 @@ def _first_rows(
     while ahead:
         _, _, _, number = heapq.heappop(ahead)
         group = groups[number]
-        if len(rows) == limit or not rooms.has_room(group):
+        if len(rows) == limit or found.limit_of(group) is not None:
             all_read = False
             continue
         if number not in read:
             # The last one that was taken of the group is the limit's only if the loop ends there.
             read[number] = _rows_of(connection, group, limit - len(rows) + 1)[::-1] if limit > 1 else [group.head]
         rows.append(read[number].pop())
-        rooms.take(group.workspace_id, group.parent_id, 1)
+        found.take(group, 1)
         if read[number]:
             following = read[number][-1]
             heapq.heappush(ahead, (group.rank, following.created_at, following.id.hex, number))
@@ -302,7 +219,7 @@ def _rows_of(connection: Connection, group: Group, limit: int) -> list[AnyRow]:
     statement = (
         select(_p.c.id, _p.c.queue, _p.c.created_at, _p.c.started_at)
         .where(
-            _unsent,
+            is_unsent,
             _p.c.workspace_id == group.workspace_id,
             _p.c.queue == group.queue,
             _p.c.parent_id == group.parent_id,
@@ -376,7 +293,7 @@ def _take(
 def _late_ids(connection: Connection, workspace_id: UUID, limit: int) -> Sequence[UUID]:
     """Returns participants whose messages wait behind those of others, oldest first."""
     behind = (_p.c.workspace_id == workspace_id, _p.c.queue.in_([str(Queue.RUNS), str(Queue.RESUME)]))
-    late = select(_p.c.id).where(_sent, _is_late, *behind).order_by(_p.c.created_at, _p.c.id).limit(limit)
+    late = select(_p.c.id).where(is_sent, is_late, *behind).order_by(_p.c.created_at, _p.c.id).limit(limit)
     return connection.scalars(late).all()
 
 
@@ -385,13 +302,13 @@ def _reserve(connection: Connection, taken: Sequence[tuple[UUID, Queue]]) -> lis
     if not taken:
         return []
     requested = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
-    lock = select(_p.c.id).where(requested, _is_pending).order_by(_p.c.id).with_for_update(skip_locked=True)
+    lock = select(_p.c.id).where(requested, is_pending).order_by(_p.c.id).with_for_update(skip_locked=True)
     locked = set(connection.scalars(lock, {bulk_parameters.IDS_PARAM: [id_ for id_, _ in taken]}))
     reserved: list[UUID] = []
     for queue in dict.fromkeys(queue for _, queue in taken):
         statement = (
             update(_p)
-            .where(requested, _is_pending)
+            .where(requested, is_pending)
             .values(
                 dispatched_at=store_clock(),
                 dispatch_no=_p.c.dispatch_no + 1,
@@ -412,7 +329,7 @@ def _preempt(connection: Connection, workspace_id: UUID, count: int) -> int:
     """
     candidates = (
         select(_p.c.id)
-        .where(_is_running, _in_run_queue, _p.c.workspace_id == workspace_id, _p.c.yields == false())
+        .where(is_running, is_in_run_queue, _p.c.workspace_id == workspace_id, _p.c.yields == false())
         .order_by(_p.c.preempted_at.is_not(None), _p.c.preempted_at, _p.c.started_at.desc(), _p.c.id)
         .limit(count)
         .with_for_update(skip_locked=True)
@@ -420,7 +337,7 @@ def _preempt(connection: Connection, workspace_id: UUID, count: int) -> int:
     ids = connection.scalars(candidates).all()
     ask = (
         update(_p)
-        .where(_p.c.id.in_(ids), _is_running, _p.c.yields == false())
+        .where(_p.c.id.in_(ids), is_running, _p.c.yields == false())
         .values(yields=true(), preempted_at=store_clock())
     )
     return connection.execute(ask).rowcount if ids else 0
@@ -428,5 +345,5 @@ def _preempt(connection: Connection, workspace_id: UUID, count: int) -> int:
 
 def place_orphans(connection: Connection) -> int:
     """Sets `parent_id` of pending rows that the previous version created; returns how many. Repeatable."""
-    place = update(_p).where(_is_pending, _p.c.parent_id.is_(None))
+    place = update(_p).where(is_pending, _p.c.parent_id.is_(None))
     return connection.execute(place.values(parent_id=func.coalesce(_p.c.iteration_id, _p.c.ask_id))).rowcount

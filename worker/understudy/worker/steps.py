@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from understudy.domain.accessibility import AccessibilityNeeds
-from understudy.domain.json_values import check_all, is_finite_number
+from understudy.domain.json_values import is_finite_number, storable
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.runs import RunSpec, Step
-from understudy.domain.simulation import Action, Assignment, Decision, Observation, Person, Success, Turn, succeeded
+from understudy.domain.simulation import Assignment, Decision, Observation, Person, Success, Turn, succeeded
 from understudy.domain.text import sanitize
 from understudy.environments import Environment
 from understudy.minds import Mind
@@ -88,7 +88,7 @@ class SimulationSession:
         await self._open_environment()
         observation = self._observe()
         decision = _expect_type(await self._mind.decide(self._turn(observation)), Decision)
-        _check_decision(decision)
+        stored = _StoredDecision(decision)
         last = decision.action.kind in _FINAL_ACTIONS
         if not last:
             await self._environment.act(decision.action)
@@ -99,20 +99,20 @@ class SimulationSession:
         ends = done or last or self.remaining == 1
         if ends and not done and not last:
             outcome = Outcome.CAP_REACHED
-        snapshot, seen = self._environment.snapshot(), _stored(observation)
-        self.stored_size = check_all(
-            {"the environment's observation": (seen, _stored(result)), "the environment's snapshot": snapshot}
-        )
+        seen, seen_size = storable(_stored(observation), "the environment's observation")
+        led_to, result_size = storable(_result(result), "the environment's observation")
+        snapshot, snapshot_size = storable(self._environment.snapshot(), "the environment's snapshot")
+        self.stored_size = seen_size + result_size + snapshot_size
         return Step(
             index=self._count,
-            observation=sanitize(seen),
+            observation=seen,
             thought=sanitize(decision.thought),
-            action=sanitize(_stored_action(decision.action)),
+            action=stored.action,
             sentiment=min(max(float(decision.sentiment), -1.0), 1.0),
-            result=sanitize(_result(result)),
+            result=led_to,
             started_at=started_at,
             duration_ms=round((time.monotonic() - began) * 1000),
-            state=sanitize({"environment": snapshot, "memory": decision.memory}),
+            state={"environment": snapshot, "memory": stored.memory},
             ends=ends,
             outcome=outcome,
             usage=decision.usage,
@@ -166,19 +166,26 @@ def _expect_type(value: Any, kind: type) -> Any:
     return value
 
 
-def _check_decision(decision: Decision) -> None:
-    """Raises ValueError or TypeError that names the part of a mind's decision that cannot be stored."""
-    if not is_finite_number(decision.sentiment):
-        raise ValueError(f"the mind's sentiment must be a number from -1 to 1; got {decision.sentiment!r:.50}")
-    if not isinstance(decision.thought, str):
-        raise TypeError(f"the mind's thought must be a text; got {type(decision.thought).__name__}")
-    action = decision.action
-    parts = {
-        "the mind's action.value": action.value,
-        "the mind's action": (action.kind, action.element, action.target),
-        "the mind's memory": decision.memory,
-    }
-    check_all(parts if decision.usage is None else parts | {"the mind's usage": asdict(decision.usage)})
+class _StoredDecision:
+    """The parts of a mind's decision as they are stored.
+
+    Raises ValueError or TypeError that names the part that cannot be stored, before anything is done.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        if not is_finite_number(decision.sentiment):
+            raise ValueError(f"the mind's sentiment must be a number from -1 to 1; got {decision.sentiment!r:.50}")
+        if not isinstance(decision.thought, str):
+            raise TypeError(f"the mind's thought must be a text; got {type(decision.thought).__name__}")
+        action = decision.action
+        value, _ = storable(action.value, "the mind's action.value")
+        # A tuple, so that an error names the action and none of our words.
+        (kind, element, target), _ = storable((action.kind, action.element, action.target), "the mind's action")
+        parts = {"kind": kind, "element": element, "target": target, "value": value}
+        self.action = {name: part for name, part in parts.items() if part is not None}
+        self.memory, _ = storable(decision.memory, "the mind's memory")
+        if decision.usage is not None:
+            storable(asdict(decision.usage), "the mind's usage")
 
 
 def _headline(page: Observation) -> dict[str, Any]:
@@ -195,10 +202,6 @@ def _result(page: Observation) -> dict[str, Any]:
     """Returns the result of an action; in a chat with the reply, because no observation may follow."""
     reply = {} if page.news is None else {"text": page.news[:STORED_NEWS_LENGTH]}
     return _headline(page) | reply
-
-
-def _stored_action(action: Action) -> dict[str, Any]:
-    return {name: value for name, value in asdict(action).items() if value is not None}
 
 
 def _history_entry(past: Any, index: int) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""Why a pending participant may not run yet although a slot may be free: a pause, or a limit that delays."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class HoldKind(StrEnum):
+    """The pauses and limits that hold participants back."""
+
+    STUDY_PAUSED = "study paused"
+    WORKSPACE_PAUSED = "workspace paused"
+    STUDY_LIMIT = "limit of the study"
+    WORKSPACE_LIMIT = "limit of the workspace"
+    SITE_LIMIT = "limit of the site"
+
+
+class Hold(NamedTuple):
+    """One pause or limit."""
+
+    kind: HoldKind
+    #: The limit; 0 for a pause.
+    limit: int = 0
+    site: str = ""
+    #: Alias of the study, if that is paused.
+    study: str = ""
+
+    @property
+    def is_pause(self) -> bool:
+        """Returns whether it ends only when somebody resumes what is paused."""
+        return self.kind in {HoldKind.STUDY_PAUSED, HoldKind.WORKSPACE_PAUSED}
+
+    @property
+    def sentence(self) -> str:
+        """Returns it in words for callers."""
+        match self.kind:
+            case HoldKind.STUDY_PAUSED:
+                return f"Study {self.study} is paused. To continue: `understudy resume {self.study}`."
+            case HoldKind.WORKSPACE_PAUSED:
+                return "The operator has paused this workspace."
+            case HoldKind.STUDY_LIMIT:
+                return f"At most {self.limit:,} participants of this study run at once."
+            case HoldKind.WORKSPACE_LIMIT:
+                return f"At most {self.limit:,} participants of this workspace run at once."
+            case HoldKind.SITE_LIMIT:
+                return f"At most {self.limit:,} participants of this workspace visit {self.site} at once."

@@ -1,0 +1,154 @@
+"""Pauses, and limits of participants that run at once: they delay and refuse nothing.
+
+A published participant counts as running, because it may start at any moment.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, case, func, select
+
+from understudy.domain.fair_shares import LATE_S
+from understudy.domain.holds import Hold, HoldKind
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import Queue
+from understudy.store import bulk_parameters
+from understudy.store.engine import AnyRow, store_clock
+from understudy.store.schema import Tables
+
+_p = Tables.participant
+_workspace = Tables.workspace
+_study = Tables.study
+_iteration = Tables.iteration
+
+is_pending = _p.c.status == str(Status.PENDING)
+is_running = _p.c.status == str(Status.RUNNING)
+is_unsent = and_(is_pending, _p.c.dispatched_at.is_(None))
+is_sent = and_(is_pending, _p.c.dispatched_at.is_not(None))
+is_in_run_queue = _p.c.queue != str(Queue.QUARANTINE)
+#: Published so long ago that it should have started, if it is first in its queue.
+is_late = _p.c.dispatched_at < store_clock(-LATE_S)
+
+
+class Member(Protocol):
+    """Participants of one iteration or ask."""
+
+    @property
+    def workspace_id(self) -> UUID: ...
+
+    @property
+    def parent_id(self) -> UUID | None: ...
+
+
+@dataclass
+class Limits:
+    """The pauses and limits of some workspaces, and how many more participants each limit lets run."""
+
+    workspaces: Mapping[UUID, AnyRow]
+    #: Site and study of each iteration.
+    iterations: Mapping[UUID | None, AnyRow]
+    #: Limit and room by the hold that it would be.
+    rooms: dict[tuple[Any, HoldKind], tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> dict[UUID, float]:
+        return {id_: row.weight for id_, row in self.workspaces.items()}
+
+    def pause_of(self, member: Member) -> Hold | None:
+        """Returns the pause that holds these participants back."""
+        row = self.iterations.get(member.parent_id)
+        if row is not None and row.paused_at is not None:
+            return Hold(HoldKind.STUDY_PAUSED, study=row.alias)
+        if self.workspaces[member.workspace_id].paused_at is not None:
+            return Hold(HoldKind.WORKSPACE_PAUSED)
+        return None
+
+    def limit_of(self, member: Member) -> Hold | None:
+        """Returns a limit that has no room for one more of these participants."""
+        for key, kind in self._keys(member):
+            limit, room = self.rooms[key, kind]
+            if room <= 0:
+                return Hold(kind, limit, site=key[1] if kind is HoldKind.SITE_LIMIT else "")
+        return None
+
+    def take(self, member: Member, count: int) -> None:
+        """Lets `count` of these participants run."""
+        for key in self._keys(member):
+            limit, room = self.rooms[key]
+            self.rooms[key] = (limit, room - count)
+
+    def _keys(self, member: Member) -> list[tuple[Any, HoldKind]]:
+        row = self.iterations.get(member.parent_id)
+        keys: list[tuple[Any, HoldKind]] = [(member.workspace_id, HoldKind.WORKSPACE_LIMIT)]
+        if row is not None:
+            keys += [(row.study_id, HoldKind.STUDY_LIMIT), ((member.workspace_id, row.site), HoldKind.SITE_LIMIT)]
+        return [key for key in keys if key in self.rooms]
+
+
+def load(connection: Connection, members: Iterable[Member], holders: Sequence[AnyRow], site_limit: int) -> Limits:
+    """Returns the limits that concern `members`, less the participants that run or are published (`holders`)."""
+    everyone = [*members, *holders]
+    in_workspaces = bulk_parameters.in_parameter(connection.dialect.name, _workspace.c.id)
+    columns = (_workspace.c.id, _workspace.c.weight, _workspace.c.max_running, _workspace.c.paused_at)
+    ids = sorted({one.workspace_id for one in everyone})
+    workspaces = connection.execute(select(*columns).where(in_workspaces), {bulk_parameters.IDS_PARAM: ids}).all()
+    in_parents = bulk_parameters.in_parameter(connection.dialect.name, _iteration.c.id)
+    of_study = (
+        select(_iteration.c.id, _iteration.c.site, _study.c.id.label("study_id"), _study.c.alias)
+        .add_columns(_study.c.paused_at, _study.c.max_running)
+        .join(_study, _study.c.id == _iteration.c.study_id)
+        .where(in_parents)
+    )
+    parents = sorted({one.parent_id for one in everyone if one.parent_id is not None})
+    iterations = {row.id: row for row in connection.execute(of_study, {bulk_parameters.IDS_PARAM: parents})}
+    limits = Limits({row.id: row for row in workspaces}, iterations)
+    found: dict[tuple[Any, HoldKind], int | None] = {
+        (row.id, HoldKind.WORKSPACE_LIMIT): row.max_running for row in workspaces
+    }
+    found |= {(row.study_id, HoldKind.STUDY_LIMIT): row.max_running for row in iterations.values()}
+    for one in everyone:
+        row = iterations.get(one.parent_id)
+        if row is not None and row.site is not None:
+            found[(one.workspace_id, row.site), HoldKind.SITE_LIMIT] = site_limit
+    limits.rooms |= {key: (limit, limit) for key, limit in found.items() if limit is not None}
+    for holder in holders:
+        limits.take(holder, holder.total)
+    return limits
+
+
+def running(connection: Connection, *where: Any) -> Sequence[AnyRow]:
+    """Returns how many participants hold slots, and how many of them give them up, by workspace and parent."""
+    yielding = func.sum(case((_p.c.yields, 1), else_=0)).label("yielding")
+    group = (_p.c.workspace_id, _p.c.parent_id)
+    statement = select(*group, func.count().label("total"), yielding).where(is_running, is_in_run_queue, *where)
+    return connection.execute(statement.group_by(*group)).all()
+
+
+def published(connection: Connection, *where: Any) -> Sequence[AnyRow]:
+    """Returns how many participants wait in queues of runs, and how many of them are late, by queue too."""
+    late = func.sum(case((is_late, 1), else_=0)).label("late")
+    group = (_p.c.workspace_id, _p.c.parent_id, _p.c.queue)
+    statement = select(*group, func.count().label("total"), late).where(is_sent, is_in_run_queue, *where)
+    return connection.execute(statement.group_by(*group)).all()
+
+
+def holds(connection: Connection, workspace_id: UUID, ids: Sequence[UUID], site_limit: int) -> dict[UUID, Hold]:
+    """Returns what holds back those of `ids` that are unpublished, by their iteration or ask."""
+    listed = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
+    owned = _p.c.workspace_id == workspace_id
+    waiting = select(_p.c.workspace_id, _p.c.parent_id).distinct().where(listed, owned, is_unsent)
+    members = connection.execute(waiting, {bulk_parameters.IDS_PARAM: ids}).all()
+    if not members:
+        return {}
+    holders = [*running(connection, owned), *published(connection, owned)]
+    limits = load(connection, members, holders, site_limit)
+    found = {one.parent_id: limits.pause_of(one) or limits.limit_of(one) for one in members}
+    return {parent_id: hold for parent_id, hold in found.items() if hold is not None}
+
+
+def is_window_full(connection: Connection, size: int) -> bool:
+    """Returns whether at least `size` run messages are published, so that others wait for room."""
+    some = select(_p.c.id).where(is_sent).limit(size).subquery()
+    return (connection.scalar(select(func.count()).select_from(some)) or 0) >= size
