@@ -8,6 +8,7 @@ from understudy.cli.docs import docs
 from understudy.cli.mcp import mcp
 from understudy.cli.objects import get
 from understudy.cli.operation_options import with_options
+from understudy.cli.pauses import pause, resume
 from understudy.cli.people import app as people
 from understudy.cli.simulations import cancel, extend, run, wait
 from understudy.cli.watch import watch
@@ -49,6 +50,8 @@ _COMMANDS = (
     wait,
     get,
     cancel,
+    pause,
+    resume,
     with_options(extend, ("simulation_extend",), without={"participant_id"}),
 )
 for command in _COMMANDS:

@@ -23,6 +23,7 @@ from understudy.envelopes.studies import (
     Study,
     StudyCreated,
     StudyFull,
+    StudyPause,
     StudyPerParticipant,
     StudySummary,
     StudyTranscripts,
@@ -56,6 +57,7 @@ class AsyncMethods:
         modality: Literal["interactive", "chat", "text"] | None = None,
         assignment: Json,
         questions: Sequence[str] | None = None,
+        max_running: int | None = None,
         iteration: Json | None = None,
         run: Json | None = None,
         idempotency_key: str | None = None,
@@ -73,6 +75,7 @@ class AsyncMethods:
                 "modality": modality,
                 "assignment": assignment,
                 "questions": questions,
+                "max_running": max_running,
                 "iteration": iteration,
                 "run": run,
             },
@@ -146,6 +149,21 @@ class AsyncMethods:
             },
             idempotency_key,
         )
+
+    async def study_pause(self, study_id: Id) -> StudyPause:
+        """Pause a study: none of its participants starts, and those that run stop after their next interaction.
+
+        They become pending and keep everything; study_resume continues them from their last interactions. Runs of a
+        paused study wait for it. A study that is paused stays paused.
+        """
+        return await self._perform("study_pause", {"study_id": study_id})
+
+    async def study_resume(self, study_id: Id) -> StudyPause:
+        """Resume a paused study: its pending participants run again, from their last interactions.
+
+        A study that is not paused stays as it is. To resume a participant that has ended, use simulation_extend.
+        """
+        return await self._perform("study_resume", {"study_id": study_id})
 
     async def study_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Study]:
         """List the studies of the workspace, in order of creation."""
