@@ -41,6 +41,8 @@ WORKER_TESTS = "tests/integration/test_worker.py"
 ORDERS_TESTS = "tests/integration/test_operator_commands.py"
 SWEEPER = "worker/understudy/worker/sweeper.py"
 RACES = "tests/integration/test_races.py"
+WINDOW = "shared/understudy/store/window.py"
+WINDOW_TESTS = "tests/integration/test_window.py"
 EVENT_TESTS = "tests/integration/test_store_events.py"
 LANE_TESTS = "tests/integration/test_page_lanes.py"
 ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
@@ -167,7 +169,7 @@ _GUARDS = {
             "epoch,\n            _p.c.interaction_count == rows.c.interaction_count,\n",
             "epoch,\n",
         ),
-        ("lease of a claim (P7)", ', lease_is_live(bindparam("worker")), *admitted)', ", *admitted)"),
+        ("lease of a claim (P7)", '.where(lease_is_live(bindparam("worker")), *admitted)', ".where(*admitted)"),
         (
             "a suspect is claimed in quarantine only (P7)",
             'lease_is_live(bindparam("worker")), *admitted)',
@@ -175,8 +177,8 @@ _GUARDS = {
         ),
         (
             "a released suspect stays in quarantine (P7)",
-            "queue=queue_of(_p.c.attempt, str(Queue.RECOVERED))",
-            "queue=str(Queue.RECOVERED)",
+            "queue=queue_of(_p.c.attempt, case((_p.c.yields, str(Queue.RESUME)), else_=str(Queue.RECOVERED))),",
+            "queue=case((_p.c.yields, str(Queue.RESUME)), else_=str(Queue.RECOVERED)),",
         ),
     ],
     ("shared/understudy/store/recovery.py", "tests/integration/test_races.py tests/integration/test_lease_races.py"): [
@@ -237,14 +239,69 @@ _GUARDS = {
             "",
         ),
         (
-            "a message is reserved once",
-            "    to_publish = and_(_p.c.status == str(Status.PENDING), unpublished)\n",
-            "    to_publish = _p.c.status == str(Status.PENDING)\n",
+            "only messages of pending participants are sent again",
+            "    lost = and_(_p.c.status == str(Status.PENDING), func.coalesce(_p.c.dispatched_at, null()) < before)\n",
+            "    lost = func.coalesce(_p.c.dispatched_at, null()) < before\n",
         ),
         (
-            "only messages of pending participants are reserved",
-            "    to_publish = and_(_p.c.status == str(Status.PENDING), unpublished)\n",
-            "    to_publish = unpublished\n",
+            "a message is sent again only if it is older",
+            "    lost = and_(_p.c.status == str(Status.PENDING), func.coalesce(_p.c.dispatched_at, null()) < before)\n",
+            "    lost = _p.c.status == str(Status.PENDING)\n",
+        ),
+    ],
+    (WINDOW, WINDOW_TESTS): [
+        ("one refill at a time", '    if connection.dialect.name == "postgresql":\n', "    if False:\n"),
+        ("a recovered run delays no other workspace (P9)", "(is_contested or row.queue == Queue.RESUME)", "False"),
+        (
+            "a paused participant is not published",
+            "        if found.pause_of(group) is not None:\n            continue\n",
+            "",
+        ),
+        ("limits hold back", "or found.limit_of(group) is not None:", "or False:"),
+        (
+            "none gives up its slot twice in a row",
+            ".order_by(_p.c.preempted_at.is_not(None), _p.c.preempted_at, _p.c.started_at.desc(), _p.c.id)",
+            ".order_by(_p.c.started_at.desc(), _p.c.id)",
+        ),
+        ("none is asked twice at a time", ", _p.c.yields == false())\n        .order_by(", ")\n        .order_by("),
+    ],
+    ("shared/understudy/domain/fair_shares.py", "tests/unit/test_fair_shares.py"): [
+        ("rows below their share go ahead (P9)", "    if len(busy) > 1:\n", "    if False:\n"),
+        ("slots that are being freed count", " - sum(load.yielding for load in loads.values())", ""),
+        ("late messages move ahead", "loads[key].late + loads[key].unsent, limit", "loads[key].unsent, limit"),
+        (
+            "a first run needs no whole slot",
+            "    if missing <= 0 and not load.holds",
+            "    if False and not load.holds",
+        ),
+    ],
+    ("shared/understudy/store/pauses.py", WINDOW_TESTS): [
+        ("a pause withdraws messages", "else_=null())", "else_=_p.c.dispatched_at)"),
+        ("a pause takes slots", ".values(yields=_is_running, ", ".values(yields=false(), "),
+        (
+            "a pause of its own workspace only",
+            "_set_paused(connection, _study, and_(_study.c.id == study_id, _study.c.workspace_id == workspace_id))",
+            "_set_paused(connection, _study, _study.c.id == study_id)",
+        ),
+        ("another pause keeps its slots", ", _p.c.yields == true(), ~is_paused_otherwise)", ", _p.c.yields == true())"),
+    ],
+    (STORE_GUARDS, WINDOW_TESTS): [
+        (
+            "an earlier message claims nothing",
+            "or_(_p.c.dispatched_at.is_not(None), _p.c.dispatch_no == 0)",
+            "or_(_p.c.dispatched_at.is_not(None), _p.c.dispatched_at.is_(None))",
+        ),
+    ],
+    (LIFECYCLE, WINDOW_TESTS): [
+        (
+            "a run that yields does not take its slot right back",
+            "(_p.c.yields, str(Queue.RESUME))",
+            "(_p.c.yields, str(Queue.RECOVERED))",
+        ),
+        (
+            "a released run yields no more",
+            "            yields=false(),\n            pending_since",
+            "            pending_since",
         ),
     ],
     ("api/understudy/service/starts.py", "tests/contract/test_idempotency.py"): [

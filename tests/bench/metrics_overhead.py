@@ -27,6 +27,7 @@ from tests.bench.installation import Bench, Installation, opened
 from tests.servers import Process
 from understudy.domain.lifecycle import Status
 from understudy.store import leases, participants
+from understudy.store.backlog import backlog
 from understudy.store.schema import Tables
 
 UNCOUNTED = Path(__file__).parent / "metrics_disabled"
@@ -101,7 +102,7 @@ def look(bench: Bench) -> Iterator[Comparison]:
     def figures(connection: Connection) -> None:
         leases.count_live(connection)
         participants.active_counts(connection)
-        participants.backlog_stats(connection)
+        backlog(connection, [10], 20)
 
     with bench.stage() as stage:
         _fill(stage)

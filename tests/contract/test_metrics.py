@@ -22,6 +22,7 @@ from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue, WorkerKind
 from understudy.settings import Settings
 from understudy.store import participants
+from understudy.store.backlog import backlog
 from understudy.store.engine import Store
 from understudy.telemetry import metrics
 from understudy.telemetry.exporter import (
@@ -296,7 +297,8 @@ def test_what_each_request_for_metrics_reads_uses_indexes(store: Store) -> None:
             seen.append(statement)
 
         participants.active_counts(connection)
-        participants.backlog_stats(connection)
+        backlog(connection, [10], 20)
         asked = [statement for statement in seen if "participant" in statement]
         plans = [str(connection.exec_driver_sql(explain + statement).all()) for statement in asked]
-    assert ["ix_participant_" in plan for plan in plans] == [True] * 4, plans
+    assert plans
+    assert all("ix_participant_" in plan for plan in plans), plans

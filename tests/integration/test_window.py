@@ -334,7 +334,9 @@ def test_end_of_one_pause_leaves_the_other(crowd: Tenant) -> None:
 
 
 def test_study_of_another_workspace_cannot_be_paused(crowd: Tenant, small: Tenant) -> None:
+    claim = crowd.running()
     crowd.write(pauses.pause_study, small.workspace_id, crowd.study_id)
+    assert not crowd.row(claim.participant_id).yields
     with crowd.store.read() as connection:
         assert set(connection.scalars(select(Tables.study.c.paused_at))) == {None}
 

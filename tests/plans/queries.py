@@ -25,6 +25,7 @@ from understudy.store import (
     window,
     workspaces,
 )
+from understudy.store.backlog import backlog
 from understudy.store.engine import store_time
 from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit
@@ -109,7 +110,7 @@ HOT: dict[str, Query] = {
     "dead leases": lambda c, it: leases.delete_expired(c, 0),
     # metrics
     "active": lambda c, it: participants.active_counts(c),
-    "pending": lambda c, it: participants.backlog_stats(c),
+    "pending": lambda c, it: backlog(c, [10, 60], 20),
     # prune
     "who is old": lambda c, it: prune.expired_participants(
         c, prune.RetentionFilter(it.workspace_id, store_time(c)), None, 200

@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         publisher,
         Notifier(settings.notifications_url),
         WaiterRegistry(settings.notifications_url, finished, find, states),
-        Readiness(store, publisher),
+        Readiness(store, publisher, settings.max_running_per_site),
         EventHub(store, settings.max_event_streams),
     )
 

@@ -14,8 +14,9 @@ from understudy.domain.queues import Queue, count_simulating
 from understudy.rest.inputs import TheService
 from understudy.service import Service
 from understudy.service.health import StoreStats
-from understudy.telemetry import metrics
+from understudy.telemetry import metrics, window_metrics
 from understudy.telemetry.exporter import Family, MetricsExporter
+from understudy.telemetry.window_metrics import AGES
 
 router = APIRouter(tags=["health"])
 
@@ -57,8 +58,13 @@ def _samples(
         active = {Status.PENDING: stored.pending, Status.RUNNING: stored.running}
         counts = active | dict(inactive)
         yield metrics.participants.samples({(status,): count for status, count in counts.items()})
-        yield metrics.oldest_pending.sample(stored.oldest_pending_s)
-        yield metrics.unpublished_messages.sample(stored.unpublished)
+        waiting = stored.backlog
+        yield metrics.oldest_pending.sample(waiting.oldest_s)
+        yield metrics.unpublished_messages.sample(waiting.unpublished)
+        yield window_metrics.pending_by_age.samples({(AGES[age],): count for age, count in waiting.by_age.items()})
+        yield window_metrics.window_messages.sample(waiting.window_messages)
+        yield window_metrics.window_size.sample(waiting.window_size)
+        yield window_metrics.slots_wanted.sample(waiting.slots_wanted)
         yield metrics.workers.sample(count_simulating(stored.workers))
         yield metrics.workers_by_kind.samples({(kind,): count for kind, count in stored.workers.items()})
     if queued is not None:

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue, WorkerKind
+from understudy.domain.sites import DEFAULT_SITE_LIMIT
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.service.executors import shutdown_executors
 from understudy.store import leases, participants
+from understudy.store.backlog import Backlog, backlog
 from understudy.store.engine import Store
+from understudy.telemetry.window_metrics import AGES
 
 #: Timeout of a probe in seconds.
 PROBE_TIMEOUT_S = 3
@@ -30,8 +33,7 @@ class StoreStats(NamedTuple):
     workers: Mapping[WorkerKind, int]
     pending: int
     running: int
-    unpublished: int
-    oldest_pending_s: float
+    backlog: Backlog
 
 
 class Readiness:
@@ -40,8 +42,9 @@ class Readiness:
     It uses threads of its own: a slow probe blocks no other work, and other work blocks no probe.
     """
 
-    def __init__(self, store: Store, publisher: Publisher) -> None:
+    def __init__(self, store: Store, publisher: Publisher, site_limit: int = DEFAULT_SITE_LIMIT) -> None:
         self._store = store
+        self._site_limit = site_limit
         self._publisher = publisher
         # One thread per kind of probe: a broker that hangs must not hide the figures of the store.
         self._threads = {
@@ -122,7 +125,7 @@ class Readiness:
             return StoreStats(
                 leases.live_by_kind(connection),
                 *participants.active_counts(connection),
-                *participants.backlog_stats(connection),
+                backlog(connection, [age for age in AGES if age is not None], self._site_limit),
             )
 
     def _count_inactive(self) -> None:

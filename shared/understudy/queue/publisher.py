@@ -25,7 +25,7 @@ from understudy.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 from understudy.store import dispatch, window
 from understudy.store.dispatch import RunMessage
 from understudy.store.engine import Store, chunks
-from understudy.telemetry import logs, metrics, traces
+from understudy.telemetry import logs, metrics, traces, window_metrics
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +90,9 @@ class Publisher:
         Two callers never send the same message. Messages that the broker refuses remain unpublished. Raises
         ServiceUnavailable if the store is unavailable.
         """
-        with metrics.refill_seconds.time(), faults.fault_site("run_message.reserve"):
+        with window_metrics.refill_seconds.time(), faults.fault_site("run_message.reserve"):
             refill = self._store.write(lambda connection: window.refill(connection, limit, self._site_limit))
-        metrics.preempted.inc(refill.preempted)
+        window_metrics.preempted.inc(refill.preempted)
         sent, unpublished = self._send_reserved(refill.messages)
         return RefillResult(sent, refill.has_more and not unpublished, refill.has_backlog)
 

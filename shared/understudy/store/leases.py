@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
 
+from understudy.domain.fair_shares import UNKNOWN_SLOTS
 from understudy.domain.leases import MAX_LEASE_TTL_S
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import WorkerKind, count_simulating
@@ -100,6 +101,14 @@ def live_by_kind(connection: Connection) -> dict[WorkerKind, int]:
     for name, count in connection.execute(live):
         counts[WorkerKind(name) if name in set(WorkerKind) else WorkerKind.RUN] += count
     return counts
+
+
+def run_slots(connection: Connection) -> int:
+    """Returns the slots of live run workers; UNKNOWN_SLOTS if there are none."""
+    kind = func.coalesce(_lease.c.kind, str(WorkerKind.RUN))
+    slots = func.sum(func.coalesce(_lease.c.slots, UNKNOWN_SLOTS))
+    live = select(slots).where(_lease.c.expires_at > store_clock(), kind == str(WorkerKind.RUN))
+    return connection.scalar(live) or UNKNOWN_SLOTS
 
 
 def count_live(connection: Connection) -> int:

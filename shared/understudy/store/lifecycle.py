@@ -97,12 +97,8 @@ def _claim(dialect: str, *, quarantine: bool) -> Update:
     admitted = () if quarantine else (_p.c.attempt < QUARANTINE_ATTEMPT,)
     return (
         transition(TransitionKind.CLAIM)
-        .where(
-            bulk_parameters.in_parameter(dialect, _p.c.id),
-            lease_is_live(bindparam("worker")),
-            is_published(),
-            *admitted,
-        )
+        .where(bulk_parameters.in_parameter(dialect, _p.c.id), is_published())
+        .where(lease_is_live(bindparam("worker")), *admitted)
         .values(
             epoch=_p.c.epoch + 1,
             yields=false(),

@@ -73,6 +73,11 @@ class Limits:
                 return Hold(kind, limit, site=key[1] if kind is HoldKind.SITE_LIMIT else "")
         return None
 
+    def room_of(self, member: AnyRow) -> int:
+        """Returns how many more of these participants the limits let run, at most their number."""
+        rooms = [self.rooms[key][1] for key in self._keys(member)]
+        return max(min([int(member.total), *rooms]), 0)
+
     def take(self, member: Member, count: int) -> None:
         """Lets `count` of these participants run."""
         for key in self._keys(member):

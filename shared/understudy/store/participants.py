@@ -13,7 +13,7 @@ from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import ACTIVE, TERMINAL, Status
 from understudy.store import bulk_parameters
 from understudy.store.aliases import find_many
-from understudy.store.engine import AnyRow, store_time
+from understudy.store.engine import AnyRow
 from understudy.store.paging import page
 from understudy.store.schema import Tables
 
@@ -203,13 +203,3 @@ def inactive_counts(connection: Connection) -> dict[Status, int]:
     )
     counted = {Status(row.status): row[1] for row in rows}
     return {status: counted.get(status, 0) for status in Status if status not in ACTIVE}
-
-
-def backlog_stats(connection: Connection) -> tuple[int, float]:
-    """Returns the number of participants with an unpublished message, and the seconds that the oldest pending
-    one has waited (0 if none). Each part reads only an index."""
-    pending = _p.c.status == literal_column(f"'{Status.PENDING}'")
-    unpublished = connection.scalar(select(func.count()).where(pending, _p.c.dispatched_at.is_(None)))
-    since = connection.scalar(select(func.min(_p.c.pending_since)).where(pending))
-    waited_s = (store_time(connection) - since).total_seconds() if since else 0.0
-    return unpublished or 0, max(waited_s, 0.0)

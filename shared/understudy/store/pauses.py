@@ -32,7 +32,7 @@ class Paused(NamedTuple):
 def pause_study(connection: Connection, workspace_id: UUID, study_id: UUID) -> Paused:
     """Pauses a study of this workspace; repeatable, and a repeat keeps the time of the first pause."""
     _set_paused(connection, _study, and_(_study.c.id == study_id, _study.c.workspace_id == workspace_id))
-    return _hold(connection, _p.c.study_id == study_id)
+    return _hold(connection, and_(_p.c.study_id == study_id, _p.c.workspace_id == workspace_id))
 
 
 def resume_study(connection: Connection, workspace_id: UUID, study_id: UUID) -> None:
@@ -41,7 +41,7 @@ def resume_study(connection: Connection, workspace_id: UUID, study_id: UUID) -> 
         connection,
         _study,
         and_(_study.c.id == study_id, _study.c.workspace_id == workspace_id),
-        _p.c.study_id == study_id,
+        and_(_p.c.study_id == study_id, _p.c.workspace_id == workspace_id),
         select(_workspace.c.id).where(_workspace.c.id == workspace_id, _workspace.c.paused_at.is_not(None)).exists(),
     )
 

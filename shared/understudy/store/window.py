@@ -13,10 +13,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, false, func, select, true, tuple_, update
 
-from understudy.domain.fair_shares import UNKNOWN_SLOTS, Load, plan, window_size
+from understudy.domain.fair_shares import Load, plan, window_size
 from understudy.domain.lifecycle import Status
-from understudy.domain.queues import QUEUE_PRIORITY, Queue, WorkerKind
-from understudy.store import bulk_parameters, limits
+from understudy.domain.queues import QUEUE_PRIORITY, Queue
+from understudy.store import bulk_parameters, leases, limits
 from understudy.store.dispatch import RunMessage, load_messages
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.guards import queue_of
@@ -88,7 +88,7 @@ def refill(connection: Connection, limit: int, site_limit: int) -> Refill:
     serialize(connection)
     groups = _groups(connection)
     running, sent = limits.running(connection), limits.published(connection)
-    slots = _slots(connection)
+    slots = leases.run_slots(connection)
     if not groups and len({row.workspace_id for row in [*running, *sent]}) < 2:
         return Refill([], has_more=False, has_backlog=False, preempted=0)
     found = limits.load(connection, groups, [*running, *sent], site_limit)
@@ -161,15 +161,6 @@ def _groups_from(connection: Connection, start: UUID | None) -> list[Group]:
     )
     rows = connection.execute(select(found).limit(MAX_GROUPS)).all()
     return [Group(row.workspace_id, row.queue, row.parent_id, row) for row in rows]
-
-
-def _slots(connection: Connection) -> int:
-    """Returns the slots of live run workers, or UNKNOWN_SLOTS if there are none."""
-    kind = func.coalesce(_lease.c.kind, str(WorkerKind.RUN))
-    live = select(func.sum(func.coalesce(_lease.c.slots, UNKNOWN_SLOTS))).where(
-        _lease.c.expires_at > store_clock(), kind == str(WorkerKind.RUN)
-    )
-    return connection.scalar(live) or UNKNOWN_SLOTS
 
 
 def _split(groups: Sequence[Group], found: Limits) -> tuple[list[Group], dict[UUID, list[Group]]]:

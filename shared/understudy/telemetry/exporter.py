@@ -62,7 +62,7 @@ class MetricSpec(NamedTuple):
     parts: tuple[Component, ...]
 
 
-#: Every metric, once `understudy.telemetry.metrics` is imported.
+#: Every metric, once `metrics` and `window_metrics` are imported.
 METRIC_SPECS: dict[str, MetricSpec] = {}
 _counted: dict[str, Counter | Histogram] = {}
 _label_values: dict[str, set[str]] = {}

@@ -174,15 +174,6 @@ republished = counter(
     "sweeper",
     queue=tuple(queue for queue in Queue if queue is not Queue.CONTROL),
 )
-refill_seconds = histogram(
-    "understudy_refill_seconds",
-    "Duration of a refill of the window of run messages, in the store.",
-    _QUICK_S,
-    *_EVERYWHERE,
-)
-preempted = counter(
-    "understudy_preempted_total", "Runs asked to give up their slot for another workspace's share.", *_EVERYWHERE
-)
 _SWEEPS = ("recover", "positions", "publish")
 sweeps = counter(
     "understudy_sweeps_total",

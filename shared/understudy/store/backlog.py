@@ -1,0 +1,70 @@
+"""Figures about what waits, over all workspaces, for operators and for what scales the fleet."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, case, func, literal_column, or_, select
+
+from understudy.domain.fair_shares import window_size
+from understudy.domain.lifecycle import Status
+from understudy.store import leases, limits
+from understudy.store.engine import AnyRow, store_clock, store_time
+from understudy.store.schema import Tables
+
+_p = Tables.participant
+# Literals: SQLite uses no partial index for a value that is bound later.
+_is_pending = _p.c.status == literal_column(f"'{Status.PENDING}'")
+_is_running = _p.c.status == literal_column(f"'{Status.RUNNING}'")
+
+
+class Backlog(NamedTuple):
+    """What waits."""
+
+    unpublished: int
+    #: Seconds that the oldest pending one has waited; 0 if there is none.
+    oldest_s: float
+    #: Pending participants by the upper bound of their age in seconds; None: older.
+    by_age: dict[int | None, int]
+    #: Published run messages that nobody has taken, and how many there may be.
+    window_messages: int
+    window_size: int
+    #: Slots that participants have or could use now.
+    slots_wanted: int
+
+
+def backlog(connection: Connection, ages: Sequence[int], site_limit: int) -> Backlog:
+    """Returns the figures; `ages` are bounds in seconds. Reads indexes of active participants only."""
+    unpublished = connection.scalar(select(func.count()).where(_is_pending, _p.c.dispatched_at.is_(None)))
+    since = connection.scalar(select(func.min(_p.c.pending_since)).where(_is_pending))
+    oldest_s = (store_time(connection) - since).total_seconds() if since else 0.0
+    sent = limits.published(connection)
+    slots = leases.run_slots(connection)
+    return Backlog(
+        unpublished or 0,
+        max(oldest_s, 0.0),
+        _by_age(connection, ages),
+        sum(row.total for row in sent),
+        window_size(slots, len({row.workspace_id for row in sent})),
+        _slots_wanted(connection, site_limit),
+    )
+
+
+def _by_age(connection: Connection, ages: Sequence[int]) -> dict[int | None, int]:
+    age = case(*((_p.c.pending_since > store_clock(-age), age) for age in ages), else_=None).label("age")
+    counts = select(age, func.count().label("total")).where(_is_pending).group_by(age)
+    return dict.fromkeys((*ages, None), 0) | {row.age: row.total for row in connection.execute(counts)}
+
+
+def _slots_wanted(connection: Connection, site_limit: int) -> int:
+    """Returns the active participants that are neither paused nor above a limit."""
+    group = (_p.c.workspace_id, _p.c.parent_id)
+    active = select(*group, func.count().label("total")).where(or_(_is_pending, _is_running)).group_by(*group)
+    members = connection.execute(active).all()
+    found = limits.load(connection, members, (), site_limit)
+    return sum(_let_run(found, member) for member in members)
+
+
+def _let_run(found: limits.Limits, member: AnyRow) -> int:
+    count = 0 if found.pause_of(member) else min(member.total, found.room_of(member))
+    found.take(member, count)
+    return count
