@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, func, literal_column, or_, select
+from sqlalchemy import Connection, case, exists, func, literal_column, or_, select
 
 from understudy.domain.fair_shares import window_size
 from understudy.domain.lifecycle import Status
@@ -15,13 +15,23 @@ _p = Tables.participant
 # Literals: SQLite uses no partial index for a value that is bound later.
 _is_pending = _p.c.status == literal_column(f"'{Status.PENDING}'")
 _is_running = _p.c.status == literal_column(f"'{Status.RUNNING}'")
+_oldest_that_may_run = (
+    select(_p.c.pending_since)
+    .where(
+        _is_pending,
+        ~exists().where(Tables.study.c.id == _p.c.study_id, Tables.study.c.paused_at.is_not(None)),
+        ~exists().where(Tables.workspace.c.id == _p.c.workspace_id, Tables.workspace.c.paused_at.is_not(None)),
+    )
+    .order_by(_p.c.pending_since)
+    .limit(1)
+)
 
 
 class Backlog(NamedTuple):
     """What waits."""
 
     unpublished: int
-    #: Seconds that the oldest pending one has waited; 0 if there is none.
+    #: Seconds that the oldest pending one has waited that is not paused; 0 if there is none.
     oldest_s: float
     #: Pending participants by the upper bound of their age in seconds; None: older.
     by_age: dict[int | None, int]
@@ -35,7 +45,7 @@ class Backlog(NamedTuple):
 def backlog(connection: Connection, ages: Sequence[int], site_limit: int) -> Backlog:
     """Returns the figures; `ages` are bounds in seconds. Reads indexes of active participants only."""
     unpublished = connection.scalar(select(func.count()).where(_is_pending, _p.c.dispatched_at.is_(None)))
-    since = connection.scalar(select(func.min(_p.c.pending_since)).where(_is_pending))
+    since = connection.scalar(_oldest_that_may_run)
     oldest_s = (store_time(connection) - since).total_seconds() if since else 0.0
     sent = limits.published(connection)
     slots = leases.run_slots(connection)

@@ -39,7 +39,9 @@ participants = CallbackGauge(
     status=tuple(Status),
 )
 oldest_pending = CallbackGauge(
-    "understudy_oldest_pending_seconds", "Age in seconds of the oldest pending participant; 0 if none.", "api"
+    "understudy_oldest_pending_seconds",
+    "Age in seconds of the oldest pending participant that is not paused; 0 if none.",
+    "api",
 )
 unpublished_messages = CallbackGauge(
     "understudy_owed_messages", "Pending participants whose run message is unpublished.", "api"
