@@ -1,6 +1,7 @@
 """Clients of a cluster: they run, cancel, extend and wait, repeat unanswered requests, and keep each response."""
 
 import contextlib
+import itertools
 import random
 import threading
 import time
@@ -13,8 +14,6 @@ import httpx
 
 from tests.factories import make_study, make_workspace
 from understudy.domain.lifecycle import TERMINAL
-from understudy.domain.people import generate_people
-from understudy.store import people
 from understudy.store.engine import Store
 
 #: A client picks among its latest participants: some run, some have ended.
@@ -330,18 +329,17 @@ def make_clients(
     signals: RequestSignals | None = None,
     content: dict[str, object] | None = None,
 ) -> list[Client]:
-    """Creates clients of one workspace, with a study each whose steps take a moment."""
-    made = make_workspace(store, f"chaos {seed}")
-    store.write(lambda connection: people.insert_people(connection, made.workspace_id, generate_people(20, 1)))
+    """Creates clients of two workspaces in turn, with a study each whose steps take a moment."""
+    tokens = [make_workspace(store, f"chaos {seed} {number}", 20) for number in range(min(count, 2))]
     signals = signals or RequestSignals()
     return [
         Client(
             api,
-            made.secret,
-            make_study(store, made.workspace_id, content=content or {"delay_s": 0.2})[0],
+            token.secret,
+            make_study(store, token.workspace_id, content=content or {"delay_s": 0.2})[0],
             responses,
             f"{seed} {number}",
             signals,
         )
-        for number in range(count)
+        for number, token in zip(range(count), itertools.cycle(tokens), strict=False)
     ]

@@ -25,7 +25,7 @@ from understudy.domain.lifecycle import Status
 from understudy.domain.people import generate_people
 from understudy.operations.tools import TOOLS
 from understudy.settings import Settings
-from understudy.store import dispatch, people
+from understudy.store import Connection, dispatch, people, window
 from understudy.store.engine import Store
 
 
@@ -88,14 +88,14 @@ def furnish(store: Store, caller: ApiClient) -> tuple[ApiClient, dict[str, UUID]
     for called in ("done", "failed", "cancelled", "running", "pending"):
         later()
         (ids[called],) = make_participants(store, workspace_id, ids["study"], ids["first"], person=ids["ada"])
-        store.write(lambda c, id_=ids[called]: dispatch.reserve_messages(c, [id_]))
+        store.write(publish)
         if called == "running":
             run_steps(store, ids[called], 1)
         elif called != "pending":
             run_to_end(store, ids[called], 2, "completed" if called == "done" else called)
     later()
     (ids["waiting"],) = make_participants(store, workspace_id, ids["study"], ids["second"], person=ids["cleo"])
-    store.write(lambda c: dispatch.reserve_messages(c, [ids["waiting"]]))
+    store.write(publish)
     later()
     (ids["draft"],) = make_participants(
         store, workspace_id, ids["study"], ids["second"], status=Status.DRAFT, person=ids["ben"]
@@ -106,9 +106,14 @@ def furnish(store: Store, caller: ApiClient) -> tuple[ApiClient, dict[str, UUID]
     run_to_end(store, child.id, 1)
     for called, rounds in (("ask", 1), ("round_ask", 2), ("full_ask", 5)):
         later()
-        ids[called], of_rounds = make_ask(store, workspace_id, rounds=rounds, each=1)
-        store.write(lambda c, of=of_rounds: dispatch.reserve_messages(c, [id_ for of_round in of for id_ in of_round]))
+        ids[called], _ = make_ask(store, workspace_id, rounds=rounds, each=1)
+        store.write(publish)
     return caller, ids
+
+
+def publish(connection: Connection) -> None:
+    """Marks the run messages of all pending participants as published."""
+    window.refill(connection, 1_000, 1_000)
 
 
 def results_of(worlds: Worlds, tool: str, arguments: Json, skip: Collection[str] = ()) -> dict[str, CallResult]:

@@ -11,7 +11,7 @@ from tests.factories import StudyStore, at_once, make_lease, make_workspace
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.domain.people import generate_people
-from understudy.store import dispatch, lineage, people
+from understudy.store import dispatch, lineage, people, window
 from understudy.store.aliases import assign_aliases
 from understudy.store.dispatch import RunMessage
 from understudy.store.engine import Connection, Store, store_clock, store_time
@@ -65,8 +65,9 @@ def reserve(study: StudyStore, republish_after_s: float | None = None) -> list[R
     ids = [row.id for row in study.rows()]
 
     def work(connection: Connection) -> list[RunMessage]:
-        before = None if republish_after_s is None else store_time(connection, -republish_after_s)
-        return dispatch.reserve_messages(connection, ids, republish_before=before)
+        if republish_after_s is None:
+            return window.refill(connection, 1_000, 1_000).messages
+        return dispatch.reserve_again(connection, ids, store_time(connection, -republish_after_s))
 
     return study.store.write(work)
 
