@@ -263,7 +263,6 @@ _GUARDS = {
             ".order_by(_p.c.preempted_at.is_not(None), _p.c.preempted_at, _p.c.started_at.desc(), _p.c.id)",
             ".order_by(_p.c.started_at.desc(), _p.c.id)",
         ),
-        ("none is asked twice at a time", ", _p.c.yields == false())\n        .order_by(", ")\n        .order_by("),
     ],
     ("shared/understudy/domain/fair_shares.py", "tests/unit/test_fair_shares.py"): [
         ("rows below their share go ahead (P9)", "    if len(busy) > 1:\n", "    if False:\n"),

@@ -30,6 +30,7 @@ from understudy.envelopes.studies import (
     Study,
     StudyCreated,
     StudyFull,
+    StudyPause,
     StudyPerParticipant,
     StudySummary,
     StudyTranscripts,
@@ -46,7 +47,7 @@ EVENTS = "events"
 
 _MODELS: tuple[Any, ...] = (
     *(ErrorBody, CancelEnvelope, EventData, docs.Doc, journeys.Journey),
-    *(Study, StudyCreated, StudySummary, StudyFull, StudyPerParticipant, StudyTranscripts, Iteration),
+    *(Study, StudyPause, StudyCreated, StudySummary, StudyFull, StudyPerParticipant, StudyTranscripts, Iteration),
     *(Person, People, Panel, Participant, Interaction, Transcript),
     *(asks.Ask, asks.AskSummary, asks.AskPerParticipant, asks.AskFull),
 )

@@ -34,13 +34,19 @@ EXTEND_ONE = "/v1/participants/{participant_id}/extend"
 CANCEL_ONE = "/v1/participants/{participant_id}/cancel"
 ROUND = "/v1/asks/{ask_id}/rounds"
 ITERATIONS = "/v1/studies/{study_id}/iterations"
+PAUSE, RESUME = "/v1/studies/{study_id}/pause", "/v1/studies/{study_id}/resume"
 
 #: POST route -> a body that it accepts.
 BODIES: dict[str, Json] = {
     route.removeprefix("POST "): {name: value for name, value in COMPLETE[tool].items() if f"{{{name}}}" not in route}
     for tool, (route, *_) in ROUTES.items()
     if tool in COMPLETE
-} | {CANCEL_ONE: {}, EXTEND_ONE: {"additional_steps": 5, "instruction": "Go on.", "wait": False, "timeout": 600.0}}
+} | {
+    PAUSE: {},
+    RESUME: {},
+    CANCEL_ONE: {},
+    EXTEND_ONE: {"additional_steps": 5, "instruction": "Go on.", "wait": False, "timeout": 600.0},
+}
 #: Routes whose errors are a RunStudyResponse.
 RUN_ROUTES = {route for route, body in BODIES.items() if "timeout" in body}
 #: Routes that need no body.

@@ -79,6 +79,8 @@ PLACES = [
     Place("GET /v1/studies/{study_id}", "study", "/v1/studies/<id>?view=full"),
     Place("GET /v1/studies/{study_id}", "study", "/v1/studies/<id>?view=per_participant"),
     Place("POST /v1/studies/{study_id}/iterations", "study", "", CONTENT),
+    Place("POST /v1/studies/{study_id}/pause", "study"),
+    Place("POST /v1/studies/{study_id}/resume", "study"),
     Place(RUN, "study", "", {"sample": 1}),
     Place(RUN, "iteration", "/v1/studies/<study>/run", {"sample": 1, "iteration_id": "<id>"}),
     Place(RUN, "person", "/v1/studies/<study>/run", {"person_ids": ["<id>"]}),

@@ -18,6 +18,7 @@ from tests.http_client import ApiClient
 from tests.parameters import one_store
 from tests.servers import serve_in_thread, wait_until
 from understudy.api.app import create_app
+from understudy.domain.fair_shares import MIN_WINDOW
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue, WorkerKind
 from understudy.settings import Settings
@@ -34,6 +35,7 @@ from understudy.telemetry.exporter import (
     bounded,
     start_metrics_server,
 )
+from understudy.telemetry.window_metrics import AGES
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -66,10 +68,11 @@ abort_seconds broker_errors_total{work} broker_seconds{work} broker_up cancel_se
 commits_total{result} event_streams foreign_messages_total{source} http_request_seconds{route}
 http_requests_total{route,status} last_sweep_timestamp_seconds{work} lease_seconds leases_lost_total
 llm_calls_total{model,result} llm_cost_total{model} llm_seconds{model} llm_tokens_total{model,kind}
-oldest_pending_seconds owed_messages participants{status} participants_ended_total{status,reason}
-queue_messages{queue} recovered_total{result} republished_total{queue} run_slots{kind} runs{kind} runs_total{ending}
-step_seconds{environment,mind} stop_seconds{by} store_errors_total{kind} store_seconds{kind} store_up
-sweeps_total{work,result} transaction_writes waited_for waiters workers workers_by_kind{kind}
+oldest_pending_seconds owed_messages participants{status} participants_ended_total{status,reason} pending_by_age{age}
+preempted_total queue_messages{queue} recovered_total{result} refill_seconds republished_total{queue} run_slots{kind}
+runs{kind} runs_total{ending} slots_wanted step_seconds{environment,mind} stop_seconds{by} store_errors_total{kind}
+store_seconds{kind} store_up sweeps_total{work,result} transaction_writes waited_for waiters window_messages
+window_size workers workers_by_kind{kind}
 """
 
 
@@ -133,7 +136,11 @@ def test_gauges_count_all_workspaces_together_and_name_none(
         **{("queue_messages", queue): 0 for queue in Queue},
         **{("workers_by_kind", kind): 0 for kind in WorkerKind},
         **{(name, ""): 0 for name in ("workers", "waiters", "waited_for", "event_streams")},
+        **{("pending_by_age", age): 5 if age == "10s" else 0 for age in AGES.values()},
         ("owed_messages", ""): 5,
+        ("slots_wanted", ""): 5,
+        ("window_messages", ""): 0,
+        ("window_size", ""): MIN_WINDOW,
         ("oldest_pending_seconds", ""): age,
         ("store_up", ""): 1,
         ("broker_up", ""): 1,
@@ -285,7 +292,7 @@ def test_a_metrics_server_logs_its_address_and_answers(caplog: pytest.LogCapture
 
 
 def test_what_each_request_for_metrics_reads_uses_indexes(store: Store) -> None:
-    seen: list[str] = []
+    seen: list[tuple[str, Any]] = []
     with store.read() as connection:
         if connection.dialect.name == "postgresql":
             # PostgreSQL would not use an index for a table this small.
@@ -293,12 +300,12 @@ def test_what_each_request_for_metrics_reads_uses_indexes(store: Store) -> None:
         explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
 
         @event.listens_for(connection, "before_cursor_execute")
-        def _(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            seen.append(statement)
+        def _(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
+            seen.append((statement, given))
 
         participants.active_counts(connection)
         backlog(connection, [10], 20)
-        asked = [statement for statement in seen if "participant" in statement]
-        plans = [str(connection.exec_driver_sql(explain + statement).all()) for statement in asked]
+        asked = [one for one in seen if "participant" in one[0]]
+        plans = [str(connection.exec_driver_sql(explain + statement, given).all()) for statement, given in asked]
     assert plans
     assert all("ix_participant_" in plan for plan in plans), plans

@@ -50,7 +50,8 @@ def test_a_study_reads_as_it_was_created(acme: ApiClient) -> None:
     questions = ["Was it easy?", "Würden Sie wiederkommen?"]
     made = create(acme, "/v1/studies", STUDY | {"assignment": assignment, "questions": questions})
     assert set(made) == {
-        *("id", "alias", "name", "modality", "status", "assignment", "questions", "created_at", "iterations")
+        *("id", "alias", "name", "modality", "status", "assignment", "questions", "created_at", "iterations"),
+        *("max_running", "paused_at"),
     }
     given = {"name": "Shop", "modality": "interactive", "assignment": assignment, "questions": questions}
     assert {name: made[name] for name in given} == given
@@ -264,6 +265,7 @@ def test_a_participant_reads_complete(store: Store, acme: ApiClient) -> None:
         "stopped_at": None,
         "likely_stuck": False,
         "stuck_reason": None,
+        "held_reason": None,
     }
     assert {name: before[name] for name in expected} == expected
     assert set(before) == {*expected, "created_at", "age_seconds", "person_name"}

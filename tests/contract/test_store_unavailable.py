@@ -102,6 +102,8 @@ def call_every_route(caller: ApiClient, api: str, world: dict[str, str]) -> dict
     bodies: dict[str, Any] = {
         "/v1/studies": {"name": "S", "modality": "interactive", "assignment": {"task": "Look around"}},
         "/v1/studies/{study_id}/iterations": {"content": {"environment": "scripted"}},
+        "/v1/studies/{study_id}/pause": None,
+        "/v1/studies/{study_id}/resume": None,
         "/v1/studies/{study_id}/run": {"sample": 2},
         "/v1/people": {"generate": 2},
         "/v1/asks": {"question": "Which?", "variants": ["This.", "That."], "sample": 2},

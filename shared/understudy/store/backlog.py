@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from uuid import UUID
 
-from sqlalchemy import Connection, case, exists, func, literal_column, or_, select
+from sqlalchemy import Connection, case, exists, func, literal_column, select
 
 from understudy.domain.fair_shares import window_size
 from understudy.domain.lifecycle import Status
@@ -14,7 +15,6 @@ from understudy.store.schema import Tables
 _p = Tables.participant
 # Literals: SQLite uses no partial index for a value that is bound later.
 _is_pending = _p.c.status == literal_column(f"'{Status.PENDING}'")
-_is_running = _p.c.status == literal_column(f"'{Status.RUNNING}'")
 _oldest_that_may_run = (
     select(_p.c.pending_since)
     .where(
@@ -68,13 +68,17 @@ def _by_age(connection: Connection, ages: Sequence[int]) -> dict[int | None, int
 def _slots_wanted(connection: Connection, site_limit: int) -> int:
     """Returns the active participants that are neither paused nor above a limit."""
     group = (_p.c.workspace_id, _p.c.parent_id)
-    active = select(*group, func.count().label("total")).where(or_(_is_pending, _is_running)).group_by(*group)
-    members = connection.execute(active).all()
+    unsent = select(*group, func.count().label("total")).where(limits.is_unsent, _p.c.workspace_id >= UUID(int=0))
+    members = [
+        *limits.running(connection),
+        *limits.published(connection),
+        *connection.execute(unsent.group_by(*group)).all(),
+    ]
     found = limits.load(connection, members, (), site_limit)
     return sum(_let_run(found, member) for member in members)
 
 
 def _let_run(found: limits.Limits, member: AnyRow) -> int:
-    count = 0 if found.pause_of(member) else min(member.total, found.room_of(member))
+    count = 0 if found.pause_of(member) else found.room_of(member)
     found.take(member, count)
     return count

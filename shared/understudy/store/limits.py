@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, func, select
+from sqlalchemy import Connection, and_, case, func, literal_column, select
 
 from understudy.domain.fair_shares import LATE_S
 from understudy.domain.holds import Hold, HoldKind
@@ -23,8 +23,9 @@ _workspace = Tables.workspace
 _study = Tables.study
 _iteration = Tables.iteration
 
-is_pending = _p.c.status == str(Status.PENDING)
-is_running = _p.c.status == str(Status.RUNNING)
+# Literals: SQLite uses no partial index for a value that is bound later.
+is_pending = _p.c.status == literal_column(f"'{Status.PENDING}'")
+is_running = _p.c.status == literal_column(f"'{Status.RUNNING}'")
 is_unsent = and_(is_pending, _p.c.dispatched_at.is_(None))
 is_sent = and_(is_pending, _p.c.dispatched_at.is_not(None))
 is_in_run_queue = _p.c.queue != str(Queue.QUARANTINE)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, false, func, literal_column, select, true, tuple_, update
 
 from understudy.domain.fair_shares import Load, plan, window_size
 from understudy.domain.lifecycle import Status
@@ -31,6 +31,8 @@ _iteration = Tables.iteration
 
 #: Maximum groups that one refill reads. Beyond, each refill begins with another workspace.
 MAX_GROUPS = 1_000
+#: Not after the id of any workspace.
+_FIRST = UUID(int=0)
 #: Key of the lock in PostgreSQL.
 _LOCK = 0x756E6465
 
@@ -72,7 +74,9 @@ def serialize(connection: Connection) -> None:
 
 def has_work(connection: Connection) -> bool:
     """Returns whether a refill may have something to publish or to move."""
-    unsent = select(_p.c.id).where(is_unsent).order_by(_p.c.workspace_id).limit(1)
+    # From the first workspace on: the condition makes SQLite use the index.
+    place = (_p.c.workspace_id, _p.c.queue)
+    unsent = select(_p.c.id).where(is_unsent, tuple_(*place) > tuple_(_FIRST, "")).order_by(*place).limit(1)
     if connection.scalar(unsent) is not None:
         return True
     waiting = select(_p.c.workspace_id).where(is_sent, is_in_run_queue).distinct().limit(2)
@@ -124,27 +128,26 @@ def refill(connection: Connection, limit: int, site_limit: int) -> Refill:
 
 def _groups(connection: Connection) -> list[Group]:
     """Returns the groups of unpublished participants, each with its first one; reads no other row of a group."""
-    groups = _groups_from(connection, None)
+    groups = _groups_from(connection, _FIRST)
     if len(groups) < MAX_GROUPS:
         return groups
     return _groups_from(connection, UUID(bytes=secrets.token_bytes(16))) or groups
 
 
-def _groups_from(connection: Connection, start: UUID | None) -> list[Group]:
+def _groups_from(connection: Connection, start: UUID) -> list[Group]:
     first, then, row, following = _p.alias("first"), _p.alias("next"), _p.alias("head"), _p.alias("following")
 
     def place(table: Any) -> tuple[Any, ...]:
         return (table.c.workspace_id, table.c.queue, table.c.parent_id)
 
     def is_unsent(table: Any) -> ColumnElement[bool]:
-        return and_(table.c.status == str(Status.PENDING), table.c.dispatched_at.is_(None))
+        return and_(table.c.status == literal_column(f"'{Status.PENDING}'"), table.c.dispatched_at.is_(None))
 
     def order(table: Any) -> tuple[Any, ...]:
         return (*place(table), table.c.created_at, table.c.id)
 
     columns = ("id", "workspace_id", "queue", "parent_id", "created_at", "started_at")
-    begin = [] if start is None else [first.c.workspace_id >= start]
-    first_id = select(first.c.id).where(is_unsent(first), first.c.parent_id.is_not(None), *begin)
+    first_id = select(first.c.id).where(is_unsent(first), first.c.workspace_id >= start, first.c.parent_id.is_not(None))
     first_id = first_id.order_by(*order(first)).limit(1)
     heads = select(*(row.c[name] for name in columns)).where(row.c.id == first_id.scalar_subquery())
     found = heads.cte("heads", recursive=True)
