@@ -31,8 +31,10 @@ from understudy.rest.openapi import install_openapi
 from understudy.rest.query import check_query
 from understudy.rest.routes import create_router
 from understudy.service import Service
+from understudy.service.call_limits import CallLimiter
 from understudy.service.events import EventHub
 from understudy.service.health import Readiness
+from understudy.service.storage_meter import StorageMeter
 from understudy.service.waiters import WaiterRegistry
 from understudy.settings import Settings
 from understudy.store import Connection, participants
@@ -85,24 +87,30 @@ def create_app(settings: Settings) -> FastAPI:
         WaiterRegistry(settings.notifications_url, finished, find, states),
         Readiness(store, publisher),
         EventHub(store, settings.max_event_streams),
+        CallLimiter(store),
     )
 
     mcp = LazyMcpApp(service)
+    meter = StorageMeter(settings, store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.waiting.open()
+        service.limits.open()
+        meter.open()
         async with mcp.run():
             yield
         await service.waiting.close()
         await service.events.close()
+        await service.limits.close()
+        await meter.close()
         await service.readiness.close()
         service.publisher.close()
         service.notifier.close()
         store.dispose()
 
     errors: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorBody} for code in (400, 401, 404, 413, 422, 500, 503)
+        code: {"model": ErrorBody} for code in (400, 401, 404, 413, 422, 429, 500, 503)
     }
     app = FastAPIOffline(
         title="Understudy",

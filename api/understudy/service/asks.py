@@ -11,6 +11,7 @@ from understudy.domain.ids import Kind
 from understudy.domain.variants import interactions_to_answer
 from understudy.envelopes.simulations import Dispatch
 from understudy.operations.requests import AskRunRequest
+from understudy.service import quotas
 from understudy.service.call import Call
 from understudy.service.content import check_mind
 from understudy.service.dispatching import PreparedDispatch, dispatch_once, resolve_people, select_people
@@ -37,6 +38,7 @@ def run_ask(call: Call, request: AskRunRequest) -> Dispatch:
 
     def create(connection: Connection, person_ids: Sequence[UUID] | None) -> Dispatch:
         selected = select_people(call, connection, request, person_ids, seed)
+        quotas.charge(call, connection, len(selected), request.mind)
         ask_id = asks.insert_ask(
             connection,
             call.workspace_id,
@@ -93,6 +95,7 @@ def run_round(call: Call, request: Any) -> Dispatch:
                 f"Ask {ask.alias} has no people left: retention deleted the participants of its first round.",
                 suggestions=("Begin a new ask with ask_run.",),
             )
+        quotas.charge(call, connection, len(panel), ask.mind)
         max_interactions = ask.max_interactions or interactions_to_answer(variants)
         aliases = dispatch.insert_participants(
             connection,
