@@ -57,10 +57,10 @@ class Settings(BaseSettings):
     max_participants_per_run: int = Field(10_000, ge=1)
     #: Maximum open event streams of an API process.
     max_event_streams: int = Field(250, ge=1)
-    #: Maximum open connections of an API process; more are closed at once.
+    #: Maximum open connections of an API process; a further one takes the place of an idle one.
     max_connections: int = Field(20_000, ge=1)
-    #: Maximum seconds for the header of a request, and for its body.
-    request_timeout_s: float = Field(30, gt=0)
+    #: Maximum seconds for which a client may be silent within a header or a body, or read nothing of its answer.
+    client_timeout_s: float = Field(30, gt=0)
     #: Maximum `step_timeout` and `run_timeout` of an iteration or ask.
     max_step_timeout_s: float = Field(MAX_STEP_TIMEOUT_S, gt=0, le=MAX_STEP_TIMEOUT_S)
     max_run_timeout_s: float = Field(MAX_RUN_TIMEOUT_S, gt=0, le=MAX_RUN_TIMEOUT_S)

@@ -20,6 +20,7 @@ from understudy.admission.middleware import AdmissionMiddleware
 from understudy.admission.request_id import RequestIdMiddleware
 from understudy.admission.request_metrics import RequestMetricsMiddleware
 from understudy.admission.tracing import TracingMiddleware
+from understudy.api.connections import bounded_connection
 from understudy.envelopes.errors import ErrorBody
 from understudy.mcp.lazy_app import LazyMcpApp
 from understudy.mcp.message_check import check_message
@@ -152,6 +153,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
         timeout_keep_alive=KEEP_ALIVE_S,
+        http=bounded_connection(settings.client_timeout_s, settings.max_connections),
+        # A connection that becomes a WebSocket would escape the bounds, and nothing here speaks it.
+        ws="none",
     )
     gc_tuning.freeze_gc_objects()
     # Ctrl-C is a normal way to end the server.

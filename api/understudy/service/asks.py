@@ -13,7 +13,7 @@ from understudy.envelopes.simulations import Dispatch
 from understudy.operations.requests import AskRunRequest
 from understudy.service import quotas
 from understudy.service.call import Call
-from understudy.service.content import check_mind
+from understudy.service.content import check_mind, time_limits
 from understudy.service.dispatching import PreparedDispatch, dispatch_once, resolve_people, select_people
 from understudy.service.starts import Start, meaning_of
 from understudy.store import Connection, asks, dispatch
@@ -29,6 +29,7 @@ def run_ask(call: Call, request: AskRunRequest) -> Dispatch:
     Conflict if the key was used for another request.
     """
     check_mind(request.mind)
+    limits = time_limits(call.service.settings, request)
     seed = secrets.randbits(31) if request.seed is None else request.seed
 
     def prepare(connection: Connection) -> PreparedDispatch:
@@ -45,8 +46,7 @@ def run_ask(call: Call, request: AskRunRequest) -> Dispatch:
             question=request.question,
             max_interactions=request.max_interactions,
             mind=request.mind,
-            step_timeout_s=request.step_timeout,
-            run_timeout_s=request.run_timeout,
+            **limits._asdict(),
         )
         number = asks.open_round(connection, ask_id)
         assert number == 1
