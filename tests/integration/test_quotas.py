@@ -1,13 +1,16 @@
 """Quotas in the store: concurrent dispatches cannot pass together, and stored bytes are what the rows hold."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import LargeBinary, String, cast, func, select, update
+from sqlalchemy import Connection, LargeBinary, String, cast, func, select, update
 
 from tests.factories import StudyStore, at_once
+from tests.open_transaction import OpenTransaction
+from tests.parameters import on_postgresql
 from understudy.domain.errors import UsageLimitReached
 from understudy.sequencer import assign_positions
 from understudy.store import prune, quotas
@@ -95,11 +98,25 @@ def test_measure_adds_what_rows_of_ended_participants_hold(study: StudyStore, mo
     assert measured(study) == bytes_of(study.store) > first
 
 
+@on_postgresql
 def test_concurrent_measurements_add_events_once(study: StudyStore) -> None:
+    measured(study)
     finish(study, "one", "two")
     assign_positions(study.store)
-    at_once(*[lambda: quotas.measure_all(study.store, study.workspace_id, 100)] * 4)
+    measure = partial(measure_and_succeed, workspace_id=study.workspace_id)
+    with ThreadPoolExecutor(2) as threads:
+        first = OpenTransaction(study.store, threads, measure)
+        assert first.meet_locks() == "passes"
+        second = OpenTransaction(study.store, threads, measure)
+        assert second.meet_locks() == "waits"
+        assert first.end()
+        assert second.end()
     assert study.read(quotas.stored_bytes, study.workspace_id) == bytes_of(study.store)
+
+
+def measure_and_succeed(connection: Connection, workspace_id: UUID) -> bool:
+    quotas.measure(connection, workspace_id)
+    return True
 
 
 def test_prune_takes_back_what_was_measured(study: StudyStore) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Connection, case, delete, func, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.store.engine import store_clock, store_time
@@ -41,7 +41,7 @@ def take_requests(connection: Connection, workspace_id: UUID, per_minute: int, p
     for requests in sorted({portion, 1}, reverse=True):
         if _take(connection, workspace_id, now, requests * interval_s):
             return RequestGrant(requests)
-    until = connection.scalar(select(_use.c.requests_until).where(_use.c.workspace_id == workspace_id)) or now
+    until = connection.scalar(select(_use.c.requests_until).where(_is_of(_use, workspace_id))) or now
     return RequestGrant(0, max(until + interval_s - BURST_S - now, 0.0))
 
 
@@ -72,11 +72,11 @@ def take_places(
     connection.execute(
         _insert(connection, _use).values(workspace_id=workspace_id, requests_until=0).on_conflict_do_nothing()
     )
-    connection.execute(select(_use.c.workspace_id).where(_use.c.workspace_id == workspace_id).with_for_update())
+    connection.execute(select(_use.c.workspace_id).where(_is_of(_use, workspace_id)).with_for_update())
     held = (
         select(func.coalesce(func.sum(_place.c.places), 0))
         .where(
-            _place.c.workspace_id == workspace_id,
+            _is_of(_place, workspace_id),
             _place.c.kind == kind,
             or_(_place.c.process_id == process_id, _place.c.expires_at > store_clock()),
         )
@@ -116,15 +116,20 @@ def set_places(
 
 def count_requests(connection: Connection, workspace_id: UUID, per_minute: int) -> int:
     """Returns how many requests of the burst are taken; they free again at the rate of `per_minute`."""
-    until = connection.scalar(select(_use.c.requests_until).where(_use.c.workspace_id == workspace_id)) or 0.0
+    until = connection.scalar(select(_use.c.requests_until).where(_is_of(_use, workspace_id))) or 0.0
     return math.ceil(max(until - store_time(connection).timestamp(), 0.0) * per_minute / 60)
 
 
 def count_places(connection: Connection, workspace_id: UUID) -> dict[str, int]:
     """Returns the places that all processes hold for this workspace, by kind."""
-    live = (_place.c.workspace_id == workspace_id, _place.c.expires_at > store_clock())
+    live = (_is_of(_place, workspace_id), _place.c.expires_at > store_clock())
     held = select(_place.c.kind, func.sum(_place.c.places)).where(*live).group_by(_place.c.kind)
     return {kind: int(places) for kind, places in connection.execute(held)}
+
+
+def _is_of(table: Any, workspace_id: UUID) -> ColumnElement[bool]:
+    is_of: ColumnElement[bool] = table.c.workspace_id == workspace_id
+    return is_of
 
 
 def _insert(connection: Connection, table: Any) -> Any:

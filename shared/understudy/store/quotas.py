@@ -70,7 +70,7 @@ def charge_participants(connection: Connection, workspace_id: UUID, count: int, 
     today = store_time(connection).astimezone(UTC)
     used = case((_use.c.day == _name_of(today), _use.c.participants), else_=0)
     _ensure_row(connection, workspace_id)
-    statement = update(_use).where(_use.c.workspace_id == workspace_id)
+    statement = update(_use).where(_is_of(workspace_id))
     if limit:
         statement = statement.where(used + count <= limit)
     charge = statement.values(participants=used + count, day=_name_of(today)).returning(_use.c.participants)
@@ -110,7 +110,7 @@ def check_stored_bytes(connection: Connection, workspace_id: UUID, limit: int) -
 def participants_today(connection: Connection, workspace_id: UUID) -> int:
     """Returns how many participants were created today (UTC), deleted ones included."""
     today = _name_of(store_time(connection).astimezone(UTC))
-    counted = select(_use.c.participants).where(_use.c.workspace_id == workspace_id, _use.c.day == today)
+    counted = select(_use.c.participants).where(_is_of(workspace_id), _use.c.day == today)
     return connection.scalar(counted) or 0
 
 
@@ -122,7 +122,7 @@ def model_tokens_today(connection: Connection, workspace_id: UUID) -> int:
 
 def stored_bytes(connection: Connection, workspace_id: UUID) -> int:
     """Returns the bytes of this workspace that were measured so far."""
-    return connection.scalar(select(_use.c.stored_bytes).where(_use.c.workspace_id == workspace_id)) or 0
+    return connection.scalar(select(_use.c.stored_bytes).where(_is_of(workspace_id))) or 0
 
 
 def measure(connection: Connection, workspace_id: UUID) -> bool:
@@ -144,7 +144,7 @@ def measure(connection: Connection, workspace_id: UUID) -> bool:
     row = connection.execute(_sum(connection, page)).one()
     if not row.events:
         return False
-    added = update(_use).where(_use.c.workspace_id == workspace_id)
+    added = update(_use).where(_is_of(workspace_id))
     values = {"stored_bytes": _use.c.stored_bytes + int(row.bytes), "measured_position": row.position}
     connection.execute(added.values(**values))
     return bool(row.events == MEASURED_EVENTS)
@@ -159,7 +159,7 @@ def measure_all(store: Store, workspace_id: UUID, max_pages: int) -> None:
 
 def lock_use(connection: Connection, workspace_id: UUID) -> int:
     """Locks the row of this workspace; returns the position up to which its events are measured."""
-    lock = select(_use.c.measured_position).where(_use.c.workspace_id == workspace_id).with_for_update()
+    lock = select(_use.c.measured_position).where(_is_of(workspace_id)).with_for_update()
     return connection.scalar(lock) or 0
 
 
@@ -176,7 +176,7 @@ def release_bytes(
     measured = select(_event).where(of_participants, _event.c.position <= position).subquery()
     row = connection.execute(_sum(connection, measured), params).one()
     left = _use.c.stored_bytes - int(row.bytes or 0)
-    freed = update(_use).where(_use.c.workspace_id == workspace_id)
+    freed = update(_use).where(_is_of(workspace_id))
     connection.execute(freed.values(stored_bytes=case((left > 0, left), else_=0)))
 
 
@@ -210,6 +210,10 @@ def _sum(connection: Connection, events: Any) -> Any:
         .outerjoin(_interaction, is_own)
         .outerjoin(_checkpoint, and_(ends, _checkpoint.c.participant_id == events.c.participant_id))
     )
+
+
+def _is_of(workspace_id: UUID) -> ColumnElement[bool]:
+    return _use.c.workspace_id == workspace_id
 
 
 def _ensure_row(connection: Connection, workspace_id: UUID) -> None:
