@@ -379,8 +379,8 @@ _GUARDS = {
     ("shared/understudy/store/quotas.py", "tests/integration/test_quotas.py"): [
         (
             "participants stay within the quota",
-            "        statement = statement.where(used + count <= limit)\n",
-            "        pass\n",
+            "        where=used + count <= limit if limit else None,\n",
+            "",
         ),
         (
             "events are measured once",
@@ -409,10 +409,10 @@ _GUARDS = {
         ("no limit refuses a cancel over MCP", "is_limited=name not in _NEVER_REFUSED_TOOLS", "is_limited=True"),
     ],
     ("api/understudy/service/dispatching.py", "tests/contract/test_limits.py"): [
-        ("a run is charged", "    quotas.charge(call, connection, len(selected), iteration.mind)\n", ""),
+        ("a run is charged", "    quotas.charge(call, connection, len(selected), mind=iteration.mind)\n", ""),
         (
             "an extend is charged",
-            "        quotas.charge(call, connection, 1, mind_of(connection, source.iteration_id, source.ask_id))\n",
+            "        quotas.charge(call, connection, 1, iteration_id=source.iteration_id, ask_id=source.ask_id)\n",
             "",
         ),
     ],

@@ -28,7 +28,7 @@ def study(store: Store) -> StudyStore:
 
 def charge(study: StudyStore, count: int, limit: int) -> bool:
     try:
-        study.write(quotas.charge_participants, study.workspace_id, count, limit)
+        study.write(quotas.charge_participants, study.workspace_id, count, limit, study.read(store_time))
     except UsageLimitReached:
         return False
     return True
@@ -42,7 +42,7 @@ def test_concurrent_charges_stay_within_the_quota(study: StudyStore) -> None:
 def test_charge_over_the_quota_names_figure_use_and_end(study: StudyStore) -> None:
     assert charge(study, 4, 5)
     with pytest.raises(UsageLimitReached, match=r"participants_per_day .* is 5; 4 are used and 2 more.* midnight"):
-        study.write(quotas.charge_participants, study.workspace_id, 2, 5)
+        study.write(quotas.charge_participants, study.workspace_id, 2, 5, study.read(store_time))
     assert charge(study, 1, 5)
 
 

@@ -25,7 +25,7 @@ from understudy.store import (
     studies,
     usage,
 )
-from understudy.store.engine import Store
+from understudy.store.engine import Store, store_time
 from understudy.store.participants import ParticipantScope
 
 
@@ -41,7 +41,7 @@ class TwoWorkspaces(StudyStore):
         self.write(events.assign_positions)
         self.write(idempotency.find_or_reserve, self.workspace_id, "/path", "key", "hash")
         self.person_id = self.row().person_id
-        self.write(quotas.charge_participants, self.workspace_id, 2, 0)
+        self.write(quotas.charge_participants, self.workspace_id, 2, 0, self.read(store_time))
         self.write(quotas.measure, self.workspace_id)
         self.write(call_limits.take_requests, self.workspace_id, 1, 1)
         self.write(call_limits.take_places, self.workspace_id, "waits", uuid4(), 1, 1, 60)
@@ -113,7 +113,7 @@ def test_find_many_returns_rows_in_order_and_raises_not_found_in_another_workspa
 
 
 def test_limits_of_another_workspace_are_not_used_up(both: TwoWorkspaces) -> None:
-    both.write(quotas.charge_participants, both.other, 2, 2)
+    both.write(quotas.charge_participants, both.other, 2, 2, both.read(store_time))
     assert both.write(call_limits.take_requests, both.other, 1, 1).requests == 1
     assert both.write(call_limits.take_places, both.other, "waits", uuid4(), 1, 1, 60)
     both.write(quotas.measure, both.other)

@@ -39,7 +39,7 @@ def run_ask(call: Call, request: AskRunRequest) -> Dispatch:
 
     def create(connection: Connection, person_ids: Sequence[UUID] | None) -> Dispatch:
         selected = select_people(call, connection, request, person_ids, seed)
-        quotas.charge(call, connection, len(selected), request.mind)
+        quotas.charge(call, connection, len(selected), mind=request.mind)
         ask_id = asks.insert_ask(
             connection,
             call.workspace_id,
@@ -95,7 +95,7 @@ def run_round(call: Call, request: Any) -> Dispatch:
                 f"Ask {ask.alias} has no people left: retention deleted the participants of its first round.",
                 suggestions=("Begin a new ask with ask_run.",),
             )
-        quotas.charge(call, connection, len(panel), ask.mind)
+        quotas.charge(call, connection, len(panel), mind=ask.mind)
         max_interactions = ask.max_interactions or interactions_to_answer(variants)
         aliases = dispatch.insert_participants(
             connection,

@@ -25,7 +25,6 @@ from understudy.service.starts import Start, meaning_of, start_once
 from understudy.store import Connection, dispatch, participants, people, studies
 from understudy.store.aliases import find
 from understudy.store.engine import AnyRow, StoreError
-from understudy.store.quotas import mind_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def insert_run(
     seed = secrets.randbits(31) if request.seed is None else request.seed
     max_interactions = request.max_interactions or iteration.max_interactions or DEFAULT_MAX_INTERACTIONS
     selected = select_people(call, connection, request, person_ids, seed)
-    quotas.charge(call, connection, len(selected), iteration.mind)
+    quotas.charge(call, connection, len(selected), mind=iteration.mind)
     aliases = dispatch.insert_participants(
         connection,
         call.workspace_id,
@@ -197,7 +196,7 @@ def extend(call: Call, request: Any) -> Dispatch:
         if Status(source.status) not in TERMINAL:
             # Before the quota, which another request may satisfy. The insert decides.
             raise source_not_terminal(source.alias, Status(source.status))
-        quotas.charge(call, connection, 1, mind_of(connection, source.iteration_id, source.ask_id))
+        quotas.charge(call, connection, 1, iteration_id=source.iteration_id, ask_id=source.ask_id)
         child = dispatch.insert_branch(
             connection, call.workspace_id, source.id, extension.additional_steps, extension.instruction
         )

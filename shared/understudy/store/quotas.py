@@ -27,13 +27,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from understudy.domain.errors import UsageLimitReached
 from understudy.domain.lifecycle import TERMINAL
 from understudy.store import usage
-from understudy.store.engine import AnyRow, Store, store_time
+from understudy.store.engine import AnyRow, Store, store_clock, store_time
 from understudy.store.schema import Tables
 
 _use = Tables.quota_use
 _event = Tables.event
 _interaction = Tables.interaction
 _checkpoint = Tables.checkpoint
+_iteration = Tables.iteration
+_ask = Tables.ask
 
 #: Events that one transaction measures.
 MEASURED_EVENTS = 2_000
@@ -47,38 +49,52 @@ class Quotas(NamedTuple):
     stored_bytes: int = 0
 
 
-def lock_workspace(connection: Connection, workspace_id: UUID) -> AnyRow:
-    """Returns the row of a workspace, locked as `assign_aliases` locks it: transactions take that lock first, then
-    the row in `quota_use`."""
+class Dispatcher(NamedTuple):
+    """The workspace of a dispatch, as one statement reads it."""
+
+    workspace: AnyRow
+    #: The store's time.
+    now: datetime
+    #: The mind of the iteration or ask; None if none was given.
+    mind: str | None
+
+
+def lock_dispatcher(
+    connection: Connection, workspace_id: UUID, iteration_id: UUID | None = None, ask_id: UUID | None = None
+) -> Dispatcher:
+    """Returns the workspace, locked as `assign_aliases` locks it, and the mind of an iteration or ask.
+
+    Transactions take this lock first, then the row in `quota_use`.
+    """
     workspace = Tables.workspace
-    row = select(workspace).where(workspace.c.id == workspace_id).with_for_update(key_share=True)
-    return connection.execute(row).one()
+    minds = [
+        select(table.c.mind).where(table.c.id == id_) for table, id_ in ((_iteration, iteration_id), (_ask, ask_id))
+    ]
+    mind = minds[iteration_id is None].scalar_subquery()
+    found = select(workspace, store_clock().label("now"), mind.label("mind")).where(workspace.c.id == workspace_id)
+    row = connection.execute(found.with_for_update(key_share=True, of=workspace)).one()
+    return Dispatcher(row, row.now.astimezone(UTC), row.mind)
 
 
-def mind_of(connection: Connection, iteration_id: UUID | None, ask_id: UUID | None) -> str:
-    """Returns the mind of an iteration or ask."""
-    table, id_ = (Tables.iteration, iteration_id) if iteration_id else (Tables.ask, ask_id)
-    mind: str = connection.execute(select(table.c.mind).where(table.c.id == id_)).scalar_one()
-    return mind
-
-
-def charge_participants(connection: Connection, workspace_id: UUID, count: int, limit: int) -> None:
-    """Counts new participants of today (UTC). Raises UsageLimitReached if they would be more than `limit`.
+def charge_participants(connection: Connection, workspace_id: UUID, count: int, limit: int, now: datetime) -> None:
+    """Counts new participants of the day of `now` (UTC). Raises UsageLimitReached if they would be more than `limit`.
 
     Call it in the transaction that inserts them: its rollback takes the count back.
     """
-    today = store_time(connection).astimezone(UTC)
-    used = case((_use.c.day == _name_of(today), _use.c.participants), else_=0)
-    _ensure_row(connection, workspace_id)
-    statement = update(_use).where(_is_of(workspace_id))
-    if limit:
-        statement = statement.where(used + count <= limit)
-    charge = statement.values(participants=used + count, day=_name_of(today)).returning(_use.c.participants)
-    if connection.scalar(charge) is None:
+    used = case((_use.c.day == _name_of(now), _use.c.participants), else_=0)
+    row = {"workspace_id": workspace_id, "day": _name_of(now), "participants": count}
+    charge = _insert(connection).values(**row, stored_bytes=0, measured_position=0)
+    charged = charge.on_conflict_do_update(
+        index_elements=[_use.c.workspace_id],
+        set_={"participants": used + count, "day": _name_of(now)},
+        where=used + count <= limit if limit else None,
+    )
+    first_fits = not limit or count <= limit
+    if not first_fits or connection.scalar(charged.returning(_use.c.workspace_id)) is None:
         raise UsageLimitReached(
             f"The quota participants_per_day of this workspace is {limit:,}; "
             f"{participants_today(connection, workspace_id):,} are used and {count:,} more were asked for. "
-            f"It frees at {_midnight_after(today)}.",
+            f"It frees at {_midnight_after(now)}.",
             suggestions=("Ask for fewer participants, wait until then, or ask the operator for a larger quota.",),
         )
 
@@ -217,9 +233,13 @@ def _is_of(workspace_id: UUID) -> ColumnElement[bool]:
 
 
 def _ensure_row(connection: Connection, workspace_id: UUID) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     row = {"day": "", "participants": 0, "stored_bytes": 0, "measured_position": 0}
-    connection.execute(dialect.insert(_use).values(workspace_id=workspace_id, **row).on_conflict_do_nothing())
+    connection.execute(_insert(connection).values(workspace_id=workspace_id, **row).on_conflict_do_nothing())
+
+
+def _insert(connection: Connection) -> Any:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(_use)
 
 
 def _name_of(day: datetime) -> str:
