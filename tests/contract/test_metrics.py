@@ -66,7 +66,8 @@ commits_total{result} event_streams foreign_messages_total{source} http_request_
 http_requests_total{route,status} last_sweep_timestamp_seconds{work} lease_seconds leases_lost_total
 llm_calls_total{model,result} llm_cost_total{model} llm_seconds{model} llm_tokens_total{model,kind}
 oldest_pending_seconds owed_messages participants{status} participants_ended_total{status,reason}
-queue_messages{queue} recovered_total{result} republished_total{queue} run_slots{kind} runs{kind} runs_total{ending}
+queue_messages{queue} recovered_total{result} refused_calls_total{limit} republished_total{queue} run_slots{kind}
+runs{kind} runs_total{ending}
 step_seconds{environment,mind} stop_seconds{by} store_errors_total{kind} store_seconds{kind} store_up
 sweeps_total{work,result} transaction_writes waited_for waiters workers workers_by_kind{kind}
 """

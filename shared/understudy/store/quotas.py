@@ -147,9 +147,11 @@ def measure(connection: Connection, workspace_id: UUID) -> bool:
     An event stands for itself and its interaction; the one that ends a participant also stands for its checkpoint.
     So each row is read once, however large the workspace is.
     """
-    _ensure_row(connection, workspace_id)
     # Concurrent measurements would add the same events.
     position = lock_use(connection, workspace_id)
+    if position is None:
+        _ensure_row(connection, workspace_id)
+        position = lock_use(connection, workspace_id)
     page = (
         select(_event)
         .where(_event.c.workspace_id == workspace_id, _event.c.position > position)
@@ -173,10 +175,10 @@ def measure_all(store: Store, workspace_id: UUID, max_pages: int) -> None:
             return
 
 
-def lock_use(connection: Connection, workspace_id: UUID) -> int:
-    """Locks the row of this workspace; returns the position up to which its events are measured."""
+def lock_use(connection: Connection, workspace_id: UUID) -> int | None:
+    """Locks the row of this workspace; returns the position up to which its events are measured, None without a row."""
     lock = select(_use.c.measured_position).where(_is_of(workspace_id)).with_for_update()
-    return connection.scalar(lock) or 0
+    return connection.scalar(lock)
 
 
 def release_bytes(
