@@ -132,8 +132,8 @@ class CallLimiter:
     @contextlib.asynccontextmanager
     async def hold(self, workspace_id: UUID, kind: PlaceKind) -> AsyncIterator[None]:
         """Counts an open wait or event stream during the block. Raises RateLimited before it."""
-        # Its request was admitted: the limits are known.
-        share = self._shares[workspace_id]
+        # Its request was admitted, so the limits are known, unless its body took minutes.
+        share = self._shares.get(workspace_id) or self.observe(workspace_id, Limits())
         places = share.places[kind]
         await self._enter(share, kind, places)
         try:
@@ -205,7 +205,8 @@ class CallLimiter:
             result: Result = await run_with_timeout(self._threads, STORE_TIMEOUT_S, self._store.write, work)
         except (TimeoutError, ServiceUnavailable, StoreError) as error:
             self._unavailable_until = self._now() + UNAVAILABLE_RETRY_S
-            self._outages.failed(error, "this process counts calls by itself")
+            reason = str(error) or f"no answer within {STORE_TIMEOUT_S:g} s"
+            self._outages.failed(reason, "this process counts calls by itself")
             return None
         self._outages.succeeded()
         return result
