@@ -3,7 +3,7 @@
 from functools import partial
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from tests.factories import at_once, make_workspace
 from understudy.store.call_limits import RequestGrant, count_places, set_places, take_places, take_requests
@@ -90,3 +90,15 @@ def test_set_places_replaces_own_rows_and_removes_expired_ones(store: Store) -> 
     store.write(partial(set_places, process_id=mine, held={}, ttl_s=60))
     with store.read() as connection:
         assert connection.scalar(select(func.count()).select_from(Tables.call_place)) == 1
+
+
+def test_a_clock_that_was_set_back_holds_nothing_back(store: Store) -> None:
+    acme, mine = make_workspace(store).workspace_id, uuid4()
+    assert take(store, acme, 1).requests == 1
+    assert open_places(store, acme, uuid4(), 3, 3, ttl_s=3600)
+    ahead = update(Tables.call_use).values(requests_until=Tables.call_use.c.requests_until + 3600)
+    store.write(lambda connection: connection.execute(ahead))
+    assert take(store, acme, 1).requests == 1
+    assert take(store, acme, 1).requests == 0
+    store.write(partial(set_places, process_id=mine, held={}, ttl_s=60))
+    assert held(store, acme) == 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, literal, not_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.store.engine import store_clock, store_time
@@ -22,6 +22,9 @@ PlaceKind: TypeAlias = Literal["event_streams", "waits"]
 
 #: Unused requests of this many seconds may be made at once.
 BURST_S = 60
+#: Maximum seconds for which requests or places are granted; later times were stored before the store's clock was set
+#: back, and count as past.
+_MAX_GRANT_S = 2 * BURST_S
 
 
 class RequestGrant(NamedTuple):
@@ -47,7 +50,8 @@ def take_requests(connection: Connection, workspace_id: UUID, per_minute: int, p
 
 def _take(connection: Connection, workspace_id: UUID, now: float, duration_s: float) -> bool:
     """Moves the end of the granted requests by `duration_s`, if it stays within the burst."""
-    began = case((_use.c.requests_until > now, _use.c.requests_until), else_=now)
+    until = _use.c.requests_until
+    began = case((and_(until > now, until <= now + _MAX_GRANT_S), until), else_=now)
     new: Any = _insert(connection, _use).values(workspace_id=workspace_id, requests_until=now + duration_s)
     taken = new.on_conflict_do_update(
         index_elements=[_use.c.workspace_id],
@@ -103,8 +107,8 @@ def set_places(
 ) -> int:
     """Replaces the places of this process by `held`, and removes those of processes that ended; returns how many
     rows it holds. Repeatable."""
-    is_gone = or_(_place.c.process_id == process_id, _place.c.expires_at < store_clock())
-    connection.execute(delete(_place).where(is_gone))
+    is_live = _place.c.expires_at.between(store_clock(), store_clock(_MAX_GRANT_S))
+    connection.execute(delete(_place).where(or_(_place.c.process_id == process_id, not_(is_live))))
     rows = [
         {"workspace_id": workspace_id, "kind": kind, "process_id": process_id, "places": places}
         for (workspace_id, kind), places in sorted(held.items())
