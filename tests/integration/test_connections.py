@@ -114,7 +114,8 @@ def test_the_rest_of_an_answered_request_is_not_awaited_for_ever() -> None:
 
 
 def test_a_client_that_reads_nothing_loses_its_connection() -> None:
-    with serving(0.1) as (port, connections), connect(port, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"):
+    with serving(0.5) as (port, connections), connect(port, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"):
+        wait_until(lambda: any(not one.is_idle for one in connections))
         wait_until(lambda: not connections)
 
 
