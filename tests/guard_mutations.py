@@ -418,6 +418,72 @@ _GUARDS = {
             '() if any_workspace else (_p.c.id != bindparam("workspace"),)',
         ),
     ],
+    ("shared/understudy/store/call_limits.py", "tests/integration/test_call_limits.py"): [
+        (
+            "requests stay within the rate",
+            "        where=began + duration_s <= now + BURST_S + 1e-6,\n",
+            "",
+        ),
+        ("places stay within the limit", ".where(held + places <= limit)", ".where(held + places > -1)"),
+        (
+            "processes take places one after the other",
+            "    connection.execute(select(_use.c.workspace_id).where(_is_of(_use, workspace_id)).with_for_update())\n",
+            "",
+        ),
+        (
+            "places of a process that ended are free",
+            ", _place.c.expires_at > store_clock()),\n",
+            ", _place.c.expires_at > store_clock(-60)),\n",
+        ),
+    ],
+    ("shared/understudy/store/quotas.py", "tests/integration/test_quotas.py"): [
+        (
+            "participants stay within the quota",
+            "        where=used + count <= limit if limit else None,\n",
+            "",
+        ),
+        (
+            "events are measured once",
+            "select(_use.c.measured_position).where(_is_of(workspace_id)).with_for_update()",
+            "select(_use.c.measured_position).where(_is_of(workspace_id))",
+        ),
+    ],
+    ("shared/understudy/store/prune.py", "tests/integration/test_quotas.py"): [
+        (
+            "a prune gives stored bytes back",
+            "        quotas.release_bytes(connection, old.workspace_id, of_ids, {bulk_parameters.IDS_PARAM: ids})\n",
+            "",
+        ),
+    ],
+    ("api/understudy/admission/performing.py", "tests/contract/test_limits.py"): [
+        (
+            "a wait too many dispatches nothing",
+            '    async with call.service.limits.hold(call.workspace_id, "waits"):\n',
+            "    if True:\n",
+        ),
+    ],
+    ("api/understudy/admission/middleware.py", "tests/contract/test_limits.py"): [
+        ("no limit refuses a cancel", ' and not _is_never_refused(scope["method"], path)', ""),
+    ],
+    ("api/understudy/mcp/message_check.py", "tests/contract/test_limits.py"): [
+        ("no limit refuses a cancel over MCP", "is_limited=name not in _NEVER_REFUSED_TOOLS", "is_limited=True"),
+    ],
+    ("api/understudy/service/dispatching.py", "tests/contract/test_limits.py"): [
+        ("a run is charged", "    quotas.charge(call, connection, len(selected), mind=iteration.mind)\n", ""),
+        (
+            "an extend is charged",
+            "        quotas.charge(call, connection, 1, iteration_id=source.iteration_id, ask_id=source.ask_id)\n",
+            "",
+        ),
+    ],
+    ("api/understudy/api/connections.py", "tests/integration/test_connections.py"): [
+        ("a silent client loses its connection", "        else:\n            self.transport.abort()\n", ""),
+        (
+            "bytes of a header do not extend its time",
+            "        if (self.conn.their_state, self.cycle) != before:\n",
+            "        if True:\n",
+        ),
+    ],
     ("worker/understudy/worker/shutdown.py", "tests/unit/test_shutdown_signal.py"): [
         ("a process that hangs at its end is killed", "            os._exit(EXIT_SHUTDOWN_TIMEOUT)\n", ""),
     ],

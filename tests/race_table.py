@@ -154,7 +154,7 @@ WRITES: dict[str, Callable[[Scene, Connection], object]] = {
     "release": lambda it, connection: lifecycle.release(connection, it.claim, 1),
     "cancel": lambda it, connection: lifecycle.cancel(connection, it.study.workspace_id, [it.id_]),
     "extend": lambda it, connection: dispatch.insert_branch(connection, it.study.workspace_id, it.id_, 5, None),
-    "reserve": lambda it, connection: window.refill(connection, 9, 9).messages,
+    "reserve": lambda it, connection: window.refill(connection, 9).messages,
     "renew": lambda it, connection: leases.renew_lease(connection, it.worker_id, 60),
     "renew_in_time": _renew_in_time,
     "expire": _expire,

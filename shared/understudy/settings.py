@@ -1,15 +1,16 @@
 """All settings, read from `UNDERSTUDY_…` variables. Entry points build them and pass them down."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
 from understudy.domain.broker_address import parse_broker_url
+from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.leases import MAX_LEASE_TTL_S
-from understudy.domain.sites import DEFAULT_SITE_LIMIT
+from understudy.domain.time_limits import MAX_RUN_TIMEOUT_S, MAX_STEP_TIMEOUT_S
 from understudy.faults import parse
 
 
@@ -56,9 +57,25 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(3600, gt=0)
     max_participants_per_run: int = Field(10_000, ge=1)
     #: Participants of a workspace that may visit the same public site at once; more of them wait.
-    max_running_per_site: int = Field(DEFAULT_SITE_LIMIT, ge=1)
+    max_running_per_site: int = Field(STANDARD_LIMITS.per_site, ge=1)
     #: Maximum open event streams of an API process.
     max_event_streams: int = Field(250, ge=1)
+    #: Maximum open connections of an API process; a further one takes the place of an idle one.
+    max_connections: int = Field(20_000, ge=1)
+    #: Maximum seconds for which a client may be silent within a header or a body, or read nothing of its answer.
+    client_timeout_s: float = Field(30, gt=0)
+    #: Maximum `step_timeout` and `run_timeout` of an iteration or ask.
+    max_step_timeout_s: float = Field(MAX_STEP_TIMEOUT_S, gt=0, le=MAX_STEP_TIMEOUT_S)
+    max_run_timeout_s: float = Field(MAX_RUN_TIMEOUT_S, gt=0, le=MAX_RUN_TIMEOUT_S)
+    #: Defaults of the limits and quotas of a workspace; 0: no limit. `understudy workspace set` sets others for one.
+    workspace_requests_per_minute: int = Field(60_000, ge=0)
+    workspace_event_streams: int = Field(100, ge=0)
+    workspace_waits: int = Field(10_000, ge=0)
+    workspace_weight: float = Field(1, gt=0, le=1_000)
+    workspace_max_running: int = Field(0, ge=0)
+    workspace_participants_per_day: int = Field(1_000_000, ge=0)
+    workspace_model_tokens_per_day: int = Field(0, ge=0)
+    workspace_stored_bytes: int = Field(0, ge=0)
     #: Comma-separated web origins that may call `/mcp`, in addition to those of this machine.
     allowed_origins: str = ""
     #: Port of a worker's or sweeper's metrics; 0: a free port, logged at start. The API serves its own at
@@ -94,6 +111,16 @@ class Settings(BaseSettings):
         """Returns the URL for notifications and quotas; empty if there is none."""
         broker = self.notices_url or self.broker_url
         return broker if broker and parse_broker_url(broker).is_redis else ""
+
+    @property
+    def default_limits(self) -> DefaultLimits:
+        """Returns the limits of workspaces that have none of their own."""
+        return DefaultLimits(self.max_running_per_site, self.workspace_max_running, self.workspace_weight)
+
+    def value_in_force(self, workspace: object, name: str) -> Any:
+        """Returns the value in a workspace's row, or the default of the installation; 0: no limit."""
+        own = getattr(workspace, name)
+        return getattr(self, f"workspace_{name}") if own is None else own
 
     @field_validator("broker_url", "notices_url")
     @classmethod

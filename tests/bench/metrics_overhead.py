@@ -102,7 +102,7 @@ def look(bench: Bench) -> Iterator[Comparison]:
     def figures(connection: Connection) -> None:
         leases.count_live(connection)
         participants.active_counts(connection)
-        backlog(connection, [10], 20)
+        backlog(connection, [10])
 
     with bench.stage() as stage:
         _fill(stage)

@@ -1,5 +1,6 @@
 """A store whose connection is lost right after a commit."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,9 @@ class LostCommits:
 
         def write_and_lose(work: Callable[[Connection], Any]) -> Any:
             done = write(work)
+            if threading.current_thread().name.startswith("call-limits"):
+                # The counts of calls are commits of their own, before those of the operation.
+                return done
             if self.count < self.limit and self.is_lost(done):
                 self.count += 1
                 self.after_commit()

@@ -70,10 +70,10 @@ commits_total{result} event_streams foreign_messages_total{source} http_request_
 http_requests_total{route,status} last_sweep_timestamp_seconds{work} lease_seconds leases_lost_total
 llm_calls_total{model,result} llm_cost_total{model} llm_seconds{model} llm_tokens_total{model,kind}
 oldest_pending_seconds owed_messages participants{status} participants_ended_total{status,reason} pending_by_age{age}
-preempted_total queue_messages{queue} recovered_total{result} refill_seconds republished_total{queue} run_slots{kind}
-runs{kind} runs_total{ending} slots_wanted step_seconds{environment,mind} stop_seconds{by} store_errors_total{kind}
-store_seconds{kind} store_up sweeps_total{work,result} transaction_writes waited_for waiters window_messages
-window_size workers workers_by_kind{kind}
+preempted_total queue_messages{queue} recovered_total{result} refill_seconds refused_calls_total{limit}
+republished_total{queue} run_slots{kind} runs{kind} runs_total{ending} slots_wanted step_seconds{environment,mind}
+stop_seconds{by} store_errors_total{kind} store_seconds{kind} store_up sweeps_total{work,result} transaction_writes
+waited_for waiters window_messages window_size workers workers_by_kind{kind}
 """
 
 
@@ -305,7 +305,7 @@ def test_what_each_request_for_metrics_reads_uses_indexes(store: Store) -> None:
             seen.append((statement, given))
 
         participants.active_counts(connection)
-        backlog(connection, [10], 20)
+        backlog(connection, [10])
         asked = [one for one in seen if "participant" in one[0]]
         plans = [str(connection.exec_driver_sql(explain + statement, given).all()) for statement, given in asked]
     assert plans

@@ -113,7 +113,7 @@ def furnish(store: Store, caller: ApiClient) -> tuple[ApiClient, dict[str, UUID]
 
 def publish(connection: Connection) -> None:
     """Marks the run messages of all pending participants as published."""
-    window.refill(connection, 1_000, 1_000)
+    window.refill(connection, 1_000)
 
 
 def results_of(worlds: Worlds, tool: str, arguments: Json, skip: Collection[str] = ()) -> dict[str, CallResult]:

@@ -200,7 +200,7 @@ def test_messages_of_queues_that_are_consumed_first_are_published_first(study: P
     by_queue = dict(zip(QUEUE_PRIORITY, study.ids, strict=True))
     for queue, id_ in by_queue.items():
         study.write(Connection.execute, update(_p).where(_p.c.id == id_).values(queue=str(queue)))
-    messages = study.write(window.refill, 9, 9).messages
+    messages = study.write(window.refill, 9).messages
     assert [(one.participant_id, one.queue) for one in messages] == [(id_, queue) for queue, id_ in by_queue.items()]
 
 

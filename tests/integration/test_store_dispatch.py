@@ -66,7 +66,7 @@ def reserve(study: StudyStore, republish_after_s: float | None = None) -> list[R
 
     def work(connection: Connection) -> list[RunMessage]:
         if republish_after_s is None:
-            return window.refill(connection, 1_000, 1_000).messages
+            return window.refill(connection, 1_000).messages
         return dispatch.reserve_again(connection, ids, store_time(connection, -republish_after_s))
 
     return study.store.write(work)

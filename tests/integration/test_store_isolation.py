@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection
@@ -12,8 +13,19 @@ from understudy.domain.errors import NotFound, ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.simulation import Usage
-from understudy.store import aliases, asks, events, idempotency, participants, people, studies, usage
-from understudy.store.engine import Store
+from understudy.store import (
+    aliases,
+    asks,
+    call_limits,
+    events,
+    idempotency,
+    participants,
+    people,
+    quotas,
+    studies,
+    usage,
+)
+from understudy.store.engine import Store, store_time
 from understudy.store.participants import ParticipantScope
 
 
@@ -29,6 +41,10 @@ class TwoWorkspaces(StudyStore):
         self.write(events.assign_positions)
         self.write(idempotency.find_or_reserve, self.workspace_id, "/path", "key", "hash")
         self.person_id = self.row().person_id
+        self.write(quotas.charge_participants, self.workspace_id, 2, 0, self.read(store_time))
+        self.write(quotas.measure, self.workspace_id)
+        self.write(call_limits.take_requests, self.workspace_id, 1, 1)
+        self.write(call_limits.take_places, self.workspace_id, "waits", uuid4(), 1, 1, 60)
 
 
 @pytest.fixture
@@ -60,6 +76,11 @@ READS: dict[str, Callable[[Connection, Any, TwoWorkspaces], Any]] = {
     "events_after of a study": lambda c, w, b: events.events_after(c, w, 0, 9, of=(Kind.STUDY, b.study_id))[0],
     "events_after of all": lambda c, w, b: events.events_after(c, w, 0, 9)[0],
     "usage of today": lambda c, w, b: usage.sum_for_workspace_today(c, w),
+    "participants_today": lambda c, w, b: quotas.participants_today(c, w),
+    "model_tokens_today": lambda c, w, b: quotas.model_tokens_today(c, w),
+    "stored_bytes": lambda c, w, b: quotas.stored_bytes(c, w),
+    "count_requests": lambda c, w, b: call_limits.count_requests(c, w, 60),
+    "count_places": lambda c, w, b: call_limits.count_places(c, w),
     "tokens": lambda c, w, b: usage.tokens_of_workspace(c, w, datetime.min.replace(tzinfo=UTC)),
 }
 
@@ -89,6 +110,15 @@ def test_find_many_returns_rows_in_order_and_raises_not_found_in_another_workspa
         both.read(aliases.find_many, both.other, Kind.PARTICIPANT, refs[:1], "ids")
     with pytest.raises(NotFound, match=refs[1]):
         both.read(aliases.find_many, both.other, Kind.PARTICIPANT, refs[1:2], "ids")
+
+
+def test_limits_of_another_workspace_are_not_used_up(both: TwoWorkspaces) -> None:
+    both.write(quotas.charge_participants, both.other, 2, 2, both.read(store_time))
+    assert both.write(call_limits.take_requests, both.other, 1, 1).requests == 1
+    assert both.write(call_limits.take_places, both.other, "waits", uuid4(), 1, 1, 60)
+    both.write(quotas.measure, both.other)
+    assert both.read(quotas.stored_bytes, both.other) == 0
+    assert both.read(quotas.participants_today, both.workspace_id) == 2
 
 
 def test_sample_of_an_empty_workspace_is_refused(both: TwoWorkspaces) -> None:

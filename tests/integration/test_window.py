@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select, update
 from tests.factories import StudyStore, make_lease, make_participants, make_study
 from tests.parameters import on_postgresql
 from understudy.domain.fair_shares import MIN_SHARED_WINDOW, MIN_WINDOW
+from understudy.domain.holds import DefaultLimits
 from understudy.domain.queues import Queue
 from understudy.store import lifecycle, limits, pauses, window
 from understudy.store.engine import Store, store_clock
@@ -20,15 +21,15 @@ from understudy.store.schema import Tables
 
 _p = Tables.participant
 #: No limit of visitors.
-MANY = 10_000
+MANY = DefaultLimits(per_site=10_000)
 
 
 class Tenant(StudyStore):
     """A study of a workspace of its own, and what a refill does with its participants."""
 
-    def refill(self, limit: int = 1_000, site_limit: int = MANY) -> list[tuple[UUID, str]]:
+    def refill(self, limit: int = 1_000, defaults: DefaultLimits = MANY) -> list[tuple[UUID, str]]:
         """Refills the window; returns the participants and queues of the new messages, in order."""
-        messages = self.write(window.refill, limit, site_limit).messages
+        messages = self.write(window.refill, limit, defaults).messages
         return [(message.participant_id, message.queue) for message in messages]
 
     def set(self, values: dict[str, Any], *where: Any) -> None:
@@ -269,10 +270,10 @@ def test_visitors_of_a_public_site_are_limited_over_all_studies_of_a_workspace(
     others = make_participants(store, small.workspace_id, study, iteration, 2)
     local, (iteration,) = make_study(store, crowd.workspace_id, content={"url": "http://127.0.0.1:9000/"})
     locals_ = make_participants(store, crowd.workspace_id, local, iteration, 9)
-    published = {id_ for id_, _ in crowd.refill(site_limit=3)}
+    published = {id_ for id_, _ in crowd.refill(DefaultLimits(per_site=3))}
     assert len(published) == 3 + 2 + 9
     assert {*others, *locals_} <= published
-    found = crowd.read(limits.holds, crowd.workspace_id, [row.id for row in crowd.rows()], 3)
+    found = crowd.read(limits.holds, crowd.workspace_id, [row.id for row in crowd.rows()], DefaultLimits(per_site=3))
     assert {hold.sentence for hold in found.values()} == {
         "At most 3 participants of this workspace visit https://shop.example at once."
     }

@@ -8,13 +8,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.pages.cli_tables import commands, common_options
+from tests.pages.limit_tables import workspace_limits
 from tests.pages.mcp_tables import tools
 from tests.pages.metric_tables import metrics
 from tests.pages.rest_tables import endpoints, objects
 from tests.pages.tables import table
 from understudy.documentation import FOLDER, SLUGS, list_docs
 
-PAGES = (FOLDER / "README.md", FOLDER / "metrics.md", *(FOLDER / f"{slug}.md" for slug in SLUGS))
+PAGES = (
+    FOLDER / "README.md",
+    FOLDER / "metrics.md",
+    FOLDER / "operations.md",
+    *(FOLDER / f"{slug}.md" for slug in SLUGS),
+)
 
 
 def _index() -> str:
@@ -33,6 +39,7 @@ _MAKERS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "common_options": common_options,
     "metrics": metrics,
+    "workspace_limits": workspace_limits,
 }
 _PART = re.compile(r"(?<=<!-- made: )(\w+)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
 

@@ -103,14 +103,14 @@ HOT: dict[str, Query] = {
     "positions": lambda c, it: (events.has_unsequenced(c), events.assign_positions(c)),
     "lost": lambda c, it: recovery.recover_lost(c, 3, 1000),
     "stops": lambda c, it: stops.record_stops(c, 30, 1000),
-    "window": lambda c, it: (window.has_work(c), window.refill(c, 1000, 20), window.place_orphans(c)),
+    "window": lambda c, it: (window.has_work(c), window.refill(c, 1000), window.place_orphans(c)),
     "own again": lambda c, it: dispatch.reserve_again(c, it.by_status["pending"], store_time(c)),
     "overdue": lambda c, it: dispatch.published_before_ids(c, Queue.RUNS, store_time(c), 1000),
     "last followed": lambda c, it: dispatch.newest_running_dispatch(c, Queue.RUNS),
     "dead leases": lambda c, it: leases.delete_expired(c, 0),
     # metrics
     "active": lambda c, it: participants.active_counts(c),
-    "pending": lambda c, it: backlog(c, [10, 60], 20),
+    "pending": lambda c, it: backlog(c, [10, 60]),
     # prune
     "who is old": lambda c, it: prune.expired_participants(
         c, prune.RetentionFilter(it.workspace_id, store_time(c)), None, 200

@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from understudy.admission.middleware import AdmissionMiddleware
+from understudy.service.call_limits import CallLimiter, Limits
 
 pytestmark = pytest.mark.anyio
 
@@ -19,8 +20,8 @@ async def cancelled(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) 
     sent: list[Message] = []
     app_hangs = asyncio.Event()
 
-    async def workspace(*_: Any) -> UUID:
-        return uuid4()
+    async def workspace(*_: Any) -> tuple[UUID, Limits]:
+        return uuid4(), Limits()
 
     async def app(_: Scope, __: Receive, send: Send) -> None:
         if begun:
@@ -36,7 +37,8 @@ async def cancelled(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) 
 
     monkeypatch.setattr(AdmissionMiddleware, "_workspace", workspace)
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
-    request = asyncio.create_task(AdmissionMiddleware(app, SimpleNamespace())(scope, receive, send))  # type: ignore[arg-type]
+    service = SimpleNamespace(limits=CallLimiter(SimpleNamespace()))  # type: ignore[arg-type]
+    request = asyncio.create_task(AdmissionMiddleware(app, service)(scope, receive, send))  # type: ignore[arg-type]
     await app_hangs.wait()
     request.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -133,10 +133,10 @@ def test_an_unknown_code_of_a_newer_server_is_kept(
     client: Understudy, server: Server, retryable: bool, exit_code: int
 ) -> None:
     server.status = 429
-    server.answer = {"error": "Slow.", "error_code": "rate_limited", "retryable": retryable, "suggestions": []}
+    server.answer = {"error": "Slow.", "error_code": "too_slow", "retryable": retryable, "suggestions": []}
     with pytest.raises(UnknownErrorCode) as raised:
         client.person_list()
-    assert raised.value.text == "[rate_limited] Slow."
+    assert raised.value.text == "[too_slow] Slow."
     assert raised.value.rule == (429, retryable, exit_code)
 
 

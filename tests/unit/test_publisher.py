@@ -15,8 +15,8 @@ from kombu.transport.redis import Channel
 
 from tests.servers import wait_until
 from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.queues import Queue
-from understudy.domain.sites import DEFAULT_SITE_LIMIT
 from understudy.queue import publisher as publisher_module
 from understudy.queue.celery.app import create_celery
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
@@ -48,8 +48,8 @@ class FakeStore:
     def _load(self, _: None, ids: Sequence[UUID]) -> list[RunMessage]:
         return [RunMessage(id_, 1, str(Queue.RUNS), f"t-{id_.hex[:3]}", "s-abc", None) for id_ in ids]
 
-    def _refill(self, _: None, limit: int, site_limit: int) -> Refill:
-        assert site_limit == DEFAULT_SITE_LIMIT
+    def _refill(self, _: None, limit: int, defaults: DefaultLimits) -> Refill:
+        assert defaults == STANDARD_LIMITS
         new = [id_ for id_ in IDS if id_ not in self.reserved][:limit]
         self.reserved.update(new)
         return Refill(self._load(None, new), has_more=len(new) == limit, has_backlog=False, preempted=0)

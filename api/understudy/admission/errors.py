@@ -1,6 +1,7 @@
 """Answers every error with its documented body, never with a traceback."""
 
 import logging
+import math
 import re
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from understudy.domain.errors import NotFound, UnderstudyError, ValidationError
+from understudy.domain.errors import NotFound, RateLimited, UnderstudyError, ValidationError
 from understudy.envelopes.errors import ErrorBody
 from understudy.operations.registry import OPERATIONS
 from understudy.operations.validation_messages import MAX_NAME, format_problems
@@ -52,6 +53,8 @@ def error_response(request: Request, error: UnderstudyError, http_status: int | 
     """Returns the body of `error` in the form that this path documents."""
     status = http_status or error.rule.http_status
     headers = {"WWW-Authenticate": "Bearer"} if error.code == "auth_failed" else None
+    if isinstance(error, RateLimited):
+        headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
     if request.scope["path"].rstrip("/") == "/mcp":
         return JSONResponse(_json_rpc_error(error, status), status_code=status, headers=headers)
     if _answers_run_response(request.method, request.scope["path"]):

@@ -4,9 +4,10 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
@@ -16,11 +17,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
 
 from understudy.admission.errors import error_response
-from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
+from understudy.domain.errors import AuthFailed, RateLimited, ServiceUnavailable, UnderstudyError, ValidationError
+from understudy.operations.registry import OPERATIONS
 from understudy.operations.requests import MAX_PEOPLE_BYTES
 from understudy.service import Service
+from understudy.service.call_limits import Limits
 from understudy.service.coalesced_reads import CoalescedReads
-from understudy.store.workspaces import authenticate
+from understudy.store.workspaces import find_workspace
 
 MIB = 1024 * 1024
 MAX_BODY = MIB
@@ -57,7 +60,11 @@ class CheckedBody(NamedTuple):
     """The body to pass on, and the error of the arguments that were removed from it."""
 
     body: bytes
-    argument_error: ValidationError | None
+    argument_error: UnderstudyError | None
+    #: Whether a limit on the workspace's requests may refuse it.
+    is_limited: bool = True
+    #: Whether the app answers an error in `argument_error`; else it is the answer of the request.
+    takes_error: bool = False
 
 
 #: Checks a body. Raises NotJson, TooLarge, ValidationError.
@@ -91,12 +98,18 @@ class AdmissionMiddleware:
         request = Request(scope, receive)
         state = scope.setdefault("state", {})
         try:
-            state["workspace_id"] = await self._workspace(request)
+            workspace_id, limits = await self._workspace(request)
+            state["workspace_id"] = workspace_id
+            admit = partial(self._service.limits.admit, workspace_id, limits)
+            if path not in self._messages and not _is_never_refused(scope["method"], path):
+                await admit()
+            self._service.limits.observe(workspace_id, limits)
             large = path == "/v1/people" or path in self._messages
             body = await _read(request, MAX_PEOPLE_BODY if large else MAX_BODY)
             # A body with millions of values takes seconds to check and must not block the event loop.
             if path in self._messages and scope["method"] == "POST":
-                body, state["flaw"] = await self._in_thread(self._messages[path], body)
+                checked = await self._in_thread(self._messages[path], body)
+                body, state["flaw"] = checked.body, await _admission_error(checked, admit)
             elif len(body) > SMALL_BODY:
                 await self._in_thread(check_json, body)
             elif body:
@@ -129,7 +142,7 @@ class AdmissionMiddleware:
                 await error_response(Request(scope), _shutdown_error())(scope, receive, send)
             raise
 
-    async def _workspace(self, request: Request) -> UUID:
+    async def _workspace(self, request: Request) -> tuple[UUID, Limits]:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise AuthFailed(
@@ -141,19 +154,50 @@ class AdmissionMiddleware:
         except TimeoutError:
             raise ServiceUnavailable("The server is overloaded. Send the same request again in a moment.") from None
 
-    def _find_workspaces(self, secrets: Sequence[str]) -> dict[str, UUID | Exception]:
-        """Returns the workspace of each token, or the AuthFailed error of an invalid one."""
-        workspaces: dict[str, UUID | Exception] = {}
+    def _find_workspaces(self, secrets: Sequence[str]) -> dict[str, tuple[UUID, Limits] | Exception]:
+        """Returns the workspace of each token and its limits in force, or the AuthFailed error of an invalid one."""
+        workspaces: dict[str, tuple[UUID, Limits] | Exception] = {}
         with self._service.store.read() as connection:
             for secret in secrets:
                 try:
-                    workspaces[secret] = authenticate(connection, secret)
+                    row = find_workspace(connection, secret)
                 except AuthFailed as error:
                     workspaces[secret] = error
+                    continue
+                figures = {name: self._service.settings.value_in_force(row, name) for name in Limits._fields}
+                workspaces[secret] = row.id, Limits(**figures)
         return workspaces
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work, *args)
+
+
+#: Paths and methods of the operations that no limit refuses.
+_NEVER_REFUSED = [
+    (operation.method, re.compile(re.sub(r"\{\w+\}", "[^/]+", operation.path)))
+    for operation in OPERATIONS.values()
+    if operation.is_never_refused
+]
+
+
+def _is_never_refused(method: str, path: str) -> bool:
+    return any(method == known and pattern.fullmatch(path) for known, pattern in _NEVER_REFUSED)
+
+
+async def _admission_error(checked: CheckedBody, admit: Callable[[], Awaitable[None]]) -> UnderstudyError | None:
+    """Counts the request of a message; returns the error that the app has to answer.
+
+    Raises RateLimited for a message that takes no error.
+    """
+    if not checked.is_limited:
+        return checked.argument_error
+    try:
+        await admit()
+    except RateLimited as error:
+        if not checked.takes_error:
+            raise
+        return error
+    return checked.argument_error
 
 
 def _shutdown_error() -> ServiceUnavailable:

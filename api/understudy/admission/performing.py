@@ -24,8 +24,23 @@ async def perform(
 ) -> Rendered:
     """Returns the rendered answer of `operation`. Raises UnderstudyError, and what `hold` raises.
 
-    The end of a wait never cancels what was dispatched.
+    The end of a wait never cancels what was dispatched. A wait too many is refused before anything is dispatched.
     """
+    if not _waits(operation, request):
+        return await _perform(call, operation, request, hold, render)
+    async with call.service.limits.hold(call.workspace_id, "waits"):
+        return await _perform(call, operation, request, hold, render)
+
+
+def _waits(operation: Operation, request: Any) -> bool:
+    """Returns whether the caller asks to wait."""
+    options = (request, getattr(request, "run", None))
+    return operation.name in ASYNC_HANDLERS or any(getattr(option, "wait", False) for option in options)
+
+
+async def _perform(
+    call: Call, operation: Operation, request: Any, hold: Hold, render: Callable[[Envelope], Rendered]
+) -> Rendered:
     if handler := ASYNC_HANDLERS.get(operation.name):
         pending = await handler(call, request)
     else:

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeAlias, get_args
 
-from understudy.operations.requests import DEFAULT_WAIT_S, Modality
+from understudy.operations.requests import DEFAULT_RUN_TIMEOUT_S, DEFAULT_STEP_TIMEOUT_S, DEFAULT_WAIT_S, Modality
 from understudy.plugins.registry import content_model, environments, minds, profiled_minds
 from understudy.settings import Settings
 
@@ -13,11 +13,17 @@ def bounds(settings: Settings) -> dict[str, Schema]:
     """Returns bounds that come from settings or from a field's meaning, by field name, for all requests."""
     return {
         "additional_steps": {"minimum": 1, "maximum": settings.max_additional_steps},
-        "timeout": {"maximum": settings.max_wait_s, "default": min(DEFAULT_WAIT_S, settings.max_wait_s)},
+        "timeout": _seconds(DEFAULT_WAIT_S, settings.max_wait_s),
         "sample": {"maximum": settings.max_participants_per_run},
         "person_ids": {"maxItems": settings.max_participants_per_run},
         "round": {"minimum": 1},
+        "step_timeout": _seconds(DEFAULT_STEP_TIMEOUT_S, settings.max_step_timeout_s),
+        "run_timeout": _seconds(DEFAULT_RUN_TIMEOUT_S, settings.max_run_timeout_s),
     }
+
+
+def _seconds(default: float, maximum: float) -> Schema:
+    return {"maximum": maximum, "default": min(default, maximum)}
 
 
 def content_schemas() -> dict[str, Schema]:

@@ -20,6 +20,7 @@ from understudy.admission.middleware import AdmissionMiddleware
 from understudy.admission.request_id import RequestIdMiddleware
 from understudy.admission.request_metrics import RequestMetricsMiddleware
 from understudy.admission.tracing import TracingMiddleware
+from understudy.api.connections import bounded_connection
 from understudy.envelopes.errors import ErrorBody
 from understudy.mcp.lazy_app import LazyMcpApp
 from understudy.mcp.message_check import check_message
@@ -31,8 +32,10 @@ from understudy.rest.openapi import install_openapi
 from understudy.rest.query import check_query
 from understudy.rest.routes import create_router
 from understudy.service import Service
+from understudy.service.call_limits import CallLimiter
 from understudy.service.events import EventHub
 from understudy.service.health import Readiness
+from understudy.service.storage_meter import StorageMeter
 from understudy.service.waiters import WaiterRegistry
 from understudy.settings import Settings
 from understudy.store import Connection, participants
@@ -62,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Returns the ASGI app; its lifespan owns its store and broker connections."""
     store = Store(settings.store_url, observer=StoreMetrics())
     celery = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
-    publisher = Publisher(celery, store, settings.max_running_per_site)
+    publisher = Publisher(celery, store, settings.default_limits)
 
     def finished(ids: Sequence[UUID]) -> Mapping[UUID, AnyRow]:
         with store.read() as connection:
@@ -84,26 +87,32 @@ def create_app(settings: Settings) -> FastAPI:
         publisher,
         Notifier(settings.notifications_url),
         WaiterRegistry(settings.notifications_url, finished, find, states),
-        Readiness(store, publisher, settings.max_running_per_site),
+        Readiness(store, publisher, settings.default_limits),
         EventHub(store, settings.max_event_streams),
+        CallLimiter(store),
     )
 
     mcp = LazyMcpApp(service)
+    meter = StorageMeter(settings, store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.waiting.open()
+        service.limits.open()
+        meter.open()
         async with mcp.run():
             yield
         await service.waiting.close()
         await service.events.close()
+        await service.limits.close()
+        await meter.close()
         await service.readiness.close()
         service.publisher.close()
         service.notifier.close()
         store.dispose()
 
     errors: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorBody} for code in (400, 401, 404, 413, 422, 500, 503)
+        code: {"model": ErrorBody} for code in (400, 401, 404, 413, 422, 429, 500, 503)
     }
     app = FastAPIOffline(
         title="Understudy",
@@ -145,6 +154,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
         timeout_keep_alive=KEEP_ALIVE_S,
+        http=bounded_connection(settings.client_timeout_s, settings.max_connections),
+        # A connection that becomes a WebSocket would escape the bounds, and nothing here speaks it.
+        ws="none",
     )
     gc_tuning.freeze_gc_objects()
     # Ctrl-C is a normal way to end the server.

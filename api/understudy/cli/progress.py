@@ -13,7 +13,7 @@ from rich.text import Text
 
 from understudy.cli.render import STATUS_STYLES, counts_text, plain
 from understudy.cli.studies import participants_table, summary_counts
-from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.errors import RateLimited, ServiceUnavailable
 from understudy.domain.lifecycle import ACTIVE, TERMINAL
 
 if TYPE_CHECKING:
@@ -114,26 +114,27 @@ def follow_run(
     `limit_s`.
 
     Polls after each event of `feed`, and every second without a connected feed. Retries while the server is
-    unavailable; raises ServiceUnavailable after RECONNECT_TIMEOUT_S.
+    unavailable or asks for a pause; raises ServiceUnavailable or RateLimited after RECONNECT_TIMEOUT_S.
     """
     started = answered = clock()
     snapshot: Snapshot | None = None
     pause: Callable[[float], object] = feed.wait if feed else sleep
     with _display(out, hint) as show:
         while True:
+            interval_s = INTERVAL_S
             try:
                 snapshot = poll()
-            except ServiceUnavailable:
+            except (ServiceUnavailable, RateLimited) as error:
                 if clock() - answered > RECONNECT_TIMEOUT_S:
                     raise
-                snapshot = None
+                snapshot, interval_s = None, max(interval_s, error.retry_after_s)
                 show(None, clock() - started)
             else:
                 answered = clock()
                 show(snapshot, answered - started)
                 if snapshot.is_finished:
                     return True
-            poll_at = clock() + (FALLBACK_POLL_S if feed and feed.is_connected and snapshot else INTERVAL_S)
+            poll_at = clock() + (FALLBACK_POLL_S if feed and feed.is_connected and snapshot else interval_s)
             end = None if limit_s is None else started + limit_s
             while (left := min(poll_at, end or poll_at) - clock()) > 0 and not pause(min(INTERVAL_S, left)):
                 if snapshot:  # Updates the elapsed time.

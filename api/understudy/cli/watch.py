@@ -22,7 +22,7 @@ from understudy.cli.progress import (
     participants_poller,
     study_poller,
 )
-from understudy.domain.errors import NotFound, ServiceUnavailable, UnderstudyError, ValidationError
+from understudy.domain.errors import NotFound, RateLimited, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import TERMINAL
 
@@ -136,7 +136,7 @@ def _watch(session: CommandContext, poll: Callable[[], Snapshot], sources: list[
     out = None if session.as_json else session.out
     try:
         finished = follow_run(poll, out, limit_s=timeout, feed=EventFeed(sources))
-    except ServiceUnavailable as error:
+    except (ServiceUnavailable, RateLimited) as error:
         raise _connection_lost(session, error) from error
     if not finished:
         raise _watch_timeout(session, timeout)
@@ -165,7 +165,7 @@ def _print_events(session: CommandContext, id_: str, kind: Kind, after: int | No
         )
         for event in read(last_event_id=last, follow=False):
             show(event)
-    except ServiceUnavailable as error:
+    except (ServiceUnavailable, RateLimited) as error:
         raise _connection_lost(session, error) from error
     if not finished:
         raise _watch_timeout(session, timeout)
@@ -195,14 +195,16 @@ def _show_until_finished(
 def _is_finished(poll: Callable[[], Snapshot]) -> bool:
     try:
         return poll().is_finished
-    except ServiceUnavailable:
+    except (ServiceUnavailable, RateLimited):
         # The feed reports a lasting failure.
         return False
 
 
-def _connection_lost(session: CommandContext, error: ServiceUnavailable) -> ServiceUnavailable:
+def _connection_lost(
+    session: CommandContext, error: ServiceUnavailable | RateLimited
+) -> ServiceUnavailable | RateLimited:
     hint = f"The run continues. Continue watching with: {session.resume_command}"
-    return ServiceUnavailable(str(error), suggestions=(*error.suggestions, hint))
+    return type(error)(str(error), suggestions=(*error.suggestions, hint))
 
 
 def _watch_timeout(session: CommandContext, timeout: float | None) -> WatchTimeout:

@@ -12,8 +12,10 @@ from understudy.domain.errors import (
     AuthFailed,
     Conflict,
     NotFound,
+    RateLimited,
     ServiceUnavailable,
     UnderstudyError,
+    UsageLimitReached,
     ValidationError,
 )
 from understudy.envelopes.asks import Ask, AskFull, AskPerParticipant, AskSummary
@@ -55,6 +57,7 @@ __all__ = [
     "Participant",
     "People",
     "Person",
+    "RateLimited",
     "ResponseLost",
     "RunFailure",
     "RunSuccess",
@@ -69,5 +72,6 @@ __all__ = [
     "Understudy",
     "UnderstudyError",
     "UnknownErrorCode",
+    "UsageLimitReached",
     "ValidationError",
 ]

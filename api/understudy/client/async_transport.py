@@ -37,7 +37,7 @@ class AsyncTransport:
             try:
                 with self.exchange.translated(call):
                     response = await self.http.send(request)
-                return self.exchange.response(call, response)
+                return self.exchange.response(call, response, may_retry=self._retries.remain(call, failures))
             except UnderstudyError as error:
                 failures += 1
                 pause_s = self._retries.pause_s(call, error, failures)

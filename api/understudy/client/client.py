@@ -26,7 +26,7 @@ from understudy.client.retries import Retries
 from understudy.client.server_address import resolve_server_address
 from understudy.client.transport import Transport
 from understudy.client.types import Id, Json
-from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.errors import RateLimited, ServiceUnavailable
 from understudy.envelopes.events import Event
 from understudy.envelopes.people import Panel
 
@@ -36,9 +36,9 @@ class Understudy(Methods):
 
     Without `server` or `token` it reads `UNDERSTUDY_SERVER` and `UNDERSTUDY_TOKEN`, then the files of
     `understudy up` in `UNDERSTUDY_DATA_DIR`. `timeout_s` limits one response in seconds; a waiting call adds
-    its own timeout. `retries` is how often a call is sent again after a failure that a repetition may cure; calls
-    that start something then get an idempotency key, so that they start it once. `on_answer` receives the unchanged
-    JSON of each response before the client parses it.
+    its own timeout. `retries` is how often a call is sent again after a failure that a repetition may cure,
+    never sooner than its `Retry-After`; calls that start something then get an idempotency key, so that they
+    start it once. `on_answer` receives the unchanged JSON of each response before the client parses it.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Understudy(Methods):
 
         Starts at the first event, or after the event `last_event_id`. With `follow` false, ends after the
         events committed at the time of the call. Reconnects after a lost connection and misses no event.
-        Raises ServiceUnavailable if the server is unavailable for more than `reconnect_timeout_s` seconds.
+        Raises ServiceUnavailable or RateLimited if it gets no stream for more than `reconnect_timeout_s` seconds.
         `patience_s` is the earlier name of that argument.
         """
         scope = {"study_id": study_id, "participant_id": participant_id, "ask_id": ask_id}
@@ -130,6 +130,6 @@ class Understudy(Methods):
                             yield event
                 if not follow:
                     return
-            except ServiceUnavailable as error:
+            except (ServiceUnavailable, RateLimited) as error:
                 reader.lost(error)
             time.sleep(reader.pause_s)

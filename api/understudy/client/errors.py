@@ -1,5 +1,8 @@
 """The errors of a call: those that the server answers, and those of the connection."""
 
+import time
+from email.utils import parsedate_to_datetime
+
 import httpx
 import pydantic
 
@@ -9,13 +12,21 @@ from understudy.domain.errors import (
     Conflict,
     ErrorRule,
     NotFound,
+    RateLimited,
     ServiceUnavailable,
     UnderstudyError,
+    UsageLimitReached,
     ValidationError,
 )
 from understudy.envelopes.errors import ErrorBody
 
-_ERRORS = {kind.code: kind for kind in (ValidationError, AuthFailed, NotFound, Conflict, ServiceUnavailable)}
+_ERRORS: dict[str, type[UnderstudyError]] = {
+    kind.code: kind
+    for kind in (ValidationError, AuthFailed, NotFound, Conflict, UsageLimitReached, RateLimited, ServiceUnavailable)
+}
+_TOO_MANY_REQUESTS = ERROR_RULES[RateLimited.code].http_status
+#: A `Retry-After` with more digits is no number of seconds.
+_MAX_DIGITS = 6
 
 
 class UnknownErrorCode(UnderstudyError):
@@ -43,7 +54,24 @@ class ResponseLost(ServiceUnavailable):
 
 
 def failure(server: str, response: httpx.Response, *, is_repeatable: bool) -> UnderstudyError:
-    """Returns the error that a response without success reports."""
+    """Returns the error that a response without success reports, with its `Retry-After`."""
+    error = _failure(server, response, is_repeatable=is_repeatable)
+    error.retry_after_s = _retry_after_s(response)
+    return error
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """Returns the seconds that `Retry-After` asks for, as a number or as a date; 0 without a valid one."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value) if len(value) <= _MAX_DIGITS else 0.0
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _failure(server: str, response: httpx.Response, *, is_repeatable: bool) -> UnderstudyError:
     try:
         body = ErrorBody.model_validate_json(response.content)
     except pydantic.ValidationError:
@@ -52,6 +80,9 @@ def failure(server: str, response: httpx.Response, *, is_repeatable: bool) -> Un
         if response.status_code in {502, 504} and not is_repeatable:
             # The proxy may have passed the request on and lost the response.
             return _response_lost(f"{server} answered {answer}")
+        if response.status_code == _TOO_MANY_REQUESTS:
+            # A proxy has a limit of its own.
+            return RateLimited(f"{server} answered {answer}", suggestions=("Try again in a moment.",))
         if response.status_code in {502, 503, 504}:
             return ServiceUnavailable(f"{server} answered {answer}", suggestions=("Try again in a moment.",))
         return unexpected_response(server, f"is {answer}")

@@ -9,7 +9,7 @@ import pydantic
 
 from understudy.client.exchange import Exchange
 from understudy.client.prepared_call import PreparedCall
-from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.errors import RateLimited, ServiceUnavailable
 from understudy.envelopes.events import Event
 
 #: Maximum seconds without data before a reconnect; a server sends a heartbeat every ten seconds.
@@ -32,6 +32,7 @@ class EventReader:
         self._last_event_id = last_event_id
         self._timeout_s = timeout_s
         self._lost_at: float | None = None
+        self._retry_after_s = 0.0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -39,12 +40,12 @@ class EventReader:
 
     @property
     def pause_s(self) -> float:
-        """Returns the seconds before the next connection."""
-        return RECONNECT_DELAY_S
+        """Returns the seconds before the next connection, at least those that the server asked for."""
+        return max(RECONNECT_DELAY_S, self._retry_after_s)
 
     def accept(self, frame: httpx_sse.ServerSentEvent) -> Event | None:
         """Returns the event of a frame; None for a heartbeat, a repetition or an unknown kind of event."""
-        self._lost_at = None
+        self._lost_at, self._retry_after_s = None, 0.0
         try:
             position = int(frame.id) if frame.data else 0
         except ValueError as error:
@@ -55,8 +56,12 @@ class EventReader:
         # A newer server may send unknown kinds of events.
         return self._event(frame) if frame.event in _KINDS else None
 
-    def lost(self, error: ServiceUnavailable) -> None:
-        """Records a lost connection. Raises `error` if the server has been away for too long."""
+    def lost(self, error: ServiceUnavailable | RateLimited) -> None:
+        """Records a lost or refused connection. Raises `error` if that has lasted for too long.
+
+        A stream that this client has just lost may still count until the server notices its end.
+        """
+        self._retry_after_s = error.retry_after_s
         self._lost_at = self._lost_at or time.monotonic()
         if time.monotonic() - self._lost_at > self._timeout_s:
             raise error

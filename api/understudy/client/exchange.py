@@ -84,9 +84,13 @@ class Exchange:
         request.extensions["timeout"]["read"] = timeout_s
         return request
 
-    def response(self, call: PreparedCall, response: httpx.Response) -> RawResponse:
-        """Returns the answer of `call`. Raises the error of its error body."""
-        if response.is_success or (call.run_response and _is_run_response(response.content)):
+    def response(self, call: PreparedCall, response: httpx.Response, *, may_retry: bool = False) -> RawResponse:
+        """Returns the answer of `call`. Raises the error of its error body.
+
+        A failed RunStudyResponse is an answer, unless it is retryable and the call may be sent again.
+        """
+        is_answer = call.run_response and _is_run_response(response.content, without_retryable=may_retry)
+        if response.is_success or is_answer:
             if self._on_answer is not None:
                 self._on_answer(response.content)
             return RawResponse(response.status_code, response.content)
@@ -149,9 +153,9 @@ def _checked_key(key: str) -> str:
     return key
 
 
-def _is_run_response(body: bytes) -> bool:
+def _is_run_response(body: bytes, *, without_retryable: bool) -> bool:
     try:
         content = json.loads(body)
     except ValueError:
         return False
-    return isinstance(content, dict) and "ok" in content
+    return isinstance(content, dict) and "ok" in content and not (without_retryable and content.get("retryable"))

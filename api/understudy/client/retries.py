@@ -24,10 +24,17 @@ class Retries:
             return uuid4().hex
         return key
 
+    def remain(self, call: PreparedCall, failures: int) -> bool:
+        """Returns whether this call may be sent again after one more failure."""
+        return failures < self._most and call.is_repeatable
+
     def pause_s(self, call: PreparedCall, error: UnderstudyError, failures: int) -> float | None:
-        """Returns the seconds until the next attempt after so many failures; None if there is none."""
-        if failures > self._most or not error.rule.retryable or not call.is_repeatable:
+        """Returns the seconds until the next attempt after so many failures; None if there is none.
+
+        It is never less than the server's `Retry-After`.
+        """
+        if not error.rule.retryable or not self.remain(call, failures - 1):
             return None
         # Different clients come back at different times.
         longest_s = min(FIRST_PAUSE_S * 2.0 ** (failures - 1), MAX_PAUSE_S)
-        return longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        return error.retry_after_s + longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

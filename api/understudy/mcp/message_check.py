@@ -5,9 +5,13 @@ from typing import Any
 
 from understudy.admission.middleware import MAX_BODY, MIB, CheckedBody, NotJson, TooLarge, check_json
 from understudy.domain.errors import ValidationError
+from understudy.operations.registry import OPERATIONS
 
 #: The only tool whose arguments may be as large as a panel of people.
 _LARGE_ARGUMENTS_TOOL = "person_create"
+#: Messages that a client sends before it can call a tool: without them, no limit refuses a cancel.
+_HANDSHAKE = frozenset({"initialize", "notifications/initialized", "ping", "server/discover", "tools/list"})
+_NEVER_REFUSED_TOOLS = frozenset(operation.name for operation in OPERATIONS.values() if operation.is_never_refused)
 
 
 def check_message(body: bytes) -> CheckedBody:
@@ -23,26 +27,38 @@ def check_message(body: bytes) -> CheckedBody:
         raise
     except ValidationError as error:
         argument_error = error
-    if argument_error is None and len(body) <= MAX_BODY:
-        return CheckedBody(body, None)
-    name, stripped = _without_arguments(body)
-    if argument_error is None:
-        if name == _LARGE_ARGUMENTS_TOOL:
-            return CheckedBody(body, None)
-        argument_error = TooLarge(f"The arguments are over the limit of {MAX_BODY // MIB} MiB.")
-    if stripped is None:
-        raise argument_error
-    return CheckedBody(stripped, argument_error)
-
-
-def _without_arguments(body: bytes) -> tuple[Any, bytes | None]:
-    """Returns the name of the called tool and the call without arguments; (None, None) for other messages."""
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        return None, None
+    message = _parse(body)
     match message:
-        case {"method": "tools/call", "params": {"name": name} as params}:
-            call = message | {"params": params | {"arguments": {}}}
-            return name, json.dumps(call).encode()
-    return None, None
+        case {"method": "tools/call", "params": {"name": str(name)}}:
+            checked = CheckedBody(body, None, is_limited=name not in _NEVER_REFUSED_TOOLS, takes_error=True)
+        case {"method": method}:
+            return _checked(CheckedBody(body, None, is_limited=method not in _HANDSHAKE), argument_error)
+        case _:
+            return _checked(CheckedBody(body, None, is_limited=False), argument_error)
+    if argument_error is None and len(body) > MAX_BODY and name != _LARGE_ARGUMENTS_TOOL:
+        argument_error = _too_large()
+    if argument_error is None:
+        return checked
+    call = message | {"params": message["params"] | {"arguments": {}}}
+    return checked._replace(body=json.dumps(call).encode(), argument_error=argument_error)
+
+
+def _checked(checked: CheckedBody, error: ValidationError | None) -> CheckedBody:
+    """Returns the body of a message that calls no tool. Raises what is wrong with it."""
+    if error is None and len(checked.body) > MAX_BODY:
+        error = _too_large()
+    if error is not None:
+        raise error
+    return checked
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"The arguments are over the limit of {MAX_BODY // MIB} MiB.")
+
+
+def _parse(body: bytes) -> Any:
+    """Returns the message; None if it cannot be parsed."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

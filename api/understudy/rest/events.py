@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -119,10 +120,20 @@ async def events(
         authenticate(connection, secret)
 
     hub = service.events
-    batches = hub.follow(scope, after, allowed) if follow else hub.read(scope, after)
+    read = hub.follow(scope, after, allowed) if follow else hub.read(scope, after)
+    batches = _within(service.limits.hold(workspace, "event_streams"), read)
     # The first batch is empty; errors come before it, while the status can still be set.
     await anext(batches)
     return EventStream(_frames(batches))
+
+
+async def _within(
+    place: AbstractAsyncContextManager[None], batches: AsyncGenerator[Sequence[Event]]
+) -> AsyncGenerator[Sequence[Event]]:
+    """Yields the batches while it holds the place. Raises RateLimited if there is none."""
+    async with place, contextlib.aclosing(batches):
+        async for batch in batches:
+            yield batch
 
 
 async def _frames(batches: AsyncGenerator[Sequence[Event]]) -> AsyncIterator[bytes]:

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 _JSON = "application/json"
 #: Answers of a dispatch besides its usual status; all failures have the same form.
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    code: {"model": RunFailure} for code in (400, 401, 404, 409, 413, 422, 500, 503)
+    code: {"model": RunFailure} for code in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 }
 #: Further media types of an answer, by the value of `format`.
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
@@ -66,7 +66,7 @@ def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         other = 200 if operation.starts else 202
         return {other: {"model": RunStudyResponse}, **_FAILURES}
     if operation.starts:
-        return {409: {"model": ErrorBody}}
+        return {403: {"model": ErrorBody}, 409: {"model": ErrorBody}}
     return _CSV if operation.answer is Panel else {}
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
+from understudy.service.call_limits import CallLimiter
 from understudy.service.events import EventHub
 from understudy.service.health import Readiness
 from understudy.service.waiters import WaiterRegistry
@@ -22,3 +23,4 @@ class Service:
     waiting: WaiterRegistry
     readiness: Readiness
     events: EventHub
+    limits: CallLimiter

@@ -11,8 +11,9 @@ from understudy.domain.ids import Kind
 from understudy.domain.variants import interactions_to_answer
 from understudy.envelopes.simulations import Dispatch
 from understudy.operations.requests import AskRunRequest
+from understudy.service import quotas
 from understudy.service.call import Call
-from understudy.service.content import check_mind
+from understudy.service.content import check_mind, time_limits
 from understudy.service.dispatching import PreparedDispatch, dispatch_once, resolve_people, select_people
 from understudy.service.starts import Start, meaning_of
 from understudy.store import Connection, asks, dispatch
@@ -28,6 +29,7 @@ def run_ask(call: Call, request: AskRunRequest) -> Dispatch:
     Conflict if the key was used for another request.
     """
     check_mind(request.mind)
+    limits = time_limits(call.service.settings, request)
     seed = secrets.randbits(31) if request.seed is None else request.seed
 
     def prepare(connection: Connection) -> PreparedDispatch:
@@ -37,14 +39,14 @@ def run_ask(call: Call, request: AskRunRequest) -> Dispatch:
 
     def create(connection: Connection, person_ids: Sequence[UUID] | None) -> Dispatch:
         selected = select_people(call, connection, request, person_ids, seed)
+        quotas.charge(call, connection, len(selected), mind=request.mind)
         ask_id = asks.insert_ask(
             connection,
             call.workspace_id,
             question=request.question,
             max_interactions=request.max_interactions,
             mind=request.mind,
-            step_timeout_s=request.step_timeout,
-            run_timeout_s=request.run_timeout,
+            **limits._asdict(),
         )
         number = asks.open_round(connection, ask_id)
         assert number == 1
@@ -93,6 +95,7 @@ def run_round(call: Call, request: Any) -> Dispatch:
                 f"Ask {ask.alias} has no people left: retention deleted the participants of its first round.",
                 suggestions=("Begin a new ask with ask_run.",),
             )
+        quotas.charge(call, connection, len(panel), mind=ask.mind)
         max_interactions = ask.max_interactions or interactions_to_answer(variants)
         aliases = dispatch.insert_participants(
             connection,

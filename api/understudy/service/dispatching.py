@@ -16,9 +16,10 @@ from understudy.domain.errors import NotFound, ServiceUnavailable, ValidationErr
 from understudy.domain.extension import plan_extension, source_not_terminal
 from understudy.domain.filters import NO_FILTER
 from understudy.domain.ids import Kind
-from understudy.domain.lifecycle import Status
+from understudy.domain.lifecycle import TERMINAL, Status
 from understudy.envelopes.simulations import Dispatch
 from understudy.operations.requests import PanelRequest, RunRequest, WaitRequest
+from understudy.service import quotas
 from understudy.service.call import Call
 from understudy.service.starts import Start, meaning_of, start_once
 from understudy.store import Connection, dispatch, participants, people, studies
@@ -67,13 +68,15 @@ def insert_run(
     request: RunRequest,
     person_ids: Sequence[UUID] | None,
 ) -> Dispatch:
-    """Creates the participants of a run in the caller's transaction."""
+    """Creates the participants of a run in the caller's transaction. Raises ValidationError, UsageLimitReached."""
     seed = secrets.randbits(31) if request.seed is None else request.seed
     max_interactions = request.max_interactions or iteration.max_interactions or DEFAULT_MAX_INTERACTIONS
+    selected = select_people(call, connection, request, person_ids, seed)
+    quotas.charge(call, connection, len(selected), mind=iteration.mind)
     aliases = dispatch.insert_participants(
         connection,
         call.workspace_id,
-        select_people(call, connection, request, person_ids, seed),
+        selected,
         study_id=study_id,
         iteration_id=iteration.id,
         max_interactions=max_interactions,
@@ -177,7 +180,7 @@ def extend(call: Call, request: Any) -> Dispatch:
     """Creates a participant that continues from a terminal one; the source does not change.
 
     Each extend of one source creates a participant. A call repeated with its key returns the participant of the
-    first one. Raises NotFound, ValidationError, Conflict.
+    first one. Raises NotFound, ValidationError, Conflict, UsageLimitReached.
     """
     extension = plan_extension(
         request.additional_steps, request.instruction, call.service.settings.max_additional_steps
@@ -187,15 +190,19 @@ def extend(call: Call, request: Any) -> Dispatch:
         source = find(connection, call.workspace_id, Kind.PARTICIPANT, request.participant_id, "participant_id")
         resolved = {"participant_id": source.id, "instruction": extension.instruction}
         start = Start("simulation_extend", source.id, partial(meaning_of, request, **resolved))
-        return start, partial(create, connection, source.id)
+        return start, partial(create, connection, source)
 
-    def create(connection: Connection, source_id: UUID) -> Dispatch:
+    def create(connection: Connection, source: AnyRow) -> Dispatch:
+        if Status(source.status) not in TERMINAL:
+            # Before the quota, which another request may satisfy. The insert decides.
+            raise source_not_terminal(source.alias, Status(source.status))
+        quotas.charge(call, connection, 1, iteration_id=source.iteration_id, ask_id=source.ask_id)
         child = dispatch.insert_branch(
-            connection, call.workspace_id, source_id, extension.additional_steps, extension.instruction
+            connection, call.workspace_id, source.id, extension.additional_steps, extension.instruction
         )
         if child is None:
-            # Not terminal, or pruned in the meantime: then this raises NotFound.
-            source = find(connection, call.workspace_id, Kind.PARTICIPANT, str(source_id), "participant_id")
+            # Pruned in the meantime: then this raises NotFound.
+            source = find(connection, call.workspace_id, Kind.PARTICIPANT, str(source.id), "participant_id")
             raise source_not_terminal(source.alias, Status(source.status))
         return Dispatch(
             participant_ids=[child.id],

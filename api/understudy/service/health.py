@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue, WorkerKind
-from understudy.domain.sites import DEFAULT_SITE_LIMIT
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.service.executors import shutdown_executors
 from understudy.store import leases, participants
@@ -42,9 +42,9 @@ class Readiness:
     It uses threads of its own: a slow probe blocks no other work, and other work blocks no probe.
     """
 
-    def __init__(self, store: Store, publisher: Publisher, site_limit: int = DEFAULT_SITE_LIMIT) -> None:
+    def __init__(self, store: Store, publisher: Publisher, limits: DefaultLimits = STANDARD_LIMITS) -> None:
         self._store = store
-        self._site_limit = site_limit
+        self._limits = limits
         self._publisher = publisher
         # One thread per kind of probe: a broker that hangs must not hide the figures of the store.
         self._threads = {
@@ -125,7 +125,7 @@ class Readiness:
             return StoreStats(
                 leases.live_by_kind(connection),
                 *participants.active_counts(connection),
-                backlog(connection, [age for age in AGES if age is not None], self._site_limit),
+                backlog(connection, [age for age in AGES if age is not None], self._limits),
             )
 
     def _count_inactive(self) -> None:

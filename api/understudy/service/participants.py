@@ -192,7 +192,7 @@ def load_describe_context(
         leases.live_by_kind(connection),
         RecoveryTimes(settings.lease_ttl_s, settings.sweep_interval_s),
         usage.for_participants(connection, ids),
-        limits.holds(connection, workspace_id, ids, settings.max_running_per_site),
+        limits.holds(connection, workspace_id, ids, settings.default_limits),
         limits.is_window_full(connection, MIN_SHARED_WINDOW),
     )
 

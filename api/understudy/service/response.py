@@ -91,7 +91,7 @@ def obstacles(service: Service, workspace_id: UUID, ids: Sequence[UUID]) -> list
         if not needed:
             return []
         live = leases.live_by_kind(connection)
-        holds = limits.holds(connection, workspace_id, ids, service.settings.max_running_per_site)
+        holds = limits.holds(connection, workspace_id, ids, service.settings.default_limits)
     missing = [missing_worker(kind) for kind in WorkerKind if kind in needed and not live[kind]]
     return missing + sorted({hold.sentence for hold in holds.values()})
 

@@ -26,7 +26,7 @@ from understudy.envelopes.studies import (
 from understudy.operations.requests import DEFAULT_PAGE, IterationRequest, RunRequest, StudyRequest, StudyView
 from understudy.service import Service
 from understudy.service.call import Call
-from understudy.service.content import check_iteration
+from understudy.service.content import check_iteration, time_limits
 from understudy.service.dispatching import PreparedDispatch, dispatch_once, insert_run, resolve_people
 from understudy.service.pages import take_items
 from understudy.service.participants import describe, describe_usage, load_describe_context, transcript_of
@@ -48,7 +48,7 @@ def create_study(call: Call, request: StudyRequest) -> tuple[StudyFull, Dispatch
     A call repeated with its key returns the study of the first one. Raises ValidationError, NotFound, Conflict.
     """
     if request.iteration is not None:
-        check_iteration(request.modality, request.iteration)
+        check_iteration(call.service.settings, request.modality, request.iteration)
     if request.run is not None:
         dispatched = dispatch_once(call, request, partial(_prepare_with_run, call, request, request.run), "run.commit")
         return get_full(call.service, call.workspace_id, str(dispatched.study_id)), dispatched
@@ -91,7 +91,7 @@ def _insert_study(call: Call, connection: Connection, request: StudyRequest) -> 
     )
     if request.iteration is None:
         return study_id, None
-    return study_id, _insert_iteration(connection, call.workspace_id, study_id, request.iteration)
+    return study_id, _insert_iteration(call, connection, study_id, request.iteration)
 
 
 def add_iteration(call: Call, request: Any) -> Iteration:
@@ -103,14 +103,14 @@ def add_iteration(call: Call, request: Any) -> Iteration:
 
     def create(connection: Connection) -> Iteration:
         study = find(connection, workspace_id, Kind.STUDY, request.study_id, "study_id")
-        check_iteration(study.modality, request)
+        check_iteration(call.service.settings, study.modality, request)
         start = Start("study_add_iteration", study.id, partial(meaning_of, request, study_id=study.id))
         answer = start_once(
             connection,
             call,
             start,
             request,
-            lambda: {"iteration_id": str(_insert_iteration(connection, workspace_id, study.id, request))},
+            lambda: {"iteration_id": str(_insert_iteration(call, connection, study.id, request))},
         )
         return _iteration(find(connection, workspace_id, Kind.ITERATION, answer["iteration_id"], "iteration_id"))
 
@@ -118,16 +118,15 @@ def add_iteration(call: Call, request: Any) -> Iteration:
         return call.service.store.write(create)
 
 
-def _insert_iteration(connection: Connection, workspace_id: UUID, study_id: UUID, request: IterationRequest) -> UUID:
+def _insert_iteration(call: Call, connection: Connection, study_id: UUID, request: IterationRequest) -> UUID:
     return studies.insert_iteration(
         connection,
-        workspace_id,
+        call.workspace_id,
         study_id,
         content=request.content,
         max_interactions=request.max_interactions,
         mind=request.mind,
-        step_timeout_s=request.step_timeout,
-        run_timeout_s=request.run_timeout,
+        **time_limits(call.service.settings, request)._asdict(),
     )
 
 

@@ -14,6 +14,7 @@ from understudy.cli import app
 from understudy.deploy.command_settings import read_settings
 from understudy.deploy.open_files import raise_open_file_limit
 from understudy.deploy.tokens import app as tokens
+from understudy.deploy.workspaces import app as workspaces
 
 if TYPE_CHECKING:
     from understudy.settings import Settings
@@ -190,6 +191,7 @@ def prune_command(
 
 
 app.add_typer(tokens, name="token", rich_help_panel=_LOCAL_PANEL)
+app.add_typer(workspaces, name="workspace", rich_help_panel=_LOCAL_PANEL)
 
 
 @app.command("shop", rich_help_panel=_LOCAL_PANEL)

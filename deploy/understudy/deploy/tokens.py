@@ -44,7 +44,7 @@ def create_command(
     name = workspace.strip()
     if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
         raise ValidationError(f"--workspace must have 1 to {MAX_NAME_LENGTH} printable characters.")
-    token = _write(data_dir, lambda connection: create_token(connection, name), creates_store=True)
+    token = write_to_store(data_dir, lambda connection: create_token(connection, name), creates_store=True)
     if as_json:
         fields = {"id": str(token.id), "workspace_id": str(token.workspace_id), "token": token.secret}
         print(json.dumps(fields))  # noqa: T201
@@ -71,7 +71,7 @@ def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             "created_at": rfc3339(row.created_at),
             "revoked_at": rfc3339(row.revoked_at) if row.revoked_at else None,
         }
-        for row in _write(data_dir, list_tokens)
+        for row in write_to_store(data_dir, list_tokens)
     ]
     if as_json:
         print(json.dumps({"items": rows}))  # noqa: T201
@@ -97,11 +97,11 @@ def revoke_command(
         id_ = UUID(token_id)
     except ValueError:
         raise ValidationError("ID must be a UUID; copy it from `understudy token list`.") from None
-    _write(data_dir, lambda connection: revoke_token(connection, id_))
+    write_to_store(data_dir, lambda connection: revoke_token(connection, id_))
     Console(stderr=True).print(f"Revoked token {id_}.", markup=False)
 
 
-def _write(data_dir: Path | None, work: Callable[[Any], Result], *, creates_store: bool = False) -> Result:
+def write_to_store(data_dir: Path | None, work: Callable[[Any], Result], *, creates_store: bool = False) -> Result:
     """Returns the result of `work` in one transaction. Never migrates a store.
 
     With `creates_store`, creates the embedded store if it does not exist. Raises NotFound for a store without

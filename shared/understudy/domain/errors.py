@@ -17,6 +17,8 @@ ERROR_RULES: dict[str, ErrorRule] = {
     "auth_failed": ErrorRule(401, False, 3),
     "not_found": ErrorRule(404, False, 4),
     "conflict": ErrorRule(409, False, 1),
+    "usage_limit_reached": ErrorRule(403, False, 1),
+    "rate_limited": ErrorRule(429, True, 5),
     "service_unavailable": ErrorRule(503, True, 5),
     "server_error": ErrorRule(500, True, 5),
     # 202, so that no client's retry logic dispatches twice.
@@ -28,6 +30,8 @@ class UnderstudyError(Exception):
     """Base of all errors with an error body."""
 
     code = "server_error"
+    #: Seconds after which the caller may send the same request again, if the server says so.
+    retry_after_s: float = 0.0
 
     def __init__(self, message: str, *, suggestions: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -68,6 +72,25 @@ class Conflict(UnderstudyError):
     """The request is valid but contradicts the stored state."""
 
     code = "conflict"
+
+
+class UsageLimitReached(UnderstudyError):
+    """The workspace has used up a quota; the text names the quota, its figure, the use and when it frees."""
+
+    code = "usage_limit_reached"
+
+
+class RateLimited(UnderstudyError):
+    """The workspace makes too many requests, or has too many waits or event streams open; nothing was done.
+
+    The caller may send the same request again after `retry_after_s` seconds.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, suggestions: tuple[str, ...] = ()) -> None:
+        super().__init__(message, suggestions=suggestions)
+        self.retry_after_s = retry_after_s
 
 
 class ServiceUnavailable(UnderstudyError):

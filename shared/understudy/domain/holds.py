@@ -4,6 +4,19 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
+class DefaultLimits(NamedTuple):
+    """The limits of workspaces that have none of their own."""
+
+    #: Participants of a workspace that may visit the same public site at once.
+    per_site: int = 20
+    #: Participants of a workspace that may run at once; 0: no limit.
+    running: int = 0
+    weight: float = 1
+
+
+STANDARD_LIMITS = DefaultLimits()
+
+
 class HoldKind(StrEnum):
     """The pauses and limits that hold participants back."""
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-#: Participants of a workspace that may visit the same public site at once.
-DEFAULT_SITE_LIMIT = 20
 #: Endings of names that are not public.
 _PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".test", ".home.arpa", ".lan")
 

@@ -57,6 +57,8 @@ class Operation:
     visits: bool = False
     #: A repetition changes nothing.
     repeatable: bool = False
+    #: No limit on the requests of a workspace refuses it.
+    is_never_refused: bool = False
     #: Arguments for the examples of all interfaces.
     example: Mapping[str, Any] = field(default_factory=dict)
     #: Value of `view` -> model of the answer, if it depends on the view.

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from understudy.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
 from understudy.domain.filters import MAX_TERM_LENGTH, MAX_TERMS, PeopleFilter
 from understudy.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH, MAX_TRAITS, MAX_TRAITS_KIB, check_traits
+from understudy.domain.time_limits import MAX_RUN_TIMEOUT_S, MAX_STEP_TIMEOUT_S
 from understudy.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
 
 DEFAULT_WAIT_S = 600.0
@@ -19,9 +20,6 @@ DEFAULT_PAGE = 50
 MAX_PAGE = 500
 DEFAULT_STEP_TIMEOUT_S = 60
 DEFAULT_RUN_TIMEOUT_S = 3_600
-#: Maximum step timeout and run timeout of an iteration, in seconds.
-MAX_STEP_TIMEOUT_S = 3_600
-MAX_RUN_TIMEOUT_S = 86_400
 MAX_SEED = 2**63 - 1
 #: Maximum people of one request.
 MAX_PEOPLE = 10_000

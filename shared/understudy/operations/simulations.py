@@ -25,6 +25,7 @@ See docs_get("concepts/cancelling-a-simulation").""",
     CancelRequest,
     CancelEnvelope,
     repeatable=True,
+    is_never_refused=True,
     example={"study_id": "s-b2c"},
 )
 

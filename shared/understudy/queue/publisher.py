@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 
 from understudy import faults
 from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.queues import Queue
-from understudy.domain.sites import DEFAULT_SITE_LIMIT
 from understudy.queue.celery.broadcasts import broadcast
 from understudy.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 from understudy.store import dispatch, window
@@ -68,11 +68,11 @@ class Publisher:
     The sweeper publishes messages that are unsent when the process ends.
     """
 
-    def __init__(self, celery: Celery, store: Store, site_limit: int = DEFAULT_SITE_LIMIT) -> None:
+    def __init__(self, celery: Celery, store: Store, limits: DefaultLimits = STANDARD_LIMITS) -> None:
         self._celery = celery
         self._store = store
         #: Participants of a workspace that may visit the same public site at once.
-        self._site_limit = site_limit
+        self._limits = limits
         #: Whether a refill waits in the queue of messages: it covers all that is committed before it begins.
         self._refill_is_queued = False
         # Aborts have their own thread so that they do not wait behind thousands of run messages.
@@ -91,7 +91,7 @@ class Publisher:
         ServiceUnavailable if the store is unavailable.
         """
         with window_metrics.refill_seconds.time(), faults.fault_site("run_message.reserve"):
-            refill = self._store.write(lambda connection: window.refill(connection, limit, self._site_limit))
+            refill = self._store.write(lambda connection: window.refill(connection, limit, self._limits))
         window_metrics.preempted.inc(refill.preempted)
         sent, unpublished = self._send_reserved(refill.messages)
         return RefillResult(sent, refill.has_more and not unpublished, refill.has_backlog)

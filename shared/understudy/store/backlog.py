@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, case, exists, func, literal_column, select
 
 from understudy.domain.fair_shares import window_size
+from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.lifecycle import Status
 from understudy.store import leases, limits
 from understudy.store.engine import AnyRow, store_clock, store_time
@@ -42,7 +43,7 @@ class Backlog(NamedTuple):
     slots_wanted: int
 
 
-def backlog(connection: Connection, ages: Sequence[int], site_limit: int) -> Backlog:
+def backlog(connection: Connection, ages: Sequence[int], defaults: DefaultLimits = STANDARD_LIMITS) -> Backlog:
     """Returns the figures; `ages` are bounds in seconds. Reads indexes of active participants only."""
     unpublished = connection.scalar(select(func.count()).where(_is_pending, _p.c.dispatched_at.is_(None)))
     since = connection.scalar(_oldest_that_may_run)
@@ -55,7 +56,7 @@ def backlog(connection: Connection, ages: Sequence[int], site_limit: int) -> Bac
         _by_age(connection, ages),
         sum(row.total for row in sent),
         window_size(slots, len({row.workspace_id for row in sent})),
-        _slots_wanted(connection, site_limit),
+        _slots_wanted(connection, defaults),
     )
 
 
@@ -65,7 +66,7 @@ def _by_age(connection: Connection, ages: Sequence[int]) -> dict[int | None, int
     return dict.fromkeys((*ages, None), 0) | {row.age: row.total for row in connection.execute(counts)}
 
 
-def _slots_wanted(connection: Connection, site_limit: int) -> int:
+def _slots_wanted(connection: Connection, defaults: DefaultLimits) -> int:
     """Returns the active participants that are neither paused nor above a limit."""
     group = (_p.c.workspace_id, _p.c.parent_id)
     unsent = select(*group, func.count().label("total")).where(limits.is_unsent, _p.c.workspace_id >= UUID(int=0))
@@ -74,7 +75,7 @@ def _slots_wanted(connection: Connection, site_limit: int) -> int:
         *limits.published(connection),
         *connection.execute(unsent.group_by(*group)).all(),
     ]
-    found = limits.load(connection, members, (), site_limit)
+    found = limits.load(connection, members, (), defaults)
     return sum(_let_run(found, member) for member in members)
 
 

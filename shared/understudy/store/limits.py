@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, and_, case, func, literal_column, select
 
 from understudy.domain.fair_shares import LATE_S
-from understudy.domain.holds import Hold, HoldKind
+from understudy.domain.holds import DefaultLimits, Hold, HoldKind
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue
 from understudy.store import bulk_parameters
@@ -48,6 +48,7 @@ class Limits:
     """The pauses and limits of some workspaces, and how many more participants each limit lets run."""
 
     workspaces: Mapping[UUID, AnyRow]
+    default_weight: float
     #: Site and study of each iteration.
     iterations: Mapping[UUID | None, AnyRow]
     #: Limit and room by the hold that it would be.
@@ -55,7 +56,7 @@ class Limits:
 
     @property
     def weights(self) -> dict[UUID, float]:
-        return {id_: row.weight for id_, row in self.workspaces.items()}
+        return {id_: _in_force(row.weight, self.default_weight) for id_, row in self.workspaces.items()}
 
     def pause_of(self, member: Member) -> Hold | None:
         """Returns the pause that holds these participants back."""
@@ -93,7 +94,9 @@ class Limits:
         return [key for key in keys if key in self.rooms]
 
 
-def load(connection: Connection, members: Iterable[Member], holders: Sequence[AnyRow], site_limit: int) -> Limits:
+def load(
+    connection: Connection, members: Iterable[Member], holders: Sequence[AnyRow], defaults: DefaultLimits
+) -> Limits:
     """Returns the limits that concern `members`, less the participants that run or are published (`holders`)."""
     everyone = [*members, *holders]
     in_workspaces = bulk_parameters.in_parameter(connection.dialect.name, _workspace.c.id)
@@ -109,19 +112,23 @@ def load(connection: Connection, members: Iterable[Member], holders: Sequence[An
     )
     parents = sorted({one.parent_id for one in everyone if one.parent_id is not None})
     iterations = {row.id: row for row in connection.execute(of_study, {bulk_parameters.IDS_PARAM: parents})}
-    limits = Limits({row.id: row for row in workspaces}, iterations)
+    limits = Limits({row.id: row for row in workspaces}, defaults.weight, iterations)
     found: dict[tuple[Any, HoldKind], int | None] = {
-        (row.id, HoldKind.WORKSPACE_LIMIT): row.max_running for row in workspaces
+        (row.id, HoldKind.WORKSPACE_LIMIT): _in_force(row.max_running, defaults.running) or None for row in workspaces
     }
     found |= {(row.study_id, HoldKind.STUDY_LIMIT): row.max_running for row in iterations.values()}
     for one in everyone:
         row = iterations.get(one.parent_id)
         if row is not None and row.site is not None:
-            found[(one.workspace_id, row.site), HoldKind.SITE_LIMIT] = site_limit
+            found[(one.workspace_id, row.site), HoldKind.SITE_LIMIT] = defaults.per_site
     limits.rooms |= {key: (limit, limit) for key, limit in found.items() if limit is not None}
     for holder in holders:
         limits.take(holder, holder.total)
     return limits
+
+
+def _in_force(own: Any, default: Any) -> Any:
+    return default if own is None else own
 
 
 def running(connection: Connection, *where: Any) -> Sequence[AnyRow]:
@@ -140,7 +147,7 @@ def published(connection: Connection, *where: Any) -> Sequence[AnyRow]:
     return connection.execute(statement.group_by(*group)).all()
 
 
-def holds(connection: Connection, workspace_id: UUID, ids: Sequence[UUID], site_limit: int) -> dict[UUID, Hold]:
+def holds(connection: Connection, workspace_id: UUID, ids: Sequence[UUID], defaults: DefaultLimits) -> dict[UUID, Hold]:
     """Returns what holds back those of `ids` that are unpublished, by their iteration or ask."""
     listed = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
     owned = _p.c.workspace_id == workspace_id
@@ -149,7 +156,7 @@ def holds(connection: Connection, workspace_id: UUID, ids: Sequence[UUID], site_
     if not members:
         return {}
     holders = [*running(connection, owned), *published(connection, owned)]
-    limits = load(connection, members, holders, site_limit)
+    limits = load(connection, members, holders, defaults)
     found = {one.parent_id: limits.pause_of(one) or limits.limit_of(one) for one in members}
     return {parent_id: hold for parent_id, hold in found.items() if hold is not None}
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, tuple_
 
 from understudy.domain.lifecycle import TERMINAL, Status
-from understudy.store import bulk_parameters
+from understudy.store import bulk_parameters, quotas
 from understudy.store.engine import AnyRow
 from understudy.store.schema import Tables
 
@@ -109,8 +109,11 @@ def prune(
 
     `dry_run` deletes nothing, and reports the result as if `removed_ids` were already deleted.
     """
+    if not dry_run:
+        # Before the participants, in the order of an extend.
+        quotas.lock_use(connection, old.workspace_id)
     removable, kept = _select_prunable(connection, old, ids, removed_ids, dry=dry_run)
-    return Pruned(removable, _remove(connection, removable, dry=dry_run), kept)
+    return Pruned(removable, _remove(connection, old, removable, dry=dry_run), kept)
 
 
 def prune_panel(
@@ -124,6 +127,7 @@ def prune_panel(
     if not dry:
         # Opening a round updates this row.
         connection.execute(select(_ask.c.id).where(_ask.c.id == ask_id).with_for_update())
+        quotas.lock_use(connection, old.workspace_id)
     of_ask = _p.c.ask_id == ask_id
     is_panel = and_(_p.c.round == 1, _p.c.extended_from.is_(None))
     later = select(_p.c.id).where(of_ask, or_(_p.c.round > 1, _p.c.extended_from.is_not(None)))
@@ -134,7 +138,7 @@ def prune_panel(
     removable, kept = _select_prunable(connection, old, panel, gone, dry=dry)
     if len(removable) < len(panel):
         return Pruned([], Counter(), kept + Counter({KeepReason.ASKED: len(removable)}))
-    return Pruned(removable, _remove(connection, removable, dry=dry), kept)
+    return Pruned(removable, _remove(connection, old, removable, dry=dry), kept)
 
 
 def _select_prunable(
@@ -187,10 +191,13 @@ def _pending_work(
         yield id_, KeepReason.OWED
 
 
-def _remove(connection: Connection, ids: Sequence[UUID], *, dry: bool) -> Counter[str]:
+def _remove(connection: Connection, old: RetentionFilter, ids: Sequence[UUID], *, dry: bool) -> Counter[str]:
     rows: Counter[str] = Counter()
     if not ids:
         return rows
+    if not dry:
+        of_ids = bulk_parameters.in_parameter(connection.dialect.name, _event.c.participant_id)
+        quotas.release_bytes(connection, old.workspace_id, of_ids, {bulk_parameters.IDS_PARAM: ids})
     for table, column in (*((table, table.c.participant_id) for table in _OWNED_TABLES), (_p, _p.c.id)):
         requested: Any = bulk_parameters.in_parameter(connection.dialect.name, column)
         params = {bulk_parameters.IDS_PARAM: ids}

@@ -18,6 +18,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from understudy.domain.lifecycle import Status
+from understudy.store import call_tables  # noqa: F401 - declares its tables
 from understudy.store.utc import UtcTime
 
 
@@ -44,12 +45,18 @@ class Workspace(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     name: str = Field(unique=True)
     created_at: datetime = _timestamp()
-    #: Its share of the slots, compared with those of other workspaces.
-    weight: float = Field(default=1, sa_column_kwargs={"server_default": "1"})
-    #: Maximum participants that run at once; null: no limit.
-    max_running: int | None = None
     #: An operator paused it: nothing of it runs.
     paused_at: datetime | None = _optional_timestamp()
+    #: Its share of the slots, compared with those of others; null for the installation's default.
+    weight: float | None = None
+    #: Limits and quotas (see `domain.workspace_settings`): null for the installation's default, 0 for none.
+    requests_per_minute: int | None = None
+    event_streams: int | None = None
+    waits: int | None = None
+    max_running: int | None = None
+    participants_per_day: int | None = None
+    model_tokens_per_day: int | None = Field(default=None, sa_type=BigInteger)
+    stored_bytes: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Token(SQLModel, table=True):
@@ -332,24 +339,13 @@ class Outbox(SQLModel, table=True):
     at: datetime = _timestamp()
 
 
-class Idempotency(SQLModel, table=True):
-    """The answer to a start with an idempotency key, kept for a day."""
-
-    __table_args__ = (Index("ix_idempotency_created", "created_at"), Index("ix_idempotency_key", "workspace_id", "key"))
-    workspace_id: UUID = Field(primary_key=True, foreign_key="workspace.id")
-    #: Operation and target of the start. The previous version stored the path of the request.
-    path: str = Field(primary_key=True)
-    key: str = Field(primary_key=True)
-    #: Hash of the parsed request: one key with two different requests is an error.
-    request_hash: str
-    answer: dict[str, Any] = _json()
-    created_at: datetime = _timestamp()
-
-
 class Tables:
     """The tables under short names; `Tables.participant.c.status` is a column."""
 
     workspace: ClassVar[Table]
+    quota_use: ClassVar[Table]
+    call_use: ClassVar[Table]
+    call_place: ClassVar[Table]
     token: ClassVar[Table]
     person: ClassVar[Table]
     study: ClassVar[Table]

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, false, func, literal_column, select, true, tuple_, update
 
 from understudy.domain.fair_shares import Load, plan, window_size
+from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import QUEUE_PRIORITY, Queue
 from understudy.store import bulk_parameters, leases, limits
@@ -83,10 +84,10 @@ def has_work(connection: Connection) -> bool:
     return len(connection.scalars(waiting).all()) > 1
 
 
-def refill(connection: Connection, limit: int, site_limit: int) -> Refill:
+def refill(connection: Connection, limit: int, defaults: DefaultLimits = STANDARD_LIMITS) -> Refill:
     """Reserves up to `limit` messages by fair shares and returns them; asks runs to give up slots if necessary.
 
-    At most `site_limit` participants of a workspace visit the same public site at once. Concurrent refills wait for
+    Concurrent refills wait for
     each other. A participant that is cancelled or claimed meanwhile is left out.
     """
     serialize(connection)
@@ -95,7 +96,7 @@ def refill(connection: Connection, limit: int, site_limit: int) -> Refill:
     slots = leases.run_slots(connection)
     if not groups and len({row.workspace_id for row in [*running, *sent]}) < 2:
         return Refill([], has_more=False, has_backlog=False, preempted=0)
-    found = limits.load(connection, groups, [*running, *sent], site_limit)
+    found = limits.load(connection, groups, [*running, *sent], defaults)
     alone, runnable = _split(groups, found)
     messages = _publish_alone(connection, alone, limit)
     workspaces = {row.workspace_id for row in [*running, *sent]} | runnable.keys()

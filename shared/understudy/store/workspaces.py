@@ -2,7 +2,8 @@
 
 import hashlib
 import secrets
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, insert, select, update
@@ -52,6 +53,29 @@ def list_workspaces(connection: Connection) -> list[tuple[UUID, str]]:
     return [(id_, name) for id_, name in rows]
 
 
+def list_rows(connection: Connection) -> Sequence[AnyRow]:
+    """Returns the rows of all workspaces, by name."""
+    return connection.execute(select(_workspace).order_by(_workspace.c.name)).all()
+
+
+def find_by_name(connection: Connection, name: str) -> AnyRow:
+    """Returns the row of the workspace of that name. Raises NotFound."""
+    row = connection.execute(select(_workspace).where(_workspace.c.name == name)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no workspace {name!r}.", suggestions=("See `understudy workspace list`.",))
+    return row
+
+
+def set_values(connection: Connection, name: str, values: Mapping[str, Any]) -> AnyRow:
+    """Changes settings of a workspace and returns its row; None is the installation's default. Repeatable.
+
+    Raises NotFound.
+    """
+    if values:
+        connection.execute(update(_workspace).where(_workspace.c.name == name).values(**values))
+    return find_by_name(connection, name)
+
+
 def create_token(connection: Connection, workspace_name: str) -> NewToken:
     """Inserts a token for the workspace of that name, which is created if it does not exist.
 
@@ -74,14 +98,21 @@ def create_token(connection: Connection, workspace_name: str) -> NewToken:
 
 def authenticate(connection: Connection, secret: str) -> UUID:
     """Returns the workspace of this token. Raises AuthFailed if it is unknown or revoked."""
-    found = select(_token.c.workspace_id).where(_token.c.hash == _hash(secret), _token.c.revoked_at.is_(None))
-    workspace_id: UUID | None = connection.scalar(found)
-    if workspace_id is None:
+    workspace_id: UUID = find_workspace(connection, secret).id
+    return workspace_id
+
+
+def find_workspace(connection: Connection, secret: str) -> AnyRow:
+    """Returns the row of this token's workspace. Raises AuthFailed if the token is unknown or revoked."""
+    is_valid = (_token.c.hash == _hash(secret)) & _token.c.revoked_at.is_(None)
+    found = select(_workspace).join(_token, _token.c.workspace_id == _workspace.c.id).where(is_valid)
+    row = connection.execute(found).one_or_none()
+    if row is None:
         raise AuthFailed(
             "Unknown or revoked token.",
             suggestions=("Create one with `understudy token create --workspace NAME`.",),
         )
-    return workspace_id
+    return row
 
 
 def list_tokens(connection: Connection) -> list[AnyRow]:

@@ -130,7 +130,7 @@ def _run_simulation_worker(
     secrets = Secrets.load(settings.secrets_file)
     quotas.configure(settings.notifications_url, store)
     committer = Committer(store)
-    publisher = Publisher(app, store, settings.max_running_per_site)
+    publisher = Publisher(app, store, settings.default_limits)
     notifier = Notifier(settings.notifications_url)
     keeper = _lease_keeper(settings, store, name, kind, concurrency)
     shutdown = ShutdownSignal()

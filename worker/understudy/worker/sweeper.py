@@ -223,7 +223,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     shutdown.on_request(timeout_s=SHUTDOWN_TIMEOUT_S)
     store = Store(settings.store_url, observer=StoreMetrics())
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
-    publisher = Publisher(app, store, settings.max_running_per_site)
+    publisher = Publisher(app, store, settings.default_limits)
     notifier = Notifier(settings.notifications_url)
     sweeper = Sweeper(settings, store, publisher, notifier)
     if ready_file is not None:

@@ -28,7 +28,7 @@ _STATISTICS = {
 }
 _COLUMNS: dict[str, list[sa.Column[Any]]] = {
     "workspace": [
-        sa.Column("weight", sa.Float(), nullable=False, server_default="1"),
+        sa.Column("weight", sa.Float(), nullable=True),
         sa.Column("max_running", sa.Integer(), nullable=True),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
     ],
