@@ -22,6 +22,7 @@ SLUGS = (
     "concepts/cancelling-a-simulation",
     "concepts/extending-a-simulation",
     "concepts/asks",
+    "concepts/fair-shares",
     "guides/first-study",
     "guides/people",
     "guides/chatbots",

@@ -275,7 +275,7 @@ def test_visitors_of_a_public_site_are_limited_over_all_studies_of_a_workspace(
     assert {*others, *locals_} <= published
     found = crowd.read(limits.holds, crowd.workspace_id, [row.id for row in crowd.rows()], DefaultLimits(per_site=3))
     assert {hold.sentence for hold in found.values()} == {
-        "At most 3 participants of this workspace visit https://shop.example at once."
+        "At most 3 participants of this workspace may visit https://shop.example at once."
     }
 
 

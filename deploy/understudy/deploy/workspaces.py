@@ -171,7 +171,8 @@ def _show(workspace: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(workspace))  # noqa: T201
         return
-    table = Table("setting", "set", "default", "in force", "used", box=None, title=workspace["name"])
+    paused = f", paused since {workspace['paused_at']}" if workspace["paused_at"] else ""
+    table = Table("setting", "set", "default", "in force", "used", box=None, title=workspace["name"] + paused)
     limits = {one.name: one.is_limit for one in WORKSPACE_SETTINGS}
     for name, values in workspace["settings"].items():
         figures = (_figure(values[key], is_limit=limits[name]) for key in ("set", "default", "in_force"))

@@ -45,14 +45,15 @@ class Hold(NamedTuple):
     @property
     def sentence(self) -> str:
         """Returns it in words for callers."""
+        people = f"{self.limit:,} participant" + ("" if self.limit == 1 else "s")
         match self.kind:
             case HoldKind.STUDY_PAUSED:
                 return f"Study {self.study} is paused. To continue: `understudy resume {self.study}`."
             case HoldKind.WORKSPACE_PAUSED:
                 return "The operator has paused this workspace."
             case HoldKind.STUDY_LIMIT:
-                return f"At most {self.limit:,} participants of this study run at once."
+                return f"At most {people} of this study may run at once."
             case HoldKind.WORKSPACE_LIMIT:
-                return f"At most {self.limit:,} participants of this workspace run at once."
+                return f"At most {people} of this workspace may run at once."
             case HoldKind.SITE_LIMIT:
-                return f"At most {self.limit:,} participants of this workspace visit {self.site} at once."
+                return f"At most {people} of this workspace may visit {self.site} at once."
