@@ -266,7 +266,11 @@ _GUARDS = {
     ],
     ("shared/understudy/domain/fair_shares.py", "tests/unit/test_fair_shares.py"): [
         ("rows below their share go ahead (P9)", "    if len(busy) > 1:\n", "    if False:\n"),
-        ("slots that are being freed count", " - sum(load.yielding for load in loads.values())", ""),
+        (
+            "slots that are being freed count",
+            "        kept = load.running - load.yielding\n",
+            "        kept = load.running\n",
+        ),
         ("late messages move ahead", "loads[key].late + loads[key].unsent, limit", "loads[key].unsent, limit"),
         (
             "a first run needs no whole slot",

@@ -16,7 +16,7 @@ Key = TypeVar("Key", bound=Hashable)
 UNKNOWN_SLOTS = 100
 #: The least size of the window, in run messages, and of a window that several workspaces share: the less waits in it,
 #: the closer what runs keeps to the shares.
-MIN_WINDOW, MIN_SHARED_WINDOW = 1_000, 200
+MIN_WINDOW, MIN_SHARED_WINDOW = 1_000, 100
 #: Seconds after which a message of a workspace below its share does not wait any longer in its queue.
 LATE_S = 0.5
 #: Tolerance of a share, against rounding.
@@ -93,7 +93,7 @@ def plan(loads: Mapping[Key, Load], slots: int, limit: int) -> Plan[Key]:
             if count:
                 ahead[key] = count
                 limit -= count
-    return Plan(ahead, _fill_window(loads, ahead, slots, limit), _preempt(loads, fair, ahead, slots))
+    return Plan(ahead, _fill_window(loads, ahead, slots, limit), _preempt(loads, ahead, slots))
 
 
 def _missing(load: Load, share: float) -> int:
@@ -130,15 +130,15 @@ def _fill_window(loads: Mapping[Key, Load], ahead: Mapping[Key, int], slots: int
     return result
 
 
-def _preempt(
-    loads: Mapping[Key, Load], fair: Mapping[Key, float], ahead: Mapping[Key, int], slots: int
-) -> dict[Key, int]:
+def _preempt(loads: Mapping[Key, Load], ahead: Mapping[Key, int], slots: int) -> dict[Key, int]:
     """Returns how many runs of which workspaces give up their slots for the messages ahead of the window."""
-    free = slots - sum(load.running for load in loads.values())
+    running = sum(load.running for load in loads.values())
+    if any(load.overdue for load in loads.values()) and running:
+        # Nobody takes them, whatever the leases say: a worker may be lost, drain, or hold the messages.
+        slots = min(slots, running)
+    fair = shares(loads, slots)
     wanted = sum(load.ahead for load in loads.values()) + sum(ahead.values())
-    # Nobody takes what waits for long, whatever the leases say: a worker may be lost, drain, or hold the message.
-    overdue = sum(load.overdue for load in loads.values())
-    lacking = max(wanted - max(free, 0), overdue) - sum(load.yielding for load in loads.values())
+    lacking = wanted - max(slots - running, 0)
     result: dict[Key, int] = {}
     # The largest first; they are compared by what they keep.
     above: list[tuple[float, int, Key, int]] = []
