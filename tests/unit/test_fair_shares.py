@@ -32,7 +32,7 @@ def test_shares_follow_weights_and_leave_nothing_unused(
 
 def test_window_grows_with_the_slots() -> None:
     assert (window_size(0), window_size(5_000)) == (MIN_WINDOW, 10_000)
-    assert (window_size(0, 2), window_size(5_000, 2)) == (MIN_SHARED_WINDOW, 5_000)
+    assert (window_size(0, 2), window_size(5_000, 2)) == (MIN_SHARED_WINDOW, 1_250)
 
 
 def test_one_workspace_fills_the_window_and_nothing_goes_ahead() -> None:
@@ -42,7 +42,7 @@ def test_one_workspace_fills_the_window_and_nothing_goes_ahead() -> None:
 
 def test_window_takes_workspaces_in_turn_by_weight() -> None:
     loads = {"a": Load(weight=1, running=25, unsent=2_000), "b": Load(weight=3, running=75, unsent=2_000)}
-    assert Counter(plan(loads, 100, 400).window) == {"a": 25, "b": 75}
+    assert Counter(plan(loads, 100, 400).window) == {"a": 6, "b": 19}
     assert Counter(plan(loads, 100, 40).window[-8:]) == {"a": 2, "b": 6}, "not one after the other"
 
 

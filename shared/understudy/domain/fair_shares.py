@@ -16,7 +16,7 @@ Key = TypeVar("Key", bound=Hashable)
 UNKNOWN_SLOTS = 100
 #: The least size of the window, in run messages, and of a window that several workspaces share: the less waits in it,
 #: the closer what runs keeps to the shares.
-MIN_WINDOW, MIN_SHARED_WINDOW = 1_000, 100
+MIN_WINDOW, MIN_SHARED_WINDOW = 1_000, 20
 #: Seconds after which a message of a workspace below its share does not wait any longer in its queue.
 LATE_S = 0.5
 #: Tolerance of a share, against rounding.
@@ -25,7 +25,7 @@ _EPSILON = 1e-9
 
 def window_size(slots: int, workspaces: int = 1) -> int:
     """Returns how many run messages of so many workspaces may wait in the broker at a time."""
-    return max(2 * slots, MIN_WINDOW) if workspaces < 2 else max(slots, MIN_SHARED_WINDOW)
+    return max(2 * slots, MIN_WINDOW) if workspaces < 2 else max(slots // 4, MIN_SHARED_WINDOW)
 
 
 class Load(NamedTuple):

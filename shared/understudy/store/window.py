@@ -100,7 +100,8 @@ def refill(connection: Connection, limit: int, defaults: DefaultLimits = STANDAR
     alone, runnable = _split(groups, found)
     messages = _publish_alone(connection, alone, limit)
     workspaces = {row.workspace_id for row in [*running, *sent]} | runnable.keys()
-    room = window_size(slots, len(workspaces)) - sum(row.total for row in sent)
+    size = window_size(slots, len(workspaces))
+    room = size - sum(row.total for row in sent)
     chosen: dict[UUID, list[AnyRow]] = {}
     has_unread = False
     for workspace_id, own in runnable.items():
@@ -115,7 +116,8 @@ def refill(connection: Connection, limit: int, defaults: DefaultLimits = STANDAR
     preempted = sum(_preempt(connection, id_, count) for id_, count in planned.preempted.items())
     return Refill(
         messages,
-        has_more=len(messages) >= limit,
+        # A window that was emptied by half may be empty before the next poll.
+        has_more=len(messages) >= limit or (has_unread and 2 * len(planned.window) > size),
         has_backlog=has_unread
         or any(chosen.values())
         or bool(planned.ahead)
