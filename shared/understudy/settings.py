@@ -9,6 +9,7 @@ from sqlalchemy import URL
 
 from understudy.domain.broker_address import parse_broker_url
 from understudy.domain.leases import MAX_LEASE_TTL_S
+from understudy.domain.receiver_networks import parse_networks
 from understudy.faults import parse
 
 
@@ -72,6 +73,13 @@ class Settings(BaseSettings):
     faults: str = ""
     #: File with the secrets that workers may send to chatbots (see docs/guides/chatbots.md); empty: none.
     secrets_file: str = ""
+    #: Comma-separated networks in which receivers of webhooks may be: `public`, `private`, `loopback`, or
+    #: networks such as 10.1.0.0/16. Link-local and metadata addresses never.
+    webhook_networks: str = "public"
+    #: Seconds for which a failed delivery of a webhook is retried.
+    webhook_retry_s: float = Field(3 * 86_400, gt=0)
+    #: Longest pause after the first failed attempt; it triples with each further one, up to six hours.
+    webhook_backoff_s: float = Field(5, gt=0)
     #: Whether participants may visit loopback and private addresses.
     allow_private_hosts: bool = False
 
@@ -103,6 +111,12 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, port: object) -> object:
         return None if port == "" else port
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _validate_networks(cls, networks: str) -> str:
+        parse_networks(networks)
+        return networks
 
     @field_validator("faults")
     @classmethod

@@ -134,6 +134,7 @@ class Stack:
         if self._plan.workers:
             self.supervisor.start(*self._workers())
         self.supervisor.start(self.child("sweeper", ["sweeper"]))
+        self.supervisor.start(self.child("webhooks", ["webhooks"]))
         if self._plan.flower:
             self.supervisor.start(self._flower())
         self.supervisor.wait_ready(_READY_TIMEOUT_S + _READY_TIMEOUT_PER_WORKER_S * self._plan.workers)

@@ -70,6 +70,7 @@ def insert_participants(
     max_interactions: int,
     seed: int | Sequence[int],
     status: Status = Status.PENDING,
+    dispatch_id: UUID | None = None,
 ) -> dict[UUID, str]:
     """Inserts one participant per person, in that order; returns aliases by id, with ascending ids.
 
@@ -91,6 +92,7 @@ def insert_participants(
         "iteration_id": iteration_id,
         "ask_id": ask_id,
         "round": round_number,
+        "dispatch_id": dispatch_id or uuid4(),
         "status": str(status),
         "queue": str(Queue.RUNS),
         "max_interactions": max_interactions,
@@ -141,6 +143,7 @@ def insert_branch(
         _p.c.iteration_id: _p.c.iteration_id,
         _p.c.ask_id: _p.c.ask_id,
         _p.c.round: _p.c.round,
+        _p.c.dispatch_id: literal(uuid4(), _p.c.dispatch_id.type),
         _p.c.status: literal(str(Status.PENDING)),
         _p.c.epoch: literal(0),
         _p.c.seq: literal(1),

@@ -4,28 +4,16 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKeyConstraint, Index, Table, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, Table, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+# Importing it defines the tables of webhooks.
+import understudy.store.webhook_schema  # noqa: F401 - see above
 from understudy.domain.lifecycle import Status
-from understudy.store.utc import UtcTime
-
-
-def _timestamp() -> Any:
-    return Field(sa_type=UtcTime)
-
-
-def _optional_timestamp() -> Any:
-    return Field(default=None, sa_type=UtcTime)
-
-
-def _json() -> Any:
-    return Field(sa_type=JSON)
-
-
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    """Returns an index of the rows that match `where`."""
-    return Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
+from understudy.store.columns import json_value as _json
+from understudy.store.columns import optional_timestamp as _optional_timestamp
+from understudy.store.columns import partial_index as _partial
+from understudy.store.columns import timestamp as _timestamp
 
 
 class Workspace(SQLModel, table=True):
@@ -163,6 +151,7 @@ class Participant(SQLModel, table=True):
         Index("ix_participant_study", "study_id", "created_at", "id"),
         Index("ix_participant_iteration", "iteration_id", "created_at", "id"),
         Index("ix_participant_ask", "ask_id", "round", "created_at", "id"),
+        _partial("ix_participant_dispatch", "dispatch_id", where="dispatch_id IS NOT NULL"),
         # The sweeper's queries always match a small part of the table.
         _partial("ix_participant_pending", "dispatched_at", where="status = 'pending'"),
         _partial("ix_participant_waiting", "pending_since", where="status = 'pending'"),
@@ -177,6 +166,8 @@ class Participant(SQLModel, table=True):
     iteration_id: UUID | None = Field(default=None, foreign_key="iteration.id")
     ask_id: UUID | None = None
     round: int | None = None
+    #: Shared by the participants of one dispatch; null in rows of the previous version.
+    dispatch_id: UUID | None = None
 
     status: str
     outcome: str | None = None
@@ -329,6 +320,9 @@ class Tables:
     event: ClassVar[Table]
     outbox: ClassVar[Table]
     idempotency: ClassVar[Table]
+    webhook: ClassVar[Table]
+    webhook_cursor: ClassVar[Table]
+    delivery: ClassVar[Table]
 
 
 for _name, _table in SQLModel.metadata.tables.items():
