@@ -34,6 +34,14 @@ from understudy.envelopes.studies import (
     StudySummary,
     StudyTranscripts,
 )
+from understudy.envelopes.webhooks import (
+    Replayed,
+    Webhook,
+    WebhookCreated,
+    WebhookDeleted,
+    WebhookDelivery,
+    WebhookMessage,
+)
 from understudy.mcp.schemas import input_schema
 from understudy.operations.tools import TOOLS
 from understudy.settings import Settings
@@ -49,8 +57,9 @@ _MODELS: tuple[Any, ...] = (
     *(Study, StudyCreated, StudySummary, StudyFull, StudyPerParticipant, StudyTranscripts, Iteration),
     *(Person, People, Panel, Participant, Interaction, Transcript),
     *(asks.Ask, asks.AskSummary, asks.AskPerParticipant, asks.AskFull),
+    *(Webhook, WebhookCreated, WebhookDeleted, Replayed, WebhookMessage),
 )
-_PAGES: tuple[Any, ...] = (Study, Person, Participant, Interaction, asks.Ask)
+_PAGES: tuple[Any, ...] = (Study, Person, Participant, Interaction, asks.Ask, Webhook, WebhookDelivery)
 ANSWERS: dict[str, Any] = {model.__name__: model for model in _MODELS}
 ANSWERS |= {f"{item.__name__}Page": Page[item] for item in _PAGES}
 ANSWERS |= {"DocPage": Page[docs.DocEntry], "RunStudyResponse": RunStudyResponse}
