@@ -21,7 +21,7 @@ from understudy.api.app import create_app
 from understudy.envelopes import asks, docs, journeys
 from understudy.envelopes.base import Page
 from understudy.envelopes.errors import ErrorBody
-from understudy.envelopes.events import EventData
+from understudy.envelopes.events import EventData, EventTicket
 from understudy.envelopes.participants import Interaction, Participant, Transcript
 from understudy.envelopes.people import Panel, People, Person
 from understudy.envelopes.simulations import CancelEnvelope, RunStudyResponse
@@ -53,7 +53,7 @@ TOOLS_FILE = "mcp"
 EVENTS = "events"
 
 _MODELS: tuple[Any, ...] = (
-    *(ErrorBody, CancelEnvelope, EventData, docs.Doc, journeys.Journey),
+    *(ErrorBody, CancelEnvelope, EventData, EventTicket, docs.Doc, journeys.Journey),
     *(Study, StudyCreated, StudySummary, StudyFull, StudyPerParticipant, StudyTranscripts, Iteration),
     *(Person, People, Panel, Participant, Interaction, Transcript),
     *(asks.Ask, asks.AskSummary, asks.AskPerParticipant, asks.AskFull),

@@ -10,6 +10,7 @@ from sqlalchemy import URL
 from understudy.domain.broker_address import parse_broker_url
 from understudy.domain.leases import MAX_LEASE_TTL_S
 from understudy.domain.receiver_networks import parse_networks
+from understudy.domain.web_origins import parse_origins
 from understudy.faults import parse
 
 
@@ -59,6 +60,8 @@ class Settings(BaseSettings):
     max_event_streams: int = Field(250, ge=1)
     #: Comma-separated web origins that may call `/mcp`, in addition to those of this machine.
     allowed_origins: str = ""
+    #: Comma-separated exact origins whose pages may call `/v1` and `/mcp` from a browser (CORS). `*` is refused.
+    cors_origins: str = ""
     #: Port of a worker's or sweeper's metrics; 0: a free port, logged at start. The API serves its own at
     #: `/metrics`. Each process of a machine needs its own port.
     metrics_port: int | None = Field(None, ge=0, le=65535)
@@ -111,6 +114,12 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, port: object) -> object:
         return None if port == "" else port
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _validate_origins(cls, origins: str) -> str:
+        parse_origins(origins)
+        return origins
 
     @field_validator("webhook_networks")
     @classmethod

@@ -112,6 +112,7 @@ PLACES = [
     Place(EVENTS, "ask", "/v1/events?follow=false&ask_id=<id>"),
     Place(EVENTS, "study", "/v1/events?study_id=<id>&last_event_id=1000000"),
     Place("POST /v1/simulations/wait", "participant", "", {"participant_ids": ["<participant>", "<id>"]}),
+    *(Place("POST /v1/events/tickets", kind, "", {f"{kind}_id": "<id>"}) for kind in ("study", "participant", "ask")),
     Place("GET /v1/webhooks/{webhook_id}", "webhook"),
     Place("POST /v1/webhooks/{webhook_id}/rotate", "webhook"),
     Place("POST /v1/webhooks/{webhook_id}/replay", "webhook", "", {"since": "2026-12-01T09:00:00Z"}),

@@ -4,9 +4,10 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
 
 from understudy.admission.errors import error_response
+from understudy.admission.tickets import find_tickets, take_ticket
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.operations.requests import MAX_PEOPLE_BYTES
 from understudy.service import Service
@@ -82,6 +84,9 @@ class AdmissionMiddleware:
         self._tokens = CoalescedReads(
             self._find_workspaces, self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
         )
+        self._tickets = CoalescedReads(
+            partial(find_tickets, service), self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -91,7 +96,12 @@ class AdmissionMiddleware:
         request = Request(scope, receive)
         state = scope.setdefault("state", {})
         try:
-            state["workspace_id"] = await self._workspace(request)
+            if (ticket := take_ticket(scope)) is not None:
+                # The endpoint checks the scope, and repeats the check while the stream is open.
+                state["ticket"], state["ticket_text"] = await self._in_time(self._tickets.find(ticket)), ticket
+                state["workspace_id"] = state["ticket"].workspace_id
+            else:
+                state["workspace_id"] = await self._workspace(request)
             large = path == "/v1/people" or path in self._messages
             body = await _read(request, MAX_PEOPLE_BODY if large else MAX_BODY)
             # A body with millions of values takes seconds to check and must not block the event loop.
@@ -136,8 +146,11 @@ class AdmissionMiddleware:
                 "A bearer token is required.", suggestions=("Send the header `Authorization: Bearer TOKEN`.",)
             )
 
+        return await self._in_time(self._tokens.find(secret.strip()))
+
+    async def _in_time(self, found: Awaitable[Result]) -> Result:
         try:
-            return await self._tokens.find(secret.strip())
+            return await found
         except TimeoutError:
             raise ServiceUnavailable("The server is overloaded. Send the same request again in a moment.") from None
 

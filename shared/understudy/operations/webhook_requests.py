@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from understudy.domain.webhooks import MAX_URL_LENGTH
 from understudy.operations.queries import ListQuery
-from understudy.operations.requests import MAX_ID_LENGTH, Request
+from understudy.operations.requests import MAX_ID_LENGTH, Id, Request
 
 EventTypeName = Literal["participant.completed", "participant.failed", "participant.cancelled", "run.finished"]
 
@@ -67,3 +67,17 @@ class ReplayRequest(Request):
 
 class DeliveriesQuery(ListQuery):
     status: Literal["pending", "delivered", "dead"] | None = Field(default=None, description="Filter by status.")
+
+
+class TicketRequest(Request):
+    """Exactly one scope."""
+
+    study_id: Id | None = Field(default=None, description="A study: UUID or alias.")
+    participant_id: Id | None = Field(default=None, description="A participant: UUID or alias.")
+    ask_id: Id | None = Field(default=None, description="An ask: UUID or alias.")
+
+    @model_validator(mode="after")
+    def _require_one(self) -> Self:
+        if sum(one is not None for one in (self.study_id, self.participant_id, self.ask_id)) != 1:
+            raise ValueError("give exactly one of study_id, participant_id and ask_id")
+        return self
