@@ -191,17 +191,3 @@ def test_the_log_shows_each_delivery_and_a_replay_makes_them_due(store: Store, a
 def test_a_wrong_replay_is_refused(acme: ApiClient, body: dict[str, Any]) -> None:
     hook = create(acme)
     assert acme.post(f"/v1/webhooks/{hook['id']}/replay", body).status_code == 422
-
-
-def test_the_dispatch_of_an_answer_has_the_id_that_the_run_sends(store: Store, acme: ApiClient) -> None:
-    study, _ = make_run(store, acme)
-    answer = acme.post(f"/v1/studies/{study}/run", {"sample": 2}).json()
-    ids = {str(row_id) for row_id in _dispatch_ids(store, answer["dispatch"]["participant_ids"])}
-    assert ids == {answer["dispatch"]["id"]}
-
-
-def _dispatch_ids(store: Store, ids: list[str]) -> list[Any]:
-    table = Tables.participant
-    with store.read() as connection:
-        rows = connection.execute(table.select()).all()
-    return [row.dispatch_id for row in rows if str(row.id) in ids]

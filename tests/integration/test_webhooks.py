@@ -97,6 +97,7 @@ def test_each_terminal_status_sends_one_signed_event_and_the_run_its_end(world: 
     counts = ("participant_count", "completed_count", "failed_count", "cancelled_count")
     assert [finished[name] for name in counts] == [3, 1, 1, 1]
     assert finished["study_id"] == str(world.study)
+    assert finished["participant_ids"] == [str(id_) for id_ in ids]
     assert {row.status for row in world.log()} == {"delivered"}
 
 

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from understudy.domain.errors import ValidationError
 from understudy.domain.ids import Kind
@@ -58,9 +58,8 @@ def run_ask(call: Call, request: AskRunRequest) -> Dispatch:
             round_number=1,
             max_interactions=max_interactions,
             seed=seed,
-            dispatch_id=(dispatch_id := uuid4()),
         )
-        return _dispatched(dispatch_id, ask_id, 1, aliases, max_interactions)
+        return _dispatched(ask_id, 1, aliases, max_interactions)
 
     return dispatch_once(call, request, prepare, "run.commit")
 
@@ -104,18 +103,14 @@ def run_round(call: Call, request: Any) -> Dispatch:
             max_interactions=max_interactions,
             # The seeds of round 1: a different answer then comes from the question or the variants.
             seed=[participant.seed for participant in panel] if request.seed is None else request.seed,
-            dispatch_id=(dispatch_id := uuid4()),
         )
-        return _dispatched(dispatch_id, ask.id, number, aliases, max_interactions)
+        return _dispatched(ask.id, number, aliases, max_interactions)
 
     return dispatch_once(call, request, prepare, "run.commit")
 
 
-def _dispatched(
-    dispatch_id: UUID, ask_id: UUID, number: int, aliases: dict[UUID, str], max_interactions: int
-) -> Dispatch:
+def _dispatched(ask_id: UUID, number: int, aliases: dict[UUID, str], max_interactions: int) -> Dispatch:
     return Dispatch(
-        id=dispatch_id,
         participant_ids=list(aliases),
         aliases=list(aliases.values()),
         ask_id=ask_id,

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from understudy import faults
 from understudy.domain.errors import NotFound, ServiceUnavailable, ValidationError
@@ -70,7 +70,6 @@ def insert_run(
     """Creates the participants of a run in the caller's transaction."""
     seed = secrets.randbits(31) if request.seed is None else request.seed
     max_interactions = request.max_interactions or iteration.max_interactions or DEFAULT_MAX_INTERACTIONS
-    dispatch_id = uuid4()
     aliases = dispatch.insert_participants(
         connection,
         call.workspace_id,
@@ -79,10 +78,8 @@ def insert_run(
         iteration_id=iteration.id,
         max_interactions=max_interactions,
         seed=seed,
-        dispatch_id=dispatch_id,
     )
     return Dispatch(
-        id=dispatch_id,
         participant_ids=list(aliases),
         aliases=list(aliases.values()),
         study_id=study_id,
@@ -201,7 +198,6 @@ def extend(call: Call, request: Any) -> Dispatch:
             source = find(connection, call.workspace_id, Kind.PARTICIPANT, str(source_id), "participant_id")
             raise source_not_terminal(source.alias, Status(source.status))
         return Dispatch(
-            id=child.dispatch_id,
             participant_ids=[child.id],
             aliases=[child.alias],
             study_id=child.study_id,

@@ -37,7 +37,6 @@ class CancelEnvelope(Envelope):
 class Dispatch(Envelope):
     """The participants of a dispatch. Fields that do not apply are absent."""
 
-    id: UUID | None = optional_field("Id of the dispatch, named by the webhook event `run.finished`.")
     participant_ids: list[UUID] = Field(description="New participants; in a wait, the awaited ones.")
     aliases: list[str] | None = optional_field("Aliases in the same order.")
     study_id: UUID | None = optional_field("Study of the participants.")

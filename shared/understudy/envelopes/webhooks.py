@@ -74,7 +74,10 @@ class Replayed(Envelope):
 class DispatchFinished(Envelope):
     """The data of a `run.finished`."""
 
-    dispatch_id: UUID = Field(description="`dispatch.id` of the answer that started the participants.")
+    dispatch_id: UUID
+    participant_ids: list[UUID] = Field(
+        description="Its participants, in the order of `dispatch.participant_ids`; at most the first 1,000."
+    )
     study_id: UUID | None
     iteration_id: UUID | None
     ask_id: UUID | None

@@ -30,6 +30,7 @@ from understudy.domain.lifecycle import TERMINAL, Status
 from understudy.domain.queues import QUEUE_PRIORITY, Queue, task_id
 from understudy.store import bulk_parameters
 from understudy.store.aliases import assign_aliases
+from understudy.store.dispatches import new_dispatch_id
 from understudy.store.engine import AnyRow, store_clock, store_time
 from understudy.store.events import NewEvent, record, record_bulk
 from understudy.store.guards import queue_of
@@ -70,7 +71,6 @@ def insert_participants(
     max_interactions: int,
     seed: int | Sequence[int],
     status: Status = Status.PENDING,
-    dispatch_id: UUID | None = None,
 ) -> dict[UUID, str]:
     """Inserts one participant per person, in that order; returns aliases by id, with ascending ids.
 
@@ -92,7 +92,7 @@ def insert_participants(
         "iteration_id": iteration_id,
         "ask_id": ask_id,
         "round": round_number,
-        "dispatch_id": dispatch_id or uuid4(),
+        "dispatch_id": new_dispatch_id(),
         "status": str(status),
         "queue": str(Queue.RUNS),
         "max_interactions": max_interactions,
@@ -143,7 +143,7 @@ def insert_branch(
         _p.c.iteration_id: _p.c.iteration_id,
         _p.c.ask_id: _p.c.ask_id,
         _p.c.round: _p.c.round,
-        _p.c.dispatch_id: literal(uuid4(), _p.c.dispatch_id.type),
+        _p.c.dispatch_id: literal(new_dispatch_id(), _p.c.dispatch_id.type),
         _p.c.status: literal(str(Status.PENDING)),
         _p.c.epoch: literal(0),
         _p.c.seq: literal(1),

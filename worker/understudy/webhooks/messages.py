@@ -16,6 +16,9 @@ from understudy.envelopes.webhooks import DispatchFinished, WebhookMessage
 from understudy.store import dispatches, participants, usage, webhooks
 from understudy.store.engine import AnyRow
 
+#: Maximum ids in a `run.finished`.
+_MAX_PARTICIPANT_IDS = 1_000
+
 
 def build_body(connection: Connection, delivery: AnyRow) -> str | None:
     """Returns the body of a delivery; None if its participants were deleted.
@@ -70,9 +73,11 @@ def _dispatch(connection: Connection, workspace_id: UUID, id_: UUID) -> Dispatch
         by_status[row.status] += row.number
         if row.outcome is not None:
             outcomes[row.outcome] += row.number
-    one = dispatches.any_participant(connection, workspace_id, id_)
+    first = dispatches.first_participants(connection, workspace_id, id_, _MAX_PARTICIPANT_IDS)
+    one = first[0]
     return DispatchFinished(
         dispatch_id=id_,
+        participant_ids=[row.id for row in first],
         study_id=one.study_id,
         iteration_id=one.iteration_id,
         ask_id=one.ask_id,
