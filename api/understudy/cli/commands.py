@@ -10,6 +10,7 @@ from understudy.cli.objects import get
 from understudy.cli.operation_options import with_options
 from understudy.cli.people import app as people
 from understudy.cli.simulations import cancel, extend, run, wait
+from understudy.cli.tickets import ticket
 from understudy.cli.watch import watch
 from understudy.cli.webhooks import app as webhooks
 
@@ -56,5 +57,6 @@ for command in _COMMANDS:
     app.command(command.__name__, rich_help_panel=_PANEL)(server_command(command))
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
 app.add_typer(webhooks, name="webhook", rich_help_panel=_PANEL)
+app.command("ticket", rich_help_panel=_PANEL)(server_command(ticket))
 app.command("docs", rich_help_panel=_PANEL)(server_command(docs))
 app.command("mcp", rich_help_panel=_PANEL)(server_command(mcp))
