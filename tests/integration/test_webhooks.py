@@ -178,6 +178,16 @@ def test_a_batch_that_another_process_recorded_is_not_recorded_again(world: Worl
     assert len(world.log()) == 3
 
 
+def test_an_event_that_is_recorded_again_becomes_no_second_delivery(world: World) -> None:
+    world.webhook("http://127.0.0.1:9/")
+    world.cancel(*world.participants(2))
+    _record(world)
+    # As if a restored store had lost its cursor.
+    world.store.write(lambda connection: connection.execute(Tables.webhook_cursor.delete()))
+    _record(world)
+    assert len(world.log()) == 3
+
+
 def test_a_bulk_cancel_of_many_delivers_each_once(world: World) -> None:
     world.webhook("http://127.0.0.1:9/")
     ids = world.participants(events.OUTBOX_THRESHOLD + 20)
