@@ -403,7 +403,7 @@ _GUARDS = {
             "                pass\n",
         ),
     ],
-    ("shared/understudy/domain/receiver_networks.py", "tests/contract/test_webhooks.py"): [
+    ("shared/understudy/domain/receiver_networks.py", "tests/unit/test_receiver_networks.py"): [
         ("metadata addresses are never receivers", "if _in(ip, _METADATA) or", "if"),
         (
             "an embedded address counts",

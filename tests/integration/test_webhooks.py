@@ -128,6 +128,19 @@ def test_a_webhook_gets_no_events_from_before_it(world: World) -> None:
     assert types == {"participant.cancelled": 1, "run.finished": 1}
 
 
+def test_a_later_webhook_gets_no_events_from_before_it(world: World) -> None:
+    with receiver() as early, receiver() as late:
+        world.webhook(early.url, ["participant.cancelled"])
+        first, second = world.participants(2)
+        world.cancel(first)
+        assign_positions(world.store)
+        world.webhook(late.url, ["participant.cancelled"])
+        world.cancel(second)
+        world.deliver()
+    assert {request.participant for request in early.requests} == {str(first), str(second)}
+    assert [request.participant for request in late.requests] == [str(second)]
+
+
 def test_a_run_of_two_that_end_at_once_finishes_once(world: World) -> None:
     world.webhook("http://127.0.0.1:9/", ["run.finished"])
     for _ in range(5):

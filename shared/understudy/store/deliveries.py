@@ -70,9 +70,18 @@ class Batch(NamedTuple):
 # -- from events to deliveries -----------------------------------------------------------------------------
 
 
-def workspaces_with_webhooks(connection: Connection) -> Sequence[UUID]:
-    """Returns the workspaces that have a webhook."""
-    return connection.scalars(select(_webhook.c.workspace_id).distinct().order_by(_webhook.c.workspace_id)).all()
+def has_webhooks(connection: Connection) -> bool:
+    """Returns whether any workspace has a webhook."""
+    return connection.scalar(select(_webhook.c.id).limit(1)) is not None
+
+
+def workspaces_with_events(connection: Connection) -> Sequence[UUID]:
+    """Returns the workspaces with a webhook whose cursor may have events after it."""
+    owner = _webhook.c.workspace_id
+    after = func.coalesce(_cursor.c.position, _webhook.c.since_position)
+    events = exists(select(1).where(_event.c.workspace_id == owner, _event.c.position > after))
+    webhooks = select(owner).distinct().outerjoin(_cursor, _cursor.c.workspace_id == owner)
+    return connection.scalars(webhooks.where(events).order_by(owner)).all()
 
 
 def next_batch(connection: Connection, workspace_id: UUID, limit: int = MAX_EVENTS) -> Batch | None:
@@ -333,10 +342,8 @@ class Backlog(NamedTuple):
 
 
 def backlog(connection: Connection) -> Backlog:
-    """Returns the number of pending deliveries, and the age in seconds of the oldest one."""
+    """Returns the number of pending deliveries, and the seconds since the oldest one was created or replayed."""
     pending = _delivery.c.status == _LITERAL_PENDING
-    row = connection.execute(
-        select(func.count(), func.min(_delivery.c.created_at), store_clock()).select_from(_delivery).where(pending)
-    ).one()
-    count, oldest, now = row
-    return Backlog(count, 0.0 if oldest is None else max((now - oldest).total_seconds(), 0.0))
+    columns = (func.count(), func.min(_delivery.c.retry_from), store_clock())
+    count, since, now = connection.execute(select(*columns).select_from(_delivery).where(pending)).one()
+    return Backlog(count, 0.0 if since is None else max((now - since).total_seconds(), 0.0))

@@ -45,7 +45,7 @@ class Delivery(SQLModel, table=True):
         UniqueConstraint("webhook_id", "source_id", "type", name="uq_delivery_event"),
         Index("ix_delivery_log", "webhook_id", "created_at", "id"),
         partial_index("ix_delivery_due", "webhook_id", "due_at", where="status = 'pending'"),
-        partial_index("ix_delivery_oldest", "created_at", where="status = 'pending'"),
+        partial_index("ix_delivery_oldest", "retry_from", where="status = 'pending'"),
         partial_index("ix_delivery_ended", "ended_at", where="ended_at IS NOT NULL"),
     )
     id: UUID = Field(primary_key=True)

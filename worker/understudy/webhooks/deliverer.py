@@ -106,10 +106,11 @@ class Deliverer:
 
     def _record(self) -> bool:
         with self._store.read() as connection:
-            workspaces = deliveries.workspaces_with_webhooks(connection)
-        if not workspaces:
-            return False
+            if not deliveries.has_webhooks(connection):
+                return False
         has_more = assign_positions(self._store, max_transactions=1)
+        with self._store.read() as connection:
+            workspaces = deliveries.workspaces_with_events(connection)
         return bool(sum(map(self._record_workspace, workspaces))) or has_more
 
     def _record_workspace(self, workspace_id: UUID) -> bool:

@@ -83,7 +83,7 @@ def _create_deliveries() -> None:
     op.create_index("ix_delivery_log", "delivery", ["webhook_id", "created_at", "id"])
     for name, columns, where in (
         ("ix_delivery_due", ["webhook_id", "due_at"], "status = 'pending'"),
-        ("ix_delivery_oldest", ["created_at"], "status = 'pending'"),
+        ("ix_delivery_oldest", ["retry_from"], "status = 'pending'"),
         ("ix_delivery_ended", ["ended_at"], "ended_at IS NOT NULL"),
     ):
         condition = sa.text(where)
