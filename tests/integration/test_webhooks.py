@@ -1,6 +1,8 @@
 """Delivery of webhooks to real receivers: order, retries, signatures, bounds. Contract section 6."""
 
 import asyncio
+import contextlib
+import socket
 import threading
 from collections import Counter
 from typing import Any
@@ -428,3 +430,40 @@ def test_ended_deliveries_are_deleted_after_a_month(world: World) -> None:
     assert world.store.write(lambda connection: deliveries.delete_old(connection, 2)) == 2
     world.deliver()
     assert world.log() == []
+
+
+def test_a_receiver_that_hangs_in_its_tls_handshake_keeps_no_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        async def send() -> bytes:
+            sender = Sender(LOOPBACK, limits=TimeLimits(5, 0.3, 0.3))
+            url = f"https://127.0.0.1:{server.getsockname()[1]}/"
+            answer = await sender.send(url, {}, "{}")
+            assert answer.status is None
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(10)
+                # The rest of the handshake, then the end of the connection, while the loop still runs.
+                return b"" if not connection.recv(100_000) or not connection.recv(100_000) else b"open"
+
+        assert asyncio.run(send()) == b""
+
+
+def test_a_receiver_that_never_ends_its_answer_is_read_no_further() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(100_000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                while True:
+                    connection.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+
+        endless = threading.Thread(target=answer)
+        endless.start()
+        sender = Sender(LOOPBACK, limits=TimeLimits(5, 5, 10))
+        result = asyncio.run(sender.send(f"http://127.0.0.1:{server.getsockname()[1]}/", {}, "{}"))
+        endless.join(30)
+    assert (result.status, result.error) == (200, None)
+    assert not endless.is_alive()

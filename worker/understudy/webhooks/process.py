@@ -1,7 +1,9 @@
 """The process of the command `understudy webhooks`."""
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from understudy.telemetry.store_metrics import StoreMetrics
 from understudy.webhooks.deliverer import Deliverer
 from understudy.webhooks.sender import Sender
 
+#: Seconds that an ordered end may take, and the exit code after them; the same as a worker's.
+SHUTDOWN_TIMEOUT_S = 20
+EXIT_SHUTDOWN_TIMEOUT = 75
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -37,8 +42,16 @@ def run_webhooks(settings: Settings, ready_file: Path | None = None) -> None:
 
         exporter.gauges = gauges
         stopping = asyncio.Event()
+
+        def stop() -> None:
+            stopping.set()
+            # A store that never answers would block the end for ever; claims end by themselves.
+            forced = threading.Timer(SHUTDOWN_TIMEOUT_S, os._exit, (EXIT_SHUTDOWN_TIMEOUT,))
+            forced.daemon = True
+            forced.start()
+
         for number in _SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         report_ready()
         await deliverer.run(stopping)
 

@@ -49,7 +49,8 @@ class Sender:
     def __init__(
         self, networks: ReceiverNetworks, *, limits: TimeLimits | None = None, resolver: Resolver = resolve
     ) -> None:
-        self._backend = _Backend(networks, resolver)
+        self._networks = networks
+        self._resolver = resolver
         self._limits = limits or TimeLimits()
 
     async def send(self, url: str, headers: Mapping[str, str], body: str) -> Answer:
@@ -68,9 +69,8 @@ class Sender:
         target = httpcore.URL(scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path)
         limits = self._limits
         # A connection of its own: nothing of a receiver stays open after its answer.
-        connection = httpcore.AsyncHTTPConnection(
-            target.origin, ssl_context=_tls_context(), network_backend=self._backend
-        )
+        backend = _Backend(self._networks, self._resolver)
+        connection = httpcore.AsyncHTTPConnection(target.origin, ssl_context=_tls_context(), network_backend=backend)
         all_headers = [
             ("Host", parsed.netloc.decode()),
             ("Content-Type", "application/json"),
@@ -80,11 +80,14 @@ class Sender:
             *headers.items(),
         ]
         timeouts = {"connect": limits.connect_s, "read": limits.read_s, "write": limits.read_s, "pool": limits.read_s}
-        async with (
-            connection,
-            connection.stream("POST", target, headers=all_headers, content=body, extensions={"timeout": timeouts}) as r,
-        ):
-            return r.status
+        extensions = {"timeout": timeouts}
+        try:
+            async with connection.stream(
+                "POST", target, headers=all_headers, content=body, extensions=extensions
+            ) as response:
+                return response.status
+        finally:
+            await backend.close()
 
 
 @functools.cache
@@ -104,6 +107,12 @@ class _Backend(httpcore.AsyncNetworkBackend):
         self._networks = networks
         self._resolve = resolver
         self._inner = httpcore.AnyIOBackend()
+        self._opened: list[httpcore.AsyncNetworkStream] = []
+
+    async def close(self) -> None:
+        """Closes all connections: httpcore 1.0 leaves one open whose TLS handshake is aborted."""
+        for stream in self._opened:
+            await stream.aclose()
 
     async def connect_tcp(
         self,
@@ -120,9 +129,12 @@ class _Backend(httpcore.AsyncNetworkBackend):
         failure: Exception | None = None
         for address in allowed[:_MAX_ADDRESSES]:
             try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                self._opened.append(stream)
+                return stream
         assert failure is not None
         raise failure
 
