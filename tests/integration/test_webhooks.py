@@ -154,6 +154,15 @@ def test_a_run_of_two_that_end_at_once_finishes_once(world: World) -> None:
     assert len(world.log()) == 5
 
 
+def test_a_run_with_an_active_participant_is_not_finished(world: World) -> None:
+    world.webhook("http://127.0.0.1:9/", ["run.finished"])
+    ended, running, _ = world.participants(3)
+    world.cancel(ended)
+    run_steps(world.store, running, 1)
+    _record(world)
+    assert world.log() == []
+
+
 def test_a_run_finishes_only_with_its_last_event(world: World) -> None:
     world.webhook("http://127.0.0.1:9/")
     first, second = world.participants(2)
