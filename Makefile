@@ -222,6 +222,20 @@ build/grafana/node_modules/.installed:
 	@npm install --silent --no-audit --no-fund --prefix build/grafana @grafana/schema@13.2.3 typescript@5
 	@touch $@
 
+# Chromium without a window, for one test, with the libraries that a small machine lacks.
+.PHONY: chromium
+chromium: build/chromium/.unpacked ## download a headless Chromium for tests from Debian into build
+
+build/chromium/.unpacked:
+	@command -v apt-get dpkg-deb >/dev/null || { echo "Chromium: only available from Debian (needs apt-get and dpkg-deb)" >&2; exit 1; }
+	@rm -rf build/chromium && mkdir -p build/chromium/packages
+	@test "$$(id -u)" != 0 || apt-get -qq update
+	@cd build/chromium/packages && apt-get -qq download $$(apt-cache depends --recurse --no-recommends --no-suggests \
+	  --no-conflicts --no-breaks --no-replaces --no-enhances chromium-headless-shell | grep -E '^(lib|chromium)' \
+	  | grep -vE '^lib(c6|gcc-s1|stdc\+\+6)$$' | sort -u) 2>/dev/null
+	@for package in build/chromium/packages/*.deb; do dpkg-deb -x $$package build/chromium || exit 1; done
+	@rm -r build/chromium/packages && touch $@
+
 .PHONY: lint
 lint: $(VENV)/.installed-test ## check style and formatting
 	$(BIN)/ruff check

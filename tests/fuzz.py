@@ -7,6 +7,7 @@ description and requests that do not. Options are those of `st run`; `--max-exam
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from understudy.deploy.broker import BrokerServer
 from understudy.deploy.migrate import migrate
 from understudy.domain.lifecycle import Status
 from understudy.settings import Settings
-from understudy.store import people
+from understudy.store import Connection, people, webhooks
 from understudy.store.engine import Store
 
 CONFIG = """
@@ -28,6 +29,7 @@ iterations.values = {iterations}
 asks.values = {asks}
 people.values = {people}
 participants.values = {participants}
+webhooks.values = {webhooks}
 few.values = [1, 2, 3]
 
 # Most requests name an existing object; the others get a 404.
@@ -36,6 +38,7 @@ few.values = [1, 2, 3]
 "path.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
 "path.person_id" = {{ dictionary = "people", probability = 0.9 }}
 "path.participant_id" = {{ dictionary = "participants", probability = 0.9 }}
+"path.webhook_id" = {{ dictionary = "webhooks", probability = 0.9 }}
 "query.study_id" = {{ dictionary = "studies", probability = 0.9 }}
 "query.iteration_id" = {{ dictionary = "iterations", probability = 0.9 }}
 "query.ask_id" = {{ dictionary = "asks", probability = 0.9 }}
@@ -54,8 +57,9 @@ few.values = [1, 2, 3]
 
 [[operations]]
 include-path = "/v1/events"
-# A stream that follows has no end to check.
+# A stream that follows has no end to check. A ticket that fits the schema is rarely a valid one.
 parameters = {{ "query.follow" = "false" }}
+checks = {{ positive_data_acceptance = {{ expected-statuses = ["2xx", 401, 404, 409, 422] }} }}
 
 [checks.positive_data_acceptance]
 # A valid request may still name a missing object or conflict with an existing one.
@@ -109,9 +113,14 @@ def furnish(store: Store, config: Path) -> str:
             asks=[str(ask)],
             people=[str(id_) for id_ in everyone],
             participants=[str(id_) for id_ in participants],
+            webhooks=[str(store.write(partial(_insert_webhook, workspace_id=workspace_id))) for _ in range(10)],
         )
     )
     return made.secret
+
+
+def _insert_webhook(connection: Connection, workspace_id: UUID) -> UUID | None:
+    return webhooks.insert_webhook(connection, workspace_id, "https://93.184.215.14/", ["run.finished"], "whsec_QUJD")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,9 @@ WINDOW_TESTS = "tests/integration/test_window.py"
 EVENT_TESTS = "tests/integration/test_store_events.py"
 LANE_TESTS = "tests/integration/test_page_lanes.py"
 ISOLATION_TESTS = "tests/integration/test_store_isolation.py"
+DELIVERIES = "shared/understudy/store/deliveries.py"
+WEBHOOK_TESTS = "tests/integration/test_webhooks.py"
+BROWSER_TESTS = "tests/contract/test_browsers.py"
 
 #: File, tests -> name, text and replacement of each guard.
 _GUARDS = {
@@ -487,6 +490,79 @@ _GUARDS = {
             "        if (self.conn.their_state, self.cycle) != before:\n",
             "        if True:\n",
         ),
+    ],
+    (DELIVERIES, WEBHOOK_TESTS): [
+        (
+            "one process makes deliveries of a batch",
+            "_cursor.c.workspace_id == batch.workspace_id, _cursor.c.position == batch.start)",
+            "_cursor.c.workspace_id == batch.workspace_id)",
+        ),
+        (
+            "an event becomes one delivery",
+            "dialect.insert(_delivery).on_conflict_do_nothing()",
+            "dialect.insert(_delivery)",
+        ),
+        (
+            "a run ends with its last participant",
+            "_p.c.status.in_(active)).limit(1)) is not None:",
+            "_p.c.status.in_(active)).limit(1)) is ...:",
+        ),
+        (
+            "a run ends with its last event",
+            "return any(connection.scalar(statement",
+            "return False and any(connection.scalar(statement",
+        ),
+        ("a claim keeps others off", "_delivery.c.due_at <= now, free)", "_delivery.c.due_at <= now)"),
+        ("a claim has its limit", "_delivery.c.id.in_(select(selected.c.id)), _is_due()", "_is_due()"),
+        ("an earlier event of a participant comes first", "_is_due(), ~earlier)", "_is_due())"),
+        ("the result belongs to the latest claim", "        _delivery.c.claim_no == attempt.claim_no,\n", ""),
+        ("a webhook gets no earlier events", " and source.position > receiver.since_position", ""),
+    ],
+    ("worker/understudy/webhooks/sender.py", WEBHOOK_TESTS): [
+        ("a receiver is in the allow list", "if self._networks.permits(address)]", "if True]"),
+    ],
+    ("worker/understudy/webhooks/deliverer.py", WEBHOOK_TESTS): [
+        (
+            "a receiver that fails gets one at a time",
+            "        if webhook_id not in self._failing:\n",
+            "        if True:\n",
+        ),
+        (
+            "an attempt stores its result",
+            "                await self._settle(delivery, result)\n",
+            "                pass\n",
+        ),
+    ],
+    ("shared/understudy/domain/receiver_networks.py", "tests/unit/test_receiver_networks.py"): [
+        ("metadata addresses are never receivers", "if _in(ip, _METADATA) or", "if"),
+        (
+            "an embedded address counts",
+            "return [inner for inner in embedded if inner is not None] or [ip]",
+            "return [ip]",
+        ),
+    ],
+    ("shared/understudy/store/webhooks.py", "tests/contract/test_webhooks.py"): [
+        ("a workspace has at most so many webhooks", ">= MAX_WEBHOOKS:", ">= 10**9:"),
+    ],
+    ("shared/understudy/store/tickets.py", BROWSER_TESTS): [
+        ("a ticket is signed", "not claims.is_signed_by(signature, row.hash)", "False"),
+        ("a ticket ends in time", " or row.now >= claims.expires_at", ""),
+        (
+            "a ticket ends with its token",
+            "_token.c.id == claims.token_id, _token.c.revoked_at.is_(None)",
+            "_token.c.id == claims.token_id",
+        ),
+    ],
+    ("api/understudy/admission/tickets.py", BROWSER_TESTS): [
+        (
+            "a ticket opens event streams only",
+            '    opens = scope["path"] == PATH and scope["method"] == "GET"\n',
+            "    opens = True\n",
+        ),
+        ("a ticket is taken out of the address", "if name != _PARAMETER] + [", "] + ["),
+    ],
+    ("api/understudy/rest/events.py", BROWSER_TESTS): [
+        ("a ticket opens its own scope", "if opened is not None and (scope.kind", "if False and (scope.kind"),
     ],
     ("worker/understudy/worker/shutdown.py", "tests/unit/test_shutdown_signal.py"): [
         ("a process that hangs at its end is killed", "            os._exit(EXIT_SHUTDOWN_TIMEOUT)\n", ""),

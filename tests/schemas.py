@@ -21,7 +21,7 @@ from understudy.api.app import create_app
 from understudy.envelopes import asks, docs, journeys
 from understudy.envelopes.base import Page
 from understudy.envelopes.errors import ErrorBody
-from understudy.envelopes.events import EventData
+from understudy.envelopes.events import EventData, EventTicket
 from understudy.envelopes.participants import Interaction, Participant, Transcript
 from understudy.envelopes.people import Panel, People, Person
 from understudy.envelopes.simulations import CancelEnvelope, RunStudyResponse
@@ -35,6 +35,14 @@ from understudy.envelopes.studies import (
     StudySummary,
     StudyTranscripts,
 )
+from understudy.envelopes.webhooks import (
+    Replayed,
+    Webhook,
+    WebhookCreated,
+    WebhookDeleted,
+    WebhookDelivery,
+    WebhookMessage,
+)
 from understudy.mcp.schemas import input_schema
 from understudy.operations.tools import TOOLS
 from understudy.settings import Settings
@@ -46,12 +54,13 @@ TOOLS_FILE = "mcp"
 EVENTS = "events"
 
 _MODELS: tuple[Any, ...] = (
-    *(ErrorBody, CancelEnvelope, EventData, docs.Doc, journeys.Journey),
+    *(ErrorBody, CancelEnvelope, EventData, EventTicket, docs.Doc, journeys.Journey),
     *(Study, StudyPause, StudyCreated, StudySummary, StudyFull, StudyPerParticipant, StudyTranscripts, Iteration),
     *(Person, People, Panel, Participant, Interaction, Transcript),
     *(asks.Ask, asks.AskSummary, asks.AskPerParticipant, asks.AskFull),
+    *(Webhook, WebhookCreated, WebhookDeleted, Replayed, WebhookMessage),
 )
-_PAGES: tuple[Any, ...] = (Study, Person, Participant, Interaction, asks.Ask)
+_PAGES: tuple[Any, ...] = (Study, Person, Participant, Interaction, asks.Ask, Webhook, WebhookDelivery)
 ANSWERS: dict[str, Any] = {model.__name__: model for model in _MODELS}
 ANSWERS |= {f"{item.__name__}Page": Page[item] for item in _PAGES}
 ANSWERS |= {"DocPage": Page[docs.DocEntry], "RunStudyResponse": RunStudyResponse}

@@ -165,7 +165,8 @@ class Fleet:
             fleet.stop()
 
     def start(self, *names: str, concurrency: int = 20, **variables: str) -> list[Process]:
-        """Starts `run-…`, `control`, `alone`, `sweeper` and `api-…` processes; returns when all are ready."""
+        """Starts processes and returns when all are ready: `run-…`, `control`, `alone`, `sweeper`, `webhooks-…`,
+        `api-…`."""
         started = [self._launch(name, concurrency, **variables) for name in names]
         for process in started:
             process.wait_ready()
@@ -177,8 +178,8 @@ class Fleet:
         command: tuple[str, ...] = ("worker", f"--{kind}", "--name", name, "--ready")
         if kind == "api":
             command = ("api", "--port", str(port))
-        elif kind == "sweeper":
-            command = ("sweeper", "--ready")
+        elif kind in {"sweeper", "webhooks"}:
+            command = (kind, "--ready")
         elif kind == "run":
             command = ("worker", "--name", name, "--concurrency", str(concurrency), "--ready")
         process = Process(self.settings, *command, name=name, version=self._version, **variables)

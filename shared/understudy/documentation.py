@@ -27,6 +27,8 @@ SLUGS = (
     "guides/people",
     "guides/chatbots",
     "guides/from-a-web-app",
+    "guides/webhooks",
+    "guides/browsers",
     "guides/coding-agents",
     "guides/language-models",
     "reference/long-running-jobs",

@@ -37,9 +37,13 @@ TRANSACTION_SITES = (
     "record_stops.commit",
     "delete_expired.commit",
     "positions.commit",
+    "deliveries.commit",
+    "delivery_claim.commit",
+    "delivery_settle.commit",
 )
-#: Each of these sites encloses messages to the broker. It has a point before and after them.
-SEND_SITES = ("run_message.send", "stop_task.send", "abort.send", "notice.send")
+#: Each of these sites encloses messages to the broker, or one to a receiver of webhooks. It has a point before
+#: and after them.
+SEND_SITES = ("run_message.send", "stop_task.send", "abort.send", "notice.send", "delivery.send")
 FAULT_SITES = (*TRANSACTION_SITES, *SEND_SITES)
 #: Prefix of the line that a fired fault writes to stderr.
 FIRED_PREFIX = "fault fired: "

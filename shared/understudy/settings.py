@@ -10,7 +10,9 @@ from sqlalchemy import URL
 from understudy.domain.broker_address import parse_broker_url
 from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.leases import MAX_LEASE_TTL_S
+from understudy.domain.receiver_networks import parse_networks
 from understudy.domain.time_limits import MAX_RUN_TIMEOUT_S, MAX_STEP_TIMEOUT_S
+from understudy.domain.web_origins import parse_origins
 from understudy.faults import parse
 
 
@@ -78,6 +80,8 @@ class Settings(BaseSettings):
     workspace_stored_bytes: int = Field(0, ge=0)
     #: Comma-separated web origins that may call `/mcp`, in addition to those of this machine.
     allowed_origins: str = ""
+    #: Comma-separated exact origins whose pages may call `/v1` and `/mcp` from a browser (CORS). `*` is refused.
+    cors_origins: str = ""
     #: Port of a worker's or sweeper's metrics; 0: a free port, logged at start. The API serves its own at
     #: `/metrics`. Each process of a machine needs its own port.
     metrics_port: int | None = Field(None, ge=0, le=65535)
@@ -92,6 +96,13 @@ class Settings(BaseSettings):
     faults: str = ""
     #: File with the secrets that workers may send to chatbots (see docs/guides/chatbots.md); empty: none.
     secrets_file: str = ""
+    #: Comma-separated networks in which receivers of webhooks may be: `public`, `private`, `loopback`, or
+    #: networks such as 10.1.0.0/16. Link-local and metadata addresses never.
+    webhook_networks: str = "public"
+    #: Seconds for which a failed delivery of a webhook is retried.
+    webhook_retry_s: float = Field(3 * 86_400, gt=0)
+    #: Longest pause after the first failed attempt; it triples with each further one, up to six hours.
+    webhook_backoff_s: float = Field(5, gt=0)
     #: Whether participants may visit loopback and private addresses.
     allow_private_hosts: bool = False
 
@@ -133,6 +144,18 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, port: object) -> object:
         return None if port == "" else port
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _validate_origins(cls, origins: str) -> str:
+        parse_origins(origins)
+        return origins
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _validate_networks(cls, networks: str) -> str:
+        parse_networks(networks)
+        return networks
 
     @field_validator("faults")
     @classmethod

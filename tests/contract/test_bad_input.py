@@ -33,6 +33,7 @@ CANCEL = "/v1/simulations/cancel"
 EXTEND_ONE = "/v1/participants/{participant_id}/extend"
 CANCEL_ONE = "/v1/participants/{participant_id}/cancel"
 ROUND = "/v1/asks/{ask_id}/rounds"
+ROTATE = "/v1/webhooks/{webhook_id}/rotate"
 ITERATIONS = "/v1/studies/{study_id}/iterations"
 PAUSE, RESUME = "/v1/studies/{study_id}/pause", "/v1/studies/{study_id}/resume"
 
@@ -47,10 +48,17 @@ BODIES: dict[str, Json] = {
     CANCEL_ONE: {},
     EXTEND_ONE: {"additional_steps": 5, "instruction": "Go on.", "wait": False, "timeout": 600.0},
 }
+#: Routes of REST that no tool has.
+BODIES |= {
+    "/v1/webhooks": {"url": "https://93.184.215.14/", "events": ["run.finished"]},
+    ROTATE: {},
+    "/v1/webhooks/{webhook_id}/replay": {"since": "2026-12-01T09:00:00Z", "status": "dead"},
+    "/v1/events/tickets": {"study_id": "<study>"},
+}
 #: Routes whose errors are a RunStudyResponse.
 RUN_ROUTES = {route for route, body in BODIES.items() if "timeout" in body}
 #: Routes that need no body.
-BODY_OPTIONAL = {EXTEND_ONE, CANCEL_ONE, ROUND}
+BODY_OPTIONAL = {EXTEND_ONE, CANCEL_ONE, ROUND, ROTATE}
 
 
 class World(NamedTuple):
@@ -59,7 +67,7 @@ class World(NamedTuple):
     ids: dict[str, UUID]
 
     def path(self, route: str) -> str:
-        ids = {f"{name}_id": self.ids[name] for name in ("study", "ask", "person")}
+        ids = {f"{name}_id": self.ids[name] for name in ("study", "ask", "person", "webhook")}
         return route.format(participant_id=self.ids["done"], slug="concepts/overview", **ids)
 
     def body(self, route: str) -> Any:
@@ -68,7 +76,8 @@ class World(NamedTuple):
 
 @pytest.fixture
 def world(store: Store, acme: ApiClient) -> World:
-    return World(make_objects(store, acme.workspace_id) | {"person": UUID(int=0)})
+    webhook = UUID(acme.post("/v1/webhooks", {"url": "https://93.184.215.14/"}).json()["id"])
+    return World(make_objects(store, acme.workspace_id) | {"person": UUID(int=0), "webhook": webhook})
 
 
 def check_refusal(answer: httpx.Response, status: int, where: object, *, code: str = BAD, says: str = "") -> None:

@@ -30,16 +30,20 @@ def test_every_operation_has_a_handler_and_every_handler_an_operation() -> None:
 def test_every_tool_has_operations_that_are_registered() -> None:
     used = {one.name for tool in TOOLS for one in (tool.operation, *tool.views.values(), *filter(None, [tool.list]))}
     assert used <= OPERATIONS.keys()
-    # Exports and pauses are for REST and the command line.
+    # Exports, pauses and webhooks are for REST and the command line.
     others = {name for name, one in OPERATIONS.items() if not one.route_of} - used
-    assert others == {"person_export", "study_pause", "study_resume"}
+    assert {name for name in others if not name.startswith("webhook_")} == {
+        "person_export",
+        "study_pause",
+        "study_resume",
+    }
 
 
 def test_the_openapi_document_is_valid_and_complete() -> None:
     document = schemas.routes()
     validate(document)
     operations = [one for path in document["paths"].values() for one in path.values()]
-    assert {one["operationId"] for one in operations} == {*OPERATIONS, "events", "health", "readiness"}
+    assert {one["operationId"] for one in operations} == {*OPERATIONS, "events", "event_ticket", "health", "readiness"}
     tags = {tag["name"] for tag in document["tags"]}
     assert {tag for one in operations for tag in one["tags"]} <= tags
     silent = {one["operationId"] for one in operations if "example" not in str(one)}
@@ -50,6 +54,7 @@ def test_the_openapi_document_is_valid_and_complete() -> None:
 
 def test_an_example_of_an_operation_is_a_valid_request() -> None:
     ids = {"study_id": "s-b2c", "ask_id": "a-77e", "person_id": "tp-9ab", "participant_id": "t-1f3", "slug": "a/b"}
+    ids |= {"webhook_id": "wh-77e"}
     for operation in OPERATIONS.values():
         path = {name: ids[name] for name in operation.path_parameters}
         operation.arguments.validate_python(dict(operation.example) | path)

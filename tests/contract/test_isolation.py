@@ -31,6 +31,7 @@ class World(NamedTuple):
     active: str
     person: str
     ask: str
+    webhook: str
 
 
 def make_world(store: Store, caller: ApiClient) -> World:
@@ -40,7 +41,8 @@ def make_world(store: Store, caller: ApiClient) -> World:
     run_steps(store, active, 1)
     ask, _ = make_ask(store, caller.workspace_id)
     person = participant(store, ended)["person_id"]
-    return World(*(str(id_) for id_ in (study, iteration, ended, active, person, ask)))
+    webhook = caller.post("/v1/webhooks", {"url": "https://93.184.215.14/"}).json()["id"]
+    return World(*(str(id_) for id_ in (study, iteration, ended, active, person, ask, webhook)))
 
 
 @pytest.fixture
@@ -112,16 +114,22 @@ PLACES = [
     Place(EVENTS, "ask", "/v1/events?follow=false&ask_id=<id>"),
     Place(EVENTS, "study", "/v1/events?study_id=<id>&last_event_id=1000000"),
     Place("POST /v1/simulations/wait", "participant", "", {"participant_ids": ["<participant>", "<id>"]}),
+    *(Place("POST /v1/events/tickets", kind, "", {f"{kind}_id": "<id>"}) for kind in ("study", "participant", "ask")),
+    Place("GET /v1/webhooks/{webhook_id}", "webhook"),
+    Place("POST /v1/webhooks/{webhook_id}/rotate", "webhook"),
+    Place("POST /v1/webhooks/{webhook_id}/replay", "webhook", "", {"since": "2026-12-01T09:00:00Z"}),
+    Place("GET /v1/webhooks/{webhook_id}/deliveries", "webhook"),
+    Place("DELETE /v1/webhooks/{webhook_id}", "webhook"),
 ]
 
 #: Routes that take no id.
 WITHOUT_ID = {
     *("POST /v1/studies", "GET /v1/studies", "POST /v1/people", "GET /v1/people", "GET /v1/people/export"),
-    *("GET /v1/asks", "GET /v1/docs", "GET /v1/docs/{slug}"),
+    *("GET /v1/asks", "GET /v1/docs", "GET /v1/docs/{slug}", "GET /v1/webhooks", "POST /v1/webhooks"),
 }
 
 PARTICIPANTS = dict.fromkeys(("participant", "active"), "participants")
-COLLECTIONS = {"study": "studies", "person": "people", "ask": "asks"} | PARTICIPANTS
+COLLECTIONS = {"study": "studies", "person": "people", "ask": "asks", "webhook": "webhooks"} | PARTICIPANTS
 
 
 def aliases_of(caller: ApiClient, world: World) -> dict[str, str]:

@@ -67,17 +67,18 @@ def at(series: Series, name: str, **labels: str) -> float:
 NAMES = """
 abort_seconds broker_errors_total{work} broker_seconds{work} broker_up cancel_seconds claims_total{result}
 commits_total{result} event_streams foreign_messages_total{source} http_request_seconds{route}
-http_requests_total{route,status} last_sweep_timestamp_seconds{work} lease_seconds leases_lost_total
-llm_calls_total{model,result} llm_cost_total{model} llm_seconds{model} llm_tokens_total{model,kind}
+http_requests_total{route,status} last_sweep_timestamp_seconds{work} last_webhook_pass_timestamp_seconds lease_seconds
+leases_lost_total llm_calls_total{model,result} llm_cost_total{model} llm_seconds{model} llm_tokens_total{model,kind}
 oldest_pending_seconds owed_messages participants{status} participants_ended_total{status,reason} pending_by_age{age}
 preempted_total queue_messages{queue} recovered_total{result} refill_seconds refused_calls_total{limit}
 republished_total{queue} run_slots{kind} runs{kind} runs_total{ending} slots_wanted step_seconds{environment,mind}
 stop_seconds{by} store_errors_total{kind} store_seconds{kind} store_up sweeps_total{work,result} transaction_writes
-waited_for waiters window_messages window_size workers workers_by_kind{kind}
+waited_for waiters webhook_attempts_total{result} webhook_seconds webhooks_dead_total webhooks_oldest_seconds
+webhooks_pending window_messages window_size workers workers_by_kind{kind}
 """
 
 
-@pytest.mark.parametrize("part", ["api", "worker", "sweeper"])
+@pytest.mark.parametrize("part", ["api", "worker", "sweeper", "webhooks"])
 def test_every_series_is_declared_with_its_labels(part: Component) -> None:
     metrics.observe_step("web", "heuristic", 0.1)
     metrics.observe_llm_call("m", "answered", 1)

@@ -85,6 +85,10 @@ def unavailable(
         yield UnavailableStore(stack.enter_context(serve_in_thread(app)), outage.close, url)
 
 
+#: No name has to be looked up.
+WEBHOOK = "https://93.184.215.14/"
+
+
 @pytest.fixture
 def world(store: Store, acme: ApiClient) -> dict[str, str]:
     """Ids of one object of each kind; the participant has ended, another one of the study is pending."""
@@ -92,7 +96,9 @@ def world(store: Store, acme: ApiClient) -> dict[str, str]:
     run_to_end(store, ended, 2)
     person = acme.get("/v1/people").json()["items"][0]["id"]
     ask, _ = make_ask(store, acme.workspace_id)
-    return {"study_id": str(study), "participant_id": str(ended), "person_id": person, "ask_id": str(ask)}
+    webhook = acme.post("/v1/webhooks", {"url": WEBHOOK}).json()["id"]
+    ids = {"study_id": study, "participant_id": ended, "person_id": person, "ask_id": ask, "webhook_id": webhook}
+    return {name: str(id_) for name, id_ in ids.items()}
 
 
 def call_every_route(caller: ApiClient, api: str, world: dict[str, str]) -> dict[str, httpx.Response]:
@@ -109,6 +115,10 @@ def call_every_route(caller: ApiClient, api: str, world: dict[str, str]) -> dict
         "/v1/asks": {"question": "Which?", "variants": ["This.", "That."], "sample": 2},
         "/v1/asks/{ask_id}/rounds": None,
         "/v1/participants/{participant_id}/cancel": None,
+        "/v1/webhooks": {"url": WEBHOOK},
+        "/v1/webhooks/{webhook_id}/rotate": None,
+        "/v1/webhooks/{webhook_id}/replay": {"since": "2026-12-01T09:00:00Z"},
+        "/v1/events/tickets": {"study_id": world["study_id"]},
         "/v1/participants/{participant_id}/extend": None,
         "/v1/simulations/cancel": {"study_id": world["study_id"]},
         "/v1/simulations/extend": source,
@@ -120,7 +130,9 @@ def call_every_route(caller: ApiClient, api: str, world: dict[str, str]) -> dict
         f"{method} {path}": caller.http.request(
             method, api + path.format(**names) + query.get(path, ""), json=bodies[path] if method == "POST" else None
         )
-        for method, path in sorted(routes(caller.api) - {("GET", "/healthz")})
+        for method, path in sorted(
+            routes(caller.api) - {("GET", "/healthz")}, key=lambda one: (one[0] == "DELETE", one)
+        )
     }
 
 

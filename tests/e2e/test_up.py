@@ -91,7 +91,7 @@ def test_a_stack_starts_serves_ends_cleanly_and_starts_again(start: Callable[...
     url = first.url()
     assert is_healthy(url)
     pids = first.pids()
-    assert set(pids) == {"broker", "api", "run-1", "run-2", "control", "alone", "sweeper", "flower"}
+    assert set(pids) == {"broker", "api", "run-1", "run-2", "control", "alone", "sweeper", "webhooks", "flower"}
     data_dir = first.data_dir
     assert (data_dir / "server").read_text().strip() == url
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
@@ -100,6 +100,9 @@ def test_a_stack_starts_serves_ends_cleanly_and_starts_again(start: Callable[...
     authorized = {"Authorization": f"Bearer {token.strip()}"}
     assert httpx.get(f"{url}/v1/people").status_code == 401
     assert httpx.get(f"{url}/v1/people", headers=authorized).status_code == 200
+    receivers = ("http://127.0.0.1:9/", "http://169.254.169.254/", "http://10.0.0.1/")
+    hooks = [httpx.post(f"{url}/v1/webhooks", headers=authorized, json={"url": to}) for to in receivers]
+    assert [hook.status_code for hook in hooks] == [201, 422, 422]
     flower = f"http://127.0.0.1:{flower_port}"
     password = (data_dir / "flower-password").read_text().strip()
     logins = (None, ("understudy", "wrong"), ("understudy", password))
@@ -127,7 +130,7 @@ def test_a_stack_starts_serves_ends_cleanly_and_starts_again(start: Callable[...
     again = start("--port", "0", "--no-flower", "--workers", "0")
     assert httpx.get(f"{again.url()}/v1/people", headers=authorized).status_code == 200
     assert (data_dir / "token").read_text() == token
-    assert set(again.pids()) == {"broker", "api", "sweeper"}
+    assert set(again.pids()) == {"broker", "api", "sweeper", "webhooks"}
     assert again.end(signal.SIGTERM)[0] == 0
 
 

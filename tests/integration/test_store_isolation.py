@@ -13,10 +13,13 @@ from understudy.domain.errors import NotFound, ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.simulation import Usage
+from understudy.domain.webhooks import MAX_WEBHOOKS
 from understudy.store import (
     aliases,
     asks,
     call_limits,
+    deliveries,
+    dispatches,
     events,
     idempotency,
     participants,
@@ -24,9 +27,11 @@ from understudy.store import (
     quotas,
     studies,
     usage,
+    webhooks,
 )
 from understudy.store.engine import Store, store_time
 from understudy.store.participants import ParticipantScope
+from understudy.store.schema import Tables
 
 
 class TwoWorkspaces(StudyStore):
@@ -35,6 +40,7 @@ class TwoWorkspaces(StudyStore):
     def __init__(self, store: Store) -> None:
         super().__init__(store, "owner")
         self.other = make_workspace(store, "other", 0).workspace_id
+        self.webhook_id = self.write(webhooks.insert_webhook, self.workspace_id, "https://a.example/", ["x"], "whsec_")
         self.ask_id, ((self.pending, *_), *_) = make_ask(store, self.workspace_id)
         used = Usage(1, 2, 3, 0.5, model="m")
         self.commit(self.must_claim(), 0, ends=True, outcome=Outcome.GAVE_UP, usage=used)
@@ -45,6 +51,7 @@ class TwoWorkspaces(StudyStore):
         self.write(quotas.measure, self.workspace_id)
         self.write(call_limits.take_requests, self.workspace_id, 1, 1)
         self.write(call_limits.take_places, self.workspace_id, "waits", uuid4(), 1, 1, 60)
+        self.dispatch_id = self.row().dispatch_id
 
 
 @pytest.fixture
@@ -81,6 +88,11 @@ READS: dict[str, Callable[[Connection, Any, TwoWorkspaces], Any]] = {
     "stored_bytes": lambda c, w, b: quotas.stored_bytes(c, w),
     "count_requests": lambda c, w, b: call_limits.count_requests(c, w, 60),
     "count_places": lambda c, w, b: call_limits.count_places(c, w),
+    "page_of_webhooks": lambda c, w, b: webhooks.page_of_webhooks(c, w, None, 9)[0],
+    "get_webhook": lambda c, w, b: webhooks.get_webhook(c, w, b.webhook_id),
+    "next_batch": lambda c, w, b: deliveries.next_batch(c, w),
+    "count_by_status": lambda c, w, b: dispatches.count_by_status(c, w, b.dispatch_id),
+    "first_participants": lambda c, w, b: dispatches.first_participants(c, w, b.dispatch_id, 9),
     "tokens": lambda c, w, b: usage.tokens_of_workspace(c, w, datetime.min.replace(tzinfo=UTC)),
 }
 
@@ -94,7 +106,7 @@ def test_reads_return_the_rows_of_their_workspace_only(both: TwoWorkspaces) -> N
     assert found == dict.fromkeys(READS, (True, False))
 
 
-@pytest.mark.parametrize("kind", [Kind.STUDY, Kind.ITERATION, Kind.PARTICIPANT, Kind.PERSON, Kind.ASK])
+@pytest.mark.parametrize("kind", [Kind.STUDY, Kind.ITERATION, Kind.PARTICIPANT, Kind.PERSON, Kind.ASK, Kind.WEBHOOK])
 def test_find_by_another_workspace_raises_not_found(both: TwoWorkspaces, kind: Kind) -> None:
     id_ = both.id_ if kind is Kind.PARTICIPANT else getattr(both, f"{kind.name.lower()}_id")
     assert both.read(aliases.find, both.workspace_id, kind, str(id_), "id")
@@ -137,3 +149,36 @@ def test_idempotency_key_belongs_to_its_workspace(both: TwoWorkspaces) -> None:
     for workspace, answer in zip(workspaces, answers, strict=True):
         both.write(idempotency.save_answer, workspace, "/p", "k", answer)
     assert find_or_reserve() == answers
+
+
+def test_webhooks_are_counted_and_deleted_in_their_workspace_only(both: TwoWorkspaces) -> None:
+    hooks = [both.write(webhooks.insert_webhook, both.other, "https://b.example/", ["x"], "s") for _ in range(20)]
+    assert (len(hooks), None in hooks) == (MAX_WEBHOOKS, False)
+    assert both.write(webhooks.insert_webhook, both.other, "https://b.example/", ["x"], "s") is None
+    assert both.write(webhooks.insert_webhook, both.workspace_id, "https://a.example/", ["x"], "s")
+    assert not both.write(webhooks.delete_webhook, both.other, both.webhook_id)
+    assert both.write(webhooks.delete_webhook, both.workspace_id, both.webhook_id)
+
+
+def test_each_workspace_has_its_own_cursor_and_its_own_start(store: Store) -> None:
+    first, second = StudyStore(store, "first"), StudyStore(store, "second")
+    types = ["participant.cancelled"]
+    early = first.write(webhooks.insert_webhook, first.workspace_id, "https://a.example/", types, "s")
+    for study in (first, second):
+        study.cancel()
+    first.write(events.assign_positions)
+    # The webhook of the second workspace comes after its events, that of the first one before them.
+    assert second.write(webhooks.insert_webhook, second.workspace_id, "https://b.example/", types, "s")
+    assert second.read(deliveries.next_batch, second.workspace_id) is None
+    batch = first.read(deliveries.next_batch, first.workspace_id)
+    assert first.write(deliveries.record_batch, batch) == 1
+    third = StudyStore(store, "third")
+    assert third.write(webhooks.insert_webhook, third.workspace_id, "https://c.example/", types, "s")
+    third.cancel()
+    third.write(events.assign_positions)
+    batch = third.read(deliveries.next_batch, third.workspace_id)
+    assert (batch.start, [source.id for source in batch.sources]) == (0, [third.id_])
+    assert third.write(deliveries.record_batch, batch) == 1
+    with store.read() as connection:
+        rows = connection.execute(Tables.delivery.select()).all()
+    assert {row.webhook_id: row.source_id for row in rows if row.webhook_id == early} == {early: first.id_}

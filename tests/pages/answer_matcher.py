@@ -9,7 +9,7 @@ from typing import Any
 from understudy.domain.lifecycle import ACTIVE
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ID = re.compile(rf"(?<![\w-])(?:{_UUID}|(?:tp|[siat])-[0-9a-f]{{3,32}})(?![\w-])")
+_ID = re.compile(rf"(?<![\w-])(?:{_UUID}|(?:tp|wh|[siat])-[0-9a-f]{{3,32}})(?![\w-])")
 #: An id of zeros is nobody's.
 _NOBODY = re.compile(r"[a-z]{0,2}[0-]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")

@@ -8,11 +8,11 @@ from tests.models import FakeModel
 from tests.pages.blocks import DRAWN, EXPECTED, RUN, read_blocks
 from tests.pages.example_runner import ExampleRunner
 from tests.pages.live_stack import LiveStack
-from tests.pages.web_apps import use_web_apps
+from tests.pages.web_apps import use_receivers, use_web_apps
 from understudy.documentation import FOLDER, SLUGS
 
 #: Further tests of the programs of a page.
-_MORE_TESTS = {"guides/from-a-web-app": use_web_apps}
+_MORE_TESTS = {"guides/from-a-web-app": use_web_apps, "guides/webhooks": use_receivers}
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def test_each_command_exists(place: str) -> None:
 def test_a_fleet_has_all_its_parts(where: str) -> None:
     found = [words for place, words in calls().items() if where in place]
     kinds = {" ".join([words[0], *(word for word in words if word in {"--control", "--alone"})]) for words in found}
-    assert kinds == {"api", "worker", "worker --control", "worker --alone", "sweeper", "migrate"}
+    assert kinds == {"api", "worker", "worker --control", "worker --alone", "sweeper", "webhooks", "migrate"}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_every_deployment_of_several_has_a_disruption_budget() -> None:
     guarded = {
         one["spec"]["selector"]["matchLabels"]["app"] for _, one in documents() if one["kind"] == "PodDisruptionBudget"
     }
-    assert guarded == several == {"api", "worker", "control", "sweeper"}
+    assert guarded == several == {"api", "worker", "control", "sweeper", "webhooks"}
 
 
 def test_metrics_of_the_scaler_exist() -> None:

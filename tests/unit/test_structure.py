@@ -38,6 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "environments": {"domain", "plugins", "isolation"},
     "models": {"domain", "plugins", "isolation", "store", "queue", "telemetry"},
     "minds": {"domain", "plugins", "models"},
+    "webhooks": {
+        *("domain", "faults", "settings", "envelopes", "store", "sequencer", "telemetry", "isolation"),
+    },
 }
 _BELOW_SERVICE = ALLOWED["service"]
 ALLOWED |= {
@@ -67,6 +70,7 @@ FORBIDDEN_PACKAGES = {
     "stdio": _SERVER_PACKAGES - {"mcp"},
     "mcp": {"fastapi", "celery", "kombu", "sqlalchemy", "sqlmodel"},
     "worker": {"fastapi", "starlette", "mcp"},
+    "webhooks": {"fastapi", "starlette", "mcp", "celery", "kombu"},
 }
 
 #: A string that names a module of ours: `understudy.worker.app`, `understudy.minds.llm:LanguageModelMind`.

@@ -17,11 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
 
 from understudy.admission.errors import error_response
+from understudy.admission.tickets import find_tickets, take_ticket
 from understudy.domain.errors import AuthFailed, RateLimited, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.operations.registry import OPERATIONS
 from understudy.operations.requests import MAX_PEOPLE_BYTES
 from understudy.service import Service
-from understudy.service.call_limits import Limits
+from understudy.service.call_limits import Limits, limits_in_force
 from understudy.service.coalesced_reads import CoalescedReads
 from understudy.store.workspaces import find_workspace
 
@@ -89,6 +90,9 @@ class AdmissionMiddleware:
         self._tokens = CoalescedReads(
             self._find_workspaces, self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
         )
+        self._tickets = CoalescedReads(
+            partial(find_tickets, service), self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -98,7 +102,15 @@ class AdmissionMiddleware:
         request = Request(scope, receive)
         state = scope.setdefault("state", {})
         try:
-            workspace_id, limits = await self._workspace(request)
+            if (ticket := take_ticket(scope)) is not None:
+                # The endpoint checks the scope, and repeats the check while the stream is open.
+                (state["ticket"], limits), state["ticket_text"] = (
+                    await self._in_time(self._tickets.find(ticket)),
+                    ticket,
+                )
+                workspace_id = state["ticket"].workspace_id
+            else:
+                workspace_id, limits = await self._workspace(request)
             state["workspace_id"] = workspace_id
             admit = partial(self._service.limits.admit, workspace_id, limits)
             if path not in self._messages and not _is_never_refused(scope["method"], path):
@@ -149,8 +161,11 @@ class AdmissionMiddleware:
                 "A bearer token is required.", suggestions=("Send the header `Authorization: Bearer TOKEN`.",)
             )
 
+        return await self._in_time(self._tokens.find(secret.strip()))
+
+    async def _in_time(self, found: Awaitable[Result]) -> Result:
         try:
-            return await self._tokens.find(secret.strip())
+            return await found
         except TimeoutError:
             raise ServiceUnavailable("The server is overloaded. Send the same request again in a moment.") from None
 
@@ -164,8 +179,7 @@ class AdmissionMiddleware:
                 except AuthFailed as error:
                     workspaces[secret] = error
                     continue
-                figures = {name: self._service.settings.value_in_force(row, name) for name in Limits._fields}
-                workspaces[secret] = row.id, Limits(**figures)
+                workspaces[secret] = row.id, limits_in_force(self._service.settings, row)
         return workspaces
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:

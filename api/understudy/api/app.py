@@ -15,6 +15,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.routing import Route
 
 from understudy import faults, gc_tuning
+from understudy.admission.cors import install_cors
 from understudy.admission.errors import install_error_handlers
 from understudy.admission.middleware import AdmissionMiddleware
 from understudy.admission.request_id import RequestIdMiddleware
@@ -47,7 +48,8 @@ DESCRIPTION = """
 Simulated people use a website, one interaction after another. **Cancel** stops pending and running
 participants immediately; **extend** continues a terminal one from its last interaction, with new direction.
 
-Every request to `/v1` carries `Authorization: Bearer TOKEN`. `/mcp` offers the same operations as MCP tools.
+Every request to `/v1` carries `Authorization: Bearer TOKEN`; an event stream may carry a ticket instead.
+`/mcp` offers the same operations as MCP tools.
 """
 
 #: Clients disagree about the slash at the end.
@@ -136,6 +138,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestMetricsMiddleware)
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
+    install_cors(app, settings)
     install_openapi(app, settings)
     return app
 

@@ -11,7 +11,9 @@ from understudy.cli.operation_options import with_options
 from understudy.cli.pauses import pause, resume
 from understudy.cli.people import app as people
 from understudy.cli.simulations import cancel, extend, run, wait
+from understudy.cli.tickets import ticket
 from understudy.cli.watch import watch
+from understudy.cli.webhooks import app as webhooks
 
 _PANEL = "Simulations"
 
@@ -57,5 +59,7 @@ _COMMANDS = (
 for command in _COMMANDS:
     app.command(command.__name__, rich_help_panel=_PANEL)(server_command(command))
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
+app.add_typer(webhooks, name="webhook", rich_help_panel=_PANEL)
+app.command("ticket", rich_help_panel=_PANEL)(server_command(ticket))
 app.command("docs", rich_help_panel=_PANEL)(server_command(docs))
 app.command("mcp", rich_help_panel=_PANEL)(server_command(mcp))

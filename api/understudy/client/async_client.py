@@ -29,7 +29,7 @@ from understudy.client.retries import Retries
 from understudy.client.server_address import resolve_server_address
 from understudy.client.types import Id, Json
 from understudy.domain.errors import RateLimited, ServiceUnavailable
-from understudy.envelopes.events import Event
+from understudy.envelopes.events import Event, EventTicket
 from understudy.envelopes.people import Panel
 
 
@@ -98,6 +98,16 @@ class AsyncUnderstudy(AsyncMethods):
         call = prepare("person_export", {**(where or {}), "format": format})
         answer = await self._transport.send(call)
         return answer.body.decode() if format == "csv" else self._transport.exchange.read(Panel, answer)
+
+    async def event_ticket(
+        self, *, study_id: Id | None = None, participant_id: Id | None = None, ask_id: Id | None = None
+    ) -> EventTicket:
+        """Creates a ticket with which a browser follows one study, participant or ask for ten minutes."""
+        scope = {"study_id": study_id, "participant_id": participant_id, "ask_id": ask_id}
+        body = {name: str(value) for name, value in scope.items() if value is not None}
+        answer = await self._transport.send(PreparedCall("POST", "/v1/events/tickets", body=body))
+        ticket: EventTicket = self._transport.exchange.read(EventTicket, answer)
+        return ticket
 
     def events(
         self,

@@ -27,7 +27,7 @@ from understudy.client.server_address import resolve_server_address
 from understudy.client.transport import Transport
 from understudy.client.types import Id, Json
 from understudy.domain.errors import RateLimited, ServiceUnavailable
-from understudy.envelopes.events import Event
+from understudy.envelopes.events import Event, EventTicket
 from understudy.envelopes.people import Panel
 
 
@@ -97,6 +97,16 @@ class Understudy(Methods):
         call = prepare("person_export", {**(where or {}), "format": format})
         answer = self._transport.send(call)
         return answer.body.decode() if format == "csv" else self._transport.exchange.read(Panel, answer)
+
+    def event_ticket(
+        self, *, study_id: Id | None = None, participant_id: Id | None = None, ask_id: Id | None = None
+    ) -> EventTicket:
+        """Creates a ticket with which a browser follows one study, participant or ask for ten minutes."""
+        scope = {"study_id": study_id, "participant_id": participant_id, "ask_id": ask_id}
+        body = {name: str(value) for name, value in scope.items() if value is not None}
+        answer = self._transport.send(PreparedCall("POST", "/v1/events/tickets", body=body))
+        ticket: EventTicket = self._transport.exchange.read(EventTicket, answer)
+        return ticket
 
     def events(
         self,

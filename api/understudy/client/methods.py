@@ -25,6 +25,7 @@ from understudy.envelopes.studies import (
     StudySummary,
     StudyTranscripts,
 )
+from understudy.envelopes.webhooks import Replayed, Webhook, WebhookCreated, WebhookDeleted, WebhookDelivery
 from understudy.operations.requests import AskView, StudyView
 
 
@@ -545,3 +546,84 @@ class Methods:
     def docs_get(self, slug: str) -> Doc:
         """Get one page of the documentation as Markdown, such as concepts/overview."""
         return self._perform("docs_get", {"slug": slug})
+
+    def webhook_create(
+        self,
+        url: str,
+        *,
+        events: Sequence[
+            Literal["participant.completed", "participant.failed", "participant.cancelled", "run.finished"]
+        ]
+        | None = None,
+        idempotency_key: str | None = None,
+    ) -> WebhookCreated:
+        """Create a webhook: an address of yours that receives the workspace's events from now on.
+
+        A participant that completes, fails or is cancelled sends one event, and so does a dispatch when all its
+        participants are terminal (`run.finished`). The answer has the `secret` of the signatures; no later answer has
+        it. A workspace has at most 20 webhooks. See docs_get("guides/webhooks").
+        """
+        return self._perform("webhook_create", {"url": url, "events": events}, idempotency_key)
+
+    def webhook_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Webhook]:
+        """List the webhooks of the workspace, in order of creation."""
+        return self._perform("webhook_list", {"limit": limit, "cursor": cursor})
+
+    def webhook_list_all(self, *, limit: int | None = None) -> Iterator[Webhook]:
+        """Yields the items of all pages of `webhook_list`; `limit` is the size of a page."""
+        return self._items("webhook_list", {"limit": limit})
+
+    def webhook_get(self, webhook_id: Id) -> Webhook:
+        """Get one webhook, with the number of deliveries that wait."""
+        return self._perform("webhook_get", {"webhook_id": webhook_id})
+
+    def webhook_delete(self, webhook_id: Id) -> WebhookDeleted:
+        """Delete a webhook with its log of deliveries.
+
+        No further delivery begins; one that is in flight may still arrive.
+        """
+        return self._perform("webhook_delete", {"webhook_id": webhook_id})
+
+    def webhook_rotate(self, webhook_id: Id) -> WebhookCreated:
+        """Replace the secret of a webhook; the answer has the new one.
+
+        For 24 hours, deliveries carry the signatures of the new secret and of the one before it, so that the receiver
+        can change in between.
+        """
+        return self._perform("webhook_rotate", {"webhook_id": webhook_id})
+
+    def webhook_replay(
+        self,
+        webhook_id: Id,
+        *,
+        delivery_id: Id | None = None,
+        since: str | None = None,
+        status: Literal["pending", "delivered", "dead"] | None = None,
+    ) -> Replayed:
+        """Send deliveries of a webhook again: one, or all since a time.
+
+        Each keeps its `webhook-id` and is retried for three days again. Events are in the log for 30 days after their
+        delivery; events before the creation of the webhook are not.
+        """
+        return self._perform(
+            "webhook_replay", {"webhook_id": webhook_id, "delivery_id": delivery_id, "since": since, "status": status}
+        )
+
+    def webhook_deliveries(
+        self,
+        webhook_id: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        status: Literal["pending", "delivered", "dead"] | None = None,
+    ) -> Page[WebhookDelivery]:
+        """List the log of a webhook's deliveries, in order of creation."""
+        return self._perform(
+            "webhook_deliveries", {"webhook_id": webhook_id, "limit": limit, "cursor": cursor, "status": status}
+        )
+
+    def webhook_deliveries_all(
+        self, webhook_id: Id, *, limit: int | None = None, status: Literal["pending", "delivered", "dead"] | None = None
+    ) -> Iterator[WebhookDelivery]:
+        """Yields the items of all pages of `webhook_deliveries`; `limit` is the size of a page."""
+        return self._items("webhook_deliveries", {"webhook_id": webhook_id, "limit": limit, "status": status})

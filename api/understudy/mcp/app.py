@@ -17,6 +17,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from understudy.admission.errors import error_response
 from understudy.admission.middleware import MAX_PEOPLE_BODY
 from understudy.domain.errors import ValidationError
+from understudy.domain.web_origins import parse_origins
 from understudy.mcp.server import create_server
 from understudy.service import Service
 
@@ -43,7 +44,8 @@ class McpApp:
     """Serves MCP to authenticated requests, inside the block of `run`."""
 
     def __init__(self, service: Service) -> None:
-        self._origins = frozenset(map(str.strip, service.settings.allowed_origins.split(",")))
+        settings = service.settings
+        self._origins = {*map(str.strip, settings.allowed_origins.split(",")), *parse_origins(settings.cors_origins)}
         self._sessions = Sessions(
             create_server(service),
             session_idle_timeout=SESSION_IDLE_S,
@@ -66,7 +68,7 @@ class McpApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         if not self._is_allowed(request.headers.get("origin")):
-            error = ValidationError("This origin is not allowed. Add it to UNDERSTUDY_ALLOWED_ORIGINS.")
+            error = ValidationError("This origin is not allowed. Add it to UNDERSTUDY_CORS_ORIGINS.")
             await error_response(request, error, http_status=403)(scope, receive, send)
             return
         # A session belongs to the workspace that opened it; other workspaces cannot find it.

@@ -1,19 +1,23 @@
 """Serves events over REST as server-sent events. Source: contract section 6."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Body, Header, Query, Request
 from fastapi.sse import format_sse_event
 from pydantic import BeforeValidator
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from understudy.domain.ids import Kind
+from understudy.domain.tickets import invalid_ticket
+from understudy.envelopes.events import EventTicket
+from understudy.operations.webhook_requests import TicketRequest
 from understudy.rest.inputs import Flag, IdInQuery, TheService, Workspace
 from understudy.service.event_subscribers import Event
 from understudy.store import Connection
+from understudy.store.tickets import Ticket, authenticate_ticket, create_ticket
 from understudy.store.workspaces import authenticate
 
 router = APIRouter()
@@ -65,6 +69,10 @@ LastEventIdInQuery = Annotated[
     ),
     BeforeValidator(_digits),
 ]
+TicketInQuery = Annotated[
+    str | None,
+    Query(max_length=300, description="A ticket in place of the `Authorization` header, for browsers."),
+]
 Follow = Annotated[Flag, Query(description="`false`: end after the events that exist now.")]
 
 
@@ -105,6 +113,7 @@ async def events(
     last_event_id: LastEventIdInQuery = None,
     header: LastEventIdHeader = None,
     follow: Follow = True,
+    ticket: TicketInQuery = None,  # noqa: ARG001 - admission takes it out of the address
 ) -> EventStream:
     """Streams the events of a study, ask or participant: status changes, committed interactions, stops.
 
@@ -113,12 +122,13 @@ async def events(
     """
     after = (last_event_id if header is None else header) or 0
     refs = {Kind.STUDY: study_id, Kind.PARTICIPANT: participant_id, Kind.ASK: ask_id}
+    opened: Ticket | None = getattr(request.state, "ticket", None)
+    if opened is not None and not any(refs.values()):
+        refs[opened.kind] = str(opened.scope_id)
     scope = await service.events.find(workspace, refs, after)
-    secret = request.headers["authorization"].partition(" ")[2].strip()
-
-    def allowed(connection: Connection) -> None:
-        authenticate(connection, secret)
-
+    if opened is not None and (scope.kind, scope.id) != (opened.kind, opened.scope_id):
+        raise invalid_ticket()
+    allowed = _credential(request)
     hub = service.events
     read = hub.follow(scope, after, allowed) if follow else hub.read(scope, after)
     batches = _within(service.limits.hold(workspace, "event_streams"), read)
@@ -134,6 +144,47 @@ async def _within(
     async with place, contextlib.aclosing(batches):
         async for batch in batches:
             yield batch
+
+
+def _credential(request: Request) -> Callable[[Connection], object]:
+    """Returns the check that the stream repeats while it is open. It raises AuthFailed."""
+    if (ticket := getattr(request.state, "ticket_text", None)) is not None:
+        return lambda connection: authenticate_ticket(connection, ticket)
+    secret = _secret(request)
+    return lambda connection: authenticate(connection, secret)
+
+
+def _secret(request: Request) -> str:
+    return request.headers["authorization"].partition(" ")[2].strip()
+
+
+@router.post(
+    "/v1/events/tickets",
+    operation_id="event_ticket",
+    tags=["events"],
+    summary="Create a ticket for a browser",
+    status_code=201,
+    response_model=EventTicket,
+)
+async def event_ticket(
+    request: Request,
+    service: TheService,
+    workspace: Workspace,
+    body: Annotated[TicketRequest, Body(openapi_examples={"study": {"value": {"study_id": "s-b2c"}}})],
+) -> JSONResponse:
+    """Creates a ticket with which a browser follows the events of one study, participant or ask.
+
+    `GET /v1/events?ticket=…` needs no other credential. A ticket opens nothing else. It works any number of times
+    for 10 minutes, and ends with the token that created it.
+    """
+    refs = {Kind.STUDY: body.study_id, Kind.PARTICIPANT: body.participant_id, Kind.ASK: body.ask_id}
+    scope = await service.events.find(workspace, refs, 0)
+    secret = _secret(request)
+    ticket, claims = await service.events.read_store(
+        lambda connection: create_ticket(connection, secret, scope.kind, scope.id)
+    )
+    answer = EventTicket(ticket=ticket, expires_at=claims.expires_at)
+    return JSONResponse(answer.model_dump(mode="json"), 201, headers={"Cache-Control": "no-store"})
 
 
 async def _frames(batches: AsyncGenerator[Sequence[Event]]) -> AsyncIterator[bytes]:

@@ -44,6 +44,7 @@ _TAGS = {
     "participant": "Participants, their interactions, transcripts and journeys.",
     "simulation": "Cancel and wait.",
     "docs": "The documentation.",
+    "webhook": "Receivers of the workspace's events, and the log of their deliveries.",
     "events": "Server-sent events.",
 }
 

@@ -104,7 +104,7 @@ def _parameters(operation: Operation) -> list[inspect.Parameter]:
         parameter("workspace", Workspace),
         *(parameter(name, _in_path(name)) for name in operation.path_parameters),
     ]
-    if operation.method == "GET":
+    if operation.method != "POST":
         parameters += query_parameters(operation)
     else:
         required = any(

@@ -19,9 +19,10 @@ from uuid import UUID, uuid4
 from understudy.domain.errors import RateLimited, ServiceUnavailable
 from understudy.service.coalesced_reads import run_with_timeout
 from understudy.service.executors import shutdown_executors
+from understudy.settings import Settings
 from understudy.store import call_limits
 from understudy.store.call_limits import BURST_S, PlaceKind, RequestGrant
-from understudy.store.engine import Store, StoreError
+from understudy.store.engine import AnyRow, Store, StoreError
 from understudy.telemetry import limit_metrics
 from understudy.telemetry.outages import OutageLog
 
@@ -51,6 +52,11 @@ class Limits(NamedTuple):
     requests_per_minute: int = 0
     event_streams: int = 0
     waits: int = 0
+
+
+def limits_in_force(settings: Settings, workspace: AnyRow) -> Limits:
+    """Returns the limits of the row of a workspace."""
+    return Limits(**{name: settings.value_in_force(workspace, name) for name in Limits._fields})
 
 
 @dataclass

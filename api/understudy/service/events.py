@@ -220,6 +220,10 @@ class EventHub:
             return True
         return True
 
+    async def read_store(self, work: Callable[[Connection], Result]) -> Result:
+        """Returns the result of a read. Raises ServiceUnavailable, also if the store does not answer in time."""
+        return await self._read(work)
+
     async def _read(self, work: Callable[[Connection], Result]) -> Result:
         def read() -> Result:
             with self._store.read() as connection:

@@ -16,7 +16,7 @@ from understudy.envelopes.simulations import CancelEnvelope, Dispatch, RunFailur
 from understudy.envelopes.studies import StudyCreated
 from understudy.operations.queries import ParticipantsQuery
 from understudy.operations.requests import CancelRequest, StudyRequest, WaitRequest, WhereRequest
-from understudy.service import ask_results, asks, journeys, participants, people, studies
+from understudy.service import ask_results, asks, journeys, participants, people, studies, webhooks
 from understudy.service.call import Call
 from understudy.service.cancel import cancel
 from understudy.service.dispatching import extend, resolve_wait, run_study
@@ -136,6 +136,13 @@ HANDLERS: dict[str, Handler] = {
     "participant_extend": _dispatching(extend),
     "docs_list": lambda _, request: documentation.list_docs(request.cursor, request.limit),
     "docs_get": lambda _, request: documentation.get_doc(request.slug),
+    "webhook_create": webhooks.create,
+    "webhook_list": webhooks.list_webhooks,
+    "webhook_get": webhooks.get_webhook,
+    "webhook_delete": webhooks.delete_webhook,
+    "webhook_rotate": webhooks.rotate,
+    "webhook_replay": webhooks.replay,
+    "webhook_deliveries": webhooks.list_deliveries,
 }
 #: Operation -> its handler, if that must not use a thread.
 ASYNC_HANDLERS: dict[str, Callable[[Call, Any], Awaitable[Pending]]] = {"simulation_wait": _wait}

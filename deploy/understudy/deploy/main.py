@@ -142,6 +142,14 @@ def sweeper_command(data_dir: DataDir = None, metrics_port: MetricsPort = None, 
     run_sweeper(_load_settings(data_dir, metrics_port), ready_file)
 
 
+@app.command("webhooks", rich_help_panel=_COMPONENTS_PANEL)
+def webhooks_command(data_dir: DataDir = None, metrics_port: MetricsPort = None, ready_file: ReadyFile = None) -> None:
+    """Deliver events to webhooks. You can run several."""
+    from understudy.webhooks.process import run_webhooks  # noqa: PLC0415
+
+    run_webhooks(_load_settings(data_dir, metrics_port), ready_file)
+
+
 @app.command("migrate", rich_help_panel=_COMPONENTS_PANEL)
 def migrate_command(data_dir: DataDir = None) -> None:
     """Apply pending database migrations."""

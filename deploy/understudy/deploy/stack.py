@@ -79,6 +79,8 @@ class Stack:
                 "data_dir": self.data_dir,
                 # First simulations usually visit a site on the user's own machine.
                 "allow_private_hosts": "allow_private_hosts" not in explicit or settings.allow_private_hosts,
+                # And so do first receivers of webhooks.
+                "webhook_networks": _webhook_networks(settings, plan.host),
                 # People read the logs of a single machine.
                 "log_format": settings.log_format if "log_format" in explicit else "text",
             }
@@ -134,6 +136,7 @@ class Stack:
         if self._plan.workers:
             self.supervisor.start(*self._workers())
         self.supervisor.start(self.child("sweeper", ["sweeper"]))
+        self.supervisor.start(self.child("webhooks", ["webhooks"]))
         if self._plan.flower:
             self.supervisor.start(self._flower())
         self.supervisor.wait_ready(_READY_TIMEOUT_S + _READY_TIMEOUT_PER_WORKER_S * self._plan.workers)
@@ -247,6 +250,13 @@ def run_stack(settings: Settings, plan: StackPlan, log: Callable[[str], None]) -
         resources.enter_context(supervisor)
         stack.start()
         yield stack
+
+
+def _webhook_networks(settings: Settings, host: str) -> str:
+    """Returns the networks of receivers; if only this machine reaches the API, its own are among them."""
+    if "webhook_networks" in settings.model_fields_set or host not in {"127.0.0.1", "::1", "localhost"}:
+        return settings.webhook_networks
+    return f"{settings.webhook_networks},loopback"
 
 
 def _resolve_port(component: str, option: str, host: str, port: int) -> int:

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     PARTICIPANT = "t"
     ASK = "a"
     PERSON = "tp"
+    WEBHOOK = "wh"
 
 
 #: Synonyms of prefixes: accepted in input, never assigned.

@@ -24,6 +24,13 @@ class EventData(Envelope):
     index: int | None = optional_field("Index of the committed interaction.")
 
 
+class EventTicket(Envelope):
+    """A credential for the events of one study, participant or ask."""
+
+    ticket: str = Field(description="Value of `ticket` in the address of the event stream.")
+    expires_at: Time = Field(description="Time at which it ends, 10 minutes after its creation.")
+
+
 class Event(EventData):
     """An event with its position in the workspace and its type."""
 

@@ -39,7 +39,7 @@ class Operation:
 
     #: The id of its REST operation, and the name of its client method and its tool.
     name: str
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     #: REST path; the parameters in it are arguments besides the fields of `request`.
     path: str
     tier: Tier
@@ -48,7 +48,7 @@ class Operation:
     title: str
     #: The first paragraph is a summary; the others explain.
     documentation: str
-    #: Model of the body of a POST, or of the query of a GET.
+    #: Model of the body of a POST, or of the query of a GET or DELETE.
     request: Any
     answer: Any
     #: Creates something: takes an idempotency key.

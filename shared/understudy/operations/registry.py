@@ -27,6 +27,15 @@ from understudy.operations.studies import (
     STUDY_RESUME,
     STUDY_RUN,
 )
+from understudy.operations.webhooks import (
+    WEBHOOK_CREATE,
+    WEBHOOK_DELETE,
+    WEBHOOK_DELIVERIES,
+    WEBHOOK_GET,
+    WEBHOOK_LIST,
+    WEBHOOK_REPLAY,
+    WEBHOOK_ROTATE,
+)
 
 #: A fixed path comes before one with a parameter in its place.
 OPERATIONS: dict[str, Operation] = {
@@ -39,5 +48,7 @@ OPERATIONS: dict[str, Operation] = {
         *(PARTICIPANT_INTERACTIONS, PARTICIPANT_TRANSCRIPT, PARTICIPANT_JOURNEY),
         *(SIMULATION_CANCEL, PARTICIPANT_CANCEL, SIMULATION_EXTEND, PARTICIPANT_EXTEND, SIMULATION_WAIT),
         *(DOCS_LIST, DOCS_GET),
+        *(WEBHOOK_CREATE, WEBHOOK_LIST, WEBHOOK_GET, WEBHOOK_DELETE),
+        *(WEBHOOK_ROTATE, WEBHOOK_REPLAY, WEBHOOK_DELIVERIES),
     )
 }

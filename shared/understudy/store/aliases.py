@@ -17,6 +17,7 @@ TABLES: dict[Kind, Table] = {
     Kind.PARTICIPANT: Tables.participant,
     Kind.ASK: Tables.ask,
     Kind.PERSON: Tables.person,
+    Kind.WEBHOOK: Tables.webhook,
 }
 
 

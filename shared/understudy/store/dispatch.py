@@ -17,6 +17,7 @@ from understudy.domain.lifecycle import TERMINAL, Status
 from understudy.domain.queues import Queue, task_id
 from understudy.store import bulk_parameters
 from understudy.store.aliases import assign_aliases
+from understudy.store.dispatches import new_dispatch_id
 from understudy.store.engine import AnyRow, store_clock, store_time
 from understudy.store.events import NewEvent, record, record_bulk
 from understudy.store.guards import queue_of
@@ -79,6 +80,7 @@ def insert_participants(
         "ask_id": ask_id,
         "round": round_number,
         "parent_id": iteration_id or ask_id,
+        "dispatch_id": new_dispatch_id(),
         "status": str(status),
         "queue": str(Queue.RUNS),
         "max_interactions": max_interactions,
@@ -131,6 +133,7 @@ def insert_branch(
         _p.c.ask_id: _p.c.ask_id,
         _p.c.round: _p.c.round,
         _p.c.parent_id: func.coalesce(_p.c.iteration_id, _p.c.ask_id),
+        _p.c.dispatch_id: literal(new_dispatch_id(), _p.c.dispatch_id.type),
         _p.c.status: literal(str(Status.PENDING)),
         _p.c.epoch: literal(0),
         _p.c.seq: literal(1),

@@ -163,6 +163,11 @@ def select_details(workspace_id: UUID) -> Select[Any]:
     )
 
 
+def has_id(id_: UUID) -> ColumnElement[bool]:
+    """Returns the condition of `select_details` that selects one participant."""
+    return _p.c.id == id_
+
+
 def get_details(connection: Connection, workspace_id: UUID, id_: UUID) -> AnyRow:
     """Returns one existing participant."""
     return connection.execute(select_details(workspace_id).where(_p.c.id == id_)).one()

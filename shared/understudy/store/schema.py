@@ -4,39 +4,15 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    CheckConstraint,
-    ForeignKeyConstraint,
-    Index,
-    Table,
-    UniqueConstraint,
-    false,
-    text,
-)
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, Table, UniqueConstraint, false
 from sqlmodel import Field, SQLModel
 
 from understudy.domain.lifecycle import Status
-from understudy.store import call_tables  # noqa: F401 - declares its tables
-from understudy.store.utc import UtcTime
-
-
-def _timestamp() -> Any:
-    return Field(sa_type=UtcTime)
-
-
-def _optional_timestamp() -> Any:
-    return Field(default=None, sa_type=UtcTime)
-
-
-def _json() -> Any:
-    return Field(sa_type=JSON)
-
-
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    """Returns an index of the rows that match `where`."""
-    return Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
+from understudy.store import call_tables, webhook_schema  # noqa: F401 - they declare their tables
+from understudy.store.columns import json_value as _json
+from understudy.store.columns import optional_timestamp as _optional_timestamp
+from understudy.store.columns import partial_index as _partial
+from understudy.store.columns import timestamp as _timestamp
 
 
 class Workspace(SQLModel, table=True):
@@ -201,6 +177,7 @@ class Participant(SQLModel, table=True):
         _partial("ix_participant_unsent", "workspace_id", "queue", "parent_id", "created_at", "id", where=_UNSENT),
         _partial("ix_participant_sent", "dispatched_at", where=_SENT),
         _partial("ix_participant_unplaced", "id", where="status = 'pending' AND parent_id IS NULL"),
+        _partial("ix_participant_dispatch", "dispatch_id", where="dispatch_id IS NOT NULL"),
         # The sweeper's queries always match a small part of the table.
         _partial("ix_participant_waiting", "pending_since", where="status = 'pending'"),
         _partial("ix_participant_running", "worker_id", where="status = 'running'"),
@@ -216,6 +193,8 @@ class Participant(SQLModel, table=True):
     round: int | None = None
     #: Its iteration or its ask; null in rows that the previous version created, until the sweeper sets it.
     parent_id: UUID | None = None
+    #: Shared by the participants of one dispatch; null in rows of the previous version.
+    dispatch_id: UUID | None = None
 
     status: str
     outcome: str | None = None
@@ -360,6 +339,9 @@ class Tables:
     event: ClassVar[Table]
     outbox: ClassVar[Table]
     idempotency: ClassVar[Table]
+    webhook: ClassVar[Table]
+    webhook_cursor: ClassVar[Table]
+    delivery: ClassVar[Table]
 
 
 for _name, _table in SQLModel.metadata.tables.items():

@@ -58,6 +58,11 @@ def list_rows(connection: Connection) -> Sequence[AnyRow]:
     return connection.execute(select(_workspace).order_by(_workspace.c.name)).all()
 
 
+def get_workspace(connection: Connection, workspace_id: UUID) -> AnyRow:
+    """Returns the row of a workspace that exists."""
+    return connection.execute(select(_workspace).where(_workspace.c.id == workspace_id)).one()
+
+
 def find_by_name(connection: Connection, name: str) -> AnyRow:
     """Returns the row of the workspace of that name. Raises NotFound."""
     row = connection.execute(select(_workspace).where(_workspace.c.name == name)).one_or_none()

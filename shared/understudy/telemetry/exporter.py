@@ -42,7 +42,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-Component = Literal["api", "worker", "sweeper"]
+Component = Literal["api", "worker", "sweeper", "webhooks"]
 Labels: TypeAlias = tuple[str, ...]
 Counted = TypeVar("Counted", Counter, Histogram)
 

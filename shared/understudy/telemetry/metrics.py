@@ -14,6 +14,7 @@ from prometheus_client import Histogram
 
 from understudy.domain.lifecycle import FailureKind, Outcome, Status
 from understudy.domain.queues import Queue, WorkerKind
+from understudy.telemetry import webhook_metrics  # noqa: F401 - declares more metrics
 from understudy.telemetry.exporter import (
     MAX_LABEL_VALUES,
     CallbackGauge,
@@ -29,6 +30,7 @@ _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 _EVERYWHERE: tuple[Component, ...] = ("api", "worker", "sweeper")
+_STORE_USERS: tuple[Component, ...] = (*_EVERYWHERE, "webhooks")
 
 # -- store and queue contents ------------------------------------------------------------------------------
 
@@ -198,13 +200,13 @@ store_seconds = histogram(
     "understudy_store_seconds",
     "Duration of store transactions, waits for a connection and for locks included.",
     _QUICK_S,
-    *_EVERYWHERE,
+    *_STORE_USERS,
     kind=("read", "write"),
 )
 store_errors = counter(
     "understudy_store_errors_total",
     "Transactions that failed because the store was unavailable (away), or lost a race and were retried.",
-    *_EVERYWHERE,
+    *_STORE_USERS,
     kind=("away", "race"),
 )
 _BROKER_WORK = ("run_message", "stop_task", "abort", "notice", "look")
