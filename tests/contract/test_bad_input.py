@@ -58,7 +58,7 @@ BODIES |= {
 #: Routes whose errors are a RunStudyResponse.
 RUN_ROUTES = {route for route, body in BODIES.items() if "timeout" in body}
 #: Routes that need no body.
-BODY_OPTIONAL = {EXTEND_ONE, CANCEL_ONE, ROUND, ROTATE}
+BODY_OPTIONAL = {EXTEND_ONE, CANCEL_ONE, ROUND, ROTATE, PAUSE, RESUME}
 
 
 class World(NamedTuple):

@@ -217,5 +217,5 @@ def test_no_workspace_starves_and_slots_follow_weights_in_any_mix_of_runs(
         share = tenant.weight / sum(weights)
         if share * slots >= 1:
             assert tenant.longest_idle <= TICKS_PER_STEP + 1
-        # Within a tenth of it, and the slot that cannot be divided.
-        assert abs(tenant.slot_ticks / total - share) <= 0.1 * share + 1 / slots
+        # Within a tenth of it, and the slots that are between two runs.
+        assert abs(tenant.slot_ticks / total - share) <= 0.1 * share + 1.5 / slots

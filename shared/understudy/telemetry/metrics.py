@@ -45,9 +45,7 @@ oldest_pending = CallbackGauge(
     "Age in seconds of the oldest pending participant that is not paused; 0 if none.",
     "api",
 )
-unpublished_messages = CallbackGauge(
-    "understudy_owed_messages", "Pending participants whose run message is unpublished.", "api"
-)
+unpublished_messages = CallbackGauge("understudy_owed_messages", "Pending participants without a run message.", "api")
 workers = CallbackGauge("understudy_workers", "Processes with a live lease that run simulations.", "api")
 workers_by_kind = CallbackGauge(
     "understudy_workers_by_kind", "Processes with a live lease by worker kind.", "api", kind=tuple(WorkerKind)

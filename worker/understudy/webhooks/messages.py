@@ -58,6 +58,7 @@ def _participant(connection: Connection, workspace_id: UUID, id_: UUID) -> Parti
         "age_seconds": round((row.finished_at - row.created_at).total_seconds(), 3),
         "likely_stuck": False,
         "stuck_reason": None,
+        "held_reason": None,
         "usage": None if used is None else Usage.model_validate(used, from_attributes=True),
     }
     return Participant.model_validate({**row._mapping, **derived})
