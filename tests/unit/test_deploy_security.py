@@ -1,0 +1,99 @@
+"""What each part of a deployment may do and reach: see docs/security.md."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.test_deploy_files import COMPOSE, DEPLOY, UNITS, documents, pods, unit
+
+#: The parts that connect to addresses that callers choose.
+OUTSIDE = {"worker", "alone", "webhooks"}
+#: Part -> the secrets that it gets.
+SECRETS = {
+    **{key: {"store", "broker", "models"} for key in ("worker", "alone")},
+    **{key: {"store", "broker"} for key in ("api", "control", "sweeper")},
+    **{key: {"store"} for key in ("webhooks", "migrate")},
+    "flower": {"broker", "flower"},
+}
+
+
+def policies() -> dict[str, dict[str, Any]]:
+    return {one["metadata"]["name"]: one["spec"] for _, one in documents() if one["kind"] == "NetworkPolicy"}
+
+
+def selected(policy: dict[str, Any]) -> set[str]:
+    """Returns the parts that a policy is for."""
+    (expression,) = policy["podSelector"]["matchExpressions"]
+    return {*expression["values"]}
+
+
+def test_pods_get_only_their_secrets_and_no_account_of_the_cluster() -> None:
+    given = {
+        pod["containers"][0]["name"]: {
+            one["secretRef"]["name"].removeprefix("understudy-") for one in pod["containers"][0]["envFrom"]
+        }
+        for pod in pods().values()
+    }
+    assert given == SECRETS
+    assert {pod["automountServiceAccountToken"] for pod in pods().values()} == {False}
+    made = {one["metadata"]["name"] for _, one in documents() if one["kind"] == "Secret"}
+    assert made == {f"understudy-{name}" for name in (*set().union(*SECRETS.values()), "scaler")}
+
+
+def test_traffic_is_denied_unless_a_part_needs_it() -> None:
+    found = policies()
+    assert found["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert selected(found["store"]) == {part for part, secrets in SECRETS.items() if "store" in secrets}
+    assert selected(found["broker"]) == {part for part, secrets in SECRETS.items() if "broker" in secrets}
+    assert selected(found["outside"]) == OUTSIDE
+    assert [one["port"] for one in found["store"]["egress"][0]["ports"]] == [5432]
+
+
+def test_outside_excludes_private_and_metadata_addresses() -> None:
+    blocks = [one["ipBlock"] for one in policies()["outside"]["egress"][0]["to"]]
+    excluded = {network for block in blocks for network in block["except"]}
+    assert {block["cidr"] for block in blocks} == {"0.0.0.0/0", "::/0"}
+    assert excluded >= {"10.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "127.0.0.0/8", "fc00::/7", "fe80::/10"}
+
+
+def test_compose_gives_each_part_its_networks() -> None:
+    ours = {name: {*one["networks"]} for name, one in COMPOSE["services"].items() if name in SECRETS}
+    assert {name for name, networks in ours.items() if "outside" in networks} == OUTSIDE
+    for name, networks in ours.items():
+        assert networks & {"store", "broker"} == SECRETS[name] & {"store", "broker"}
+    internal = {name for name, one in COMPOSE["networks"].items() if (one or {}).get("internal")}
+    assert internal == {"store", "broker", "metrics"}
+    settings = {name: set(COMPOSE["services"][name]["environment"]) for name in SECRETS}
+    assert {name for name, names in settings.items() if "UNDERSTUDY_BROKER_URL" in names} == {
+        part for part, secrets in SECRETS.items() if "broker" in secrets
+    }
+
+
+def test_no_command_line_has_a_password() -> None:
+    for name, service in COMPOSE["services"].items():
+        words = json.dumps([service.get("command"), service.get("entrypoint"), service.get("healthcheck")])
+        assert "PASSWORD" not in words, name
+    assert {"no-new-privileges:true"} == {
+        option for service in COMPOSE["services"].values() for option in service["security_opt"]
+    }
+
+
+@pytest.mark.parametrize("file", UNITS, ids=[file.stem for file in UNITS])
+def test_units_are_confined(file: Any) -> None:
+    text = file.read_text()
+    part = file.stem.removeprefix("understudy-").removesuffix("@")
+    service = unit(file)["Service"]
+    for name in ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "RestrictNamespaces", "LockPersonality"):
+        assert service[name] == "yes"
+    assert (service["ProtectSystem"], service["CapabilityBoundingSet"]) == ("strict", "")
+    assert (service["SystemCallFilter"], service["UMask"]) == ("@system-service", "0077")
+    denied = service["IPAddressDeny"].split()
+    assert ({"169.254.0.0/16", "fe80::/10"} <= {*denied}) if part in OUTSIDE else (denied == ["any"])
+    files = {line.rpartition("/")[2].removesuffix(".env") for line in text.splitlines() if "EnvironmentFile=" in line}
+    assert files - {"understudy"} == SECRETS[part]
+
+
+def test_example_of_each_environment_file_exists() -> None:
+    text = (DEPLOY / "systemd" / "understudy.env.example").read_text()
+    assert all(f"/etc/understudy/{name}.env" in text for name in set().union(*SECRETS.values()))
