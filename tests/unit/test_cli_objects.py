@@ -82,11 +82,14 @@ def test_a_failed_participant_is_shown_with_its_error_or_the_command_for_it(fake
     failed = PARTICIPANT | {"status": "failed", "error_kind": "simulator_error", "error_message": "No [b]."}
     fake.give("/v1/studies/s-b2c", STUDY, summary(failed=1))
     fake.give("/v1/participants", {"items": [PARTICIPANT, failed], "next_cursor": None})
-    assert "t-1f3 failed: No [b]." in understudy("get", "s-b2c").stdout
+    line = "t-1f3 (Ana Ruiz) failed: simulator_error: No [b]."
+    assert line in understudy("get", "s-b2c").stdout
     (state,) = OVER["participants"]
     ended = state | {"status": "failed", "outcome": None, "error_kind": "simulator_error"}
     fake.give("/v1/simulations/wait", OVER | {"participants": [ended]})
-    assert "Why t-1f3 failed: understudy get t-1f3" in understudy("wait", "t-1f3").stdout
+    assert f"Why it failed: understudy get {T1}" in understudy("wait", "t-1f3").stdout
+    fake.give(f"/v1/participants/{T1}", failed)
+    assert line in understudy("wait", "t-1f3").stdout
 
 
 def test_get_study_shows_counts_and_participants(fake: FakeApi, understudy: Cli) -> None:

@@ -1,10 +1,15 @@
 """The commands of `understudy` that call a server. Source: contract sections 7 (exit codes) and 8."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from understudy.cli.asks import ask
-from understudy.cli.console import Commands, server_command
+from understudy.cli.completion import completion
+from understudy.cli.console import server_command
 from understudy.cli.docs import docs
+from understudy.cli.groups import Commands
 from understudy.cli.mcp import mcp
 from understudy.cli.objects import get
 from understudy.cli.operation_options import with_options
@@ -15,12 +20,30 @@ from understudy.cli.watch import watch
 _PANEL = "Simulations"
 
 app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"understudy {version('understudy')}")
+        raise typer.Exit
+
+
 @app.callback()
-def understudy() -> None:
+def understudy(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit.", metavar=""
+        ),
+    ] = False,
+) -> None:
     """Run simulations: simulated people use your website, chatbot or texts.
 
     [bold]understudy up[/bold] starts all components on this machine. Then, in another terminal:
@@ -56,3 +79,4 @@ for command in _COMMANDS:
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
 app.command("docs", rich_help_panel=_PANEL)(server_command(docs))
 app.command("mcp", rich_help_panel=_PANEL)(server_command(mcp))
+app.command("completion", rich_help_panel="This machine")(completion)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from understudy.cli.console import CommandContext, server_command
 from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
+from understudy.cli.groups import Commands
 from understudy.cli.numbers import positive_number, whole_number
 from understudy.cli.options import Cursor, IdempotencyKey, Limit
 from understudy.cli.render import empty_table, key_value_table, plain
@@ -22,7 +23,7 @@ from understudy.domain.errors import ValidationError
 if TYPE_CHECKING:
     from understudy.envelopes.people import Person
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Commands, no_args_is_help=True)
 
 #: Maximum people shown after a create or import.
 _PREVIEW_ROWS = 10

@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from understudy.cli.groups import Commands
 from understudy.deploy.command_settings import read_settings
 from understudy.domain.errors import NotFound, ValidationError
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke access tokens.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Create, list and revoke access tokens.")
 
 DataDir = Annotated[
     Path | None,
