@@ -10,6 +10,7 @@ from understudy.cli.completion import completion
 from understudy.cli.console import server_command
 from understudy.cli.docs import docs
 from understudy.cli.groups import Commands
+from understudy.cli.lists import add_iteration, list_
 from understudy.cli.mcp import mcp
 from understudy.cli.objects import get
 from understudy.cli.operation_options import with_options
@@ -76,6 +77,17 @@ _COMMANDS = (
 )
 for command in _COMMANDS:
     app.command(command.__name__, rich_help_panel=_PANEL)(server_command(command))
+app.command("list", rich_help_panel=_PANEL)(server_command(list_))
+iterations = typer.Typer(cls=Commands, no_args_is_help=True, help="Add iterations to studies.")
+iterations.command("add")(server_command(with_options(add_iteration, ("study_add_iteration",), without={"study_id"})))
+
+
+@iterations.callback()
+def iteration() -> None:
+    """Add iterations to studies."""
+
+
+app.add_typer(iterations, name="iteration", rich_help_panel=_PANEL)
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
 app.command("docs", rich_help_panel=_PANEL)(server_command(docs))
 app.command("mcp", rich_help_panel=_PANEL)(server_command(mcp))

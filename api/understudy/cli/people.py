@@ -1,5 +1,6 @@
 """The commands for the people of a workspace: `people …`."""
 
+import codecs
 import json
 import shlex
 import sys
@@ -123,7 +124,7 @@ def export_people(
     session: CommandContext,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="Output file: JSON if it ends in .json, else CSV. Without it: print."),
+        typer.Argument(metavar="FILE", help="Output file: JSON if it ends in .json, else CSV; - or none prints."),
     ] = None,
     *,
     age: Age = None,
@@ -144,7 +145,7 @@ def export_people(
         text = session.client.person_export(where, "csv")
     else:
         text = session.client.person_export(where).model_dump_json(indent=2) + "\n"
-    if file is None:
+    if file is None or str(file) == "-":
         session.print_line(text)
         return
     try:
@@ -263,11 +264,14 @@ def _filter_options(
 
 def _read_text(file: str) -> str:
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise ValidationError(f"{file} cannot be read: {error.strerror}") from error
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValidationError(f"{file} is not UTF-8 text; save it as UTF-8") from error
+        raise ValidationError(f"{file} is neither UTF-8 nor UTF-16 text; save it as UTF-8") from error
 
 
 def _parse_json(text: str, file: str) -> Any:

@@ -33,7 +33,19 @@ STATUS_STYLES = {
 _MAX_ROWS = 20
 # On a narrow terminal only prose wraps; ids, numbers and statuses stay on one line.
 _NO_WRAP_COLUMNS = {"#", "participant", "person", "study", "iteration", "status", "outcome", "steps", "age", "mood"}
-_NO_WRAP_COLUMNS |= {"ask", "round", "rounds", "variant", "picks", "rating", "pick", "ratings"}
+_NO_WRAP_COLUMNS |= {
+    "ask",
+    "round",
+    "rounds",
+    "variant",
+    "picks",
+    "rating",
+    "pick",
+    "ratings",
+    "created",
+    "state",
+    "revoked",
+}
 # Control characters and text-direction marks. Tables also need no line breaks and tabs.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
