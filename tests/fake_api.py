@@ -180,7 +180,7 @@ class FakeApi:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_POST = do_GET  # noqa: N815
+            do_POST = do_DELETE = do_GET  # noqa: N815
 
             def log_message(self, *args: Any) -> None:
                 pass

@@ -129,6 +129,29 @@ _GUARDS = {
             "isinstance(error, OperationalError)",
         ),
     ],
+    ("shared/understudy/store/deletion.py", "tests/contract/test_deletion.py"): [
+        ("nothing active is deleted", "if connection.scalar(select(literal(1)).where(~active)) is None:", "if False:"),
+        ("a person with participants stays", ", ~has_participants)", ")"),
+        (
+            "deleted events keep their positions",
+            ".values(last_position=last_position(connection, workspace_id))",
+            ".values(name=_workspace.c.name)",
+        ),
+    ],
+    ("shared/understudy/store/failures.py", "tests/contract/test_deletion.py"): [
+        (
+            "a start in what was deleted meanwhile is repeated",
+            'if getattr(error.orig, "sqlstate", None) == _DELETED_MEANWHILE:',
+            "if False:",
+        ),
+    ],
+    ("api/understudy/service/starts.py", "tests/contract/test_deletion.py"): [
+        (
+            "a key of something deleted is a conflict (P11)",
+            "    except NotFound as error:\n",
+            "    except ZeroDivisionError as error:\n",
+        ),
+    ],
     (STORE_GUARDS, LIFECYCLE_TESTS): [
         (
             "epoch of a run's writes (P3)",

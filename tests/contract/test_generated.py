@@ -30,8 +30,10 @@ def test_every_operation_has_a_handler_and_every_handler_an_operation() -> None:
 def test_every_tool_has_operations_that_are_registered() -> None:
     used = {one.name for tool in TOOLS for one in (tool.operation, *tool.views.values(), *filter(None, [tool.list]))}
     assert used <= OPERATIONS.keys()
-    # Exports are for REST and the command line.
-    assert {name for name, one in OPERATIONS.items() if not one.route_of} - used == {"person_export"}
+    # Exports and deletions are for REST and the command line.
+    assert {name for name, one in OPERATIONS.items() if not one.route_of} - used == {
+        *("person_export", "study_delete", "ask_delete", "person_delete")
+    }
 
 
 def test_the_openapi_document_is_valid_and_complete() -> None:

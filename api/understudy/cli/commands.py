@@ -8,6 +8,7 @@ import typer
 from understudy.cli.asks import ask
 from understudy.cli.completion import completion
 from understudy.cli.console import server_command
+from understudy.cli.deletions import delete
 from understudy.cli.docs import docs
 from understudy.cli.groups import Commands
 from understudy.cli.lists import add_iteration, list_
@@ -73,6 +74,7 @@ _COMMANDS = (
     wait,
     get,
     cancel,
+    delete,
     with_options(extend, ("simulation_extend",), without={"participant_id"}),
 )
 for command in _COMMANDS:

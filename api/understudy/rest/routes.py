@@ -65,7 +65,7 @@ def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     if operation.dispatches:
         other = 200 if operation.starts else 202
         return {other: {"model": RunStudyResponse}, **_FAILURES}
-    if operation.starts:
+    if operation.starts or operation.method == "DELETE":
         return {409: {"model": ErrorBody}}
     return _CSV if operation.answer is Panel else {}
 
@@ -104,7 +104,7 @@ def _parameters(operation: Operation) -> list[inspect.Parameter]:
         parameter("workspace", Workspace),
         *(parameter(name, _in_path(name)) for name in operation.path_parameters),
     ]
-    if operation.method == "GET":
+    if not operation.has_body:
         parameters += query_parameters(operation)
     else:
         required = any(

@@ -31,6 +31,7 @@ class Tier(StrEnum):
     READ_ONLY = "read-only"
     WRITE = "write"
     LONG_RUNNING = "long-running"
+    DESTRUCTIVE = "destructive"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Operation:
 
     #: The id of its REST operation, and the name of its client method and its tool.
     name: str
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     #: REST path; the parameters in it are arguments besides the fields of `request`.
     path: str
     tier: Tier
@@ -48,7 +49,7 @@ class Operation:
     title: str
     #: The first paragraph is a summary; the others explain.
     documentation: str
-    #: Model of the body of a POST, or of the query of a GET.
+    #: Model of the body of a POST, or of the query of a GET or DELETE.
     request: Any
     answer: Any
     #: Creates something: takes an idempotency key.
@@ -72,6 +73,10 @@ class Operation:
     def dispatches(self) -> bool:
         """Returns True if the answer is a RunStudyResponse: it may wait, and failures are in its body."""
         return self.answer is RunStudyResponse
+
+    @property
+    def has_body(self) -> bool:
+        return self.method == "POST"
 
     @property
     def is_repeatable(self) -> bool:

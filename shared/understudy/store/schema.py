@@ -34,6 +34,8 @@ class Workspace(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     name: str = Field(unique=True)
     created_at: datetime = _timestamp()
+    #: Highest position of a deleted event; null if none was deleted.
+    last_position: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Token(SQLModel, table=True):
