@@ -152,6 +152,9 @@ _GUARDS = {
             "    except ZeroDivisionError as error:\n",
         ),
     ],
+    ("api/understudy/admission/performing.py", "tests/contract/test_roles.py"): [
+        ("a role limits a token", "    check_role(call.role, operation.role, operation.name)\n", ""),
+    ],
     (STORE_GUARDS, LIFECYCLE_TESTS): [
         (
             "epoch of a run's writes (P3)",

@@ -20,6 +20,7 @@ from tests.servers import ROOT
 from understudy.api.app import create_app
 from understudy.envelopes import asks, docs, journeys
 from understudy.envelopes.base import Page
+from understudy.envelopes.deletions import Deleted
 from understudy.envelopes.errors import ErrorBody
 from understudy.envelopes.events import EventData
 from understudy.envelopes.participants import Interaction, Participant, Transcript
@@ -45,7 +46,7 @@ TOOLS_FILE = "mcp"
 EVENTS = "events"
 
 _MODELS: tuple[Any, ...] = (
-    *(ErrorBody, CancelEnvelope, EventData, docs.Doc, journeys.Journey),
+    *(ErrorBody, CancelEnvelope, Deleted, EventData, docs.Doc, journeys.Journey),
     *(Study, StudyCreated, StudySummary, StudyFull, StudyPerParticipant, StudyTranscripts, Iteration),
     *(Person, People, Panel, Participant, Interaction, Transcript),
     *(asks.Ask, asks.AskSummary, asks.AskPerParticipant, asks.AskFull),

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
-from uuid import UUID
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,7 +19,7 @@ from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyE
 from understudy.operations.requests import MAX_PEOPLE_BYTES
 from understudy.service import Service
 from understudy.service.coalesced_reads import CoalescedReads
-from understudy.store.workspaces import authenticate
+from understudy.store.workspaces import Access, find_access
 
 MIB = 1024 * 1024
 MAX_BODY = MIB
@@ -65,7 +64,7 @@ BodyCheck: TypeAlias = Callable[[bytes], CheckedBody]
 
 
 class AdmissionMiddleware:
-    """ASGI middleware. Puts the token's workspace into the request's state as `workspace_id`.
+    """ASGI middleware. Puts the token's workspace and role into the request's state as `workspace_id` and `role`.
 
     `messages` maps further guarded paths outside `/v1` to the check of the bodies posted there. That check's
     `argument_error` goes into the state as `flaw`.
@@ -80,7 +79,7 @@ class AdmissionMiddleware:
         # A pool of its own: checks never wait behind long reads, and queued ones can be abandoned.
         self._threads = ThreadPoolExecutor(THREADS, "admission")
         self._tokens = CoalescedReads(
-            self._find_workspaces, self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
+            self._find_accesses, self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +90,7 @@ class AdmissionMiddleware:
         request = Request(scope, receive)
         state = scope.setdefault("state", {})
         try:
-            state["workspace_id"] = await self._workspace(request)
+            state["workspace_id"], state["role"] = await self._access(request)
             large = path == "/v1/people" or path in self._messages
             body = await _read(request, MAX_PEOPLE_BODY if large else MAX_BODY)
             # A body with millions of values takes seconds to check and must not block the event loop.
@@ -129,7 +128,7 @@ class AdmissionMiddleware:
                 await error_response(Request(scope), _shutdown_error())(scope, receive, send)
             raise
 
-    async def _workspace(self, request: Request) -> UUID:
+    async def _access(self, request: Request) -> Access:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise AuthFailed(
@@ -141,16 +140,16 @@ class AdmissionMiddleware:
         except TimeoutError:
             raise ServiceUnavailable("The server is overloaded. Send the same request again in a moment.") from None
 
-    def _find_workspaces(self, secrets: Sequence[str]) -> dict[str, UUID | Exception]:
-        """Returns the workspace of each token, or the AuthFailed error of an invalid one."""
-        workspaces: dict[str, UUID | Exception] = {}
+    def _find_accesses(self, secrets: Sequence[str]) -> dict[str, Access | Exception]:
+        """Returns the access of each token, or the AuthFailed error of an invalid one."""
+        found: dict[str, Access | Exception] = {}
         with self._service.store.read() as connection:
             for secret in secrets:
                 try:
-                    workspaces[secret] = authenticate(connection, secret)
+                    found[secret] = find_access(connection, secret)
                 except AuthFailed as error:
-                    workspaces[secret] = error
-        return workspaces
+                    found[secret] = error
+        return found
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work, *args)

@@ -9,13 +9,16 @@ from understudy.domain.errors import (
     Conflict,
     ErrorRule,
     NotFound,
+    PermissionDenied,
     ServiceUnavailable,
     UnderstudyError,
     ValidationError,
 )
 from understudy.envelopes.errors import ErrorBody
 
-_ERRORS = {kind.code: kind for kind in (ValidationError, AuthFailed, NotFound, Conflict, ServiceUnavailable)}
+_ERRORS = {
+    kind.code: kind for kind in (ValidationError, AuthFailed, PermissionDenied, NotFound, Conflict, ServiceUnavailable)
+}
 
 
 class UnknownErrorCode(UnderstudyError):

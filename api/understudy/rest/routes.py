@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 _JSON = "application/json"
 #: Answers of a dispatch besides its usual status; all failures have the same form.
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    code: {"model": RunFailure} for code in (400, 401, 404, 409, 413, 422, 500, 503)
+    code: {"model": RunFailure} for code in (400, 401, 403, 404, 409, 413, 422, 500, 503)
 }
 #: Further media types of an answer, by the value of `format`.
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
@@ -87,7 +87,7 @@ def _endpoint(operation: Operation) -> Callable[..., Any]:
             raise HTTPException(404)
         parsed = body or parse_query(operation, given)
         bound = operation.bind(parsed, path)
-        call = Call(service, workspace, idempotency_key)
+        call = Call(service, workspace, idempotency_key, request.state.role)
         return await perform(call, operation, bound, partial(_hold, request), partial(_render, operation, bound))
 
     endpoint.__signature__ = inspect.Signature(list(_parameters(operation)))  # type: ignore[attr-defined]

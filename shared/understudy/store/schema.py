@@ -45,6 +45,8 @@ class Token(SQLModel, table=True):
     workspace_id: UUID = Field(foreign_key="workspace.id")
     hash: str = Field(unique=True)
     hint: str
+    #: A Role; null in tokens that the previous version creates, which may do everything.
+    role: str | None = None
     created_at: datetime = _timestamp()
     revoked_at: datetime | None = _optional_timestamp()
 

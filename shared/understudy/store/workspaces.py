@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.domain.errors import AuthFailed, NotFound
+from understudy.domain.roles import Role
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.schema import Tables
 
@@ -52,7 +53,14 @@ def list_workspaces(connection: Connection) -> list[tuple[UUID, str]]:
     return [(id_, name) for id_, name in rows]
 
 
-def create_token(connection: Connection, workspace_name: str) -> NewToken:
+class Access(NamedTuple):
+    """What a valid token opens."""
+
+    workspace_id: UUID
+    role: Role
+
+
+def create_token(connection: Connection, workspace_name: str, role: Role = Role.ADMIN) -> NewToken:
     """Inserts a token for the workspace of that name, which is created if it does not exist.
 
     Concurrent calls wait for each other and get tokens for the same workspace. Each call inserts a token.
@@ -66,6 +74,7 @@ def create_token(connection: Connection, workspace_name: str) -> NewToken:
             workspace_id=workspace_id,
             hash=_hash(secret),
             hint=secret[: len(_PREFIX) + 4],
+            role=str(role),
             created_at=store_clock(),
         )
     )
@@ -74,20 +83,27 @@ def create_token(connection: Connection, workspace_name: str) -> NewToken:
 
 def authenticate(connection: Connection, secret: str) -> UUID:
     """Returns the workspace of this token. Raises AuthFailed if it is unknown or revoked."""
-    found = select(_token.c.workspace_id).where(_token.c.hash == _hash(secret), _token.c.revoked_at.is_(None))
-    workspace_id: UUID | None = connection.scalar(found)
-    if workspace_id is None:
+    return find_access(connection, secret).workspace_id
+
+
+def find_access(connection: Connection, secret: str) -> Access:
+    """Returns the workspace and the role of this token. Raises AuthFailed if it is unknown or revoked."""
+    found = select(_token.c.workspace_id, _token.c.role).where(
+        _token.c.hash == _hash(secret), _token.c.revoked_at.is_(None)
+    )
+    row = connection.execute(found).one_or_none()
+    if row is None:
         raise AuthFailed(
             "Unknown or revoked token.",
             suggestions=("Create one with `understudy token create --workspace NAME`.",),
         )
-    return workspace_id
+    return Access(row.workspace_id, Role(row.role or Role.ADMIN))
 
 
 def list_tokens(connection: Connection) -> list[AnyRow]:
-    """Returns all tokens without secrets: id, workspace, hint, created_at, revoked_at."""
+    """Returns all tokens without secrets: id, workspace, role, hint, created_at, revoked_at."""
     statement = (
-        select(_token.c.id, _workspace.c.name, _token.c.hint, _token.c.created_at, _token.c.revoked_at)
+        select(_token.c.id, _workspace.c.name, _token.c.role, _token.c.hint, _token.c.created_at, _token.c.revoked_at)
         .join(_workspace, _workspace.c.id == _token.c.workspace_id)
         .order_by(_token.c.created_at)
     )
