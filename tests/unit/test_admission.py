@@ -4,12 +4,14 @@ import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from understudy.admission.middleware import AdmissionMiddleware
+from understudy.domain.roles import Role
+from understudy.store.workspaces import Access
 
 pytestmark = pytest.mark.anyio
 
@@ -19,8 +21,8 @@ async def cancelled(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) 
     sent: list[Message] = []
     app_hangs = asyncio.Event()
 
-    async def workspace(*_: Any) -> UUID:
-        return uuid4()
+    async def access(_: AdmissionMiddleware, __: Any) -> Access:
+        return Access(uuid4(), Role.ADMIN)
 
     async def app(_: Scope, __: Receive, send: Send) -> None:
         if begun:
@@ -34,7 +36,7 @@ async def cancelled(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    monkeypatch.setattr(AdmissionMiddleware, "_workspace", workspace)
+    monkeypatch.setattr(AdmissionMiddleware, "_access", access)
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
     request = asyncio.create_task(AdmissionMiddleware(app, SimpleNamespace())(scope, receive, send))  # type: ignore[arg-type]
     await app_hangs.wait()

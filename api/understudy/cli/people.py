@@ -269,9 +269,10 @@ def _read_text(file: str) -> str:
         raise ValidationError(f"{file} cannot be read: {error.strerror}") from error
     is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+        text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValidationError(f"{file} is neither UTF-8 nor UTF-16 text; save it as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parse_json(text: str, file: str) -> Any:

@@ -82,6 +82,7 @@ def _kept(connection: Connection, call: Call, answer: Mapping[str, Any]) -> Mapp
         find_many(connection, call.workspace_id, Kind.PERSON, answer.get("person_ids", ()), "person_ids")
     except NotFound as error:
         raise Conflict(
-            "What this Idempotency-Key created was deleted.", suggestions=("Use a new key for a new request.",)
+            "This Idempotency-Key created something that was deleted since.",
+            suggestions=("Use a new key for a new request.",),
         ) from error
     return answer
