@@ -20,6 +20,7 @@ from tests.servers import ROOT
 from understudy.api.app import create_app
 from understudy.envelopes import asks, docs, journeys
 from understudy.envelopes.base import Page
+from understudy.envelopes.deletions import Deleted
 from understudy.envelopes.errors import ErrorBody
 from understudy.envelopes.events import EventData, EventTicket
 from understudy.envelopes.participants import Interaction, Participant, Transcript
@@ -54,7 +55,7 @@ TOOLS_FILE = "mcp"
 EVENTS = "events"
 
 _MODELS: tuple[Any, ...] = (
-    *(ErrorBody, CancelEnvelope, EventData, EventTicket, docs.Doc, journeys.Journey),
+    *(ErrorBody, CancelEnvelope, Deleted, EventData, EventTicket, docs.Doc, journeys.Journey),
     *(Study, StudyPause, StudyCreated, StudySummary, StudyFull, StudyPerParticipant, StudyTranscripts, Iteration),
     *(Person, People, Panel, Participant, Interaction, Transcript),
     *(asks.Ask, asks.AskSummary, asks.AskPerParticipant, asks.AskFull),

@@ -30,12 +30,10 @@ def test_every_operation_has_a_handler_and_every_handler_an_operation() -> None:
 def test_every_tool_has_operations_that_are_registered() -> None:
     used = {one.name for tool in TOOLS for one in (tool.operation, *tool.views.values(), *filter(None, [tool.list]))}
     assert used <= OPERATIONS.keys()
-    # Exports, pauses and webhooks are for REST and the command line.
+    # Exports, pauses, deletions and webhooks are for REST and the command line.
     others = {name for name, one in OPERATIONS.items() if not one.route_of} - used
     assert {name for name in others if not name.startswith("webhook_")} == {
-        "person_export",
-        "study_pause",
-        "study_resume",
+        *("person_export", "study_pause", "study_resume", "study_delete", "ask_delete", "person_delete"),
     }
 
 

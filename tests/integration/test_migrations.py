@@ -10,10 +10,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, make_url
 from sqlmodel import SQLModel
 
 from tests.factories import at_once
 from understudy.deploy.migrate import MIGRATIONS, migrate, upgrade
+from understudy.domain.errors import ValidationError
 from understudy.settings import Settings
 from understudy.store.engine import Store
 
@@ -60,3 +62,24 @@ def test_failed_migration_changes_nothing(store: Store, tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="half way"):
         store.write(partial(upgrade, migrations=migrations))
     assert differences(store) == []
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_migrate_of_a_database_that_lacks_letters_is_refused_with_a_sentence(
+    bare_settings: Settings, encoding: str
+) -> None:
+    if not bare_settings.database_url.startswith("postgresql"):
+        pytest.skip("SQLite stores every text")
+    url = make_url(bare_settings.database_url)
+    name = f"{url.database}_{encoding.lower()}"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        options = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING '{encoding}' {options}")
+        poor = bare_settings.model_copy(
+            update={"database_url": url.set(database=name).render_as_string(hide_password=False)}
+        )
+        with pytest.raises(ValidationError, match=f"has the encoding {encoding}; it must be UTF8"):
+            migrate(poor)
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()

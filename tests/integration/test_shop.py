@@ -222,3 +222,19 @@ def test_people_follow_an_instruction_and_then_their_task(url: str, branch_point
     assert [(child.end, child.last.headings) for _, child in branches] == [
         ("succeeded", ("Bestellung bestätigt",))
     ] * 10
+
+
+@pytest.mark.parametrize("path", ["/cart/add", "/checkout", "/newsletter"])
+def test_visitor_who_leaves_before_the_form_has_arrived_leaves_no_traceback(path: str) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", b"9")]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+    asyncio.run(create_shop()({**scope, "raw_path": path.encode(), "root_path": ""}, receive, send))
+    assert sent[0]["status"] == 499

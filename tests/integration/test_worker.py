@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -99,6 +100,16 @@ def raise_unavailable(_: object) -> None:
 
 
 # -- ends of runs ------------------------------------------------------------------------------------------
+
+
+@one_store
+def test_run_logs_its_start_and_its_end(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "understudy.worker.run")
+    id_ = worker.participant(2)
+    worker.run(id_)
+    lines = [one.getMessage() for one in caplog.records if one.name == "understudy.worker.run"]
+    assert lines[0] == f"participant {id_}: run started"
+    assert lines[1].startswith(f"participant {id_}: run ended: ENDED after ")
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from understudy.admission.middleware import AdmissionMiddleware
+from understudy.domain.roles import Role
 from understudy.service.call_limits import CallLimiter, Limits
+from understudy.store.workspaces import Access
 
 pytestmark = pytest.mark.anyio
 
@@ -20,8 +22,8 @@ async def cancelled(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) 
     sent: list[Message] = []
     app_hangs = asyncio.Event()
 
-    async def workspace(*_: Any) -> tuple[UUID, Limits]:
-        return uuid4(), Limits()
+    async def access(*_: Any) -> tuple[Access, Limits]:
+        return Access(uuid4(), Role.ADMIN, None), Limits()
 
     async def app(_: Scope, __: Receive, send: Send) -> None:
         if begun:
@@ -35,7 +37,7 @@ async def cancelled(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    monkeypatch.setattr(AdmissionMiddleware, "_workspace", workspace)
+    monkeypatch.setattr(AdmissionMiddleware, "_access", access)
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
     service = SimpleNamespace(limits=CallLimiter(SimpleNamespace()))  # type: ignore[arg-type]
     request = asyncio.create_task(AdmissionMiddleware(app, service)(scope, receive, send))  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def test_a_pipe_gets_the_source_of_a_page(understudy: Cli) -> None:
 def test_a_terminal_gets_a_page_laid_out(understudy: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         console,
-        "_console",
+        "make_console",
         lambda *, stderr: Console(stderr=stderr, width=60, force_terminal=True, color_system="standard"),
     )
     shown = understudy("docs", "concepts/overview").stdout

@@ -82,11 +82,14 @@ def test_a_failed_participant_is_shown_with_its_error_or_the_command_for_it(fake
     failed = PARTICIPANT | {"status": "failed", "error_kind": "simulator_error", "error_message": "No [b]."}
     fake.give("/v1/studies/s-b2c", STUDY, summary(failed=1))
     fake.give("/v1/participants", {"items": [PARTICIPANT, failed], "next_cursor": None})
-    assert "t-1f3 failed: No [b]." in understudy("get", "s-b2c").stdout
+    line = "t-1f3 (Ana Ruiz) failed: simulator_error: No [b]."
+    assert line in understudy("get", "s-b2c").stdout
     (state,) = OVER["participants"]
     ended = state | {"status": "failed", "outcome": None, "error_kind": "simulator_error"}
     fake.give("/v1/simulations/wait", OVER | {"participants": [ended]})
-    assert "Why t-1f3 failed: understudy get t-1f3" in understudy("wait", "t-1f3").stdout
+    assert f"Why it failed: understudy get {T1}" in understudy("wait", "t-1f3").stdout
+    fake.give(f"/v1/participants/{T1}", failed)
+    assert line in understudy("wait", "t-1f3").stdout
 
 
 def test_get_study_shows_counts_and_participants(fake: FakeApi, understudy: Cli) -> None:
@@ -180,13 +183,12 @@ def test_people_add_refuses_input_without_people(fake: FakeApi, understudy: Cli,
     ("content", "error"),
     [
         (b"name,age\nAda,36\nB\0o,41\n", "line 3: NUL character; remove it. No people were imported."),
-        ("name;age\nZoë;36".encode("latin-1"), "is not UTF-8 text; save it as UTF-8"),
-        ("name;age\nZoë;36".encode("utf-16"), "is not UTF-8 text; save it as UTF-8"),
+        ("name;age\nZoë;36".encode("latin-1"), "is neither UTF-8 nor UTF-16 text; save it as UTF-8"),
         (b'\xef\xbb\xbf{"people": [', "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (None, "cannot be read: No such file or directory"),
     ],
-    ids=["NUL", "Latin-1", "UTF-16", "half of it", "too deep", "missing"],
+    ids=["NUL", "Latin-1", "half of it", "too deep", "missing"],
 )
 def test_people_import_does_not_send_an_unreadable_file(
     fake: FakeApi, understudy: Cli, tmp_path: Path, content: bytes | None, error: str
@@ -203,7 +205,7 @@ def test_people_import_does_not_send_an_unreadable_file(
 @pytest.mark.parametrize(
     ("content", "body"),
     [
-        (b"\xef\xbb\xbfname,age\r\nAda,36\r\n", {"csv": "\ufeffname,age\nAda,36\n"}),
+        (b"\xef\xbb\xbfname,age\r\nAda,36\r\n", {"csv": "name,age\nAda,36\n"}),
         (b'{"people": [{"name": "Ada"}]}', {"people": [{"name": "Ada"}]}),
         (b'\xef\xbb\xbf [{"name": "Ada"}]', {"people": [{"name": "Ada"}]}),
     ],

@@ -99,6 +99,7 @@ def test_run_watches_until_all_are_terminal(fake: FakeApi, understudy: Cli) -> N
     fake.give_run(DISPATCHED)
     seen = [summary(pending=2), summary(pending=1, running=1), summary(completed=1, failed=1)]
     fake.give("/v1/studies/s-b2c", *seen)
+    fake.give("/v1/simulations/wait", OVER)
     result = understudy("run", "--url", "u", "--task", "t", "--watch")
     assert result.exit_code == 0
     lines = [line.partition(" s  ")[2] for line in result.stdout.splitlines() if " s  " in line]

@@ -119,5 +119,8 @@ def install_error_handlers(app: FastAPI) -> None:
 def _methods_of(request: Request) -> list[str]:
     """Returns the methods of this path; each route that shares the path knows only its own."""
     routes = (route for route in iter_route_contexts(request.app.routes) if route.methods)
-    matching = (route for route in routes if route.path_regex.match(request.scope["path"]))
+    matching = [route for route in routes if route.path_regex.match(request.scope["path"])]
+    # A fixed path, such as /v1/people/export, is no id.
+    fixed = [route for route in matching if route.path == request.scope["path"]]
+    matching = fixed or matching
     return sorted({method for route in matching for method in route.methods or ()})

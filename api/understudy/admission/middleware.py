@@ -10,7 +10,6 @@ from contextvars import copy_context
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
-from uuid import UUID
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,7 +23,7 @@ from understudy.operations.requests import MAX_PEOPLE_BYTES
 from understudy.service import Service
 from understudy.service.call_limits import Limits, limits_in_force
 from understudy.service.coalesced_reads import CoalescedReads
-from understudy.store.workspaces import find_workspace
+from understudy.store.workspaces import Access, find_access
 
 MIB = 1024 * 1024
 MAX_BODY = MIB
@@ -73,7 +72,7 @@ BodyCheck: TypeAlias = Callable[[bytes], CheckedBody]
 
 
 class AdmissionMiddleware:
-    """ASGI middleware. Puts the token's workspace into the request's state as `workspace_id`.
+    """ASGI middleware. Puts the token's workspace and role into the request's state as `workspace_id` and `role`.
 
     `messages` maps further guarded paths outside `/v1` to the check of the bodies posted there. That check's
     `argument_error` goes into the state as `flaw`.
@@ -88,7 +87,7 @@ class AdmissionMiddleware:
         # A pool of its own: checks never wait behind long reads, and queued ones can be abandoned.
         self._threads = ThreadPoolExecutor(THREADS, "admission")
         self._tokens = CoalescedReads(
-            self._find_workspaces, self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
+            self._find_accesses, self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
         )
         self._tickets = CoalescedReads(
             partial(find_tickets, service), self._threads, most=TOKEN_BATCH_SIZE, timeout_s=READ_TIMEOUT_S
@@ -104,13 +103,12 @@ class AdmissionMiddleware:
         try:
             if (ticket := take_ticket(scope)) is not None:
                 # The endpoint checks the scope, and repeats the check while the stream is open.
-                (state["ticket"], limits), state["ticket_text"] = (
-                    await self._in_time(self._tickets.find(ticket)),
-                    ticket,
-                )
-                workspace_id = state["ticket"].workspace_id
+                opened, limits = await self._in_time(self._tickets.find(ticket))
+                state["ticket"], state["ticket_text"] = opened, ticket
+                workspace_id = opened.workspace_id
             else:
-                workspace_id, limits = await self._workspace(request)
+                access, limits = await self._access(request)
+                workspace_id, state["role"] = access.workspace_id, access.role
             state["workspace_id"] = workspace_id
             admit = partial(self._service.limits.admit, workspace_id, limits)
             if path not in self._messages and not _is_never_refused(scope["method"], path):
@@ -154,7 +152,7 @@ class AdmissionMiddleware:
                 await error_response(Request(scope), _shutdown_error())(scope, receive, send)
             raise
 
-    async def _workspace(self, request: Request) -> tuple[UUID, Limits]:
+    async def _access(self, request: Request) -> tuple[Access, Limits]:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise AuthFailed(
@@ -169,18 +167,18 @@ class AdmissionMiddleware:
         except TimeoutError:
             raise ServiceUnavailable("The server is overloaded. Send the same request again in a moment.") from None
 
-    def _find_workspaces(self, secrets: Sequence[str]) -> dict[str, tuple[UUID, Limits] | Exception]:
-        """Returns the workspace of each token and its limits in force, or the AuthFailed error of an invalid one."""
-        workspaces: dict[str, tuple[UUID, Limits] | Exception] = {}
+    def _find_accesses(self, secrets: Sequence[str]) -> dict[str, tuple[Access, Limits] | Exception]:
+        """Returns the access of each token with the limits in force, or the AuthFailed error of an invalid one."""
+        found: dict[str, tuple[Access, Limits] | Exception] = {}
         with self._service.store.read() as connection:
             for secret in secrets:
                 try:
-                    row = find_workspace(connection, secret)
+                    access = find_access(connection, secret)
                 except AuthFailed as error:
-                    workspaces[secret] = error
+                    found[secret] = error
                     continue
-                workspaces[secret] = row.id, limits_in_force(self._service.settings, row)
-        return workspaces
+                found[secret] = access, limits_in_force(self._service.settings, access.workspace)
+        return found
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work, *args)

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+from understudy.domain.roles import check_role
 from understudy.envelopes.base import Envelope
 from understudy.envelopes.simulations import Dispatch, RunFailure, RunSuccess
 from understudy.operations.operation import Operation
@@ -24,8 +25,10 @@ async def perform(
 ) -> Rendered:
     """Returns the rendered answer of `operation`. Raises UnderstudyError, and what `hold` raises.
 
-    The end of a wait never cancels what was dispatched. A wait too many is refused before anything is dispatched.
+    Every interface calls it, so it checks the role of the token. The end of a wait never cancels what was dispatched.
+    A wait too many is refused before anything is dispatched.
     """
+    check_role(call.role, operation.role, operation.name)
     if not _waits(operation, request):
         return await _perform(call, operation, request, hold, render)
     async with call.service.limits.hold(call.workspace_id, "waits"):

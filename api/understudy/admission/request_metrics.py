@@ -1,5 +1,6 @@
-"""Counts and times requests."""
+"""Counts, times and logs requests."""
 
+import logging
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,8 +8,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from understudy.telemetry import metrics
 from understudy.telemetry.exporter import OTHER
 
+log = logging.getLogger(__name__)
+
+#: Paths that probes read every few seconds; they are not logged.
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 #: Paths outside of `/v1` that are counted by name.
 _PATHS = frozenset({"/mcp", "/mcp/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})
+_METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
 #: nginx's status for a request whose client disconnected.
 _CLIENT_CLOSED_REQUEST = 499
 _INTERNAL_ERROR = 500
@@ -43,6 +49,22 @@ class RequestMetricsMiddleware:
             raise
         finally:
             metrics.requests.labels(route_of(scope), status).inc()
+            if scope["path"] not in _PROBES:
+                _log_request(scope, status, time.perf_counter() - began)
+
+
+def _log_request(scope: Scope, status: int, duration_s: float) -> None:
+    """Logs one line: the declared path, never the query or a header, which may have a token or a ticket."""
+    state = scope.get("state", {})
+    log.info(
+        "request method=%s route=%s status=%d duration_ms=%d workspace=%s role=%s",
+        scope["method"] if scope["method"] in _METHODS else OTHER,
+        route_of(scope),
+        status,
+        round(duration_s * 1000),
+        state.get("workspace_id", "-"),
+        state.get("role", "-"),
+    )
 
 
 def route_of(scope: Scope) -> str:

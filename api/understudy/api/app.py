@@ -114,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
         store.dispose()
 
     errors: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorBody} for code in (400, 401, 404, 413, 422, 429, 500, 503)
+        code: {"model": ErrorBody} for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)
     }
     app = FastAPIOffline(
         title="Understudy",

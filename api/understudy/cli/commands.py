@@ -1,10 +1,17 @@
 """The commands of `understudy` that call a server. Source: contract sections 7 (exit codes) and 8."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from understudy.cli.asks import ask
-from understudy.cli.console import Commands, server_command
+from understudy.cli.completion import completion
+from understudy.cli.console import server_command
+from understudy.cli.deletions import delete
 from understudy.cli.docs import docs
+from understudy.cli.groups import Commands
+from understudy.cli.lists import add_iteration, list_
 from understudy.cli.mcp import mcp
 from understudy.cli.objects import get
 from understudy.cli.operation_options import with_options
@@ -18,12 +25,30 @@ from understudy.cli.webhooks import app as webhooks
 _PANEL = "Simulations"
 
 app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"understudy {version('understudy')}")
+        raise typer.Exit
+
+
 @app.callback()
-def understudy() -> None:
+def understudy(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit.", metavar=""
+        ),
+    ] = False,
+) -> None:
     """Run simulations: simulated people use your website, chatbot or texts.
 
     [bold]understudy up[/bold] starts all components on this machine. Then, in another terminal:
@@ -54,12 +79,25 @@ _COMMANDS = (
     cancel,
     pause,
     resume,
+    delete,
     with_options(extend, ("simulation_extend",), without={"participant_id"}),
 )
 for command in _COMMANDS:
     app.command(command.__name__, rich_help_panel=_PANEL)(server_command(command))
+app.command("list", rich_help_panel=_PANEL)(server_command(list_))
+iterations = typer.Typer(cls=Commands, no_args_is_help=True, help="Add iterations to studies.")
+iterations.command("add")(server_command(with_options(add_iteration, ("study_add_iteration",), without={"study_id"})))
+
+
+@iterations.callback()
+def iteration() -> None:
+    """Add iterations to studies."""
+
+
+app.add_typer(iterations, name="iteration", rich_help_panel=_PANEL)
 app.add_typer(people, name="people", rich_help_panel=_PANEL)
 app.add_typer(webhooks, name="webhook", rich_help_panel=_PANEL)
 app.command("ticket", rich_help_panel=_PANEL)(server_command(ticket))
 app.command("docs", rich_help_panel=_PANEL)(server_command(docs))
 app.command("mcp", rich_help_panel=_PANEL)(server_command(mcp))
+app.command("completion", rich_help_panel="This machine")(completion)

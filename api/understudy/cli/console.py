@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NoReturn, ParamSp
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
-from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
 from understudy.cli.render import error_view, plain
-from understudy.domain.errors import ERROR_RULES, UnderstudyError, ValidationError
+from understudy.cli.streams import discard_output
+from understudy.domain.errors import ERROR_RULES, UnderstudyError
 
 if TYPE_CHECKING:
     from understudy.client import Understudy
@@ -86,8 +85,8 @@ class CommandContext:
         self.as_json = as_json
         #: The command that continues after Ctrl-C.
         self.resume_command = ""
-        self.out = _console(stderr=False)
-        self.err = _console(stderr=True)
+        self.out = make_console(stderr=False)
+        self.err = make_console(stderr=True)
         self._server, self._token, self._data_dir = server, token, data_dir
         self._answer = b""
 
@@ -131,14 +130,14 @@ class CommandContext:
         if self.as_json:
             self._write(self._answer)
         else:
-            self._print(views)
+            self.print_views(views)
 
     def show_data(self, data: object, *views: RenderableType) -> None:
         """Like `show`, for data merged from several responses."""
         if self.as_json:
             self._write(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
         else:
-            self._print(views)
+            self.print_views(views)
 
     def print_line(self, text: str) -> None:
         """Prints one line of a stream and flushes it."""
@@ -167,10 +166,11 @@ class CommandContext:
         """Prints an error on stderr as text, or with --json as the error body."""
         print_error_body(error, as_json=self.as_json, err=self.err)
 
-    def _print(self, views: Sequence[RenderableType]) -> None:
+    def print_views(self, views: Sequence[RenderableType]) -> None:
+        """Prints the views on stdout."""
         for view in views:
             if isinstance(view, Group):
-                self._print(view.renderables)
+                self.print_views(view.renderables)
             else:
                 # The terminal wraps lines: users cannot copy a command that we break.
                 self.out.print(view, soft_wrap=isinstance(view, Text))
@@ -202,7 +202,7 @@ def server_command(function: Callable[Concatenate[CommandContext, Parameters], N
                 session.err.print(f"\nNothing was cancelled. Continue with: {session.resume_command}", highlight=False)
             raise typer.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
-            _exit_on_closed_pipe()
+            exit_on_closed_pipe()
         finally:
             session.close()
 
@@ -215,59 +215,6 @@ def server_command(function: Callable[Concatenate[CommandContext, Parameters], N
     return command
 
 
-class Commands(TyperGroup):
-    """The root command: reports errors of typer like every other error, with exit code 2."""
-
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
-    ) -> Any:
-        arguments = sys.argv[1:] if args is None else args
-        try:
-            code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
-        except TyperException as error:
-            code = self._report_usage_error(error, as_json="--json" in arguments)
-        except UnderstudyError as error:
-            print_error_body(error, as_json="--json" in arguments, err=_console(stderr=True))
-            code = error.rule.exit_code
-        except ModuleNotFoundError as error:
-            missing = _not_installed(error)
-            print_error_body(missing, as_json="--json" in arguments, err=_console(stderr=True))
-            code = missing.rule.exit_code
-        except BrokenPipeError:
-            _exit_on_closed_pipe()
-        if not standalone_mode:
-            return code
-        sys.exit(code)
-
-    @staticmethod
-    def _report_usage_error(error: TyperException, *, as_json: bool) -> int:
-        context = getattr(error, "ctx", None)
-        message = error.format_message()
-        if not message:
-            # Without arguments, typer has already printed the help.
-            return 2
-        help_hint = (f"See `{context.command_path} --help`.",) if context else ()
-        print_error_body(ValidationError(message, suggestions=help_hint), as_json=as_json, err=_console(stderr=True))
-        return error.exit_code
-
-
-def _not_installed(error: ModuleNotFoundError) -> UnderstudyError:
-    """Returns the error with the missing extra to install; re-raises if the module is another one."""
-    package = (error.name or "").partition(".")[0]
-    if not package or package == "understudy":
-        raise error
-    extra = "mcp" if package in {"httpx2", "mcp", "mcp_types"} else "server"
-    return ValidationError(
-        f"this command needs the extra `{extra}` ({package} is missing): run pip install 'understudy[{extra}]'"
-    )
-
-
 def print_error_body(error: UnderstudyError, *, as_json: bool, err: Console) -> None:
     if as_json:
         body = {
@@ -276,24 +223,26 @@ def print_error_body(error: UnderstudyError, *, as_json: bool, err: Console) -> 
             "retryable": error.rule.retryable,
             "suggestions": list(error.suggestions),
         }
-        sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
+        # Escaped where the terminal could not show it: a replaced character would change the JSON.
+        is_utf8 = (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"
+        sys.stderr.write(json.dumps(body, ensure_ascii=not is_utf8) + "\n")
     else:
         err.print(error_view(error), soft_wrap=True)
 
 
 class _Output(Console):
     def on_broken_pipe(self) -> None:
-        _exit_on_closed_pipe()
+        exit_on_closed_pipe()
 
 
-def _console(*, stderr: bool) -> Console:
+def make_console(*, stderr: bool) -> Console:
     console = _Output(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _FILE_WIDTH
     return console
 
 
-def _exit_on_closed_pipe() -> NoReturn:
+def exit_on_closed_pipe() -> NoReturn:
     # The reader closed the pipe; the interpreter must not fail again when it flushes.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    discard_output()
     sys.exit(_PIPE_CLOSED)

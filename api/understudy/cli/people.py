@@ -1,5 +1,6 @@
 """The commands for the people of a workspace: `people …`."""
 
+import codecs
 import json
 import shlex
 import sys
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from understudy.cli.console import CommandContext, server_command
 from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
+from understudy.cli.groups import Commands
 from understudy.cli.numbers import positive_number, whole_number
 from understudy.cli.options import Cursor, IdempotencyKey, Limit
 from understudy.cli.render import empty_table, key_value_table, plain
@@ -22,7 +24,7 @@ from understudy.domain.errors import ValidationError
 if TYPE_CHECKING:
     from understudy.envelopes.people import Person
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Commands, no_args_is_help=True)
 
 #: Maximum people shown after a create or import.
 _PREVIEW_ROWS = 10
@@ -122,7 +124,7 @@ def export_people(
     session: CommandContext,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="Output file: JSON if it ends in .json, else CSV. Without it: print."),
+        typer.Argument(metavar="FILE", help="Output file: JSON if it ends in .json, else CSV; - or none prints."),
     ] = None,
     *,
     age: Age = None,
@@ -143,7 +145,7 @@ def export_people(
         text = session.client.person_export(where, "csv")
     else:
         text = session.client.person_export(where).model_dump_json(indent=2) + "\n"
-    if file is None:
+    if file is None or str(file) == "-":
         session.print_line(text)
         return
     try:
@@ -262,11 +264,15 @@ def _filter_options(
 
 def _read_text(file: str) -> str:
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise ValidationError(f"{file} cannot be read: {error.strerror}") from error
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValidationError(f"{file} is not UTF-8 text; save it as UTF-8") from error
+        raise ValidationError(f"{file} is neither UTF-8 nor UTF-16 text; save it as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parse_json(text: str, file: str) -> Any:

@@ -4,12 +4,14 @@ Names, thoughts and page titles come from websites: views show them as plain tex
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from understudy.domain.lifecycle import Outcome
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,7 +33,19 @@ STATUS_STYLES = {
 _MAX_ROWS = 20
 # On a narrow terminal only prose wraps; ids, numbers and statuses stay on one line.
 _NO_WRAP_COLUMNS = {"#", "participant", "person", "study", "iteration", "status", "outcome", "steps", "age", "mood"}
-_NO_WRAP_COLUMNS |= {"ask", "round", "rounds", "variant", "picks", "rating", "pick", "ratings"}
+_NO_WRAP_COLUMNS |= {
+    "ask",
+    "round",
+    "rounds",
+    "variant",
+    "picks",
+    "rating",
+    "pick",
+    "ratings",
+    "created",
+    "state",
+    "revoked",
+}
 # Control characters and text-direction marks. Tables also need no line breaks and tabs.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
@@ -95,8 +109,10 @@ def error_view(error: "UnderstudyError") -> RenderableType:
     return _failure(error.code, str(error), error.suggestions)
 
 
-def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> RenderableType:
-    """Shows a RunStudyResponse: dispatched participants, their states and the next action."""
+def run_view(
+    response: "RunSuccess | RunFailure", heading: str = "", reasons: Sequence[RenderableType] = ()
+) -> RenderableType:
+    """Shows a RunStudyResponse: dispatched participants, their states, `reasons` of failures and the next action."""
     views: list[RenderableType] = [plain(line, "bold") for line in heading.splitlines()]
     if not response.ok:
         views.append(_failure(response.error_code, response.error, response.suggestions))
@@ -115,13 +131,22 @@ def run_view(response: "RunSuccess | RunFailure", heading: str = "") -> Renderab
                 plain(state.error_kind or "", "red"),
             )
         views += [table, *_more_rows(len(response.participants))]
-        failed = next((state.participant_id for state in response.participants if state.error_kind), None)
-        if failed is not None:
-            ref = aliases.get(failed, str(failed))
-            views.append(plain(f"Why {ref} failed: understudy get {ref}", "dim"))
+        views += reasons
+        views += _extend_hint([(aliases.get(one.participant_id), one.outcome) for one in response.participants])
     if response.next_action:
         views.append(_next(response.next_action))
     return Group(*views)
+
+
+def _extend_hint(outcomes: Iterable[tuple[str | None, str | None]]) -> list[RenderableType]:
+    """Returns how to continue the first participant that reached its cap; empty if none did."""
+    capped = [alias for alias, outcome in outcomes if alias and outcome == Outcome.CAP_REACHED]
+    return [extend_hint(capped[0])] if capped else []
+
+
+def extend_hint(alias: str) -> Text:
+    """Returns the command that lets a participant continue beyond its cap."""
+    return plain(f"{alias} reached its cap. To continue: understudy extend {alias} --steps 10", "dim")
 
 
 def cancel_view(envelope: "CancelEnvelope", aliases: "Mapping[UUID, str]") -> RenderableType:

@@ -9,6 +9,7 @@ import typer
 
 from understudy.cli.chats import ChatModel, ChatReply, ChatRequest, ChatSecret, ChatUrl, parse_target
 from understudy.cli.console import CommandContext
+from understudy.cli.failures import ExitZero, exit_if_failed, failed_ids, read_reasons
 from understudy.cli.filters import Age, Country, Language, Search, Trait, parse_people_filter
 from understudy.cli.numbers import positive_number, seconds
 from understudy.cli.objects import kind_of
@@ -20,7 +21,7 @@ from understudy.domain.errors import ERROR_RULES, AuthFailed, ServiceUnavailable
 from understudy.domain.ids import Kind, parse_ref
 
 if TYPE_CHECKING:
-    from understudy.envelopes.simulations import CancelEnvelope
+    from understudy.envelopes.simulations import CancelEnvelope, RunFailure, RunSuccess
 
 _RUN_CONTINUES = "Ctrl-C stops waiting; the run continues."
 
@@ -70,13 +71,15 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Name of the study.", show_default="the task")
     ] = None,
+    exit_zero: ExitZero = False,
     options: dict[str, Any],
 ) -> None:
     """Send people to a website or a chatbot: create a study and run it.
 
     Without a success condition, participants stop when they consider the task
     done, or at their cap. If you give two conditions, both must hold. Ctrl-C
-    stops waiting or watching and cancels nothing.
+    stops waiting or watching and cancels nothing. With --wait or --watch, the
+    exit code is 1 if a participant failed.
     """
     if wait and watch:
         raise ValidationError("--wait and --watch exclude each other: give one of them")
@@ -131,11 +134,23 @@ def run(
             )
     if watch and response.ok:
         session.out.print(plain(heading, "bold"))
-        watch_study(session, ref, timeout)
+        watch_study(session, ref, timeout, run=response.dispatch.participant_ids, exit_zero=exit_zero)
         return
     dispatched = response.ok or response.error_code == "wait_timeout"
     heading += f"\nResults: understudy get {ref}"
-    session.show_run(response, run_view(response, heading if dispatched else ""))
+    _show_run(session, response, heading if dispatched else "", exit_zero=exit_zero or not wait)
+
+
+def _show_run(
+    session: CommandContext, response: "RunSuccess | RunFailure", heading: str = "", *, exit_zero: bool
+) -> None:
+    """Shows a run with the reasons of its failures; exits with 1 if participants failed, unless `exit_zero`."""
+    failed = failed_ids(response)
+    if session.as_json:
+        session.show_run(response)
+    else:
+        session.show_run(response, run_view(response, heading, read_reasons(session, failed)))
+    exit_if_failed(len(failed), exit_zero=exit_zero)
 
 
 def wait(
@@ -144,8 +159,10 @@ def wait(
         list[str], typer.Argument(metavar="T…|S|A", help="Participants, or one study or ask: aliases or UUIDs.")
     ],
     timeout: Timeout = DEFAULT_TIMEOUT_S,
+    *,
+    exit_zero: ExitZero = False,
 ) -> None:
-    """Wait until participants finish. Exit code 5 on timeout.
+    """Wait until participants finish. Exit code 5 on timeout, 1 if one failed.
 
     Of a study or an ask it waits for all participants that exist now.
     """
@@ -153,7 +170,7 @@ def wait(
     participants = _participants_of(session, ids)
     with session.waiting(f"Waiting for {', '.join(ids)}. {_RUN_CONTINUES}"):
         response = session.client.simulation_wait(participants, timeout=timeout)
-    session.show_run(response, run_view(response))
+    _show_run(session, response, exit_zero=exit_zero)
 
 
 def _participants_of(session: CommandContext, ids: list[str]) -> list[str]:
@@ -184,13 +201,15 @@ def extend(
             show_default="600",
         ),
     ] = None,
+    exit_zero: ExitZero = False,
     options: dict[str, Any],
 ) -> None:
     """Continue from a finished participant as a new participant.
 
     The finished one does not change. The new one starts on the same page with
     the same cookies, form values and memory. Each call creates another one:
-    to wait again, use `understudy wait`.
+    to wait again, use `understudy wait`. With --wait, the exit code is 1 if
+    the new one failed.
     """
     if timeout is not None and not wait:
         raise ValidationError("--timeout requires --wait")
@@ -209,7 +228,7 @@ def extend(
             session.resume_command = f"understudy wait {new}"
             with session.waiting(f"Waiting for {new}. {_RUN_CONTINUES}"):
                 response = session.client.simulation_wait([str(new)], timeout=timeout)
-    session.show_run(response, run_view(response, heading))
+    _show_run(session, response, heading, exit_zero=exit_zero or not wait)
 
 
 def cancel(

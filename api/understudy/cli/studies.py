@@ -7,16 +7,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from understudy.cli.failures import reason_lines
 from understudy.cli.render import (
     STATUS_STYLES,
     counts_text,
     empty_table,
+    extend_hint,
     format_counts,
     key_value_table,
     plain,
     status_text,
     usage_text,
 )
+from understudy.domain.lifecycle import Outcome
 
 if TYPE_CHECKING:
     from understudy.envelopes.base import Page
@@ -59,8 +62,9 @@ def study_view(study: "StudyFull", summary: "StudySummary", participants: "Page[
         views += [Text(), table]
     if participants.items:
         views += [Text(), participants_table(participants.items)]
-        if failed := next((row for row in participants.items if row.error_message), None):
-            views.append(plain(f"{failed.alias} failed: {failed.error_message}", "red"))
+        views += reason_lines([row for row in participants.items if row.error_kind], summary.failed_count)
+        if capped := next((row for row in participants.items if row.outcome == Outcome.CAP_REACHED), None):
+            views.append(extend_hint(capped.alias))
     return Group(*views)
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 import typer
 
 from understudy.cli.console import CommandContext
+from understudy.cli.failures import ExitZero, exit_if_failed, failed_ids, read_reasons, reason_lines
 from understudy.cli.feed import EventFeed
 from understudy.cli.numbers import seconds, whole_number
 from understudy.cli.objects import kind_of
@@ -24,7 +25,7 @@ from understudy.cli.progress import (
 )
 from understudy.domain.errors import NotFound, RateLimited, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.domain.ids import Kind
-from understudy.domain.lifecycle import TERMINAL
+from understudy.domain.lifecycle import TERMINAL, Status
 
 if TYPE_CHECKING:
     from understudy.envelopes.events import Event
@@ -64,8 +65,11 @@ def watch(
             show_default="first event",
         ),
     ] = None,
+    exit_zero: ExitZero = False,
 ) -> None:
     """Watch live until all participants have finished. Ctrl-C stops watching; the run continues.
+
+    Exit code 5 on timeout, 1 if a participant failed.
 
     With --json it prints the summary of a study or ask, or the output of `wait`,
     once all have finished. With --events it prints each event once, immediately.
@@ -78,71 +82,114 @@ def watch(
         kinds = {_kind_of_uuid(session, ids[0])}
     if kinds == {Kind.PARTICIPANT}:
         if not events:
-            _watch_participants(session, ids, timeout)
+            _watch_participants(session, ids, timeout, exit_zero=exit_zero)
         elif len(ids) > 1:
             raise ValidationError("--events takes one study, ask or participant")
         else:
-            _print_events(session, ids[0], Kind.PARTICIPANT, after, timeout)
+            _print_events(session, ids[0], Kind.PARTICIPANT, after, timeout, exit_zero=exit_zero)
         return
     (kind,) = kinds if len(kinds) == 1 else (None,)
     if len(ids) > 1 or kind not in {Kind.STUDY, Kind.ASK}:
         raise ValidationError("watch takes one study or ask, or one or more participants")
     if events:
-        _print_events(session, ids[0], kind, after, timeout)
+        _print_events(session, ids[0], kind, after, timeout, exit_zero=exit_zero)
     elif kind is Kind.ASK:
-        watch_ask(session, ids[0], timeout)
+        watch_ask(session, ids[0], timeout, exit_zero=exit_zero)
     else:
-        watch_study(session, ids[0], timeout)
+        watch_study(session, ids[0], timeout, exit_zero=exit_zero)
 
 
-def watch_study(session: CommandContext, study: str, timeout: float | None) -> None:
-    """Watches until no participant of the study is active. Raises WatchTimeout after `timeout` seconds."""
+def watch_study(
+    session: CommandContext,
+    study: str,
+    timeout: float | None,
+    *,
+    run: Sequence[UUID] | None = None,
+    exit_zero: bool = False,
+) -> None:
+    """Watches until no participant of the study is active. Raises WatchTimeout after `timeout` seconds.
+
+    Exits with 1 if a participant failed, unless `exit_zero`: one of `run` if given, else of the whole study.
+    """
     session.resume_command = f"understudy watch {study}"
     out = None if session.as_json else session.out
     poll = study_poller(session.client, study, available_rows(session.out) if out else 0)
-    _watch(session, poll, [partial(session.client.events, study_id=study)], timeout)
+    last = _watch(session, poll, [partial(session.client.events, study_id=study)], timeout)
+    failed = last.counts.get("failed", 0)
     if session.as_json:
         session.show()
-    else:
+    elif failed and run is not None:
+        # Earlier runs of the study may have failed ones too.
+        of_run = failed_ids(session.client.simulation_wait(run, timeout=1.0))
+        failed = len(of_run)
+        session.print_views(read_reasons(session, of_run))
+    elif failed:
+        rows = session.client.participant_list(study_id=study, status="failed", limit=5)
+        session.print_views(reason_lines(rows.items, failed))
+    if not session.as_json:
         session.out.print(f"Results: understudy get {study}", style="dim")
+    exit_if_failed(failed, exit_zero=exit_zero)
 
 
-def watch_ask(session: CommandContext, ask: str, timeout: float | None) -> None:
-    """Watches until no participant of the ask is active. Raises WatchTimeout after `timeout` seconds."""
+def watch_ask(session: CommandContext, ask: str, timeout: float | None, *, exit_zero: bool = False) -> None:
+    """Watches until no participant of the ask is active. Raises WatchTimeout after `timeout` seconds.
+
+    Exits with 1 if one failed, unless `exit_zero`.
+    """
     session.resume_command = f"understudy watch {ask}"
     out = None if session.as_json else session.out
     poll = ask_poller(session.client, ask, available_rows(session.out) if out else 0)
-    _watch(session, poll, [partial(session.client.events, ask_id=ask)], timeout)
+    last = _watch(session, poll, [partial(session.client.events, ask_id=ask)], timeout)
+    failed = last.counts.get("failed", 0)
     if session.as_json:
         session.client.ask_get(ask)
         session.show()
     else:
+        if failed:
+            rows = session.client.participant_list(ask_id=ask, status="failed", limit=5)
+            session.print_views(reason_lines(rows.items, failed))
         session.out.print(f"Answers: understudy get {ask}", style="dim")
+    exit_if_failed(failed, exit_zero=exit_zero)
 
 
-def _watch_participants(session: CommandContext, ids: list[str], timeout: float | None) -> None:
+def _watch_participants(session: CommandContext, ids: list[str], timeout: float | None, *, exit_zero: bool) -> None:
     session.resume_command = f"understudy watch {shlex.join(ids)}"
     sources: list[Source] = [partial(session.client.events, participant_id=id_) for id_ in ids]
     poll = participants_poller(session.client, ids)
-    _watch(session, poll, sources if len(ids) <= _MAX_STREAMS else [], timeout)
+    last = _watch(session, poll, sources if len(ids) <= _MAX_STREAMS else [], timeout)
+    failed = [row for row in last.rows if row.status == Status.FAILED]
     if session.as_json:
         session.client.simulation_wait(ids, timeout=1.0)
         session.show()
     else:
+        session.print_views(reason_lines(failed, len(failed)))
         session.out.print(f"Journey: understudy get {ids[0]}", style="dim")
+    exit_if_failed(len(failed), exit_zero=exit_zero)
 
 
-def _watch(session: CommandContext, poll: Callable[[], Snapshot], sources: list[Source], timeout: float | None) -> None:
+def _watch(
+    session: CommandContext, poll: Callable[[], Snapshot], sources: list[Source], timeout: float | None
+) -> Snapshot:
+    """Follows the run to its end; returns its last state. Raises WatchTimeout, ServiceUnavailable."""
     out = None if session.as_json else session.out
+    latest: list[Snapshot] = []
+
+    def poll_and_keep() -> Snapshot:
+        latest[:] = [poll()]
+        return latest[0]
+
     try:
-        finished = follow_run(poll, out, limit_s=timeout, feed=EventFeed(sources))
+        finished = follow_run(poll_and_keep, out, limit_s=timeout, feed=EventFeed(sources))
     except (ServiceUnavailable, RateLimited) as error:
         raise _connection_lost(session, error) from error
     if not finished:
         raise _watch_timeout(session, timeout)
+    return latest[0]
 
 
-def _print_events(session: CommandContext, id_: str, kind: Kind, after: int | None, timeout: float | None) -> None:
+def _print_events(
+    session: CommandContext, id_: str, kind: Kind, after: int | None, timeout: float | None, *, exit_zero: bool
+) -> None:
     """Prints each event until no participant of the scope is active; then prints the remaining events."""
     client, command = session.client, f"understudy watch {id_} --events"
     session.resume_command = command if after is None else f"{command} --after {after}"
@@ -169,6 +216,7 @@ def _print_events(session: CommandContext, id_: str, kind: Kind, after: int | No
         raise _connection_lost(session, error) from error
     if not finished:
         raise _watch_timeout(session, timeout)
+    exit_if_failed(poll().counts.get("failed", 0), exit_zero=exit_zero)
 
 
 def _show_until_finished(

@@ -13,6 +13,7 @@ from understudy.client.prepared_call import one_form
 from understudy.client.types import Id, Json
 from understudy.envelopes.asks import Ask, AskFull, AskPerParticipant, AskSummary
 from understudy.envelopes.base import Page
+from understudy.envelopes.deletions import Deleted
 from understudy.envelopes.docs import Doc, DocEntry
 from understudy.envelopes.journeys import Journey
 from understudy.envelopes.participants import Interaction, Participant, Transcript
@@ -198,6 +199,14 @@ class AsyncMethods:
         """
         return await self._perform("study_get", {"study_id": study_id, "view": view, "limit": limit, "cursor": cursor})
 
+    async def study_delete(self, study_id: Id) -> Deleted:
+        """Delete a study with everything in it, for good: iterations, participants, interactions and events.
+
+        Answers `conflict` while a participant in it is pending or running: cancel them first. An idempotency key that
+        created it answers `conflict` afterwards.
+        """
+        return await self._perform("study_delete", {"study_id": study_id})
+
     async def ask_run(
         self,
         question: str,
@@ -301,6 +310,14 @@ class AsyncMethods:
         """
         return await self._perform("ask_get", {"ask_id": ask_id, "view": view, "limit": limit, "cursor": cursor})
 
+    async def ask_delete(self, ask_id: Id) -> Deleted:
+        """Delete an ask with everything in it, for good: rounds, participants, interactions and events.
+
+        Answers `conflict` while a participant in it is pending or running: cancel them first. An idempotency key that
+        created it answers `conflict` afterwards.
+        """
+        return await self._perform("ask_delete", {"ask_id": ask_id})
+
     @overload
     async def person_create(self, person: Json, *, idempotency_key: str | None = None) -> Person: ...
     @overload
@@ -390,6 +407,14 @@ class AsyncMethods:
     async def person_get(self, person_id: Id) -> Person:
         """Get the profile of one person."""
         return await self._perform("person_get", {"person_id": person_id})
+
+    async def person_delete(self, person_id: Id) -> Deleted:
+        """Delete a person, for good.
+
+        Answers `conflict` while the person has participants: delete their studies and asks first. An idempotency key
+        that created the person answers `conflict` afterwards.
+        """
+        return await self._perform("person_delete", {"person_id": person_id})
 
     async def participant_list(
         self,

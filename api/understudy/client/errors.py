@@ -12,6 +12,7 @@ from understudy.domain.errors import (
     Conflict,
     ErrorRule,
     NotFound,
+    PermissionDenied,
     RateLimited,
     ServiceUnavailable,
     UnderstudyError,
@@ -22,7 +23,10 @@ from understudy.envelopes.errors import ErrorBody
 
 _ERRORS: dict[str, type[UnderstudyError]] = {
     kind.code: kind
-    for kind in (ValidationError, AuthFailed, NotFound, Conflict, UsageLimitReached, RateLimited, ServiceUnavailable)
+    for kind in (
+        *(ValidationError, AuthFailed, PermissionDenied, NotFound, Conflict),
+        *(UsageLimitReached, RateLimited, ServiceUnavailable),
+    )
 }
 _TOO_MANY_REQUESTS = ERROR_RULES[RateLimited.code].http_status
 #: A `Retry-After` with more digits is no number of seconds.

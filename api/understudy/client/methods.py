@@ -10,6 +10,7 @@ from understudy.client.transport import Transport
 from understudy.client.types import Id, Json
 from understudy.envelopes.asks import Ask, AskFull, AskPerParticipant, AskSummary
 from understudy.envelopes.base import Page
+from understudy.envelopes.deletions import Deleted
 from understudy.envelopes.docs import Doc, DocEntry
 from understudy.envelopes.journeys import Journey
 from understudy.envelopes.participants import Interaction, Participant, Transcript
@@ -194,6 +195,14 @@ class Methods:
         """
         return self._perform("study_get", {"study_id": study_id, "view": view, "limit": limit, "cursor": cursor})
 
+    def study_delete(self, study_id: Id) -> Deleted:
+        """Delete a study with everything in it, for good: iterations, participants, interactions and events.
+
+        Answers `conflict` while a participant in it is pending or running: cancel them first. An idempotency key that
+        created it answers `conflict` afterwards.
+        """
+        return self._perform("study_delete", {"study_id": study_id})
+
     def ask_run(
         self,
         question: str,
@@ -297,6 +306,14 @@ class Methods:
         """
         return self._perform("ask_get", {"ask_id": ask_id, "view": view, "limit": limit, "cursor": cursor})
 
+    def ask_delete(self, ask_id: Id) -> Deleted:
+        """Delete an ask with everything in it, for good: rounds, participants, interactions and events.
+
+        Answers `conflict` while a participant in it is pending or running: cancel them first. An idempotency key that
+        created it answers `conflict` afterwards.
+        """
+        return self._perform("ask_delete", {"ask_id": ask_id})
+
     @overload
     def person_create(self, person: Json, *, idempotency_key: str | None = None) -> Person: ...
     @overload
@@ -386,6 +403,14 @@ class Methods:
     def person_get(self, person_id: Id) -> Person:
         """Get the profile of one person."""
         return self._perform("person_get", {"person_id": person_id})
+
+    def person_delete(self, person_id: Id) -> Deleted:
+        """Delete a person, for good.
+
+        Answers `conflict` while the person has participants: delete their studies and asks first. An idempotency key
+        that created the person answers `conflict` afterwards.
+        """
+        return self._perform("person_delete", {"person_id": person_id})
 
     def participant_list(
         self,

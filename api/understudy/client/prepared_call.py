@@ -52,12 +52,11 @@ def prepare(name: str, arguments: Mapping[str, Any], idempotency_key: str | None
     wait_s = _wait_s(operation, given)
     # A server's maximum timeout may be below our default: without a wait no timeout is sent.
     sent = {name: value for name, value in given.items() if name != "timeout" or wait_s is not None}
-    in_query = operation.method != "POST"
     return PreparedCall(
         operation.method,
         operation.path.replace(":path}", "}").format_map(path),
-        params={name: _query_value(name, value) for name, value in sent.items()} if in_query else None,
-        body=None if in_query else sent,
+        params={name: _query_value(name, value) for name, value in sent.items()} if not operation.has_body else None,
+        body=sent if operation.has_body else None,
         wait_s=wait_s or 0.0,
         is_repeatable=operation.is_repeatable or idempotency_key is not None,
         run_response=operation.dispatches,

@@ -42,8 +42,10 @@ def create_server(service: Service) -> Server[Any]:
     listed = listed_tools(service.settings)
     pages = resources.listed()
 
-    async def list_tools(_: Context, __: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=listed)
+    async def list_tools(context: Context, _: Any) -> types.ListToolsResult:
+        role = _request(context).state.role
+        allowed = [one for one in listed if role.may(tools[one.name].operation.role)]
+        return types.ListToolsResult(tools=allowed)
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = tools.get(params.name)
@@ -116,7 +118,7 @@ async def _result(service: Service, tool: Tool, context: Context, arguments: dic
     waiter = Waiter(service, state.workspace_id, state.disconnected, report)
     try:
         asked = _parse(tool, arguments, state.flaw)
-        call = Call(service, state.workspace_id, asked.idempotency_key)
+        call = Call(service, state.workspace_id, asked.idempotency_key, state.role)
         return await perform(call, asked.operation, asked.request, waiter.hold, _answered)
     except UnderstudyError as error:
         return _failed(tool, error)

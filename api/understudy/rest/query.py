@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
-from fastapi import Query, Request
+from fastapi import HTTPException, Query, Request
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from understudy.domain.errors import ValidationError
 from understudy.operations.operation import Operation
+from understudy.operations.registry import OPERATIONS
 from understudy.operations.validation_messages import MAX_NAME, format_problems
 
+_FIXED_PATHS = frozenset(operation.path for operation in OPERATIONS.values() if not operation.path_parameters)
 #: Maximum characters of a parameter that is a list.
 MAX_LIST_LENGTH = 2_000
 
@@ -62,6 +64,9 @@ def parse_query(operation: Operation, given: Mapping[str, Any]) -> Any:
 
 async def check_query(request: Request) -> None:
     """Raises ValidationError for a query parameter that is unknown to this endpoint or given twice."""
+    if request.path_params and request.scope["path"] in _FIXED_PATHS:
+        # The path of another operation, such as /v1/people/export, is no id.
+        raise HTTPException(405)
     request.state.route = request.scope["route"].path
     dependant = request.scope["route"].dependant
     known = {parameter.alias for part in (dependant, *dependant.dependencies) for parameter in part.query_params}

@@ -67,6 +67,8 @@ def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         return {other: {"model": RunStudyResponse}, **_FAILURES}
     if operation.starts:
         return {403: {"model": ErrorBody}, 409: {"model": ErrorBody}}
+    if operation.method == "DELETE":
+        return {409: {"model": ErrorBody}}
     return _CSV if operation.answer is Panel else {}
 
 
@@ -87,7 +89,7 @@ def _endpoint(operation: Operation) -> Callable[..., Any]:
             raise HTTPException(404)
         parsed = body or parse_query(operation, given)
         bound = operation.bind(parsed, path)
-        call = Call(service, workspace, idempotency_key)
+        call = Call(service, workspace, idempotency_key, request.state.role)
         return await perform(call, operation, bound, partial(_hold, request), partial(_render, operation, bound))
 
     endpoint.__signature__ = inspect.Signature(list(_parameters(operation)))  # type: ignore[attr-defined]
@@ -104,7 +106,7 @@ def _parameters(operation: Operation) -> list[inspect.Parameter]:
         parameter("workspace", Workspace),
         *(parameter(name, _in_path(name)) for name in operation.path_parameters),
     ]
-    if operation.method != "POST":
+    if not operation.has_body:
         parameters += query_parameters(operation)
     else:
         required = any(

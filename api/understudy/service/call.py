@@ -3,6 +3,7 @@
 from typing import NamedTuple
 from uuid import UUID
 
+from understudy.domain.roles import Role
 from understudy.service import Service
 
 
@@ -11,3 +12,5 @@ class Call(NamedTuple):
     workspace_id: UUID
     #: Idempotency key of the caller, or None.
     key: str | None = None
+    #: Role of the caller's token.
+    role: Role = Role.ADMIN

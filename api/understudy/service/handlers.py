@@ -16,7 +16,7 @@ from understudy.envelopes.simulations import CancelEnvelope, Dispatch, RunFailur
 from understudy.envelopes.studies import StudyCreated
 from understudy.operations.queries import ParticipantsQuery
 from understudy.operations.requests import CancelRequest, StudyRequest, WaitRequest, WhereRequest
-from understudy.service import ask_results, asks, journeys, participants, people, studies, webhooks
+from understudy.service import ask_results, asks, deletions, journeys, participants, people, studies, webhooks
 from understudy.service.call import Call
 from understudy.service.cancel import cancel
 from understudy.service.dispatching import extend, resolve_wait, run_study
@@ -112,6 +112,9 @@ HANDLERS: dict[str, Handler] = {
     ),
     "person_export": lambda call, request: people.export_people(call.service, call.workspace_id, _where(request)),
     "person_get": lambda call, request: people.get_person(call.service, call.workspace_id, request.person_id),
+    "study_delete": deletions.delete_study,
+    "ask_delete": deletions.delete_ask,
+    "person_delete": deletions.delete_person,
     "participant_list": _list_participants,
     "participant_get": lambda call, request: participants.get_participant(
         call.service, call.workspace_id, request.participant_id

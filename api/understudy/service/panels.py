@@ -1,8 +1,9 @@
 """Reads and writes panels as CSV, and loads the built-in panel.
 
 A table has a column for each field, one for `accessibility` (semicolons separate several needs), and
-`trait.NAME` for each other trait. A trait cell that parses as JSON (a number, true, a list, a quoted text)
-has that value; an empty cell means no trait.
+`trait.NAME` for each other trait. Case and blanks of column names, trailing empty columns and a `sep=` line do not
+count. A trait cell that parses as JSON (a number, true, a list, a quoted text) has that value; an empty cell means no
+trait. A number of more than 15 digits stays text.
 """
 
 import csv
@@ -36,6 +37,10 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WHOLE_NUMBER = re.compile(r"\d{1,4}")
 #: A decimal comma, as many locales write it in spreadsheets that separate cells by semicolons.
 _DECIMAL_COMMA = re.compile(r"-?\d{1,12},\d{1,12}")
+#: A line that names the separator, for spreadsheets.
+_SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
+#: Digits that stay text: card and account numbers, of which most programs would round the last digits.
+_LONG_NUMBER = re.compile(r"-?\d{16,}")
 #: The start of a cell that may be JSON.
 _JSON = re.compile(r'[-\d"\[{]|true$|false$|null$')
 
@@ -48,11 +53,15 @@ def built_in_panel(name: str) -> list[PersonRequest]:
 def read_csv(text: str) -> list[PersonRequest]:
     """Returns the people of a CSV table. Raises ValidationError that lists the invalid lines."""
     text = text.removeprefix("\ufeff")
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = _rows(text, delimiter)
-    line, header = next(rows, (1, []))
-    columns = [name.strip() for name in header]
+    first, _, rest = text.partition("\n")
+    declared = _SEPARATOR_LINE.fullmatch(first.rstrip("\r"))
+    delimiter = declared[1] if declared else max(",;\t", key=first.count)
+    # An empty line in its place keeps the numbers of the lines.
+    rows = _rows(f"\n{rest}" if declared else text, delimiter)
+    line, header = next((row for row in rows if any(map(str.strip, row[1]))), (1, []))
+    columns = [_column(name) for name in header]
+    while columns and not columns[-1]:
+        columns.pop()
     _check_columns(columns, line)
     people: list[PersonRequest] = []
     errors: list[str] = []
@@ -131,7 +140,19 @@ def _check_columns(columns: Sequence[str], line: int) -> None:
             )
 
 
+def _column(name: str) -> str:
+    """Returns the name of a column as we write it: spreadsheets capitalise field names and add blanks."""
+    name = name.strip()
+    lower = name.lower()
+    if lower.startswith(_TRAIT):
+        return _TRAIT + name[len(_TRAIT) :].strip()
+    return lower if lower in (*FIELDS, _ACCESSIBILITY) else name
+
+
 def _person(columns: Sequence[str], cells: Sequence[str], *, decimal_comma: bool) -> PersonRequest:
+    # Spreadsheets fill up every row to the width of the widest one.
+    while len(cells) > len(columns) and not cells[-1].strip():
+        cells = cells[:-1]
     if len(cells) != len(columns):
         raise ValueError(f"it has {len(cells)} cells, but the header has {len(columns)} columns")
     fields: dict[str, Any] = {}
@@ -150,7 +171,7 @@ def _person(columns: Sequence[str], cells: Sequence[str], *, decimal_comma: bool
 
 def _value(column: str, cell: str) -> Any:
     value: Any = cell
-    if _JSON.match(cell):
+    if _JSON.match(cell) and not _LONG_NUMBER.fullmatch(cell):
         try:
             value = json.loads(cell, parse_constant=_no_constant)
         except (ValueError, RecursionError):
@@ -186,6 +207,8 @@ def _format_cell(value: Any) -> str:
     if value is None:
         return ""
     plain = isinstance(value, str) and value == value.strip() != "" and not _JSON.match(value)
+    if isinstance(value, str) and _LONG_NUMBER.fullmatch(value):
+        plain = True
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 

@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from understudy.domain.errors import Conflict, NotFound
+from understudy.domain.ids import Kind
 from understudy.operations.requests import Request
 from understudy.service.call import Call
 from understudy.service.previous_keys import find_previous_answer
 from understudy.store import Connection, idempotency
+from understudy.store.aliases import find, find_many
 
 #: Fields that say how the caller waits.
 _WAIT = frozenset({"wait", "timeout"})
@@ -60,10 +63,26 @@ def start_once(
         return create()
     previous = find_previous_answer(connection, call, start.operation, start.target, request)
     if previous is not None:
-        return previous
+        return _kept(connection, call, previous)
     stored = idempotency.find_or_reserve(connection, call.workspace_id, start.path, call.key, start.hash)
     if stored is not None:
-        return stored
+        return _kept(connection, call, stored)
     answer = create()
     idempotency.save_answer(connection, call.workspace_id, start.path, call.key, answer)
+    return answer
+
+
+def _kept(connection: Connection, call: Call, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the stored answer. Raises Conflict if what it names was deleted."""
+    try:
+        for kind in (Kind.STUDY, Kind.ITERATION, Kind.ASK):
+            name = f"{kind.name.lower()}_id"
+            if answer.get(name):
+                find(connection, call.workspace_id, kind, answer[name], name)
+        find_many(connection, call.workspace_id, Kind.PERSON, answer.get("person_ids", ()), "person_ids")
+    except NotFound as error:
+        raise Conflict(
+            "This Idempotency-Key created something that was deleted since.",
+            suggestions=("Use a new key for a new request.",),
+        ) from error
     return answer

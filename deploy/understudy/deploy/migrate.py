@@ -6,6 +6,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 
+from understudy.domain.errors import ValidationError
 from understudy.settings import Settings
 from understudy.store.engine import Store
 
@@ -43,8 +44,19 @@ def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
         if int((connection.dialect.server_version_info or (0,))[0]) >= 17:
             connection.execute(text("SET LOCAL transaction_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
+        _check_encoding(connection)
     config = Config()
     # Alembic interpolates the value: a percent sign in the path must be escaped.
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Raises ValidationError unless the database stores every text. SQL_ASCII checks nothing and knows no letters."""
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise ValidationError(
+            f"The database has the encoding {encoding}; it must be UTF8, because people have names in every language.",
+            suggestions=("Create it anew: CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'.",),
+        )

@@ -3,17 +3,19 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from understudy.cli.groups import Commands
 from understudy.deploy.command_settings import read_settings
 from understudy.domain.errors import NotFound, ValidationError
+from understudy.domain.roles import Role
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke access tokens.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Create, list and revoke access tokens.")
 
 DataDir = Annotated[
     Path | None,
@@ -35,6 +37,10 @@ def create_command(
     workspace: Annotated[
         str, typer.Option(metavar="NAME", help="Workspace of the token; created if it does not exist.")
     ],
+    role: Annotated[
+        Literal["viewer", "editor", "admin"],
+        typer.Option(metavar="ROLE", help="viewer reads, editor also writes and runs, admin also deletes."),
+    ] = "admin",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -44,9 +50,9 @@ def create_command(
     name = workspace.strip()
     if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
         raise ValidationError(f"--workspace must have 1 to {MAX_NAME_LENGTH} printable characters.")
-    token = write_to_store(data_dir, lambda connection: create_token(connection, name), creates_store=True)
+    token = write_to_store(data_dir, lambda connection: create_token(connection, name, Role(role)), creates_store=True)
     if as_json:
-        fields = {"id": str(token.id), "workspace_id": str(token.workspace_id), "token": token.secret}
+        fields = {"id": str(token.id), "workspace_id": str(token.workspace_id), "role": role, "token": token.secret}
         print(json.dumps(fields))  # noqa: T201
         return
     created = f"Created workspace {name!r} and its first token. Add people: `understudy people generate 24`."
@@ -67,6 +73,7 @@ def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         {
             "id": str(row.id),
             "workspace": row.name,
+            "role": row.role or Role.ADMIN,
             "begins_with": row.hint,
             "created_at": rfc3339(row.created_at),
             "revoked_at": rfc3339(row.revoked_at) if row.revoked_at else None,
@@ -76,12 +83,16 @@ def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"items": rows}))  # noqa: T201
         return
-    table = Table("id", "workspace", "begins with", "created", "revoked", box=None)
+    table = Table("id", "workspace", "role", "begins", "created", "revoked", box=None, padding=(0, 1, 0, 0))
     # Users copy the id: a narrow terminal must not truncate it.
     table.columns[0].no_wrap = True
     table.columns[0].min_width = len(str(UUID(int=0)))
+    for column in table.columns[2:]:
+        column.no_wrap = True
     for row in rows:
-        table.add_row(*(value or "" for value in row.values()))
+        # The days fit beside the id; --json has the times.
+        days = (str(row[name] or "")[:10] for name in ("created_at", "revoked_at"))
+        table.add_row(row["id"], row["workspace"], row["role"], row["begins_with"], *days)
     Console().print(table, markup=False)
 
 

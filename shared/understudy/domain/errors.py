@@ -15,6 +15,7 @@ class ErrorRule(NamedTuple):
 ERROR_RULES: dict[str, ErrorRule] = {
     "validation_error": ErrorRule(422, False, 2),
     "auth_failed": ErrorRule(401, False, 3),
+    "permission_denied": ErrorRule(403, False, 3),
     "not_found": ErrorRule(404, False, 4),
     "conflict": ErrorRule(409, False, 1),
     "usage_limit_reached": ErrorRule(403, False, 1),
@@ -60,6 +61,12 @@ class AuthFailed(UnderstudyError):
     """The token is missing, unknown or revoked."""
 
     code = "auth_failed"
+
+
+class PermissionDenied(UnderstudyError):
+    """The token is valid, but its role does not allow this."""
+
+    code = "permission_denied"
 
 
 class NotFound(UnderstudyError):

@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter, create_model
 from pydantic.fields import FieldInfo
 
 from understudy.domain.ids import Kind
+from understudy.domain.roles import Role
 from understudy.envelopes.simulations import RunStudyResponse
 from understudy.operations.requests import Id
 
@@ -31,6 +32,7 @@ class Tier(StrEnum):
     READ_ONLY = "read-only"
     WRITE = "write"
     LONG_RUNNING = "long-running"
+    DESTRUCTIVE = "destructive"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,15 @@ class Operation:
     def dispatches(self) -> bool:
         """Returns True if the answer is a RunStudyResponse: it may wait, and failures are in its body."""
         return self.answer is RunStudyResponse
+
+    @property
+    def role(self) -> Role:
+        """Returns the least role that may call it."""
+        return {Tier.READ_ONLY: Role.VIEWER, Tier.DESTRUCTIVE: Role.ADMIN}.get(self.tier, Role.EDITOR)
+
+    @property
+    def has_body(self) -> bool:
+        return self.method == "POST"
 
     @property
     def is_repeatable(self) -> bool:

@@ -1,6 +1,7 @@
 """All operations, in the order of contract section 6."""
 
 from understudy.operations.asks import ASK_GET, ASK_LIST, ASK_ROUND, ASK_RUN
+from understudy.operations.deletions import ASK_DELETE, PERSON_DELETE, STUDY_DELETE
 from understudy.operations.docs import DOCS_GET, DOCS_LIST
 from understudy.operations.operation import Operation
 from understudy.operations.participants import (
@@ -41,9 +42,9 @@ from understudy.operations.webhooks import (
 OPERATIONS: dict[str, Operation] = {
     operation.name: operation
     for operation in (
-        *(STUDY_CREATE, STUDY_ADD_ITERATION, STUDY_RUN, STUDY_PAUSE, STUDY_RESUME, STUDY_LIST, STUDY_GET),
-        *(ASK_RUN, ASK_ROUND, ASK_LIST, ASK_GET),
-        *(PERSON_CREATE, PERSON_LIST, PERSON_EXPORT, PERSON_GET),
+        *(STUDY_CREATE, STUDY_ADD_ITERATION, STUDY_RUN, STUDY_PAUSE, STUDY_RESUME, STUDY_LIST, STUDY_GET, STUDY_DELETE),
+        *(ASK_RUN, ASK_ROUND, ASK_LIST, ASK_GET, ASK_DELETE),
+        *(PERSON_CREATE, PERSON_LIST, PERSON_EXPORT, PERSON_GET, PERSON_DELETE),
         *(PARTICIPANT_LIST, PARTICIPANT_GET),
         *(PARTICIPANT_INTERACTIONS, PARTICIPANT_TRANSCRIPT, PARTICIPANT_JOURNEY),
         *(SIMULATION_CANCEL, PARTICIPANT_CANCEL, SIMULATION_EXTEND, PARTICIPANT_EXTEND, SIMULATION_WAIT),

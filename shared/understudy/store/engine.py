@@ -304,6 +304,8 @@ def _create_postgresql_engine(idle_timeout_s: float, url: URL) -> Engine:
         # Unacknowledged data and keepalive probes reveal a server that vanished silently.
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
+            # The driver returns bytes for the text of a SQL_ASCII database, and could not even connect.
+            "client_encoding": "utf8",
             "tcp_user_timeout": TCP_TIMEOUT_S * 1000,
             "keepalives_idle": TCP_TIMEOUT_S // 2,
             "keepalives_interval": 1,

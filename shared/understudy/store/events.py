@@ -177,7 +177,7 @@ def assign_positions(connection: Connection, limit: int = MAX_POSITIONS, *, wait
     waits if `wait_for_lock`. Positions follow `seq`: each event was committed before the participant's next
     one was created. Repeatable: positions never change.
     """
-    if not _lock_sequencer(connection, wait=wait_for_lock):
+    if not lock_sequencer(connection, wait=wait_for_lock):
         return 0
     flush_outbox(connection, _outbox_participants(connection, limit))
     by_seq = _by_seq(_event)
@@ -208,7 +208,8 @@ def _assign_statement(dialect: str) -> Update:
     return statement.values({column.name: rows.c[column.name] for column in new})
 
 
-def _lock_sequencer(connection: Connection, *, wait: bool) -> bool:
+def lock_sequencer(connection: Connection, *, wait: bool) -> bool:
+    """Locks the assignment of positions until the transaction ends; returns whether it holds the lock."""
     if connection.dialect.name != "postgresql":
         # SQLite has one writer at a time, from its begin to its commit.
         return True
@@ -221,11 +222,12 @@ def _lock_sequencer(connection: Connection, *, wait: bool) -> bool:
 
 
 def last_position(connection: Connection, workspace_id: UUID) -> int:
-    """Returns the position of the workspace's newest event that has one; 0 if none has."""
-    newest = func.coalesce(func.max(_event.c.position), 0)
+    """Returns the position of the workspace's newest event that had one, deleted ones included; 0 if none had."""
+    workspace = Tables.workspace
     workspace_filter = (_event.c.workspace_id == workspace_id, _event.c.position.is_not(None))
-    position: int = connection.execute(select(newest).where(*workspace_filter)).scalar_one()
-    return position
+    newest = connection.scalar(select(func.max(_event.c.position)).where(*workspace_filter))
+    deleted = connection.scalar(select(workspace.c.last_position).where(workspace.c.id == workspace_id))
+    return max(newest or 0, deleted or 0)
 
 
 def events_after(

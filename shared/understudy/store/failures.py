@@ -22,6 +22,8 @@ class StoreFailure(Enum):
 #: serialization_failure, deadlock_detected, idle_in_transaction_session_timeout, transaction_timeout. The
 #: timeouts end transactions of a frozen or starved process. None of these commits anything.
 _RACES = frozenset({"40001", "40P01", "25P03", "25P04"})
+#: foreign_key_violation: what the row refers to was deleted after the transaction had read it.
+_DELETED_MEANWHILE = "23503"
 #: Classes connection exception, insufficient resources, operator intervention, system error.
 _UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
 #: lock_not_available; read_only_sql_transaction; feature_not_supported, which PostgreSQL reports on a
@@ -44,6 +46,8 @@ _SQLITE_UNAVAILABLE = frozenset(
 
 def classify(error: DBAPIError) -> StoreFailure:
     """Returns what `error` means, by the code of the database; the class of an error says too little."""
+    if getattr(error.orig, "sqlstate", None) == _DELETED_MEANWHILE:
+        return StoreFailure.RACE
     if isinstance(error, (DataError, IntegrityError)):
         return StoreFailure.VALUE
     is_unavailable = _is_unavailable_sqlite if isinstance(error.orig, sqlite3.Error) else _is_unavailable_postgresql

@@ -33,6 +33,8 @@ class Workspace(SQLModel, table=True):
     participants_per_day: int | None = None
     model_tokens_per_day: int | None = Field(default=None, sa_type=BigInteger)
     stored_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    #: Highest position of a deleted event; null if none was deleted.
+    last_position: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Token(SQLModel, table=True):
@@ -42,6 +44,8 @@ class Token(SQLModel, table=True):
     workspace_id: UUID = Field(foreign_key="workspace.id")
     hash: str = Field(unique=True)
     hint: str
+    #: A Role; null in tokens that the previous version creates, which may do everything.
+    role: str | None = None
     created_at: datetime = _timestamp()
     revoked_at: datetime | None = _optional_timestamp()
 

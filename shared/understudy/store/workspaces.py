@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.domain.errors import AuthFailed, NotFound
+from understudy.domain.roles import Role
 from understudy.store.engine import AnyRow, store_clock
 from understudy.store.schema import Tables
 
@@ -81,7 +82,16 @@ def set_values(connection: Connection, name: str, values: Mapping[str, Any]) -> 
     return find_by_name(connection, name)
 
 
-def create_token(connection: Connection, workspace_name: str) -> NewToken:
+class Access(NamedTuple):
+    """What a valid token opens."""
+
+    workspace_id: UUID
+    role: Role
+    #: Its row.
+    workspace: AnyRow
+
+
+def create_token(connection: Connection, workspace_name: str, role: Role = Role.ADMIN) -> NewToken:
     """Inserts a token for the workspace of that name, which is created if it does not exist.
 
     Concurrent calls wait for each other and get tokens for the same workspace. Each call inserts a token.
@@ -95,6 +105,7 @@ def create_token(connection: Connection, workspace_name: str) -> NewToken:
             workspace_id=workspace_id,
             hash=_hash(secret),
             hint=secret[: len(_PREFIX) + 4],
+            role=str(role),
             created_at=store_clock(),
         )
     )
@@ -103,27 +114,26 @@ def create_token(connection: Connection, workspace_name: str) -> NewToken:
 
 def authenticate(connection: Connection, secret: str) -> UUID:
     """Returns the workspace of this token. Raises AuthFailed if it is unknown or revoked."""
-    workspace_id: UUID = find_workspace(connection, secret).id
-    return workspace_id
+    return find_access(connection, secret).workspace_id
 
 
-def find_workspace(connection: Connection, secret: str) -> AnyRow:
-    """Returns the row of this token's workspace. Raises AuthFailed if the token is unknown or revoked."""
+def find_access(connection: Connection, secret: str) -> Access:
+    """Returns the workspace and the role of this token. Raises AuthFailed if it is unknown or revoked."""
     is_valid = (_token.c.hash == _hash(secret)) & _token.c.revoked_at.is_(None)
-    found = select(_workspace).join(_token, _token.c.workspace_id == _workspace.c.id).where(is_valid)
+    found = select(_workspace, _token.c.role).join(_token, _token.c.workspace_id == _workspace.c.id).where(is_valid)
     row = connection.execute(found).one_or_none()
     if row is None:
         raise AuthFailed(
             "Unknown or revoked token.",
             suggestions=("Create one with `understudy token create --workspace NAME`.",),
         )
-    return row
+    return Access(row.id, Role(row.role or Role.ADMIN), row)
 
 
 def list_tokens(connection: Connection) -> list[AnyRow]:
-    """Returns all tokens without secrets: id, workspace, hint, created_at, revoked_at."""
+    """Returns all tokens without secrets: id, workspace, role, hint, created_at, revoked_at."""
     statement = (
-        select(_token.c.id, _workspace.c.name, _token.c.hint, _token.c.created_at, _token.c.revoked_at)
+        select(_token.c.id, _workspace.c.name, _token.c.role, _token.c.hint, _token.c.created_at, _token.c.revoked_at)
         .join(_workspace, _workspace.c.id == _token.c.workspace_id)
         .order_by(_token.c.created_at)
     )

@@ -140,9 +140,14 @@ class Run:
         row = claimed.row
         self.claim = claim = Claim(row.id, row.epoch)
         logs.bind(study=row.study_id, ask=row.ask_id, epoch=row.epoch, attempt=row.attempt)
-        self._written_at = time.monotonic()
+        began = self._written_at = time.monotonic()
+        log.info("participant %s: run started", self.participant_id)
         try:
-            return await self._run_claimed(claimed, claim)
+            result = await self._run_claimed(claimed, claim)
+            log.info(
+                "participant %s: run ended: %s after %.1f s", self.participant_id, result.name, time.monotonic() - began
+            )
+            return result  # noqa: TRY300 - the failures below are logged by themselves
         except ServiceUnavailable:
             log.warning("participant %s: store unavailable; its lease will expire", self.participant_id)
             return RunResult.UNKNOWN

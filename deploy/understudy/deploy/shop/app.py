@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.requests import ClientDisconnect
 
 from understudy.deploy.shop.checkout import Customer
 from understudy.deploy.shop.pages import Pages
@@ -14,6 +15,8 @@ from understudy.deploy.shop.texts import LANGUAGES
 from understudy.deploy.shop.visitors import COOKIE, Visitor, Visitors
 
 _FORM_BYTES = 65_536
+#: nginx's status for a request whose client disconnected.
+_CLIENT_CLOSED_REQUEST = 499
 _FAVOURITES = PRODUCTS[2:22:5]
 
 
@@ -56,6 +59,7 @@ class _ShopHandlers:
         ):
             shop.post(path, response_class=HTMLResponse)(form)
         shop.exception_handler(404)(self.not_found)
+        shop.exception_handler(ClientDisconnect)(_gone)
 
     async def home(self, request: Request) -> Response:
         visitor = self._visitor(request)
@@ -156,6 +160,11 @@ class _ShopHandlers:
         path = request.url.path
         # A redirect back must not lead to the response of a POST; the checkout form is an exception.
         return Pages(visitor, path + query if request.method == "GET" or path == "/checkout" else "/")
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """Answers a visitor who left before the form had arrived, as at the cancel of a run; the answer is dropped."""
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
 async def _form(request: Request) -> dict[str, str]:
