@@ -120,6 +120,9 @@ PLACES = [
     Place("POST /v1/webhooks/{webhook_id}/replay", "webhook", "", {"since": "2026-12-01T09:00:00Z"}),
     Place("GET /v1/webhooks/{webhook_id}/deliveries", "webhook"),
     Place("DELETE /v1/webhooks/{webhook_id}", "webhook"),
+    Place("DELETE /v1/studies/{study_id}", "study"),
+    Place("DELETE /v1/asks/{ask_id}", "ask"),
+    Place("DELETE /v1/people/{person_id}", "person"),
 ]
 
 #: Routes that take no id.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from understudy.cli.console import CommandContext, server_command
+from understudy.cli.groups import Commands
 from understudy.cli.options import Cursor, IdempotencyKey, Limit
 from understudy.cli.render import empty_table, key_value_table, plain
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from understudy.envelopes.webhooks import Webhook as WebhookEnvelope
     from understudy.envelopes.webhooks import WebhookCreated, WebhookDelivery
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Commands, no_args_is_help=True)
 
 Status = Literal["pending", "delivered", "dead"]
 Webhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Webhook: alias (wh-…) or UUID.")]

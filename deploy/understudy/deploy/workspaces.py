@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from understudy.cli.groups import Commands
 from understudy.deploy.command_settings import read_settings
 from understudy.deploy.tokens import AsJson, DataDir, write_to_store
 from understudy.domain.errors import ValidationError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from understudy.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Show and set limits and quotas of workspaces.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Show and set limits and quotas of workspaces.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the workspace.")]
 

@@ -33,7 +33,7 @@ class Workspace(SQLModel, table=True):
     participants_per_day: int | None = None
     model_tokens_per_day: int | None = Field(default=None, sa_type=BigInteger)
     stored_bytes: int | None = Field(default=None, sa_type=BigInteger)
-    #: Highest position of a deleted event; null if none was deleted.
+    #: Of a deleted event; null if none was deleted.
     last_position: int | None = Field(default=None, sa_type=BigInteger)
 
 
