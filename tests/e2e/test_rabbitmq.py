@@ -20,6 +20,7 @@ from tests.servers import Fleet, free_port, wait_until
 from tests.valkey_servers import Authority
 from understudy.domain.queues import QUEUE_PRIORITY
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
+from understudy.queue.celery.polling import PolledConsumer
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.settings import Settings
 from understudy.store.engine import Store
@@ -154,3 +155,25 @@ def test_participant_of_a_second_workspace_starts_on_any_of_several_workers(
     for _ in range(5):
         (id_,) = dispatch_participants(acme, study, 1)
         assert first_interaction_after_s(store, id_) < 2
+
+
+def test_a_consumer_takes_one_message_for_a_free_slot_from_the_most_urgent_queue(
+    store: Store, impatient: RabbitServer
+) -> None:
+    app = create_celery(impatient.url)
+    taken: list[str] = []
+    slots = 1
+    with app.connection_for_write() as connection:
+        queues = list(app.amqp.queues.select(map(str, QUEUE_PRIORITY)) or app.amqp.queues.consume_from.values())
+        consumer = PolledConsumer(connection.channel(), queues)
+        consumer.on_message = lambda message: taken.append(message.delivery_info["routing_key"])
+        for queue in reversed(QUEUE_PRIORITY):
+            app.amqp.Producer(connection).publish([], routing_key=str(queue), exchange="")
+        wait_until(lambda: sum(depth(impatient.url, queue) for queue in QUEUE_PRIORITY) == 3)
+        assert consumer.take(lambda: slots - len(taken)) == 0, "it takes nothing before it consumes"
+        consumer.consume()
+        assert consumer.take(lambda: slots - len(taken)) == 1
+        assert consumer.take(lambda: slots - len(taken)) == 0
+        slots = 3
+        assert consumer.take(lambda: slots - len(taken)) == 2
+        assert taken == list(map(str, QUEUE_PRIORITY))
