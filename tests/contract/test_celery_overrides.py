@@ -22,7 +22,7 @@ from celery.worker import control, state
 from celery.worker.consumer.events import Events
 from celery.worker.control import Panel
 from celery.worker.request import Request
-from kombu import Message, Producer
+from kombu import Consumer, Message, Producer
 from kombu import transport as transports
 from kombu.matcher import MatcherRegistry
 from kombu.pidbox import Mailbox, Node
@@ -60,7 +60,7 @@ RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
         (Redis, ("rpop",)),
     ],
     "consumer": [
-        (consumers.Consumer, ("Blueprint", "create_task_handler", "on_decode_error")),
+        (consumers.Consumer, ("Blueprint", "create_task_handler", "on_decode_error", "register_with_event_loop")),
         (consumers.Consumer.Blueprint, ("default_steps",)),
         (Message, ("ack_log_error", "reject_log_error")),
         (Mailbox, ("node_cls",)),
@@ -78,6 +78,12 @@ RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
     "foreign_messages": [(json, ("loads",)), (Message, ("payload",))],
     "mailbox": [(Node, ("handle_message",)), (MatcherRegistry, ("MatcherNotInstalled",))],
     "pool": [(BasePool, ("on_apply", "on_stop", "signal_safe", "body_can_be_buffer", "apply_async"))],
+    "polling": [
+        (Consumer, ("consume", "cancel", "close", "consuming_from", "_receive_callback", "queues")),
+        (amqp.Channel, ("basic_get", "queue_declare")),
+        (Celery("understudy", set_as_current=False).amqp, ("Consumer", "TaskConsumer")),
+        (state, ("should_stop",)),
+    ],
     "result_backend": [(Backend, ("store_result", "get_task_meta")), (abortable, ("ABORTED",))],
     "worker": [
         (Celery, ("Worker", "WorkController")),

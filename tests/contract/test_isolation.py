@@ -190,7 +190,10 @@ def test_every_place_of_the_table_accepts_an_own_id(acme: ApiClient, mine: World
     """Therefore the test above compares with calls that would have worked."""
     # No workspace has an event of the number in this path yet.
     places = [place for place in PLACES if "last_event_id" not in place.path]
-    assert [place for place in places if not place.send(acme, mine, getattr(mine, place.kind)).is_success] == []
+    answers = {place: place.send(acme, mine, getattr(mine, place.kind)) for place in places}
+    # What still runs or takes part cannot be deleted.
+    refused = [place for place, answer in answers.items() if not answer.is_success and answer.status_code != 409]
+    assert refused == []
 
 
 def test_lists_and_counts_contain_only_own_rows(

@@ -8,17 +8,25 @@ from pathlib import Path
 
 import pytest
 from kombu import pools
+from sqlalchemy import func, select
 
+from tests.dedicated_brokers import depth
 from tests.e2e.participants import all_terminal, counts, dispatch_participants, load_rows
+from tests.e2e.test_fair_shares import first_interaction_after_s, make_backlog, running
 from tests.factories import make_participants, make_study, make_workspace
 from tests.http_client import ApiClient
 from tests.rabbitmq_server import RabbitServer
 from tests.servers import Fleet, free_port, wait_until
 from tests.valkey_servers import Authority
+from understudy.domain.queues import QUEUE_PRIORITY
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
+from understudy.queue.celery.polling import PolledConsumer
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.settings import Settings
 from understudy.store.engine import Store
+from understudy.store.schema import Tables
+
+_p = Tables.participant
 
 pytestmark = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 
@@ -121,3 +129,51 @@ def test_a_certificate_for_another_name_is_refused(store: Store, tmp_path: Path)
         url = f"amqps://understudy:{server.password}@127.0.0.1:{port}/?ssl_ca_certs={authority.file}"
         with pytest.raises(BROKER_ERRORS, match=r"not valid for '127\.0\.0\.1'"):
             Publisher(create_celery(url, read_timeout_s=BROKER_READ_TIMEOUT_S), store).ping()
+
+
+# -- Free slots --------------------------------------------------------------------------------------------
+
+
+def count_held(server: RabbitServer, store: Store) -> int:
+    """Returns how many messages of pending participants are at workers."""
+    with store.read() as connection:
+        pending = select(func.count()).where(_p.c.status == "pending", _p.c.dispatched_at.is_not(None))
+        published = connection.scalar(pending) or 0
+    return int(published) - sum(depth(server.url, queue) for queue in QUEUE_PRIORITY)
+
+
+def test_participant_of_a_second_workspace_starts_on_any_of_several_workers(
+    store: Store, acme: ApiClient, fleet: Fleet, impatient: RabbitServer
+) -> None:
+    """Its message never waits at a worker whose slots are all taken."""
+    crowd = make_backlog(store)
+    fleet.start("run-1", "run-2", "run-3", "control", "sweeper", concurrency=4)
+    wait_until(lambda: running(store)[crowd] == 12)
+    # Only for moments: between a get and its claim, or a refill and its publish.
+    wait_until(lambda: count_held(impatient, store) <= 0, 5, "workers hold only the messages of their runs")
+    study, _ = make_study(store, acme.workspace_id)
+    for _ in range(5):
+        (id_,) = dispatch_participants(acme, study, 1)
+        assert first_interaction_after_s(store, id_) < 2
+
+
+def test_a_consumer_takes_one_message_for_a_free_slot_from_the_most_urgent_queue(
+    store: Store, impatient: RabbitServer
+) -> None:
+    app = create_celery(impatient.url)
+    taken: list[str] = []
+    slots = 1
+    with app.connection_for_write() as connection:
+        queues = list(app.amqp.queues.select(map(str, QUEUE_PRIORITY)) or app.amqp.queues.consume_from.values())
+        consumer = PolledConsumer(connection.channel(), queues)
+        consumer.on_message = lambda message: taken.append(message.delivery_info["routing_key"])
+        for queue in reversed(QUEUE_PRIORITY):
+            app.amqp.Producer(connection).publish([], routing_key=str(queue), exchange="")
+        wait_until(lambda: sum(depth(impatient.url, queue) for queue in QUEUE_PRIORITY) == 3)
+        assert consumer.take(lambda: slots - len(taken)) == 0, "it takes nothing before it consumes"
+        consumer.consume()
+        assert consumer.take(lambda: slots - len(taken)) == 1
+        assert consumer.take(lambda: slots - len(taken)) == 0
+        slots = 3
+        assert consumer.take(lambda: slots - len(taken)) == 2
+        assert taken == list(map(str, QUEUE_PRIORITY))

@@ -32,7 +32,8 @@ class Bench:
         # It sleeps on a connection that says nothing, and nothing but the pool wakes it.
         self.silence = socket.socketpair()
         self.hub.add_reader(self.silence[0], lambda: None)
-        self.pool: BasePool = create_pool(self.work, self.submit)(50)
+        self.may_take = True
+        self.pool: BasePool = create_pool(self.work, self.submit, lambda: self.may_take)(50)
         self.pool.start()
         self.pool.register_with_event_loop(self.hub)
         self.hub_thread = threading.Thread(target=self.hub.run_forever, daemon=True)
@@ -150,3 +151,19 @@ def test_stop_also_runs_jobs_that_wait(bench: Bench) -> None:
     bench.pool.stop()
     assert len(bench.jobs) == 120
     wait_until(lambda: len(bench.results) == 120)
+
+
+def test_free_slots_are_those_without_a_job_while_the_process_may_take_messages(bench: Bench) -> None:
+    freed: list[int] = []
+    bench.pool.on_free_slot = lambda: freed.append(bench.pool.count_free_slots())
+    for _ in range(49):
+        bench.apply(carrying("one"))
+    assert bench.pool.count_free_slots() == 1
+    bench.may_take = False
+    assert bench.pool.count_free_slots() == 0
+    bench.may_take = True
+    bench.apply(carrying("one"))
+    bench.apply(carrying("one beyond the limit"))
+    assert bench.pool.count_free_slots() == 0
+    bench.let_end()
+    wait_until(lambda: freed and freed[-1] == 50)

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index,
 from sqlmodel import Field, SQLModel
 
 from understudy.domain.lifecycle import Status
-from understudy.store import call_tables, webhook_schema  # noqa: F401 - they declare their tables
+from understudy.store import call_tables, event_tables, webhook_schema  # noqa: F401 - they declare their tables
 from understudy.store.columns import json_value as _json
 from understudy.store.columns import optional_timestamp as _optional_timestamp
 from understudy.store.columns import partial_index as _partial
@@ -287,39 +287,6 @@ class Checkpoint(SQLModel, table=True):
 
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     state: dict[str, Any] = _json()
-
-
-class Event(SQLModel, table=True):
-    """A recorded change of a participant, in order of `seq`."""
-
-    __table_args__ = (
-        # Events without a position are always a small part of the table.
-        _partial("ix_event_waiting", "participant_id", "seq", where="position IS NULL"),
-        _partial("ix_event_position", "workspace_id", "position", where="position IS NOT NULL", unique=True),
-        _partial("ix_event_study", "study_id", "position", where="study_id IS NOT NULL"),
-        _partial("ix_event_ask", "ask_id", "position", where="ask_id IS NOT NULL"),
-    )
-    participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
-    seq: int = Field(primary_key=True)
-    #: status, interaction or stopped
-    kind: str
-    data: dict[str, Any] = _json()
-    at: datetime = _timestamp()
-    #: Counts the workspace's events from 1. Assigned after the commit, with the participant's ids.
-    position: int | None = Field(default=None, sa_type=BigInteger)
-    workspace_id: UUID | None = None
-    study_id: UUID | None = None
-    ask_id: UUID | None = None
-
-
-class Outbox(SQLModel, table=True):
-    """Events of many participants created or cancelled at once, before `event` (see `store.events`)."""
-
-    participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
-    seq: int = Field(primary_key=True)
-    kind: str
-    data: dict[str, Any] = _json()
-    at: datetime = _timestamp()
 
 
 class Tables:

@@ -169,12 +169,16 @@ def _run_simulation_worker(
         committer.stop_retrying()
 
     shutdown.on_request(drain, timeout_s=SHUTDOWN_TIMEOUT_S)
-    channel.install_channel(lambda: keeper.is_store_reachable)
+
+    def may_take() -> bool:
+        return keeper.is_store_reachable and not shutdown.is_requested
+
+    channel.install_channel(may_take)
     # Finds the plug-ins and reads the certificates before the first claim, because both would block the event loop.
     tls_context()
     log.info("worker %s has plug-ins: %s", name, registry.describe_plugins())
     try:
-        _consume(app, shutdown, name, kind, concurrency, create_pool(work, runner.submit))
+        _consume(app, shutdown, name, kind, concurrency, create_pool(work, runner.submit, may_take))
     finally:
         shutdown.is_requested = True
         commands.close()

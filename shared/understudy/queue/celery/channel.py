@@ -108,8 +108,7 @@ class SentinelChannel(_NoAckChannel, redis.SentinelChannel):  # type: ignore[mis
 def install_channel(is_consuming: Callable[[], bool] = lambda: True) -> None:
     """Makes all Redis connections of this process use this channel.
 
-    While `is_consuming` returns False, the process polls no queue; broadcasts still arrive. With RabbitMQ,
-    messages arrive nevertheless, and the task rejects them with requeue.
+    While `is_consuming` returns False, the process polls no queue; broadcasts still arrive.
     """
     redis.Transport.Channel = Channel
     redis.SentinelTransport.Channel = SentinelChannel

@@ -8,6 +8,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 
 from understudy.queue.celery.foreign_messages import ForeignMessage, check_task, drop_message
 from understudy.queue.celery.mailbox import CheckedNode
+from understudy.queue.celery.polling import MAX_MESSAGES_PER_POLL, POLL_S, PolledConsumer
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,10 @@ _DELAYED = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]
-    """Drops foreign messages; sends heartbeats; does not declare the 28 unused queues of Celery's delayed delivery."""
+    """Drops foreign messages; sends heartbeats; does not declare the 28 unused queues of Celery's delayed delivery.
+
+    On RabbitMQ it takes run messages only while the pool has a free slot.
+    """
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
         """Celery's steps without delayed delivery."""
@@ -27,6 +31,28 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
     def __init__(self, *args: Any, app: Any, **options: Any) -> None:
         app.control.mailbox.node_cls = CheckedNode
         super().__init__(*args, app=app, **options | {"amqheartbeat": HEARTBEAT_S})
+        # The control worker has one queue and threads: its prefetch is its number of slots.
+        self._polls = self.conninfo.transport.driver_type == "amqp" and hasattr(self.pool, "count_free_slots")
+        if self._polls:
+            app.amqp.Consumer = PolledConsumer
+            self.pool.on_free_slot = self._take
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        super().register_with_event_loop(hub)
+        if self._polls:
+            # Celery's loop cancels this timer when the connection breaks.
+            hub.call_repeatedly(POLL_S, self._take)
+
+    def _take(self) -> None:
+        # A job may end while there is no connection.
+        if self.connection is None or self.task_consumer is None:
+            return
+        taken = self.task_consumer.take(self.pool.count_free_slots)
+        if taken == MAX_MESSAGES_PER_POLL:
+            self.hub.call_soon(self._take)
+        if taken:
+            # With TLS, broadcasts that arrived with the messages are in a buffer that does not wake the loop.
+            self.connection.transport.on_readable(self.connection.connection, self.hub)
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **options)

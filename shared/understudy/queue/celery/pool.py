@@ -56,12 +56,13 @@ class _FinishedJob(NamedTuple):
 def create_pool(
     work: JobHandler,
     submit: Callable[[Coroutine[Any, Any, object]], Future[object]],
+    may_take: Callable[[], bool] = lambda: True,
 ) -> type[BasePool]:
     """Returns a pool class that submits its jobs to a loop.
 
-    From Valkey the worker takes as many messages as it has free slots. RabbitMQ delivers as many from each
-    queue: the surplus waits here, ordered by queue priority. Results are reported to Celery in Celery's own
-    thread, because only that thread may use its connection.
+    A worker takes a message only for a free slot; on RabbitMQ also only while `may_take` returns True. After a
+    reconnect to Valkey it may take one more, which waits here, ordered by queue priority. Results are reported
+    to Celery in Celery's own thread, because only that thread may use its connection.
     """
 
     class LoopPool(BasePool):  # type: ignore[misc]
@@ -73,6 +74,8 @@ def create_pool(
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
+            #: Called in Celery's thread after jobs have ended.
+            self.on_free_slot: Callable[[], None] = lambda: None
             self._hub: Hub | None = None
             self._finished: deque[_FinishedJob] = deque()
             self._active = 0
@@ -83,6 +86,10 @@ def create_pool(
 
         def register_with_event_loop(self, loop: Hub) -> None:
             self._hub = loop
+
+        def count_free_slots(self) -> int:
+            """Returns how many messages the worker may take now."""
+            return max(self.limit - self._active - len(self._waiting), 0) if may_take() else 0
 
         def on_apply(
             self,
@@ -127,7 +134,13 @@ def create_pool(
                 self._changed.notify()
             if self._hub is not None:
                 # Also wakes the hub, which then takes another message.
-                self._hub.call_soon(self._report_finished)
+                self._hub.call_soon(self._free_slots)
+
+        def _free_slots(self) -> None:
+            # The first of several calls reports all.
+            if self._finished:
+                self._report_finished()
+                self.on_free_slot()
 
         def _report_finished(self) -> None:
             while self._finished:
