@@ -152,7 +152,7 @@ def _describe(connection: "Connection", name: str, settings: "Settings") -> dict
 
 def _used(connection: "Connection", workspace_id: Any, per_minute: int) -> dict[str, int]:
     """Returns the use of each limit and quota that is counted."""
-    from understudy.store import call_limits, quotas  # noqa: PLC0415
+    from understudy.store import call_limits, limits, quotas  # noqa: PLC0415
 
     for _ in range(_MAX_PAGES):
         if not quotas.measure(connection, workspace_id):
@@ -162,6 +162,7 @@ def _used(connection: "Connection", workspace_id: Any, per_minute: int) -> dict[
         "event_streams": 0,
         "waits": 0,
         **call_limits.count_places(connection, workspace_id),
+        "max_running": sum(row.total for row in limits.running(connection, workspace_id)),
         "participants_per_day": quotas.participants_today(connection, workspace_id),
         "model_tokens_per_day": quotas.model_tokens_today(connection, workspace_id),
         "stored_bytes": quotas.stored_bytes(connection, workspace_id),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from uuid import UUID
 
 from sqlalchemy import Connection, case, exists, func, literal_column, select
 
@@ -69,7 +68,7 @@ def _by_age(connection: Connection, ages: Sequence[int]) -> dict[int | None, int
 def _slots_wanted(connection: Connection, defaults: DefaultLimits) -> int:
     """Returns the active participants that are neither paused nor above a limit."""
     group = (_p.c.workspace_id, _p.c.parent_id)
-    unsent = select(*group, func.count().label("total")).where(limits.is_unsent, _p.c.workspace_id >= UUID(int=0))
+    unsent = select(*group, func.count().label("total")).where(limits.is_unsent, limits.in_index_order)
     members = [
         *limits.running(connection),
         *limits.published(connection),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, func, literal_column, select
+from sqlalchemy import Connection, and_, case, func, literal_column, select, tuple_
 
 from understudy.domain.fair_shares import LATE_S
 from understudy.domain.holds import DefaultLimits, Hold, HoldKind
@@ -28,6 +28,8 @@ is_pending = _p.c.status == literal_column(f"'{Status.PENDING}'")
 is_running = _p.c.status == literal_column(f"'{Status.RUNNING}'")
 is_unsent = and_(is_pending, _p.c.dispatched_at.is_(None))
 is_sent = and_(is_pending, _p.c.dispatched_at.is_not(None))
+#: All workspaces; this condition makes SQLite use the index of what is unsent.
+in_index_order = tuple_(_p.c.workspace_id, _p.c.queue) > tuple_(UUID(int=0), "")
 is_in_run_queue = _p.c.queue != str(Queue.QUARANTINE)
 #: Published so long ago that it should have started, if it is first in its queue.
 is_late = _p.c.dispatched_at < store_clock(-LATE_S)
@@ -131,16 +133,18 @@ def _in_force(own: Any, default: Any) -> Any:
     return default if own is None else own
 
 
-def running(connection: Connection, *where: Any) -> Sequence[AnyRow]:
+def running(connection: Connection, workspace_id: UUID | None = None) -> Sequence[AnyRow]:
     """Returns how many participants hold slots, and how many of them give them up, by workspace and parent."""
+    where = [] if workspace_id is None else [_p.c.workspace_id == workspace_id]
     yielding = func.sum(case((_p.c.yields, 1), else_=0)).label("yielding")
     group = (_p.c.workspace_id, _p.c.parent_id)
     statement = select(*group, func.count().label("total"), yielding).where(is_running, is_in_run_queue, *where)
     return connection.execute(statement.group_by(*group)).all()
 
 
-def published(connection: Connection, *where: Any) -> Sequence[AnyRow]:
+def published(connection: Connection, workspace_id: UUID | None = None) -> Sequence[AnyRow]:
     """Returns how many participants wait in queues of runs, and how many of them are late, by queue too."""
+    where = [] if workspace_id is None else [_p.c.workspace_id == workspace_id]
     late = func.sum(case((is_late, 1), else_=0)).label("late")
     group = (_p.c.workspace_id, _p.c.parent_id, _p.c.queue)
     statement = select(*group, func.count().label("total"), late).where(is_sent, is_in_run_queue, *where)
@@ -155,7 +159,7 @@ def holds(connection: Connection, workspace_id: UUID, ids: Sequence[UUID], defau
     members = connection.execute(waiting, {bulk_parameters.IDS_PARAM: ids}).all()
     if not members:
         return {}
-    holders = [*running(connection, owned), *published(connection, owned)]
+    holders = [*running(connection, workspace_id), *published(connection, workspace_id)]
     limits = load(connection, members, holders, defaults)
     found = {one.parent_id: limits.pause_of(one) or limits.limit_of(one) for one in members}
     return {parent_id: hold for parent_id, hold in found.items() if hold is not None}

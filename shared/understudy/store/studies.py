@@ -45,7 +45,8 @@ def insert_study(
             status="draft",
             assignment=assignment,
             questions=questions,
-            max_running=max_running,
+            # A store that is not migrated yet has no such column.
+            **({} if max_running is None else {"max_running": max_running}),
             created_at=store_clock(),
         )
     )
@@ -88,7 +89,7 @@ def insert_iteration(
             mind=mind,
             step_timeout_s=step_timeout_s,
             run_timeout_s=run_timeout_s,
-            site=limited_site(content),
+            **({} if (site := limited_site(content)) is None else {"site": site}),
             created_at=store_clock(),
         )
     )

@@ -77,7 +77,7 @@ def has_work(connection: Connection) -> bool:
     """Returns whether a refill may have something to publish or to move."""
     # From the first workspace on: the condition makes SQLite use the index.
     place = (_p.c.workspace_id, _p.c.queue)
-    unsent = select(_p.c.id).where(is_unsent, tuple_(*place) > tuple_(_FIRST, "")).order_by(*place).limit(1)
+    unsent = select(_p.c.id).where(is_unsent, limits.in_index_order).order_by(*place).limit(1)
     if connection.scalar(unsent) is not None:
         return True
     waiting = select(_p.c.workspace_id).where(is_sent, is_in_run_queue).distinct().limit(2)
