@@ -129,4 +129,4 @@ def test_a_bot_that_cannot_be_reached_fails_the_participant_with_the_reason(acme
         return str(acme.get(f"/v1/participants/{row['participant_id']}").json()["error_message"])
 
     assert "could not be reached" in failure()
-    assert "no secret 'other'" in failure(headers={"X-Key": {"secret": "other"}})
+    assert "is not available here" in failure(headers={"X-Key": {"secret": "other"}})

@@ -40,8 +40,8 @@ def start(fleet: Fleet, fake: FakeModel, *names: str, profiles: str = "") -> Non
     folder = fleet.settings.data_dir
     (folder / "key").write_text(KEY)
     (folder / "profiles.toml").write_text(
-        f'[linger]\nbase_url = "{fake.base_url}"\nmodel = "lingerer"\nworkspaces = ["acme"]\napi_key_file = "{folder / "key"}"\n'
-        + profiles
+        f'[linger]\nbase_url = "{fake.base_url}"\nmodel = "lingerer"\napi_key_file = "{folder / "key"}"\n'
+        'workspaces = ["acme"]\n' + profiles
     )
     variables = {
         "LLM_BASE_URL": fake.base_url,

@@ -31,6 +31,10 @@ ANSWERS: dict[str, tuple[int, list[tuple[bytes, bytes]], bytes]] = {
     "/busy": (503, [(b"retry-after", b"0")], b"come back later"),
     "/moved": (308, [(b"location", b"/ok")], b""),
     "/found": (302, [(b"location", b"/ok")], b""),
+    "/leak": (302, [(b"location", b"/yek-terces")], b""),
+    "/refuse": (403, [], b"yek-terces"),
+    "/names": (200, [], b'{"yek-terces": 1}'),
+    "/words": (200, [], b"yek-terces"),
     "/away": (307, [(b"location", b"http://localhost:1/")], b""),
     "/circle": (307, [(b"location", b"/circle")], b""),
     "/html": (200, [(b"content-type", b"text/html")], b"<p>Hi</p>"),
@@ -304,3 +308,31 @@ def test_secret_is_not_sent_to_other_origins(
     with pytest.raises(EnvironmentUnreachable, match=problem):
         talk(own(f"{bot.url}{path}", **SECRET), "hi", secrets=secrets)
     assert len(bot.requests) == count
+
+
+@pytest.mark.parametrize("path", ["/leak", "/refuse", "/names", "/words"])
+def test_error_of_a_bot_that_got_a_secret_quotes_nothing_of_its_answer(
+    bot: Bot, secrets_for: Callable[..., RunSecrets], path: str
+) -> None:
+    with pytest.raises(EnvironmentUnreachable) as failed:
+        talk(own(f"{bot.url}{path}", **SECRET), "hi", secrets=secrets_for(bot.url))
+    assert "yek-terces" not in str(failed.value)
+    with pytest.raises(EnvironmentUnreachable, match="yek-terces"):
+        talk(own(f"{bot.url}{path}"), "hi", secrets=secrets_for(bot.url))
+
+
+def test_refusals_are_the_same_before_the_first_message_and_after_a_redirect(
+    bot: Bot, secrets_for: Callable[..., RunSecrets]
+) -> None:
+    refusals = set()
+    for path, headers, secrets in (
+        ("/ok", {"Authorization": {"secret": "nobody"}}, secrets_for(bot.url)),
+        ("/ok", {"X-Key": {"secret": "bot"}}, secrets_for(bot.url)),
+        ("/ok/%2e%2e/admin", SECRET["headers"], secrets_for(bot.url)),
+        ("/ok", SECRET["headers"], secrets_for("https://bot.example")),
+        ("/away", SECRET["headers"], secrets_for(bot.url)),
+    ):
+        with pytest.raises(EnvironmentUnreachable) as failed:
+            talk(own(f"{bot.url}{path}", headers=headers), "hi", secrets=secrets)
+        refusals.add(str(failed.value).replace(path, "/PATH"))
+    assert len(refusals) == 1
