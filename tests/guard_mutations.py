@@ -129,7 +129,12 @@ _GUARDS = {
             "if False and any(_REROUTING.fullmatch(",
         ),
         ("others cannot read the secrets file", "content = None if mode & 0o077 else", "mode = 0; content ="),
-        ("only sent secrets are redacted", "Redactor(self._sent)", "Redactor(s.value for s in self._secrets.values())"),
+        ("a secret that was taken back is not sent", "if stamp != self._stamp:", "if False:"),
+        (
+            "only sent secrets are redacted",
+            "Redactor(self._sent)",
+            "Redactor(s.value for s in self._secrets._secrets.values())",
+        ),
     ],
     ("shared/understudy/plugins/secret_target.py", "tests/unit/test_secrets.py"): [
         ("an address with a secret is plain", " or not is_same or not is_plain(path)", ""),

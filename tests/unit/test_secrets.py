@@ -185,6 +185,21 @@ def test_no_file_means_no_secrets(tmp_path: Path) -> None:
         Secrets.load(str(tmp_path / "none.json"))
 
 
+@pytest.mark.parametrize("later", [{}, {"bot": BOT | {"workspaces": ["other"]}}, "{", None])
+def test_secret_that_the_operator_takes_back_is_not_sent_any_more(tmp_path: Path, later: Any) -> None:
+    run = secrets_of(tmp_path, {"bot": BOT}).for_run(OWNER)
+    assert run.headers({"Authorization": "bot"}, {}, RIGHT_URL) == {"Authorization": VALUE}
+    if later is None:
+        (tmp_path / "secrets.json").chmod(0o644)
+    else:
+        write_private(tmp_path / "secrets.json", later if isinstance(later, str) else json.dumps(later))
+    with pytest.raises(SecretNotAllowed):
+        run.headers({"Authorization": "bot"}, {}, RIGHT_URL)
+    secrets = secrets_of(tmp_path, {"bot": BOT})
+    assert send(secrets, OWNER, RIGHT_URL, "Authorization", "bot")
+    assert run.headers({"Authorization": "bot"}, {}, RIGHT_URL) == {"Authorization": VALUE}
+
+
 # -- redaction ---------------------------------------------------------------------------------------------
 
 

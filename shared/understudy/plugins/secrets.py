@@ -64,10 +64,12 @@ class _Secret(NamedTuple):
 
 
 class Secrets:
-    """Holds the secrets of this process. Its repr shows only names."""
+    """Holds the secrets of this process, and reads their file again when it changes. Its repr shows only names."""
 
-    def __init__(self, secrets: Mapping[str, _Secret] | None = None) -> None:
-        self._secrets = dict(secrets or {})
+    def __init__(self, file: str = "") -> None:
+        self._file = file
+        self._stamp = _stamp(file)
+        self._secrets = _load(file)
 
     @classmethod
     def load(cls, file: str) -> Self:
@@ -75,27 +77,24 @@ class Secrets:
 
         Returns no secrets if `file` is empty. Raises InvalidSecretsFile, also if others than its owner may read it.
         """
-        if not file:
-            return cls()
-        try:
-            with Path(file).open(encoding="utf-8") as stream:
-                # The mode of the open file: a file of that name could be replaced in between.
-                mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-                content = None if mode & 0o077 else json.load(stream)
-        except OSError as error:
-            raise InvalidSecretsFile(f"secrets_file {file} cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError):
-            # The message of json would show a part of the file.
-            raise InvalidSecretsFile(f"secrets_file {file} is not JSON") from None
-        if mode & 0o077:
-            raise InvalidSecretsFile(f"secrets_file {file} is open to other users (mode {mode:04o}): chmod 600 {file}")
-        if not isinstance(content, dict):
-            raise InvalidSecretsFile(f"secrets_file {file} must be a JSON object of secrets by name")
-        return cls({name: _read(name, fields) for name, fields in content.items()})
+        return cls(file)
+
+    def find(self, name: str) -> _Secret | None:
+        """Returns the entry of this name as the file has it now; None if there is none, or if the file is invalid."""
+        stamp = _stamp(self._file)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._secrets = _load(self._file)
+            except InvalidSecretsFile as error:
+                # An operator may have taken a secret back: the earlier content no longer counts.
+                self._secrets = {}
+                log.error("no secret is sent until the secrets file is valid: %s", error)  # noqa: TRY400 - no stack
+        return self._secrets.get(name)
 
     def for_run(self, workspace: Workspace) -> "RunSecrets":
         """Returns the secrets as a run of `workspace` may use them."""
-        return RunSecrets(self._secrets, workspace)
+        return RunSecrets(self, workspace)
 
     def __repr__(self) -> str:
         return f"Secrets({', '.join(sorted(self._secrets))})"
@@ -107,8 +106,8 @@ class RunSecrets:
     So a bot learns from a redaction nothing about a secret that it did not get.
     """
 
-    def __init__(self, secrets: Mapping[str, _Secret] | None = None, workspace: Workspace | None = None) -> None:
-        self._secrets = secrets or {}
+    def __init__(self, secrets: Secrets | None = None, workspace: Workspace | None = None) -> None:
+        self._secrets = secrets or Secrets()
         self._workspace = workspace or Workspace()
         self._sent: frozenset[str] = frozenset()
         self._redactor = Redactor(())
@@ -136,7 +135,7 @@ class RunSecrets:
         return self._redactor.redact(text)
 
     def _value(self, name: str, header: str, others: Mapping[str, str], url: str) -> str:
-        secret = self._secrets.get(name)
+        secret = self._secrets.find(name)
         reason = "there is none of this name" if secret is None else ""
         if secret is not None:
             reason = secret.refusal(self._workspace, header, target_of(url))
@@ -146,6 +145,35 @@ class RunSecrets:
             log.warning("secret %s was not sent for workspace %s: %s", name, self._workspace.id, reason)
             raise SecretNotAllowed
         return secret.value
+
+
+def _stamp(file: str) -> tuple[int, ...]:
+    """Returns what changes with the content or mode of `file`; empty if there is no file."""
+    try:
+        found = os.stat(file) if file else None  # noqa: PTH116 - an empty path is not the current folder
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else ()
+
+
+def _load(file: str) -> dict[str, _Secret]:
+    if not file:
+        return {}
+    try:
+        with Path(file).open(encoding="utf-8") as stream:
+            # The mode of the open file: a file of that name could be replaced in between.
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+            content = None if mode & 0o077 else json.load(stream)
+    except OSError as error:
+        raise InvalidSecretsFile(f"secrets_file {file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        # The message of json would show a part of the file.
+        raise InvalidSecretsFile(f"secrets_file {file} is not JSON") from None
+    if mode & 0o077:
+        raise InvalidSecretsFile(f"secrets_file {file} is open to other users (mode {mode:04o}): chmod 600 {file}")
+    if not isinstance(content, dict):
+        raise InvalidSecretsFile(f"secrets_file {file} must be a JSON object of secrets by name")
+    return {name: _read(name, fields) for name, fields in content.items()}
 
 
 def _read(name: str, fields: Any) -> _Secret:
