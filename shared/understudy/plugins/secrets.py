@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple, Self
 
 from understudy.domain.chat import SECRET_NAME
@@ -170,7 +171,9 @@ def _load(file: str) -> dict[str, _Secret]:
         # The message of json would show a part of the file.
         raise InvalidSecretsFile(f"secrets_file {file} is not JSON") from None
     if mode & 0o077:
-        raise InvalidSecretsFile(f"secrets_file {file} is open to other users (mode {mode:04o}): chmod 600 {file}")
+        raise InvalidSecretsFile(
+            f"secrets_file {file} is open to other users (mode {mode:04o}): chmod 600 {quote(file)}"
+        )
     if not isinstance(content, dict):
         raise InvalidSecretsFile(f"secrets_file {file} must be a JSON object of secrets by name")
     return {name: _read(name, fields) for name, fields in content.items()}
