@@ -121,6 +121,54 @@ _GUARDS = {
     ("worker/understudy/isolation/json_bounds.py", "tests/integration/test_chat_environment.py"): [
         ("JSON of outsiders is counted first (P10)", "> MAX_VALUES:", "< 0:"),
     ],
+    ("shared/understudy/plugins/secrets.py", "tests/unit/test_secrets.py"): [
+        ("a secret is for its workspaces", "if not self.workspaces.allow(workspace):", "if False:"),
+        ("a secret is for its header", "if header.lower() != self.header:", "if False:"),
+        ("a secret is for its origins", "if target.origin not in self.origins:", "if False:"),
+        ("a secret is for its path", 'return "" if target.is_below(self.path_prefix) else', 'return "" if True else'),
+        (
+            "other headers do not reroute a secret",
+            "if any(_REROUTING.fullmatch(",
+            "if False and any(_REROUTING.fullmatch(",
+        ),
+        ("others cannot read the secrets file", "content = None if mode & 0o077 else", "mode = 0; content ="),
+        ("a secret that was taken back is not sent", "if stamp != self._stamp:", "if False:"),
+        (
+            "only sent secrets are redacted",
+            "Redactor(self._sent)",
+            "Redactor(s.value for s in self._secrets._secrets.values())",
+        ),
+    ],
+    ("shared/understudy/plugins/secret_target.py", "tests/unit/test_secrets.py"): [
+        ("an address with a secret is plain", " or not is_same or not is_plain(path)", ""),
+        ("a path prefix ends at a segment", 'prefix if prefix.endswith("/") else f"{prefix}/"', "prefix"),
+    ],
+    ("worker/understudy/environments/chatbot_client.py", "tests/integration/test_chat_environment.py"): [
+        (
+            "errors of a bot with a secret quote no body",
+            '"" if self._secrets.were_sent else tidy(',
+            "tidy(",
+        ),
+        (
+            "errors of a bot with a secret quote no location",
+            '"elsewhere" if self._secrets.were_sent else f',
+            "f",
+        ),
+    ],
+    ("worker/understudy/models/profiles.py", "tests/integration/test_profiles.py"): [
+        (
+            "a model is for its workspaces",
+            "if not AllowedWorkspaces(profile.workspaces).allow(workspace):",
+            "if False:",
+        ),
+    ],
+    ("deploy/understudy/deploy/child.py", "tests/unit/test_supervisor.py"): [
+        (
+            "only workers get the keys of models",
+            "dict(env) if calls_models else without_model_settings(env)",
+            "dict(env)",
+        ),
+    ],
     ("worker/understudy/environments/cookie_snapshot.py", "tests/unit/test_cookies.py"): [
         ("cookies are bounded in bytes", " and size + cost <= _JAR_BYTES", ""),
     ],

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from tests.http_client import ApiClient
 from tests.servers import Fleet, serve_in_thread, wait_until
 from understudy.deploy.chatbot.app import create_chatbot
+from understudy.deploy.owner_only_files import write_private
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 
@@ -66,7 +67,8 @@ def test_an_extended_chat_continues_after_the_cancel_and_the_bot_remembers(
     proxy = BlockingProxy(bot)
     with serve_in_thread(proxy) as url:
         secrets = tmp_path / "secrets.json"
-        secrets.write_text(json.dumps({"desk": {"value": f"Bearer {KEY}", "origins": [url]}}))
+        place = {"workspaces": ["acme"], "header": "Authorization", "origins": [url], "path_prefix": "/"}
+        write_private(secrets, json.dumps({"desk": {"value": f"Bearer {KEY}"} | place}))
         allowed = {"UNDERSTUDY_ALLOW_PRIVATE_HOSTS": "true", "UNDERSTUDY_SECRETS_FILE": str(secrets)}
         processes = fleet.start("run-1", "control", "sweeper", **allowed)
         study = create_study(acme, content(url, protocol))
@@ -127,4 +129,4 @@ def test_a_bot_that_cannot_be_reached_fails_the_participant_with_the_reason(acme
         return str(acme.get(f"/v1/participants/{row['participant_id']}").json()["error_message"])
 
     assert "could not be reached" in failure()
-    assert "no secret 'other'" in failure(headers={"X-Key": {"secret": "other"}})
+    assert "is not available here" in failure(headers={"X-Key": {"secret": "other"}})

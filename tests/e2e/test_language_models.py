@@ -40,13 +40,15 @@ def start(fleet: Fleet, fake: FakeModel, *names: str, profiles: str = "") -> Non
     folder = fleet.settings.data_dir
     (folder / "key").write_text(KEY)
     (folder / "profiles.toml").write_text(
-        f'[linger]\nbase_url = "{fake.base_url}"\nmodel = "lingerer"\napi_key_file = "{folder / "key"}"\n' + profiles
+        f'[linger]\nbase_url = "{fake.base_url}"\nmodel = "lingerer"\napi_key_file = "{folder / "key"}"\n'
+        'workspaces = ["acme"]\n' + profiles
     )
     variables = {
         "LLM_BASE_URL": fake.base_url,
         "LLM_MODEL": "walker:0.3",
         "LLM_API_KEY": KEY,
         "LLM_INPUT_PRICE": "1",
+        "LLM_WORKSPACES": "*",
         "LLM_OUTPUT_PRICE": "4",
         "LLM_PROFILES_FILE": str(folder / "profiles.toml"),
         "ALLOW_PRIVATE_HOSTS": "true",
@@ -137,7 +139,7 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
         "gave an invalid decision twice: The answer has no complete JSON",
     ),
     "nul": ({"content": '{"action": "\\u0000\\ud800"}'}, '"thought" must be a text.'),
-    "error": ({"status": 500, "because": f"no\0\ud800 {KEY}"}, "answered 500: no"),
+    "error": ({"status": 500, "because": f"no\0\ud800 {KEY}"}, "answered 500"),
     "hang": ({"hang": True}, "gave no answer within 3 s"),
     "drip": ({"decision": DECISION, "drip_s": 0.2}, "gave no answer within 3 s"),
     "gone": ({"hang_up": True}, "cannot be reached"),
@@ -148,13 +150,14 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
         "The model refused: Not with ***.",
     ),
 }
-#: Invalid profiles of an operator -> the participant's error message.
-WRONG = {
-    "portless": ('base_url = "http://127.0.0.1:99999/v1"', "base_url: must be an address like"),
-    "keyless": ('api_key_file = "/nowhere"', "cannot be read (No such file or directory)"),
-    "twokeys": (f'api_key = "{KEY}\\n{KEY}"', "api_key: a key is one line of plain text"),
-    "dear": ("input_price = inf\noutput_price = 1.0", "input_price: Input should be a finite number"),
-}
+#: Invalid profiles of an operator; callers are told only that they are not available.
+WRONG = (
+    ("portless", 'base_url = "http://127.0.0.1:99999/v1"'),
+    ("keyless", 'api_key_file = "/nowhere"'),
+    ("twokeys", f'api_key = "{KEY}\\n{KEY}"'),
+    ("dear", "input_price = inf\noutput_price = 1.0"),
+)
+UNAVAILABLE = "is not available to this workspace"
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
@@ -162,20 +165,20 @@ def test_a_faulty_model_fails_its_participant_with_the_reason_and_stores_nothing
     store: Store, acme: ApiClient, fleet: Fleet, fake: FakeModel, shop: str
 ) -> None:
     fake.key(None)
-    terms = f'base_url = "{fake.base_url}"\nretries = 0\napi_key = "{KEY}"\n'
+    terms = f'base_url = "{fake.base_url}"\nworkspaces = ["acme"]\nretries = 0\napi_key = "{KEY}"\n'
     odd = {
         name: f'[{name}]\nmodel = "{fake.script(name, act)}"\n{terms}'
         + ("timeout_s = 3\n" if "within 3 s" in text else "")
         for name, (act, text) in ODD.items()
     }
-    wrong = {name: f'[{name}]\nmodel = "m"\n{setting}\n' for name, (setting, _) in WRONG.items()}
+    wrong = {name: f'[{name}]\nmodel = "m"\nworkspaces = ["acme"]\n{setting}\n' for name, setting in WRONG}
     wrong = {
         name: table if "base_url" in table else f'{table}base_url = "{fake.base_url}"\n'
         for name, table in wrong.items()
     }
     start(fleet, fake, "run-1", "sweeper", profiles="".join((*odd.values(), *wrong.values())))
-    messages = {name: text for table in (ODD, WRONG) for name, (_, text) in table.items()}
-    messages["nobody"] = "no language model profile 'nobody'; available:"
+    messages = {name: text for name, (_, text) in ODD.items()}
+    messages |= {name: UNAVAILABLE for name, _ in (*WRONG, ("nobody", ""))}
     study, iterations = buy_a_mug(acme, shop, *(f"llm:{name}" for name in messages))
     ids = {
         name: dispatch_participants(acme, UUID(study), 1, iteration_id=iteration)[0]

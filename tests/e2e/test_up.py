@@ -7,7 +7,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -24,9 +24,10 @@ READY = re.compile(r"ready (http://127\.0\.0\.1:[0-9]+)\n")
 class Up:
     """A running `understudy up` on a folder."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, variables: Mapping[str, str]) -> None:
         self.data_dir = data_dir
         environment = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
+        environment |= variables
         command = [sys.executable, "-m", "understudy.deploy.main", "up", "--data-dir", str(data_dir), *options]
         # The current folder must not matter.
         self.process = Popen(command, cwd=data_dir.parent, env=environment, stdout=PIPE, stderr=PIPE, text=True)
@@ -61,8 +62,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     """Starts `up` on one folder; kills it at the end of the test."""
     started: list[Up] = []
 
-    def begin(*options: str) -> Up:
-        started.append(Up(tmp_path / "data", *options))
+    def begin(*options: str, variables: Mapping[str, str] | None = None) -> Up:
+        started.append(Up(tmp_path / "data", *options, variables=variables or {}))
         return started[-1]
 
     yield begin
@@ -207,3 +208,20 @@ def test_a_file_in_place_of_the_data_folder_is_refused(run_up: Callable[..., Res
     result = run_up("--port", "0")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "data folder" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_only_workers_that_run_participants_get_the_settings_of_models(
+    start: Callable[..., Up],
+) -> None:
+    key = "sk-only-for-workers"
+    up = start("--port", "0", variables={"UNDERSTUDY_LLM_API_KEY": key, "understudy_llm_model": "m"})
+    up.url()
+    holders = {
+        name
+        for name, pid in up.pids().items()
+        if re.search(rf"{key}|understudy_llm", Path(f"/proc/{pid}/environ").read_text(), re.IGNORECASE)
+    }
+    assert {"api", "sweeper", "broker", "flower", "control"} <= set(up.pids())
+    assert holders == {"run-1", "alone"}
+    up.end(signal.SIGTERM)

@@ -13,10 +13,12 @@ from starlette.requests import Request
 from tests.environments import act, stored, use
 from tests.servers import serve_in_thread, wait_until
 from understudy.deploy.chatbot.app import create_chatbot
+from understudy.deploy.owner_only_files import write_private
 from understudy.domain.simulation import Action, Observation
 from understudy.environments import EnvironmentUnreachable, chatbot_client
 from understudy.environments.chat import KEPT_CHARS, MAX_REPLY_LENGTH, VIEW_CHARS, ChatEnvironment
-from understudy.plugins.secrets import Secrets
+from understudy.plugins.allowed_workspaces import Workspace
+from understudy.plugins.secrets import RunSecrets, Secrets
 
 KEY = "sk-very-secret-0123"
 
@@ -29,6 +31,10 @@ ANSWERS: dict[str, tuple[int, list[tuple[bytes, bytes]], bytes]] = {
     "/busy": (503, [(b"retry-after", b"0")], b"come back later"),
     "/moved": (308, [(b"location", b"/ok")], b""),
     "/found": (302, [(b"location", b"/ok")], b""),
+    "/leak": (302, [(b"location", b"/yek-terces")], b""),
+    "/refuse": (403, [], b"yek-terces"),
+    "/names": (200, [], b'{"yek-terces": 1}'),
+    "/words": (200, [], b"yek-terces"),
     "/away": (307, [(b"location", b"http://localhost:1/")], b""),
     "/circle": (307, [(b"location", b"/circle")], b""),
     "/html": (200, [(b"content-type", b"text/html")], b"<p>Hi</p>"),
@@ -101,13 +107,13 @@ def own(url: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def secrets_for(tmp_path: Path) -> Callable[..., Secrets]:
-    """Reads a file with one secret for these origins, as a worker does."""
+def secrets_for(tmp_path: Path) -> Callable[..., RunSecrets]:
+    """Reads a file with one secret for these origins, as a worker does for a run of the workspace acme."""
 
-    def load(*origins: str) -> Secrets:
-        file = tmp_path / "secrets.json"
-        file.write_text(json.dumps({"bot": {"value": f"Bearer {KEY}", "origins": origins}}))
-        return Secrets.load(str(file))
+    def load(*origins: str) -> RunSecrets:
+        place = {"workspaces": ["acme"], "header": "Authorization", "path_prefix": "/", "origins": origins}
+        write_private(tmp_path / "secrets.json", json.dumps({"bot": {"value": f"Bearer {KEY}"} | place}))
+        return Secrets.load(str(tmp_path / "secrets.json")).for_run(Workspace(name="acme"))
 
     return load
 
@@ -265,7 +271,9 @@ def test_aborted_message_closes_its_connection_and_changes_nothing(bot: Bot) -> 
 SECRET = {"headers": {"Authorization": {"secret": "bot"}, "X-Team": "mugs"}}
 
 
-def test_secret_is_sent_to_its_origin_and_redacted_in_the_reply(bot: Bot, secrets_for: Callable[..., Secrets]) -> None:
+def test_secret_is_sent_to_its_origin_and_redacted_in_the_reply(
+    bot: Bot, secrets_for: Callable[..., RunSecrets]
+) -> None:
     (_, seen), snapshot = talk(own(f"{bot.url}/echo", **SECRET), "hi", secrets=secrets_for(bot.url))
     headers = bot.requests[0][1]
     assert (headers["authorization"], headers["x-team"]) == (f"Bearer {KEY}", "mugs")
@@ -274,7 +282,7 @@ def test_secret_is_sent_to_its_origin_and_redacted_in_the_reply(bot: Bot, secret
 
 
 @pytest.mark.parametrize("path", ["/error", "/echo-names", "/session-key"])
-def test_secret_is_redacted_in_an_error(bot: Bot, secrets_for: Callable[..., Secrets], path: str) -> None:
+def test_secret_is_redacted_in_an_error(bot: Bot, secrets_for: Callable[..., RunSecrets], path: str) -> None:
     content = own(f"{bot.url}{path}", **SECRET)
     if path == "/session-key":
         content["conversation_path"] = "at.id"
@@ -287,16 +295,44 @@ def test_secret_is_redacted_in_an_error(bot: Bot, secrets_for: Callable[..., Sec
 @pytest.mark.parametrize(
     ("origin", "path", "problem", "count"),
     [
-        (None, "/ok", "no secret 'bot'", 0),
-        ("https://bot.example", "/ok", "must not be sent to", 0),
-        ("", "/away", "must not", 1),
+        (None, "/ok", "is not available here", 0),
+        ("https://bot.example", "/ok", "is not available here", 0),
+        ("", "/away", "is not available here", 1),
     ],
     ids=["unknown", "another origin", "redirect to another origin"],
 )
 def test_secret_is_not_sent_to_other_origins(
-    bot: Bot, secrets_for: Callable[..., Secrets], origin: str | None, path: str, problem: str, count: int
+    bot: Bot, secrets_for: Callable[..., RunSecrets], origin: str | None, path: str, problem: str, count: int
 ) -> None:
-    secrets = Secrets() if origin is None else secrets_for(origin or bot.url)
+    secrets = RunSecrets() if origin is None else secrets_for(origin or bot.url)
     with pytest.raises(EnvironmentUnreachable, match=problem):
         talk(own(f"{bot.url}{path}", **SECRET), "hi", secrets=secrets)
     assert len(bot.requests) == count
+
+
+@pytest.mark.parametrize("path", ["/leak", "/refuse", "/names", "/words"])
+def test_error_of_a_bot_that_got_a_secret_quotes_nothing_of_its_answer(
+    bot: Bot, secrets_for: Callable[..., RunSecrets], path: str
+) -> None:
+    with pytest.raises(EnvironmentUnreachable) as failed:
+        talk(own(f"{bot.url}{path}", **SECRET), "hi", secrets=secrets_for(bot.url))
+    assert "yek-terces" not in str(failed.value)
+    with pytest.raises(EnvironmentUnreachable, match="yek-terces"):
+        talk(own(f"{bot.url}{path}"), "hi", secrets=secrets_for(bot.url))
+
+
+def test_refusals_are_the_same_before_the_first_message_and_after_a_redirect(
+    bot: Bot, secrets_for: Callable[..., RunSecrets]
+) -> None:
+    refusals = set()
+    for path, headers, origin in (
+        ("/ok", {"Authorization": {"secret": "nobody"}}, bot.url),
+        ("/ok", {"X-Key": {"secret": "bot"}}, bot.url),
+        ("/ok/%2e%2e/admin", SECRET["headers"], bot.url),
+        ("/ok", SECRET["headers"], "https://bot.example"),
+        ("/away", SECRET["headers"], bot.url),
+    ):
+        with pytest.raises(EnvironmentUnreachable) as failed:
+            talk(own(f"{bot.url}{path}", headers=headers), "hi", secrets=secrets_for(origin))
+        refusals.add(str(failed.value).replace(path, "/PATH"))
+    assert len(refusals) == 1

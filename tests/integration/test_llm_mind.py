@@ -273,7 +273,17 @@ def test_permanent_failure_is_not_retried(fake: FakeModel, model: str, act: Any,
     ids=["rejected in every form", "unreachable", "without a key"],
 )
 def test_failed_call_says_why(fake: FakeModel, model: str, act: Any, error: str, terms: dict[str, Any]) -> None:
-    assert error in str(fail(fake, model, act, **terms))
+    failure = fail(fake, model, act, **terms)
+    assert error in str(failure)
+    assert "127.0.0.1" not in failure.told
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 429, 500])
+def test_callers_are_not_told_what_the_server_says(fake: FakeModel, model: str, status: int) -> None:
+    failure = fail(fake, model, {"status": status, "because": "no route to gateway-7.internal (10.9.8.7)"}, retries=0)
+    assert "gateway-7.internal" in str(failure)
+    assert not any(part in failure.told for part in ("gateway-7", "10.9.8.7", "127.0.0.1"))
+    assert "'default'" in failure.told
 
 
 def test_rejected_key_is_named_by_its_profile(fake: FakeModel, model: str) -> None:

@@ -1,12 +1,16 @@
 """Profiles of language models: errors name the wrong setting and the right form, and never a key."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from understudy.models import ModelFailed
-from understudy.models.profiles import find_profile, model_settings
+from understudy.models.endpoint.endpoint import endpoint_of
+from understudy.models.profiles import find_profile, model_settings, profile_for
+from understudy.plugins.allowed_workspaces import Workspace
 
 KEY = "sk-a-key-that-nobody-else-may-see"
 HERE = 'base_url = "http://127.0.0.1:11434/v1"\nmodel = "m"\n'
@@ -112,3 +116,65 @@ def test_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     forget()
     assert "UNDERSTUDY_LLM_BASE_URL: Field required" in refused("")
     forget()
+
+
+ACME = Workspace(UUID(int=1), "acme")
+UP = Workspace(UUID(int=2), "default")
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("", {UP}),
+        ('workspaces = ["*"]', {UP, ACME}),
+        ('workspaces = ["acme"]', {ACME}),
+        (f'workspaces = ["{ACME.id}"]', {ACME}),
+        ("workspaces = []", set()),
+    ],
+)
+def test_profile_is_for_its_workspaces(file: Path, line: str, allowed: set[Workspace]) -> None:
+    file.write_text(f"[cheap]\n{HERE}{line}\n")
+    for workspace in (UP, ACME):
+        if workspace in allowed:
+            assert profile_for(workspace, "cheap").model == "m"
+        else:
+            with pytest.raises(ModelFailed, match="workspaces of the profile"):
+                profile_for(workspace, "cheap")
+
+
+@pytest.mark.parametrize(("value", "allowed"), [("", False), ("other, acme", True), ("*", True)])
+def test_variable_names_the_workspaces_of_the_default_profile(
+    file: Path, monkeypatch: pytest.MonkeyPatch, value: str, allowed: bool
+) -> None:
+    file.write_text("")
+    monkeypatch.setenv("UNDERSTUDY_LLM_BASE_URL", "http://10.9.8.7/v1")
+    monkeypatch.setenv("UNDERSTUDY_LLM_MODEL", "m")
+    monkeypatch.setenv("UNDERSTUDY_LLM_WORKSPACES", value)
+    if allowed:
+        assert profile_for(ACME, "").model == "m"
+    else:
+        with pytest.raises(ModelFailed, match="UNDERSTUDY_LLM_WORKSPACES"):
+            profile_for(ACME, "")
+
+
+@pytest.mark.parametrize("value", ['"*"', "[1]", '[""]'])
+def test_wrong_list_of_workspaces_is_reported(file: Path, value: str) -> None:
+    file.write_text(f"[cheap]\n{HERE}workspaces = {value}\n")
+    assert "workspaces" in refused()
+
+
+def test_callers_are_told_the_same_of_every_profile_that_they_cannot_use(file: Path) -> None:
+    async def told(name: str) -> str:
+        with pytest.raises(ModelFailed) as failure:
+            endpoint_of(name, ACME)
+        return failure.value.told.replace(name, "NAME")
+
+    file.write_text(
+        f'[others]\n{HERE}[broken]\nmodel = "m"\nbase_url = "http://10.9.8.7:99999/"\nworkspaces = ["acme"]\n'
+        f'[keyless]\n{HERE}api_key_file = "/nowhere"\nworkspaces = ["acme"]\n'
+    )
+    answers = {asyncio.run(told(name)) for name in ("nobody", "others", "broken", "keyless", "default")}
+    assert answers == {
+        "The language model profile 'NAME' is not available to this workspace. Ask the operator: the log of the worker "
+        "says why."
+    }

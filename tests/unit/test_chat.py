@@ -1,14 +1,11 @@
-"""The content that describes a chatbot, its requests and replies, and the secrets of its headers."""
+"""The content that describes a chatbot, its requests and replies."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from understudy.domain.chat import ChatbotConfig, ReplyNotFound, check_chat
 from understudy.domain.errors import ValidationError
-from understudy.plugins.secrets import InvalidSecretsFile, SecretNotAllowed, Secrets
 
 OPENAI = {"environment": "chat", "url": "https://bot.example/v1", "protocol": "openai"}
 OWN = {
@@ -122,59 +119,3 @@ def test_content_that_describes_no_chatbot_is_refused(content: Any, error: str) 
         check_chat(content)
     assert error in str(refused.value)
     assert "Bearer abc" not in str(refused.value)
-
-
-def secrets_of(folder: Path, content: Any) -> Secrets:
-    file = folder / "secrets.json"
-    file.write_text(content if isinstance(content, str) else json.dumps(content))
-    return Secrets.load(str(file))
-
-
-BOT = {"bot": {"value": KEY, "origins": ["https://Bot.example"]}}
-
-
-def test_a_secret_has_a_value_for_its_origins_and_is_redacted(tmp_path: Path) -> None:
-    secrets = secrets_of(tmp_path, BOT)
-    assert secrets.value("bot", "https://bot.example:443/chat?x=1") == KEY
-    assert secrets.redacted(f"You sent {KEY}, that is sk-0123456789.") == "You sent [secret], that is [secret]."
-    assert "sk-" not in repr(secrets)
-
-
-@pytest.mark.parametrize(
-    ("name", "url", "error"),
-    [
-        ("bot", "http://bot.example/", "must not be sent"),
-        ("bot", "https://bot.example:8443/", "must not be sent"),
-        ("bot", "https://bot.example.evil.example/", "must not be sent"),
-        ("other", "https://bot.example/", "no secret 'other'"),
-    ],
-)
-def test_a_secret_has_no_value_for_other_origins(tmp_path: Path, name: str, url: str, error: str) -> None:
-    with pytest.raises(SecretNotAllowed, match=error):
-        secrets_of(tmp_path, BOT).value(name, url)
-
-
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        ("{", "not JSON"),
-        ([], "a JSON object"),
-        ({"a b": {}}, "a name has"),
-        ({"bot": {"value": KEY}}, "value and origins"),
-        ({"bot": {"value": f"{KEY}\n", "origins": ["https://bot.example"]}}, "ASCII"),
-        ({"bot": {"value": KEY, "origins": []}}, "origins must be a list"),
-        ({"bot": {"value": KEY, "origins": ["bot.example"]}}, "an origin must look like"),
-    ],
-)
-def test_a_wrong_file_of_secrets_is_refused_without_showing_them(tmp_path: Path, content: Any, error: str) -> None:
-    with pytest.raises(InvalidSecretsFile) as refused:
-        secrets_of(tmp_path, content)
-    assert error in str(refused.value)
-    assert "sk-" not in str(refused.value)
-
-
-def test_no_file_means_no_secrets(tmp_path: Path) -> None:
-    with pytest.raises(SecretNotAllowed):
-        Secrets.load("").value("bot", "https://bot.example/")
-    with pytest.raises(InvalidSecretsFile, match="cannot be read"):
-        Secrets.load(str(tmp_path / "none.json"))

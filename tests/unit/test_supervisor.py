@@ -260,3 +260,17 @@ def test_a_damaged_pid_file_ends_no_process(tmp_path: Path, damaged: str) -> Non
     pid_file = tmp_path / "broker.pid"
     pid_file.write_text(damaged)
     assert kill_orphan(pid_file) is None
+
+
+@pytest.mark.parametrize(("calls_models", "seen"), [(False, "kept\n"), (True, "kept sk-1 sk-2\n")])
+def test_child_gets_the_settings_of_models_only_if_it_calls_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls_models: bool, seen: str
+) -> None:
+    for name, value in (("KEPT", "kept"), ("UNDERSTUDY_LLM_API_KEY", "sk-1"), ("understudy_llm_api_key", "sk-2")):
+        monkeypatch.setenv(name, value)
+    command = ["sh", "-c", "echo $KEPT $UNDERSTUDY_LLM_API_KEY $understudy_llm_api_key"]
+    child = Child("shell", command, log=tmp_path / "log", run_dir=tmp_path, calls_models=calls_models)
+    child.start()
+    wait_until(lambda: not child.running)
+    child.stop(1)
+    assert (tmp_path / "log").read_text() == seen

@@ -14,6 +14,8 @@ from understudy.deploy.owner_only_files import write_private
 
 #: Log lines that a failure quotes.
 _TAIL_LINES = 12
+#: Beginning of the names of variables with models, their addresses and keys.
+_MODEL_SETTINGS = "UNDERSTUDY_LLM_"
 
 
 class ChildFailed(Exception):
@@ -42,12 +44,14 @@ class Child:
         cwd: Path | None = None,
         ready: Callable[[], bool] | None = None,
         ready_file: Path | None = None,
+        calls_models: bool = False,
     ) -> None:
         self.name = name
         self.command = tuple(command)
         self.log = log
         self._pid_file = run_dir / f"{name}.pid"
-        self._env = env
+        env = os.environ if env is None else env
+        self._env = dict(env) if calls_models else without_model_settings(env)
         self._cwd = cwd
         self._ready = ready
         self._ready_file = ready_file
@@ -127,6 +131,11 @@ class Child:
     def failure(self, problem: str) -> ChildFailed:
         """Returns an exception that names the process and `problem` and quotes the end of the log."""
         return ChildFailed(f"{self.name} {problem}; the end of {self.log}:\n{self.log_tail()}")
+
+
+def without_model_settings(env: Mapping[str, str]) -> dict[str, str]:
+    """Returns an environment without the settings of language models, whose names may be in any case."""
+    return {name: value for name, value in env.items() if not name.upper().startswith(_MODEL_SETTINGS)}
 
 
 def describe_exit(exit_code: int) -> str:

@@ -142,7 +142,9 @@ class Stack:
         self.supervisor.wait_ready(_READY_TIMEOUT_S + _READY_TIMEOUT_PER_WORKER_S * self._plan.workers)
         write_private(self.data_dir / "server", self.local_url + "\n")
 
-    def child(self, name: str, command: Sequence[str], ready: Callable[[], bool] | None = None) -> Child:
+    def child(
+        self, name: str, command: Sequence[str], ready: Callable[[], bool] | None = None, *, calls_models: bool = False
+    ) -> Child:
         """Returns a child for `understudy <command>`; without `ready` it reports by `--ready-file`."""
         ready_file = None if ready else self._run_dir / f"{name}.ready"
         return Child(
@@ -157,6 +159,7 @@ class Stack:
             env=self._environment(),
             ready=ready,
             ready_file=ready_file,
+            calls_models=calls_models,
         )
 
     def _metrics_port(self) -> Sequence[str]:
@@ -173,9 +176,9 @@ class Stack:
         concurrency = str(self._plan.concurrency)
         for k in range(1, self._plan.workers + 1):
             name = f"run-{k}"
-            yield self.child(name, ["worker", "--name", name, "--concurrency", concurrency])
-        for name in ("control", "alone"):
-            yield self.child(name, ["worker", f"--{name}", "--name", name])
+            yield self.child(name, ["worker", "--name", name, "--concurrency", concurrency], calls_models=True)
+        yield self.child("control", ["worker", "--control", "--name", "control"])
+        yield self.child("alone", ["worker", "--alone", "--name", "alone"], calls_models=True)
 
     def _start_broker(self) -> None:
         self._broker = BrokerServer(self.data_dir, port=self._plan.broker_port)

@@ -24,6 +24,8 @@ class RunSpec(NamedTuple):
     step_timeout_s: float
     run_timeout_s: float
     modality: str
+    #: Name of the participant's workspace.
+    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

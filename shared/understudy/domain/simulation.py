@@ -153,6 +153,8 @@ class Turn:
     #: Ids of its workspace, and of its study or ask; data shared within these is keyed by them.
     workspace: UUID = _NIL_UUID
     study: UUID = _NIL_UUID
+    #: Name of its workspace.
+    workspace_name: str = ""
 
 
 def succeeded(success: Success | None, observation: Observation) -> bool:

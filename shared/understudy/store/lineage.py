@@ -146,7 +146,8 @@ def load_run_specs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Ru
     return {row.id: _run_spec(row) for row in connection.execute(statement, {bulk_parameters.IDS_PARAM: ids})}
 
 
-_person, _study, _iteration, _ask, _round = (
+_workspace, _person, _study, _iteration, _ask, _round = (
+    Tables.workspace,
     Tables.person,
     Tables.study,
     Tables.iteration,
@@ -160,6 +161,7 @@ def _select_run_specs(dialect: str) -> Select[Any]:
     return (
         select(
             _p.c.id,
+            _workspace.c.name.label("workspace"),
             _person.c.name,
             _person.c.age,
             _person.c.country,
@@ -176,6 +178,7 @@ def _select_run_specs(dialect: str) -> Select[Any]:
             func.coalesce(_iteration.c.run_timeout_s, _ask.c.run_timeout_s).label("run_timeout_s"),
         )
         .select_from(_p)
+        .join(_workspace, _workspace.c.id == _p.c.workspace_id)
         .join(_person, _person.c.id == _p.c.person_id)
         .outerjoin(_study, _study.c.id == _p.c.study_id)
         .outerjoin(_iteration, _iteration.c.id == _p.c.iteration_id)

@@ -13,7 +13,7 @@ from understudy.environments.chatbot_client import ChatbotClient
 from understudy.environments.guarded_transport import Resolver
 from understudy.environments.page import clean
 from understudy.isolation.resolver import resolve
-from understudy.plugins.secrets import Secrets
+from understudy.plugins.secrets import RunSecrets
 
 #: Maximum characters of a reply; longer ones are truncated.
 MAX_REPLY_LENGTH = 8_000
@@ -41,13 +41,13 @@ class ChatEnvironment:
         content: Json,
         *,
         allow_private_hosts: bool,
-        secrets: Secrets | None = None,
+        secrets: RunSecrets | None = None,
         access: AccessibilityNeeds | None = None,
         resolver: Resolver = resolve,
     ) -> None:
         # Creation validates the content; `open` reports content that is invalid nevertheless.
         self._content = content
-        self._secrets = secrets or Secrets()
+        self._secrets = secrets or RunSecrets()
         # A small or enlarged screen shows only the end of the conversation.
         self._view_chars = (access or AccessibilityNeeds()).visible_chars or VIEW_CHARS
         self._allow_private_hosts = allow_private_hosts
@@ -142,8 +142,9 @@ class ChatEnvironment:
             if self._bot.conversation_path:
                 conversation_id = self._bot.conversation(answer)
         except ReplyNotFound as problem:
-            reason = self._secrets.redacted(str(problem))
-            raise EnvironmentUnreachable(clean(f"The chatbot's answer has no reply: {reason}.")) from None
+            # The problem quotes names of the answer.
+            reason = "" if self._secrets.were_sent else f": {problem}"
+            raise EnvironmentUnreachable(clean(f"The chatbot's answer has no reply{reason}.")) from None
         if self._secrets.redacted(str(conversation_id)) != str(conversation_id):
             raise EnvironmentUnreachable("The chatbot's conversation id contains a secret, which must not be stored.")
         reply = clean(self._secrets.redacted(reply)).strip()

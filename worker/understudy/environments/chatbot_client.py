@@ -15,7 +15,7 @@ from understudy.environments.page import tidy
 from understudy.isolation import OwnFailure
 from understudy.isolation.json_bounds import TooManyValues, loads_bounded
 from understudy.isolation.resolver import resolve
-from understudy.plugins.secrets import SecretNotAllowed, Secrets
+from understudy.plugins.secrets import RunSecrets, SecretNotAllowed
 from understudy.plugins.time_limits import current_timer
 
 #: Maximum attempts for one message while the bot answers 429 or 503, and the first pause in seconds unless
@@ -41,7 +41,7 @@ class ChatbotClient:
     """Sends messages to one bot. Stores no cookies: the bot knows only what the requests contain."""
 
     def __init__(
-        self, bot: ChatbotConfig, secrets: Secrets, *, allow_private_hosts: bool, resolver: Resolver = resolve
+        self, bot: ChatbotConfig, secrets: RunSecrets, *, allow_private_hosts: bool, resolver: Resolver = resolve
     ) -> None:
         self._bot = bot
         self._secrets = secrets
@@ -49,7 +49,7 @@ class ChatbotClient:
 
     def check(self) -> None:
         """Raises EnvironmentUnreachable if a secret is missing, before the first message is sent."""
-        self._headers(self._bot.url)
+        self._secret_headers(self._bot.url)
 
     async def ask(self, body: Any) -> tuple[Any, int]:
         """Returns the bot's JSON answer and its status. Raises EnvironmentUnreachable for anything else.
@@ -100,25 +100,27 @@ class ChatbotClient:
             await asyncio.sleep(pause_s)
 
     async def _send(self, url: str, body: bytes) -> httpx.Response:
-        request = httpx.Request(
-            "POST", url, headers=self._headers(url), content=body, extensions={"timeout": _TIMEOUTS}
-        )
+        secret = self._secret_headers(url)
+        headers = _HEADERS | dict(self._bot.headers) | secret
+        request = httpx.Request("POST", url, headers=headers, content=body, extensions={"timeout": _TIMEOUTS})
         if request.url.scheme not in ("http", "https") or not request.url.host:
             raise self._failed("has an address that is neither http nor https")
+        self._secrets.record(secret)
         return await self._transport.handle_async_request(request)
 
-    def _headers(self, url: str) -> dict[str, str]:
+    def _secret_headers(self, url: str) -> dict[str, str]:
         try:
-            secret = {name: self._secrets.value(key, url) for name, key in self._bot.secrets.items()}
+            return self._secrets.headers(self._bot.secrets, self._bot.headers, url)
         except SecretNotAllowed as refused:
             raise self._failed(f"cannot be called: {refused}") from None
-        return _HEADERS | dict(self._bot.headers) | secret
 
     def _redirect_target(self, url: str, response: httpx.Response) -> str:
         target = urljoin(url, response.headers["location"])
         if response.status_code not in (307, 308):
+            # The target may contain a secret that the bot got.
+            shown = "elsewhere" if self._secrets.were_sent else f"to {tidy(target, 200)}"
             raise self._failed(
-                f"answers {response.status_code} and redirects to {tidy(target, 200)}, where the message "
+                f"answers {response.status_code} and redirects {shown}, where the message "
                 "would be lost; if that is the bot's address, set it in the iteration"
             )
         return target
@@ -139,13 +141,13 @@ class ChatbotClient:
             raise self._failed(f"answers with a body that is not JSON{self._excerpt(body)}") from None
 
     def _excerpt(self, body: bytes) -> str:
-        # Redact before truncating: redaction does not find half a secret.
-        text = tidy(self._secrets.redacted(body.decode("utf-8", "replace")), _EXCERPT_CHARS)
+        # A bot that got a secret may repeat it in a form that redaction does not know.
+        text = "" if self._secrets.were_sent else tidy(body.decode("utf-8", "replace"), _EXCERPT_CHARS)
         return f" ({text})" if text else ""
 
     def _failed(self, what: str) -> EnvironmentUnreachable:
         url = tidy(self._bot.url.partition("?")[0], 200)
-        return EnvironmentUnreachable(self._secrets.redacted(f"The chatbot at {url} {what}."))
+        return EnvironmentUnreachable(f"The chatbot at {url} {what}.")
 
 
 def _pause_s(response: httpx.Response, attempt: int) -> float:

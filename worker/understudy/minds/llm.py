@@ -11,6 +11,7 @@ from understudy.models.endpoint.endpoint import Endpoint, Reply, endpoint_of
 from understudy.models.endpoint.usage_meter import Quota
 from understudy.models.prompt import Message, compose
 from understudy.models.quotas import quotas
+from understudy.plugins.allowed_workspaces import Workspace
 
 #: Maximum characters of an invalid answer that the correction quotes.
 _MAX_SHOWN = 2_000
@@ -28,7 +29,7 @@ class LanguageModelMind:
 
     async def decide(self, turn: Turn) -> Decision:
         """Returns the next action. Raises ModelFailed. Cancellation is safe and closes the connection."""
-        endpoint, profile = endpoint_of(self._profile)
+        endpoint, profile = endpoint_of(self._profile, Workspace(turn.workspace, turn.workspace_name))
         return await decide(turn, endpoint, quotas.quota_for(turn.workspace, turn.study), profile.context_tokens)
 
 
@@ -43,7 +44,7 @@ async def decide(turn: Turn, endpoint: Endpoint, gate: Quota, budget: int) -> De
         try:
             reply = await _retry_with_error(endpoint, messages, schema, gate, reply, invalid)
         except ModelFailed as failure:
-            raise ModelFailed(str(failure), _sum(spent, failure.usage)) from None
+            raise failure.with_usage(_sum(spent, failure.usage)) from None
         spent = _sum(spent, reply.usage)
         try:
             answer = _read(reply, turn)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from understudy.models import ModelFailed
+from understudy.plugins.allowed_workspaces import AllowedWorkspaces, Workspace
 
 DEFAULT = "default"
 #: Sent if no key is configured: local servers need none, but the protocol requires a value.
@@ -52,6 +53,8 @@ class Profile(BaseModel):
     #: Price per million tokens in any one currency. Set both or neither.
     input_price: float | None = Field(None, ge=0)
     output_price: float | None = Field(None, ge=0)
+    #: Names or ids of the workspaces that may use the model; `*`: all. Unless set, only the workspace of `up`.
+    workspaces: tuple[str, ...] = ("default",)
 
     @field_validator("base_url")
     @classmethod
@@ -70,6 +73,15 @@ class Profile(BaseModel):
     def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _can_be_sent(value.get_secret_value()):
             raise ValueError(_KEY_FORMAT)
+        return value
+
+    @field_validator("workspaces")
+    @classmethod
+    def _are_workspaces(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            AllowedWorkspaces(value)
+        except ValueError:
+            raise ValueError('must be names or ids of workspaces, such as "default", or "*" for all') from None
         return value
 
     @model_validator(mode="after")
@@ -133,6 +145,8 @@ class ModelSettings(BaseSettings):
     stream: bool | None = None
     input_price: float | None = None
     output_price: float | None = None
+    #: Names or ids, separated by commas.
+    workspaces: str = ""
     #: A TOML file with more profiles, one table each: [cheap] base_url = "…" model = "…".
     profiles_file: Path | None = None
 
@@ -150,7 +164,37 @@ def model_settings() -> ModelSettings:
     try:
         return ModelSettings()
     except ValidationError as error:
-        raise ModelFailed(f"The language model settings are invalid: {_problems(error, 'UNDERSTUDY_LLM_')}.") from None
+        problems = _problems(error, "UNDERSTUDY_LLM_")
+        told = "The language model settings are invalid. Ask the operator: the log of the worker says why."
+        raise ModelFailed(f"The language model settings are invalid: {problems}.", told=told) from None
+
+
+def profile_for(workspace: Workspace, name: str) -> Profile:
+    """Returns the profile that a run of `workspace` uses; an empty name means `default`.
+
+    Raises ModelFailed. Callers are told the same if the profile is unknown, invalid or for other workspaces.
+    """
+    name = name or DEFAULT
+    try:
+        profile = find_profile(name)
+    except ModelFailed as failure:
+        raise ModelFailed(str(failure), told=not_available(name)) from None
+    if not AllowedWorkspaces(profile.workspaces).allow(workspace):
+        variable = "UNDERSTUDY_LLM_WORKSPACES, or to " if name == DEFAULT else ""
+        raise ModelFailed(
+            f"The language model profile {name!r} is not for workspace {workspace.name!r} ({workspace.id}). Add it to "
+            f"{variable}the workspaces of the profile.",
+            told=not_available(name),
+        )
+    return profile
+
+
+def not_available(name: str) -> str:
+    """Returns what callers are told about a profile that they cannot use."""
+    return (
+        f"The language model profile {name!r:.80} is not available to this workspace. Ask the operator: the log of the "
+        "worker says why."
+    )
 
 
 @cache
@@ -197,6 +241,8 @@ def _tables(settings: ModelSettings) -> dict[str, Any]:
             )
     default = {name: getattr(settings, name) for name in Profile.model_fields}
     default = {name: value for name, value in default.items() if value not in (None, "")}
+    if settings.workspaces:
+        default["workspaces"] = [name.strip() for name in settings.workspaces.split(",")]
     return tables | ({DEFAULT: default} if default else {})
 
 

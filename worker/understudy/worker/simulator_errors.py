@@ -16,7 +16,7 @@ def simulator_error(participant_id: UUID, message: str, error: BaseException) ->
     """Logs `error` with its stack and returns the failure of the run; its message contains no SQL."""
     log.warning("participant %s %s", participant_id, message, exc_info=error)
     if isinstance(error, ModelFailed):
-        return RunFailed(FailureKind.SIMULATOR_ERROR, str(error), error.usage)
+        return RunFailed(FailureKind.SIMULATOR_ERROR, error.told, error.usage)
     if isinstance(error, DBAPIError):
         text = f"The participant {message}: the store refused a value. The log of the worker says more."
         return RunFailed(FailureKind.SIMULATOR_ERROR, text)

@@ -15,6 +15,7 @@ from understudy.domain.simulation import Assignment, Decision, Observation, Pers
 from understudy.domain.text import sanitize
 from understudy.environments import Environment
 from understudy.minds import Mind
+from understudy.plugins.allowed_workspaces import Workspace
 from understudy.plugins.registry import create_mind, environments
 from understudy.plugins.secrets import Secrets
 
@@ -59,6 +60,7 @@ class SimulationSession:
         success = spec.assignment.get("success")
         self._assignment = Assignment(spec.assignment["task"], Success(**success) if success else None)
         self._row = row
+        self._workspace_name = spec.workspace
         self._count: int = row.interaction_count
         self._state = claimed.state
         self._memory: Mapping[str, Any] = (claimed.state or {}).get("memory", {})
@@ -69,7 +71,7 @@ class SimulationSession:
         # Environments receive only the options that they declare.
         options: dict[str, Any] = {}
         if getattr(factory, "takes_secrets", False):
-            options["secrets"] = secrets
+            options["secrets"] = (secrets or Secrets()).for_run(Workspace(row.workspace_id, spec.workspace))
         if getattr(factory, "takes_access", False):
             options["access"] = AccessibilityNeeds.from_traits(spec.traits)
         self._environment: Environment = factory(spec.content, allow_private_hosts=allow_private_hosts, **options)
@@ -155,6 +157,7 @@ class SimulationSession:
             index=self._count,
             instructions=self._instructions,
             workspace=self._row.workspace_id,
+            workspace_name=self._workspace_name,
             study=self._row.study_id or self._row.ask_id,
         )
 

@@ -22,8 +22,9 @@ from understudy.models.endpoint.response_limits import (
     retry_after_s,
 )
 from understudy.models.endpoint.usage_meter import Quota, UsageMeter
-from understudy.models.profiles import DEFAULT, NO_KEY, Profile, find_profile
+from understudy.models.profiles import DEFAULT, NO_KEY, Profile, not_available, profile_for
 from understudy.models.prompt import Message, estimate_tokens, without_system_messages
+from understudy.plugins.allowed_workspaces import Workspace
 from understudy.plugins.time_limits import current_timer
 from understudy.telemetry import metrics
 
@@ -59,8 +60,12 @@ class _RequestRejected(Exception):
 class _RetryableError(Exception):
     """The call failed; a retry may succeed."""
 
-    def __init__(self, what: str, after_s: float | None = None, result: metrics.LlmResult = "failed") -> None:
+    def __init__(
+        self, what: str, after_s: float | None = None, result: metrics.LlmResult = "failed", said: str = ""
+    ) -> None:
         self.what = what
+        #: The server's own words.
+        self.said = said
         self.result = result
         #: Pause that the server asks for, in seconds.
         self.after_s = after_s
@@ -89,7 +94,7 @@ class Endpoint:
             reply = await self._answer(client, messages, schema, meter)
         except ModelFailed as failure:
             wasted = Usage(meter.calls, 0, 0, meter.seconds(), self._profile.cost(0, 0), self._profile.model)
-            raise ModelFailed(str(failure), wasted if meter.calls else None) from None
+            raise failure.with_usage(wasted if meter.calls else None) from None
         return replace(reply, usage=replace(reply.usage, calls=meter.calls, seconds=meter.seconds()))
 
     async def _answer(
@@ -108,7 +113,7 @@ class Endpoint:
                         reason = reason or f"{rejected.status}: {rejected.message}"
                         simpler = form.after(rejected.message)
                         if simpler is None:
-                            raise ModelFailed(self._failed(f"rejects our requests ({reason}).")) from None
+                            raise self._failed("rejects our requests", f" ({reason})") from None
                         form = simpler
             except _RetryableError as failure:
                 await self._pause(failure, retry)
@@ -202,10 +207,10 @@ class Endpoint:
             raise self._timeout_error() from None
         except (openai.APIConnectionError, httpx.TransportError) as error:
             if isinstance(error.__cause__, ResponseTooLarge):
-                raise ModelFailed(self._failed("sent an answer that is too large")) from None
+                raise self._failed("sent an answer that is too large") from None
             raise _RetryableError(f"cannot be reached ({type(error.__cause__ or error).__name__})") from None
         except ResponseTooLarge:
-            raise ModelFailed(self._failed("sent an answer that is too large")) from None
+            raise self._failed("sent an answer that is too large") from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
             raise _RetryableError(
                 f"answered with something other than a chat completion ({type(error).__name__})"
@@ -253,49 +258,54 @@ class Endpoint:
         """Raises the error that an answer with an error status stands for."""
         message = self._server_message(message)
         profile = self._profile
+        said = f": {message}"
         if status in (401, 403):
-            raise ModelFailed(
-                self._failed(f"does not accept the key of profile {self._name!r} ({status}): {message}")
-                + " Set a key that it accepts (UNDERSTUDY_LLM_API_KEY, or api_key in the profile) "
-                "for the workers."
+            raise self._failed(
+                f"does not accept the key of profile {self._name!r} ({status})",
+                f"{said} Set a key that it accepts (UNDERSTUDY_LLM_API_KEY, or api_key in the profile) for the workers",
             )
         if status == 404:
-            raise ModelFailed(
-                self._failed(f"does not know the model {profile.model!r}, or is not at this address (404): {message}")
-                + " Set UNDERSTUDY_LLM_MODEL to a model that it has, and UNDERSTUDY_LLM_BASE_URL to the "
-                "address of its API, which usually ends in /v1 (or model and base_url in the profile)."
+            raise self._failed(
+                f"does not know the model {profile.model!r}, or is not at its address (404)",
+                f"{said} Set UNDERSTUDY_LLM_MODEL to a model that it has, and UNDERSTUDY_LLM_BASE_URL to the "
+                "address of its API, which usually ends in /v1 (or model and base_url in the profile)",
             )
         if status in (408, 409, 425, 429) or status >= 500:
             if "insufficient_quota" in message:
-                raise ModelFailed(self._failed(f"says that the account is used up ({status}): {message}"))
+                raise self._failed(f"says that the account is used up ({status})", said)
             result: metrics.LlmResult = "rate_limited" if status == 429 else "failed"
-            raise _RetryableError(f"answered {status}: {message}", retry_after_s(headers), result)
+            raise _RetryableError(f"answered {status}", retry_after_s(headers), result, said)
         if status in (400, 415, 422):
             raise _RequestRejected(status, message)
-        raise ModelFailed(self._failed(f"answered {status}: {message}"))
+        raise self._failed(f"answered {status}", said)
 
     async def _pause(self, failure: _RetryableError, retry: int) -> None:
         """Waits before the next attempt. Raises ModelFailed if no attempt is left or the step has no time."""
-        times = f" {retry + 1} times" if retry else ""
+        times = f" (tried {retry + 1} times)" if retry else ""
         if retry >= self._profile.retries:
-            raise ModelFailed(self._failed(f"{failure.what}{times and f' (tried{times})'}.")) from None
+            raise self._failed(failure.what, failure.said, times) from None
         pause_s = min(_FIRST_PAUSE_S * 2**retry, _LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
         if failure.after_s is not None:
             # Never earlier than the server asks for; jitter spreads the retries.
             pause_s = failure.after_s + random.uniform(0, 0.25)  # noqa: S311
         if pause_s >= current_timer().remaining_s():
-            raise ModelFailed(
-                self._failed(f"{failure.what}; the next attempt would be in {pause_s:.0f} s,")
-                + " which is more than the step has left. Set a longer step_timeout, or run fewer "
-                "participants at a time."
+            raise self._failed(
+                failure.what,
+                failure.said,
+                f"; the next attempt would be in {pause_s:.0f} s, which is more than the step has left. Set a longer "
+                "step_timeout, or run fewer participants at a time",
             ) from None
         await asyncio.sleep(pause_s)
 
     def _timeout_error(self) -> _RetryableError:
         return _RetryableError(f"gave no answer within {self._profile.timeout_s:g} s", result="timeout")
 
-    def _failed(self, what: str) -> str:
-        return f"The language model at {self._profile.display_url} {what}"
+    def _failed(self, what: str, said: str = "", more: str = "") -> ModelFailed:
+        """Returns a failure. Callers are told neither the address nor `said`: a server may name other addresses."""
+        return ModelFailed(
+            f"The language model at {self._profile.display_url} {what}{said}{more}.",
+            told=f"The language model of profile {self._name!r} {what}{more}.",
+        )
 
     def _server_message(self, message: str) -> str:
         """Returns a server's message, short, on one line, and without the key."""
@@ -311,12 +321,15 @@ class Endpoint:
 _endpoints: dict[tuple[str, int], Endpoint] = {}
 
 
-def endpoint_of(name: str) -> tuple[Endpoint, Profile]:
-    """Returns a profile's endpoint and the profile. Raises ModelFailed for an unknown or invalid profile."""
+def endpoint_of(name: str, workspace: Workspace) -> tuple[Endpoint, Profile]:
+    """Returns a profile's endpoint and the profile. Raises ModelFailed if `workspace` cannot use it."""
     name = name or DEFAULT
-    profile = find_profile(name)
+    profile = profile_for(workspace, name)
     # One per event loop: connections belong to the loop that opened them.
     key = (name, id(asyncio.get_running_loop()))
     if key not in _endpoints:
-        _endpoints[key] = Endpoint(name, profile)
+        try:
+            _endpoints[key] = Endpoint(name, profile)
+        except ModelFailed as failure:
+            raise ModelFailed(str(failure), told=not_available(name)) from None
     return _endpoints[key], profile
