@@ -1,7 +1,12 @@
-"""Fair shares with real processes: a second workspace beside the backlog of the first one."""
+"""Fair shares with real processes: a second workspace beside the backlog of the first one.
 
+`UNDERSTUDY_TEST_BACKLOG=10000 UNDERSTUDY_TEST_SECONDS=60 pytest --junitxml FILE` measures at full size.
+"""
+
+import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -18,7 +23,9 @@ _p = Tables.participant
 
 SLOTS = 20
 #: Of the first workspace; each of its steps takes half a second.
-BACKLOG = 2_000
+BACKLOG = int(os.environ.get("UNDERSTUDY_TEST_BACKLOG", "2000"))
+#: For which slots are counted.
+SECONDS = float(os.environ.get("UNDERSTUDY_TEST_SECONDS", "4"))
 STEP_S = 0.5
 
 
@@ -59,7 +66,7 @@ def first_interaction_after_s(store: Store, id_: str) -> float:
 
 
 def test_participant_of_a_second_workspace_starts_beside_the_backlog_of_the_first(
-    store: Store, acme: ApiClient, fleet: Fleet
+    store: Store, acme: ApiClient, fleet: Fleet, record_property: Callable[[str, object], None]
 ) -> None:
     first = make_backlog(store)
     fleet.start("run-1", "control", "sweeper", concurrency=SLOTS)
@@ -67,7 +74,9 @@ def test_participant_of_a_second_workspace_starts_beside_the_backlog_of_the_firs
     study, _ = make_study(store, acme.workspace_id)
     (id_,) = dispatch_participants(acme, study, 1)
     # Without shares it would wait for minutes; two seconds is the goal on a machine with nothing else to do.
-    assert first_interaction_after_s(store, id_) < 10
+    after_s = first_interaction_after_s(store, id_)
+    record_property("first interaction after s", after_s)
+    assert after_s < 10
     with store.read() as connection:
         preempted = connection.scalars(select(_p.c.workspace_id).where(_p.c.preempted_at.is_not(None))).all()
         attempts = set(connection.scalars(select(_p.c.attempt)))
@@ -77,7 +86,9 @@ def test_participant_of_a_second_workspace_starts_beside_the_backlog_of_the_firs
 
 
 @pytest.mark.parametrize("delays", [(STEP_S, STEP_S, STEP_S)])
-def test_slots_follow_the_weights_of_three_workspaces(store: Store, fleet: Fleet, delays: tuple[float, ...]) -> None:
+def test_slots_follow_the_weights_of_three_workspaces(
+    store: Store, fleet: Fleet, delays: tuple[float, ...], record_property: Callable[[str, object], None]
+) -> None:
     weights = (1, 2, 4)
     workspaces = [
         make_backlog(store, f"crowd {weight}", weight, delay_s=delay)
@@ -88,8 +99,9 @@ def test_slots_follow_the_weights_of_three_workspaces(store: Store, fleet: Fleet
     wait_until(lambda: sum(running(store).values()) == slots)
     time.sleep(2)
     held: Counter[UUID] = Counter()
-    for _ in range(40):
+    for _ in range(round(SECONDS / 0.1)):
         held += running(store)
         time.sleep(0.1)
     for workspace_id, weight in zip(workspaces, weights, strict=True):
+        record_property(f"part of weight {weight}", held[workspace_id] / held.total())
         assert held[workspace_id] / held.total() == pytest.approx(weight / 7, rel=0.3)
