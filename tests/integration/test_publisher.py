@@ -25,7 +25,7 @@ from understudy.queue.celery.app import create_celery
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import BROKER_ERRORS, Publisher
 from understudy.settings import Settings
-from understudy.store import leases, window
+from understudy.store import leases, lifecycle, window
 from understudy.store.engine import Store, store_clock, store_time
 from understudy.store.schema import Tables
 from understudy.worker.sweeper import Sweeper
@@ -194,6 +194,15 @@ def test_sweeper_publishes_each_message_once_and_a_batch_per_sweep(
     monkeypatch.setattr("understudy.worker.sweeper.BATCH_SIZE", 2)
     assert [study.sweep() for _ in range(3)] == [True, False, False]
     assert (study.depth(), study.publisher.queue_depth(Queue.RUNS)) == (3, 3)
+
+
+def test_sweeper_polls_less_often_while_a_limit_lets_nothing_run(study: PublishedStudy) -> None:
+    study.write(Connection.execute, update(Tables.workspace).values(max_running=1))
+    pauses = [study.sweeper.publish() for _ in range(5)]
+    assert pauses == [0.05, 0.1, 0.2, 0.25, 0.25]
+    claim = study.must_claim(study.ids[0])
+    study.write(lifecycle.complete, claim, None, 1)
+    assert study.sweeper.publish() == 0.05
 
 
 def test_messages_of_queues_that_are_consumed_first_are_published_first(study: PublishedStudy) -> None:

@@ -39,8 +39,9 @@ SHUTDOWN_TIMEOUT_S = 10
 #: Seconds after which expired leases without participants are deleted.
 LEASE_RETENTION_S = 3600
 
-#: Seconds between refills while participants wait for room in the window, or for a slot.
-REFILL_INTERVAL_S = 0.05
+#: Seconds between refills while participants wait for room in the window, or for a slot: the least after one that
+#: published something; each one that published nothing doubles them, up to the most.
+REFILL_INTERVAL_S, MAX_REFILL_INTERVAL_S = 0.05, 0.25
 
 #: A message overtakes another only if it is later by this much: concurrent publishers interleave messages.
 REORDER_MARGIN = timedelta(seconds=5)
@@ -63,6 +64,7 @@ class Sweeper:
         self._store_was_unavailable = False
         #: Until then recovery pauses; None: it does not.
         self._recover_from: float | None = None
+        self._refill_interval_s = REFILL_INTERVAL_S
         #: Monotonic time from which lost messages are looked for again.
         self._republish_at = 0.0
         #: By queue: messages published before this moment have left it, because it was empty later.
@@ -108,7 +110,10 @@ class Sweeper:
         self._outages.succeeded()
         if has_more or refill.has_more:
             return 0
-        return min(REFILL_INTERVAL_S, interval_s) if refill.has_backlog else interval_s
+        self._refill_interval_s = (
+            REFILL_INTERVAL_S if refill.sent else min(2 * self._refill_interval_s, MAX_REFILL_INTERVAL_S)
+        )
+        return min(self._refill_interval_s, interval_s) if refill.has_backlog else interval_s
 
     def _republish(self) -> bool:
         """Republishes lost messages; returns whether more remain."""
