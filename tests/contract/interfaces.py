@@ -152,9 +152,13 @@ def command_line(caller: ApiClient) -> Iterator[Call]:
         words = [*command.words.split(), *options, *command.parameters(arguments)]
         result = CliRunner().invoke(app, words, catch_exceptions=False)
         body = json.loads(result.stdout or result.stderr)
-        expected = ERROR_RULES[body["error_code"]].exit_code if "error_code" in body else 0
+        is_error = "error_code" in body
+        has_failed = tool == "simulation_wait" and any(
+            one["status"] == "failed" for one in body.get("participants", ())
+        )
+        expected = ERROR_RULES[body["error_code"]].exit_code if is_error else int(has_failed)
         assert result.exit_code == expected, result.stderr
-        return _result(body) if expected else CallResult(body, None)
+        return _result(body) if is_error else CallResult(body, None)
 
     yield call
 

@@ -310,4 +310,4 @@ def test_what_each_request_for_metrics_reads_uses_indexes(store: Store) -> None:
         asked = [one for one in seen if "participant" in one[0]]
         plans = [str(connection.exec_driver_sql(explain + statement, given).all()) for statement, given in asked]
     assert plans
-    assert all("ix_participant_" in plan for plan in plans), plans
+    assert [plan for plan in plans if "ix_participant_" not in plan] == []
