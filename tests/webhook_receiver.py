@@ -53,10 +53,13 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                received = Received(
-                    {name.lower(): value for name, value in self.headers.items()},
-                    self.rfile.read(int(self.headers["content-length"])).decode(),
-                )
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    # Its sender was killed in the middle.
+                    self.close_connection = True
+                    return
+                received = Received({name.lower(): value for name, value in self.headers.items()}, body.decode())
                 status = receiver.answer(received)
                 if status is None:
                     self.close_connection = True
