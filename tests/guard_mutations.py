@@ -616,12 +616,17 @@ _GUARDS = {
         ),
     ],
     ("shared/understudy/domain/receiver_networks.py", "tests/unit/test_receiver_networks.py"): [
-        ("metadata addresses are never receivers", "if _in(ip, _METADATA) or", "if"),
+        ("metadata addresses are never receivers", "if is_in(ip, NEVER) or", "if"),
+    ],
+    ("shared/understudy/domain/addresses.py", "tests/unit/test_addresses.py"): [
         (
             "an embedded address counts",
             "return [inner for inner in embedded if inner is not None] or [ip]",
             "return [ip]",
         ),
+    ],
+    ("worker/understudy/environments/guarded_transport.py", "tests/integration/test_web_environment.py"): [
+        ("metadata addresses are never visited", "not is_forbidden(address) and (", "("),
     ],
     ("shared/understudy/store/webhooks.py", "tests/contract/test_webhooks.py"): [
         ("a workspace has at most so many webhooks", ">= MAX_WEBHOOKS:", ">= 10**9:"),

@@ -14,9 +14,9 @@ import pytest
 
 from tests.environments import act, stored, use
 from tests.servers import serve_in_thread
+from understudy.domain.addresses import is_public
 from understudy.domain.simulation import Action, Observation
 from understudy.environments import EnvironmentUnreachable, guarded_transport
-from understudy.environments.guarded_transport import is_public
 from understudy.environments.web import WebEnvironment
 
 T = TypeVar("T")
@@ -484,6 +484,15 @@ def test_private_host_in_any_notation_is_refused(url: str, site: Site, host: str
     with pytest.raises(EnvironmentUnreachable, match=r"must not be visited|no site at|no sense"):
         see(f"http://{host}:{url.rsplit(':', 1)[1]}/", private=False)
     assert site.requests == []
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "168.63.129.16", "fd00:ec2::254", "::ffff:169.254.169.254"])
+def test_metadata_address_is_refused_although_private_hosts_are_allowed(address: str) -> None:
+    async def resolver(host: str, port: int) -> list[str]:
+        return [address]
+
+    with pytest.raises(EnvironmentUnreachable, match=r"inside\.test is a private address"):
+        see("http://inside.test/", private=True, resolver=resolver)
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1", "10.0.0.1"], ["169.254.169.254"]])

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import httpcore
 import httpx
 
+from understudy.domain.addresses import is_forbidden, is_public
 from understudy.isolation import OwnFailure
 from understudy.isolation.resolver import resolve
 
@@ -38,8 +39,6 @@ _OWN_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM
 _ATTEMPT_TIMEOUT_S = 5.0
 _MAX_ADDRESSES = 6
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
 
 class AddressBlocked(httpx.ConnectError):
     """The host has no address to which participants may connect."""
@@ -47,21 +46,6 @@ class AddressBlocked(httpx.ConnectError):
 
 class HostNotFound(httpx.ConnectError):
     """The host has no address."""
-
-
-def is_public(address: str) -> bool:
-    """Returns whether this is a public internet address, in any notation."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if ip in _NAT64:
-            inner = [ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)]
-        if found := [str(other) for other in inner if other is not None]:
-            # An IPv6 address that embeds an IPv4 address is public only if that one is.
-            return all(map(is_public, found))
-        if ip.is_site_local:
-            return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 @functools.cache
@@ -112,8 +96,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         addresses = await self._addresses(host, port)
         self.waits_for_us = False
-        if not self._allow_private_hosts:
-            addresses = [address for address in addresses if is_public(address)]
+        if addresses:
+            addresses = [address for address in addresses if self._permits(address)]
             if not addresses:
                 raise AddressBlocked(f"{host} is a private address")
         failure: Exception = HostNotFound(f"{host} has no address")
@@ -128,6 +112,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             else:
                 return _Stream(stream)
         raise failure
+
+    def _permits(self, address: str) -> bool:
+        return not is_forbidden(address) and (self._allow_private_hosts or is_public(address))
 
     async def connect_unix_socket(
         self,
