@@ -264,6 +264,30 @@ constraints: ## regenerate constraints.txt with the newest versions that pyproje
 	  build/constraints/bin/python -m pip freeze | grep '=='; } > constraints.txt
 	rm -rf build/constraints
 
+# The build backend is in it too: the image builds the project without a download of its own.
+.PHONY: hashes
+hashes: build/tools/uv/.installed ## regenerate constraints-hashes.txt, from which the image is installed
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  > build/backend.in
+	@{ echo "# Exact versions and hashes of what the image installs: the program, traces and the build backend."; \
+	  echo "# Made by \`make hashes\` for Python 3.12 on Linux, with the versions of constraints.txt."; } > build/hashes.part
+	@build/tools/uv/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --python-version 3.12 --python-platform linux --constraint constraints.txt \
+	  --extra server --extra traces pyproject.toml build/backend.in >> build/hashes.part
+	@mv build/hashes.part constraints-hashes.txt
+
+# What the scanner itself needs is not listed: it has an environment of its own.
+.PHONY: sbom
+sbom: $(VENV)/.installed build/tools/cyclonedx-bom/.installed ## list all installed packages as CycloneDX in build/sbom.json
+	@build/tools/cyclonedx-bom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-format JSON --output-file build/sbom.json $(ARGS) $(BIN)/python
+
+build/tools/%/.installed:
+	@echo "installing $*" >&2
+	@$(PYTHON) -m venv build/tools/$*
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore build/tools/$*/bin/python -m pip install -qq '$*'
+	@touch $@
+
 .PHONY: clean
 clean: ## remove installed packages and tool caches; keep data folders
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
