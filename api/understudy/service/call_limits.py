@@ -68,7 +68,7 @@ class _Places:
 
 @dataclass
 class _Share:
-    """What this process may do for one workspace."""
+    """The calls that this process may let in for one workspace."""
 
     workspace_id: UUID
     limits: Limits

@@ -21,7 +21,7 @@ _FORMAT = re.compile(r"ust_([0-9a-f]{32})\.(t|s|a)\.([0-9a-f]{32})\.(\d{1,12})\.
 
 
 class Claims(NamedTuple):
-    """What a ticket says: nothing of it is true before its signature is checked."""
+    """The claims of a ticket: none is true before its signature is checked."""
 
     token_id: UUID
     kind: Kind

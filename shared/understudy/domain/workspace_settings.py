@@ -19,7 +19,7 @@ class WorkspaceSetting(NamedTuple):
     """One setting of a workspace. The installation's default is the setting `workspace_NAME`."""
 
     name: str
-    #: What it bounds, for help and documentation.
+    #: Its description for help and documentation.
     description: str
     max_figure: int = _MAX_SMALL_FIGURE
     #: Whether the figure is a whole number; else any positive number.

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _VALUE = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FIELDS = {"value", "workspaces", "header", "origins", "path_prefix"}
-#: What an entry of an older file lacks, with an example.
+#: Fields that an entry of an older file lacks, with an example.
 _ADDED = {
     "workspaces": '"workspaces": ["default"]',
     "header": '"header": "Authorization"',

@@ -28,7 +28,7 @@ _oldest_that_may_run = (
 
 
 class Backlog(NamedTuple):
-    """What waits."""
+    """Figures about waiting participants."""
 
     unpublished: int
     #: Seconds that the oldest pending one has waited that is not paused; 0 if there is none.

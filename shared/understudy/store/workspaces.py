@@ -83,7 +83,7 @@ def set_values(connection: Connection, name: str, values: Mapping[str, Any]) -> 
 
 
 class Access(NamedTuple):
-    """What a valid token opens."""
+    """The access of a valid token."""
 
     workspace_id: UUID
     role: Role
