@@ -27,7 +27,7 @@ from understudy.store.schema import Tables
 SECRET = "whsec_" + "QUJD" * 8
 SEED = 7
 POINTS_OF_WEBHOOKS = [point for point in POINTS if point.rpartition(".")[0] in WEBHOOK_SITES]
-#: What a participant may send: exactly one of these.
+#: Types of events at the end of a participant, which sends exactly one.
 ENDS = {str(type_) for type_ in EventType} - {EventType.RUN_FINISHED}
 
 

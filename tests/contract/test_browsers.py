@@ -1,4 +1,4 @@
-"""What browsers need: tickets for event streams, and CORS. Contract section 6."""
+"""Tickets for event streams, and CORS, for browsers. Contract section 6."""
 
 import itertools
 from collections.abc import Callable, Iterator

@@ -191,7 +191,7 @@ def test_every_place_of_the_table_accepts_an_own_id(acme: ApiClient, mine: World
     # No workspace has an event of the number in this path yet.
     places = [place for place in PLACES if "last_event_id" not in place.path]
     answers = [(place, place.send(acme, mine, getattr(mine, place.kind))) for place in places]
-    # What still runs or takes part cannot be deleted.
+    # Studies with active participants and people who take part cannot be deleted.
     refused = [place for place, answer in answers if not answer.is_success and answer.status_code != 409]
     assert refused == []
 

@@ -149,7 +149,7 @@ def test_every_route_answers_503_changes_nothing_and_works_again_after_the_outag
     assert dump_tables(here) == before
     here.dispose()
     answers = call_every_route(acme, unavailable.api, world)
-    # What still runs or takes part cannot be deleted.
+    # Studies with active participants and people who take part cannot be deleted.
     assert {route: one.text for route, one in answers.items() if one.status_code not in {200, 201, 202, 409}} == {}
 
 

@@ -146,6 +146,20 @@ def test_second_workspace_goes_ahead_of_the_first_ones_window(store: Store, crow
     assert sum(row.yields for row in crowd.rows()) == 1
 
 
+def test_message_that_waits_for_a_slot_of_another_workspace_is_looked_after(
+    store: Store, crowd: Tenant, small: Tenant
+) -> None:
+    """A run that was asked may be lost with its worker before it gives up the slot."""
+    crowd.worker_id = with_slots(store, 2)
+    crowd.run(2)
+    small.participants()
+    assert small.read(window.has_work)
+    small.refill()
+    assert small.read(window.has_work)
+    small.set({"yields": False}, _p.c.workspace_id == crowd.workspace_id)
+    assert small.write(window.refill, 9, MANY).preempted == 1
+
+
 def test_run_that_yields_is_released_at_its_next_interaction_and_waits_its_turn(store: Store, crowd: Tenant) -> None:
     claim = crowd.running()
     crowd.set({"yields": True}, _p.c.id == claim.participant_id)

@@ -31,7 +31,7 @@ def get_participant(service: Service, workspace_id: UUID, ref: str) -> Participa
     with service.store.read() as connection:
         id_ = _find(connection, workspace_id, ref).id
         row = participants.get_details(connection, workspace_id, id_)
-        return describe(row, load_describe_context(service, connection, workspace_id, [id_]))
+        return describe(row, load_describe_context(service, connection, workspace_id, [row]))
 
 
 def list_participants(
@@ -61,7 +61,7 @@ def list_participants(
         rows, following = participants.page_of_participants(
             connection, workspace_id, scope, status=status, cursor=cursor, limit=limit
         )
-        context = load_describe_context(service, connection, workspace_id, [row.id for row in rows])
+        context = load_describe_context(service, connection, workspace_id, rows)
     return Page(items=[describe(row, context) for row in rows], next_cursor=following)
 
 
@@ -183,24 +183,28 @@ class DescribeContext(NamedTuple):
 
 
 def load_describe_context(
-    service: Service, connection: Connection, workspace_id: UUID, ids: Sequence[UUID]
+    service: Service, connection: Connection, workspace_id: UUID, rows: Sequence[AnyRow]
 ) -> DescribeContext:
-    """Loads the context for these participants from the store."""
+    """Loads the context for these rows of `participants.select_details` from the store."""
     settings = service.settings
+    waiting = [row.id for row in rows if _is_unpublished(row)]
     return DescribeContext(
         store_time(connection),
         leases.live_by_kind(connection),
         RecoveryTimes(settings.lease_ttl_s, settings.sweep_interval_s),
-        usage.for_participants(connection, ids),
-        limits.holds(connection, workspace_id, ids, settings.default_limits),
-        limits.is_window_full(connection, MIN_SHARED_WINDOW),
+        usage.for_participants(connection, [row.id for row in rows]),
+        limits.holds(connection, workspace_id, waiting, settings.default_limits) if waiting else {},
+        bool(waiting) and limits.is_window_full(connection, MIN_SHARED_WINDOW),
     )
+
+
+def _is_unpublished(row: AnyRow) -> bool:
+    return row.status == str(Status.PENDING) and row.dispatched_at is None
 
 
 def describe(row: AnyRow, context: DescribeContext) -> Participant:
     """Returns the envelope of a row of `participants.select_details`."""
-    is_waiting = row.status == str(Status.PENDING) and row.dispatched_at is None
-    hold = context.holds.get(row.iteration_id or row.ask_id) if is_waiting else None
+    hold = context.holds.get(row.iteration_id or row.ask_id) if _is_unpublished(row) else None
     activity = ParticipantActivity(
         status=Status(row.status),
         idle_s=_seconds(context.now, row.moved_at or row.created_at),

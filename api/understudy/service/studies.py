@@ -220,7 +220,7 @@ def get_per_participant(
         summary = _summary(connection, study)
         rows, following = _participants(connection, study, cursor, limit)
         strongest = lineage.highlights(connection, [row.id for row in rows])
-        context = load_describe_context(service, connection, workspace_id, [row.id for row in rows])
+        context = load_describe_context(service, connection, workspace_id, rows)
         described = take_items(_highlighted(describe(row, context), strongest.get(row.id)) for row in rows)
         if len(described) < len(rows):
             _, following = _participants(connection, study, cursor, len(described))

@@ -33,7 +33,7 @@ class Load(NamedTuple):
 
     weight: float = 1
     running: int = 0
-    #: Of those that run, the ones that give up their slot at their next interaction.
+    #: Running ones that give up their slot at their next interaction.
     yielding: int = 0
     #: Published to the queue that workers take first.
     ahead: int = 0
@@ -134,7 +134,7 @@ def _preempt(loads: Mapping[Key, Load], ahead: Mapping[Key, int], slots: int) ->
     """Returns how many runs of which workspaces give up their slots for the messages ahead of the window."""
     running = sum(load.running for load in loads.values())
     if any(load.overdue for load in loads.values()) and running:
-        # Nobody takes them, whatever the leases say: a worker may be lost, drain, or hold the messages.
+        # The leases promise slots that nobody gives: a worker may be lost, drain, or hold the messages.
         slots = min(slots, running)
     fair = shares(loads, slots)
     wanted = sum(load.ahead for load in loads.values()) + sum(ahead.values())

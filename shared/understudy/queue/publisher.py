@@ -71,7 +71,7 @@ class Publisher:
     def __init__(self, celery: Celery, store: Store, limits: DefaultLimits = STANDARD_LIMITS) -> None:
         self._celery = celery
         self._store = store
-        #: Participants of a workspace that may visit the same public site at once.
+        #: Limits of workspaces that have none of their own.
         self._limits = limits
         #: Whether a refill waits in the queue of messages: it covers all that is committed before it begins.
         self._refill_is_queued = False

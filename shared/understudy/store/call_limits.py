@@ -1,6 +1,6 @@
 """Counts the calls of a workspace over all API processes: its rate of requests, and its open waits and streams.
 
-A process takes requests and places in portions, so that most calls need no statement here. What it holds expires
+A process takes requests and places in portions, so that most calls need no statement here. Its portions expire
 with it: a process that was killed gives its places back after their time to live.
 """
 

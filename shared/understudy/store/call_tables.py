@@ -25,7 +25,7 @@ class Idempotency(SQLModel, table=True):
 
 
 class QuotaUse(SQLModel, table=True):
-    """What a workspace has used of its quotas. A dispatch locks its row until the end of the transaction."""
+    """The use of quotas by a workspace. A dispatch locks its row until the end of the transaction."""
 
     __tablename__ = "quota_use"
     workspace_id: UUID = Field(primary_key=True, foreign_key="workspace.id")

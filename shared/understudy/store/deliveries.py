@@ -335,7 +335,7 @@ def delete_old(connection: Connection, limit: int) -> int:
 
 
 class Backlog(NamedTuple):
-    """What waits to be delivered, of all workspaces."""
+    """Figures about deliveries that wait, of all workspaces."""
 
     pending: int
     oldest_s: float

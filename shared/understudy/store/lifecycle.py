@@ -36,7 +36,7 @@ _lease = Tables.lease
 
 
 class CommitResult(Enum):
-    """What became of a step that a run asked to store; true if it is stored."""
+    """The result of storing a step; true if it is stored."""
 
     LOST = "lost"
     STORED = "stored"

@@ -177,7 +177,7 @@ class Participant(SQLModel, table=True):
         Index("ix_participant_study", "study_id", "created_at", "id"),
         Index("ix_participant_iteration", "iteration_id", "created_at", "id"),
         Index("ix_participant_ask", "ask_id", "round", "created_at", "id"),
-        # What may be published, and the window of it that is published.
+        # Participants that may be published, and those in the window.
         _partial("ix_participant_unsent", "workspace_id", "queue", "parent_id", "created_at", "id", where=_UNSENT),
         _partial("ix_participant_sent", "dispatched_at", where=_SENT),
         _partial("ix_participant_unplaced", "id", where="status = 'pending' AND parent_id IS NULL"),

@@ -1,6 +1,6 @@
 """The window of published run messages: reads the loads of workspaces, and publishes by their fair shares.
 
-The rules are in `understudy.domain.fair_shares`. Whoever refills the window does it alone (`serialize`): two at
+The rules are in `understudy.domain.fair_shares`. Refills take place one after the other (`serialize`): two at
 once would both fill the same room, and let more participants run than a limit allows.
 """
 
@@ -25,10 +25,6 @@ from understudy.store.limits import Limits, is_in_run_queue, is_late, is_pending
 from understudy.store.schema import Tables
 
 _p = Tables.participant
-_lease = Tables.lease
-_workspace = Tables.workspace
-_study = Tables.study
-_iteration = Tables.iteration
 
 #: Maximum groups that one refill reads. Beyond, each refill begins with another workspace.
 MAX_GROUPS = 1_000
@@ -81,14 +77,18 @@ def has_work(connection: Connection) -> bool:
     if connection.scalar(unsent) is not None:
         return True
     waiting = select(_p.c.workspace_id).where(is_sent, is_in_run_queue).distinct().limit(2)
-    return len(connection.scalars(waiting).all()) > 1
+    owners = connection.scalars(waiting).all()
+    if len(owners) != 1:
+        return len(owners) > 1
+    # What waits may need a slot of another workspace.
+    holder = select(_p.c.id).where(is_running, is_in_run_queue, _p.c.workspace_id != owners[0]).limit(1)
+    return connection.scalar(holder) is not None
 
 
 def refill(connection: Connection, limit: int, defaults: DefaultLimits = STANDARD_LIMITS) -> Refill:
     """Reserves up to `limit` messages by fair shares and returns them; asks runs to give up slots if necessary.
 
-    Concurrent refills wait for
-    each other. A participant that is cancelled or claimed meanwhile is left out.
+    Concurrent refills wait for each other. A participant that is cancelled or claimed meanwhile is left out.
     """
     serialize(connection)
     groups = _groups(connection)
