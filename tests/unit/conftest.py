@@ -19,9 +19,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _one_tls_context() -> Iterator[None]:
-    """Reads the certificates once: for each client anew it takes longer than most tests."""
+    """Reads the certificates once: for each client anew it takes longer than most tests.
+
+    Only while unit tests run: a shared context trusts what an earlier test of the same process trusted.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
         yield
