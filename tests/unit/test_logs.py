@@ -148,4 +148,4 @@ def test_secrets_of_the_settings_are_redacted() -> None:
 def test_fields_are_redacted_by_their_names_except_numbers() -> None:
     given = {"authorization": "x", "llm_api_key": "y", "input_tokens": 12, "study": "s-1f3", "more": {"token": "zz"}}
     redacted = {"authorization": REDACTED, "llm_api_key": REDACTED, "more": f"{{'token': {REDACTED}}}"}
-    assert SecretRedactor()(None, "", dict(given)) == given | redacted
+    assert SecretRedactor()(given) == given | redacted

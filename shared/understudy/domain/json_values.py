@@ -65,7 +65,12 @@ def _clean(value: Any, levels: int, size: list[int]) -> Any:
                 raise _NotPlain
             size[0] += len(key)
             clean_key = key if key.isascii() and "\x00" not in key else sanitize(key)
-            cleaned[clean_key] = _clean(item, levels - 1, size)
+            # Here too, because a call would cost more than the rest.
+            if type(item) is str and item.isascii() and "\x00" not in item:
+                size[0] += SIZE_OF_VALUE + len(item)
+                cleaned[clean_key] = item
+            else:
+                cleaned[clean_key] = _clean(item, levels - 1, size)
         return cleaned
     if kind is list or kind is tuple:
         return [_clean(item, levels - 1, size) for item in value]

@@ -7,10 +7,11 @@ sooner; the sweeper publishes it again if it is unpublished or lost.
 import random
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, and_, bindparam, false, func, insert, literal, null, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, false, func, insert, literal, null, select, update
 
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import TERMINAL, Status
@@ -196,16 +197,21 @@ def reserve_again(connection: Connection, ids: Sequence[UUID], before: datetime)
 
 def load_messages(connection: Connection, ids: Sequence[UUID]) -> list[RunMessage]:
     """Returns the latest run message of each of `ids`, in order of creation."""
+    statement = _select_messages(connection.dialect.name)
+    return [RunMessage(*row) for row in connection.execute(statement, {bulk_parameters.IDS_PARAM: ids})]
+
+
+@cache
+def _select_messages(dialect: str) -> Select[Any]:
     study, ask = Tables.study, Tables.ask
-    statement = (
+    return (
         select(_p.c.id, _p.c.dispatch_no, _p.c.queue, _p.c.alias, study.c.alias, ask.c.alias)
         .select_from(_p)
         .outerjoin(study, study.c.id == _p.c.study_id)
         .outerjoin(ask, ask.c.id == _p.c.ask_id)
-        .where(bulk_parameters.in_parameter(connection.dialect.name, _p.c.id))
+        .where(bulk_parameters.in_parameter(dialect, _p.c.id))
         .order_by(_p.c.created_at, _p.c.id)
     )
-    return [RunMessage(*row) for row in connection.execute(statement, {bulk_parameters.IDS_PARAM: ids})]
 
 
 def unreserve_messages(connection: Connection, messages: Sequence[RunMessage]) -> None:

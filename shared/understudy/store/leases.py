@@ -1,9 +1,11 @@
 """Leases of worker processes. An expired lease is never renewed; its process creates a new one."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select, update
 
 from understudy.domain.fair_shares import UNKNOWN_SLOTS
 from understudy.domain.leases import MAX_LEASE_TTL_S
@@ -105,10 +107,14 @@ def live_by_kind(connection: Connection) -> dict[WorkerKind, int]:
 
 def run_slots(connection: Connection) -> int:
     """Returns the slots of live run workers; UNKNOWN_SLOTS if there are none."""
+    return connection.scalar(_select_run_slots()) or UNKNOWN_SLOTS
+
+
+@cache
+def _select_run_slots() -> Select[Any]:
     kind = func.coalesce(_lease.c.kind, str(WorkerKind.RUN))
     slots = func.sum(func.coalesce(_lease.c.slots, UNKNOWN_SLOTS))
-    live = select(slots).where(_lease.c.expires_at > store_clock(), kind == str(WorkerKind.RUN))
-    return connection.scalar(live) or UNKNOWN_SLOTS
+    return select(slots).where(_lease.c.expires_at > store_clock(), kind == str(WorkerKind.RUN))
 
 
 def count_live(connection: Connection) -> int:

@@ -5,10 +5,11 @@ A published participant counts as running, because it may start at any moment.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, func, literal_column, select, tuple_
+from sqlalchemy import Connection, Select, and_, bindparam, case, func, literal_column, select, tuple_
 
 from understudy.domain.fair_shares import LATE_S
 from understudy.domain.holds import DefaultLimits, Hold, HoldKind
@@ -101,19 +102,11 @@ def load(
 ) -> Limits:
     """Returns the limits that concern `members`, less the participants that run or are published (`holders`)."""
     everyone = [*members, *holders]
-    in_workspaces = bulk_parameters.in_parameter(connection.dialect.name, _workspace.c.id)
-    columns = (_workspace.c.id, _workspace.c.weight, _workspace.c.max_running, _workspace.c.paused_at)
+    of_workspaces, of_iterations = _select_settings(connection.dialect.name)
     ids = sorted({one.workspace_id for one in everyone})
-    workspaces = connection.execute(select(*columns).where(in_workspaces), {bulk_parameters.IDS_PARAM: ids}).all()
-    in_parents = bulk_parameters.in_parameter(connection.dialect.name, _iteration.c.id)
-    of_study = (
-        select(_iteration.c.id, _iteration.c.site, _study.c.id.label("study_id"), _study.c.alias)
-        .add_columns(_study.c.paused_at, _study.c.max_running)
-        .join(_study, _study.c.id == _iteration.c.study_id)
-        .where(in_parents)
-    )
+    workspaces = connection.execute(of_workspaces, {bulk_parameters.IDS_PARAM: ids}).all()
     parents = sorted({one.parent_id for one in everyone if one.parent_id is not None})
-    iterations = {row.id: row for row in connection.execute(of_study, {bulk_parameters.IDS_PARAM: parents})}
+    iterations = {row.id: row for row in connection.execute(of_iterations, {bulk_parameters.IDS_PARAM: parents})}
     limits = Limits({row.id: row for row in workspaces}, defaults.weight, iterations)
     found: dict[tuple[Any, HoldKind], int | None] = {
         (row.id, HoldKind.WORKSPACE_LIMIT): _in_force(row.max_running, defaults.running) or None for row in workspaces
@@ -129,26 +122,53 @@ def load(
     return limits
 
 
+@cache
+def _select_settings(dialect: str) -> tuple[Select[Any], Select[Any]]:
+    """Returns the statements that read the settings of given workspaces, and of given iterations with their studies."""
+    of_workspaces = select(_workspace.c.id, _workspace.c.weight, _workspace.c.max_running, _workspace.c.paused_at)
+    of_iterations = (
+        select(_iteration.c.id, _iteration.c.site, _study.c.id.label("study_id"), _study.c.alias)
+        .add_columns(_study.c.paused_at, _study.c.max_running)
+        .join(_study, _study.c.id == _iteration.c.study_id)
+    )
+    return (
+        of_workspaces.where(bulk_parameters.in_parameter(dialect, _workspace.c.id)),
+        of_iterations.where(bulk_parameters.in_parameter(dialect, _iteration.c.id)),
+    )
+
+
 def _in_force(own: Any, default: Any) -> Any:
     return default if own is None else own
 
 
 def running(connection: Connection, workspace_id: UUID | None = None) -> Sequence[AnyRow]:
     """Returns how many participants hold slots, and how many of them give them up, by workspace and parent."""
-    where = [] if workspace_id is None else [_p.c.workspace_id == workspace_id]
-    yielding = func.sum(case((_p.c.yields, 1), else_=0)).label("yielding")
-    group = (_p.c.workspace_id, _p.c.parent_id)
-    statement = select(*group, func.count().label("total"), yielding).where(is_running, is_in_run_queue, *where)
-    return connection.execute(statement.group_by(*group)).all()
+    return connection.execute(_select_running(workspace_id is not None), {"workspace": workspace_id}).all()
 
 
 def published(connection: Connection, workspace_id: UUID | None = None) -> Sequence[AnyRow]:
     """Returns how many participants wait in queues of runs, and how many of them are late, by queue too."""
-    where = [] if workspace_id is None else [_p.c.workspace_id == workspace_id]
+    return connection.execute(_select_published(workspace_id is not None), {"workspace": workspace_id}).all()
+
+
+@cache
+def _select_running(of_one: bool) -> Select[Any]:
+    yielding = func.sum(case((_p.c.yields, 1), else_=0)).label("yielding")
+    group = (_p.c.workspace_id, _p.c.parent_id)
+    statement = select(*group, func.count().label("total"), yielding).where(is_running, is_in_run_queue)
+    return _of_workspace(statement, of_one).group_by(*group)
+
+
+@cache
+def _select_published(of_one: bool) -> Select[Any]:
     late = func.sum(case((is_late, 1), else_=0)).label("late")
     group = (_p.c.workspace_id, _p.c.parent_id, _p.c.queue)
-    statement = select(*group, func.count().label("total"), late).where(is_sent, is_in_run_queue, *where)
-    return connection.execute(statement.group_by(*group)).all()
+    statement = select(*group, func.count().label("total"), late).where(is_sent, is_in_run_queue)
+    return _of_workspace(statement, of_one).group_by(*group)
+
+
+def _of_workspace(statement: Select[Any], of_one: bool) -> Select[Any]:
+    return statement.where(_p.c.workspace_id == bindparam("workspace")) if of_one else statement
 
 
 def holds(connection: Connection, workspace_id: UUID, ids: Sequence[UUID], defaults: DefaultLimits) -> dict[UUID, Hold]:

@@ -5,35 +5,30 @@ once would both fill the same room, and let more participants run than a limit a
 """
 
 import heapq
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, literal_column, select, true, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, false, func, select, true, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from understudy.domain.fair_shares import Load, plan, window_size
 from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
-from understudy.domain.lifecycle import Status
-from understudy.domain.queues import QUEUE_PRIORITY, Queue
+from understudy.domain.queues import Queue
 from understudy.store import bulk_parameters, leases, limits
 from understudy.store.dispatch import RunMessage, load_messages
 from understudy.store.engine import AnyRow, store_clock
+from understudy.store.groups import Group, find_groups, rows_of
 from understudy.store.guards import queue_of
 from understudy.store.limits import Limits, is_in_run_queue, is_late, is_pending, is_running, is_sent, is_unsent
 from understudy.store.schema import Tables
 
 _p = Tables.participant
 
-#: Maximum groups that one refill reads. Beyond, each refill begins with another workspace.
-MAX_GROUPS = 1_000
-#: Not after the id of any workspace.
-_FIRST = UUID(int=0)
 #: Key of the lock in PostgreSQL.
 _LOCK = 0x756E6465
-
-_RANKS = {str(queue): rank for rank, queue in enumerate(QUEUE_PRIORITY)}
 
 
 class Refill(NamedTuple):
@@ -48,20 +43,6 @@ class Refill(NamedTuple):
     preempted: int
 
 
-class Group(NamedTuple):
-    """The unpublished participants of one iteration or ask, with one queue."""
-
-    workspace_id: UUID
-    queue: str
-    parent_id: UUID
-    #: The first of them.
-    head: AnyRow
-
-    @property
-    def rank(self) -> int:
-        return _RANKS.get(self.queue, 0)
-
-
 def serialize(connection: Connection) -> None:
     """Waits until no other transaction refills the window or pauses something; lasts until the end of this one."""
     # SQLite has one writer at a time.
@@ -71,18 +52,30 @@ def serialize(connection: Connection) -> None:
 
 def has_work(connection: Connection) -> bool:
     """Returns whether a refill may have something to publish or to move."""
-    # From the first workspace on: the condition makes SQLite use the index.
-    place = (_p.c.workspace_id, _p.c.queue)
-    unsent = select(_p.c.id).where(is_unsent, limits.in_index_order).order_by(*place).limit(1)
+    unsent, waiting = _select_work()
     if connection.scalar(unsent) is not None:
         return True
-    waiting = select(_p.c.workspace_id).where(is_sent, is_in_run_queue).distinct().limit(2)
     owners = connection.scalars(waiting).all()
     if len(owners) != 1:
         return len(owners) > 1
     # What waits may need a slot of another workspace.
-    holder = select(_p.c.id).where(is_running, is_in_run_queue, _p.c.workspace_id != owners[0]).limit(1)
-    return connection.scalar(holder) is not None
+    return connection.scalar(_select_holder(), {"waiting": owners[0]}) is not None
+
+
+@cache
+def _select_work() -> tuple[Select[Any], Select[Any]]:
+    """Returns the statements that select an unpublished participant, and two workspaces whose participants wait."""
+    # From the first workspace on: the condition makes SQLite use the index.
+    place = (_p.c.workspace_id, _p.c.queue)
+    unsent = select(_p.c.id).where(is_unsent, limits.in_index_order).order_by(*place).limit(1)
+    return unsent, select(_p.c.workspace_id).where(is_sent, is_in_run_queue).distinct().limit(2)
+
+
+@cache
+def _select_holder() -> Select[Any]:
+    """Selects a run of a workspace other than `waiting`."""
+    is_of_another = _p.c.workspace_id != bindparam("waiting")
+    return select(_p.c.id).where(is_running, is_in_run_queue, is_of_another).limit(1)
 
 
 def refill(connection: Connection, limit: int, defaults: DefaultLimits = STANDARD_LIMITS) -> Refill:
@@ -91,7 +84,7 @@ def refill(connection: Connection, limit: int, defaults: DefaultLimits = STANDAR
     Concurrent refills wait for each other. A participant that is cancelled or claimed meanwhile is left out.
     """
     serialize(connection)
-    groups = _groups(connection)
+    groups = find_groups(connection)
     running, sent = limits.running(connection), limits.published(connection)
     slots = leases.run_slots(connection)
     if not groups and len({row.workspace_id for row in [*running, *sent]}) < 2:
@@ -129,46 +122,6 @@ def refill(connection: Connection, limit: int, defaults: DefaultLimits = STANDAR
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def _groups(connection: Connection) -> list[Group]:
-    """Returns the groups of unpublished participants, each with its first one; reads no other row of a group."""
-    groups = _groups_from(connection, _FIRST)
-    if len(groups) < MAX_GROUPS:
-        return groups
-    return _groups_from(connection, UUID(bytes=secrets.token_bytes(16))) or groups
-
-
-def _groups_from(connection: Connection, start: UUID) -> list[Group]:
-    first, then, row, following = _p.alias("first"), _p.alias("next"), _p.alias("head"), _p.alias("following")
-
-    def place(table: Any) -> tuple[Any, ...]:
-        return (table.c.workspace_id, table.c.queue, table.c.parent_id)
-
-    def is_unsent(table: Any) -> ColumnElement[bool]:
-        return and_(table.c.status == literal_column(f"'{Status.PENDING}'"), table.c.dispatched_at.is_(None))
-
-    def order(table: Any) -> tuple[Any, ...]:
-        return (*place(table), table.c.created_at, table.c.id)
-
-    columns = ("id", "workspace_id", "queue", "parent_id", "created_at", "started_at")
-    first_id = select(first.c.id).where(is_unsent(first), first.c.workspace_id >= start, first.c.parent_id.is_not(None))
-    first_id = first_id.order_by(*order(first)).limit(1)
-    heads = select(*(row.c[name] for name in columns)).where(row.c.id == first_id.scalar_subquery())
-    found = heads.cte("heads", recursive=True)
-    next_id = (
-        select(then.c.id)
-        .where(is_unsent(then), tuple_(*place(then)) > tuple_(*place(found)))
-        .order_by(*order(then))
-        .limit(1)
-        .correlate(found)
-        .scalar_subquery()
-    )
-    found = found.union_all(
-        select(*(following.c[name] for name in columns)).join_from(found, following, following.c.id == next_id)
-    )
-    rows = connection.execute(select(found).limit(MAX_GROUPS)).all()
-    return [Group(row.workspace_id, row.queue, row.parent_id, row) for row in rows]
-
-
 def _split(groups: Sequence[Group], found: Limits) -> tuple[list[Group], dict[UUID, list[Group]]]:
     """Returns the groups for quarantine, and those that may run by workspace; leaves out paused ones."""
     alone: list[Group] = []
@@ -201,7 +154,7 @@ def _first_rows(
             continue
         if number not in read:
             # The last one that was taken of the group is the limit's only if the loop ends there.
-            read[number] = _rows_of(connection, group, limit - len(rows) + 1)[::-1] if limit > 1 else [group.head]
+            read[number] = rows_of(connection, group, limit - len(rows) + 1)[::-1] if limit > 1 else [group.head]
         rows.append(read[number].pop())
         found.take(group, 1)
         if read[number]:
@@ -210,21 +163,6 @@ def _first_rows(
         elif limit == 1:
             all_read = False
     return rows, all_read
-
-
-def _rows_of(connection: Connection, group: Group, limit: int) -> list[AnyRow]:
-    statement = (
-        select(_p.c.id, _p.c.queue, _p.c.created_at, _p.c.started_at)
-        .where(
-            is_unsent,
-            _p.c.workspace_id == group.workspace_id,
-            _p.c.queue == group.queue,
-            _p.c.parent_id == group.parent_id,
-        )
-        .order_by(_p.c.created_at, _p.c.id)
-        .limit(limit)
-    )
-    return list(connection.execute(statement))
 
 
 def _loads(
@@ -256,7 +194,7 @@ def _loads(
 
 def _publish_alone(connection: Connection, groups: Sequence[Group], limit: int) -> list[RunMessage]:
     """Reserves the messages of suspects; they run in other workers, one at a time."""
-    rows = [row for group in groups for row in _rows_of(connection, group, limit)]
+    rows = [row for group in groups for row in rows_of(connection, group, limit)]
     return _reserve(connection, [(row.id, Queue.QUARANTINE) for row in rows[:limit]])
 
 
@@ -298,25 +236,25 @@ def _reserve(connection: Connection, taken: Sequence[tuple[UUID, Queue]]) -> lis
     """Marks these pending participants as published to their queues; returns their messages in the same order."""
     if not taken:
         return []
-    requested = bulk_parameters.in_parameter(connection.dialect.name, _p.c.id)
-    lock = select(_p.c.id).where(requested, is_pending).order_by(_p.c.id).with_for_update(skip_locked=True)
+    lock, reserve = _reservation(connection.dialect.name)
     locked = set(connection.scalars(lock, {bulk_parameters.IDS_PARAM: [id_ for id_, _ in taken]}))
     reserved: list[UUID] = []
     for queue in dict.fromkeys(queue for _, queue in taken):
-        statement = (
-            update(_p)
-            .where(requested, is_pending)
-            .values(
-                dispatched_at=store_clock(),
-                dispatch_no=_p.c.dispatch_no + 1,
-                queue=queue_of(_p.c.attempt, str(queue)),
-            )
-            .returning(_p.c.id)
-        )
         ids = [id_ for id_, of in taken if of == queue and id_ in locked]
-        reserved += connection.scalars(statement, {bulk_parameters.IDS_PARAM: ids}).all()
+        reserved += connection.scalars(reserve, {bulk_parameters.IDS_PARAM: ids, "to": str(queue)}).all()
     places = {id_: place for place, (id_, _) in enumerate(taken)}
     return sorted(load_messages(connection, reserved), key=lambda message: places[message.participant_id])
+
+
+@cache
+def _reservation(dialect: str) -> tuple[Select[Any], ReturningUpdate[Any]]:
+    """Returns the statement that locks given rows, and the one that marks them as published to the queue `to`."""
+    requested = bulk_parameters.in_parameter(dialect, _p.c.id)
+    lock = select(_p.c.id).where(requested, is_pending).order_by(_p.c.id).with_for_update(skip_locked=True)
+    reserve = update(_p).where(requested, is_pending)
+    queue = queue_of(_p.c.attempt, bindparam("to", type_=_p.c.queue.type))
+    reserve = reserve.values(dispatched_at=store_clock(), dispatch_no=_p.c.dispatch_no + 1, queue=queue)
+    return lock, reserve.returning(_p.c.id)
 
 
 def _preempt(connection: Connection, workspace_id: UUID, count: int) -> int:
