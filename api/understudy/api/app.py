@@ -9,8 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import uvicorn
-from fastapi import Depends, FastAPI
-from fastapi.security import HTTPBearer
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.routing import Route
 
@@ -22,7 +21,6 @@ from understudy.admission.request_id import RequestIdMiddleware
 from understudy.admission.request_metrics import RequestMetricsMiddleware
 from understudy.admission.tracing import TracingMiddleware
 from understudy.api.connections import bounded_connection
-from understudy.envelopes.errors import ErrorBody
 from understudy.mcp.lazy_app import LazyMcpApp
 from understudy.mcp.message_check import check_message
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
@@ -30,8 +28,7 @@ from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.rest import events, health, metrics
 from understudy.rest.openapi import install_openapi
-from understudy.rest.query import check_query
-from understudy.rest.routes import create_router
+from understudy.rest.routes import CHECKS, ERRORS, create_router
 from understudy.service import Service
 from understudy.service.call_limits import CallLimiter
 from understudy.service.events import EventHub
@@ -113,9 +110,6 @@ def create_app(settings: Settings) -> FastAPI:
         service.notifier.close()
         store.dispose()
 
-    errors: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorBody} for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)
-    }
     app = FastAPIOffline(
         title="Understudy",
         version="1",
@@ -127,12 +121,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = service
     app.state.mcp = mcp
     install_error_handlers(app)
-    app.include_router(health.router, responses={503: errors[503]})
+    app.include_router(health.router, responses={503: ERRORS[503]})
     app.include_router(metrics.router)
-    # AdmissionMiddleware checks the token; HTTPBearer only declares it in the API docs.
-    checks = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
-    for router in (create_router(), events.router):
-        app.include_router(router, responses=errors, dependencies=checks)
+    app.include_router(events.router, responses=ERRORS, dependencies=CHECKS)
+    # FastAPI would build each route of an included router again, at the first request.
+    app.router.routes.extend(create_router().routes)
     app.router.routes.extend(Route(path, mcp, methods=["GET", "POST", "DELETE"]) for path in MCP_PATHS)
     app.add_middleware(AdmissionMiddleware, service=service, messages=dict.fromkeys(MCP_PATHS, check_message))
     app.add_middleware(RequestMetricsMiddleware)

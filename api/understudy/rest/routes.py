@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Body, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Body, Depends, HTTPException, Path, Request, Response
+from fastapi.security import HTTPBearer
 
 from understudy.admission.errors import ClientDisconnected
 from understudy.admission.performing import perform
@@ -19,13 +20,19 @@ from understudy.operations.operation import KINDS, Operation, forms_of, path_typ
 from understudy.operations.registry import OPERATIONS
 from understudy.operations.requests import MAX_ID_LENGTH
 from understudy.rest.inputs import IdempotencyKey, TheService, Workspace
-from understudy.rest.query import parse_query, query_parameters
+from understudy.rest.query import check_query, parse_query, query_parameters
 from understudy.service.call import Call
 from understudy.service.panels import write_csv
 
 Result = TypeVar("Result")
 
 _JSON = "application/json"
+#: Errors of every route.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorBody} for code in (400, 401, 403, 404, 413, 422, 429, 500, 503)
+}
+#: AdmissionMiddleware checks the token; HTTPBearer only declares it in the API docs.
+CHECKS = (Depends(HTTPBearer(auto_error=False)), Depends(check_query))
 #: Answers of a dispatch besides its usual status; all failures have the same form.
 _FAILURES: dict[int | str, dict[str, Any]] = {
     code: {"model": RunFailure} for code in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
@@ -37,7 +44,7 @@ _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema"
 @cache
 def create_router() -> APIRouter:
     """Returns the cached routes of all operations; do not modify them."""
-    router = APIRouter()
+    router = APIRouter(responses=ERRORS, dependencies=CHECKS)
     for operation in OPERATIONS.values():
         router.add_api_route(
             operation.path,
