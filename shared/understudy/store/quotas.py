@@ -5,6 +5,7 @@ A dispatch charges its participants in its own transaction; the row in `quota_us
 """
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,8 +14,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     LargeBinary,
+    Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -66,14 +69,19 @@ def lock_dispatcher(
 
     Transactions take this lock first, then the row in `quota_use`.
     """
-    workspace = Tables.workspace
-    minds = [
-        select(table.c.mind).where(table.c.id == id_) for table, id_ in ((_iteration, iteration_id), (_ask, ask_id))
-    ]
-    mind = minds[iteration_id is None].scalar_subquery()
-    found = select(workspace, store_clock().label("now"), mind.label("mind")).where(workspace.c.id == workspace_id)
-    row = connection.execute(found.with_for_update(key_share=True, of=workspace)).one()
+    owner = {"workspace": workspace_id, "of": ask_id if iteration_id is None else iteration_id}
+    row = connection.execute(_select_dispatcher(of_iteration=iteration_id is not None), owner).one()
     return Dispatcher(row, row.now.astimezone(UTC), row.mind)
+
+
+# Each dispatch executes these statements; to build them takes longer.
+@cache
+def _select_dispatcher(*, of_iteration: bool) -> Select[Any]:
+    workspace, table = Tables.workspace, _iteration if of_iteration else _ask
+    mind = select(table.c.mind).where(table.c.id == bindparam("of")).scalar_subquery()
+    found = select(workspace, store_clock().label("now"), mind.label("mind"))
+    found = found.where(workspace.c.id == bindparam("workspace"))
+    return found.with_for_update(key_share=True, of=workspace)
 
 
 def charge_participants(connection: Connection, workspace_id: UUID, count: int, limit: int, now: datetime) -> None:
@@ -81,22 +89,30 @@ def charge_participants(connection: Connection, workspace_id: UUID, count: int, 
 
     Call it in the transaction that inserts them: its rollback takes the count back.
     """
-    used = case((_use.c.day == _name_of(now), _use.c.participants), else_=0)
-    row = {"workspace_id": workspace_id, "day": _name_of(now), "participants": count}
-    charge = _insert(connection).values(**row, stored_bytes=0, measured_position=0)
-    charged = charge.on_conflict_do_update(
-        index_elements=[_use.c.workspace_id],
-        set_={"participants": used + count, "day": _name_of(now)},
-        where=used + count <= limit if limit else None,
-    )
+    charge = {"workspace_id": workspace_id, "day": _name_of(now), "participants": count, "limit": limit}
     first_fits = not limit or count <= limit
-    if not first_fits or connection.scalar(charged.returning(_use.c.workspace_id)) is None:
+    if not first_fits or connection.scalar(_charge(connection.dialect.name, is_limited=limit > 0), charge) is None:
         raise UsageLimitReached(
             f"The quota participants_per_day of this workspace is {limit:,}; "
             f"{participants_today(connection, workspace_id):,} are used and {count:,} more were asked for. "
             f"It frees at {_midnight_after(now)}.",
             suggestions=("Ask for fewer participants, wait until then, or ask the operator for a larger quota.",),
         )
+
+
+@cache
+def _charge(dialect: str, *, is_limited: bool) -> Any:
+    count, day = bindparam("participants", type_=_use.c.participants.type), bindparam("day", type_=_use.c.day.type)
+    total = case((_use.c.day == day, _use.c.participants), else_=0) + count
+    charge = _insert_into(dialect).values(
+        workspace_id=bindparam("workspace_id"), day=day, participants=count, stored_bytes=0, measured_position=0
+    )
+    charge = charge.on_conflict_do_update(
+        index_elements=[_use.c.workspace_id],
+        set_={"participants": total, "day": day},
+        where=total <= bindparam("limit", type_=BigInteger) if is_limited else None,
+    )
+    return charge.returning(_use.c.workspace_id)
 
 
 def check_model_tokens(connection: Connection, workspace_id: UUID, limit: int) -> None:
@@ -236,12 +252,13 @@ def _is_of(workspace_id: UUID) -> ColumnElement[bool]:
 
 def _ensure_row(connection: Connection, workspace_id: UUID) -> None:
     row = {"day": "", "participants": 0, "stored_bytes": 0, "measured_position": 0}
-    connection.execute(_insert(connection).values(workspace_id=workspace_id, **row).on_conflict_do_nothing())
+    connection.execute(
+        _insert_into(connection.dialect.name).values(workspace_id=workspace_id, **row).on_conflict_do_nothing()
+    )
 
 
-def _insert(connection: Connection) -> Any:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(_use)
+def _insert_into(dialect: str) -> Any:
+    return (postgresql if dialect == "postgresql" else sqlite).insert(_use)
 
 
 def _name_of(day: datetime) -> str:

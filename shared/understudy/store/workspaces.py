@@ -3,10 +3,11 @@
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.domain.errors import AuthFailed, NotFound
@@ -120,15 +121,19 @@ def authenticate(connection: Connection, secret: str) -> UUID:
 
 def find_access(connection: Connection, secret: str) -> Access:
     """Returns the workspace and the role of this token. Raises AuthFailed if it is unknown or revoked."""
-    is_valid = (_token.c.hash == _hash(secret)) & _token.c.revoked_at.is_(None)
-    found = select(_workspace, _token.c.role).join(_token, _token.c.workspace_id == _workspace.c.id).where(is_valid)
-    row = connection.execute(found).one_or_none()
+    row = connection.execute(_select_access(), {"hash": _hash(secret)}).one_or_none()
     if row is None:
         raise AuthFailed(
             "Unknown or revoked token.",
             suggestions=("Create one with `understudy token create --workspace NAME`.",),
         )
     return Access(row.id, Role(row.role or Role.ADMIN), row)
+
+
+@cache
+def _select_access() -> Select[Any]:
+    is_valid = (_token.c.hash == bindparam("hash")) & _token.c.revoked_at.is_(None)
+    return select(_workspace, _token.c.role).join(_token, _token.c.workspace_id == _workspace.c.id).where(is_valid)
 
 
 def list_tokens(connection: Connection) -> list[AnyRow]:
