@@ -10,12 +10,14 @@ from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from tests.e2e.participants import dispatch_participants
-from tests.factories import make_participants, make_study, make_workspace
+from tests.factories import StudyStore, make_participants, make_study, make_workspace
 from tests.http_client import ApiClient
 from tests.servers import Fleet, wait_until
+from understudy.domain.lifecycle import Outcome
+from understudy.store import dispatch
 from understudy.store.engine import Store
 from understudy.store.schema import Tables
 
@@ -48,6 +50,22 @@ def make_backlog(
     return workspace_id
 
 
+def make_extended_backlog(store: Store) -> UUID:
+    """Creates a workspace that has extended one run as often, unpublished."""
+    crowd = StudyStore(store, "crowd", content={"delay_s": STEP_S})
+    state = {"memory": {}, "environment": {"page": 1, "visited": [1]}}
+    assert crowd.commit(crowd.must_claim(), ends=True, outcome=Outcome.SUCCEEDED, state=state)
+    crowd.expire_lease()
+
+    def extend(connection: Connection, times: int) -> None:
+        for _ in range(times):
+            dispatch.insert_branch(connection, crowd.workspace_id, crowd.id_, 20, None)
+
+    for _ in range(BACKLOG // 100):
+        crowd.write(extend, 100)
+    return crowd.workspace_id
+
+
 def first_interaction_after_s(store: Store, id_: str) -> float:
     """Waits until a participant has an interaction; returns the seconds from its creation until then."""
     interaction, participant = Tables.event, UUID(id_)
@@ -65,10 +83,15 @@ def first_interaction_after_s(store: Store, id_: str) -> float:
     return wait_until(taken, 30) or 0
 
 
+@pytest.mark.parametrize("make", [make_backlog, make_extended_backlog], ids=["dispatched", "extended"])
 def test_participant_of_a_second_workspace_starts_beside_the_backlog_of_the_first(
-    store: Store, acme: ApiClient, fleet: Fleet, record_property: Callable[[str, object], None]
+    store: Store,
+    acme: ApiClient,
+    fleet: Fleet,
+    make: Callable[[Store], UUID],
+    record_property: Callable[[str, object], None],
 ) -> None:
-    first = make_backlog(store)
+    first = make(store)
     fleet.start("run-1", "control", "sweeper", concurrency=SLOTS)
     wait_until(lambda: running(store)[first] == SLOTS)
     study, _ = make_study(store, acme.workspace_id)
