@@ -16,6 +16,7 @@ from tests.e2e.participants import dispatch_participants
 from tests.factories import StudyStore, make_participants, make_study, make_workspace
 from tests.http_client import ApiClient
 from tests.servers import Fleet, wait_until
+from understudy.domain.fair_shares import LATE_S
 from understudy.domain.lifecycle import Outcome
 from understudy.store import dispatch
 from understudy.store.engine import Store
@@ -104,7 +105,8 @@ def test_participant_of_a_second_workspace_starts_beside_the_backlog_of_the_firs
         preempted = connection.scalars(select(_p.c.workspace_id).where(_p.c.preempted_at.is_not(None))).all()
         attempts = set(connection.scalars(select(_p.c.attempt)))
     assert set(preempted) == {first}
-    assert len(preempted) == 1, "no more runs than necessary gave up their slot"
+    # One more for each LATE_S that the first one takes.
+    assert len(preempted) <= 1 + after_s // LATE_S, "no more runs than necessary gave up their slot"
     assert attempts == {0}
 
 
