@@ -617,6 +617,7 @@ _GUARDS = {
     ],
     ("shared/understudy/domain/receiver_networks.py", "tests/unit/test_receiver_networks.py"): [
         ("metadata addresses are never receivers", "if is_in(ip, NEVER) or", "if"),
+        ("no receiver is in a denied network", "not is_denied(address, self.denied) and all(", "all("),
     ],
     ("shared/understudy/domain/addresses.py", "tests/unit/test_addresses.py"): [
         (
@@ -624,9 +625,37 @@ _GUARDS = {
             "return [inner for inner in embedded if inner is not None] or [ip]",
             "return [ip]",
         ),
+        ("metadata addresses are never visited", "if is_forbidden(address) or is_denied", "if is_denied"),
+        ("no participant visits a denied network", " or is_denied(address, self.denied)", ""),
+        ("no site leads inside", "(not from_public and is_in(", "(is_in("),
+        ("0.0.0.0 is this machine", "is_in(_destination(inner), denied)", "is_in(inner, denied)"),
     ],
-    ("worker/understudy/environments/guarded_transport.py", "tests/integration/test_web_environment.py"): [
-        ("metadata addresses are never visited", "not is_forbidden(address) and (", "("),
+    ("worker/understudy/environments/guarded_transport.py", "tests/integration/test_private_addresses.py"): [
+        (
+            "each connection is checked",
+            "if self._allowed.permit(address, from_public=self.from_public)]",
+            "]",
+        ),
+        ("the start page decides", "        if host != self._start_host:\n", "        if False:\n"),
+        ("one public address makes a start public", "return has_public(found)", "return False"),
+    ],
+    ("worker/understudy/environments/web.py", "tests/integration/test_private_addresses.py"): [
+        ("a resumed visit knows its start", 'self._visitor.resume(snapshot.get("from_public"))', "pass"),
+    ],
+    ("worker/understudy/environments/chat.py", "tests/integration/test_private_addresses.py"): [
+        ("a resumed chat knows its start", "self._client.resume(self._from_public)", "pass"),
+    ],
+    ("worker/understudy/environments/fetch.py", "tests/integration/test_userinfo.py"): [
+        (
+            "no URL is shown with user and password",
+            "            visit = replace(visit, url=without_userinfo(visit.url))\n",
+            "",
+        ),
+        (
+            "a password goes to its origin only",
+            "self._login.get(_origin(request.url))",
+            "next(iter(self._login.values()), None)",
+        ),
     ],
     ("shared/understudy/store/webhooks.py", "tests/contract/test_webhooks.py"): [
         ("a workspace has at most so many webhooks", ">= MAX_WEBHOOKS:", ">= 10**9:"),

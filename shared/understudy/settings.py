@@ -7,10 +7,12 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
+from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.broker_address import parse_broker_url
 from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.leases import MAX_LEASE_TTL_S
-from understudy.domain.receiver_networks import parse_networks
+from understudy.domain.network_lists import parse_allowed, parse_networks
+from understudy.domain.receiver_networks import ReceiverNetworks, parse_receiver_networks
 from understudy.domain.time_limits import MAX_RUN_TIMEOUT_S, MAX_STEP_TIMEOUT_S
 from understudy.domain.web_origins import parse_origins
 from understudy.faults import parse
@@ -103,8 +105,11 @@ class Settings(BaseSettings):
     webhook_retry_s: float = Field(3 * 86_400, gt=0)
     #: Longest pause after the first failed attempt; it triples with each further one, up to six hours.
     webhook_backoff_s: float = Field(5, gt=0)
-    #: Whether participants may visit loopback and private addresses.
-    allow_private_hosts: bool = False
+    #: Whether participants may visit loopback and private addresses: `true`, `false`, or a comma-separated list of
+    #: those that they may visit: `private`, `loopback`, or networks such as 10.1.0.0/16.
+    allow_private_hosts: str = "false"
+    #: Comma-separated networks that neither participants nor webhooks reach, although another setting allows them.
+    deny_networks: str = ""
 
     @property
     def store_url(self) -> str:
@@ -127,6 +132,16 @@ class Settings(BaseSettings):
     def default_limits(self) -> DefaultLimits:
         """Returns the limits of workspaces that have none of their own."""
         return DefaultLimits(self.max_running_per_site, self.workspace_max_running, self.workspace_weight)
+
+    @property
+    def allowed_addresses(self) -> AllowedAddresses:
+        """Returns the addresses that participants may visit."""
+        return parse_allowed(self.allow_private_hosts, self.deny_networks)
+
+    @property
+    def receiver_networks(self) -> ReceiverNetworks:
+        """Returns the networks of the receivers of webhooks."""
+        return parse_receiver_networks(self.webhook_networks, self.deny_networks)
 
     def value_in_force(self, workspace: object, name: str) -> Any:
         """Returns the value in a workspace's row, or the default of the installation; 0: no limit."""
@@ -153,7 +168,24 @@ class Settings(BaseSettings):
 
     @field_validator("webhook_networks")
     @classmethod
-    def _validate_networks(cls, networks: str) -> str:
+    def _validate_receivers(cls, networks: str) -> str:
+        parse_receiver_networks(networks)
+        return networks
+
+    @field_validator("allow_private_hosts", mode="before")
+    @classmethod
+    def _bool_is_a_word(cls, allowed: object) -> object:
+        return str(allowed).lower() if isinstance(allowed, bool) else allowed
+
+    @field_validator("allow_private_hosts")
+    @classmethod
+    def _validate_allowed(cls, allowed: str) -> str:
+        parse_allowed(allowed, "")
+        return allowed
+
+    @field_validator("deny_networks")
+    @classmethod
+    def _validate_denied(cls, networks: str) -> str:
         parse_networks(networks)
         return networks
 

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from tests.contract.manual_worker import end, run_steps
 from tests.factories import at_once, make_participants, make_study, make_workspace
 from tests.webhook_receiver import receiver
-from understudy.domain.receiver_networks import parse_networks
+from understudy.domain.receiver_networks import parse_receiver_networks
 from understudy.domain.webhooks import DeliveryStatus, EventType
 from understudy.sequencer import assign_positions
 from understudy.settings import Settings
@@ -26,7 +26,7 @@ from understudy.webhooks.sender import Sender, TimeLimits
 
 SECRET = "whsec_" + "QUJD" * 8
 ALL = [str(type_) for type_ in EventType]
-LOOPBACK = parse_networks("loopback")
+LOOPBACK = parse_receiver_networks("loopback")
 
 
 class World:
@@ -56,7 +56,7 @@ class World:
         """Runs some passes of a process of its own, each until its attempts have ended."""
 
         async def run() -> Deliverer:
-            deliverer = Deliverer(self.settings, self.store, Sender(parse_networks(networks), limits=limits))
+            deliverer = Deliverer(self.settings, self.store, Sender(parse_receiver_networks(networks), limits=limits))
             for _ in range(passes):
                 await deliverer.run_pass()
                 await deliverer.finish()

@@ -3,7 +3,7 @@
 import pytest
 
 from understudy.domain.errors import ValidationError
-from understudy.domain.receiver_networks import parse_networks
+from understudy.domain.receiver_networks import parse_receiver_networks
 from understudy.domain.webhooks import MAX_BACKOFF_S, backoff_s, check_url
 
 METADATA = [
@@ -17,7 +17,7 @@ OTHER = ["192.0.2.1", "240.0.0.1", "255.255.255.255", "224.0.0.1", "fec0::1", "2
 
 
 def permitted(networks: str) -> set[str]:
-    rules = parse_networks(networks)
+    rules = parse_receiver_networks(networks)
     return {address for address in [*METADATA, *PRIVATE, *LOOPBACK, *PUBLIC, *OTHER] if rules.permits(address)}
 
 
@@ -43,7 +43,7 @@ def test_metadata_and_link_local_addresses_are_never_permitted() -> None:
 @pytest.mark.parametrize("networks", ["everything", "10.0.0.1/8", "10.0.0.0/33", "https://a.example", "public;private"])
 def test_networks_with_an_unknown_word_are_refused(networks: str) -> None:
     with pytest.raises(ValueError, match="neither public, private nor loopback"):
-        parse_networks(networks)
+        parse_receiver_networks(networks)
 
 
 def test_check_url_returns_the_host() -> None:

@@ -11,6 +11,7 @@ from understudy import faults
 from understudy.domain.errors import ValidationError
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
+from understudy.domain.userinfo import shown_content
 from understudy.envelopes.base import Page
 from understudy.envelopes.participants import Participant, ParticipantHighlight, ParticipantTranscript
 from understudy.envelopes.simulations import Dispatch
@@ -318,7 +319,7 @@ def _iteration(row: AnyRow) -> Iteration:
         alias=row.alias,
         study_id=row.study_id,
         label=label(row.number),
-        content=row.content,
+        content=shown_content(row.content),
         max_interactions=row.max_interactions,
         mind=row.mind,
         step_timeout=row.step_timeout_s,

@@ -11,7 +11,6 @@ from uuid import UUID
 from understudy import faults
 from understudy.domain.errors import Conflict, NotFound, ValidationError
 from understudy.domain.ids import Kind
-from understudy.domain.receiver_networks import parse_networks
 from understudy.domain.webhooks import MAX_WEBHOOKS, DeliveryStatus, EventType, check_url
 from understudy.envelopes.base import Page
 from understudy.envelopes.webhooks import Replayed, Webhook, WebhookCreated, WebhookDeleted, WebhookDelivery
@@ -32,7 +31,7 @@ def create(call: Call, request: WebhookRequest) -> WebhookCreated:
 
     Raises ValidationError, also for an address that is not allowed and for one webhook too many; Conflict.
     """
-    check_receiver(check_url(request.url), parse_networks(call.service.settings.webhook_networks))
+    check_receiver(check_url(request.url), call.service.settings.receiver_networks)
     events = [str(type_) for type_ in request.events or EventType]
     secret = _new_secret()
 

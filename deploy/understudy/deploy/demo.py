@@ -30,7 +30,7 @@ def demo() -> int:
     after a failure keeps it and prints its path. Ctrl-C stops everything.
     """
     folder = Path(tempfile.mkdtemp(prefix="understudy-demo-"))
-    settings = Settings(data_dir=folder, database_url="", broker_url="", allow_private_hosts=True)
+    settings = Settings(data_dir=folder, database_url="", broker_url="", allow_private_hosts="true")
     out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not out.is_terminal:
         out.width = _FILE_WIDTH

@@ -18,7 +18,7 @@ from understudy.deploy.child import Child, kill_orphan
 from understudy.deploy.lock import DataDirLock
 from understudy.deploy.migrate import migrate
 from understudy.deploy.owner_only_files import write_private
-from understudy.deploy.ports import check_port, free_port, http_url, is_healthy, is_ready, reachable_host
+from understudy.deploy.ports import check_port, free_port, http_url, is_healthy, is_loopback, is_ready, reachable_host
 from understudy.deploy.supervisor import Supervisor
 from understudy.domain.errors import UnderstudyError
 from understudy.settings import Settings
@@ -73,13 +73,17 @@ class Stack:
         self.logs = self.data_dir / "logs"
         self._run_dir = self.data_dir / "run"
         explicit = settings.model_fields_set
+        #: Participants visit no private addresses because others reach the API, not by a setting.
+        self.hides_private_hosts = "allow_private_hosts" not in explicit and not is_loopback(plan.host)
         #: Settings of the components: the explicit ones and defaults for a single machine.
         self.settings = settings.model_copy(
             update={
                 "data_dir": self.data_dir,
                 # First simulations usually visit a site on the user's own machine.
-                "allow_private_hosts": "allow_private_hosts" not in explicit or settings.allow_private_hosts,
-                # And so do first receivers of webhooks.
+                "allow_private_hosts": settings.allow_private_hosts
+                if "allow_private_hosts" in explicit
+                else str(not self.hides_private_hosts).lower(),
+                # First receivers of webhooks are on the user's own machine also.
                 "webhook_networks": _webhook_networks(settings, plan.host),
                 # People read the logs of a single machine.
                 "log_format": settings.log_format if "log_format" in explicit else "text",
@@ -257,7 +261,7 @@ def run_stack(settings: Settings, plan: StackPlan, log: Callable[[str], None]) -
 
 def _webhook_networks(settings: Settings, host: str) -> str:
     """Returns the networks of receivers; if only this machine reaches the API, its own are among them."""
-    if "webhook_networks" in settings.model_fields_set or host not in {"127.0.0.1", "::1", "localhost"}:
+    if "webhook_networks" in settings.model_fields_set or not is_loopback(host):
         return settings.webhook_networks
     return f"{settings.webhook_networks},loopback"
 

@@ -22,6 +22,11 @@ def up(settings: Settings, plan: StackPlan) -> int:
     try:
         with run_stack(settings, plan, log_status) as stack:
             _print_addresses(stack)
+            if stack.hides_private_hosts:
+                log_status(
+                    f"participants visit no private addresses, because others reach {plan.host}: "
+                    "UNDERSTUDY_ALLOW_PRIVATE_HOSTS=true, or a list of networks, allows them"
+                )
             print(f"ready {stack.url}", flush=True)  # noqa: T201 - callers wait for this line
             stack.supervisor.run()
             log_status("stopping; press Ctrl-C again to force")

@@ -1,9 +1,10 @@
 """The site that an iteration visits, for the limit of participants that visit one at once."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from understudy.domain.addresses import is_public
 
 #: Endings of names that are not public.
 _PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".test", ".home.arpa", ".lan")
@@ -23,15 +24,15 @@ def limited_site(content: Mapping[str, Any]) -> str | None:
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
         return None
-    if not _is_public(host):
+    if not _is_limited(host):
         return None
     default_port = {"http": 80, "https": 443}.get(parts.scheme)
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}" + ("" if port in {None, default_port} else f":{port}")
 
 
-def _is_public(host: str) -> bool:
+def _is_limited(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_global
+        return is_public(host)
     except ValueError:
         return "." in host and not host.endswith(_PRIVATE_ENDINGS)

@@ -33,8 +33,8 @@ class WebContent(Request):
         url = content.get("url")
         if not isinstance(url, str) or not _is_web_address(url):
             raise ValidationError(
-                f"content.url must be an http or https address of at most {MAX_URL_LENGTH:,} characters, "
-                "like https://shop.example/."
+                f"content.url must be an http or https address of at most {MAX_URL_LENGTH:,} characters, without a "
+                "name and password in it, like https://shop.example/."
             )
         return content
 
@@ -76,7 +76,7 @@ class ChatContent(Request):
     @classmethod
     def _check(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
         url = content.get("url")
-        if not isinstance(url, str) or not _is_web_address(url) or "@" in urlsplit(url).netloc:
+        if not isinstance(url, str) or not _is_web_address(url):
             raise ValidationError(
                 f"content.url must be the chatbot's http or https address of at most {MAX_URL_LENGTH:,} "
                 "characters, without a name and password in it."
@@ -121,4 +121,5 @@ def _is_web_address(url: str) -> bool:
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine
+    # Content is shown to everyone who may read the workspace.
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine and "@" not in parts.netloc

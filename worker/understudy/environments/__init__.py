@@ -12,8 +12,10 @@ class EnvironmentUnreachable(Exception):
 class Environment(Protocol):
     """Serves one participant on one event loop.
 
-    Built as `factory(content, allow_private_hosts=bool)` with the content of the iteration. A call may be
-    cancelled at any await. It must not block the event loop, which hundreds of participants share.
+    Built as `factory(content, allow_private_hosts=bool)` with the content of the iteration; the bool says whether all
+    private addresses may be visited. A factory with `takes_addresses = True` gets the option `addresses` also, the
+    operator's AllowedAddresses. A call may be cancelled at any await. It must not block the event loop, which hundreds
+    of participants share.
     """
 
     async def open(self) -> None:

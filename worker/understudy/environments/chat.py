@@ -5,9 +5,11 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from understudy.domain.accessibility import AccessibilityNeeds
+from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.chat import MAX_MESSAGE_LENGTH, ChatbotConfig, ReplyNotFound
 from understudy.domain.errors import ValidationError
 from understudy.domain.simulation import Action, Element, Json, Observation
+from understudy.domain.userinfo import without_userinfo
 from understudy.environments import EnvironmentUnreachable
 from understudy.environments.chatbot_client import ChatbotClient
 from understudy.environments.guarded_transport import Resolver
@@ -35,6 +37,7 @@ class ChatEnvironment:
 
     takes_secrets = True
     takes_access = True
+    takes_addresses = True
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class ChatEnvironment:
         *,
         allow_private_hosts: bool,
         secrets: RunSecrets | None = None,
+        addresses: AllowedAddresses | None = None,
         access: AccessibilityNeeds | None = None,
         resolver: Resolver = resolve,
     ) -> None:
@@ -50,7 +54,7 @@ class ChatEnvironment:
         self._secrets = secrets or RunSecrets()
         # A small or enlarged screen shows only the end of the conversation.
         self._view_chars = (access or AccessibilityNeeds()).visible_chars or VIEW_CHARS
-        self._allow_private_hosts = allow_private_hosts
+        self._addresses = addresses or AllowedAddresses.of(all_private=allow_private_hosts)
         self._resolver = resolver
         self._bot: ChatbotConfig | None = None
         self._client: ChatbotClient | None = None
@@ -60,6 +64,8 @@ class ChatEnvironment:
         self._news = ""
         self._problem = ""
         self._status: int | None = None
+        #: Whether the bot's address is public; None before its first reply.
+        self._from_public: bool | None = None
 
     async def open(self) -> None:
         """Prepares a conversation; the first message starts it."""
@@ -70,6 +76,8 @@ class ChatEnvironment:
 
     async def restore(self, snapshot: Json) -> None:
         """Restores the conversation of `snapshot`. Sends nothing."""
+        # Older snapshots do not have the kind of the bot's address.
+        self._from_public = snapshot.get("from_public")
         self._connect()
         self._conversation_id = snapshot["conversation_id"]
         self._said = tuple(dict(message) for message in snapshot["said"])
@@ -78,7 +86,7 @@ class ChatEnvironment:
         self._status = snapshot["status"]
 
     def observe(self) -> Observation:
-        url = urlsplit(str(self._content.get("url", "")))
+        url = urlsplit(without_userinfo(str(self._content.get("url", ""))))
         return Observation(
             url=url._replace(query="", fragment="").geturl(),
             title=f"Chat with {url.hostname}",
@@ -114,6 +122,7 @@ class ChatEnvironment:
             "news": self._news,
             "problem": self._problem,
             "status": self._status,
+            "from_public": self._from_public,
         }
 
     async def close(self) -> None:
@@ -126,9 +135,8 @@ class ChatEnvironment:
         except (ValidationError, KeyError) as error:
             raise EnvironmentUnreachable(f"The iteration's chatbot is invalid: {error}") from error
         self._bot = bot
-        self._client = ChatbotClient(
-            bot, self._secrets, allow_private_hosts=self._allow_private_hosts, resolver=self._resolver
-        )
+        self._client = ChatbotClient(bot, self._secrets, addresses=self._addresses, resolver=self._resolver)
+        self._client.resume(self._from_public)
         self._client.check()
 
     async def _say(self, message: str) -> None:
@@ -152,6 +160,7 @@ class ChatEnvironment:
             reply = reply[: MAX_REPLY_LENGTH - 1] + "…"
         # Assigned last: an aborted message leaves the state unchanged.
         self._status, self._news, self._conversation_id = status, reply, conversation_id
+        self._from_public = self._client.from_public
         self._problem = "" if reply else "The bot says nothing."
         turns = ({"role": "user", "content": message}, {"role": "assistant", "content": reply})
         self._said = _tail((*self._said, *turns), KEPT_CHARS if self._bot.sends_full_history else VIEW_CHARS)

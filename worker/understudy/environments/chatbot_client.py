@@ -7,10 +7,12 @@ from urllib.parse import urljoin
 
 import httpx
 
+from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.chat import ChatbotConfig
+from understudy.domain.userinfo import without_userinfo
 from understudy.environments import EnvironmentUnreachable
 from understudy.environments.fetch import MAX_BYTES, MAX_REDIRECTS, read_body
-from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver
+from understudy.environments.guarded_transport import GuardedTransport, HostNotFound, Resolver
 from understudy.environments.page import tidy
 from understudy.isolation import OwnFailure
 from understudy.isolation.json_bounds import TooManyValues, loads_bounded
@@ -41,11 +43,20 @@ class ChatbotClient:
     """Sends messages to one bot. Stores no cookies: the bot knows only what the requests contain."""
 
     def __init__(
-        self, bot: ChatbotConfig, secrets: RunSecrets, *, allow_private_hosts: bool, resolver: Resolver = resolve
+        self, bot: ChatbotConfig, secrets: RunSecrets, *, addresses: AllowedAddresses, resolver: Resolver = resolve
     ) -> None:
         self._bot = bot
         self._secrets = secrets
-        self._transport = GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver)
+        self._transport = GuardedTransport(addresses=addresses, start=bot.url, resolver=resolver)
+
+    @property
+    def from_public(self) -> bool | None:
+        """Returns whether the bot's address is public; None before the first connection."""
+        return self._transport.from_public
+
+    def resume(self, from_public: bool | None) -> None:
+        """Continues a conversation with a bot of this kind; None: it is not known yet."""
+        self._transport.from_public = from_public
 
     def check(self) -> None:
         """Raises EnvironmentUnreachable if a secret is missing, before the first message is sent."""
@@ -118,7 +129,7 @@ class ChatbotClient:
         target = urljoin(url, response.headers["location"])
         if response.status_code not in (307, 308):
             # The target may contain a secret that the bot got.
-            shown = "elsewhere" if self._secrets.were_sent else f"to {tidy(target, 200)}"
+            shown = "elsewhere" if self._secrets.were_sent else f"to {tidy(without_userinfo(target), 200)}"
             raise self._failed(
                 f"answers {response.status_code} and redirects {shown}, where the message "
                 "would be lost; if that is the bot's address, set it in the iteration"
@@ -146,7 +157,7 @@ class ChatbotClient:
         return f" ({text})" if text else ""
 
     def _failed(self, what: str) -> EnvironmentUnreachable:
-        url = tidy(self._bot.url.partition("?")[0], 200)
+        url = tidy(without_userinfo(self._bot.url).partition("?")[0], 200)
         return EnvironmentUnreachable(f"The chatbot at {url} {what}.")
 
 
@@ -158,8 +169,6 @@ def _pause_s(response: httpx.Response, attempt: int) -> float:
 
 
 def _error_text(error: Exception) -> str:
-    if isinstance(error, AddressBlocked):
-        return f"must not be visited: {error}"
     if isinstance(error, HostNotFound):
         return f"cannot be found: {error}"
     if isinstance(error, httpx.TimeoutException):

@@ -6,6 +6,7 @@ from urllib.parse import urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from understudy.domain.userinfo import without_userinfo
 from understudy.environments.page import Control, Form, clean, tidy
 
 LABEL_CHARS = 150
@@ -185,8 +186,8 @@ def absolute(href: str, base: str) -> str:
         scheme = urlsplit(url).scheme
     except ValueError:
         # Keep it as written: following it reports the invalid address.
-        return href[:_HREF_CHARS]
-    return url if scheme in ("http", "https") and len(url) <= _HREF_CHARS else ""
+        return without_userinfo(href)[:_HREF_CHARS]
+    return without_userinfo(url) if scheme in ("http", "https") and len(url) <= _HREF_CHARS else ""
 
 
 def _is_pointer_only(node: LexborNode) -> bool:

@@ -5,16 +5,18 @@ import contextlib
 import re
 import zlib
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from understudy.domain.accessibility import AccessibilityNeeds
+from understudy.domain.addresses import AllowedAddresses
+from understudy.domain.userinfo import without_userinfo
 from understudy.environments import cookie_snapshot
 from understudy.environments.forms import PageRequest
-from understudy.environments.guarded_transport import AddressBlocked, GuardedTransport, HostNotFound, Resolver
+from understudy.environments.guarded_transport import GuardedTransport, HostNotFound, Resolver
 from understudy.environments.page import Page, clean
 from understudy.environments.page_lanes import LaneUser, PageSource, TooCostly, page_lanes
 from understudy.isolation import OwnFailure
@@ -66,19 +68,24 @@ class FetchResult:
 
 
 class HttpSession:
-    """One participant's HTTP session, with its own connections and cookies."""
+    """One participant's HTTP session, with its own connections and cookies, which begins at the URL `start`.
+
+    The user and password of `start` go to its origin only; those of other URLs are ignored, as sites choose them.
+    """
 
     def __init__(
         self,
         *,
-        allow_private_hosts: bool,
+        addresses: AllowedAddresses,
+        start: str,
         resolver: Resolver = resolve,
         access: AccessibilityNeeds | None = None,
     ) -> None:
         access = access or AccessibilityNeeds()
         self._with_places = access.visible_chars is not None
         self._lane_user = LaneUser()
-        self._transport = GuardedTransport(allow_private_hosts=allow_private_hosts, resolver=resolver)
+        self._transport = GuardedTransport(addresses=addresses, start=start, resolver=resolver)
+        self._login = _login(start)
         self._client = httpx.AsyncClient(
             transport=self._transport,
             trust_env=False,
@@ -88,13 +95,24 @@ class HttpSession:
         )
         self.jar = self._client.cookies.jar
 
+    @property
+    def from_public(self) -> bool | None:
+        """Returns whether the start page is public; None before the first connection."""
+        return self._transport.from_public
+
+    def resume(self, from_public: bool | None) -> None:
+        """Continues a session whose start page had this kind; None: an earlier version did not store it."""
+        self._transport.from_public = from_public
+
     async def close(self) -> None:
         await self._client.aclose()
 
     async def fetch(self, visit: PageRequest, referrer: str = "") -> FetchResult:
         """Makes the request and follows redirects. Raises nothing; cancellation closes the connection."""
         deadline = asyncio.get_running_loop().time() + _PAGE_TIMEOUT_S
+        referrer = without_userinfo(referrer)
         for _ in range(MAX_REDIRECTS + 1):
+            visit = replace(visit, url=without_userinfo(visit.url))
             try:
                 result, next_request = await self._fetch_once(visit, referrer, deadline)
             except OwnFailure as error:
@@ -133,7 +151,7 @@ class HttpSession:
         headers = {}
         if visit.content_type:
             headers["Content-Type"] = visit.content_type
-        if referrer and "@" not in referrer and urlsplit(referrer)[:2] == urlsplit(visit.url)[:2]:
+        if referrer and urlsplit(referrer)[:2] == urlsplit(visit.url)[:2]:
             headers["Referer"] = referrer.split("#", 1)[0].encode("ascii", "ignore").decode()
         request = self._client.build_request(visit.method, url, content=visit.body, headers=headers)
         async with asyncio.timeout_at(deadline):
@@ -153,14 +171,15 @@ class HttpSession:
         return result, None
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
+        auth = self._login.get(_origin(request.url))
         try:
-            return await self._client.send(request, stream=True)
+            return await self._client.send(request, stream=True, auth=auth)
         except _CONNECTION_LOST:
             if request.method != "GET":
                 # The server may have processed the request.
                 raise
             # The server may have closed an idle connection before it read the request: retry.
-            return await self._client.send(request, stream=True)
+            return await self._client.send(request, stream=True, auth=auth)
 
     async def _read_response(self, visit: PageRequest, response: httpx.Response, body: bytes | None) -> FetchResult:
         status = response.status_code
@@ -182,6 +201,19 @@ class HttpSession:
         except TooCostly:
             return FetchResult(visit.url, Page(), status, "The page is too complex to be read.", posted)
         return FetchResult(visit.url, page, status, problem, posted)
+
+
+def _login(start: str) -> dict[tuple[str, str, int | None], httpx.Auth]:
+    """Returns the origin of the start page with the user and password of its URL; empty without these."""
+    try:
+        url = httpx.URL(start)
+    except (httpx.InvalidURL, ValueError):
+        return {}
+    return {_origin(url): httpx.BasicAuth(url.username, url.password)} if url.userinfo else {}
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _content_type(response: httpx.Response) -> tuple[str, str]:
@@ -236,8 +268,6 @@ async def read_body(response: httpx.Response) -> bytes | None:
 
 def _error_text(error: Exception) -> str:
     """Describes the error in the words of a person."""
-    if isinstance(error, AddressBlocked):
-        return f"This address must not be visited: {error}."
     if isinstance(error, HostNotFound):
         return f"There is no site at this address: {error}."
     if isinstance(error, httpx.TimeoutException):

@@ -4,6 +4,9 @@ The check runs after name resolution: it connects only to the addresses that it 
 later resolves to another address (DNS rebinding) has no effect. URL, `Host` and the name in the certificate
 stay unchanged.
 
+A private address needs a start page that is private too: no site leads a participant inside. The look-up of the start
+page's host decides its kind once, before the first connection; a resumed run takes it from its snapshot.
+
 One TLS context serves the whole process, because loading certificates is slow. Each participant has its own
 connection pool: one pool for 300 participants used 45 s of processor time where 300 pools used 10 s (httpcore
 1.0 scans all connections several times per request). An own pool also closes every socket with its
@@ -23,7 +26,7 @@ from typing import Any, TypeAlias
 import httpcore
 import httpx
 
-from understudy.domain.addresses import is_forbidden, is_public
+from understudy.domain.addresses import AllowedAddresses, has_public
 from understudy.isolation import OwnFailure
 from understudy.isolation.resolver import resolve
 
@@ -40,12 +43,14 @@ _ATTEMPT_TIMEOUT_S = 5.0
 _MAX_ADDRESSES = 6
 
 
-class AddressBlocked(httpx.ConnectError):
-    """The host has no address to which participants may connect."""
-
-
 class HostNotFound(httpx.ConnectError):
-    """The host has no address."""
+    """The host has no address to which the participant may connect, or none at all.
+
+    One error for both: callers must not learn which names and addresses exist inside.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} is unknown, or it has a private address that must not be visited from here")
 
 
 @functools.cache
@@ -55,10 +60,13 @@ def tls_context() -> ssl.SSLContext:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to permitted addresses only."""
+    """Connects to permitted addresses only; `start` is the URL at which the participant begins."""
 
-    def __init__(self, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
-        self._allow_private_hosts = allow_private_hosts
+    def __init__(self, *, addresses: AllowedAddresses, start: str, resolver: Resolver = resolve) -> None:
+        self._allowed = addresses
+        self._start_host = _host(start)
+        #: Whether the start page is public; None until its host is looked up.
+        self.from_public: bool | None = None
         self._resolve = resolver
         self._inner = httpcore.AnyIOBackend()
         #: We look up a name, or lack something for a connection. Stays true if the request is cancelled meanwhile:
@@ -94,13 +102,12 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None,
         socket_options: Iterable[Any] | None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = await self._addresses(host, port)
+        found = await self._addresses(host, port)
+        if self.from_public is None:
+            self.from_public = await self._is_start_public(host, port, found)
         self.waits_for_us = False
-        if addresses:
-            addresses = [address for address in addresses if self._permits(address)]
-            if not addresses:
-                raise AddressBlocked(f"{host} is a private address")
-        failure: Exception = HostNotFound(f"{host} has no address")
+        addresses = [address for address in found if self._allowed.permit(address, from_public=self.from_public)]
+        failure: Exception = HostNotFound(host)
         for address in addresses[:_MAX_ADDRESSES]:
             limit = timeout if len(addresses) == 1 else min(timeout or _ATTEMPT_TIMEOUT_S, _ATTEMPT_TIMEOUT_S)
             try:
@@ -113,8 +120,14 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
                 return _Stream(stream)
         raise failure
 
-    def _permits(self, address: str) -> bool:
-        return not is_forbidden(address) and (self._allow_private_hosts or is_public(address))
+    async def _is_start_public(self, host: str, port: int, found: list[str]) -> bool:
+        if host != self._start_host:
+            # Resumed from a snapshot of an earlier version.
+            try:
+                found = await self._addresses(self._start_host, port)
+            except HostNotFound:
+                return True
+        return has_public(found)
 
     async def connect_unix_socket(
         self,
@@ -122,7 +135,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002 - the signature is httpcore's
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        raise AddressBlocked(f"{path} is a local socket")
+        raise HostNotFound(path)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -138,9 +151,17 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         except socket.gaierror as error:
             if error.errno == socket.EAI_AGAIN:
                 raise OwnFailure(f"the address of {host} could not be looked up ({error.strerror})") from error
-            raise HostNotFound(f"{host} has no address") from error
+            raise HostNotFound(host) from error
         except (OSError, UnicodeError) as error:
-            raise HostNotFound(f"{host} has no address") from error
+            raise HostNotFound(host) from error
+
+
+def _host(url: str) -> str:
+    """Returns the host of a URL as connections name it; empty if there is none."""
+    try:
+        return httpx.URL(url).raw_host.decode("ascii")
+    except (httpx.InvalidURL, ValueError):
+        return ""
 
 
 def _own_error(error: BaseException | None) -> str:
@@ -181,10 +202,10 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """The httpx transport of one participant."""
+    """The httpx transport of one participant, who begins at the URL `start`."""
 
-    def __init__(self, *, allow_private_hosts: bool, resolver: Resolver = resolve) -> None:
-        self._backend = GuardedBackend(allow_private_hosts=allow_private_hosts, resolver=resolver)
+    def __init__(self, *, addresses: AllowedAddresses, start: str, resolver: Resolver = resolve) -> None:
+        self._backend = GuardedBackend(addresses=addresses, start=start, resolver=resolver)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(),
             max_connections=2,
@@ -197,6 +218,15 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     def waits_for_us(self) -> bool:
         """Returns whether the request waits for something that we lack, or waited when it was cancelled."""
         return self._backend.waits_for_us
+
+    @property
+    def from_public(self) -> bool | None:
+        """Returns whether the participant began at a public address; None before the first connection."""
+        return self._backend.from_public
+
+    @from_public.setter
+    def from_public(self, value: bool | None) -> None:
+        self._backend.from_public = value
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from understudy.domain.accessibility import AccessibilityNeeds
+from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.simulation import Action, Element, Json, Observation
+from understudy.domain.userinfo import without_userinfo
 from understudy.environments import EnvironmentUnreachable, cookie_snapshot
 from understudy.environments.fetch import FetchResult, HttpSession
 from understudy.environments.forms import ActionNotPossible, Forms, PageRequest
@@ -21,25 +23,28 @@ _PROBLEM_CHARS = 1_000
 class WebEnvironment:
     """Holds one participant's browser state: page, form values, cookies, and history.
 
-    `content` is `{"environment": "web", "url": "https://…"}`. Private and loopback addresses require
-    `allow_private_hosts`. `access` decides which parts of a page are in view and reachable. An aborted
-    request leaves the state unchanged.
+    `content` is `{"environment": "web", "url": "https://…"}`. `addresses` decides which hosts may be visited.
+    `access` decides which parts of a page are in view and reachable. An aborted request leaves the state unchanged.
     """
 
     takes_access = True
+    takes_addresses = True
 
     def __init__(
         self,
         content: Json,
         *,
         allow_private_hosts: bool,
+        addresses: AllowedAddresses | None = None,
         access: AccessibilityNeeds | None = None,
         resolver: Resolver = resolve,
     ) -> None:
-        self._start = content.get("url")
+        url = content.get("url")
+        self._start = clean(url.strip()) if isinstance(url, str) else ""
         self._access = access or AccessibilityNeeds()
         self._visitor = HttpSession(
-            allow_private_hosts=allow_private_hosts,
+            addresses=addresses or AllowedAddresses.of(all_private=allow_private_hosts),
+            start=self._start,
             resolver=resolver,
             access=self._access,
         )
@@ -56,24 +61,25 @@ class WebEnvironment:
 
     async def open(self) -> None:
         """Opens the first page, even an error page (404). Raises EnvironmentUnreachable without a page."""
-        if not isinstance(self._start, str) or not self._start.strip():
+        if not self._start:
             raise EnvironmentUnreachable("the iteration's content has no url; set a start page")
-        arrival = await self._visitor.fetch_when_possible(PageRequest(clean(self._start.strip())))
+        arrival = await self._visitor.fetch_when_possible(PageRequest(self._start))
         if arrival.page is None and not arrival.stays:
             raise EnvironmentUnreachable(f"{arrival.url[:500]}: {arrival.problem}")
         self._arrive(arrival)
 
     async def restore(self, snapshot: Json) -> None:
         """Restores the page of `snapshot` with its form values. Sends nothing."""
-        self._url = snapshot["url"]
+        self._url = without_userinfo(snapshot["url"])
         self._status = snapshot["status"]
         self._problem = snapshot["problem"]
         self._page = Page.from_json(snapshot["page"])
         self._forms = Forms(self._page, snapshot["filled"])
         self._back = list(snapshot["back"])
         self._answers_post = snapshot["answers_post"]
-        # Older snapshots have no windows.
+        # Older snapshots have neither windows nor the kind of the start page.
         self._above = snapshot.get("above", 0)
+        self._visitor.resume(snapshot.get("from_public"))
         self._visitor.jar.clear()
         cookie_snapshot.load(self._visitor.jar, snapshot["cookies"])
 
@@ -134,6 +140,7 @@ class WebEnvironment:
             "back": list(self._back),
             "answers_post": self._answers_post,
             **({"above": self._above} if self._above else {}),
+            "from_public": self._visitor.from_public,
             "cookies": cookie_snapshot.dump(self._visitor.jar),
         }
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from understudy import faults
-from understudy.domain.receiver_networks import parse_networks
 from understudy.settings import Settings
 from understudy.store.engine import Store
 from understudy.telemetry import logs, webhook_metrics
@@ -35,7 +34,7 @@ def run_webhooks(settings: Settings, ready_file: Path | None = None) -> None:
             ready_file.touch()
 
     async def run() -> None:
-        deliverer = Deliverer(settings, store, Sender(parse_networks(settings.webhook_networks)))
+        deliverer = Deliverer(settings, store, Sender(settings.receiver_networks))
 
         def gauges() -> Iterator[Family]:
             return webhook_metrics.gauges(deliverer.backlog.pending, deliverer.backlog.oldest_s)

@@ -97,7 +97,10 @@ def _tls_context() -> ssl.SSLContext:
 
 
 class _NotAllowed(httpcore.ConnectError):
-    """The host has only addresses that are not in the allow list."""
+    """The host has no address that is in the allow list, or none at all: callers must not learn what exists inside."""
+
+    def __init__(self) -> None:
+        super().__init__("the address of the receiver is unknown or not in the operator's allow list")
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
@@ -125,7 +128,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
         addresses = await self._addresses(host, port)
         allowed = [address for address in addresses if self._networks.permits(address)]
         if not allowed:
-            raise _NotAllowed("the address of the receiver is not in the operator's allow list")
+            raise _NotAllowed
         failure: Exception | None = None
         for address in allowed[:_MAX_ADDRESSES]:
             try:
@@ -145,16 +148,18 @@ class _Backend(httpcore.AsyncNetworkBackend):
             pass
         try:
             return await self._resolve(host, port)
-        except socket.gaierror as error:
-            raise httpcore.ConnectError(f"the address of {host} was not found ({error.strerror})") from error
+        except (socket.gaierror, UnicodeError) as error:
+            if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+                raise httpcore.ConnectError("the address could not be looked up") from error
+            raise _NotAllowed from error
 
     async def connect_unix_socket(
         self,
-        path: str,
-        timeout: float | None = None,  # noqa: ARG002 - the signature is httpcore's
+        path: str,  # noqa: ARG002 - the signature is httpcore's
+        timeout: float | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        raise _NotAllowed(f"{path} is a local socket")
+        raise _NotAllowed
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

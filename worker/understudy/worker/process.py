@@ -138,7 +138,7 @@ def _run_simulation_worker(
         committer,
         lambda: keeper.worker_id,
         lambda: shutdown.is_requested,
-        settings.allow_private_hosts,
+        settings.allowed_addresses,
         quarantine=kind == "alone",
         secrets=secrets,
         max_attempts=settings.max_attempts,

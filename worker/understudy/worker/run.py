@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import StatementError
 
+from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import FailureKind, Outcome, Status
 from understudy.domain.runs import Step
@@ -68,7 +69,8 @@ class WorkerContext:
     worker_id: Callable[[], UUID]
     #: Returns whether the process drains: runs are released at their next interaction.
     is_shutting_down: Callable[[], bool]
-    allow_private_hosts: bool
+    #: The addresses that participants may visit.
+    addresses: AllowedAddresses
     #: True in a quarantine worker: it releases each run after one interaction. By then the run has survived
     #: what lost its workers, and others wait for the slot.
     quarantine: bool = False
@@ -201,9 +203,7 @@ class Run:
         """Steps and commits until a step ends the run. Raises RunInterrupted or RunFailed."""
         try:
             context = self.context
-            session = SimulationSession(
-                claimed, allow_private_hosts=context.allow_private_hosts, secrets=context.secrets
-            )
+            session = SimulationSession(claimed, addresses=context.addresses, secrets=context.secrets)
         except Exception as error:
             raise simulator_error(self.participant_id, "cannot start", error) from error
         spec = claimed.spec

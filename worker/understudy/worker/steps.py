@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from understudy.domain.accessibility import AccessibilityNeeds
+from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.json_values import is_finite_number, storable
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.runs import RunSpec, Step
@@ -47,7 +48,7 @@ class ClaimedRun(NamedTuple):
 class SimulationSession:
     """Executes one step at a time. A step may be cancelled at any await; steps must not overlap."""
 
-    def __init__(self, claimed: ClaimedRun, *, allow_private_hosts: bool, secrets: Secrets | None = None) -> None:
+    def __init__(self, claimed: ClaimedRun, *, addresses: AllowedAddresses, secrets: Secrets | None = None) -> None:
         row, spec = claimed.row, claimed.spec
         self._person = Person(
             name=spec.name,
@@ -74,7 +75,9 @@ class SimulationSession:
             options["secrets"] = (secrets or Secrets()).for_run(Workspace(row.workspace_id, spec.workspace))
         if getattr(factory, "takes_access", False):
             options["access"] = AccessibilityNeeds.from_traits(spec.traits)
-        self._environment: Environment = factory(spec.content, allow_private_hosts=allow_private_hosts, **options)
+        if getattr(factory, "takes_addresses", False):
+            options["addresses"] = addresses
+        self._environment: Environment = factory(spec.content, allow_private_hosts=addresses.all_private, **options)
         self._is_open = False
         #: Size of what the latest step stores; see `check_json`.
         self.stored_size = 0

@@ -147,7 +147,8 @@ class Endpoint:
             organization="",
             project="",
             default_headers={"Accept-Encoding": "identity"},
-            http_client=DefaultAsyncHttpxClient(event_hooks={"response": [limit_body]}),
+            # A redirect may lead inside, where the operator has allowed no model.
+            http_client=DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"response": [limit_body]}),
         )
         _ = client.chat.completions
         return client
@@ -269,6 +270,11 @@ class Endpoint:
                 f"does not know the model {profile.model!r}, or is not at its address (404)",
                 f"{said} Set UNDERSTUDY_LLM_MODEL to a model that it has, and UNDERSTUDY_LLM_BASE_URL to the "
                 "address of its API, which usually ends in /v1 (or model and base_url in the profile)",
+            )
+        if 300 <= status < 400:
+            raise self._failed(
+                f"answered with a redirect ({status}), which is not followed",
+                ". Set UNDERSTUDY_LLM_BASE_URL to its final address (or base_url in the profile)",
             )
         if status in (408, 409, 425, 429) or status >= 500:
             if "insufficient_quota" in message:
