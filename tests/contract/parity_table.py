@@ -154,6 +154,12 @@ _URLS = [
     *("", "shop.example", "/relative", "ftp://shop.example", "javascript:alert(1)", "file:///etc/passwd"),
     *("http://", "https://:80", "http://a b", "http://a\tb", "http://shop.example:99999", "http://[::1"),
     *("http://shop.example:0", "http://shop.example:x", "//shop.example", 7, None, [], {}),
+    *(
+        "https://ada:pw@shop.example/",
+        "https://ada@shop.example",
+        "https://:pw@shop.example",
+        "http://a\\@shop.example",
+    ),
     "https://shop.example/" + "a" * 2_000,
 ]
 _CONTENTS: list[Any] = [

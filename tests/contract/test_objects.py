@@ -20,6 +20,7 @@ from understudy.domain.lifecycle import Status
 from understudy.service.studies import label
 from understudy.store.engine import Store
 
+CHAT = {"environment": "chat", "url": "https://bot.example/", "protocol": "openai"}
 STUDY = {"name": "Shop", "modality": "interactive", "assignment": {"task": "Buy a lamp"}}
 
 
@@ -74,6 +75,22 @@ def test_a_study_is_created_with_its_first_iteration(acme: ApiClient) -> None:
         "step_timeout": 60,
         "run_timeout": 3600,
     }
+
+
+def test_content_with_user_and_password_is_refused_and_not_repeated(acme: ApiClient) -> None:
+    for study, content in ((STUDY, WEB), (STUDY | {"modality": "chat"}, CHAT)):
+        body = study | {"iteration": {"content": content | {"url": "https://ada:s3cret@shop.example/"}}}
+        answer = acme.post("/v1/studies", body)
+        assert (answer.status_code, answer.json()["error_code"]) == (422, "validation_error")
+        assert "without a name and password in it" in answer.json()["error"]
+        assert "s3cret" not in answer.text
+        assert "ada" not in answer.text
+
+
+def test_user_and_password_of_an_older_iteration_are_not_shown(store: Store, acme: ApiClient) -> None:
+    study, _ = make_study(store, acme.workspace_id, content={"url": "https://ada:s3cret@shop.example/"})
+    (iteration,) = acme.get(f"/v1/studies/{study}", view="full").json()["iterations"]
+    assert iteration["content"]["url"] == "https://shop.example/"
 
 
 def test_iterations_are_labelled_in_order_also_when_added_at_once(store: Store, acme: ApiClient) -> None:

@@ -82,7 +82,7 @@ def visit(
 
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["opened", "resumed"])
-@pytest.mark.parametrize(("way", "kind", "label"), STEPS, ids="-".join)
+@pytest.mark.parametrize(("way", "kind", "label"), STEPS, ids=lambda text: text or "none")
 def test_public_start_page_leads_to_no_private_address(
     served: tuple[Site, int], inside: Inside, way: str, kind: str, label: str, resumed: bool
 ) -> None:

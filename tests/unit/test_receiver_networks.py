@@ -1,10 +1,14 @@
 """Where receivers of webhooks may be, and the rules of their addresses and pauses."""
 
+import socket
+from typing import Any
+
 import pytest
 
 from understudy.domain.errors import ValidationError
 from understudy.domain.receiver_networks import parse_receiver_networks
 from understudy.domain.webhooks import MAX_BACKOFF_S, backoff_s, check_url
+from understudy.service.receivers import check_receiver
 
 METADATA = [
     *("169.254.169.254", "169.254.1.1", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "100.100.100.200", "192.0.0.192"),
@@ -44,6 +48,25 @@ def test_metadata_and_link_local_addresses_are_never_permitted() -> None:
 def test_networks_with_an_unknown_word_are_refused(networks: str) -> None:
     with pytest.raises(ValueError, match="neither public, private nor loopback"):
         parse_receiver_networks(networks)
+
+
+def test_check_receiver_looks_up_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **options: Any) -> Any:
+        if not options.get("flags", 0) & socket.AI_NUMERICHOST:
+            asked.append(host)
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    networks = parse_receiver_networks("public")
+    for host in ("inside.example", "nowhere.invalid", "ä" * 70):
+        check_receiver(host, networks)
+    for host in ("127.0.0.1", "0x7f.1", "0", "::1", "localhost", "LOCALHOST.", "app.localhost"):
+        with pytest.raises(ValidationError, match="allow list"):
+            check_receiver(host, networks)
+    assert asked == []
 
 
 def test_check_url_returns_the_host() -> None:
