@@ -62,6 +62,9 @@ class Site:
         headers = [(b"content-type", b"text/html"), (b"connection", b"close")]
         if way.isdigit():
             headers.append((b"location", to.encode()))
+        if way == "loop":
+            headers.append((b"location", f"http://robin:h%40rd-pw@{to}/loop?{to}".encode()))
+            way = "302"
         await send({"type": "http.response.start", "status": int(way) if way.isdigit() else 200, "headers": headers})
         await send({"type": "http.response.body", "body": self._page(way, to).encode()})
 

@@ -78,6 +78,18 @@ def test_user_and_password_of_a_url_are_in_no_observation(served: tuple[Site, in
     assert [text for text in texts if any(secret in text for secret in PASSWORDS)] == []
 
 
+def test_endless_redirects_are_shown_without_user_and_password(served: tuple[Site, int]) -> None:
+    path = f"http://127.0.0.1:{served[1]}/loop?127.0.0.1:{served[1]}"
+    environment = WebEnvironment({"url": path}, allow_private_hosts=True)
+    with pytest.raises(EnvironmentUnreachable, match="too many redirects") as told:
+        asyncio.run(use(environment, _nothing))
+    assert [secret for secret in PASSWORDS if secret in str(told.value)] == []
+
+
+async def _nothing(opened: WebEnvironment) -> None:
+    pass
+
+
 def test_redirect_of_a_chatbot_is_named_without_user_and_password(served: tuple[Site, int]) -> None:
     request = {"request": {"text": "{message}"}, "response_path": "reply"}
     url = f"http://127.0.0.1:{served[1]}/302?http://{USERINFO}@public.test/"

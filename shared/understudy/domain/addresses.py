@@ -30,7 +30,10 @@ _UNICAST_V6 = ipaddress.ip_network("2000::/3")
 _NOT_PUBLIC_V6 = _networks("2001::/23 2001:db8::/32 3fff::/20")
 _EVERYTHING = _networks("0.0.0.0/0 ::/0")
 #: A connection to the unspecified address ends at this machine.
-_THIS_MACHINE = {ipaddress.ip_address("0.0.0.0"): "127.0.0.1", ipaddress.ip_address("::"): "::1"}  # noqa: S104
+_THIS_MACHINE: dict[Address, Address] = {
+    ipaddress.ip_address("0.0.0.0"): ipaddress.ip_address("127.0.0.1"),  # noqa: S104 - nothing listens here
+    ipaddress.ip_address("::"): ipaddress.ip_address("::1"),
+}
 
 
 def effective(address: str) -> list[Address]:
@@ -79,7 +82,7 @@ def has_public(addresses: Iterable[str]) -> bool:
 
 
 def _destination(ip: Address) -> Address:
-    return ipaddress.ip_address(_THIS_MACHINE.get(ip, ip))
+    return _THIS_MACHINE.get(ip, ip)
 
 
 class AllowedAddresses(NamedTuple):

@@ -110,9 +110,8 @@ class HttpSession:
     async def fetch(self, visit: PageRequest, referrer: str = "") -> FetchResult:
         """Makes the request and follows redirects. Raises nothing; cancellation closes the connection."""
         deadline = asyncio.get_running_loop().time() + _PAGE_TIMEOUT_S
-        referrer = without_userinfo(referrer)
+        visit, referrer = replace(visit, url=without_userinfo(visit.url)), without_userinfo(referrer)
         for _ in range(MAX_REDIRECTS + 1):
-            visit = replace(visit, url=without_userinfo(visit.url))
             try:
                 result, next_request = await self._fetch_once(visit, referrer, deadline)
             except OwnFailure as error:
@@ -235,7 +234,7 @@ def _redirect(visit: PageRequest, response: httpx.Response) -> PageRequest | Non
     location = response.headers.get("location", "")
     if response.status_code not in (301, 302, 303, 307, 308) or not location:
         return None
-    url = urljoin(visit.url, clean(location.strip()))
+    url = without_userinfo(urljoin(visit.url, clean(location.strip())))
     if "#" not in url and "#" in visit.url:
         url += visit.url[visit.url.index("#") :]
     if response.status_code in (307, 308):
