@@ -221,7 +221,7 @@ def _call(operation: Operation, arguments: list[str]) -> str:
 #: Text of a synchronous module -> that of the asynchronous one, in this order.
 _REPLACED = (
     ("self._transport.http.close()", "await self._transport.http.aclose()"),
-    ("    def close(self)", "    async def aclose(self)"),
+    ("    def close(self)", "    def aclose(self)"),
     ("self.close()", "await self.aclose()"),
     ("response.read()", "await response.aread()"),
     ("response.close()", "await response.aclose()"),

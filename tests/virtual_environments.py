@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -47,9 +47,11 @@ def build_wheel(source: Path, folder: Path) -> Path:
     return wheel
 
 
-def environment_with(wheel: Path, extra: str, constraints: Path, python: str = sys.executable) -> Path:
-    """Returns the Python of an environment with `wheel[extra]`; installs dependencies once."""
-    facts = (constraints.read_text(), (constraints.parent / "pyproject.toml").read_text(), python)
+def environment_with(
+    wheel: Path, extra: str, constraints: Path, python: str = sys.executable, packages: Sequence[str] = ()
+) -> Path:
+    """Returns the Python of an environment with `wheel[extra]` and more packages; installs dependencies once."""
+    facts = (constraints.read_text(), (constraints.parent / "pyproject.toml").read_text(), python, *packages)
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     folder = FOLDER / f"{extra or 'client'}-{name}"
     content = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -59,7 +61,7 @@ def environment_with(wheel: Path, extra: str, constraints: Path, python: str = s
         pip = (here, "-m", "pip", "install", "-qq", "-c", constraints)
         if not installed.exists():
             run(python, "-m", "venv", "--clear", folder / "venv", cwd=folder)
-            run(*pip, f"{wheel}[{extra}]" if extra else wheel, cwd=folder, timeout_s=600)
+            run(*pip, f"{wheel}[{extra}]" if extra else wheel, *packages, cwd=folder, timeout_s=600)
         elif installed.read_text() != content:
             run(*pip, "--no-deps", "--force-reinstall", wheel, cwd=folder)
         installed.write_text(content)

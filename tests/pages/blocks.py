@@ -50,3 +50,18 @@ def read_blocks(page: Path) -> list[Block]:
         blocks.append(Block(kind, tuple(words), fence["text"], line, bool(end) and not between.strip()))
         end = fence.end()
     return blocks
+
+
+def read_commands(block: Block) -> list[tuple[str, str]]:
+    """Returns each command of a `console` block with the output below it."""
+    commands, command, printed = [], "", ""
+    for line in [*block.text.splitlines(), "$ "]:
+        if command.endswith("\\"):
+            command = command[:-1] + line.strip()
+        elif line.startswith("$ "):
+            if command:
+                commands.append((command, printed))
+            command, printed = line[2:], ""
+        else:
+            printed += line + "\n"
+    return commands

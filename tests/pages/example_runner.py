@@ -18,7 +18,7 @@ import httpx
 
 from tests.mcp_client import call, connect_stdio, run_with_client
 from tests.pages.answer_matcher import IdBindings
-from tests.pages.blocks import DRAWN, EXPECTED, Block, read_blocks
+from tests.pages.blocks import DRAWN, EXPECTED, Block, read_blocks, read_commands
 from tests.pages.live_stack import LiveStack
 from understudy.domain.errors import ERROR_RULES
 
@@ -68,16 +68,8 @@ class ExampleRunner:
     # -- console -------------------------------------------------------------------------------------------
 
     def _console(self, block: Block) -> None:
-        command, printed = "", ""
-        for line in [*block.text.splitlines(), "$ "]:
-            if command.endswith("\\"):
-                command = command[:-1] + line.strip()
-            elif line.startswith("$ "):
-                if command:
-                    self._run(command, printed)
-                command, printed = line[2:], ""
-            else:
-                printed += line + "\n"
+        for command, printed in read_commands(block):
+            self._run(command, printed)
 
     def _run(self, command: str, expected: str) -> None:
         words = shlex.split(command)

@@ -7,12 +7,13 @@ import pytest
 from tests.models import FakeModel
 from tests.pages.blocks import DRAWN, EXPECTED, RUN, read_blocks
 from tests.pages.example_runner import ExampleRunner
+from tests.pages.guide_runner import GUIDES
 from tests.pages.live_stack import LiveStack
-from tests.pages.web_apps import use_receivers, use_web_apps
+from tests.pages.webhook_receivers import use_receivers
 from understudy.documentation import FOLDER, SLUGS
 
 #: Further tests of the programs of a page.
-_MORE_TESTS = {"guides/from-a-web-app": use_web_apps, "guides/webhooks": use_receivers}
+_MORE_TESTS = {"guides/webhooks": use_receivers}
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
 
 
 README = FOLDER.parent / "README.md"
-FILES = {"README": README, **{slug: FOLDER / f"{slug}.md" for slug in SLUGS}}
+#: `tests/e2e/test_guides.py` follows the others.
+FILES = {"README": README, **{slug: FOLDER / f"{slug}.md" for slug in SLUGS if slug not in GUIDES}}
 
 
 @pytest.mark.parametrize("slug", FILES)

@@ -7,7 +7,7 @@ Methods return the models of `understudy.envelopes` and raise the errors below.
 
 from understudy.client.async_client import AsyncUnderstudy
 from understudy.client.client import Understudy
-from understudy.client.errors import ResponseLost, UnknownErrorCode
+from understudy.client.errors import ResponseLost, UnknownErrorCode, to_error
 from understudy.domain.errors import (
     AuthFailed,
     Conflict,
@@ -76,4 +76,5 @@ __all__ = [
     "UnknownErrorCode",
     "UsageLimitReached",
     "ValidationError",
+    "to_error",
 ]

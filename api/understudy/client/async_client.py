@@ -57,7 +57,7 @@ class AsyncUnderstudy(AsyncMethods):
         self._transport = AsyncTransport(exchange, Retries(retries), transport)
 
     @property
-    async def server(self) -> str:
+    def server(self) -> str:
         return self._transport.exchange.server
 
     async def aclose(self) -> None:

@@ -20,6 +20,7 @@ from understudy.domain.errors import (
     ValidationError,
 )
 from understudy.envelopes.errors import ErrorBody
+from understudy.envelopes.simulations import RunFailure
 
 _ERRORS: dict[str, type[UnderstudyError]] = {
     kind.code: kind
@@ -90,6 +91,16 @@ def _failure(server: str, response: httpx.Response, *, is_repeatable: bool) -> U
         if response.status_code in {502, 503, 504}:
             return ServiceUnavailable(f"{server} answered {answer}", suggestions=("Try again in a moment.",))
         return unexpected_response(server, f"is {answer}")
+    return _error_of(body, response.status_code)
+
+
+def to_error(run: RunFailure) -> UnderstudyError:
+    """Returns the exception that says the same as the answer of a failed start or wait, for a program to raise."""
+    return _error_of(run, ERROR_RULES[UnderstudyError.code].http_status)
+
+
+def _error_of(body: ErrorBody | RunFailure, http_status: int) -> UnderstudyError:
+    """Returns the error of a body; `http_status` is that of a code that this client does not know."""
     suggestions = tuple(body.suggestions)
     if body.error_code == UnderstudyError.code:
         return UnderstudyError(body.error, suggestions=suggestions)
@@ -98,7 +109,7 @@ def _failure(server: str, response: httpx.Response, *, is_repeatable: bool) -> U
     return UnknownErrorCode(
         body.error,
         code=body.error_code,
-        http_status=response.status_code,
+        http_status=http_status,
         retryable=body.retryable,
         suggestions=suggestions,
     )

@@ -42,6 +42,16 @@ class UnderstudyError(Exception):
     def rule(self) -> ErrorRule:
         return ERROR_RULES[self.code]
 
+    @property
+    def http_status(self) -> int:
+        """Returns the HTTP status of the error's code."""
+        return self.rule.http_status
+
+    @property
+    def retryable(self) -> bool:
+        """Returns whether the same call may succeed if it is made again."""
+        return self.rule.retryable
+
     def __str__(self) -> str:
         return str(self.args[0])
 
