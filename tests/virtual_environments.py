@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -47,11 +48,9 @@ def build_wheel(source: Path, folder: Path) -> Path:
     return wheel
 
 
-def environment_with(
-    wheel: Path, extra: str, constraints: Path, python: str = sys.executable, packages: Sequence[str] = ()
-) -> Path:
-    """Returns the Python of an environment with `wheel[extra]` and more packages; installs dependencies once."""
-    facts = (constraints.read_text(), (constraints.parent / "pyproject.toml").read_text(), python, *packages)
+def environment_with(wheel: Path, extra: str, constraints: Path, python: str = sys.executable) -> Path:
+    """Returns the Python of an environment with `wheel[extra]`; installs dependencies once."""
+    facts = (constraints.read_text(), (constraints.parent / "pyproject.toml").read_text(), python)
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     folder = FOLDER / f"{extra or 'client'}-{name}"
     content = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -61,8 +60,27 @@ def environment_with(
         pip = (here, "-m", "pip", "install", "-qq", "-c", constraints)
         if not installed.exists():
             run(python, "-m", "venv", "--clear", folder / "venv", cwd=folder)
-            run(*pip, f"{wheel}[{extra}]" if extra else wheel, *packages, cwd=folder, timeout_s=600)
+            run(*pip, f"{wheel}[{extra}]" if extra else wheel, cwd=folder, timeout_s=600)
         elif installed.read_text() != content:
             run(*pip, "--no-deps", "--force-reinstall", wheel, cwd=folder)
         installed.write_text(content)
     return here
+
+
+def create_environment(wheel: Path, folder: Path, commands: Sequence[str]) -> None:
+    """Creates an environment with the wheel that borrows all other packages, and these commands, of the tests.
+
+    It needs no registry and takes a few seconds.
+    """
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # Without the import of the checkout: files for paths count in the own folder only.
+    (packages / "borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    here = folder / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", here)
+    run(*pip, "install", "-qq", "--no-deps", "--no-index", "--ignore-installed", wheel, cwd=folder)
+    for command in commands:
+        text = Path(sys.executable).with_name(command).read_text()
+        script = here.with_name(command)
+        script.write_text(f"#!{here}\n" + text.partition("\n")[2])
+        script.chmod(0o755)

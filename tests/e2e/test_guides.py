@@ -18,13 +18,10 @@ from standardwebhooks import Webhook
 from tests.e2e.test_installation import wheel
 from tests.pages.guide_runner import API, APP, GUIDES, GuideRunner
 from tests.servers import wait_until
-from tests.virtual_environments import ROOT, environment_with
 from understudy.documentation import FOLDER
 
 __all__ = ["wheel"]
 
-#: All packages that the guides install besides Understudy.
-PACKAGES = ("django", "flask", "fastapi", "uvicorn", "jinja2", "itsdangerous", "python-multipart", "standardwebhooks")
 PASSWORD = "mugs-are-blue"
 BAD_URLS = (
     "",
@@ -90,7 +87,7 @@ class WebUser:
 @pytest.fixture(params=GUIDES)
 def guide(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Iterator[GuideRunner]:
     """A guide that was followed to its end: its app runs."""
-    runner = GuideRunner(tmp_path, environment_with(wheel, "server", ROOT / "constraints.txt", packages=PACKAGES))
+    runner = GuideRunner(tmp_path, wheel)
     try:
         runner.follow(FOLDER / f"{request.param}.md")
         yield runner

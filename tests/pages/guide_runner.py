@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.pages.answer_matcher import IdBindings
 from tests.pages.blocks import Block, read_blocks, read_commands
 from tests.servers import free_port, wait_until
+from tests.virtual_environments import create_environment
 
 #: Pages that build an app; their blocks are followed here, not by the runner of examples.
 GUIDES = ("guides/django", "guides/fastapi", "guides/flask")
@@ -26,17 +27,19 @@ _SERVERS = {
     ("uvicorn", "app:app"): APP,
     ("python", "manage.py", "runserver"): APP,
 }
+#: What the packages of the guides install as commands.
+_COMMANDS = ("pip", "django-admin", "flask", "uvicorn")
 _CREATE_ENVIRONMENT = "python3 -m venv .venv"
 _PORT = re.compile(rf"(?<=[: ])(?:{API}|{SHOP}|{APP})\b")
 
 
 class GuideRunner:
-    """One guide in its own folder. `python`: that of an environment with the wheel and the guide's packages."""
+    """One guide in its own folder, with the built wheel."""
 
-    def __init__(self, folder: Path, python: Path) -> None:
+    def __init__(self, folder: Path, wheel: Path) -> None:
         self.folder = folder
         self.ports = {port: str(free_port()) for port in (API, SHOP, APP)}
-        self._python = python
+        self._wheel = wheel
         self._ids = IdBindings()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
@@ -44,7 +47,7 @@ class GuideRunner:
             for name, value in os.environ.items()
             if not name.startswith(("UNDERSTUDY", "PYTHON", "VIRTUAL_ENV"))
         }
-        # Every package that the guide names is in the environment: pip fails for one that is not.
+        # The environment has every package of the guides already: pip fails for one that it does not have.
         self._environment |= {
             "PIP_NO_INDEX": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -142,7 +145,7 @@ class GuideRunner:
         command = self._real(command)
         words = [word for word in shlex.split(command) if "=" not in word]
         if command == _CREATE_ENVIRONMENT:
-            (self.folder / ".venv").symlink_to(self._python.parents[1])
+            create_environment(self._wheel, self.folder / ".venv", _COMMANDS)
         elif any(tuple(words[: len(server)]) == server for server in _SERVERS):
             own = f" --port {self.ports[API]} --no-flower" if words[:2] == ["understudy", "up"] else ""
             self.start(command + own)

@@ -256,9 +256,9 @@ def test_a_malformed_token_is_refused_before_any_request(server: Server, token: 
 
 
 def test_health_needs_no_token(server: Server) -> None:
-    server.answer = {"ready": True}
+    server.answer = {"status": "ok", "workers": 1, "worker_kinds": {"run": 1}, "problems": []}
     with Understudy("http://127.0.0.1:1", "", wire=httpx.MockTransport(server)) as client:
-        assert client.health() == {"ready": True}
+        assert client.health().worker_kinds == {"run": 1}
     assert "authorization" not in server.request.headers
 
 

@@ -8,6 +8,7 @@ Methods return the models of `understudy.envelopes` and raise the errors below.
 from understudy.client.async_client import AsyncUnderstudy
 from understudy.client.client import Understudy
 from understudy.client.errors import ResponseLost, UnknownErrorCode, to_error
+from understudy.client.exchange import RawResponse
 from understudy.domain.errors import (
     AuthFailed,
     Conflict,
@@ -21,8 +22,10 @@ from understudy.domain.errors import (
 )
 from understudy.envelopes.asks import Ask, AskFull, AskPerParticipant, AskSummary
 from understudy.envelopes.base import Page
+from understudy.envelopes.deletions import Deleted
 from understudy.envelopes.docs import Doc, DocEntry
-from understudy.envelopes.events import Event
+from understudy.envelopes.events import Event, EventTicket
+from understudy.envelopes.health import Ready
 from understudy.envelopes.journeys import Journey
 from understudy.envelopes.participants import Interaction, Participant, Transcript
 from understudy.envelopes.people import Panel, People, Person
@@ -32,10 +35,12 @@ from understudy.envelopes.studies import (
     Study,
     StudyCreated,
     StudyFull,
+    StudyPause,
     StudyPerParticipant,
     StudySummary,
     StudyTranscripts,
 )
+from understudy.envelopes.webhooks import Replayed, Webhook, WebhookCreated, WebhookDeleted, WebhookDelivery
 
 __all__ = [
     "Ask",
@@ -46,9 +51,11 @@ __all__ = [
     "AuthFailed",
     "CancelEnvelope",
     "Conflict",
+    "Deleted",
     "Doc",
     "DocEntry",
     "Event",
+    "EventTicket",
     "Interaction",
     "Iteration",
     "Journey",
@@ -60,6 +67,9 @@ __all__ = [
     "PermissionDenied",
     "Person",
     "RateLimited",
+    "RawResponse",
+    "Ready",
+    "Replayed",
     "ResponseLost",
     "RunFailure",
     "RunSuccess",
@@ -67,6 +77,7 @@ __all__ = [
     "Study",
     "StudyCreated",
     "StudyFull",
+    "StudyPause",
     "StudyPerParticipant",
     "StudySummary",
     "StudyTranscripts",
@@ -76,5 +87,9 @@ __all__ = [
     "UnknownErrorCode",
     "UsageLimitReached",
     "ValidationError",
+    "Webhook",
+    "WebhookCreated",
+    "WebhookDeleted",
+    "WebhookDelivery",
     "to_error",
 ]

@@ -13,7 +13,7 @@ return a RunStudyResponse; its `ok` is false if nothing was dispatched or the wa
 import time
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Literal, Self, overload
 
 import httpx
 import httpx_sse
@@ -28,6 +28,7 @@ from understudy.client.transport import Transport
 from understudy.client.types import Id, Json
 from understudy.domain.errors import RateLimited, ServiceUnavailable
 from understudy.envelopes.events import Event, EventTicket
+from understudy.envelopes.health import Ready
 from understudy.envelopes.people import Panel
 
 
@@ -78,10 +79,10 @@ class Understudy(Methods):
             PreparedCall(method, path, params, body, wait_s, is_repeatable=method == "GET", run_response=True)
         )
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Ready:
         """Returns the readiness of the server. Raises ServiceUnavailable if it is not ready."""
         answer = self._transport.send(PreparedCall("GET", "/readyz", needs_token=False))
-        ready: dict[str, Any] = self._transport.exchange.read(dict[str, Any], answer)
+        ready: Ready = self._transport.exchange.read(Ready, answer)
         return ready
 
     @overload

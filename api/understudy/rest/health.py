@@ -3,10 +3,11 @@
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from understudy.domain.queues import count_simulating
 from understudy.domain.stuck_detection import missing_worker
+from understudy.envelopes.health import Ready
 from understudy.rest.inputs import TheService
 
 router = APIRouter(tags=["health"])
@@ -14,15 +15,6 @@ router = APIRouter(tags=["health"])
 
 class Alive(BaseModel):
     status: Literal["ok"] = "ok"
-
-
-class Ready(BaseModel):
-    status: Literal["ok", "degraded"] = Field(description="degraded: the broker is unavailable.")
-    workers: int = Field(description="Worker processes that are alive and run simulations.")
-    worker_kinds: dict[str, int] = Field(
-        description="Worker processes that are alive, by kind: run, quarantine, control."
-    )
-    problems: list[str] = Field(description="What is unavailable or missing, and what to do; empty if nothing is.")
 
 
 @router.head("/healthz", include_in_schema=False)
