@@ -109,7 +109,7 @@ def user(guide: GuideRunner, name: str) -> Iterator[WebUser]:
         yield someone
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_guide_leads_from_an_empty_folder_to_an_app_that_works(guide: GuideRunner) -> None:
     with user(guide, "ada") as ada, user(guide, "bob") as bob:
         _refuse_strangers(guide)

@@ -90,7 +90,7 @@ class GuideRunner:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert ran.returncode == 0, f"{command} ended with {ran.returncode}:\n{ran.stdout}"
@@ -106,8 +106,8 @@ class GuideRunner:
                 ["bash", "-c", f"exec env {command}"], cwd=self.folder, env=self._environment, stdout=log, stderr=log
             )
         if port == API:
-            wait_until(lambda: f"ready http://127.0.0.1:{self.ports[API]}" in self.log(API) or self._ended(port), 60)
-        wait_until(lambda: self._listens(port) or self._ended(port), 60, command)
+            wait_until(lambda: f"ready http://127.0.0.1:{self.ports[API]}" in self.log(API) or self._ended(port), 120)
+        wait_until(lambda: self._listens(port) or self._ended(port), 120, command)
         assert not self._ended(port), f"{command} ended:\n{self.log(port)}"
 
     def stop(self, port: str) -> None:
