@@ -1,76 +1,24 @@
 """Flower as a process: what it shows over HTTP, what it keeps, and what its buttons do."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.dedicated_brokers import depth
+from tests.e2e.flower import Flower
 from tests.e2e.participants import counts, dispatch_participants, load_rows
 from tests.factories import make_study
 from tests.http_client import ApiClient
-from tests.servers import ROOT, Fleet, free_port, wait_until
-from understudy.deploy.stack import FLOWER_OPTIONS
+from tests.servers import ROOT, Fleet, wait_until
 from understudy.domain.queues import Queue
 from understudy.queue.celery.app import create_celery
 from understudy.settings import Settings
 from understudy.store.engine import Store
-
-
-class Flower:
-    """Flower for one broker, with its state in one folder."""
-
-    def __init__(self, settings: Settings, folder: Path, **options: object) -> None:
-        port = free_port()
-        options = FLOWER_OPTIONS | {"address": "127.0.0.1", "port": port, "db": folder / "flower.db"} | options
-        variables = {"UNDERSTUDY_BROKER_URL": settings.broker_url, "FLOWER_BASIC_AUTH": "me:secret"}
-        command = [sys.executable, "-m", "celery", "--app", "understudy.worker.app", "flower"]
-        command += [f"--{name}={value}" for name, value in options.items()]
-        with (folder / "flower.log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, stdout=log, stderr=log)
-        url = f"http://127.0.0.1:{port}"
-        self.http = httpx.Client(base_url=url, auth=("me", "secret"), trust_env=False, verify=False, timeout=30)
-        wait_until(self._answers, what="Flower answers")
-
-    def _answers(self) -> bool:
-        assert self.process.poll() is None
-        with contextlib.suppress(httpx.HTTPError):
-            return self.http.get("/healthcheck").is_success
-        return False
-
-    def tasks(self, search: str = "") -> dict[str, Any]:
-        """Returns the messages that it shows, by id."""
-        return self.http.get("/api/tasks", params={"search": search}).json()
-
-    def press(self, what: str, **params: object) -> httpx.Response:
-        """Sends what a button of its page sends."""
-        return self.http.post(f"/api/{what}", params=params)
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        self.http.close()
-        self.process.send_signal(how)
-        self.process.wait(30)
-
-
-@pytest.fixture
-def flower(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Flower]]:
-    """Starts Flower; kills it at the end of the test."""
-    started: list[Flower] = []
-
-    def begin(**options: object) -> Flower:
-        started.append(Flower(settings, tmp_path, **options))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        one.end(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)

@@ -34,11 +34,12 @@ from understudy.worker import committer
 from understudy.worker.claims import RunResult, claim_batch
 from understudy.worker.committer import Committer
 from understudy.worker.heartbeat import LeaseKeeper
-from understudy.worker.run import Run, WorkerContext
+from understudy.worker.run import Run
 from understudy.worker.runner import Runner
 from understudy.worker.steps import ClaimedRun
 from understudy.worker.sweeper import Sweeper
 from understudy.worker.watchdog import LoopMonitor, Watchdog
+from understudy.worker.worker_context import WorkerContext
 
 _p = Tables.participant
 
@@ -80,9 +81,12 @@ class Worker(StudyStore):
 
     def start(self, id_: UUID, step: str = "act 0") -> Future[RunResult]:
         """Starts its run; returns once `step` is logged."""
-        run = self.runner.submit(self.runner.run(id_))
+        run = self.runner.submit(self._result(id_))
         wait_until(lambda: step in self.steps() or not step)
         return run
+
+    async def _result(self, id_: UUID) -> RunResult:
+        return (await self.runner.run(id_)).result
 
     def steps(self) -> list[str]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []

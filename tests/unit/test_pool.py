@@ -15,7 +15,9 @@ from kombu.asynchronous.hub import Hub
 
 from tests.servers import wait_until
 from understudy.domain.queues import Queue
-from understudy.queue.celery.pool import Job, create_pool
+from understudy.queue.celery.pool import Job, UnexpectedError, create_pool
+
+SECRET = "words of a message"
 
 
 class Bench:
@@ -47,7 +49,7 @@ class Bench:
         if job.args[0] == "reject":
             raise Reject(requeue=True)
         if job.args[0] == "break":
-            raise ValueError("broken")
+            raise ValueError(SECRET)
         return "ended"
 
     def submit(self, work: Coroutine[Any, Any, object]) -> Future[object]:
@@ -103,16 +105,26 @@ def test_jobs_run_concurrently_and_celery_gets_results_in_its_own_thread(bench: 
 
 
 @pytest.mark.parametrize(
-    ("body", "error"),
-    [(carrying("reject"), Reject), (carrying("break"), ValueError), ("null", TypeError), ("{not json", Exception)],
+    ("body", "error", "text"),
+    [
+        (carrying("reject"), Reject, "requeue=True"),
+        (carrying("break"), UnexpectedError, "ValueError: see the log"),
+        ("null", UnexpectedError, "TypeError: see the log"),
+        ("{not json", UnexpectedError, "see the log"),
+    ],
 )
-def test_an_exception_of_a_job_is_its_result(bench: Bench, body: str, error: type[Exception]) -> None:
+def test_an_exception_of_a_job_is_its_result_without_stack_or_secrets(
+    bench: Bench, body: str, error: type[Exception], text: str
+) -> None:
     bench.let_end()
     bench.apply(body)
     wait_until(lambda: len(bench.results) == 1)
     ((failed, how, _), _), *_ = bench.results
     assert failed == 1
-    assert isinstance(how.exception.exc, error)
+    assert isinstance(how.exception, error)
+    assert text in repr(how.exception)
+    assert how.traceback == ""
+    assert SECRET not in repr(how.exception)
     bench.apply(carrying("one that is fine"))
     wait_until(lambda: len(bench.results) == 2)
 

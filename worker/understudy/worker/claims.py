@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from understudy.domain.runs import RunSpec
 from understudy.store import dispatch, leases, lifecycle, lineage
 from understudy.store.engine import AnyRow
+from understudy.store.run_states import RunState, load_run_states
 from understudy.worker.steps import HISTORY_LENGTH, ClaimedRun
 
 
@@ -30,6 +31,13 @@ class RunResult(Enum):
     UNKNOWN = "unknown"
 
 
+class RunReport(NamedTuple):
+    """How a run ended in this process, and the state of its participant then; None if that is not known here."""
+
+    result: RunResult
+    state: RunState | None = None
+
+
 class ClaimingRun(Protocol):
     """A run that waits for its claim."""
 
@@ -38,6 +46,8 @@ class ClaimingRun(Protocol):
     dispatch_no: int | None
     #: The run no longer waits.
     claim_timed_out: bool
+    #: The state of its participant, if no claim is possible; None if there is no such participant.
+    state: RunState | None
     #: The `WorkerContext` of its process.
     context: Any
 
@@ -50,6 +60,7 @@ def claim_batch(connection: Connection, runs: Sequence[ClaimingRun]) -> list[Cla
     rows = lifecycle.claim_all(connection, ids, worker_id, quarantine=context.quarantine)
     specs = lineage.load_run_specs(connection, list(rows))
     lost = None
+    states: dict[UUID, RunState] = {}
     results: list[ClaimedRun | RunResult] = []
     for run in runs:
         # If two runs claim the same participant, the first gets it.
@@ -61,6 +72,9 @@ def claim_batch(connection: Connection, runs: Sequence[ClaimingRun]) -> list[Cla
             continue
         if lost is None:
             lost = RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED
+            # Few messages are dropped: they were published twice, or cancelled.
+            states = load_run_states(connection, ids) if lost is RunResult.DROPPED else {}
+        run.state = states.get(run.participant_id)
         results.append(RunResult.REFUSED if run.claim_timed_out else lost)
     return results
 

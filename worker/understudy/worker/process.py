@@ -31,10 +31,10 @@ from understudy.worker import tasks
 from understudy.worker.committer import Committer
 from understudy.worker.heartbeat import LeaseKeeper, NoRuns
 from understudy.worker.operator_commands import OperatorCommands
-from understudy.worker.run import WorkerContext
 from understudy.worker.runner import Runner
 from understudy.worker.shutdown import ShutdownSignal
 from understudy.worker.watchdog import Watchdog
+from understudy.worker.worker_context import WorkerContext
 
 log = logging.getLogger(__name__)
 

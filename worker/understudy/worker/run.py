@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -13,24 +12,24 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import StatementError
 
-from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.lifecycle import FailureKind, Outcome, Status
 from understudy.domain.runs import Step
 from understudy.domain.text import sanitize
 from understudy.environments import EnvironmentUnreachable
-from understudy.plugins.secrets import Secrets
 from understudy.plugins.time_limits import Limits, RunFailed, current_timer, start_timer
 from understudy.store import lifecycle, recovery, stops
 from understudy.store.engine import StoreError
 from understudy.store.failures import is_value_error
 from understudy.store.guards import Claim
 from understudy.store.lifecycle import Commit, CommitResult
+from understudy.store.run_states import RunState, load_run_states
 from understudy.telemetry import logs, metrics, traces
 from understudy.worker.claims import RunResult, claim_batch
-from understudy.worker.committer import BatchWrite, Committer
+from understudy.worker.committer import BatchWrite
 from understudy.worker.simulator_errors import simulator_error
 from understudy.worker.steps import ClaimedRun, SimulationSession
+from understudy.worker.worker_context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -60,28 +59,6 @@ class RunInterrupted(Exception):
     """The run must stop without ending: aborted, released, or its claim is lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerContext:
-    """Holds what all runs of a process share."""
-
-    committer: Committer
-    #: Returns the lease for new claims.
-    worker_id: Callable[[], UUID]
-    #: Returns whether the process drains: runs are released at their next interaction.
-    is_shutting_down: Callable[[], bool]
-    #: The addresses that participants may visit.
-    addresses: AllowedAddresses
-    #: True in a quarantine worker: it releases each run after one interaction. By then the run has survived
-    #: what lost its workers, and others wait for the slot.
-    quarantine: bool = False
-    #: Secrets that environments may send.
-    secrets: Secrets = field(default_factory=Secrets)
-    #: Losses in a row after which a participant fails.
-    max_attempts: int = 3
-    #: Returns the number of runs in this process.
-    count_runs: Callable[[], int] = lambda: 1
-
-
 class Run:
     """Runs one participant once. Call all methods in the loop's thread."""
 
@@ -92,6 +69,8 @@ class Run:
         self.claim_timed_out = False
         #: Set while the run holds the participant.
         self.claim: Claim | None = None
+        #: The state of the participant when the run has ended; None if it is not known.
+        self.state: RunState | None = None
         self.context = context
         #: Growth of the process's peak memory in the steps of this run, in kilobytes.
         self.grown_kb = 0
@@ -220,6 +199,7 @@ class Run:
                     raise RunInterrupted
                 if step.ends:
                     metrics.count_ended(Status.COMPLETED, step.outcome)
+                    self.state = RunState(Status.COMPLETED, step.outcome, step.index + 1, claimed.row.dispatch_no)
                     return RunResult.ENDED
                 session.remember(step)
                 if self.context.quarantine or committed is CommitResult.STORED_LAST:
@@ -297,8 +277,14 @@ class Run:
             raise simulator_error(self.participant_id, "made an interaction that cannot be stored", error) from error
 
     async def _end(self, end: Callable[..., bool], claim: Claim, status: Status, reason: str) -> RunResult:
-        end = partial(end, claimed_ms=self._elapsed_claim_ms())
-        if not await self._write(end, "end.commit"):
+        claimed_ms = self._elapsed_claim_ms()
+
+        def end_and_look(connection: Connection) -> bool:
+            has_ended = end(connection, claimed_ms=claimed_ms)
+            self._look(connection)
+            return has_ended
+
+        if not await self._write(end_and_look, "end.commit"):
             return await self._release_or_stop(claim)
         metrics.count_ended(status, reason)
         return RunResult.ENDED
@@ -314,6 +300,7 @@ class Run:
             if self._lost:
                 ended = recovery.lose(connection, claim, claimed_ms, self.context.max_attempts)
                 if ended is not None:
+                    self._look(connection)
                     return RunResult.ENDED if ended is Status.FAILED else RunResult.RELEASED
             elif lifecycle.release(connection, claim, claimed_ms):
                 return RunResult.RELEASED
@@ -321,6 +308,7 @@ class Run:
             if self._step is None:
                 aborted_ago_s = self._aborted_at and time.monotonic() - self._aborted_at
                 stopped[:] = stops.record_stop(connection, claim.participant_id, claim=claim)
+            self._look(connection)
             return RunResult.STOPPED
 
         result = await self._write(release, "release.commit")
@@ -329,6 +317,10 @@ class Run:
         for stop in stopped:
             metrics.observe_run_stop(stop.after_s, aborted_ago_s)
         return result
+
+    def _look(self, connection: Connection) -> None:
+        """Keeps the state that the participant has in this transaction, for `state`."""
+        self.state = load_run_states(connection, [self.participant_id]).get(self.participant_id)
 
     def _elapsed_claim_ms(self) -> int:
         """Returns the milliseconds of the claim since the last write, and restarts the count."""

@@ -17,9 +17,10 @@ from understudy.isolation.step_loop import StepLoop
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.store.guards import Claim
-from understudy.worker.claims import RunResult
-from understudy.worker.run import Run, WorkerContext, in_step
+from understudy.worker.claims import RunReport, RunResult
+from understudy.worker.run import Run, in_step
 from understudy.worker.run_usage import Measured
+from understudy.worker.worker_context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Runner:
         """Runs `work` on the loop of all runs; returns immediately."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def run(self, participant_id: UUID, dispatch_no: int | None = None) -> RunResult:
+    async def run(self, participant_id: UUID, dispatch_no: int | None = None) -> RunReport:
         """Runs a participant to its end and publishes the result; call it on the runner's loop.
 
         `dispatch_no` is the number of the message that asks for the run; None if it is unknown.
@@ -67,7 +68,7 @@ class Runner:
             self._publisher.enqueue_refill()
         elif result in {RunResult.ENDED, RunResult.STOPPED}:
             self._notifier.enqueue([participant_id])
-        return result
+        return RunReport(result, run.state)
 
     def abort(self, participant_ids: Iterable[UUID]) -> None:
         """Aborts the steps in flight of participants that run here; returns immediately."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from celery import Celery
 from celery.app.task import Task
-from celery.exceptions import Reject, Terminated
+from celery.exceptions import Reject
 
 from understudy import faults
 from understudy.domain.queues import parse_dispatch_no
@@ -21,8 +21,9 @@ from understudy.queue.publisher import BROKER_ERRORS
 from understudy.store import stops
 from understudy.store.engine import Store
 from understudy.telemetry import logs, metrics, traces
-from understudy.worker.claims import RunResult
+from understudy.worker.claims import RunReport, RunResult
 from understudy.worker.runner import Runner
+from understudy.worker.task_states import show
 
 log = logging.getLogger(__name__)
 
@@ -61,20 +62,16 @@ def register_run(
             ) as update_span,
         ):
             # Without the store, this process would hold the message until the store is available.
-            result = RunResult.REFUSED
+            report = RunReport(RunResult.REFUSED)
             if is_store_reachable():
-                result = await runner.run(UUID(participant_id), parse_dispatch_no(job.task_id))
-            update_span({"understudy.ending": result.value})
-        metrics.count_run_message(result.value)
-        if result is RunResult.REFUSED:
+                report = await runner.run(UUID(participant_id), parse_dispatch_no(job.task_id))
+            update_span({"understudy.ending": report.result.value})
+        metrics.count_run_message(report.result.value)
+        if report.result is RunResult.REFUSED:
             # Without the pause, a process without a lease would requeue messages in a busy loop.
             await asyncio.sleep(REQUEUE_DELAY_S)
             raise Reject(requeue=True)
-        if result is RunResult.STOPPED:
-            # Otherwise Flower shows a success.
-            raise Terminated
-        # Only Flower shows this result; it is not stored.
-        return str(result.value)
+        return show(report, job.task_id)
 
     install_abort_command(runner.abort)
     return work

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject, Retry, Terminated
 from kombu.asynchronous.hub import Hub
 from kombu.exceptions import OperationalError
 from kombu.serialization import loads
@@ -33,8 +33,16 @@ class Job(NamedTuple):
     args: Sequence[Any]
 
 
+class TaskFailure(Exception):
+    """A failure whose name and text tools show. Of others they show only the name: a text may have secrets."""
+
+
+class UnexpectedError(TaskFailure):
+    """The job raised an error that is none of its own; the worker's log has it."""
+
+
 #: Runs a job on the loop. Flower shows the result. An exception decides the message: `Reject(requeue=True)`
-#: requeues it, Flower shows `Terminated` as revoked and any other exception as failed.
+#: requeues it. Flower shows `Terminated` as revoked, `Retry` as retried, and any other as failed; of `Ignore` nothing.
 JobHandler: TypeAlias = Callable[[Job], Coroutine[Any, Any, object]]
 
 
@@ -171,7 +179,15 @@ def _celery_result(done: Future[object], runtime_s: float) -> tuple[int, Any, fl
     """Returns (failed, result or error, seconds) of a finished job, as Celery expects them."""
     try:
         return 0, done.result(), runtime_s
-    except Reject:
-        return 1, ExceptionInfo(internal=True), runtime_s
-    except Exception:  # noqa: BLE001 - Celery receives any error
-        return 1, ExceptionInfo(), runtime_s
+    except (Reject, Ignore, Retry, Terminated, TaskFailure) as error:
+        return 1, _without_stack(error), runtime_s
+    except Exception as error:
+        log.exception("a job failed")
+        return 1, _without_stack(UnexpectedError(f"{type(error).__name__}: see the log of the worker")), runtime_s
+
+
+def _without_stack(error: Exception) -> ExceptionInfo:
+    """Returns `error` for Celery's events, without a stack, which would show our code to operators."""
+    info = ExceptionInfo()
+    info.type, info.exception, info.tb, info.traceback = type(error), error, None, ""
+    return info
