@@ -67,9 +67,21 @@ _GUARDS = {
             "            if False:\n",
         ),
         (
+            "a forged message starts no participant that waits for its own",
+            "quarantine=context.quarantine, has_number=has_number)",
+            "quarantine=context.quarantine, has_number=False)",
+        ),
+        (
             "a process without a lease rejects messages (P6)",
             "RunResult.DROPPED if leases.is_live(connection, worker_id) else RunResult.REFUSED",
             "RunResult.DROPPED",
+        ),
+    ],
+    ("worker/understudy/worker/tasks.py", "tests/e2e/test_forged_messages.py"): [
+        (
+            "a forged stop task revokes nothing",
+            "if state is None or state.status is not Status.CANCELLED:",
+            "if False:",
         ),
     ],
     ("worker/understudy/worker/steps.py", WORKER_TESTS): [

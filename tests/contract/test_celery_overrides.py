@@ -85,6 +85,7 @@ RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
         (state, ("should_stop",)),
     ],
     "result_backend": [(Backend, ("store_result", "get_task_meta")), (abortable, ("ABORTED",))],
+    "tool_app": [(Celery, ("send_task", "finalize", "tasks"))],
     "worker": [
         (Celery, ("Worker", "WorkController")),
         (Worker, ("install_platform_tweaks",)),

@@ -92,7 +92,7 @@ def test_flower_shows_a_stale_message_as_a_retry(
     (running,) = dispatch_participants(acme, study_of(delay_s=600), 1)
     wait_until(lambda: [row.status for row in load_rows(store)] == ["running"])
     send_again(settings, running, 1)
-    send_again(settings, running, 0)
-    wait_until(lambda: shown_state(shown, running, 0)[0] == "RETRY")
-    assert f"replaced by {task_id(running, 1)}" in shown_state(shown, running, 0)[2]
+    send_again(settings, running, 2)
+    wait_until(lambda: shown_state(shown, running, 2)[0] == "RETRY")
+    assert f"replaced by {task_id(running, 1)}" in shown_state(shown, running, 2)[2]
     assert shown_state(shown, running, 1)[0] == "STARTED"

@@ -473,6 +473,20 @@ def test_claim_by_an_earlier_message_does_not_make_the_sweeper_republish_the_bac
     assert sum(row.dispatch_no for row in worker.rows()) == 30 + 1 + republished
 
 
+def test_claim_by_a_message_that_nobody_sent_starts_nothing(worker: Worker) -> None:
+    forged, sent = worker.participants(2)
+    worker.write(
+        Connection.execute, update(_p).where(_p.c.id == sent).values(dispatch_no=1, dispatched_at=store_clock())
+    )
+
+    async def claim() -> list[bool]:
+        runs = [Run(forged, worker.context, 7), Run(sent, worker.context, 1)]
+        claimed = worker.write(claim_batch, runs)
+        return [isinstance(one, ClaimedRun) for one in claimed]
+
+    assert asyncio.run(claim()) == [False, True]
+
+
 def test_message_tells_the_run_which_publication_it_is() -> None:
     id_ = uuid4()
     assert parse_dispatch_no(task_id(id_, 17)) == 17

@@ -21,6 +21,8 @@ from understudy.queue.celery.foreign_messages import (
 from understudy.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 
 ID = str(uuid4())
+RUN_ID = f"{ID}.1"
+STOP_ID = f"{ID}.1.stop"
 ENVELOPE: dict[str, Any] = {
     "body": base64.b64encode(b"[]").decode(),
     "content-type": "application/json",
@@ -79,7 +81,8 @@ def test_anything_but_an_envelope_is_foreign(data: bytes) -> None:
 
 def task(name: str = RUN_TASK, args: object = (ID,), body: Any = ..., **changes: Any) -> Any:
     """A message as `Publisher` sends it, with changed headers or body."""
-    sent = create_celery("redis://127.0.0.1:1/0").amqp.as_task_v2("an-id", name, args=args, ignore_result=True)
+    id_ = RUN_ID if name == RUN_TASK else STOP_ID
+    sent = create_celery("redis://127.0.0.1:1/0").amqp.as_task_v2(id_, name, args=args, ignore_result=True)
     payload = list(sent.body) if body is ... else body
     fields = {"content_type": "application/json", "content_encoding": "utf-8", "headers": sent.headers}
     for key in set(changes) - set(fields):
@@ -101,6 +104,10 @@ def test_messages_of_the_publisher_are_accepted(message: Any) -> None:
         *(task(task=name) for name in ("celery.backend_cleanup", "other", None, 5, [], {})),
         task(STOP_TASK, (ID, f"{ID}.1")),
         *(task(id=value) for value in (None, 5, [])),
+        # Written by hand: by Celery, for another participant, or for the other task.
+        *(task(id=value) for value in (str(uuid4()), f"{uuid4()}.1", ID, STOP_ID, f"{RUN_ID}\n")),
+        *(task(STOP_TASK, (ID, value)) for value in (f"{uuid4()}.1", STOP_ID, "")),
+        *(task(STOP_TASK, (ID, f"{ID}.1"), id=value) for value in (RUN_ID, f"{ID}.2.stop", str(uuid4()))),
         *(task(**{name: "x"}) for name in ("eta", "expires", "compression", "stamped_headers", "stamps", "shadow")),
         *(task(timelimit=value) for value in (5, [1], [1, 2], "text")),
         *(task(content_type=value) for value in (None, "application/x-python-serialize", "text/plain", "none/such")),

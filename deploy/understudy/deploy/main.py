@@ -56,7 +56,9 @@ def up_command(
     port: Port = 8000,
     workers: Workers = 1,
     concurrency: Concurrency = 100,
-    flower_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 selects a free port.")] = 0,
+    flower_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of Flower; 0 selects the last one, or a free one.")
+    ] = 0,
     flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower.")] = True,
     broker_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the broker; 0 selects a free port.")] = 0,
 ) -> None:

@@ -4,6 +4,7 @@ import http.client
 import ipaddress
 import json
 import socket
+from pathlib import Path
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -14,6 +15,15 @@ def free_port(host: str = "127.0.0.1") -> int:
 def check_port(host: str, port: int) -> None:
     """Raises OSError if a server cannot bind the port now: in use, forbidden, or unknown host."""
     _bind(host, port)
+
+
+def read_port(file: Path) -> int | None:
+    """Returns the port that `file` holds; None if it holds none, or does not exist."""
+    try:
+        port = int(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return port if 0 < port < 2**16 else None
 
 
 def reachable_host(host: str) -> str:

@@ -18,7 +18,16 @@ from understudy.deploy.child import Child, kill_orphan
 from understudy.deploy.lock import DataDirLock
 from understudy.deploy.migrate import migrate
 from understudy.deploy.owner_only_files import write_private
-from understudy.deploy.ports import check_port, free_port, http_url, is_healthy, is_loopback, is_ready, reachable_host
+from understudy.deploy.ports import (
+    check_port,
+    free_port,
+    http_url,
+    is_healthy,
+    is_loopback,
+    is_ready,
+    reachable_host,
+    read_port,
+)
 from understudy.deploy.supervisor import Supervisor
 from understudy.domain.errors import UnderstudyError
 from understudy.settings import Settings
@@ -65,8 +74,9 @@ class StackPlan:
 class Stack:
     """The components of one machine on one data folder. Created by `run_stack`."""
 
-    def __init__(self, settings: Settings, plan: StackPlan, supervisor: Supervisor) -> None:
+    def __init__(self, settings: Settings, plan: StackPlan, supervisor: Supervisor, log: Callable[[str], None]) -> None:
         self._plan = plan
+        self._log = log
         self._broker: BrokerServer | None = None
         self.supervisor = supervisor
         self.data_dir = settings.data_dir.absolute()
@@ -126,7 +136,7 @@ class Stack:
         """
         self._port = _resolve_port("the API", "--port", self._plan.host, self._plan.port)
         if self._plan.flower:
-            self._flower_port = _resolve_port("Flower", "--flower-port", _LOOPBACK, self._plan.flower_port)
+            self._flower_port = self._resolve_flower_port()
         for folder in (self.logs, self._run_dir):
             folder.mkdir(mode=0o700, exist_ok=True)
         for pid_file in self._run_dir.glob("*.pid"):
@@ -145,6 +155,19 @@ class Stack:
             self.supervisor.start(self._flower())
         self.supervisor.wait_ready(_READY_TIMEOUT_S + _READY_TIMEOUT_PER_WORKER_S * self._plan.workers)
         write_private(self.data_dir / "server", self.local_url + "\n")
+
+    def _resolve_flower_port(self) -> int:
+        """Returns the port of the plan; without one that of the last time, if it is free, or else a free one."""
+        file = self.data_dir / "flower-port"
+        last_port = read_port(file)
+        if not self._plan.flower_port and last_port:
+            with contextlib.suppress(OSError):
+                check_port(_LOOPBACK, last_port)
+                return last_port
+            self._log(f"port {last_port}, which Flower had before, is taken: it gets another one")
+        port = _resolve_port("Flower", "--flower-port", _LOOPBACK, self._plan.flower_port)
+        write_private(file, f"{port}\n")
+        return port
 
     def child(
         self, name: str, command: Sequence[str], ready: Callable[[], bool] | None = None, *, calls_models: bool = False
@@ -251,7 +274,7 @@ def run_stack(settings: Settings, plan: StackPlan, log: Callable[[str], None]) -
         except OSError as problem:
             raise StackStartError(f"can't use {data_dir} as data folder: {problem.strerror}") from problem
         supervisor = Supervisor(log=log)
-        stack = Stack(settings, plan, supervisor)
+        stack = Stack(settings, plan, supervisor, log)
         # Order of the cleanup: stop the components, release the broker's folder, free the lock.
         resources.callback(stack.close)
         resources.enter_context(supervisor)

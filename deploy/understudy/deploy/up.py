@@ -7,6 +7,7 @@ from understudy.deploy.child import ChildFailed
 from understudy.deploy.lock import DataDirLocked
 from understudy.deploy.stack import Stack, StackPlan, StackStartError, run_stack
 from understudy.deploy.supervisor import StopRequested
+from understudy.queue.names import RUN_TASK
 from understudy.settings import Settings
 
 #: Exceptions of `run_stack` when the stack cannot start; each message says what to do.
@@ -49,5 +50,6 @@ def _print_addresses(stack: Stack) -> None:
     log_status(f"API docs  {stack.url}/docs")
     if stack.flower_url:
         log_status(f"Flower    {stack.flower_url}  (user understudy, password in {stack.flower_password_file})")
+        log_status(f"   without stop tasks: {stack.flower_url}/tasks?name={RUN_TASK}")
     log_status(f"token     in {stack.token_file}")
     log_status(f"logs      in {stack.logs}")

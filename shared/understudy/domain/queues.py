@@ -65,7 +65,12 @@ def task_id(participant_id: object, dispatch_no: int) -> str:
     return f"{participant_id}.{dispatch_no}"
 
 
-_RUN_MESSAGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([0-9]{1,9})")
+def stop_task_id(run_task_id: str) -> str:
+    """Returns the Celery id of the stop task of the run message with that id."""
+    return f"{run_task_id}.stop"
+
+
+_RUN_MESSAGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([1-9][0-9]{0,8})")
 
 
 def parse_participant_id(id_: str) -> UUID | None:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from understudy import faults
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
-from understudy.domain.queues import Queue
+from understudy.domain.queues import Queue, stop_task_id
 from understudy.queue.celery.broadcasts import broadcast
 from understudy.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 from understudy.store import dispatch, window
@@ -223,7 +223,7 @@ class Publisher:
                 self._batched(producer, "stop_task"),
             ):
                 for message in messages:
-                    id_ = f"{message.task_id}.stop"
+                    id_ = stop_task_id(message.task_id)
                     self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
         except ServiceUnavailable:
             log.warning("cannot publish stop tasks: store unavailable; the sweeper will retry")

@@ -51,13 +51,15 @@ def lease_is_live(worker_id: Any) -> Any:
     return exists(select(1).where(_lease.c.id == worker_id, _lease.c.expires_at > store_clock()))
 
 
-def is_published() -> Any:
-    """Returns the condition that a message of this participant may claim it.
+def is_published(*, has_number: bool) -> Any:
+    """Returns the condition that a message of this participant may claim it; `has_number`: a message of ours.
 
     A participant that waits for its turn after an earlier message, or is paused, needs a new one: the earlier may
     still be in a queue.
     """
-    return or_(_p.c.dispatched_at.is_not(None), _p.c.dispatch_no == 0)
+    # A row without any message is never claimed by one: that one is forged.
+    is_sent = _p.c.dispatched_at.is_not(None)
+    return is_sent if has_number else or_(is_sent, _p.c.dispatch_no == 0)
 
 
 def is_unheld(ended: Sequence[UUID]) -> Any:

@@ -76,15 +76,21 @@ def claim(connection: Connection, participant_id: UUID, worker_id: UUID, *, quar
 
 
 def claim_all(
-    connection: Connection, ids: Sequence[UUID], worker_id: UUID, *, quarantine: bool = False
+    connection: Connection,
+    ids: Sequence[UUID],
+    worker_id: UUID,
+    *,
+    quarantine: bool = False,
+    has_number: bool = False,
 ) -> dict[UUID, AnyRow]:
     """Claims the pending participants among `ids` for a live lease; returns their rows as they are now.
 
     A missing id had a duplicate or stale message: it was claimed or cancelled before, waits for a new message, or
     the lease has expired. Without `quarantine`, a participant that lost two workers is missing too: its stale
-    message is in another queue. A repeat is safe, but does not return participants claimed before.
+    message is in another queue. With `has_number`, so is one that never had a message. A repeat is safe, but does not
+    return participants claimed before.
     """
-    statement = _claim(connection.dialect.name, quarantine=quarantine)
+    statement = _claim(connection.dialect.name, quarantine=quarantine, has_number=has_number)
     rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, "worker": worker_id}).all()
     # The outbox may hold the first event of a participant that was created in bulk.
     flush_outbox(connection, [row.id for row in rows])
@@ -93,11 +99,11 @@ def claim_all(
 
 
 @cache
-def _claim(dialect: str, *, quarantine: bool) -> Update:
+def _claim(dialect: str, *, quarantine: bool, has_number: bool) -> Update:
     admitted = () if quarantine else (_p.c.attempt < QUARANTINE_ATTEMPT,)
     return (
         transition(TransitionKind.CLAIM)
-        .where(bulk_parameters.in_parameter(dialect, _p.c.id), is_published())
+        .where(bulk_parameters.in_parameter(dialect, _p.c.id), is_published(has_number=has_number))
         .where(lease_is_live(bindparam("worker")), *admitted)
         .values(
             epoch=_p.c.epoch + 1,

@@ -57,7 +57,9 @@ def claim_batch(connection: Connection, runs: Sequence[ClaimingRun]) -> list[Cla
     context = runs[0].context
     worker_id = context.worker_id()
     ids = list(dict.fromkeys(run.participant_id for run in runs if not run.claim_timed_out))
-    rows = lifecycle.claim_all(connection, ids, worker_id, quarantine=context.quarantine)
+    # Without numbers only where no broker delivers them.
+    has_number = any(run.dispatch_no is not None for run in runs)
+    rows = lifecycle.claim_all(connection, ids, worker_id, quarantine=context.quarantine, has_number=has_number)
     specs = lineage.load_run_specs(connection, list(rows))
     lost = None
     states: dict[UUID, RunState] = {}

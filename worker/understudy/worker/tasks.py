@@ -11,15 +11,18 @@ from celery.app.task import Task
 from celery.exceptions import Reject
 
 from understudy import faults
-from understudy.domain.queues import parse_dispatch_no
+from understudy.domain.lifecycle import Status
+from understudy.domain.queues import Queue, parse_dispatch_no
 from understudy.queue.celery.broadcasts import broadcast
 from understudy.queue.celery.control_commands import install_abort_command
 from understudy.queue.celery.flower_events import VisibleRequest
+from understudy.queue.celery.foreign_messages import drop_message
 from understudy.queue.celery.pool import Job, JobHandler
 from understudy.queue.names import ALREADY_CANCELLED, REVOKE_COMMAND, RUN_TASK, STOP_TASK
 from understudy.queue.publisher import BROKER_ERRORS
 from understudy.store import stops
 from understudy.store.engine import Store
+from understudy.store.run_states import load_run_states
 from understudy.telemetry import logs, metrics, traces
 from understudy.worker.claims import RunReport, RunResult
 from understudy.worker.runner import Runner
@@ -90,12 +93,18 @@ def register_stop(app: Celery, store: Store) -> None:
 
     @app.task(name=STOP_TASK, bind=True)  # type: ignore[untyped-decorator]
     def stop(self: Task, participant_id: str, run_task_id: str) -> None:
+        id_ = UUID(participant_id)
+        with store.read() as connection:
+            state = load_run_states(connection, [id_]).get(id_)
+        # A cancel is final. Without it the message is forged, and its revoke would delay the participant.
+        if state is None or state.status is not Status.CANCELLED:
+            drop_message("queue", str(Queue.CONTROL), f"participant {id_} is not cancelled")
+            return
         # ALREADY_CANCELLED stops the workers from cancelling the participant again (operator_commands.py).
         try:
             broadcast(app, REVOKE_COMMAND, {"task_id": run_task_id, ALREADY_CANCELLED: True})
         except BROKER_ERRORS as error:
             log.warning("cannot publish a revoke (%s); the run message will claim nothing", error)
-        id_ = UUID(participant_id)
         context = logs.log_context(
             participant=participant_id, task=self.request.id, **_string_headers(self.request, logs.REQUEST_ID)
         )

@@ -20,14 +20,14 @@ CONSUMER_READ_TIMEOUT_S = 20
 QUORUM_QUEUE_ARGUMENTS = {"x-queue-type": "quorum", "x-consumer-timeout": 7 * 24 * 3600 * 1000}
 
 
-def create_celery(broker_url: str, *, read_timeout_s: float | None = None) -> Celery:
+def create_celery(broker_url: str, *, read_timeout_s: float | None = None, app_type: type[Celery] = Celery) -> Celery:
     """Returns a Celery app without tasks; a worker registers its own.
 
     `read_timeout_s` limits each answer of the broker. A publisher sets it: a broker that accepts connections
     and never answers then counts as unavailable. A consumer waits for messages and passes None.
     """
     address = parse_broker_url(broker_url)
-    app = Celery("understudy", broker=address.celery_url, set_as_current=False)
+    app = app_type("understudy", broker=address.celery_url, set_as_current=False)
     app.conf.update(
         task_queues=[
             BrokerQueue(

@@ -24,6 +24,8 @@ UNSUPPORTED = {
     "pool_restart": "the pool cannot restart; shut the worker down, and its supervisor restarts it",
     "autoscale": "the pool size is fixed; start and stop workers by load",
     "time_limit": "the iteration sets the limits: step_timeout, run_timeout",
+    "add_consumer": "a worker serves the queues of its kind; start another worker for more slots",
+    "cancel_consumer": "shut the worker down, which drains it, or pause a study with `understudy pause`",
     "rate_limit": "--concurrency limits the runs at a time, quotas limit model calls",
 }
 

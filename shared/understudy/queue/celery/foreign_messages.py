@@ -14,6 +14,7 @@ from uuid import UUID
 
 from kombu.exceptions import ContentDisallowed, DecodeError
 
+from understudy.domain.queues import parse_participant_id, stop_task_id
 from understudy.queue.names import RUN_TASK, STOP_TASK
 from understudy.telemetry import metrics
 
@@ -96,6 +97,7 @@ def check_task(message: Any, tasks: Collection[str]) -> None:
     except (DecodeError, ContentDisallowed) as error:
         raise ForeignMessage("its body is not JSON") from error
     _check_arguments(payload, _TASK_ARGUMENTS[name])
+    _check_id(id_, *payload[0])
 
 
 def _check_arguments(payload: object, count: int) -> None:
@@ -109,6 +111,13 @@ def _check_arguments(payload: object, count: int) -> None:
             parse_participant_ids([participant_id])
         case _:
             raise ForeignMessage(f"unknown arguments: {reprlib.repr(payload)}")
+
+
+def _check_id(id_: str, participant_id: str, run_task_id: str | None = None) -> None:
+    """Raises ForeignMessage unless the id of a message is the one that `Publisher` gives it."""
+    run_id, expected = (id_, id_) if run_task_id is None else (run_task_id, stop_task_id(run_task_id))
+    if parse_participant_id(run_id) != UUID(participant_id) or id_ != expected:
+        raise ForeignMessage(f"its id {reprlib.repr(id_)} is not the one of its participant")
 
 
 def parse_participant_ids(ids: object) -> list[UUID]:
