@@ -12,10 +12,12 @@ import amqp
 import pytest
 from celery import Celery
 from celery.apps.worker import Worker
-from celery.backends.base import Backend
+from celery.backends.base import BaseBackend
 from celery.concurrency.base import BasePool
+from celery.concurrency.thread import TaskPool
 from celery.contrib import abortable
 from celery.contrib.testing.mocks import TaskMessage
+from celery.events import event
 from celery.events.dispatcher import EventDispatcher
 from celery.worker import consumer as consumers
 from celery.worker import control, state
@@ -84,7 +86,13 @@ RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
         (Celery("understudy", set_as_current=False).amqp, ("Consumer", "TaskConsumer")),
         (state, ("should_stop",)),
     ],
-    "result_backend": [(Backend, ("store_result", "get_task_meta")), (abortable, ("ABORTED",))],
+    "result_backend": [
+        (BaseBackend, ("store_result", "get_task_meta", "wait_for", "remove_pending_result")),
+        (abortable, ("ABORTED",)),
+        (control, ("inspect_command",)),
+    ],
+    "sent_events": [(event, ("Event", "get_exchange"))],
+    "thread_pool": [(TaskPool, ("_get_info",))],
     "tool_app": [(Celery, ("send_task", "finalize", "tasks"))],
     "worker": [
         (Celery, ("Worker", "WorkController")),

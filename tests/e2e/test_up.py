@@ -128,6 +128,10 @@ def test_a_stack_starts_serves_ends_cleanly_and_starts_again(start: Callable[...
     with pytest.raises(httpx.ConnectError):
         httpx.get(flower)
 
+    third = start("--port", "0", "--workers", "0")
+    third.url()
+    assert httpx.get(f"{flower}/api/tasks", auth=("understudy", password)).status_code == 200
+    assert f"{flower}/tasks?name=simulation.run" in third.end(signal.SIGTERM)[2]
     again = start("--port", "0", "--no-flower", "--workers", "0")
     assert httpx.get(f"{again.url()}/v1/people", headers=authorized).status_code == 200
     assert (data_dir / "token").read_text() == token

@@ -136,7 +136,7 @@ class Stack:
         """
         self._port = _resolve_port("the API", "--port", self._plan.host, self._plan.port)
         if self._plan.flower:
-            self._flower_port = self._resolve_flower_port()
+            self._flower_port = self.resolve_flower_port()
         for folder in (self.logs, self._run_dir):
             folder.mkdir(mode=0o700, exist_ok=True)
         for pid_file in self._run_dir.glob("*.pid"):
@@ -156,14 +156,16 @@ class Stack:
         self.supervisor.wait_ready(_READY_TIMEOUT_S + _READY_TIMEOUT_PER_WORKER_S * self._plan.workers)
         write_private(self.data_dir / "server", self.local_url + "\n")
 
-    def _resolve_flower_port(self) -> int:
+    def resolve_flower_port(self) -> int:
         """Returns the port of the plan; without one that of the last time, if it is free, or else a free one."""
         file = self.data_dir / "flower-port"
         last_port = read_port(file)
         if not self._plan.flower_port and last_port:
             with contextlib.suppress(OSError):
-                check_port(_LOOPBACK, last_port)
-                return last_port
+                # The API has its port already, but does not listen yet.
+                if last_port != self._port:
+                    check_port(_LOOPBACK, last_port)
+                    return last_port
             self._log(f"port {last_port}, which Flower had before, is taken: it gets another one")
         port = _resolve_port("Flower", "--flower-port", _LOOPBACK, self._plan.flower_port)
         write_private(file, f"{port}\n")

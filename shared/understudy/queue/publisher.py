@@ -21,6 +21,7 @@ from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.holds import STANDARD_LIMITS, DefaultLimits
 from understudy.domain.queues import Queue, stop_task_id
 from understudy.queue.celery.broadcasts import broadcast
+from understudy.queue.celery.sent_events import Sent, publish_sent_events
 from understudy.queue.names import ABORT_COMMAND, RUN_TASK, STOP_TASK
 from understudy.store import dispatch, window
 from understudy.store.dispatch import RunMessage
@@ -119,6 +120,7 @@ class Publisher:
                         for message in batch:
                             self._send(RUN_TASK, message, message.task_id, message.queue, producer)
                     unsent = unsent[len(batch) :]
+                    self._tell_tools(producer, [_sent(RUN_TASK, one, one.task_id, one.queue) for one in batch])
         except BROKER_ERRORS as error:
             log.warning("cannot publish run messages (%s); they remain unpublished", error)
         return unsent
@@ -218,13 +220,13 @@ class Publisher:
         try:
             with self._store.read() as connection:
                 messages = dispatch.load_messages(connection, ids)
-            with (
-                self._celery.producer_pool.acquire(block=True) as producer,
-                self._batched(producer, "stop_task"),
-            ):
-                for message in messages:
-                    id_ = stop_task_id(message.task_id)
-                    self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
+            with self._celery.producer_pool.acquire(block=True) as producer:
+                with self._batched(producer, "stop_task"):
+                    for message in messages:
+                        id_ = stop_task_id(message.task_id)
+                        self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
+                tasks = [_sent(STOP_TASK, one, stop_task_id(one.task_id), Queue.CONTROL) for one in messages]
+                self._tell_tools(producer, tasks)
         except ServiceUnavailable:
             log.warning("cannot publish stop tasks: store unavailable; the sweeper will retry")
             return False
@@ -232,6 +234,13 @@ class Publisher:
             log.warning("cannot publish stop tasks (%s); the sweeper will retry", error)
             return False
         return True
+
+    def _tell_tools(self, producer: Any, messages: Sequence[Sent]) -> None:
+        try:
+            publish_sent_events(self._celery, producer, messages)
+        except BROKER_ERRORS as error:
+            # The messages themselves are sent.
+            log.info("cannot tell Celery's tools of sent messages: %s", error)
 
     @contextmanager
     def _batched(self, producer: Any, work: Literal["run_message", "stop_task"]) -> Iterator[None]:
@@ -257,6 +266,10 @@ class Publisher:
             retry=False,
             producer=producer,
         )
+
+
+def _sent(task: str, message: RunMessage, id_: str, queue: str) -> Sent:
+    return Sent(task, id_, message.description, str(queue))
 
 
 def _log_failure(done: Future[None]) -> None:

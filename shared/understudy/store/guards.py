@@ -57,9 +57,10 @@ def is_published(*, has_number: bool) -> Any:
     A participant that waits for its turn after an earlier message, or is paused, needs a new one: the earlier may
     still be in a queue.
     """
-    # A row without any message is never claimed by one: that one is forged.
-    is_sent = _p.c.dispatched_at.is_not(None)
-    return is_sent if has_number else or_(is_sent, _p.c.dispatch_no == 0)
+    if has_number:
+        # A row without a message is claimed by none: that one is forged.
+        return _p.c.dispatched_at.is_not(None)
+    return or_(_p.c.dispatched_at.is_not(None), _p.c.dispatch_no == 0)
 
 
 def is_unheld(ended: Sequence[UUID]) -> Any:

@@ -19,6 +19,8 @@ from understudy.queue.celery import channel, flower_events
 from understudy.queue.celery.app import create_celery
 from understudy.queue.celery.control_commands import install_control_commands
 from understudy.queue.celery.pool import create_pool
+from understudy.queue.celery.result_backend import install_state_command
+from understudy.queue.celery.thread_pool import ThreadPool
 from understudy.queue.celery.worker import worker_class
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
@@ -33,6 +35,7 @@ from understudy.worker.heartbeat import LeaseKeeper, NoRuns
 from understudy.worker.operator_commands import OperatorCommands
 from understudy.worker.runner import Runner
 from understudy.worker.shutdown import ShutdownSignal
+from understudy.worker.task_states import read_state
 from understudy.worker.watchdog import Watchdog
 from understudy.worker.worker_context import WorkerContext
 
@@ -94,12 +97,13 @@ def _run_control_worker(settings: Settings, app: Celery, store: Store, name: str
     shutdown.on_request(timeout_s=SHUTDOWN_TIMEOUT_S)
     commands = OperatorCommands(store, notifier, lambda _: None)
     install_control_commands(commands.cancel, shutdown.request)
+    install_state_command(lambda id_: read_state(store, id_))
     channel.install_channel()
     # No claim uses this lease; it shows callers that a control worker is alive.
     keeper = _lease_keeper(settings, store, name, "control", concurrency)
     keeper.start(NoRuns())
     try:
-        _consume(app, shutdown, name, "control", concurrency, "threads")
+        _consume(app, shutdown, name, "control", concurrency, ThreadPool)
     finally:
         commands.close()
         keeper.close()
@@ -160,6 +164,8 @@ def _run_simulation_worker(
     work = tasks.register_run(app, runner, lambda: shutdown.is_requested, lambda: keeper.is_store_reachable)
     commands = OperatorCommands(store, notifier, runner.abort)
     install_control_commands(commands.cancel, shutdown.request)
+    # A control worker answers: a slow store must not keep this one from its messages.
+    install_state_command(lambda _: None)
 
     def drain() -> None:
         # Runs are released at their next interaction, or when the grace period ends and aborts their steps.

@@ -4,12 +4,17 @@ A state is shown, never stored or read back. Texts have ids and words of ours: a
 workspace.
 """
 
+from uuid import UUID
+
+from celery import states
 from celery.exceptions import Ignore, Retry, Terminated
 
-from understudy.domain.lifecycle import FailureKind, Status
+from understudy.domain.errors import ServiceUnavailable
+from understudy.domain.lifecycle import ACTIVE, FailureKind, Status
 from understudy.domain.queues import task_id
 from understudy.queue.celery.pool import TaskFailure
-from understudy.store.run_states import RunState
+from understudy.store.engine import Store
+from understudy.store.run_states import RunState, load_run_states
 from understudy.worker.claims import RunReport, RunResult
 
 
@@ -55,6 +60,25 @@ def show(report: RunReport, message_id: str) -> str:
     if state.status is Status.COMPLETED:
         return f"completed: outcome={state.reason or 'none'} interactions={state.interactions}"
     return _show_active(state, message_id)
+
+
+def read_state(store: Store, participant_id: UUID) -> dict[str, str | None] | None:
+    """Returns state, result and failure of a participant as Celery names them; None if the store is unavailable."""
+    try:
+        with store.read() as connection:
+            state = load_run_states(connection, [participant_id]).get(participant_id)
+    except ServiceUnavailable:
+        return None
+    if state is not None and state.status in ACTIVE:
+        name = states.STARTED if state.status is Status.RUNNING else states.PENDING
+        return {"state": name, "result": f"{state.status} after {state.interactions} interactions", "failure": None}
+    try:
+        result = show(RunReport(RunResult.ENDED, state), str(participant_id))
+    except Terminated:
+        return {"state": states.REVOKED, "result": "cancelled", "failure": "TaskRevokedError"}
+    except TaskFailure as failure:
+        return {"state": states.FAILURE, "result": str(failure), "failure": type(failure).__name__}
+    return {"state": states.SUCCESS, "result": result, "failure": None}
 
 
 def _show_active(state: RunState, message_id: str) -> str:

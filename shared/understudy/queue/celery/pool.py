@@ -95,6 +95,10 @@ def create_pool(
         def register_with_event_loop(self, loop: Hub) -> None:
             self._hub = loop
 
+        def _get_info(self) -> dict[str, Any]:
+            # Exporters count the processes of a queue by it.
+            return dict(super()._get_info()) | {"processes": [os.getpid()], "running": self._active}
+
         def count_free_slots(self) -> int:
             """Returns how many messages the worker may take now."""
             return max(self.limit - self._active - len(self._waiting), 0) if may_take() else 0
