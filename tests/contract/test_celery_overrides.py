@@ -75,7 +75,7 @@ RELIES_ON: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
     "flower_events": [
         (Events, ("requires",)),
         (EventDispatcher(enabled=False), ("flush", "on_send_buffered", "buffer_limit")),
-        (Request, ("revoked", "send_event", "_already_revoked", "argsrepr", "kwargsrepr")),
+        (Request, ("revoked", "send_event", "on_accepted", "_eventer", "_already_revoked", "argsrepr", "kwargsrepr")),
     ],
     "foreign_messages": [(json, ("loads",)), (Message, ("payload",))],
     "mailbox": [(Node, ("handle_message",)), (MatcherRegistry, ("MatcherNotInstalled",))],

@@ -43,7 +43,9 @@ def test_a_revoke_cancels_pending_and_running_participants_and_a_shutdown_drains
         lambda: [(one["name"], one["state"]) for one in shown.tasks(alias).values()] == [("simulation.run", "STARTED")]
     )
     study_alias = acme.get(f"/v1/studies/{study}").json()["alias"]
-    wait_until(lambda: set(shown.tasks(f"args:{study_alias}")) == {f"{id_}.1" for id_ in running})
+    started = {f"{id_}.1" for id_ in running}
+    wait_until(lambda: set(shown.tasks(f"args:{study_alias} state:STARTED")) == started)
+    assert set(shown.tasks(f"args:{study_alias} state:PENDING")) == {f"{id_}.1" for id_ in waiting}
 
     # No worker has received this one.
     assert shown.press(f"task/revoke/{waiting[0]}.1").is_success

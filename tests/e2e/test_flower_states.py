@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
 from tests.dedicated_brokers import depth
 from tests.e2e.flower import Flower
@@ -17,6 +18,9 @@ from understudy.queue.celery.app import create_celery
 from understudy.queue.names import RUN_TASK
 from understudy.settings import Settings
 from understudy.store.engine import Store
+from understudy.store.schema import Tables
+
+_p = Tables.participant
 
 SECRET = "secret-words-of-a-site"
 
@@ -91,8 +95,33 @@ def test_flower_shows_a_stale_message_as_a_retry(
     fleet.start("run-1")
     (running,) = dispatch_participants(acme, study_of(delay_s=600), 1)
     wait_until(lambda: [row.status for row in load_rows(store)] == ["running"])
+    # Delivered twice, the second message shows nothing: the participant runs with it.
     send_again(settings, running, 1)
-    send_again(settings, running, 2)
-    wait_until(lambda: shown_state(shown, running, 2)[0] == "RETRY")
-    assert f"replaced by {task_id(running, 1)}" in shown_state(shown, running, 2)[2]
-    assert shown_state(shown, running, 1)[0] == "STARTED"
+    wait_until(lambda: depth(settings.broker_url, Queue.RUNS) == 0)
+    (last,) = dispatch_participants(acme, study_of(at={"0": "finish"}), 1)
+    wait_until(lambda: shown_state(shown, last)[0] == "SUCCESS")
+    assert shown_state(shown, running)[0] == "STARTED"
+    # After another publication it is stale.
+    later = update(_p).where(_p.c.id == UUID(running)).values(dispatch_no=2)
+    store.write(lambda connection: connection.execute(later))
+    send_again(settings, running, 1)
+    wait_until(lambda: shown_state(shown, running)[0] == "RETRY")
+    assert f"replaced by {task_id(running, 2)}" in shown_state(shown, running)[2]
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_flower_shows_the_message_of_a_killed_worker_as_a_retry(
+    store: Store, acme: ApiClient, fleet: Fleet, flower: Callable[..., Flower], study_of: Callable[..., UUID]
+) -> None:
+    shown = flower()
+    lost, _ = fleet.start("run-1", "sweeper")
+    (running,) = dispatch_participants(acme, study_of(delay_s=600), 1)
+    wait_until(lambda: shown_state(shown, running)[0] == "STARTED")
+    lost.popen.kill()
+    fleet.start("run-2")
+
+    def latest() -> int:
+        return int(load_rows(store)[0].dispatch_no)
+
+    wait_until(lambda: latest() > 1 and shown_state(shown, running, latest())[0] == "STARTED")
+    wait_until(lambda: shown_state(shown, running, latest() - 1)[0] == "RETRY")

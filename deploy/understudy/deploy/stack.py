@@ -47,8 +47,8 @@ FLOWER_OPTIONS = {
     "max_tasks": 20_000,
     # In s. Otherwise the list grows without bound if every worker has a unique name.
     "purge_offline_workers": 3600,
-    # The default omits the arguments, which name participant and study.
-    "tasks_columns": "name,args,state,received,runtime,worker,uuid",
+    # The default omits the arguments, which name participant and study, and how a run ended.
+    "tasks_columns": "name,args,state,exception,result,received,runtime,worker,uuid",
 }
 
 

@@ -65,6 +65,12 @@ def task_id(participant_id: object, dispatch_no: int) -> str:
     return f"{participant_id}.{dispatch_no}"
 
 
+def previous_message(id_: str) -> str | None:
+    """Returns the Celery id of the run message that the one with Celery id `id_` replaces; None for the first."""
+    participant_id, number = parse_participant_id(id_), parse_dispatch_no(id_)
+    return None if number is None or number == 1 else task_id(participant_id, number - 1)
+
+
 def stop_task_id(run_task_id: str) -> str:
     """Returns the Celery id of the stop task of the run message with that id."""
     return f"{run_task_id}.stop"

@@ -1,6 +1,7 @@
 """Publishes run messages, aborts and stop tasks. All may be lost: the sweeper recovers from the rows."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -116,11 +117,12 @@ class Publisher:
         try:
             with self._celery.producer_pool.acquire(block=True) as producer:
                 for batch in chunks(messages, PUBLISH_BATCH_SIZE):
+                    sent_at = time.time()
                     with self._batched(producer, "run_message"):
                         for message in batch:
                             self._send(RUN_TASK, message, message.task_id, message.queue, producer)
                     unsent = unsent[len(batch) :]
-                    self._tell_tools(producer, [_sent(RUN_TASK, one, one.task_id, one.queue) for one in batch])
+                    self._tell_tools(producer, [_sent(RUN_TASK, one, one.task_id, one.queue) for one in batch], sent_at)
         except BROKER_ERRORS as error:
             log.warning("cannot publish run messages (%s); they remain unpublished", error)
         return unsent
@@ -221,12 +223,13 @@ class Publisher:
             with self._store.read() as connection:
                 messages = dispatch.load_messages(connection, ids)
             with self._celery.producer_pool.acquire(block=True) as producer:
+                sent_at = time.time()
                 with self._batched(producer, "stop_task"):
                     for message in messages:
                         id_ = stop_task_id(message.task_id)
                         self._send(STOP_TASK, message, id_, Queue.CONTROL, producer, message.task_id)
                 tasks = [_sent(STOP_TASK, one, stop_task_id(one.task_id), Queue.CONTROL) for one in messages]
-                self._tell_tools(producer, tasks)
+                self._tell_tools(producer, tasks, sent_at)
         except ServiceUnavailable:
             log.warning("cannot publish stop tasks: store unavailable; the sweeper will retry")
             return False
@@ -235,9 +238,9 @@ class Publisher:
             return False
         return True
 
-    def _tell_tools(self, producer: Any, messages: Sequence[Sent]) -> None:
+    def _tell_tools(self, producer: Any, messages: Sequence[Sent], sent_at: float) -> None:
         try:
-            publish_sent_events(self._celery, producer, messages)
+            publish_sent_events(self._celery, producer, messages, sent_at)
         except BROKER_ERRORS as error:
             # The messages themselves are sent.
             log.info("cannot tell Celery's tools of sent messages: %s", error)

@@ -6,6 +6,8 @@ from celery import Celery
 from celery.bootsteps import StartStopStep
 from celery.worker.request import Request
 
+from understudy.domain.queues import previous_message
+
 #: Interval in seconds; a full buffer is sent immediately.
 FLUSH_S = 0.25
 #: Events in a full buffer; Celery's 24 would fill many times a second.
@@ -48,6 +50,14 @@ class VisibleRequest(Request):  # type: ignore[misc]
             # Flower adds the fields of a late event and keeps the state.
             self.send_event("task-received", name=self.name, args=self.argsrepr, kwargs=self.kwargsrepr)
         return is_revoked
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Shows that this message replaces the one before it, whose worker may have been killed."""
+        super().on_accepted(pid, time_accepted)
+        replaced = previous_message(self.id)
+        if replaced is not None and self._eventer is not None and self._eventer.enabled:
+            exception = f"RunContinues('replaced by {self.id}')"
+            self._eventer.send("task-retried", uuid=replaced, exception=exception, traceback="")
 
 
 def install(app: Celery) -> None:

@@ -23,8 +23,11 @@ class Sent(NamedTuple):
     queue: str
 
 
-def publish_sent_events(celery: Celery, producer: Any, messages: Sequence[Sent]) -> None:
-    """Publishes the events of `messages`; nobody needs them, so they may be lost. Raises one of BROKER_ERRORS."""
+def publish_sent_events(celery: Celery, producer: Any, messages: Sequence[Sent], sent_at: float) -> None:
+    """Publishes the events of `messages`, sent at that Unix time. They may be lost: only tools read them.
+
+    Raises one of BROKER_ERRORS.
+    """
     hostname = f"publisher@{socket.gethostname()}"
     exchange = get_exchange(producer.connection, name=celery.conf.event_exchange)
     events = [
@@ -34,6 +37,7 @@ def publish_sent_events(celery: Celery, producer: Any, messages: Sequence[Sent])
             utcoffset=utcoffset(),
             pid=os.getpid(),
             clock=celery.clock.forward(),
+            timestamp=sent_at,
             uuid=message.id,
             name=message.task,
             args=message.description,
