@@ -93,7 +93,7 @@ def test_celery_result_tells_what_the_store_has(
     wait_until(lambda: counts(store) == {"completed": 1, "failed": 1, "running": 2})
     acme.post("/v1/simulations/cancel", {"participant_id": cancelled})
     for id_, code, words in [
-        (task_id(done, 1), 0, "completed: outcome=none interactions=1"),
+        (task_id(done, 1), 0, "completed after 1 interactions"),
         (task_id(failed, 1), 1, "Error: SimulatorError: simulator_error after 0 interactions"),
         (task_id(running, 1), 1, "Error: STARTED: running after 0 interactions"),
         (task_id(cancelled, 1), 1, "Error: TaskRevokedError: cancelled"),

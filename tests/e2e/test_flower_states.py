@@ -58,7 +58,7 @@ def test_flower_shows_how_participants_ended_also_after_a_redelivery(
     wait_until(lambda: counts(store) == {"completed": 1, "failed": 1, "running": 1})
     assert acme.post("/v1/simulations/cancel", {"participant_id": cancelled}).is_success
     ends = {
-        done: ("SUCCESS", "completed: outcome=gave_up interactions=3", None, None),
+        done: ("SUCCESS", "gave_up after 3 interactions", None, None),
         failed: ("FAILURE", None, "SimulatorError('simulator_error after 1 interactions')", None),
         cancelled: ("REVOKED", None, None, None),
     }

@@ -29,8 +29,8 @@ def shown(result: RunResult, state: RunState | None, number: int = 1) -> str:
 @pytest.mark.parametrize("result", [RunResult.ENDED, RunResult.STOPPED, RunResult.DROPPED])
 def test_show_of_an_ended_participant_tells_how_it_ended(result: RunResult) -> None:
     # Also for a stale message: it must not turn a failure into a success.
-    assert shown(result, COMPLETED) == "completed: outcome=gave_up interactions=7"
-    assert shown(result, COMPLETED._replace(reason=None)) == "completed: outcome=none interactions=7"
+    assert shown(result, COMPLETED) == "gave_up after 7 interactions"
+    assert shown(result, COMPLETED._replace(reason=None)) == "completed after 7 interactions"
     assert shown(result, FAILED) == "StepTimeout('step_timeout after 3 interactions')"
     with pytest.raises(Terminated):
         show(RunReport(result, CANCELLED), f"{ID}.1")

@@ -58,7 +58,7 @@ def show(report: RunReport, message_id: str) -> str:
         kind = FailureKind(state.reason or "")
         raise FAILURES[kind](f"{kind} after {state.interactions} interactions")
     if state.status is Status.COMPLETED:
-        return f"completed: outcome={state.reason or 'none'} interactions={state.interactions}"
+        return f"{state.reason or state.status} after {state.interactions} interactions"
     return _show_active(state, message_id)
 
 
