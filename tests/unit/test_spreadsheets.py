@@ -59,6 +59,16 @@ def test_import_reads_the_encodings_of_spreadsheets(
     assert fake.bodies == [{"csv": TABLE}]
 
 
+@pytest.mark.parametrize("line_break", ["\r\n", "\r", "\n"])
+def test_import_keeps_line_breaks_in_cells(fake: FakeApi, tmp_path: Path, line_break: str) -> None:
+    fake.give("/v1/people", {"items": [PERSON]}, status=201)
+    table = f'name,age,country,language,bio{line_break}Zoë,61,DE,de,"a\r\nb\rc\nd"{line_break}'
+    (tmp_path / "people.csv").write_bytes(table.encode())
+    assert CliRunner().invoke(app, ["people", "import", str(tmp_path / "people.csv")]).exit_code == 0
+    assert fake.bodies == [{"csv": table}]
+    assert read_csv(table)[0].bio == "a\r\nb\rc\nd"
+
+
 def test_import_of_another_encoding_says_which_ones_there_are(fake: FakeApi, tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_bytes(TABLE.encode("latin-1"))
     result = CliRunner().invoke(app, ["people", "import", str(tmp_path / "people.csv")])

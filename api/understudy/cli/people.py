@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=True)
 
 #: Maximum people shown after a create or import.
 _PREVIEW_ROWS = 10
+_LINE_BREAK = re.compile("\r\n|\r|\n")
 
 
 @app.callback()
@@ -110,7 +112,7 @@ def _import(session: CommandContext, text: str, file: str, key: str | None) -> "
         # The API rejects a NUL before it parses lines and cannot name the line.
         before, nul, _ = text.partition("\0")
         if nul:
-            line = before.count("\n") + 1
+            line = len(_LINE_BREAK.findall(before)) + 1
             raise ValidationError(f"line {line}: NUL character; remove it. No people were imported.")
         return session.client.person_create(csv=text, idempotency_key=key).items
     content = _parse_json(text.removeprefix("\ufeff"), file)
@@ -149,7 +151,7 @@ def export_people(
         session.print_line(text)
         return
     try:
-        file.write_text(text, encoding="utf-8")
+        file.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise ValidationError(f"{file} cannot be written: {error.strerror}") from error
     session.show_data({"file": str(file)}, plain(f"Written to {file}"))
@@ -269,10 +271,10 @@ def _read_text(file: str) -> str:
         raise ValidationError(f"{file} cannot be read: {error.strerror}") from error
     is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+        # Line breaks stay as they are: those in a quoted cell are text.
+        return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValidationError(f"{file} is neither UTF-8 nor UTF-16 text; save it as UTF-8") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parse_json(text: str, file: str) -> Any:

@@ -3,7 +3,8 @@
 A table has a column for each field, one for `accessibility` (semicolons separate several needs), and
 `trait.NAME` for each other trait. Case and blanks of column names, trailing empty columns and a `sep=` line do not
 count. A trait cell that parses as JSON (a number, true, a list, a quoted text) has that value; an empty cell means no
-trait. A number of more than 15 digits stays text.
+trait. A number of more than 15 digits stays text. An apostrophe guards a cell that a spreadsheet would run; a table
+that `write_csv` wrote is read back unchanged.
 """
 
 import csv
@@ -11,7 +12,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -21,6 +22,7 @@ from understudy.domain.errors import ValidationError
 from understudy.envelopes.people import Profile
 from understudy.operations.requests import MAX_PEOPLE, PersonRequest
 from understudy.operations.validation_messages import format_problems
+from understudy.service.formula_guard import guard, unguard
 
 FOLDER = files("understudy.panels")
 FIELDS = ("name", "age", "country", "language", "bio")
@@ -28,17 +30,23 @@ _REQUIRED = ("name", "age", "country", "language")
 _ACCESSIBILITY = "accessibility"
 _TRAIT = "trait."
 _MAX_COLUMNS = 200
-_MAX_TRAIT_NAME = 64
+#: Maximum characters of an unknown column name that an error repeats.
+_MAX_SHOWN = 64
 #: Maximum invalid lines that an error lists.
 _MAX_LISTED = 5
-_MAX_DEPTH = 8
+_MAX_DEPTH = 64
 _MAX_INTEGER = 2**63 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WHOLE_NUMBER = re.compile(r"\d{1,4}")
 #: A decimal comma, as many locales write it in spreadsheets that separate cells by semicolons.
 _DECIMAL_COMMA = re.compile(r"-?\d{1,12},\d{1,12}")
 #: A line that names the separator, for spreadsheets.
-_SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r"sep=([^\"\r\n])(?:\r\n|\r|\n)", re.IGNORECASE)
+#: The header: quoted names may have separators and line breaks.
+_HEADER = re.compile(r'(?:[^"\r\n]|"[^"]*")*')
+_QUOTED = re.compile(r'"[^"]*"')
+#: What a cell is quoted for: some program could end it there.
+_QUOTE = re.compile(r"[,;|\t\r\n\"']")
 #: Digits that stay text: card and account numbers, of which most programs would round the last digits.
 _LONG_NUMBER = re.compile(r"-?\d{16,}")
 #: The start of a cell that may be JSON.
@@ -53,11 +61,13 @@ def built_in_panel(name: str) -> list[PersonRequest]:
 def read_csv(text: str) -> list[PersonRequest]:
     """Returns the people of a CSV table. Raises ValidationError that lists the invalid lines."""
     text = text.removeprefix("\ufeff")
-    first, _, rest = text.partition("\n")
-    declared = _SEPARATOR_LINE.fullmatch(first.rstrip("\r"))
-    delimiter = declared[1] if declared else max(",;\t", key=first.count)
-    # An empty line in its place keeps the numbers of the lines.
-    rows = _rows(f"\n{rest}" if declared else text, delimiter)
+    if declared := _SEPARATOR_LINE.match(text):
+        delimiter = declared[1]
+        # An empty line in its place keeps the numbers of the lines.
+        text = f"\n{text[declared.end() :]}"
+    else:
+        delimiter = max(",;\t", key=_header(text).count)
+    rows = _rows(text, delimiter)
     line, header = next((row for row in rows if any(map(str.strip, row[1]))), (1, []))
     columns = [_column(name) for name in header]
     while columns and not columns[-1]:
@@ -95,14 +105,35 @@ def write_csv(people: Sequence[Profile]) -> str:
             f"A CSV table has at most {_MAX_COLUMNS} columns; the traits of these people need {columns:,}.",
             suggestions=("Filter the people, or export them as JSON.",),
         )
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*FIELDS, _ACCESSIBILITY, *(_TRAIT + name for name in traits)])
+    lines = [_line([*FIELDS, _ACCESSIBILITY, *map(_trait_column, traits)])]
     for person in people:
-        fields = [getattr(person, field) for field in FIELDS]
-        needs = _format_needs(person.traits.get(_ACCESSIBILITY))
-        writer.writerow([*fields, needs, *(_format_cell(person.traits.get(name)) for name in traits)])
-    return out.getvalue()
+        cells = [str(getattr(person, field)) for field in FIELDS]
+        cells.append(_format_needs(person.traits[_ACCESSIBILITY]) if _ACCESSIBILITY in person.traits else "")
+        cells += [_format_cell(person.traits[name]) if name in person.traits else "" for name in traits]
+        lines.append(_line(map(guard, cells)))
+    return "".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    # The quotes of csv.writer differ between versions of Python.
+    quoted = ('"' + cell.replace('"', '""') + '"' if _QUOTE.search(cell) else cell for cell in cells)
+    return ",".join(quoted) + "\n"
+
+
+def _header(text: str) -> str:
+    """Returns the line of column names without quoted names, which may have separators."""
+    header = _HEADER.match(text.lstrip())
+    return _QUOTED.sub("", header[0] if header else "")
+
+
+def _trait_column(name: str) -> str:
+    if not name:
+        raise ValidationError(
+            "A CSV table has no column for a trait without a name.", suggestions=("Export the people as JSON.",)
+        )
+    column = guard(_TRAIT + name)
+    # `_column` cuts off blanks unless an apostrophe stands in front, as in no other column.
+    return f"'{column}" if not column.startswith("'") and name != name.strip() else column
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -130,19 +161,19 @@ def _check_columns(columns: Sequence[str], line: int) -> None:
         raise ValidationError(f"{where} at most {_MAX_COLUMNS}, not {len(columns):,}.")
     for name in columns:
         trait = name.removeprefix(_TRAIT)
-        known = name in (*FIELDS, _ACCESSIBILITY) or (
-            name.startswith(_TRAIT) and 0 < len(trait) <= _MAX_TRAIT_NAME and trait != _ACCESSIBILITY
-        )
+        known = name in (*FIELDS, _ACCESSIBILITY) or (name.startswith(_TRAIT) and trait not in ("", _ACCESSIBILITY))
         if not known or columns.count(name) > 1:
             raise ValidationError(
-                f"{where} {name[:_MAX_TRAIT_NAME]!r} is {'given twice' if known else 'unknown'}; use "
+                f"{where} {name[:_MAX_SHOWN]!r} is {'given twice' if known else 'unknown'}; use "
                 f"{', '.join((*FIELDS, _ACCESSIBILITY))} or {_TRAIT}NAME. No people were imported."
             )
 
 
 def _column(name: str) -> str:
     """Returns the name of a column as we write it: spreadsheets capitalise field names and add blanks."""
-    name = name.strip()
+    if name.startswith(f"'{_TRAIT}"):
+        return unguard(name).removeprefix("'")
+    name = unguard(name)
     lower = name.lower()
     if lower.startswith(_TRAIT):
         return _TRAIT + name[len(_TRAIT) :].strip()
@@ -157,15 +188,15 @@ def _person(columns: Sequence[str], cells: Sequence[str], *, decimal_comma: bool
         raise ValueError(f"it has {len(cells)} cells, but the header has {len(columns)} columns")
     fields: dict[str, Any] = {}
     traits: dict[str, Any] = {}
-    for column, cell in zip(columns, map(str.strip, cells), strict=True):
+    for column, cell in zip(columns, map(unguard, cells), strict=True):
         if column == "age":
             fields[column] = int(cell) if cell.isascii() and _WHOLE_NUMBER.fullmatch(cell) else cell
         elif column in FIELDS:
             fields[column] = cell
         elif decimal_comma and column != _ACCESSIBILITY and _DECIMAL_COMMA.fullmatch(cell):
             traits[column.removeprefix(_TRAIT)] = float(cell.replace(",", "."))
-        elif cell and (value := _value(column, cell)) is not None:
-            traits[column.removeprefix(_TRAIT)] = value
+        elif cell:
+            traits[column.removeprefix(_TRAIT)] = _value(column, cell)
     return PersonRequest(**fields, traits=traits)
 
 
@@ -204,12 +235,16 @@ def _no_constant(name: str) -> None:
 
 def _format_cell(value: Any) -> str:
     """Returns a trait as a cell that `read_csv` parses back to the same value."""
-    if value is None:
-        return ""
-    plain = isinstance(value, str) and value == value.strip() != "" and not _JSON.match(value)
-    if isinstance(value, str) and _LONG_NUMBER.fullmatch(value):
-        plain = True
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and value == value.strip() != "":
+        plain = not _JSON.match(value) or _LONG_NUMBER.fullmatch(value)
+        return value if plain else _format_json(value)
+    return _format_json(value)
+
+
+def _format_json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    # The blank, which its guard keeps, tells a long number from digits that stay text.
+    return f"{text} " if _LONG_NUMBER.fullmatch(text) else text
 
 
 def _format_needs(value: Any) -> str:
@@ -219,4 +254,4 @@ def _format_needs(value: Any) -> str:
     )
     if plain and value:
         return "; ".join(value)
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    return _format_json(value)
