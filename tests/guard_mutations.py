@@ -52,6 +52,18 @@ BROWSER_TESTS = "tests/contract/test_browsers.py"
 
 #: File, tests -> name, text and replacement of each guard.
 _GUARDS = {
+    ("api/understudy/cli/terminal.py", "tests/unit/test_terminal_output.py"): [
+        (
+            "a view shows control characters as escapes",
+            "segment._replace(text=escape_text(segment.text))",
+            "segment",
+        ),
+        (
+            "an answer on a terminal has escapes",
+            "    if sys.stdout.isatty():\n        text = line",
+            "    if False:\n        text = line",
+        ),
+    ],
     ("api/understudy/service/panels.py", "tests/unit/test_formula_guard.py"): [
         ("no cell of an export is a formula", "lines.append(_line(map(guard, cells)))", "lines.append(_line(cells))"),
         ("an import takes the guard off", "zip(columns, map(unguard, cells)", "zip(columns, map(str.strip, cells)"),

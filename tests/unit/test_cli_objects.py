@@ -205,7 +205,7 @@ def test_people_import_does_not_send_an_unreadable_file(
 @pytest.mark.parametrize(
     ("content", "body"),
     [
-        (b"\xef\xbb\xbfname,age\r\nAda,36\r\n", {"csv": "name,age\nAda,36\n"}),
+        (b"\xef\xbb\xbfname,age\r\nAda,36\r\n", {"csv": "name,age\r\nAda,36\r\n"}),
         (b'{"people": [{"name": "Ada"}]}', {"people": [{"name": "Ada"}]}),
         (b'\xef\xbb\xbf [{"name": "Ada"}]', {"people": [{"name": "Ada"}]}),
     ],

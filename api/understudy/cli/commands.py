@@ -18,6 +18,7 @@ from understudy.cli.operation_options import with_options
 from understudy.cli.pauses import pause, resume
 from understudy.cli.people import app as people
 from understudy.cli.simulations import cancel, extend, run, wait
+from understudy.cli.terminal import write_line
 from understudy.cli.tickets import ticket
 from understudy.cli.watch import watch
 from understudy.cli.webhooks import app as webhooks
@@ -35,7 +36,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"understudy {version('understudy')}")
+        write_line(f"understudy {version('understudy')}")
         raise typer.Exit
 
 

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from understudy.cli.terminal import write_line
+
 
 def completion(
     shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
@@ -16,4 +18,4 @@ def completion(
     # The script asks this program through a variable that typer reads.
     from typer._completion_shared import get_completion_script  # noqa: PLC0415
 
-    typer.echo(get_completion_script(prog_name="understudy", complete_var="_UNDERSTUDY_COMPLETE", shell=shell))
+    write_line(get_completion_script(prog_name="understudy", complete_var="_UNDERSTUDY_COMPLETE", shell=shell))

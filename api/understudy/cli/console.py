@@ -3,19 +3,17 @@
 import functools
 import inspect
 import json
-import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from understudy.cli.render import error_view, plain
-from understudy.cli.streams import discard_output
+from understudy.cli.terminal import exit_on_closed_pipe, make_console, write_answer, write_json
 from understudy.domain.errors import ERROR_RULES, UnderstudyError
 
 if TYPE_CHECKING:
@@ -71,11 +69,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
 }
 
-#: Exit codes that a shell reports for a program ended by SIGINT or SIGPIPE.
+#: Exit code that a shell reports for a program ended by SIGINT.
 _INTERRUPTED = 130
-_PIPE_CLOSED = 141
-#: Table width in columns if the output is no terminal.
-_FILE_WIDTH = 120
 
 
 class CommandContext:
@@ -128,20 +123,20 @@ class CommandContext:
     def show(self, *views: RenderableType) -> None:
         """Prints the views; with --json prints the latest response unchanged instead."""
         if self.as_json:
-            self._write(self._answer)
+            write_answer(self._answer, is_json=True)
         else:
             self.print_views(views)
 
     def show_data(self, data: object, *views: RenderableType) -> None:
         """Like `show`, for data merged from several responses."""
         if self.as_json:
-            self._write(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+            write_answer(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode(), is_json=True)
         else:
             self.print_views(views)
 
-    def print_line(self, text: str) -> None:
-        """Prints one line of a stream and flushes it."""
-        self._write(text.encode())
+    def print_text(self, text: str, *, is_json: bool) -> None:
+        """Prints what a program may read, such as one event of a stream."""
+        write_answer(text.encode(), is_json=is_json)
 
     def show_run(self, response: "RunSuccess | RunFailure", *views: RenderableType) -> None:
         """Like `show`; if the response is not ok, exits with its exit code."""
@@ -174,13 +169,6 @@ class CommandContext:
             else:
                 # The terminal wraps lines: users cannot copy a command that we break.
                 self.out.print(view, soft_wrap=isinstance(view, Text))
-
-    def _write(self, body: bytes) -> None:
-        remaining = memoryview(body.rstrip(b"\n") + b"\n")
-        # If stdout is unbuffered, as in many containers, a pipe accepts only a part per write.
-        while remaining:
-            remaining = remaining[sys.stdout.buffer.write(remaining) :]
-        sys.stdout.buffer.flush()
 
 
 def server_command(function: Callable[Concatenate[CommandContext, Parameters], None]) -> Callable[..., None]:
@@ -223,26 +211,6 @@ def print_error_body(error: UnderstudyError, *, as_json: bool, err: Console) -> 
             "retryable": error.rule.retryable,
             "suggestions": list(error.suggestions),
         }
-        # Escaped where the terminal could not show it: a replaced character would change the JSON.
-        is_utf8 = (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"
-        sys.stderr.write(json.dumps(body, ensure_ascii=not is_utf8) + "\n")
+        write_json(body, stderr=True)
     else:
         err.print(error_view(error), soft_wrap=True)
-
-
-class _Output(Console):
-    def on_broken_pipe(self) -> None:
-        exit_on_closed_pipe()
-
-
-def make_console(*, stderr: bool) -> Console:
-    console = _Output(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _FILE_WIDTH
-    return console
-
-
-def exit_on_closed_pipe() -> NoReturn:
-    # The reader closed the pipe; the interpreter must not fail again when it flushes.
-    discard_output()
-    sys.exit(_PIPE_CLOSED)

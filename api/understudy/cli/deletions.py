@@ -8,6 +8,7 @@ import typer
 from understudy.cli.console import CommandContext
 from understudy.cli.objects import kind_of
 from understudy.cli.render import plain
+from understudy.cli.terminal import confirm
 from understudy.domain.errors import ValidationError
 from understudy.domain.ids import Kind
 
@@ -31,7 +32,7 @@ def delete(
         if session.as_json or not sys.stdin.isatty():
             raise ValidationError(f"deleting {id_} cannot be undone: confirm it with --yes")
         parts = "" if noun == "person" else " with all its participants, interactions and results"
-        if not typer.confirm(f"Delete the {noun} {id_}{parts}? This cannot be undone.", err=True):
+        if not confirm(f"Delete the {noun} {id_}{parts}? This cannot be undone."):
             raise typer.Exit(1)
     deleted = getattr(session.client, f"{noun}_delete")(id_)
     number = f" with {deleted.participant_count} participants" if noun != "person" else ""

@@ -8,8 +8,9 @@ from typing import Any
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from understudy.cli.console import exit_on_closed_pipe, make_console, print_error_body
+from understudy.cli.console import print_error_body
 from understudy.cli.streams import accept_every_text, decoded, discard_output, is_device_error
+from understudy.cli.terminal import exit_on_closed_pipe, make_console, write_line
 from understudy.domain.errors import UnderstudyError, ValidationError
 
 
@@ -64,8 +65,8 @@ class Commands(TyperGroup):
     def _report_lost_output(error: OSError) -> int:
         """Reports that the output is incomplete; what the command did stays done."""
         discard_output()
-        sys.stderr.write(
-            f"understudy: the output is incomplete: {error.strerror}. The command itself was carried out.\n"
+        write_line(
+            f"understudy: the output is incomplete: {error.strerror}. The command itself was carried out.", stderr=True
         )
         return 1
 

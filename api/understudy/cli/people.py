@@ -143,12 +143,13 @@ def export_people(
         raise ValidationError(f"--format must be csv or json, not {format_!r}")
     default_format = "json" if session.as_json or (file is not None and file.suffix == ".json") else "csv"
     where = parse_people_filter(age, country, language, trait, search)
-    if (format_ or default_format) == "csv":
-        text = session.client.person_export(where, "csv")
-    else:
+    is_json = (format_ or default_format) == "json"
+    if is_json:
         text = session.client.person_export(where).model_dump_json(indent=2) + "\n"
+    else:
+        text = session.client.person_export(where, "csv")
     if file is None or str(file) == "-":
-        session.print_line(text)
+        session.print_text(text, is_json=is_json)
         return
     try:
         file.write_text(text, encoding="utf-8", newline="")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.domain.lifecycle import Outcome
+from understudy.domain.unprintable import UNPRINTABLE
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -46,8 +47,8 @@ _NO_WRAP_COLUMNS |= {
     "state",
     "revoked",
 }
-# Control characters and text-direction marks. Tables also need no line breaks and tabs.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+# Tables also need no line breaks and tabs.
+_CONTROL = re.compile(f"[\t\n{UNPRINTABLE}]+")
 
 
 def plain(text: object, style: str = "") -> Text:

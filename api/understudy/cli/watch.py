@@ -201,7 +201,7 @@ def _print_events(
 
     def show(event: "Event") -> None:
         nonlocal last
-        session.print_line(event.model_dump_json())
+        session.print_text(event.model_dump_json(), is_json=True)
         last = event.id
         session.resume_command = f"{command} --after {last}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from understudy.cli.terminal import make_console
 from understudy.deploy.demo_scenario import DemoScenario
 from understudy.deploy.ports import free_port, is_healthy
 from understudy.deploy.stack import Stack, StackPlan, run_stack
@@ -19,8 +20,6 @@ _SHOP_HOST = "127.0.0.1"
 _PAGE_DELAY_S = 0.6
 _SHOP_READY_S = 20
 _EXIT_TIMEOUT_S = 2
-#: Columns of output that does not go to a terminal.
-_FILE_WIDTH = 120
 
 
 def demo() -> int:
@@ -31,9 +30,8 @@ def demo() -> int:
     """
     folder = Path(tempfile.mkdtemp(prefix="understudy-demo-"))
     settings = Settings(data_dir=folder, database_url="", broker_url="", allow_private_hosts="true")
-    out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    if not out.is_terminal:
-        out.width = _FILE_WIDTH
+    out = make_console()
+    out.soft_wrap = True
     try:
         out.print("Starting broker, API, workers, sweeper, Flower and the demo shop …")
         with run_stack(settings, StackPlan(port=0), log_status) as stack:

@@ -11,6 +11,7 @@ import typer
 
 from understudy import gc_tuning
 from understudy.cli import app
+from understudy.cli.terminal import report_crashes
 from understudy.deploy.command_settings import read_settings
 from understudy.deploy.open_files import raise_open_file_limit
 from understudy.deploy.tokens import app as tokens
@@ -237,6 +238,7 @@ def chatbot_command(
 def main() -> None:
     """Runs the command `understudy`; the process exits with its exit code."""
     gc_tuning.raise_gc_threshold()
+    report_crashes()
     app(prog_name="understudy")
 
 

@@ -1,6 +1,5 @@
 """`understudy prune`: deletes old terminal participants, directly in the store, while the fleet runs."""
 
-import json
 import signal
 import threading
 import time
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from rich.console import Console
 from sqlalchemy import Connection, inspect
 
+from understudy.cli.terminal import write_json, write_line
 from understudy.domain.errors import NotFound
 from understudy.envelopes.base import rfc3339
 from understudy.settings import Settings
@@ -137,7 +136,7 @@ def prune(
     as_json: bool,
 ) -> int:
     """Prunes and prints the report; returns the exit code. Raises NotFound, ServiceUnavailable."""
-    err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    err = partial(write_line, stderr=True)
     store = _open_existing_store(settings)
     try:
         with store.read() as connection:
@@ -146,13 +145,13 @@ def prune(
         job = PruneJob(store, batch_size=batch_size, pause_s=pause_s, dry=dry)
         with _interrupted_by_signal(job.stopping):
             try:
-                job.run(names, report, (lambda _: None) if as_json else err.print)
+                job.run(names, report, (lambda _: None) if as_json else err)
             finally:
                 if as_json:
-                    print(json.dumps(report.told()))  # noqa: T201
+                    write_json(report.told())
                 else:
                     state = "" if report.complete else "stopped early: "
-                    err.print(f"{state}ended before {rfc3339(ended_before)}: {report.line()}")
+                    err(f"{state}ended before {rfc3339(ended_before)}: {report.line()}")
     finally:
         store.dispose()
     return 0 if report.complete else INTERRUPTED

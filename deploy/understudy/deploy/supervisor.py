@@ -1,13 +1,13 @@
 """Supervises the processes of one machine: starts, restarts and stops them together."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from understudy.cli.terminal import write_line
 from understudy.deploy.child import Child, describe_exit
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -40,7 +40,7 @@ class Supervisor:
     def __init__(
         self,
         *,
-        log: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201
+        log: Callable[[str], None] = lambda text: write_line(text, stderr=True),
         grace_s: float = 15,
         backoff_s: float = 0.5,
         max_backoff_s: float = 30,

@@ -1,16 +1,16 @@
 """`understudy token`: creates, lists and revokes tokens directly in the store. It needs no API."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from understudy.cli.groups import Commands
+from understudy.cli.render import plain
+from understudy.cli.terminal import make_console, write_json, write_line
 from understudy.deploy.command_settings import read_settings
 from understudy.domain.errors import NotFound, ValidationError
 from understudy.domain.roles import Role
@@ -53,14 +53,12 @@ def create_command(
     token = write_to_store(data_dir, lambda connection: create_token(connection, name, Role(role)), creates_store=True)
     if as_json:
         fields = {"id": str(token.id), "workspace_id": str(token.workspace_id), "role": role, "token": token.secret}
-        print(json.dumps(fields))  # noqa: T201
+        write_json(fields)
         return
     created = f"Created workspace {name!r} and its first token. Add people: `understudy people generate 24`."
     added = f"Added a token to workspace {name!r}."
-    Console(stderr=True).print(
-        f"{created if token.workspace_is_new else added} Store the token: it is not shown again.", markup=False
-    )
-    print(token.secret)  # noqa: T201
+    write_line(f"{created if token.workspace_is_new else added} Store the token: it is not shown again.", stderr=True)
+    write_line(token.secret)
 
 
 @app.command("list")
@@ -81,7 +79,7 @@ def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         for row in write_to_store(data_dir, list_tokens)
     ]
     if as_json:
-        print(json.dumps({"items": rows}))  # noqa: T201
+        write_json({"items": rows})
         return
     table = Table("id", "workspace", "role", "begins", "created", "revoked", box=None, padding=(0, 1, 0, 0))
     # Users copy the id: a narrow terminal must not truncate it.
@@ -92,8 +90,8 @@ def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     for row in rows:
         # The days fit beside the id; --json has the times.
         days = (str(row[name] or "")[:10] for name in ("created_at", "revoked_at"))
-        table.add_row(row["id"], row["workspace"], row["role"], row["begins_with"], *days)
-    Console().print(table, markup=False)
+        table.add_row(*(plain(cell) for cell in (row["id"], row["workspace"], row["role"], row["begins_with"], *days)))
+    make_console().print(table)
 
 
 @app.command("revoke")
@@ -109,7 +107,7 @@ def revoke_command(
     except ValueError:
         raise ValidationError("ID must be a UUID; copy it from `understudy token list`.") from None
     write_to_store(data_dir, lambda connection: revoke_token(connection, id_))
-    Console(stderr=True).print(f"Revoked token {id_}.", markup=False)
+    write_line(f"Revoked token {id_}.", stderr=True)
 
 
 def write_to_store(data_dir: Path | None, work: Callable[[Any], Result], *, creates_store: bool = False) -> Result:

@@ -1,7 +1,6 @@
 """`understudy up`: runs the whole stack on this machine until Ctrl-C."""
 
-import sys
-
+from understudy.cli.terminal import write_line
 from understudy.deploy.broker import BrokerFailed
 from understudy.deploy.child import ChildFailed
 from understudy.deploy.lock import DataDirLocked
@@ -28,7 +27,7 @@ def up(settings: Settings, plan: StackPlan) -> int:
                     f"participants visit no private addresses, because others reach {plan.host}: "
                     "UNDERSTUDY_ALLOW_PRIVATE_HOSTS=true, or a list of networks, allows them"
                 )
-            print(f"ready {stack.url}", flush=True)  # noqa: T201 - callers wait for this line
+            write_line(f"ready {stack.url}")
             stack.supervisor.run()
             log_status("stopping; press Ctrl-C again to force")
         log_status("stopped")
@@ -43,7 +42,7 @@ def up(settings: Settings, plan: StackPlan) -> int:
 
 def log_status(text: str) -> None:
     """Prints a status line to stderr; stdout is reserved for programs."""
-    print(f"understudy: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    write_line(f"understudy: {text}", stderr=True)
 
 
 def _print_addresses(stack: Stack) -> None:

@@ -1,14 +1,14 @@
 """`understudy workspace`: shows and sets limits, quotas and use of a workspace, directly in the store."""
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from understudy.cli.groups import Commands
+from understudy.cli.render import plain
+from understudy.cli.terminal import make_console, write_json
 from understudy.deploy.command_settings import read_settings
 from understudy.deploy.tokens import AsJson, DataDir, write_to_store
 from understudy.domain.errors import ValidationError
@@ -34,13 +34,13 @@ def list_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     rows = [{"id": str(row.id), "name": row.name} for row in write_to_store(data_dir, list_rows)]
     if as_json:
-        print(json.dumps({"items": rows}))  # noqa: T201
+        write_json({"items": rows})
         return
     table = Table("id", "workspace", box=None)
     table.columns[0].no_wrap = True
     for row in rows:
-        table.add_row(*row.values())
-    Console().print(table, markup=False)
+        table.add_row(*map(plain, row.values()))
+    make_console().print(table)
 
 
 @app.command("show")
@@ -100,9 +100,9 @@ def _change_pause(
 
     answer = write_to_store(data_dir, work)
     if as_json:
-        print(json.dumps(answer))  # noqa: T201
+        write_json(answer)
     else:
-        Console().print(f"Workspace {name} {now}.", markup=False)
+        make_console().print(plain(f"Workspace {name} {now}."))
 
 
 def _with_an_option_each(command: Callable[..., None]) -> Callable[..., None]:
@@ -171,15 +171,15 @@ def _used(connection: "Connection", workspace_id: Any, per_minute: int) -> dict[
 
 def _show(workspace: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(workspace))  # noqa: T201
+        write_json(workspace)
         return
     paused = f", paused since {workspace['paused_at']}" if workspace["paused_at"] else ""
-    table = Table("setting", "set", "default", "in force", "used", box=None, title=workspace["name"] + paused)
+    table = Table("setting", "set", "default", "in force", "used", box=None, title=plain(workspace["name"] + paused))
     limits = {one.name: one.is_limit for one in WORKSPACE_SETTINGS}
     for name, values in workspace["settings"].items():
         figures = (_figure(values[key], is_limit=limits[name]) for key in ("set", "default", "in_force"))
         table.add_row(name, *figures, _figure(values["used"], is_limit=False))
-    Console().print(table, markup=False)
+    make_console().print(table)
 
 
 def _figure(value: float | None, *, is_limit: bool) -> str:

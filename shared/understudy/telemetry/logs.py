@@ -21,6 +21,7 @@ from structlog.processors import ExceptionRenderer, TimeStamper
 from structlog.typing import EventDict, WrappedLogger
 
 from understudy.domain.broker_address import parse_broker_url
+from understudy.domain.unprintable import escape_text
 from understudy.settings import Settings
 from understudy.telemetry.json_lines import JsonFormatter
 from understudy.telemetry.log_writer import LogWriter
@@ -130,9 +131,20 @@ def formatter(settings: Settings, *, on_terminal: bool, fields: dict[str, str]) 
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _drop_colors,
             lambda _, __, line: redact(line),
+            _escape,
             structlog.dev.ConsoleRenderer(colors=on_terminal, exception_formatter=plain, pad_event_to=0),
         ],
     )
+
+
+def _escape(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    # People read these lines on a terminal, also those of a file. A traceback has lines of its own.
+    return {
+        name: escape_text(value if name == "exception" else value.replace("\n", "\\n"))
+        if isinstance(value, str)
+        else value
+        for name, value in line.items()
+    }
 
 
 def _drop_colors(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
