@@ -52,6 +52,13 @@ BROWSER_TESTS = "tests/contract/test_browsers.py"
 
 #: File, tests -> name, text and replacement of each guard.
 _GUARDS = {
+    ("api/understudy/service/credentials.py", "tests/contract/test_revocation.py"): [
+        ("a wait ends with its token", "            watched.when_over(working.cancel)\n", ""),
+        ("a wait ends with its role", "role.may(self.role)", "True"),
+    ],
+    ("api/understudy/mcp/app.py", "tests/contract/test_revocation.py"): [
+        ("a stream of MCP ends with its token", "                watched.when_over(stream.cancel)\n", ""),
+    ],
     ("api/understudy/cli/terminal.py", "tests/unit/test_terminal_output.py"): [
         (
             "a view shows control characters as escapes",

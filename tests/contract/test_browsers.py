@@ -16,7 +16,7 @@ from tests.http_client import ApiClient
 from tests.servers import serve_in_thread
 from understudy.api.app import create_app
 from understudy.domain.tickets import Claims
-from understudy.service import events
+from understudy.service import credentials
 from understudy.settings import Settings
 from understudy.store import workspaces
 from understudy.store.engine import Store
@@ -129,7 +129,7 @@ def test_a_ticket_ends_after_ten_minutes_by_the_clock_of_the_store(
 def test_a_ticket_ends_with_its_token_and_so_does_its_open_stream(
     store: Store, acme: ApiClient, run: tuple[UUID, UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(credentials, "CHECK_INTERVAL_S", 0.05)
     ticket = ticket_for(acme, study_id=run[0])
     asked = {"ticket": ticket}
     with httpx.stream("GET", f"{acme.api}/v1/events", params=asked, trust_env=False, timeout=30) as stream:

@@ -14,7 +14,7 @@ from tests.factories import make_ask
 from tests.http_client import ApiClient
 from tests.parameters import one_store
 from tests.servers import wait_until
-from understudy.service import events
+from understudy.service import credentials, events
 from understudy.store import lifecycle, stops, workspaces
 from understudy.store.engine import Store
 
@@ -194,7 +194,7 @@ def test_a_revoked_token_ends_the_stream_after_its_events(
 ) -> None:
     # All events have a position, and so the stream sends them at once.
     all_events(acme, study_id=study[0])
-    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(credentials, "CHECK_INTERVAL_S", 0.05)
     with store.read() as connection:
         (token,) = [row for row in workspaces.list_tokens(connection) if row.name == "acme"]
     with open_stream(acme, study_id=study[0]) as told:

@@ -69,7 +69,7 @@ def open_page(address: str) -> Iterator[Page]:
 def test_the_page_of_the_guide_shows_live_progress_from_another_origin(
     store: Store, settings: Settings, acme: ApiClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("understudy.service.events.HEARTBEAT_S", 0.2)
+    monkeypatch.setattr("understudy.service.credentials.CHECK_INTERVAL_S", 0.2)
     study, (iteration,) = make_study(store, acme.workspace_id)
     first, second = make_participants(store, acme.workspace_id, study, iteration, 2)
     user = UserServer(study)

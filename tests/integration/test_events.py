@@ -128,10 +128,6 @@ async def collect(stream: AsyncGenerator[Sequence[Event]], into: list[int], coun
             return
 
 
-def allow(_: Any) -> None:
-    """Every reader may continue."""
-
-
 def test_subscriber_buffers_a_bounded_number_of_events() -> None:
     async def scene() -> None:
         reader = EventSubscriber()
@@ -159,7 +155,7 @@ def test_slow_reader_continues_from_the_store_and_delays_no_other(
 
     async def scene() -> tuple[list[int], list[int], int]:
         hub = EventHub(store, 2)
-        slow, fast = (hub.follow(scope, 0, allow) for _ in range(2))
+        slow, fast = (hub.follow(scope, 0) for _ in range(2))
         slow_heard: list[int] = []
         fast_heard: list[int] = []
         try:
@@ -204,7 +200,7 @@ def test_readers_that_caught_up_share_one_read_of_the_store(
 
     async def scene() -> int:
         hub = EventHub(store, 30)
-        streams = [hub.follow(scope, 0, allow) for _ in range(30)]
+        streams = [hub.follow(scope, 0) for _ in range(30)]
         heard: list[list[int]] = [[] for _ in streams]
         try:
             await asyncio.gather(*map(collect, streams, heard, itertools.repeat(40)))
@@ -271,14 +267,14 @@ def test_closed_hub_ends_its_streams_and_accepts_no_more(store: Store, acme: Api
 
     async def scene() -> None:
         hub = EventHub(store, 2)
-        stream = hub.follow(scope, 0, allow)
+        stream = hub.follow(scope, 0)
         assert await anext(stream) == ()
         ending = asyncio.create_task(collect(stream, [], 1))
         await asyncio.sleep(0.05)
         hub.close_streams()
         await asyncio.wait_for(ending, 30)
         with pytest.raises(ServiceUnavailable):
-            await anext(hub.follow(scope, 0, allow))
+            await anext(hub.follow(scope, 0))
         await hub.close()
 
     asyncio.run(scene())

@@ -23,7 +23,7 @@ async def cancelled(monkeypatch: pytest.MonkeyPatch, path: str, *, begun: bool) 
     app_hangs = asyncio.Event()
 
     async def access(*_: Any) -> tuple[Access, Limits]:
-        return Access(uuid4(), Role.ADMIN, None), Limits()
+        return Access(uuid4(), uuid4(), Role.ADMIN, None), Limits()
 
     async def app(_: Scope, __: Receive, send: Send) -> None:
         if begun:

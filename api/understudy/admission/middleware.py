@@ -23,6 +23,7 @@ from understudy.operations.requests import MAX_PEOPLE_BYTES
 from understudy.service import Service
 from understudy.service.call_limits import Limits, limits_in_force
 from understudy.service.coalesced_reads import CoalescedReads
+from understudy.service.credentials import Credential
 from understudy.store.workspaces import Access, find_access
 
 MIB = 1024 * 1024
@@ -102,13 +103,15 @@ class AdmissionMiddleware:
         state = scope.setdefault("state", {})
         try:
             if (ticket := take_ticket(scope)) is not None:
-                # The endpoint checks the scope, and repeats the check while the stream is open.
+                # The endpoint checks the scope; the stream ends with the ticket.
                 opened, limits = await self._in_time(self._tickets.find(ticket))
-                state["ticket"], state["ticket_text"] = opened, ticket
+                state["ticket"] = opened
+                state["credential"] = Credential(opened.token_id, expires_at=opened.expires_at)
                 workspace_id = opened.workspace_id
             else:
                 access, limits = await self._access(request)
                 workspace_id, state["role"] = access.workspace_id, access.role
+                state["credential"] = Credential(access.token_id)
             state["workspace_id"] = workspace_id
             admit = partial(self._service.limits.admit, workspace_id, limits)
             if path not in self._messages and not _is_never_refused(scope["method"], path):

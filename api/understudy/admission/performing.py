@@ -26,7 +26,7 @@ async def perform(
     """Returns the rendered answer of `operation`. Raises UnderstudyError, and what `hold` raises.
 
     Every interface calls it, so it checks the role of the token. The end of a wait never cancels what was dispatched.
-    A wait too many is refused before anything is dispatched.
+    A wait too many is refused before anything is dispatched. A wait ends soon after its token was revoked.
     """
     check_role(call.role, operation.role, operation.name)
     if not _waits(operation, request):
@@ -60,6 +60,8 @@ async def _perform(
             return result
         pending = result
     waiting = wait_and_build_response(call.service, call.workspace_id, pending.dispatch, pending.timeout_s)
+    if call.credential is not None:
+        waiting = call.service.credentials.hold(call.credential._replace(role=operation.role), waiting)
     return render(pending.complete(await hold(pending.dispatch, waiting)))
 
 

@@ -31,6 +31,7 @@ from understudy.rest.openapi import install_openapi
 from understudy.rest.routes import CHECKS, ERRORS, create_router
 from understudy.service import Service
 from understudy.service.call_limits import CallLimiter
+from understudy.service.credentials import CredentialWatch
 from understudy.service.events import EventHub
 from understudy.service.health import Readiness
 from understudy.service.storage_meter import StorageMeter
@@ -89,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         Readiness(store, publisher, settings.default_limits),
         EventHub(store, settings.max_event_streams),
         CallLimiter(store),
+        CredentialWatch(store),
     )
 
     mcp = LazyMcpApp(service)
@@ -101,6 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
         meter.open()
         async with mcp.run():
             yield
+        await service.credentials.close()
         await service.waiting.close()
         await service.events.close()
         await service.limits.close()

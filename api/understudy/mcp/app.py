@@ -45,6 +45,7 @@ class McpApp:
 
     def __init__(self, service: Service) -> None:
         settings = service.settings
+        self._credentials = service.credentials
         self._origins = {*map(str.strip, settings.allowed_origins.split(",")), *parse_origins(settings.cors_origins)}
         self._sessions = Sessions(
             create_server(service),
@@ -95,7 +96,7 @@ class McpApp:
             return False
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a stream until its client disconnects or `close_streams`; then completes the response."""
+        """Serves a stream until its client disconnects, its token ends or `close_streams`; completes the response."""
         started = ended = False
 
         async def forward(message: Message) -> None:
@@ -107,7 +108,9 @@ class McpApp:
         stream = asyncio.create_task(self._sessions.handle_request(scope, receive, forward))
         self._streams.add(stream)
         try:
-            await asyncio.wait({stream})
+            with self._credentials.watch(scope["state"]["credential"]) as watched:
+                watched.when_over(stream.cancel)
+                await asyncio.wait({stream})
             if stream.cancelled():
                 if started and not ended:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -118,7 +118,7 @@ async def _result(service: Service, tool: Tool, context: Context, arguments: dic
     waiter = Waiter(service, state.workspace_id, state.disconnected, report)
     try:
         asked = _parse(tool, arguments, state.flaw)
-        call = Call(service, state.workspace_id, asked.idempotency_key, state.role)
+        call = Call(service, state.workspace_id, asked.idempotency_key, state.role, state.credential)
         return await perform(call, asked.operation, asked.request, waiter.hold, _answered)
     except UnderstudyError as error:
         return _failed(tool, error)

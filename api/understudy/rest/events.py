@@ -1,8 +1,7 @@
 """Serves events over REST as server-sent events. Source: contract section 6."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Request
@@ -15,10 +14,10 @@ from understudy.domain.tickets import invalid_ticket
 from understudy.envelopes.events import EventTicket
 from understudy.operations.webhook_requests import TicketRequest
 from understudy.rest.inputs import Flag, IdInQuery, TheService, Workspace
-from understudy.service.event_subscribers import Event
-from understudy.store import Connection
-from understudy.store.tickets import Ticket, authenticate_ticket, create_ticket
-from understudy.store.workspaces import authenticate
+from understudy.service import Service
+from understudy.service.credentials import Credential
+from understudy.service.event_subscribers import Event, EventScope
+from understudy.store.tickets import Ticket, create_ticket
 
 router = APIRouter()
 
@@ -128,30 +127,25 @@ async def events(
     scope = await service.events.find(workspace, refs, after)
     if opened is not None and (scope.kind, scope.id) != (opened.kind, opened.scope_id):
         raise invalid_ticket()
-    allowed = _credential(request)
-    hub = service.events
-    read = hub.follow(scope, after, allowed) if follow else hub.read(scope, after)
-    batches = _within(service.limits.hold(workspace, "event_streams"), read)
+    batches = _batches(service, request.state.credential, scope, after, follow=follow)
     # The first batch is empty; errors come before it, while the status can still be set.
     await anext(batches)
     return EventStream(_frames(batches))
 
 
-async def _within(
-    place: AbstractAsyncContextManager[None], batches: AsyncGenerator[Sequence[Event]]
+async def _batches(
+    service: Service, credential: Credential, scope: EventScope, after: int, *, follow: bool
 ) -> AsyncGenerator[Sequence[Event]]:
-    """Yields the batches while it holds the place. Raises RateLimited if there is none."""
-    async with place, contextlib.aclosing(batches):
-        async for batch in batches:
-            yield batch
-
-
-def _credential(request: Request) -> Callable[[Connection], object]:
-    """Returns the check that the stream repeats while it is open. It raises AuthFailed."""
-    if (ticket := getattr(request.state, "ticket_text", None)) is not None:
-        return lambda connection: authenticate_ticket(connection, ticket)
-    secret = _secret(request)
-    return lambda connection: authenticate(connection, secret)
+    """Yields the batches while it holds a place and the credential is valid. Raises RateLimited without a place."""
+    async with service.limits.hold(scope.workspace_id, "event_streams"):
+        with service.credentials.watch(credential) as watched:
+            hub = service.events
+            batches = hub.follow(scope, after, watched) if follow else hub.read(scope, after)
+            async with contextlib.aclosing(batches):
+                async for batch in batches:
+                    yield batch
+                    if watched.is_over:
+                        return
 
 
 def _secret(request: Request) -> str:

@@ -96,7 +96,7 @@ def _endpoint(operation: Operation) -> Callable[..., Any]:
             raise HTTPException(404)
         parsed = body or parse_query(operation, given)
         bound = operation.bind(parsed, path)
-        call = Call(service, workspace, idempotency_key, request.state.role)
+        call = Call(service, workspace, idempotency_key, request.state.role, request.state.credential)
         return await perform(call, operation, bound, partial(_hold, request), partial(_render, operation, bound))
 
     endpoint.__signature__ = inspect.Signature(list(_parameters(operation)))  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.service.call_limits import CallLimiter
+from understudy.service.credentials import CredentialWatch
 from understudy.service.events import EventHub
 from understudy.service.health import Readiness
 from understudy.service.waiters import WaiterRegistry
@@ -24,3 +25,4 @@ class Service:
     readiness: Readiness
     events: EventHub
     limits: CallLimiter
+    credentials: CredentialWatch

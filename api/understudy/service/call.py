@@ -5,6 +5,7 @@ from uuid import UUID
 
 from understudy.domain.roles import Role
 from understudy.service import Service
+from understudy.service.credentials import Credential
 
 
 class Call(NamedTuple):
@@ -14,3 +15,5 @@ class Call(NamedTuple):
     key: str | None = None
     #: Role of the caller's token.
     role: Role = Role.ADMIN
+    #: What opened the call; a wait ends with it.
+    credential: Credential | None = None

@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from understudy.domain.errors import AuthFailed, ServiceUnavailable, ValidationError
+from understudy.domain.errors import ServiceUnavailable, ValidationError
 from understudy.domain.ids import Kind
 from understudy.envelopes.events import EventData
 from understudy.sequencer import assign_positions
+from understudy.service.credentials import Watched
 from understudy.service.event_subscribers import Event, EventScope, EventSubscriber, WorkspaceSubscribers
 from understudy.service.executors import shutdown_executors
 from understudy.store import Connection, events
@@ -127,32 +128,29 @@ class EventHub:
                 yield batch
 
     async def follow(
-        self, scope: EventScope, after: int, allowed: Callable[[Connection], object]
+        self, scope: EventScope, after: int, watched: Watched | None = None
     ) -> AsyncGenerator[Sequence[Event]]:
         """Yields all events of `scope` after position `after`, later ones included, in order, each once.
 
         Yields an empty sequence first, and after HEARTBEAT_S without an event. Ends when `close_streams` is
-        called, or when `allowed`, called every HEARTBEAT_S, raises AuthFailed. While the store is
-        unavailable, it yields no events and loses none. Raises ServiceUnavailable, before it yields, if there
-        are too many readers.
+        called, or when the credential of `watched` ends. While the store is unavailable, it yields no events
+        and loses none. Raises ServiceUnavailable, before it yields, if there are too many readers.
         """
         clock = asyncio.get_running_loop().time
         with self._reserve_slot(), self._enter(scope) as reader:
             yield ()
-            yielded_at = checked_at = clock()
+            yielded_at = clock()
             behind = True
-            while not self._ending.is_set():
-                if clock() >= checked_at + HEARTBEAT_S:
-                    checked_at = clock()
-                    if not await self._is_allowed(allowed):
-                        return
+            if watched is not None:
+                watched.when_over(reader.wake_event.set)
+            while not self._ending.is_set() and not (watched and watched.is_over):
                 if behind:
                     # From now on the hub buffers new events; the read below returns the earlier ones.
                     reader.reset()
                     batch, behind = await self._page_or_pause(scope, after)
                 else:
                     if not reader.buffer:
-                        await reader.wait(min(yielded_at, checked_at) + HEARTBEAT_S - clock())
+                        await reader.wait(yielded_at + HEARTBEAT_S - clock())
                     batch, behind = reader.take(after), reader.missed
                 if batch or clock() >= yielded_at + HEARTBEAT_S:
                     after = batch[-1].position if batch else after
@@ -209,16 +207,6 @@ class EventHub:
             return (), True
         self._page_outages.succeeded()
         return page, has_more
-
-    async def _is_allowed(self, allowed: Callable[[Connection], object]) -> bool:
-        try:
-            await self._read(allowed)
-        except AuthFailed:
-            return False
-        except ServiceUnavailable:
-            # The token cannot be checked now; the next check decides.
-            return True
-        return True
 
     async def read_store(self, work: Callable[[Connection], Result]) -> Result:
         """Returns the result of a read. Raises ServiceUnavailable, also if the store does not answer in time."""

@@ -1,6 +1,7 @@
 """Creates and checks tickets with the tokens in the store."""
 
 import hashlib
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,8 @@ class Ticket(NamedTuple):
     workspace_id: UUID
     kind: Kind
     scope_id: UUID
+    token_id: UUID
+    expires_at: datetime
 
 
 def create_ticket(connection: Connection, secret: str, kind: Kind, scope_id: UUID) -> tuple[str, Claims]:
@@ -40,4 +43,4 @@ def authenticate_ticket(connection: Connection, ticket: str) -> Ticket:
     row = connection.execute(owner.where(_token.c.id == claims.token_id, _token.c.revoked_at.is_(None))).one_or_none()
     if row is None or not claims.is_signed_by(signature, row.hash) or row.now >= claims.expires_at:
         raise invalid_ticket()
-    return Ticket(row.workspace_id, claims.kind, claims.scope_id)
+    return Ticket(row.workspace_id, claims.kind, claims.scope_id, claims.token_id, claims.expires_at)

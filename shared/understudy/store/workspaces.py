@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from understudy.domain.errors import AuthFailed, NotFound
 from understudy.domain.roles import Role
-from understudy.store.engine import AnyRow, store_clock
+from understudy.store.engine import AnyRow, chunks, store_clock, store_time
 from understudy.store.schema import Tables
 
 _workspace = Tables.workspace
@@ -87,6 +88,7 @@ class Access(NamedTuple):
     """The access of a valid token."""
 
     workspace_id: UUID
+    token_id: UUID
     role: Role
     #: Its row.
     workspace: AnyRow
@@ -127,13 +129,30 @@ def find_access(connection: Connection, secret: str) -> Access:
             "Unknown or revoked token.",
             suggestions=("Create one with `understudy token create --workspace NAME`.",),
         )
-    return Access(row.id, Role(row.role or Role.ADMIN), row)
+    return Access(row.id, row.token_id, Role(row.role or Role.ADMIN), row)
 
 
 @cache
 def _select_access() -> Select[Any]:
     is_valid = (_token.c.hash == bindparam("hash")) & _token.c.revoked_at.is_(None)
-    return select(_workspace, _token.c.role).join(_token, _token.c.workspace_id == _workspace.c.id).where(is_valid)
+    found = select(_workspace, _token.c.role, _token.c.id.label("token_id"))
+    return found.join(_token, _token.c.workspace_id == _workspace.c.id).where(is_valid)
+
+
+class ValidTokens(NamedTuple):
+    """The tokens of a question that are valid, and the store's time of the answer."""
+
+    roles: Mapping[UUID, Role]
+    now: datetime
+
+
+def find_valid_tokens(connection: Connection, token_ids: Sequence[UUID]) -> ValidTokens:
+    """Returns those of `token_ids` that exist and are not revoked, with their roles."""
+    roles: dict[UUID, Role] = {}
+    for some in chunks(token_ids):
+        valid = select(_token.c.id, _token.c.role).where(_token.c.id.in_(some), _token.c.revoked_at.is_(None))
+        roles |= {id_: Role(role or Role.ADMIN) for id_, role in connection.execute(valid)}
+    return ValidTokens(roles, store_time(connection))
 
 
 def list_tokens(connection: Connection) -> list[AnyRow]:
