@@ -288,6 +288,17 @@ build/tools/%/.installed:
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore build/tools/$*/bin/python -m pip install -qq '$*'
 	@touch $@
 
+IMAGES ?= deploy/images.env
+
+# Needs Docker and the registries. Compose reads the file with --env-file, beside deploy/.env.
+.PHONY: digests
+digests: ## write the digests of all images that we do not build into deploy/images.env
+	@set -e; { echo "# Made by \`make digests\`."; \
+	  sed -nE 's/.*\$$\{([A-Z]+_IMAGE):-([^}]+)\}.*/\1 \2/p' deploy/compose.yaml | while read -r name image; do \
+	    digest=$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}'); \
+	    echo "$$name=$$image@$$digest"; done; } > $(IMAGES).part
+	@mv $(IMAGES).part $(IMAGES)
+
 .PHONY: clean
 clean: ## remove installed packages and tool caches; keep data folders
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,10 @@
 """What each part of a deployment may do and reach: see docs/security.md."""
 
 import json
+import os
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +72,32 @@ def test_compose_gives_each_part_its_networks() -> None:
     assert {name for name, names in settings.items() if "UNDERSTUDY_BROKER_URL" in names} == {
         part for part, secrets in SECRETS.items() if "broker" in secrets
     }
+
+
+def test_what_is_only_in_front_opens_no_connection_to_the_outside() -> None:
+    assert COMPOSE["networks"]["front"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+
+
+def test_digests_name_every_image_that_we_do_not_build(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\ntest "$1 $2 $3" = "buildx imagetools inspect" && echo "sha256:of-$4"\n')
+    docker.chmod(0o700)
+    made = tmp_path / "images.env"
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    make = ["make", "-s", "digests", f"IMAGES={made}"]
+    subprocess.run(make, cwd=DEPLOY.parent, env=env, check=True)
+    lines = dict(line.split("=", 1) for line in made.read_text().splitlines()[1:])
+    base = re.search("^ARG PYTHON_IMAGE=(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert base is not None
+    images = {one["image"] for one in COMPOSE["services"].values()} - {"understudy"}
+    named = {f"${{{name}:-{value.partition('@')[0]}}}" for name, value in lines.items()}
+    assert named == {*images, f"${{PYTHON_IMAGE:-{base[1]}}}"}
+    assert all(value.partition("@")[2] == f"sha256:of-{value.partition('@')[0]}" for value in lines.values())
+    # A registry that does not answer leaves the file as it is.
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    before = made.read_text()
+    assert subprocess.run(make, cwd=DEPLOY.parent, env=env, check=False, capture_output=True).returncode != 0
+    assert made.read_text() == before
 
 
 def test_no_command_line_has_a_password() -> None:

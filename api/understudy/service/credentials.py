@@ -101,7 +101,7 @@ class CredentialWatch:
                 await asyncio.wait({working})
                 if working.cancelled() and watched.is_over:
                     raise AuthFailed(
-                        "The token was revoked, or its role was taken away, during the call. What it started goes on.",
+                        "The token was revoked or lost its role during the call. The run continues.",
                         suggestions=("Continue with another token of the workspace.",),
                     )
                 return working.result()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from understudy.deploy import exec_with_parent
-from understudy.deploy.owner_only_files import write_private
+from understudy.deploy.owner_only_files import open_private, write_private
 
 #: Log lines that a failure quotes.
 _TAIL_LINES = 12
@@ -85,7 +85,7 @@ class Child:
         # -I -S: the wrapper needs only the standard library. The environment and the current folder must not
         # change or slow it.
         wrapper = (sys.executable, "-I", "-S", exec_with_parent.__file__, str(os.getpid()))
-        with self.log.open("ab") as log:
+        with open(self.log, "ab", opener=open_private) as log:
             self._process = subprocess.Popen(  # noqa: S603 - the supervisor's own command
                 [*wrapper, *self.command],
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from understudy.cli.terminal import write_line
+from understudy.deploy.owner_only_files import narrow_data_folder
 from understudy.domain.errors import ValidationError
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ def read_settings(options: dict[str, Any]) -> "Settings":
     from understudy.settings import Settings  # noqa: PLC0415
 
     try:
-        return Settings(**options)
+        settings = Settings(**options)
     except pydantic.ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}" for problem in error.errors()
@@ -23,3 +25,8 @@ def read_settings(options: dict[str, Any]) -> "Settings":
         raise ValidationError(
             f"invalid settings: {wrong}", suggestions=("Correct the UNDERSTUDY_… variables or the options.",)
         ) from error
+    if narrowed := narrow_data_folder(settings.data_dir):
+        write_line(
+            f"understudy: {narrowed} had been open to other users; now only the owner can read them", stderr=True
+        )
+    return settings

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import random
 import sqlite3
 import threading
@@ -238,6 +239,13 @@ def _create_sqlite_engine(url: URL) -> Engine:
         pool_timeout=LOCK_TIMEOUT_S,
         connect_args={"timeout": LOCK_TIMEOUT_S, "check_same_thread": False},
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _create_private_file(*_: Any) -> None:
+        # SQLite gives -wal and -shm the mode of the file; it also reports why a file cannot be created.
+        if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
+            with contextlib.suppress(OSError):
+                os.close(os.open(url.database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
