@@ -37,7 +37,7 @@ def test_every_page_is_answered_as_it_is_written(acme: ApiClient) -> None:
         ("extending-a-simulation", "concepts/extending-a-simulation"),
         ("reference/long-running-job", "reference/long-running-jobs"),
         ("error", "reference/errors"),
-        ("django", None),
+        ("zebra", None),
         ("concepts", None),
         ("decisions", None),
     ],

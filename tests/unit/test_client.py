@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.fake_api import DISPATCHED, STUDY, T1, error_body, summary
-from understudy.client import ResponseLost, Understudy, UnknownErrorCode
+from understudy.client import ResponseLost, RunFailure, Understudy, UnknownErrorCode, to_error
 from understudy.client.server_address import find_server_address
 from understudy.domain import errors
 from understudy.domain.errors import AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
@@ -126,6 +126,15 @@ def test_every_code_is_raised_as_its_class(client: Understudy, server: Server, c
     error = raised.value
     assert (error.code, type(error).code, error.rule) == (code, code, rule)
     assert (error.text, error.suggestions) == (f"[{code}] This is [red]{code}[/red].", ("Do this.", "Or that."))
+
+
+@pytest.mark.parametrize("code", sorted(errors.ERROR_RULES))
+def test_a_failed_run_becomes_the_exception_of_its_code(code: str) -> None:
+    rule = errors.ERROR_RULES[code]
+    run = RunFailure(error_kind=code, error_code=code, error="No.", retryable=rule.retryable, suggestions=["Do this."])
+    error = to_error(run)
+    assert (error.text, error.suggestions) == (f"[{code}] No.", ("Do this.",))
+    assert (error.http_status, error.retryable) == (rule.http_status, rule.retryable)
 
 
 @pytest.mark.parametrize(("retryable", "exit_code"), [(True, 5), (False, 1)])
