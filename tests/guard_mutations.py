@@ -234,11 +234,21 @@ _GUARDS = {
     ("shared/understudy/store/deletion.py", "tests/contract/test_deletion.py"): [
         ("nothing active is deleted", "if connection.scalar(select(literal(1)).where(~active)) is None:", "if False:"),
         ("a person with participants stays", ", ~has_participants)", ")"),
-        (
-            "deleted events keep their positions",
-            ".values(last_position=last_position(connection, workspace_id))",
-            ".values(name=_workspace.c.name)",
-        ),
+    ],
+    ("shared/understudy/store/removal.py", "tests/contract/test_deletion.py"): [
+        ("deleted events keep their positions", ".values(last_position=newest)", ".values(name=_workspace.c.name)"),
+    ],
+    ("shared/understudy/store/deletion.py", "tests/integration/test_retention.py"): [
+        ("a deletion takes children before their sources", "        removable -= kept\n", "        break\n"),
+    ],
+    ("shared/understudy/store/removal.py", "tests/integration/test_retention.py"): [
+        ("a deletion keeps sums of usage", "    usage.keep_sums(connection, ids)\n", ""),
+    ],
+    ("shared/understudy/store/asks.py", "tests/integration/test_retention.py"): [
+        ("half a panel is not asked", "_panel(ask_id).where(is_kept)", "_panel(ask_id)"),
+    ],
+    ("worker/understudy/worker/retention.py", "tests/integration/test_retention.py"): [
+        ("a longer retention ends the deletion under way", "if days.get(one.workspace_id) != one.days]:", "if False]:"),
     ],
     ("shared/understudy/store/failures.py", "tests/contract/test_deletion.py"): [
         (
@@ -582,10 +592,10 @@ _GUARDS = {
             "select(_use.c.measured_position).where(_is_of(workspace_id))",
         ),
     ],
-    ("shared/understudy/store/prune.py", "tests/integration/test_quotas.py"): [
+    ("shared/understudy/store/removal.py", "tests/integration/test_quotas.py"): [
         (
-            "a prune gives stored bytes back",
-            "        quotas.release_bytes(connection, old.workspace_id, of_ids, {bulk_parameters.IDS_PARAM: ids})\n",
+            "a deletion gives stored bytes back",
+            "    quotas.release_bytes(connection, workspace_id, measured, params)\n",
             "",
         ),
     ],

@@ -15,6 +15,7 @@ from understudy.domain.network_lists import parse_allowed, parse_networks
 from understudy.domain.receiver_networks import ReceiverNetworks, parse_receiver_networks
 from understudy.domain.time_limits import MAX_RUN_TIMEOUT_S, MAX_STEP_TIMEOUT_S
 from understudy.domain.web_origins import parse_origins
+from understudy.domain.workspace_settings import MAX_RETENTION_DAYS
 from understudy.faults import parse
 
 
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     workspace_participants_per_day: int = Field(1_000_000, ge=0)
     workspace_model_tokens_per_day: int = Field(0, ge=0)
     workspace_stored_bytes: int = Field(0, ge=0)
+    workspace_retention_days: int = Field(0, ge=0, le=MAX_RETENTION_DAYS)
     #: Comma-separated web origins that may call `/mcp`, in addition to those of this machine.
     allowed_origins: str = ""
     #: Comma-separated exact origins whose pages may call `/v1` and `/mcp` from a browser (CORS). `*` is refused.

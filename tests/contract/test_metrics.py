@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, event, text
 
+import understudy.telemetry.retention_metrics  # noqa: F401 - declares them
 from tests.contract.manual_worker import make_run
 from tests.http_client import ApiClient
 from tests.parameters import one_store
@@ -71,7 +72,8 @@ http_requests_total{route,status} last_sweep_timestamp_seconds{work} last_webhoo
 leases_lost_total llm_calls_total{model,result} llm_cost_total{model} llm_seconds{model} llm_tokens_total{model,kind}
 oldest_pending_seconds owed_messages participants{status} participants_ended_total{status,reason} pending_by_age{age}
 preempted_total queue_messages{queue} recovered_total{result} refill_seconds refused_calls_total{limit}
-republished_total{queue} run_slots{kind} runs{kind} runs_total{ending} slots_wanted step_seconds{environment,mind}
+republished_total{queue} retention_deleted_total run_slots{kind} runs{kind} runs_total{ending} slots_wanted
+step_seconds{environment,mind}
 stop_seconds{by} store_errors_total{kind} store_seconds{kind} store_up sweeps_total{work,result} transaction_writes
 waited_for waiters webhook_attempts_total{result} webhook_seconds webhooks_dead_total webhooks_oldest_seconds
 webhooks_pending window_messages window_size workers workers_by_kind{kind}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-import understudy.telemetry.metrics  # noqa: F401 - declares them
+import understudy.telemetry.metrics
+import understudy.telemetry.retention_metrics  # noqa: F401 - declares them
 from understudy.telemetry.exporter import METRIC_SPECS
 
 ROOT = Path(__file__).parents[2]

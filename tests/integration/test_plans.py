@@ -12,15 +12,17 @@ from sqlalchemy import Connection, update
 
 from tests.factories import StudyStore
 from tests.plans.lineages import add_lineage
-from tests.plans.queries import HOT
+from tests.plans.queries import HOT, OF_WEBHOOKS
 from tests.plans.query_plan import PARTIAL, explain
 from tests.plans.seed_data import SeedData, fill
+from tests.plans.seed_deliveries import fill_deliveries
 from understudy.domain.queues import Queue
 from understudy.store import dispatch, lifecycle, lineage, participants, window
 from understudy.store.engine import Store, store_time
 from understudy.store.schema import Tables
 
 INTERACTIONS = 20_000
+DELIVERIES = 100_000
 #: Of all tables, that one statement looks at.
 MOST_ROWS = 2_000
 
@@ -44,6 +46,22 @@ def test_no_hot_query_reads_a_whole_table(full: tuple[Store, SeedData]) -> None:
         connection.exec_driver_sql("DROP INDEX ix_participant_running")
     looks = explain(store, HOT["heartbeat"], it, small=True)
     assert any(one.scans or one.rows > MOST_ROWS for one in looks)
+
+
+def test_no_query_about_webhooks_reads_all_deliveries(full: tuple[Store, SeedData]) -> None:
+    store, it = full
+    seeded = fill_deliveries(store, it, DELIVERIES)
+    for name, query in OF_WEBHOOKS.items():
+        for one in explain(store, query, seeded, small=True):
+            assert not one.scans, f"{name}: {one.scans}\n{one.sql}\n{one.plan}"
+            assert one.rows <= MOST_ROWS, f"{name}: {one.rows} rows\n{one.sql}\n{one.plan}"
+    # And one that cannot do without its index is noticed.
+    with store.engine.execution_options(write=True).begin() as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+        index, name = ("ix_delivery_due", "claim") if is_sqlite else ("ix_delivery_ended", "remove old ones")
+        connection.exec_driver_sql(f"DROP INDEX {index}")
+    looks = explain(store, OF_WEBHOOKS[name], seeded, small=True)
+    assert any(one.scans or "(webhook_id=?)" in one.plan for one in looks)
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)

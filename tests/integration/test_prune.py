@@ -184,7 +184,7 @@ def test_positions_of_events_continue_after_a_prune_of_everything(history: Histo
     ids = history.ended(days=90, count=3)
     assign_positions(history.store)
     done = history.remove(ids)
-    assert (len(done.removed), done.kept) == (2, {KeepReason.NEWEST: 1})
+    assert (len(done.removed), done.kept) == (3, {})
     history.ended(days=0)
     assign_positions(history.store)
     with history.store.read() as connection:

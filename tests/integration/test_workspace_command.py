@@ -34,7 +34,8 @@ def test_show_of_a_new_workspace_prints_the_defaults(folder: Path, monkeypatch: 
     defaults = Settings()
     for name, values in shown(folder).items():
         default = getattr(defaults, f"workspace_{name}")
-        assert values == {"set": None, "default": default, "in_force": default, "used": None if name == "weight" else 0}
+        used = None if name in {"weight", "retention_days"} else 0
+        assert values == {"set": None, "default": default, "in_force": default, "used": used}
     assert shown(folder)["waits"]["default"] == 7
     assert {one.name for one in WORKSPACE_SETTINGS} == shown(folder).keys()
 
@@ -50,6 +51,18 @@ def test_set_changes_only_what_is_given_and_default_resets_it(folder: Path) -> N
     assert workspace(folder, "set", "acme", "--waits", "default", "--json").exit_code == 0
     assert shown(folder)["waits"] == {"set": None, "default": 10_000, "in_force": 10_000, "used": 0}
     assert shown(folder)["event_streams"]["in_force"] == 0
+
+
+def test_set_of_retention_takes_days_and_none(folder: Path) -> None:
+    assert workspace(folder, "set", "acme", "--retention-days", "30").exit_code == 0
+    assert shown(folder)["retention_days"]["in_force"] == 30
+    done = workspace(folder, "set", "acme", "--retention-days", "none")
+    assert (done.exit_code, "none" in done.stdout) == (0, True)
+    assert (shown(folder)["retention_days"]["set"], shown(folder)["retention_days"]["in_force"]) == (0, 0)
+    for value in ("0", "-1", "36501", "1.5", "unlimited", "for ever"):
+        refused = workspace(folder, "set", "acme", f"--retention-days={value}")
+        assert "--retention-days must be a whole number from 1 to 36,500, `none` or `default`" in refused.stderr
+    assert shown(folder)["retention_days"]["set"] == 0
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "", "nan", "inf", "1e3", "٣", "2147483648", "9" * 40])

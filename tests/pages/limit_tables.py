@@ -14,7 +14,7 @@ def workspace_limits() -> str:
             (
                 f"`{one.option}`",
                 f"`UNDERSTUDY_{one.default_setting.upper()}`",
-                _figure(defaults[one.default_setting].default, is_limit=one.is_limit),
+                _figure(defaults[one.default_setting].default, one.no_limit if one.is_limit else None),
                 one.description,
             )
             for one in WORKSPACE_SETTINGS
@@ -22,5 +22,5 @@ def workspace_limits() -> str:
     )
 
 
-def _figure(value: float, *, is_limit: bool) -> str:
-    return "0 (no limit)" if is_limit and value == NO_LIMIT else f"{value:,}"
+def _figure(value: float, no_limit: str | None) -> str:
+    return f"0 ({no_limit})" if no_limit and value == NO_LIMIT else f"{value:,}"

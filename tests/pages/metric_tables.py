@@ -1,7 +1,8 @@
 """Metrics as Markdown, from their declarations."""
 
 import understudy.telemetry.limit_metrics
-import understudy.telemetry.metrics  # noqa: F401 - declares them
+import understudy.telemetry.metrics
+import understudy.telemetry.retention_metrics  # noqa: F401 - declares them
 from tests.pages.tables import table
 from understudy.telemetry.exporter import METRIC_SPECS
 

@@ -6,19 +6,24 @@ from sqlalchemy import Connection
 
 from tests.factories import make_step
 from tests.plans.seed_data import STEPS, SeedData
+from tests.plans.seed_deliveries import SeedDeliveries
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.domain.queues import Queue
 from understudy.store import (
     aliases,
+    deletion,
+    deliveries,
     dispatch,
     events,
+    idempotency,
     leases,
     lifecycle,
     lineage,
     participants,
     prune,
     recovery,
+    removal,
     stops,
     studies,
     usage,
@@ -108,6 +113,7 @@ HOT: dict[str, Query] = {
     "overdue": lambda c, it: dispatch.published_before_ids(c, Queue.RUNS, store_time(c), 1000),
     "last followed": lambda c, it: dispatch.newest_running_dispatch(c, Queue.RUNS),
     "dead leases": lambda c, it: leases.delete_expired(c, 0),
+    "old keys": lambda c, it: idempotency.delete_expired(c),
     # metrics
     "active": lambda c, it: participants.active_counts(c),
     "pending": lambda c, it: backlog(c, [10, 60]),
@@ -118,4 +124,22 @@ HOT: dict[str, Query] = {
     "prune": lambda c, it: prune.prune(
         c, prune.RetentionFilter(it.workspace_id, store_time(c)), it.by_status["completed"][:200], (), dry_run=False
     ),
+    # delete
+    "children of some": lambda c, it: deletion._without_sources(c, it.by_status["completed"][:200]),
+    "removal": lambda c, it: removal.remove_participants(c, it.workspace_id, it.extended[:20]),
+    "delete a person": lambda c, it: deletion.delete_person(c, it.workspace_id, it.person_id),
+}
+
+#: Of the process that sends webhooks, and of a caller who looks at deliveries.
+OF_WEBHOOKS: dict[str, Callable[[Connection, SeedDeliveries], object]] = {
+    "which have events": lambda c, it: deliveries.workspaces_with_events(c),
+    "events to deliver": lambda c, it: deliveries.next_batch(c, it.workspace_id),
+    "new deliveries": lambda c, it: deliveries.record_batch(c, it.batch),
+    "which are due": lambda c, it: deliveries.webhooks_with_due(c),
+    "claim": lambda c, it: deliveries.claim(c, it.webhook_id, 20),
+    "result": lambda c, it: deliveries.settle(c, deliveries.Attempt(it.pending[0], 0, None, 200), 60),
+    "replay of one": lambda c, it: deliveries.replay(c, deliveries.ReplayFilter(it.webhook_id, it.delivered)),
+    "log": lambda c, it: deliveries.page_of_deliveries(c, it.webhook_id, None, None, 50),
+    "remove old ones": lambda c, it: deliveries.delete_old(c, 100),
+    "backlog": lambda c, it: deliveries.backlog(c),
 }

@@ -1,17 +1,17 @@
 """What a store reads for its queries."""
 
 import json
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, event
 
-from tests.plans.queries import Query
-from tests.plans.seed_data import SeedData
 from understudy.store.engine import Store
 
+Seed = TypeVar("Seed")
+
 #: The tables that grow with each run.
-BIG = frozenset({"participant", "interaction", "event", "checkpoint", "usage"})
+BIG = frozenset({"participant", "interaction", "event", "checkpoint", "usage", "delivery", "idempotency"})
 _KINDS = ("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")
 
 
@@ -28,7 +28,9 @@ class QueryPlan(NamedTuple):
     rows: int = 0
 
 
-def explain(store: Store, query: Query, it: SeedData, *, small: bool = False) -> list[QueryPlan]:
+def explain(
+    store: Store, query: Callable[[Connection, Seed], object], it: Seed, *, small: bool = False
+) -> list[QueryPlan]:
     """The plan of each statement of `query`; its writes are rolled back.
 
     With `small`, the store plans as if it were big: it reads a whole table only without an alternative.
@@ -92,6 +94,8 @@ def _is_scan(detail: str) -> bool:
 PARTIAL = {
     *(f"ix_participant_{name}" for name in ("unsent", "sent", "unplaced", "waiting", "running", "stopping")),
     "ix_event_waiting",
+    "ix_delivery_due",
+    "ix_delivery_oldest",
 }
 
 

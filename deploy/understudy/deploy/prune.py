@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,14 +21,13 @@ from understudy.settings import Settings
 from understudy.store import prune as rules
 from understudy.store import workspaces
 from understudy.store.engine import Store, store_time
+from understudy.store.prune_pass import prune_pass
 
 DAY_S = 24 * 3600
 #: Seconds between two progress reports.
 PROGRESS_INTERVAL_S = 2
 #: Exit code that shells use for a program ended by SIGINT.
 INTERRUPTED = 130
-
-Work = Callable[[Connection], rules.Pruned]
 
 
 @dataclass
@@ -79,50 +77,21 @@ class PruneJob:
         self._batch_size, self._pause_s, self._dry = batch_size, pause_s, dry
         #: Once set, no further transaction begins.
         self.stopping = threading.Event()
-        #: Participants of the workspace that a dry run would have removed by now.
-        self._removed: set[UUID] = set()
 
     def run(self, names: dict[UUID, str], report: PruneReport, log: Callable[[str], None]) -> None:
         """Prunes these workspaces and adds the counts to `report`. Raises ServiceUnavailable."""
         reported_at = time.monotonic()
         for workspace_id, name in names.items():
-            for work in self._transactions(rules.RetentionFilter(workspace_id, report.ended_before)):
-                if self.stopping.is_set():
-                    return
-                report.add(self._do(work))
+            old = rules.RetentionFilter(workspace_id, report.ended_before)
+            for pruned in prune_pass(self._store, old, batch_size=self._batch_size, dry=self._dry):
+                report.add(pruned)
                 if time.monotonic() - reported_at > PROGRESS_INTERVAL_S:
                     reported_at = time.monotonic()
                     log(f"{name}: {report.line()}")
+                # The pause lets other writers and the vacuum proceed.
+                if self.stopping.wait(0 if self._dry else self._pause_s):
+                    return
         report.complete = True
-
-    def _do(self, work: Work) -> rules.Pruned:
-        if self._dry:
-            with self._store.read() as connection:
-                done = work(connection)
-            self._removed.update(done.removed)
-            return done
-        done = self._store.write(work)
-        # The pause lets other writers and the vacuum proceed.
-        self.stopping.wait(self._pause_s)
-        return done
-
-    def _transactions(self, old: rules.RetentionFilter) -> Iterator[Work]:
-        """Yields one unit of work per transaction, page by page, until no expired participant remains."""
-        last = None
-        self._removed.clear()
-        asks: dict[UUID, None] = {}
-        while True:
-            with self._store.read() as connection:
-                rows = rules.expired_participants(connection, old, last, self._batch_size)
-            if not rows:
-                break
-            last = rows[-1]
-            asks |= dict.fromkeys(row.ask_id for row in rows if row.is_panel)
-            for ids in rules.batch_by_rows([row for row in rows if not row.is_panel]):
-                yield partial(rules.prune, old=old, ids=ids, removed_ids=self._removed, dry_run=self._dry)
-        # A panel comes after all other participants of its ask.
-        for ask_id in asks:
-            yield partial(rules.prune_panel, old=old, ask_id=ask_id, gone=self._removed, dry=self._dry)
 
 
 def prune(

@@ -51,10 +51,10 @@ def show_command(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
 
 
 def set_command(name: str, data_dir: DataDir = None, as_json: AsJson = False, **texts: str | None) -> None:
-    """Set limits and quotas of a workspace, then show it.
+    """Set limits, quotas and retention of a workspace, then show it.
 
-    A value is a figure, `unlimited`, or `default` for that of the installation.
-    API processes apply it to the next request.
+    A value is a figure, `unlimited` (for retention `none`), or `default` for that of the installation.
+    API processes apply it to the next request, the sweeper within a minute.
     """
     from understudy.store.workspaces import set_values  # noqa: PLC0415
 
@@ -175,14 +175,14 @@ def _show(workspace: dict[str, Any], *, as_json: bool) -> None:
         return
     paused = f", paused since {workspace['paused_at']}" if workspace["paused_at"] else ""
     table = Table("setting", "set", "default", "in force", "used", box=None, title=plain(workspace["name"] + paused))
-    limits = {one.name: one.is_limit for one in WORKSPACE_SETTINGS}
+    no_limits = {one.name: one.no_limit if one.is_limit else None for one in WORKSPACE_SETTINGS}
     for name, values in workspace["settings"].items():
-        figures = (_figure(values[key], is_limit=limits[name]) for key in ("set", "default", "in_force"))
-        table.add_row(name, *figures, _figure(values["used"], is_limit=False))
+        figures = (_figure(values[key], no_limits[name]) for key in ("set", "default", "in_force"))
+        table.add_row(name, *figures, _figure(values["used"], None))
     make_console().print(table)
 
 
-def _figure(value: float | None, *, is_limit: bool) -> str:
+def _figure(value: float | None, no_limit: str | None) -> str:
     if value is None:
         return "-"
-    return "unlimited" if is_limit and value == NO_LIMIT else f"{value:,}"
+    return no_limit if no_limit and value == NO_LIMIT else f"{value:,}"

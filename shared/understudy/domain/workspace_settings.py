@@ -13,6 +13,8 @@ NO_LIMIT = 0
 #: The largest figure that a column holds.
 MAX_FIGURE = 2**63 - 1
 _MAX_SMALL_FIGURE = 2**31 - 1
+#: A hundred years: the store's clock minus them is still a time.
+MAX_RETENTION_DAYS = 36_500
 
 
 class WorkspaceSetting(NamedTuple):
@@ -24,8 +26,9 @@ class WorkspaceSetting(NamedTuple):
     max_figure: int = _MAX_SMALL_FIGURE
     #: Whether the figure is a whole number; else any positive number.
     is_whole: bool = True
-    #: Whether `unlimited` is a value.
+    #: Whether there may be no limit, and its value in words.
     is_limit: bool = True
+    no_limit: str = "unlimited"
 
     @property
     def option(self) -> str:
@@ -40,7 +43,7 @@ class WorkspaceSetting(NamedTuple):
         """Returns the value that `text` names: None for `default`. Raises ValidationError."""
         if text == "default":
             return None
-        if text == "unlimited" and self.is_limit:
+        if text == self.no_limit and self.is_limit:
             return NO_LIMIT
         number = text.replace(",", "").replace("_", "")
         try:
@@ -49,7 +52,7 @@ class WorkspaceSetting(NamedTuple):
             figure = 0
         if not (number.isascii() and 0 < figure <= self.max_figure):
             least, kind = ("1", "a whole number") if self.is_whole else ("above 0", "a number")
-            words = "`unlimited` or `default`" if self.is_limit else "`default`"
+            words = f"`{self.no_limit}` or `default`" if self.is_limit else "`default`"
             raise ValidationError(
                 f"{self.option} must be {kind} from {least} to {self.max_figure:,}, {words}; got {text[:40]!r}."
             )
@@ -67,4 +70,10 @@ WORKSPACE_SETTINGS = (
     WorkspaceSetting("participants_per_day", "New participants a day (UTC)"),
     WorkspaceSetting("model_tokens_per_day", "Model tokens a day (UTC), checked when a run starts", MAX_FIGURE),
     WorkspaceSetting("stored_bytes", "Bytes of interactions, events and checkpoints", MAX_FIGURE),
+    WorkspaceSetting(
+        "retention_days",
+        "Days after their end on which participants are deleted; `none` keeps them",
+        MAX_RETENTION_DAYS,
+        no_limit="none",
+    ),
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Select, and_, case, func, insert, null, select, update
+from sqlalchemy import Connection, Select, and_, case, exists, func, insert, null, select, update
 
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
@@ -113,9 +113,13 @@ def _panel(ask_id: UUID) -> Select[Any]:
 
 
 def panel(connection: Connection, ask_id: UUID) -> Sequence[AnyRow]:
-    """Returns the panel of an ask, each person with the seed of round 1; always in the same order."""
+    """Returns the panel of an ask, each person with the seed of round 1; always in the same order.
+
+    Returns nobody once the panel's deletion has begun. The caller has locked the ask by opening a round.
+    """
     person = Tables.person
-    return connection.execute(_panel(ask_id).order_by(person.c.created_at, person.c.id)).all()
+    is_kept = exists(select(1).where(_ask.c.id == ask_id, _ask.c.panel_removed_at.is_(None)))
+    return connection.execute(_panel(ask_id).where(is_kept).order_by(person.c.created_at, person.c.id)).all()
 
 
 def page_of_panel(

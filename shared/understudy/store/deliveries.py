@@ -330,7 +330,8 @@ def page_of_deliveries(
 
 def delete_old(connection: Connection, limit: int) -> int:
     """Deletes up to `limit` deliveries that ended LOG_DAYS ago; returns how many. Repeatable."""
-    ended = select(_delivery.c.id).where(_delivery.c.ended_at < store_clock(-LOG_DAYS * 86_400)).limit(limit)
+    before = select(store_clock(-LOG_DAYS * 86_400)).scalar_subquery()
+    ended = select(_delivery.c.id).where(_delivery.c.ended_at < before).limit(limit)
     return connection.execute(delete(_delivery).where(_delivery.c.id.in_(ended))).rowcount
 
 

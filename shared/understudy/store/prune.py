@@ -1,31 +1,27 @@
-"""Deletes participants that ended long ago, for good; nothing else deletes any part of a run.
+"""Deletes participants that ended long ago, for good: for `understudy prune` and for the retention of workspaces.
 
-A participant is deleted with its interactions, checkpoint, events and usage. It is kept, however old, while a
-kept child continues from it, an ask needs it, or work on it is pending.
+A participant is deleted with its interactions, checkpoint, events and usage (`store.removal`). It is kept, however
+old, while a kept child continues from it, an ask needs it, or work on it is pending.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true, tuple_, update
 
 from understudy.domain.lifecycle import TERMINAL, Status
-from understudy.store import bulk_parameters, quotas
-from understudy.store.engine import AnyRow
+from understudy.store import bulk_parameters, removal
+from understudy.store.engine import AnyRow, store_clock
 from understudy.store.schema import Tables
 
 _p = Tables.participant
 _event = Tables.event
+_outbox = Tables.outbox
 _ask = Tables.ask
-
-#: In order of deletion: rows that refer to a participant go before it.
-_OWNED_TABLES = (Tables.event, Tables.usage, Tables.checkpoint, Tables.interaction)
-#: Approximate maximum rows, of all tables, that one transaction deletes; it never splits a participant.
-MAX_ROWS = 20_000
 
 
 class KeepReason(StrEnum):
@@ -37,8 +33,6 @@ class KeepReason(StrEnum):
     ASKED = "asked"
     #: Its stop is not recorded yet, or one of its events has no position yet.
     OWED = "owed"
-    #: It has its workspace's newest event: positions continue from there.
-    NEWEST = "newest"
     #: Another transaction has locked it, for instance an extend.
     BUSY = "busy"
 
@@ -72,29 +66,14 @@ def expired_participants(
     """Returns up to `limit` of them that are older than `before`, newest first: `(created_at, id, ask_id,
     is_panel, weight)`. So each source comes after its children."""
     panel = and_(_p.c.round == 1, _p.c.extended_from.is_(None))
-    weight = _p.c.seq + _p.c.interaction_count - _p.c.branched_at
-    statement = select(_p.c.created_at, _p.c.id, _p.c.ask_id, panel.label("is_panel"), weight.label("weight")).where(
-        old.where(), _p.c.created_at < old.ended_before
-    )
+    statement = select(
+        _p.c.created_at, _p.c.id, _p.c.ask_id, panel.label("is_panel"), removal.weight.label("weight")
+    ).where(old.where(), _p.c.created_at < old.ended_before)
     if before is not None:
         cursor = tuple_(before.created_at, before.id)
         statement = statement.where(tuple_(_p.c.created_at, _p.c.id) < cursor)
     order = (_p.c.created_at.desc(), _p.c.id.desc())
     return connection.execute(statement.order_by(*order).limit(limit)).all()
-
-
-def batch_by_rows(rows: Sequence[AnyRow]) -> Iterator[list[UUID]]:
-    """Yields their ids in batches of about MAX_ROWS rows to be deleted."""
-    batch: list[UUID] = []
-    weight = 0
-    for row in rows:
-        batch.append(row.id)
-        weight += row.weight
-        if weight >= MAX_ROWS:
-            yield batch
-            batch, weight = [], 0
-    if batch:
-        yield batch
 
 
 def prune(
@@ -111,34 +90,61 @@ def prune(
     """
     if not dry_run:
         # Before the participants, in the order of an extend.
-        quotas.lock_use(connection, old.workspace_id)
+        removal.lock_for_removal(connection, old.workspace_id, ids)
     removable, kept = _select_prunable(connection, old, ids, removed_ids, dry=dry_run)
     return Pruned(removable, _remove(connection, old, removable, dry=dry_run), kept)
 
 
 def prune_panel(
-    connection: Connection, old: RetentionFilter, ask_id: UUID, gone: Collection[UUID], *, dry: bool
+    connection: Connection, old: RetentionFilter, ask_id: UUID, gone: Collection[UUID], max_rows: int, *, dry: bool
 ) -> Pruned:
-    """Deletes all of an ask's round 1, or none: half of a panel could not be asked again. Repeatable.
+    """Deletes about `max_rows` rows of an ask's round 1, if all of that round can go; repeat until it removes nothing.
 
-    It deletes once nothing else of the ask is left. A concurrent new round waits and finds an empty panel, or
-    comes first and keeps the panel. `gone` and `dry` are `removed_ids` and `dry_run` of `prune`.
+    Half of a panel could not be asked again, so the first call also ends the ask: it opens no further round. A
+    concurrent new round waits and is refused, or comes first and keeps the panel. `gone` and `dry` are `removed_ids`
+    and `dry_run` of `prune`.
     """
     if not dry:
-        # Opening a round updates this row.
+        # Opening a round locks the workspace only after it has updated this row.
         connection.execute(select(_ask.c.id).where(_ask.c.id == ask_id).with_for_update())
-        quotas.lock_use(connection, old.workspace_id)
-    of_ask = _p.c.ask_id == ask_id
+        removal.lock_workspace(connection, old.workspace_id)
+    panel = connection.execute(
+        select(_p.c.id, removal.weight.label("weight")).where(
+            _p.c.ask_id == ask_id, _p.c.round == 1, _p.c.extended_from.is_(None)
+        )
+    ).all()
+    ids = [row.id for row in panel if row.id not in gone]
+    if not ids:
+        return Pruned([], Counter(), Counter())
+    is_ended = connection.scalar(select(_ask.c.panel_removed_at).where(_ask.c.id == ask_id)) is not None
+    if not is_ended and (kept := _reasons_for_panel(connection, old, ask_id, ids, gone)):
+        return Pruned([], Counter(), kept)
+    if dry:
+        return Pruned(ids, _remove(connection, old, ids, dry=True), Counter())
+    connection.execute(update(_ask).where(_ask.c.id == ask_id).values(panel_removed_at=store_clock()))
+    # The next batch that is not kept: an extend may have come since the ask ended.
+    total: Counter[KeepReason] = Counter()
+    for batch in removal.batch_by_weight(panel, max_rows):
+        removable, kept = _select_prunable(connection, old, batch, gone, dry=False)
+        total += kept
+        if removable:
+            return Pruned(removable, _remove(connection, old, removable, dry=False), total)
+    return Pruned([], Counter(), total)
+
+
+def _reasons_for_panel(
+    connection: Connection, old: RetentionFilter, ask_id: UUID, ids: Sequence[UUID], gone: Collection[UUID]
+) -> Counter[KeepReason]:
+    """Returns why the panel of an ask is kept; nothing if all of it can go."""
     is_panel = and_(_p.c.round == 1, _p.c.extended_from.is_(None))
-    later = select(_p.c.id).where(of_ask, or_(_p.c.round > 1, _p.c.extended_from.is_not(None)))
-    panel = connection.scalars(select(_p.c.id).where(of_ask, is_panel)).all()
+    later = select(_p.c.id).where(_p.c.ask_id == ask_id, or_(_p.c.round > 1, _p.c.extended_from.is_not(None)))
     if any(id_ not in gone for id_ in connection.scalars(later)):
-        ended = select(func.count()).where(of_ask, is_panel, old.where())
-        return Pruned([], Counter(), Counter({KeepReason.ASKED: connection.scalar(ended) or 0}))
-    removable, kept = _select_prunable(connection, old, panel, gone, dry=dry)
-    if len(removable) < len(panel):
-        return Pruned([], Counter(), kept + Counter({KeepReason.ASKED: len(removable)}))
-    return Pruned(removable, _remove(connection, old, removable, dry=dry), kept)
+        ended = select(func.count()).where(_p.c.ask_id == ask_id, is_panel, old.where())
+        return Counter({KeepReason.ASKED: connection.scalar(ended) or 0})
+    removable, kept = _select_prunable(connection, old, ids, gone, dry=True)
+    if len(removable) < len(ids):
+        return kept + Counter({KeepReason.ASKED: len(removable)})
+    return Counter()
 
 
 def _select_prunable(
@@ -161,7 +167,7 @@ def _select_prunable(
     for child, source in connection.execute(select(_p.c.id, _p.c.extended_from).where(of_sources), params):
         if child not in gone:
             children.setdefault(source, []).append(child)
-    kept_reasons = {id_: reason for id_, reason in _pending_work(connection, old, rows) if id_ in rows}
+    kept_reasons = dict(_pending_work(connection, rows))
     # A kept participant keeps its source, and that source keeps its own.
     sources = {source for source, found in children.items() if any(child not in rows for child in found)}
     sources |= {rows[id_].extended_from for id_ in kept_reasons}
@@ -172,38 +178,18 @@ def _select_prunable(
     return [id_ for id_ in ids if id_ in rows and id_ not in kept_reasons], kept
 
 
-def _pending_work(
-    connection: Connection, old: RetentionFilter, rows: dict[UUID, AnyRow]
-) -> Iterator[tuple[UUID, KeepReason]]:
-    newest = (
-        select(_event.c.participant_id)
-        .where(_event.c.workspace_id == old.workspace_id, _event.c.position.is_not(None))
-        .order_by(_event.c.position.desc())
-        .limit(1)
-    )
-    yield from ((id_, KeepReason.NEWEST) for id_ in connection.scalars(newest))
+def _pending_work(connection: Connection, rows: dict[UUID, AnyRow]) -> Iterator[tuple[UUID, KeepReason]]:
     for row in rows.values():
         if row.status == Status.CANCELLED and row.stopped_at is None:
             yield row.id, KeepReason.OWED
-    requested = bulk_parameters.in_parameter(connection.dialect.name, _event.c.participant_id)
-    waiting = select(_event.c.participant_id).where(requested, _event.c.position.is_(None)).distinct()
-    for id_ in connection.scalars(waiting, {bulk_parameters.IDS_PARAM: list(rows)}):
-        yield id_, KeepReason.OWED
+    for table, is_waiting in ((_event, _event.c.position.is_(None)), (_outbox, true())):
+        requested = bulk_parameters.in_parameter(connection.dialect.name, table.c.participant_id)
+        waiting = select(table.c.participant_id).where(requested, is_waiting).distinct()
+        for id_ in connection.scalars(waiting, {bulk_parameters.IDS_PARAM: list(rows)}):
+            yield id_, KeepReason.OWED
 
 
 def _remove(connection: Connection, old: RetentionFilter, ids: Sequence[UUID], *, dry: bool) -> Counter[str]:
-    rows: Counter[str] = Counter()
-    if not ids:
-        return rows
-    if not dry:
-        of_ids = bulk_parameters.in_parameter(connection.dialect.name, _event.c.participant_id)
-        quotas.release_bytes(connection, old.workspace_id, of_ids, {bulk_parameters.IDS_PARAM: ids})
-    for table, column in (*((table, table.c.participant_id) for table in _OWNED_TABLES), (_p, _p.c.id)):
-        requested: Any = bulk_parameters.in_parameter(connection.dialect.name, column)
-        params = {bulk_parameters.IDS_PARAM: ids}
-        if dry:
-            counted = select(func.count()).select_from(table).where(requested)
-            rows[table.name] = connection.scalar(counted, params) or 0
-        else:
-            rows[table.name] = connection.execute(delete(table).where(requested), params).rowcount
-    return rows
+    if dry:
+        return removal.count_rows(connection, ids)
+    return removal.remove_participants(connection, old.workspace_id, ids)

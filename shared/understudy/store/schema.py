@@ -33,6 +33,7 @@ class Workspace(SQLModel, table=True):
     participants_per_day: int | None = None
     model_tokens_per_day: int | None = Field(default=None, sa_type=BigInteger)
     stored_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    retention_days: int | None = None
     #: Of a deleted event; null if none was deleted.
     last_position: int | None = Field(default=None, sa_type=BigInteger)
 
@@ -132,6 +133,8 @@ class Ask(SQLModel, table=True):
     step_timeout_s: float
     run_timeout_s: float
     created_at: datetime = _timestamp()
+    #: Its panel is being deleted, or is gone: it opens no further round.
+    panel_removed_at: datetime | None = _optional_timestamp()
 
 
 class Round(SQLModel, table=True):
@@ -177,6 +180,7 @@ class Participant(SQLModel, table=True):
         Index("ix_participant_study", "study_id", "created_at", "id"),
         Index("ix_participant_iteration", "iteration_id", "created_at", "id"),
         Index("ix_participant_ask", "ask_id", "round", "created_at", "id"),
+        Index("ix_participant_person", "person_id"),
         # Participants that may be published, and those in the window.
         _partial("ix_participant_unsent", "workspace_id", "queue", "parent_id", "created_at", "id", where=_UNSENT),
         _partial("ix_participant_sent", "dispatched_at", where=_SENT),
@@ -242,7 +246,7 @@ class Participant(SQLModel, table=True):
 
 
 class Interaction(SQLModel, table=True):
-    """One committed step. Never changed; only `understudy prune` deletes it, with its participant."""
+    """One committed step. Never changed; it is deleted only with its participant."""
 
     participant_id: UUID = Field(primary_key=True, foreign_key="participant.id")
     #: Its `index`, from 0 over the lineage. (A row's `index` would be a method of tuples.)
@@ -282,6 +286,25 @@ class Usage(SQLModel, table=True):
     cost: float | None = None
 
 
+class PastUsage(SQLModel, table=True):
+    """Usage by deleted participants, summed by day, so that no deletion resets a quota or a study's costs."""
+
+    __tablename__ = "past_usage"
+    __table_args__ = (Index("ix_past_usage_day", "workspace_id", "day"),)
+    #: Their study or ask, which may be deleted too.
+    parent_id: UUID = Field(primary_key=True)
+    #: The day (UTC) of the use, such as 2026-11-30.
+    day: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    workspace_id: UUID = Field(foreign_key="workspace.id")
+    calls: int = Field(sa_type=BigInteger)
+    input_tokens: int = Field(sa_type=BigInteger)
+    output_tokens: int = Field(sa_type=BigInteger)
+    seconds: float
+    #: Null if any of it has no price.
+    cost: float | None = None
+
+
 class Checkpoint(SQLModel, table=True):
     """The state to resume from, after a participant's last own interaction; a commit replaces it."""
 
@@ -306,6 +329,7 @@ class Tables:
     participant: ClassVar[Table]
     interaction: ClassVar[Table]
     usage: ClassVar[Table]
+    past_usage: ClassVar[Table]
     checkpoint: ClassVar[Table]
     event: ClassVar[Table]
     outbox: ClassVar[Table]

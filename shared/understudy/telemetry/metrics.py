@@ -176,7 +176,7 @@ republished = counter(
     "sweeper",
     queue=tuple(queue for queue in Queue if queue is not Queue.CONTROL),
 )
-_SWEEPS = ("recover", "positions", "publish")
+_SWEEPS = ("recover", "positions", "publish", "retention")
 sweeps = counter(
     "understudy_sweeps_total",
     "Sweeps by work and result.",

@@ -24,6 +24,7 @@ from understudy.telemetry import logs, metrics
 from understudy.telemetry.exporter import start_metrics_server
 from understudy.telemetry.outages import OutageLog
 from understudy.telemetry.store_metrics import StoreMetrics
+from understudy.worker.retention import Retention
 from understudy.worker.shutdown import ShutdownSignal
 
 log = logging.getLogger(__name__)
@@ -231,6 +232,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     publisher = Publisher(app, store, settings.default_limits)
     notifier = Notifier(settings.notifications_url)
     sweeper = Sweeper(settings, store, publisher, notifier)
+    retention = Retention(settings, store)
     if ready_file is not None:
         ready_file.touch()
     publish_now = threading.Event()
@@ -249,6 +251,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
             publish_now.set()
         if _run_sweep("positions", sweeper.assign_positions, False):
             pause_s = 0
+        _run_sweep("retention", retention.sweep, 0)
     publish_now.set()
     publishing.join()
     publisher.close()
