@@ -189,3 +189,18 @@ def test_write_is_repeated_when_its_process_was_frozen_for_too_long(store: Store
     assert impatient.write(work) == 7
     impatient.dispose()
     assert len(tries) == (2 if store.url.get_backend_name() == "postgresql" else 1)
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_write_to_a_full_disk_says_so(store_url: str) -> None:
+    store = Store(store_url)
+
+    def fill(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        connection.exec_driver_sql("CREATE TABLE filler AS SELECT zeroblob(10000000) AS bytes")
+
+    with pytest.raises(ServiceUnavailable, match="The disk of the store is full"):
+        store.write(fill)
+    with store.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM participant").scalar() == 0
+    store.dispose()

@@ -4,14 +4,17 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.queues import WorkerKind
 from understudy.service import health
 from understudy.service.health import Readiness
+from understudy.store import free_space
 
 pytestmark = pytest.mark.anyio
 
@@ -22,6 +25,7 @@ class HangingParts:
     """Store and broker at once; they answer when `release` is set."""
 
     def __init__(self) -> None:
+        self.url = make_url("postgresql://host/understudy")
         self.reads = 0
         self.release = threading.Event()
 
@@ -91,3 +95,14 @@ async def test_a_lost_broker_is_a_problem_and_no_failure(parts: HangingParts) ->
     workers, problem = await readiness.check()
     await readiness.close()
     assert (workers, "broker is unavailable" in problem) == (LIVE, True)
+
+
+async def test_full_disk_of_the_store_is_not_ready(
+    readiness: Readiness, parts: HangingParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.release.set()
+    parts.url = make_url(f"sqlite:///{tmp_path / 'new' / 'store.db'}")
+    assert await readiness.check() == (LIVE, "")
+    monkeypatch.setattr(free_space, "MIN_FREE_BYTES", 1 << 62)
+    with pytest.raises(ServiceUnavailable, match="Not ready: disk full"):
+        await readiness.check()

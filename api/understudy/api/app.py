@@ -39,6 +39,7 @@ from understudy.service.waiters import WaiterRegistry
 from understudy.settings import Settings
 from understudy.store import Connection, participants
 from understudy.store.engine import AnyRow, Store
+from understudy.store.free_space import log_if_full
 from understudy.telemetry import logs, traces
 from understudy.telemetry.store_metrics import StoreMetrics
 
@@ -64,6 +65,7 @@ EXIT_BIND_FAILED = 3
 def create_app(settings: Settings) -> FastAPI:
     """Returns the ASGI app; its lifespan owns its store and broker connections."""
     store = Store(settings.store_url, observer=StoreMetrics())
+    log_if_full(store.url)
     celery = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
     publisher = Publisher(celery, store, settings.default_limits)
 

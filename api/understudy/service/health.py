@@ -16,6 +16,7 @@ from understudy.service.executors import shutdown_executors
 from understudy.store import leases, participants
 from understudy.store.backlog import Backlog, backlog
 from understudy.store.engine import Store
+from understudy.store.free_space import check_free_space
 from understudy.telemetry.window_metrics import AGES
 
 #: Timeout of a probe in seconds.
@@ -58,8 +59,8 @@ class Readiness:
     async def check(self) -> tuple[Mapping[WorkerKind, int], str]:
         """Returns the live workers of each kind, and what is wrong with the broker; empty if nothing.
 
-        A call during a probe gets that probe's result. Raises ServiceUnavailable if the store does not answer, at
-        the latest after PROBE_TIMEOUT_S. Without a broker, cancel, extend and reads still work.
+        A call during a probe gets that probe's result. Raises ServiceUnavailable if the store does not answer or its
+        disk is full, at the latest after PROBE_TIMEOUT_S. Without a broker, cancel, extend and reads still work.
         """
         broker = asyncio.ensure_future(self._probe("broker", self._ping_broker))
         try:
@@ -111,6 +112,7 @@ class Readiness:
         await shutdown_executors(*self._threads.values())
 
     def _count(self) -> Mapping[WorkerKind, int]:
+        check_free_space(self._store.url)
         with self._store.read() as connection:
             return leases.live_by_kind(connection)
 

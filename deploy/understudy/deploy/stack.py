@@ -31,6 +31,7 @@ from understudy.deploy.ports import (
 from understudy.deploy.supervisor import Supervisor
 from understudy.domain.errors import UnderstudyError
 from understudy.settings import Settings
+from understudy.store.free_space import check_free_space
 
 _LOOPBACK = "127.0.0.1"
 #: Time for all components to become ready: a base and an amount per worker, because the workers of a small
@@ -224,6 +225,7 @@ class Stack:
         # An existing folder may be readable by other users; the store in it must not be.
         mask = os.umask(0o077)
         try:
+            check_free_space(make_url(self.settings.store_url))
             migrate(self.settings)
             ensure_default_workspace(self.settings)
             if self._plan.workers:

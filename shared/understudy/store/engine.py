@@ -23,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from understudy import faults
 from understudy.domain.errors import ServiceUnavailable, ValidationError
-from understudy.store.failures import StoreFailure, classify
+from understudy.store.failures import StoreFailure, classify, is_full
 from understudy.store.utc import UtcTime
 
 __all__ = ["AnyRow", "Store", "StoreError", "StoreObserver", "chunks", "store_clock", "store_time"]
@@ -199,7 +199,8 @@ class Store:
                 case StoreFailure.DEFECT:
                     log.error("store refused a statement; is the store migrated to this version? %s", reason)  # noqa: TRY400 - the caller has the stack
                     raise
-            raise ServiceUnavailable("The store is unavailable. Send the same request again in a moment.") from error
+            problem = "The disk of the store is full." if is_full(error) else "The store is unavailable."
+            raise ServiceUnavailable(f"{problem} Send the same request again in a moment.") from error
 
     def dispose(self) -> None:
         """Close all connections."""

@@ -24,6 +24,7 @@ class StoreFailure(Enum):
 _RACES = frozenset({"40001", "40P01", "25P03", "25P04"})
 #: foreign_key_violation: what the row refers to was deleted after the transaction had read it.
 _DELETED_MEANWHILE = "23503"
+_DISK_FULL = "53100"
 #: Classes connection exception, insufficient resources, operator intervention, system error.
 _UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
 #: lock_not_available; read_only_sql_transaction; feature_not_supported, which PostgreSQL reports on a
@@ -54,6 +55,13 @@ def classify(error: DBAPIError) -> StoreFailure:
     if getattr(error.orig, "sqlstate", None) in _RACES:
         return StoreFailure.RACE
     return StoreFailure.UNAVAILABLE if is_unavailable(error) else StoreFailure.DEFECT
+
+
+def is_full(error: Exception) -> bool:
+    """Returns whether a write failed because the disk of the store is full."""
+    orig = getattr(error, "orig", None)
+    code = getattr(orig, "sqlite_errorcode", 0) & 0xFF
+    return code == sqlite3.SQLITE_FULL or getattr(orig, "sqlstate", None) == _DISK_FULL
 
 
 def is_value_error(error: Exception) -> bool:

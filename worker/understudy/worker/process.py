@@ -26,6 +26,7 @@ from understudy.queue.notifications import Notifier
 from understudy.queue.publisher import Publisher
 from understudy.settings import Settings
 from understudy.store.engine import WORKER_IDLE_TIMEOUT_S, Store
+from understudy.store.free_space import log_if_full
 from understudy.telemetry import logs, metrics, traces
 from understudy.telemetry.exporter import MetricsExporter, start_metrics_server
 from understudy.telemetry.store_metrics import StoreMetrics
@@ -76,6 +77,7 @@ def run_worker(settings: Settings, *, name: str, kind: Kind, concurrency: int, r
     exporter = start_metrics_server(settings, "worker")
     app = create_celery(settings.broker_url)
     store = Store(settings.store_url, idle_timeout_s=WORKER_IDLE_TIMEOUT_S, observer=StoreMetrics())
+    log_if_full(store.url)
     if ready_file is not None:
         worker_ready.connect(lambda **_: ready_file.touch(), weak=False)
     try:

@@ -20,6 +20,7 @@ from understudy.sequencer import assign_positions
 from understudy.settings import Settings
 from understudy.store import Connection, dispatch, idempotency, leases, recovery, stops, window
 from understudy.store.engine import Store, store_time
+from understudy.store.free_space import log_if_full
 from understudy.telemetry import logs, metrics
 from understudy.telemetry.exporter import start_metrics_server
 from understudy.telemetry.outages import OutageLog
@@ -228,6 +229,7 @@ def run_sweeper(settings: Settings, ready_file: Path | None = None) -> None:
     shutdown.install()
     shutdown.on_request(timeout_s=SHUTDOWN_TIMEOUT_S)
     store = Store(settings.store_url, observer=StoreMetrics())
+    log_if_full(store.url)
     app = create_celery(settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
     publisher = Publisher(app, store, settings.default_limits)
     notifier = Notifier(settings.notifications_url)
