@@ -461,3 +461,23 @@ def test_a_study_is_created_with_its_run_in_one_transaction(acme: ApiClient) -> 
     assert acme.get("/v1/studies").json() == before
     waited = acme.http.post("/v1/studies", json=body | {"run": {"sample": 1, "wait": True, "timeout": 0.05}})
     assert (waited.status_code, waited.json()["run"]["error_code"]) == (201, "wait_timeout")
+
+
+@pytest.mark.parametrize("path", ["/v1/studies", "/v1/asks"])
+def test_list_with_newest_first_is_the_reverse_of_the_list(store: Store, acme: ApiClient, path: str) -> None:
+    for _ in range(3):
+        make_study(store, acme.workspace_id)
+        make_ask(store, acme.workspace_id)
+    in_order = [item["id"] for item in acme.get(path).json()["items"]]
+    newest: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        found = acme.get(path, newest_first="true", limit=2, **cursor).json()
+        newest += [item["id"] for item in found["items"]]
+        if found["next_cursor"] is None:
+            break
+        cursor = {"cursor": found["next_cursor"]}
+    assert newest == in_order[::-1]
+    # A cursor of one direction is none of the other.
+    assert len(in_order) == 3
+    assert acme.get(path, limit=2, **cursor).status_code == 422

@@ -46,6 +46,7 @@ def test_list_as_json_is_the_answer_of_one_call(fake: FakeApi, understudy: Cli) 
     fake.give("/v1/studies", answer)
     assert json.loads(understudy("list", "--json").stdout) == answer
     assert len(fake.asked) == 1
+    assert "newest_first=true" in str(fake.asked[0]).lower()
 
 
 def test_iteration_add_sends_the_content_and_names_the_iteration(fake: FakeApi, understudy: Cli) -> None:

@@ -31,11 +31,11 @@ def list_(
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> None:
-    """List studies or asks with date, state and numbers of participants, in order of creation."""
+    """List studies or asks with date, state and numbers of participants, newest first."""
     client = session.client
     page: Page[Any]
     read = client.study_list if kind == "studies" else client.ask_list
-    page = read(limit=limit if session.as_json else limit or _PAGE, cursor=cursor)
+    page = read(limit=limit if session.as_json else limit or _PAGE, cursor=cursor, newest_first=True)
     if session.as_json:
         session.show()
         return

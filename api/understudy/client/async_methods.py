@@ -167,13 +167,15 @@ class AsyncMethods:
         """
         return await self._perform("study_resume", {"study_id": study_id})
 
-    async def study_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Study]:
+    async def study_list(
+        self, *, limit: int | None = None, cursor: str | None = None, newest_first: bool = False
+    ) -> Page[Study]:
         """List the studies of the workspace, in order of creation."""
-        return await self._perform("study_list", {"limit": limit, "cursor": cursor})
+        return await self._perform("study_list", {"limit": limit, "cursor": cursor, "newest_first": newest_first})
 
-    def study_list_all(self, *, limit: int | None = None) -> AsyncIterator[Study]:
+    def study_list_all(self, *, limit: int | None = None, newest_first: bool = False) -> AsyncIterator[Study]:
         """Yields the items of all pages of `study_list`; `limit` is the size of a page."""
-        return self._items("study_list", {"limit": limit})
+        return self._items("study_list", {"limit": limit, "newest_first": newest_first})
 
     @overload
     async def study_get(self, study_id: Id, view: Literal["summary"] = "summary") -> StudySummary: ...
@@ -281,13 +283,15 @@ class AsyncMethods:
             idempotency_key,
         )
 
-    async def ask_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Ask]:
+    async def ask_list(
+        self, *, limit: int | None = None, cursor: str | None = None, newest_first: bool = False
+    ) -> Page[Ask]:
         """List the asks of the workspace, in order of creation."""
-        return await self._perform("ask_list", {"limit": limit, "cursor": cursor})
+        return await self._perform("ask_list", {"limit": limit, "cursor": cursor, "newest_first": newest_first})
 
-    def ask_list_all(self, *, limit: int | None = None) -> AsyncIterator[Ask]:
+    def ask_list_all(self, *, limit: int | None = None, newest_first: bool = False) -> AsyncIterator[Ask]:
         """Yields the items of all pages of `ask_list`; `limit` is the size of a page."""
-        return self._items("ask_list", {"limit": limit})
+        return self._items("ask_list", {"limit": limit, "newest_first": newest_first})
 
     @overload
     async def ask_get(self, ask_id: Id, view: Literal["summary"] = "summary") -> AskSummary: ...

@@ -163,13 +163,15 @@ class Methods:
         """
         return self._perform("study_resume", {"study_id": study_id})
 
-    def study_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Study]:
+    def study_list(
+        self, *, limit: int | None = None, cursor: str | None = None, newest_first: bool = False
+    ) -> Page[Study]:
         """List the studies of the workspace, in order of creation."""
-        return self._perform("study_list", {"limit": limit, "cursor": cursor})
+        return self._perform("study_list", {"limit": limit, "cursor": cursor, "newest_first": newest_first})
 
-    def study_list_all(self, *, limit: int | None = None) -> Iterator[Study]:
+    def study_list_all(self, *, limit: int | None = None, newest_first: bool = False) -> Iterator[Study]:
         """Yields the items of all pages of `study_list`; `limit` is the size of a page."""
-        return self._items("study_list", {"limit": limit})
+        return self._items("study_list", {"limit": limit, "newest_first": newest_first})
 
     @overload
     def study_get(self, study_id: Id, view: Literal["summary"] = "summary") -> StudySummary: ...
@@ -277,13 +279,13 @@ class Methods:
             idempotency_key,
         )
 
-    def ask_list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Ask]:
+    def ask_list(self, *, limit: int | None = None, cursor: str | None = None, newest_first: bool = False) -> Page[Ask]:
         """List the asks of the workspace, in order of creation."""
-        return self._perform("ask_list", {"limit": limit, "cursor": cursor})
+        return self._perform("ask_list", {"limit": limit, "cursor": cursor, "newest_first": newest_first})
 
-    def ask_list_all(self, *, limit: int | None = None) -> Iterator[Ask]:
+    def ask_list_all(self, *, limit: int | None = None, newest_first: bool = False) -> Iterator[Ask]:
         """Yields the items of all pages of `ask_list`; `limit` is the size of a page."""
-        return self._items("ask_list", {"limit": limit})
+        return self._items("ask_list", {"limit": limit, "newest_first": newest_first})
 
     @overload
     def ask_get(self, ask_id: Id, view: Literal["summary"] = "summary") -> AskSummary: ...

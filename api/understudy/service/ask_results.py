@@ -47,10 +47,10 @@ _SHOWN = 100
 _MAX_FAILED_LISTED = 20
 
 
-def list_asks(service: Service, workspace_id: UUID, cursor: str | None, limit: int) -> Page[Ask]:
-    """Returns a page of asks, in order of creation."""
+def list_asks(service: Service, workspace_id: UUID, cursor: str | None, limit: int, *, newest_first: bool) -> Page[Ask]:
+    """Returns a page of asks, in order of creation or newest first."""
     with service.store.read() as connection:
-        rows, following = asks.page_of_asks(connection, workspace_id, cursor, limit)
+        rows, following = asks.page_of_asks(connection, workspace_id, cursor, limit, newest_first=newest_first)
     return Page(items=[Ask.model_validate(row, from_attributes=True) for row in rows], next_cursor=following)
 
 

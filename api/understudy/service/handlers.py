@@ -93,7 +93,7 @@ HANDLERS: dict[str, Handler] = {
     "study_pause": studies.pause_study,
     "study_resume": studies.resume_study,
     "study_list": lambda call, request: studies.list_studies(
-        call.service, call.workspace_id, request.cursor, request.limit
+        call.service, call.workspace_id, request.cursor, request.limit, newest_first=request.newest_first
     ),
     "study_get": lambda call, request: studies.get_study(
         call.service, call.workspace_id, request.study_id, request.view, request.cursor, request.limit
@@ -101,7 +101,7 @@ HANDLERS: dict[str, Handler] = {
     "ask_run": _dispatching(asks.run_ask),
     "ask_round": _dispatching(asks.run_round),
     "ask_list": lambda call, request: ask_results.list_asks(
-        call.service, call.workspace_id, request.cursor, request.limit
+        call.service, call.workspace_id, request.cursor, request.limit, newest_first=request.newest_first
     ),
     "ask_get": lambda call, request: ask_results.get_ask(
         call.service, call.workspace_id, request.ask_id, request.view, request.cursor, request.limit

@@ -172,10 +172,12 @@ def _describe_pause(connection: Connection, workspace_id: UUID, study_id: UUID) 
     )
 
 
-def list_studies(service: Service, workspace_id: UUID, cursor: str | None, limit: int) -> Page[Study]:
-    """Returns a page of studies, in order of creation."""
+def list_studies(
+    service: Service, workspace_id: UUID, cursor: str | None, limit: int, *, newest_first: bool
+) -> Page[Study]:
+    """Returns a page of studies, in order of creation or newest first."""
     with service.store.read() as connection:
-        rows, following = studies.page_of_studies(connection, workspace_id, cursor, limit)
+        rows, following = studies.page_of_studies(connection, workspace_id, cursor, limit, newest_first=newest_first)
     return Page(
         items=[Study.model_validate(row, from_attributes=True) for row in rows],
         next_cursor=following,

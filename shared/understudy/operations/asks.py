@@ -4,7 +4,7 @@ from understudy.envelopes.asks import Ask, AskFull, AskPerParticipant, AskSummar
 from understudy.envelopes.base import Page
 from understudy.envelopes.simulations import RunStudyResponse
 from understudy.operations.operation import Operation, Tier
-from understudy.operations.queries import AskQuery, ListQuery
+from understudy.operations.queries import AskQuery, OverviewQuery
 from understudy.operations.requests import AskRoundRequest, AskRunRequest
 
 ASK_RUN = Operation(
@@ -59,7 +59,7 @@ ASK_LIST = Operation(
     ("ask", "read"),
     "List asks",
     "List the asks of the workspace, in order of creation.",
-    ListQuery,
+    OverviewQuery,
     Page[Ask],
     example={"limit": 20},
 )

@@ -24,6 +24,12 @@ class ListQuery(Request):
     cursor: Cursor | None = None
 
 
+class OverviewQuery(ListQuery):
+    """One page of a list of studies or asks."""
+
+    newest_first: bool = Field(default=False, description="Newest first; else in order of creation.")
+
+
 class StudyQuery(Request):
     view: StudyView = Field(
         default="summary",

@@ -13,7 +13,7 @@ from understudy.envelopes.studies import (
     StudyTranscripts,
 )
 from understudy.operations.operation import Operation, Tier
-from understudy.operations.queries import ListQuery, StudyQuery
+from understudy.operations.queries import OverviewQuery, StudyQuery
 from understudy.operations.requests import EmptyRequest, IterationRequest, StudyRequest, StudyRunRequest
 
 _CONTENT = {"environment": "web", "url": "https://shop.example/"}
@@ -128,7 +128,7 @@ STUDY_LIST = Operation(
     ("study", "read"),
     "List studies",
     "List the studies of the workspace, in order of creation.",
-    ListQuery,
+    OverviewQuery,
     Page[Study],
     example={"limit": 20},
 )

@@ -95,11 +95,11 @@ def rounds_of(connection: Connection, ask_id: UUID) -> Sequence[AnyRow]:
 
 
 def page_of_asks(
-    connection: Connection, workspace_id: UUID, cursor: str | None, limit: int
+    connection: Connection, workspace_id: UUID, cursor: str | None, limit: int, *, newest_first: bool = False
 ) -> tuple[list[AnyRow], str | None]:
     """Returns one page of the workspace's asks, and the next cursor; None on the last page."""
     asks = select(_ask).where(_ask.c.workspace_id == workspace_id)
-    return page(connection, asks, _ask, cursor, limit)
+    return page(connection, asks, _ask, cursor, limit, newest_first=newest_first)
 
 
 def _panel(ask_id: UUID) -> Select[Any]:

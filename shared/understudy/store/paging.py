@@ -47,20 +47,25 @@ def page(
     limit: int,
     *,
     list_key: str = "",
+    newest_first: bool = False,
 ) -> tuple[list[AnyRow], str | None]:
     """Returns one page of `statement` in order of creation, and the next cursor; None on the last page.
 
-    `list_key` holds criteria of the list that are not values, such as a comparison operator.
+    A cursor belongs to one direction. `list_key` holds criteria of the list that are not values, such as a comparison
+    operator.
     """
     # The statement's values identify the list: the cursor covers every condition.
     params = statement.compile(dialect=connection.dialect).params
     params |= {"of": list_key} if list_key else {}
+    params |= {"order": "newest first"} if newest_first else {}
+    key = tuple_(table.c.created_at, table.c.id)
     list_parts = (table.name, *(f"{name}={value}" for name, value in sorted(params.items())))
     if cursor is not None:
         created_at, _, id_ = decode_cursor(cursor, *list_parts).partition(" ")
         after = (datetime.fromisoformat(created_at), UUID(id_))
-        statement = statement.where(tuple_(table.c.created_at, table.c.id) > tuple_(*after))
-    rows, has_more = take(connection, statement.order_by(table.c.created_at, table.c.id), limit)
+        statement = statement.where(key < tuple_(*after) if newest_first else key > tuple_(*after))
+    order = [column.desc() if newest_first else column for column in (table.c.created_at, table.c.id)]
+    rows, has_more = take(connection, statement.order_by(*order), limit)
     if not has_more:
         return rows, None
     last = rows[-1]

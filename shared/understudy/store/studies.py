@@ -54,11 +54,11 @@ def insert_study(
 
 
 def page_of_studies(
-    connection: Connection, workspace_id: UUID, cursor: str | None, limit: int
+    connection: Connection, workspace_id: UUID, cursor: str | None, limit: int, *, newest_first: bool = False
 ) -> tuple[list[AnyRow], str | None]:
     """Returns one page of the workspace's studies, and the next cursor; None on the last page."""
     studies = select(_study).where(_study.c.workspace_id == workspace_id)
-    return page(connection, studies, _study, cursor, limit)
+    return page(connection, studies, _study, cursor, limit, newest_first=newest_first)
 
 
 def insert_iteration(
