@@ -29,7 +29,7 @@ def test_is_loopback_only_if_nobody_else_reaches_it(host: str, loopback: bool) -
 
 
 def stack(folder: Path, host: str, **settings: Any) -> Stack:
-    return Stack(Settings(data_dir=folder, **settings), StackPlan(host=host), Supervisor(log=print))
+    return Stack(Settings(data_dir=folder, **settings), StackPlan(host=host), Supervisor(log=print), print)
 
 
 @pytest.mark.parametrize(

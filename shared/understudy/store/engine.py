@@ -1,6 +1,5 @@
 """The store: transaction boundaries, retries, timeouts and the store's clock."""
 
-import contextlib
 import json
 import logging
 import os
@@ -9,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
@@ -162,7 +161,7 @@ class Store:
         """
         for tries_left in range(MAX_TRANSACTION_TRIES, 0, -1):
             with (
-                contextlib.suppress(_RaceLost),
+                suppress(_RaceLost),
                 self._observer.time("write"),
                 self._translate_errors(tries_left),
                 self._writer_lock,
@@ -245,7 +244,7 @@ def _create_sqlite_engine(url: URL) -> Engine:
     def _create_private_file(*_: Any) -> None:
         # SQLite gives -wal and -shm the mode of the file; it also reports why a file cannot be created.
         if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.close(os.open(url.database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     @event.listens_for(engine, "connect")
