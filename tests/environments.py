@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from understudy.domain.simulation import Action, Assignment, Decision, Json, Observation, Person, Turn, succeeded
+from understudy.domain.simulation import Action, Assignment, Decision, Json, Observation, Person, Turn
+from understudy.domain.success import succeeded
+from understudy.domain.typed_text import TypedText
 from understudy.environments import Environment
 from understudy.minds.heuristic import HeuristicMind
+from understudy.plugins.url_patterns import matches
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Environment)
@@ -43,6 +46,7 @@ class Journey:
     decisions: list[Decision] = field(default_factory=list)
     memory: Json = field(default_factory=dict)
     snapshot: Json = field(default_factory=dict)
+    typed: TypedText = field(default_factory=TypedText)
     last: Observation = field(default_factory=lambda: Observation("", ""))
     #: Kind of the last action, `succeeded`, or `cap`.
     end: str = "cap"
@@ -68,7 +72,7 @@ async def simulate(
     instruction: str | None = None,
 ) -> Journey:
     """The steps of a worker without its store; `source`: the journey to extend."""
-    journey = Journey(memory=source.memory if source else {})
+    journey = Journey(memory=source.memory, typed=source.typed) if source else Journey()
 
     async def steps(environment: Environment) -> Journey:
         for step in range(min(cap, max_steps)):
@@ -86,7 +90,8 @@ async def simulate(
             journey.memory = stored(decision.memory)
             journey.decisions.append(decision)
             await environment.act(decision.action)
-            if succeeded(assignment.success, environment.observe()):
+            journey.typed = journey.typed.after(decision.action, turn.observation, environment.observe())
+            if succeeded(assignment.success, environment.observe(), journey.typed, matches):
                 journey.end = "succeeded"
                 break
             if environment.observe().over or decision.action.kind in {"finish", "give_up"}:

@@ -65,7 +65,13 @@ _WAIT = {"wait": False, "timeout": 600.0}
 COMPLETE: dict[str, Json] = {
     "study_create": LAMPS
     | {
-        "assignment": {"task": "Buy", "success": {"url_contains": "a", "text_contains": "b"}},
+        "assignment": {
+            "task": "Buy",
+            "success": {
+                **{"url_contains": "a", "text_contains": "b", "url_matches": "a+", "text_absent": "c"},
+                "element": {"role": "link", "name": "d"},
+            },
+        },
         "questions": ["Easy?"],
         "iteration": {"content": WEB} | _SETTINGS,
     },
@@ -188,7 +194,20 @@ WRONG = [
     bad("study_create", LAMPS | {"name": ""}, "name"),
     bad("study_create", LAMPS | {"name": "a\0b"}, "NUL"),
     bad("study_create", LAMPS | {"assignment": {"task": ""}}, "assignment.task"),
-    bad("study_create", LAMPS | {"assignment": {"task": "x", "success": {}}}, "success"),
+    *(
+        bad("study_create", LAMPS | {"assignment": {"task": "x", "success": success}}, says)
+        for says, success in {
+            "success": {},
+            "text_absent cannot stand alone": {"text_absent": "Sorry"},
+            "text_contains is blank": {"text_contains": " \n"},
+            "element.name is blank": {"element": {"role": "link", "name": " "}},
+            "element.role": {"element": {"role": "dialog", "name": "Sure?"}},
+            "element.name": {"element": {"role": "link"}},
+            "missing )": {"url_matches": "(a"},
+            "is not a pattern of RE2": {"url_matches": "(?=a)"},
+            "too large": {"url_matches": "((((a{100}){10}){9}){9})"},
+        }.items()
+    ),
     bad("study_create", LAMPS | {"modality": "chat", "iteration": {"content": WEB}}, "chat"),
     bad("study_create", LAMPS | {"iteration": {"content": WEB | {"url": "ftp://x"}}}, "url"),
     bad("study_create", LAMPS | {"iteration": {"content": _TEXTS}}, "content"),
@@ -440,6 +459,7 @@ _OTHER_TYPES: dict[type, list[Any]] = {
 #: Null is the same as leaving these out.
 _NULLABLE = {
     *("max_interactions", "iteration_id", "seed", "success", "url_contains", "text_contains"),
+    *("url_matches", "text_absent", "element"),
     *("questions", "iteration", "instruction", "question", "variants"),
 }
 _MAX_LENGTHS = {"name": 200, "country": 64, "mind": 200} | dict.fromkeys(

@@ -16,10 +16,13 @@ from understudy.deploy.chatbot.app import create_chatbot
 from understudy.deploy.shop.app import create_shop
 from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.people import generate_people
-from understudy.domain.simulation import Action, Assignment, Observation, Success, succeeded
+from understudy.domain.simulation import Action, Assignment, Observation, Success
+from understudy.domain.success import succeeded
+from understudy.domain.typed_text import TypedText
 from understudy.environments.chat import ChatEnvironment
 from understudy.environments.viewport import windows
 from understudy.environments.web import WebEnvironment
+from understudy.plugins.url_patterns import matches
 
 T = TypeVar("T")
 
@@ -125,7 +128,7 @@ def test_parts_of_a_page_are_bounded_and_together_the_page(url: str, access: Acc
     assert labels(parts[-1])[-1] == "Imprint"
     assert ["Order" in part.headings for part in (parts[0], parts[-1])] == [False, True]
     # A success condition uses the whole page.
-    assert succeeded(Success(text_contains="line 199 of"), parts[0])
+    assert succeeded(Success(text_contains="line 199 of"), parts[0], TypedText(), matches)
 
 
 def test_more_needs_show_smaller_parts(url: str) -> None:

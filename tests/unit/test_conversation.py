@@ -10,9 +10,12 @@ import pytest
 
 from understudy.deploy.chatbot.talk import Conversation
 from understudy.domain.people import generate_people
-from understudy.domain.simulation import Assignment, Decision, Json, Observation, Person, Success, Turn, succeeded
+from understudy.domain.simulation import Assignment, Decision, Json, Observation, Person, Success, Turn
+from understudy.domain.success import succeeded
+from understudy.domain.typed_text import TypedText
 from understudy.minds.heuristic import HeuristicMind
 from understudy.minds.heuristic.message_plan import points
+from understudy.plugins.url_patterns import matches
 
 EVERYBODY = generate_people(30, 3)
 ADA = Person("Ada Byron", 36, "GB", "en", {"patience": 0.5})
@@ -47,7 +50,7 @@ class Chat:
             if decision.action.kind != "say":
                 break
             self.reply = self.hear(str(decision.action.value))
-            if succeeded(success, Observation("", "", news=self.reply)):
+            if succeeded(success, Observation("", "", news=self.reply), TypedText(), matches):
                 self.success = True
                 break
         return self

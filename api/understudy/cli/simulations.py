@@ -16,6 +16,14 @@ from understudy.cli.objects import kind_of
 from understudy.cli.operation_options import fields_of
 from understudy.cli.options import DEFAULT_TIMEOUT_S, MAX_PAGE, Timeout, Wait
 from understudy.cli.render import cancel_view, plain, run_view, shown_participants
+from understudy.cli.success_conditions import (
+    SuccessElement,
+    SuccessText,
+    SuccessTextAbsent,
+    SuccessUrl,
+    SuccessUrlMatches,
+    parse_success,
+)
 from understudy.cli.watch import watch_study
 from understudy.domain.errors import ERROR_RULES, AuthFailed, ServiceUnavailable, UnderstudyError, ValidationError
 from understudy.domain.ids import Kind, parse_ref
@@ -49,12 +57,11 @@ def run(
     language: Language = None,
     trait: Trait = None,
     search: Search = None,
-    success_url: Annotated[
-        str | None, typer.Option(metavar="X", help="Succeed when the page address contains X.")
-    ] = None,
-    success_text: Annotated[
-        str | None, typer.Option(metavar="X", help="Succeed when the page or the chatbot says X.")
-    ] = None,
+    success_url: SuccessUrl = None,
+    success_url_matches: SuccessUrlMatches = None,
+    success_text: SuccessText = None,
+    success_text_absent: SuccessTextAbsent = None,
+    success_element: SuccessElement = None,
     wait: Wait = False,
     watch: Annotated[
         bool, typer.Option("--watch", metavar="", help="Watch live until all participants have finished.")
@@ -77,9 +84,9 @@ def run(
     """Send people to a website or a chatbot: create a study and run it.
 
     Without a success condition, participants stop when they consider the task
-    done, or at their cap. If you give two conditions, both must hold. Ctrl-C
-    stops waiting or watching and cancels nothing. With --wait or --watch, the
-    exit code is 1 if a participant failed.
+    done, or at their cap. If you give several conditions, all must hold.
+    Ctrl-C stops waiting or watching and cancels nothing. With --wait or
+    --watch, the exit code is 1 if a participant failed.
     """
     if wait and watch:
         raise ValidationError("--wait and --watch exclude each other: give one of them")
@@ -93,6 +100,8 @@ def run(
     people = {"sample": number, "where": where or None, **fields_of("study_run", options), **waits}
     key = options["idempotency_key"]
     described = {"--task": task, "--name": name, "--success-url": success_url, "--success-text": success_text}
+    described |= {"--success-url-matches": success_url_matches, "--success-element": success_element}
+    described |= {"--success-text-absent": success_text_absent}
     if study is not None:
         targets: dict[str, object] = {
             "--url": url,
@@ -111,8 +120,7 @@ def run(
         if task is None:
             raise ValidationError("give --task, or --study to run a study that exists")
         target = parse_target(url, chat, chat_model, chat_request, chat_reply, chat_secret)
-        conditions = {"url_contains": success_url, "text_contains": success_text}
-        success = {condition: text for condition, text in conditions.items() if text is not None}
+        success = parse_success(success_url, success_url_matches, success_text, success_text_absent, success_element)
         iteration = {"content": target.content, **fields_of("study_add_iteration", options)}
         iteration.pop("max_interactions", None)
         created = session.client.study_create(

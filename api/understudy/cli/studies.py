@@ -19,6 +19,7 @@ from understudy.cli.render import (
     status_text,
     usage_text,
 )
+from understudy.cli.success_conditions import success_words
 from understudy.domain.lifecycle import Outcome
 
 if TYPE_CHECKING:
@@ -36,16 +37,11 @@ def study_table(studies: "Sequence[Study]") -> Table:
 
 def study_view(study: "StudyFull", summary: "StudySummary", participants: "Page[Participant]") -> RenderableType:
     """Shows a study with its iterations, counts and the first page of its participants."""
-    success = study.assignment.success
-    conditions = {
-        "address contains": success and success.url_contains,
-        "text contains": success and success.text_contains,
-    }
     views: list[RenderableType] = [
         _title(study.alias, study.name),
         key_value_table(
             task=study.assignment.task,
-            success_when=" and ".join(f"{name} {text!r}" for name, text in conditions.items() if text),
+            success_when=success_words(study.assignment.success),
             **_counts(summary),
         ),
     ]

@@ -1,4 +1,4 @@
-"""Checks what an iteration names: its environment and content, its mind, and its time limits."""
+"""Checks what a study and its iterations name: success condition, environment, content, mind and time limits."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,10 @@ import pydantic
 
 from understudy.domain.errors import ValidationError
 from understudy.operations.content import quote
-from understudy.operations.requests import AskRunRequest, IterationRequest
+from understudy.operations.requests import AskRunRequest, IterationRequest, SuccessRequest
 from understudy.operations.validation_messages import format_problems
 from understudy.plugins.registry import content_model, environments, mind_error
+from understudy.plugins.url_patterns import InvalidPattern, check_pattern
 from understudy.settings import Settings
 
 
@@ -28,6 +29,18 @@ def check_iteration(settings: Settings, modality: str, request: IterationRequest
             raise ValidationError(f"content.{format_problems(error.errors())}") from error
     check_mind(request.mind)
     time_limits(settings, request)
+
+
+def check_success(success: SuccessRequest | None) -> None:
+    """Raises ValidationError unless the pattern of a success condition can be matched."""
+    if success is not None and success.url_matches is not None:
+        try:
+            check_pattern(success.url_matches)
+        except InvalidPattern as error:
+            raise ValidationError(
+                f"assignment.success.url_matches {quote(success.url_matches)} is not a pattern of RE2 "
+                f"(no lookaround, no references to groups): {error}"
+            ) from None
 
 
 class TimeLimits(NamedTuple):

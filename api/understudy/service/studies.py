@@ -27,7 +27,7 @@ from understudy.envelopes.studies import (
 from understudy.operations.requests import DEFAULT_PAGE, IterationRequest, RunRequest, StudyRequest, StudyView
 from understudy.service import Service
 from understudy.service.call import Call
-from understudy.service.content import check_iteration, time_limits
+from understudy.service.content import check_iteration, check_success, time_limits
 from understudy.service.dispatching import PreparedDispatch, dispatch_once, insert_run, resolve_people
 from understudy.service.pages import take_items
 from understudy.service.participants import describe, describe_usage, load_describe_context, transcript_of
@@ -48,6 +48,7 @@ def create_study(call: Call, request: StudyRequest) -> tuple[StudyFull, Dispatch
 
     A call repeated with its key returns the study of the first one. Raises ValidationError, NotFound, Conflict.
     """
+    check_success(request.assignment.success)
     if request.iteration is not None:
         check_iteration(call.service.settings, request.modality, request.iteration)
     if request.run is not None:

@@ -25,11 +25,26 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class ElementCondition:
+    """An element that the page must have: its role, and a part of its name in any case."""
+
+    role: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Success:
-    """The success condition of an assignment. All given conditions must hold; at least one is given."""
+    """The success condition of an assignment. All given conditions must hold; `text_absent` is never the only one.
+
+    Text counts if the site shows it by itself; see `understudy.domain.typed_text`.
+    """
 
     url_contains: str | None = None
     text_contains: str | None = None
+    #: A pattern in the syntax of RE2; it matches any part of the address.
+    url_matches: str | None = None
+    element: ElementCondition | None = None
+    text_absent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +170,3 @@ class Turn:
     study: UUID = _NIL_UUID
     #: Name of its workspace.
     workspace_name: str = ""
-
-
-def succeeded(success: Success | None, observation: Observation) -> bool:
-    """Returns whether the success condition holds now: all given parts hold, and at least one is given."""
-    if success is None or (success.url_contains is None and success.text_contains is None):
-        return False
-    # In a chat only the bot's text counts, not the person's.
-    text = observation.text if observation.whole is None else observation.whole
-    new_text = text if observation.news is None else observation.news
-    return (success.url_contains is None or success.url_contains in observation.url) and (
-        # Style sheets change the case as often as authors do.
-        success.text_contains is None or success.text_contains.casefold() in new_text.casefold()
-    )

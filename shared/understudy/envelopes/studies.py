@@ -11,14 +11,24 @@ from understudy.envelopes.simulations import RunStudyResponse
 from understudy.envelopes.usage import USED, Usage
 
 
+class ElementCondition(Envelope):
+    role: str = Field(description="Role: button, checkbox, combobox, heading, link, radio or textbox.")
+    name: str = Field(description="Part of its name, ignoring case.")
+
+
 class Success(Envelope):
     url_contains: str | None = optional_field("Text that the page's address must contain.")
-    text_contains: str | None = optional_field("Text that the page must contain, ignoring case.")
+    text_contains: str | None = optional_field(
+        "Text that the page must contain by itself, ignoring case; what the participant typed does not count."
+    )
+    url_matches: str | None = optional_field("RE2 pattern that a part of the page's address must match.")
+    element: ElementCondition | None = optional_field("Element that the page must have.")
+    text_absent: str | None = optional_field("Text that the page must not contain, ignoring case.")
 
 
 class Assignment(Envelope):
     task: str = Field(description="Task for the people.")
-    success: Success | None = optional_field("Success condition; if both fields are given, both must hold.")
+    success: Success | None = optional_field("Success condition; all given fields must hold.")
 
 
 class Iteration(Envelope):

@@ -12,13 +12,16 @@ from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.json_values import is_finite_number, storable
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.runs import RunSpec, Step
-from understudy.domain.simulation import Assignment, Decision, Observation, Person, Success, Turn, succeeded
+from understudy.domain.simulation import Assignment, Decision, Observation, Person, Turn
+from understudy.domain.success import succeeded, success_from_json
 from understudy.domain.text import sanitize
+from understudy.domain.typed_text import TypedText
 from understudy.environments import Environment
 from understudy.minds import Mind
 from understudy.plugins.allowed_workspaces import Workspace
 from understudy.plugins.registry import create_mind, environments
 from understudy.plugins.secrets import Secrets
+from understudy.plugins.url_patterns import matches
 
 #: Past interactions that a mind receives.
 HISTORY_LENGTH = 20
@@ -58,14 +61,15 @@ class SimulationSession:
             traits=spec.traits,
             bio=spec.bio,
         )
-        success = spec.assignment.get("success")
-        self._assignment = Assignment(spec.assignment["task"], Success(**success) if success else None)
+        success = success_from_json(spec.assignment.get("success"))
+        self._assignment = Assignment(spec.assignment["task"], success)
         self._row = row
         self._workspace_name = spec.workspace
         self._count: int = row.interaction_count
         self._state = claimed.state
         self._memory: Mapping[str, Any] = (claimed.state or {}).get("memory", {})
         self._history = deque((_history_entry(past, past.ordinal) for past in claimed.history), maxlen=HISTORY_LENGTH)
+        self._typed = self._typed_before()
         self._instructions = claimed.instructions
         self._mind: Mind = create_mind(spec.mind)
         factory = environments(spec.modality)[spec.content["environment"]].load()
@@ -99,7 +103,8 @@ class SimulationSession:
             await self._environment.act(decision.action)
         result = self._observe()
         last = last or result.over
-        done = succeeded(self._assignment.success, result)
+        typed = self._typed.after(decision.action, observation, result)
+        done = succeeded(self._assignment.success, result, typed, matches)
         outcome = Outcome.SUCCEEDED if done else _FINAL_ACTIONS.get(decision.action.kind)
         ends = done or last or self.remaining == 1
         if ends and not done and not last:
@@ -117,7 +122,7 @@ class SimulationSession:
             result=led_to,
             started_at=started_at,
             duration_ms=round((time.monotonic() - began) * 1000),
-            state={"environment": snapshot, "memory": stored.memory},
+            state={"environment": snapshot, "memory": stored.memory, "typed": typed.to_json()},
             ends=ends,
             outcome=outcome,
             usage=decision.usage,
@@ -127,6 +132,7 @@ class SimulationSession:
         """Continues from `step`, which is committed."""
         self._count += 1
         self._memory = step.state["memory"]
+        self._typed = TypedText.from_json(step.state["typed"])
         self._history.append(_history_entry(step, step.index))
 
     async def close(self) -> None:
@@ -141,6 +147,11 @@ class SimulationSession:
         else:
             await self._environment.restore(self._state["environment"])
         self._is_open = True
+
+    def _typed_before(self) -> TypedText:
+        """Returns what the lineage typed; its checkpoint has no typed text if an older worker stored it."""
+        stored = (self._state or {}).get("typed")
+        return TypedText.of_history(self._history) if stored is None else TypedText.from_json(stored)
 
     def _observe(self) -> Observation:
         page: Observation = _expect_type(self._environment.observe(), Observation)
