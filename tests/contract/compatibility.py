@@ -146,6 +146,9 @@ def _keeps(keyword: str, was: Any, is_: Any, *, is_request: bool) -> bool:
     """Whether a keyword still promises what it did. Answers may become more certain, requests less strict."""
     if was == is_ or (is_ if is_request else was) is None:
         return True
+    if was is not None and is_request and keyword == "not" and was.keys() == is_.keys() == {"properties"}:
+        # A rule that asks for more fields to be null refuses less.
+        return bool(was["properties"].items() <= is_["properties"].items())
     if was is None or not is_request or keyword not in _BOUNDS:
         return False
     return bool(is_ >= was if _BOUNDS[keyword] else is_ <= was)

@@ -97,7 +97,8 @@ def _complete_rules(schemas: dict[str, Schema]) -> None:
     schemas["CancelRequest"]["not"] = {"anyOf": [*_none_or_two(SCOPES), round_alone]}
     for run in (schemas["StudyRunRequest"], schemas["RunRequest"], schemas["AskRunRequest"]):
         run["not"] = {"anyOf": _none_or_two(("person_ids", "sample"))}
-    schemas["SuccessRequest"]["not"] = _none_or_two(tuple(schemas["SuccessRequest"]["properties"]))[0]
+    sufficient = tuple(name for name in schemas["SuccessRequest"]["properties"] if name != "text_absent")
+    schemas["SuccessRequest"]["not"] = _none_or_two(sufficient)[0]
     schemas["AskRunRequest"]["properties"]["mind"] |= mind_names()
     iteration = schemas["IterationRequest"]["properties"]
     iteration["mind"] |= mind_names()

@@ -66,8 +66,10 @@ Condition = Annotated[str, Field(min_length=1, max_length=1_000)]
 class ElementRequest(Request):
     """An element that the page has."""
 
-    role: Literal["button", "checkbox", "combobox", "heading", "link", "radio", "textbox"]
-    name: Condition = Field(description="Part of its name, in any case.")
+    role: Literal["button", "checkbox", "combobox", "heading", "link", "radio", "textbox"] = Field(
+        description="Its role."
+    )
+    name: Name = Field(description="Part of its name, in any case.")
 
 
 class SuccessRequest(Request):
@@ -80,7 +82,7 @@ class SuccessRequest(Request):
     url_matches: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         default=None, description="RE2 pattern of a part of the address, such as /order/[0-9]+$."
     )
-    element: ElementRequest | None = None
+    element: ElementRequest | None = Field(default=None, description="An element that the page has.")
     text_absent: Condition | None = Field(
         default=None, description="Text that the page must not have; only with another field."
     )
