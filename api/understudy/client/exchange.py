@@ -11,7 +11,8 @@ import pydantic
 
 from understudy.client.errors import connection_error, failure, unexpected_response
 from understudy.client.prepared_call import PreparedCall
-from understudy.client.server_address import TOKEN_HELP, ServerAddress, is_loopback, server_url
+from understudy.client.server_address import TOKEN_HELP, ServerAddress, server_url
+from understudy.domain.addresses import is_loopback
 from understudy.domain.errors import AuthFailed, UnderstudyError, ValidationError
 from understudy.operations.requests import MAX_KEY_LENGTH
 

@@ -1,7 +1,6 @@
 """Finds the server and the token: in arguments, variables, and the data folder of `understudy up`."""
 
 import os
-from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,10 +67,3 @@ def server_url(server: str) -> httpx.URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValidationError(f"server must be a URL like http://127.0.0.1:8000, not {server!r}")
     return url
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -12,7 +12,8 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
-from understudy.client.server_address import ServerAddress, is_loopback, server_url
+from understudy.client.server_address import ServerAddress, server_url
+from understudy.domain.addresses import is_loopback
 from understudy.domain.errors import ServiceUnavailable
 
 #: Seconds to connect to the server. An answer may take as long as a wait.

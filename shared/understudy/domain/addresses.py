@@ -112,3 +112,11 @@ class AllowedAddresses(NamedTuple):
         return all(
             is_public_ip(ip) or (not from_public and is_in(_destination(ip), self.private)) for ip in effective(address)
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host of a URL is this machine, by its address or name."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"

@@ -38,6 +38,9 @@ _RESERVED_HEADERS |= {"accept-encoding", "te", "trailer", "upgrade", "expect"}
 _SECRET_HEADER_NAME = re.compile(r"authori[sz]ation|cookie|key|token|secret|password|credential", re.IGNORECASE)
 _LIST_INDEX = re.compile(r"-?\d{1,4}")
 _MAX_PREVIEW_CHARS = 80
+#: Path of the reply of an OpenAI-compatible bot, and types of the parts of its content that it does not say.
+_OPENAI_PATH = ("choices", "0", "message", "content")
+_UNSAID_PARTS = ("thinking", "redacted_thinking", "reasoning")
 
 #: One message in chat-completions form: role (user, assistant) and content.
 ChatMessage: TypeAlias = Mapping[str, str]
@@ -70,7 +73,7 @@ class ChatbotConfig:
         url = content["url"]
         if content["protocol"] == "openai":
             model = {"model": content["model"]} if "model" in content else {}
-            template, path = model | {"messages": "{history}"}, "choices.0.message.content"
+            template, path = model | {"messages": "{history}"}, ".".join(_OPENAI_PATH)
             url = _completions_url(url)
         return cls(
             url=url,
@@ -106,6 +109,16 @@ class ChatbotConfig:
 
         return _fill_template(self.template, lambda text: typed[text] if text in typed else _BRACES.sub(replace, text))
 
+    def _refusal(self, answer: Any) -> str | None:
+        """Returns the text of `refusal` beside the reply of an OpenAI-compatible bot."""
+        if self.path != _OPENAI_PATH:
+            return None
+        try:
+            value = _value_at(answer, (*self.path[:-1], "refusal"))
+        except ReplyNotFound:
+            return None
+        return value if isinstance(value, str) else None
+
     def conversation(self, answer: Any) -> str | int:
         """Returns the conversation id in the bot's answer. Raises ReplyNotFound."""
         value = _value_at(answer, self.conversation_path)
@@ -117,12 +130,33 @@ class ChatbotConfig:
 
     def reply(self, answer: Any) -> str:
         """Returns the bot's reply in its answer. Raises ReplyNotFound."""
-        value = _value_at(answer, self.path)
-        if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
-            return "\n".join(value)
+        try:
+            value = _value_at(answer, self.path)
+        except ReplyNotFound:
+            value = None
+            if not self._refusal(answer):
+                raise
+        # Bots that refuse say why beside an empty reply.
+        value = value or self._refusal(answer) or value
+        if isinstance(value, list) and value and all(isinstance(part, str | dict) for part in value):
+            return _join_parts(value)
         if not isinstance(value, str):
             raise ReplyNotFound(f"the value at {'.'.join(self.path)} is not text: {_describe_type(value)}")
         return value
+
+
+def _join_parts(parts: Sequence[str | Mapping[str, Any]]) -> str:
+    """Returns the texts of a reply in parts; other parts are named by their type, and thoughts are not said."""
+    lines = []
+    for part in parts:
+        if isinstance(part, str):
+            lines.append(part)
+            continue
+        text = next((part[name] for name in ("text", "refusal") if isinstance(part.get(name), str)), None)
+        kind = part.get("type")
+        if kind not in _UNSAID_PARTS:
+            lines.append(f"[{kind[:40] if isinstance(kind, str) else 'attachment'}]" if text is None else text)
+    return "\n".join(lines)
 
 
 def check_chat(content: Mapping[str, Any]) -> None:

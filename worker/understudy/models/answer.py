@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 from understudy.domain.json_values import check_json, is_finite_number
 from understudy.domain.simulation import Action, Element, Observation
+from understudy.models.written_objects import MAX_LENGTH, UnfinishedObject, without_thoughts, written_objects
 
 #: Actions of an observation that lists none: a web page.
 WEB_ACTIONS = ("follow", "fill", "choose", "check", "press", "back", "wait")
@@ -28,14 +28,13 @@ MAX_VALUE_LENGTH = 8_000
 MAX_NOTE_LENGTH = 1_000
 #: Maximum length of an enum: servers that enforce a schema limit it.
 _MAX_LISTED = 250
-#: Maximum characters of an answer, and maximum positions to search for an object.
-_MAX_LENGTH = 200_000
-_MAX_POSITIONS = 200
-#: Maximum characters that the search reads in vain.
-_MAX_READ = 2_000_000
-
-_THINKING = re.compile(r"<think(?:ing)?>")
-_THINKING_END = re.compile(r"</think(?:ing)?>")
+#: Names of objects that contain a decision: calls of tools, and the name of the schema. Maximum depth.
+_WRAPPERS = ("function", "arguments", "parameters", "input", "decision", "response", "answer", "output", "result")
+_MAX_WRAPPERS = 4
+#: Floats above are not exact.
+_MAX_WHOLE = 2**53
+#: An element's number as a text. Numbers of pages have fewer digits.
+_NUMBER = re.compile(r"\s*[\[#(]?\s*(\d{1,9})(?:\.0{1,9})?\s*[\])]?\s*")
 
 
 class InvalidDecision(Exception):
@@ -126,41 +125,44 @@ def parse_answer(written: str, seen: Observation) -> Answer:
 
 
 def _find_object(written: str) -> dict[str, Any]:
-    text = _without_thinking(written[:_MAX_LENGTH])
-    best: dict[str, Any] | None = None
-    for candidate in _objects(text):
-        if "action" in candidate:
-            return candidate
-        best = best or candidate
-    if best is not None:
+    """Returns the last object with an action. A draft that comes before it is none, nor is one in thoughts."""
+    whole = _whole(written[:MAX_LENGTH])
+    if isinstance(whole, dict) and "action" in whole:
+        # Its texts may mention thoughts.
+        return whole
+    text = whole if isinstance(whole, str) else written[:MAX_LENGTH]
+    try:
+        found = [_unwrapped(each) for each in written_objects(without_thoughts(text))]
+    except UnfinishedObject:
+        raise InvalidDecision("The answer has no complete JSON object.") from None
+    decisions = [each for each in found if "action" in each]
+    if decisions:
+        return decisions[-1]
+    if found:
         raise InvalidDecision('The JSON object has no "action".')
     raise InvalidDecision("The answer has no complete JSON object.")
 
 
-def _without_thinking(text: str) -> str:
-    # One pattern for both ends would take the square of the number of starts without an end.
-    parts, position = [], 0
-    while (start := _THINKING.search(text, position)) and (end := _THINKING_END.search(text, start.end())):
-        parts.append(text[position : start.start()])
-        position = end.end()
-    return "".join(parts) + text[position:]
+def _whole(written: str) -> Any:
+    """Returns the text as JSON, or None."""
+    try:
+        return json.loads(written, strict=False)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yields the outermost JSON objects of a text, in order."""
-    decoder, start, left = json.JSONDecoder(), 0, _MAX_READ
-    for _ in range(_MAX_POSITIONS):
-        start = text.find("{", start)
-        if start < 0 or left < 0:
-            return
-        try:
-            found, start = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            left -= len(text) - start
-            start += 1
-            continue
-        if isinstance(found, dict):
-            yield found
+def _unwrapped(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns the decision in the form of a call of a tool, or in an object of its own."""
+    for _ in range(_MAX_WRAPPERS):
+        if "action" in found:
+            break
+        inner = next((found[name] for name in _WRAPPERS if name in found), None)
+        if isinstance(inner, str):
+            inner = _whole(inner)
+        if not isinstance(inner, dict):
+            break
+        found = inner
+    return found
 
 
 def _text(found: dict[str, Any], name: str, max_length: int, *, needed: bool) -> str:
@@ -192,9 +194,12 @@ def _read_action(found: dict[str, Any], seen: Observation) -> Action:
             check_json(value, '"action.value"')
         except ValueError as error:
             raise InvalidDecision(f"{error}.") from None
+        ratings = value.get("ratings")
+        if isinstance(ratings, dict):
+            value = value | {"ratings": {label: _whole_number(rating) for label, rating in ratings.items()}}
         return Action(kind, value=value)
     if is_finite_number(value):
-        value = str(value)
+        value = str(_whole_number(value))
     if value is not None and not isinstance(value, str):
         raise InvalidDecision('"action.value" must be a text or null.')
     if kind in _TEXTS and value is None:
@@ -209,13 +214,17 @@ def _read_action(found: dict[str, Any], seen: Observation) -> Action:
     )
 
 
+def _whole_number(value: Any) -> Any:
+    """Returns 2 for 2.0, as models that calculate write it; any other value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_WHOLE else value
+
+
 def _read_element(kind: str, number: object, seen: Observation) -> Element | None:
     if kind not in ELEMENTS:
         return None
     fitting = [element for element in seen.elements if element.kind in ELEMENTS[kind]]
-    # More digits than any page has; thousands of them are no integer to Python.
-    if isinstance(number, str) and (digits := number.strip("[] ")[:9]).isdecimal():
-        number = int(digits)
+    if isinstance(number, str) and (digits := _NUMBER.fullmatch(number)):
+        number = int(digits[1])
     element = next((e for e in fitting if e.number == number and not isinstance(number, bool)), None)
     if element is None:
         numbers = ", ".join(str(candidate.number) for candidate in fitting[:40]) or "none here"

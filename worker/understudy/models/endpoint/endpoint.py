@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from understudy.domain.addresses import is_loopback
 from understudy.domain.simulation import Usage
 from understudy.isolation.json_bounds import loads_bounded
 from understudy.models import ModelFailed
+from understudy.models.endpoint.completion import Completion, NotACompletion
 from understudy.models.endpoint.request_format import FORMATS, RequestFormat
-from understudy.models.endpoint.response_limits import (
-    ResponseTooLarge,
-    count,
-    error_message,
-    join_text,
-    limit_body,
-    retry_after_s,
-)
+from understudy.models.endpoint.response_limits import ResponseTooLarge, count, error_message, limit_body, retry_after_s
+from understudy.models.endpoint.server_sent_data import server_sent_data
 from understudy.models.endpoint.usage_meter import Quota, UsageMeter
 from understudy.models.profiles import DEFAULT, NO_KEY, Profile, not_available, profile_for
 from understudy.models.prompt import Message, estimate_tokens, without_system_messages
@@ -132,7 +128,15 @@ class Endpoint:
         if self._client is None:
             async with self._client_lock:
                 if self._client is None:
-                    self._client = await asyncio.to_thread(self._make_client)
+                    try:
+                        self._client = await asyncio.to_thread(self._make_client)
+                    except (OSError, ImportError, ValueError) as error:
+                        # For example a proxy of an unknown kind, or a missing file of authorities.
+                        raise self._failed(
+                            "cannot be called with the proxy and certificate variables of the workers "
+                            f"({type(error).__name__})",
+                            f": {error}",
+                        ) from None
         return self._client
 
     def _make_client(self) -> "AsyncOpenAI":
@@ -147,8 +151,13 @@ class Endpoint:
             organization="",
             project="",
             default_headers={"Accept-Encoding": "identity"},
-            # A redirect may lead inside, where the operator has allowed no model.
-            http_client=DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"response": [limit_body]}),
+            http_client=DefaultAsyncHttpxClient(
+                # A redirect may lead inside, where the operator has allowed no model.
+                follow_redirects=False,
+                event_hooks={"response": [limit_body]},
+                # Proxies and authorities serve other hosts; for a loopback address a proxy would connect to itself.
+                trust_env=not is_loopback(httpx.URL(self._profile.base_url).host),
+            ),
         )
         _ = client.chat.completions
         return client
@@ -212,6 +221,12 @@ class Endpoint:
             raise _RetryableError(f"cannot be reached ({type(error.__cause__ or error).__name__})") from None
         except ResponseTooLarge:
             raise self._failed("sent an answer that is too large") from None
+        except NotACompletion as other:
+            if other.status is not None:
+                self._raise_for_status(other.status, other.words, httpx.Headers())
+            words = self._server_message(other.words)
+            what = "answered with something other than a chat completion"
+            raise _RetryableError(what, said=f": {words}" if words else "") from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
             raise _RetryableError(
                 f"answered with something other than a chat completion ({type(error).__name__})"
@@ -219,41 +234,39 @@ class Endpoint:
 
     async def _complete(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
         answer = await client.chat.completions.with_raw_response.create(**body)
-        found = loads_bounded(answer.http_response.content)
-        choice = found["choices"][0] if isinstance(found, dict) and found.get("choices") else None
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(choice, dict) or not isinstance(message, dict):
-            raise TypeError("no message")
-        text, refusal = message.get("content") or "", message.get("refusal") or ""
-        return self._reply(join_text(text), join_text(refusal), choice.get("finish_reason"), found.get("usage"), body)
+        completion = Completion()
+        completion.add(loads_bounded(answer.http_response.content))
+        return self._reply(completion, body)
 
     async def _stream(self, client: "AsyncOpenAI", body: dict[str, Any]) -> Reply:
-        text, refusal, finish, usage = "", "", None, None
-        pieces = await client.chat.completions.create(**body, stream=True, stream_options={"include_usage": True})
-        async with pieces:
-            async for piece in pieces:
+        completion = Completion()
+        options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+        async with client.chat.completions.with_streaming_response.create(**body, **options) as answer:
+            response = answer.http_response
+            if "event-stream" not in response.headers.get("content-type", "event-stream"):
+                # Some servers answer as a whole, for example with an error.
+                completion.add(loads_bounded(await response.aread()))
+                return self._reply(completion, body)
+            async for data in server_sent_data(response):
                 # Pieces that have arrived together are read without a pause; let other runs come in between.
                 await asyncio.sleep(0)
-                usage = piece.usage.model_dump() if piece.usage else usage
-                for choice in piece.choices or ():
-                    text += choice.delta.content or ""
-                    refusal += choice.delta.refusal or ""
-                    finish = choice.finish_reason or finish
-        if finish is None:
-            raise TypeError("the stream broke off")
-        return self._reply(text, refusal, finish, usage, body)
+                if data.strip() == "[DONE]":
+                    return self._reply(completion, body)
+                completion.add(loads_bounded(data.encode()))
+        if not completion.is_complete():
+            raise NotACompletion("the stream broke off")
+        return self._reply(completion, body)
 
-    def _reply(self, text: str, refusal: str, finish: Any, used: Any, body: dict[str, Any]) -> Reply:
-        sent = count(used, "prompt_tokens")
-        written = count(used, "completion_tokens")
+    def _reply(self, completion: Completion, body: dict[str, Any]) -> Reply:
+        text = completion.text()
+        sent = count(completion.usage, "prompt_tokens", "input_tokens")
+        written = count(completion.usage, "completion_tokens", "output_tokens")
         if sent is None or written is None:
             # The server reports no usage: use the estimate of the prompt budget.
             sent, written = estimate_tokens(body["messages"]), estimate_tokens([{"content": text}])
         profile = self._profile
         usage = Usage(1, sent, written, 0.0, profile.cost(sent, written), profile.model)
-        if finish == "content_filter" and not refusal:
-            refusal = "its content filter stopped the answer"
-        return Reply(self._redact_key(text), usage, cut=finish == "length", refusal=self._redact_key(refusal))
+        return Reply(self._redact_key(text), usage, cut=completion.is_cut, refusal=self._redact_key(completion.refusal))
 
     def _raise_for_status(self, status: int, message: str, headers: httpx.Headers) -> None:
         """Raises the error that an answer with an error status stands for."""

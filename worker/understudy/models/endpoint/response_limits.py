@@ -56,14 +56,19 @@ def error_message(response: httpx.Response) -> str:
     except (ValueError, httpx.StreamError):
         found = None
     if isinstance(found, dict):
-        error = found.get("error", found)
-        if isinstance(error, dict):
-            parts = (error.get("message") or error.get("detail"), error.get("code"))
-            return " ".join(part if isinstance(part, str) else json.dumps(part) for part in parts if part)
-        return str(error)
+        return error_words(found.get("error", found))
     with contextlib.suppress(httpx.StreamError):
         return response.text
     return ""
+
+
+def error_words(error: Any) -> str:
+    """Returns the words of an error: its message and code, or all of it."""
+    if isinstance(error, dict):
+        parts = [error.get("message") or error.get("detail"), error.get("code")]
+        words = " ".join(part if isinstance(part, str) else json.dumps(part) for part in parts if part)
+        return words or json.dumps(error)
+    return error if isinstance(error, str) else json.dumps(error)
 
 
 def retry_after_s(headers: httpx.Headers) -> float | None:
@@ -86,13 +91,23 @@ def retry_after_s(headers: httpx.Headers) -> float | None:
     return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124 - NaN counts as absent
 
 
-def count(used: Any, name: str) -> int | None:
-    value = used.get(name) if isinstance(used, Mapping) else None
+def count(used: Any, *names: str) -> int | None:
+    """Returns the count under the first of `names` that has one; None without a sensible one."""
+    values = (used.get(name) for name in names) if isinstance(used, Mapping) else ()
+    value = next((value for value in values if value is not None), None)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**30 else None
 
 
 def join_text(text: Any) -> str:
-    """Returns a string as it is, a list of parts joined, and any other value as JSON."""
+    """Returns a string as it is, the texts of a list of parts joined, and any other value as JSON."""
     if isinstance(text, list):
-        return "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
+        return "".join(map(_part_text, text))
     return text if isinstance(text, str) else json.dumps(text)
+
+
+def _part_text(part: Any) -> str:
+    if isinstance(part, dict):
+        text = part.get("text")
+        # OpenAI's Assistants wrap it once more.
+        part = text.get("value") if isinstance(text, dict) else text
+    return part if isinstance(part, str) else ""
