@@ -106,7 +106,7 @@ class _Response:
             body = gzip.compress(act["packed"].encode() + b" " * act.get("spaces", 0), 9)
             await self.send(200, body, content_encoding="gzip")
         elif "text" in act:
-            await self.send(200, act["text"].encode())
+            await self.send(200, act["text"].encode(), **act.get("headers", {}))
         elif "status" in act:
             error = act.get("json", _error(act.get("because", "it went wrong")))
             await self.send(act["status"], error, **act.get("headers", {}))

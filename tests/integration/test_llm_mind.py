@@ -286,6 +286,94 @@ def test_callers_are_not_told_what_the_server_says(fake: FakeModel, model: str, 
     assert "'default'" in failure.told
 
 
+def events(*data: Any, before: str = "") -> dict[str, Any]:
+    """An act that streams these events."""
+    lines = "".join(f"{before}data: {each if isinstance(each, str) else json.dumps(each)}\n\n" for each in data)
+    return {"text": lines, "headers": {"content_type": "text/event-stream; charset=utf-8"}}
+
+
+def piece(content: str, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": content}, **more}]}
+
+
+WRITTEN = json.dumps(DECISION)
+STREAMS = {
+    "first piece without delta": events({"choices": [{"index": 0}]}, piece(WRITTEN, finish_reason="stop"), "[DONE]"),
+    "no finish_reason": events(piece(WRITTEN[:20]), piece(WRITTEN[20:]), "[DONE]"),
+    "empty finish_reason, no end": events(piece(WRITTEN[:20], finish_reason=""), piece(WRITTEN[20:], finish_reason="")),
+    "comments": events(piece(WRITTEN), "[DONE]", before=": keep-alive\n\n"),
+    "comments after an id": events(piece(WRITTEN), "[DONE]", before="id: 7\n: ping\n\n"),
+    "names of events": events(piece(WRITTEN), "[DONE]", before="event: completion\nid: 7\nretry: 10\n"),
+    "carriage returns": {
+        "text": events(piece(WRITTEN), "[DONE]")["text"].replace("\n", "\r\n"),
+        "headers": {"content_type": "text/event-stream"},
+    },
+    "a whole answer": {"json": {"choices": [{"message": {"content": WRITTEN}, "finish_reason": "stop"}]}},
+}
+
+
+@pytest.mark.parametrize("act", STREAMS.values(), ids=STREAMS)
+def test_stream_of_another_form_is_a_decision(fake: FakeModel, model: str, act: dict[str, Any]) -> None:
+    made = ask(fake, model, act, stream=True)
+    assert (made.thought, made.usage.calls if made.usage else 0) == (DECISION["thought"], 1)
+
+
+ERRORS = {
+    "whole": {"json": {"error": {"message": f"no memory for {KEY} " + "x" * 500, "code": 503}}},
+    "in a stream": events(piece("{"), {"error": {"message": f"no memory for {KEY} " + "x" * 500}}),
+    "without a code": {"json": {"detail": f"no memory for {KEY} " + "x" * 500}},
+}
+
+
+@pytest.mark.parametrize(
+    ("act", "stream"),
+    [(ERRORS["whole"], False), (ERRORS["without a code"], False), *((act, True) for act in ERRORS.values())],
+)
+def test_error_inside_a_success_is_retried_and_keeps_its_words(
+    fake: FakeModel, model: str, act: dict[str, Any], stream: bool
+) -> None:
+    failure = fail(fake, model, act, stream=stream, retries=1)
+    assert "no memory for *** xxx" in str(failure)
+    assert len(str(failure)) < 500
+    assert "no memory" not in failure.told
+    assert len(fake.seen(model)) == 2
+
+
+def test_rejection_inside_a_success_is_answered_with_a_simpler_request(fake: FakeModel, model: str) -> None:
+    rejected = {"json": {"error": {"message": "response_format is not supported", "code": 400}}}
+    ask(fake, model, rejected, GOOD)
+    formats = [entry["body"].get("response_format", {}).get("type") for entry in fake.seen(model)]
+    assert formats == ["json_schema", "json_object"]
+
+
+def test_stream_that_ends_in_the_middle_is_retried(fake: FakeModel, model: str) -> None:
+    assert ask(fake, model, events(piece(WRITTEN[:40])), GOOD, stream=True).usage.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "http://127.0.0.1:1") for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY")),
+        *(("ALL_PROXY", proxy) for proxy in ("socks5://127.0.0.1:1", "gopher://x")),
+        *((name, "/nowhere/ca.pem") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")),
+    ],
+)
+def test_proxy_and_certificate_variables_do_not_touch_a_model_on_loopback(
+    fake: FakeModel, model: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert ask(fake, model, GOOD, retries=0).action.kind == "follow"
+
+
+@pytest.mark.parametrize(("name", "value"), [("ALL_PROXY", "gopher://x"), ("SSL_CERT_FILE", "/nowhere/ca.pem")])
+def test_unusable_variable_of_a_worker_is_named_as_the_cause(
+    fake: FakeModel, model: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    failure = fail(fake, model, GOOD, base_url="https://models.example/v1")
+    assert "proxy and certificate variables of the workers" in failure.told
+
+
 def test_rejected_key_is_named_by_its_profile(fake: FakeModel, model: str) -> None:
     fake.key("another")
     try:

@@ -119,3 +119,32 @@ def test_content_that_describes_no_chatbot_is_refused(content: Any, error: str) 
         check_chat(content)
     assert error in str(refused.value)
     assert "Bearer abc" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "reply"),
+    [
+        ({"content": None, "refusal": "I cannot help with that."}, "I cannot help with that."),
+        ({"content": "", "refusal": "No."}, "No."),
+        ({"refusal": "No."}, "No."),
+        ({"content": "Yes.", "refusal": None}, "Yes."),
+        ({"content": "", "refusal": ""}, ""),
+        ({"content": [{"type": "text", "text": "One."}, {"type": "output_text", "text": "Two."}]}, "One.\nTwo."),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, "No."),
+        (
+            {"content": ["One.", {"type": "image_url", "image_url": {"url": "http://x"}}, {}]},
+            "One.\n[image_url]\n[attachment]",
+        ),
+        ({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "One."}]}, "One."),
+    ],
+)
+def test_reply_of_an_openai_bot_is_its_refusal_or_its_parts(message: dict[str, Any], reply: str) -> None:
+    bot = ChatbotConfig.of({"environment": "chat", "protocol": "openai", "url": "http://bot.test/v1"})
+    assert bot.reply({"choices": [{"message": message}]}) == reply
+
+
+@pytest.mark.parametrize("message", [{"content": None}, {"content": None, "refusal": 3}, {"content": [3]}, {}])
+def test_openai_answer_without_text_is_an_error(message: dict[str, Any]) -> None:
+    bot = ChatbotConfig.of({"environment": "chat", "protocol": "openai", "url": "http://bot.test/v1"})
+    with pytest.raises(ReplyNotFound):
+        bot.reply({"choices": [{"message": message}]})
