@@ -769,6 +769,46 @@ _GUARDS = {
     ("api/understudy/rest/events.py", BROWSER_TESTS): [
         ("a ticket opens its own scope", "if opened is not None and (scope.kind", "if False and (scope.kind"),
     ],
+    ("shared/understudy/domain/success.py", "tests/integration/test_typed_text.py"): [
+        (
+            "typed text is no success",
+            "repeated = typed.repeated_by(seen) if seen.news is None else ()",
+            "repeated = ()",
+        ),
+    ],
+    ("shared/understudy/domain/typed_text.py", "tests/unit/test_typed_text.py"): [
+        ("a form's answer repeats what it carried", "(*self.answered, *in_address)", "(*in_address,)"),
+        ("an address repeats what it carries", "(*self.answered, *in_address)", "self.answered"),
+        (
+            "a page behind a link repeats nothing",
+            "            answered: tuple[str, ...] = ()",
+            "            answered = self.texts",
+        ),
+        ("a form carries its own fields", "if pressed is None or of == form)", "if pressed is None)"),
+        ("typed text is bounded", "texts[sum(size > MAX_TYPED_CHARS for size in sizes) :]", "texts"),
+    ],
+    ("worker/understudy/worker/steps.py", "tests/integration/test_typed_text.py"): [
+        ("inherited steps typed too", "TypedText.from_json(stored)", "TypedText()"),
+        ("older checkpoints typed too", "TypedText.of_history(self._history)", "TypedText()"),
+    ],
+    ("worker/understudy/models/written_objects.py", "tests/unit/test_answer_forms.py"): [
+        ("an unclosed thought is no answer", "text[: unclosed.start()] if unclosed else text", "text"),
+        ("the answer follows the last thought", "position = end.end()", "position = position or end.end()"),
+        ("an unfinished object is no answer", "            raise UnfinishedObject\n", "            return\n"),
+    ],
+    ("worker/understudy/models/answer.py", "tests/unit/test_answer_forms.py"): [
+        ("the last object is the answer", "return decisions[-1]", "return decisions[0]"),
+    ],
+    ("worker/understudy/models/endpoint/completion.py", "tests/unit/test_answer_forms.py"): [
+        ("a thought that is cut is no answer", "is_answer = not self.is_cut and", "is_answer ="),
+    ],
+    ("worker/understudy/models/endpoint/endpoint.py", "tests/integration/test_llm_mind.py"): [
+        (
+            "no proxy for a model on loopback",
+            "trust_env=not is_loopback(httpx.URL(self._profile.base_url).host)",
+            "trust_env=True",
+        ),
+    ],
     ("worker/understudy/worker/shutdown.py", "tests/unit/test_shutdown_signal.py"): [
         ("a process that hangs at its end is killed", "            os._exit(EXIT_SHUTDOWN_TIMEOUT)\n", ""),
     ],
