@@ -5,7 +5,7 @@ import pytest
 from understudy.domain.simulation import Element, ElementCondition, Observation, Success
 from understudy.domain.success import ROLES, succeeded, success_from_json
 from understudy.domain.typed_text import TypedText
-from understudy.operations.requests import ElementRequest
+from understudy.operations.success_request import ElementRequest
 from understudy.plugins.url_patterns import matches
 
 SEEN = Observation(

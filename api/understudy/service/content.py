@@ -6,7 +6,8 @@ import pydantic
 
 from understudy.domain.errors import ValidationError
 from understudy.operations.content import quote
-from understudy.operations.requests import AskRunRequest, IterationRequest, SuccessRequest
+from understudy.operations.requests import AskRunRequest, IterationRequest
+from understudy.operations.success_request import SuccessRequest
 from understudy.operations.validation_messages import format_problems
 from understudy.plugins.registry import content_model, environments, mind_error
 from understudy.plugins.url_patterns import InvalidPattern, check_pattern

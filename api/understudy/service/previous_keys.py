@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from understudy.domain.errors import Conflict
-from understudy.operations.requests import Request
+from understudy.operations.request_base import Request
 from understudy.service.call import Call
 from understudy.store import Connection, idempotency
 

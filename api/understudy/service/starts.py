@@ -12,7 +12,7 @@ from uuid import UUID
 
 from understudy.domain.errors import Conflict, NotFound
 from understudy.domain.ids import Kind
-from understudy.operations.requests import Request
+from understudy.operations.request_base import Request
 from understudy.service.call import Call
 from understudy.service.previous_keys import find_previous_answer
 from understudy.store import Connection, idempotency

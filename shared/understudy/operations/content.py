@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from understudy.domain.chat import DEFAULT_REPLY_TIMEOUT_S, MAX_REPLY_TIMEOUT_S, check_chat
 from understudy.domain.errors import ValidationError
 from understudy.domain.variants import MAX_VARIANTS, check_variants
-from understudy.operations.requests import Request
+from understudy.operations.request_base import Request
 
 MAX_URL_LENGTH = 2_000
 #: Maximum characters of an invalid value that an error repeats.

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from understudy.envelopes.base import Status
-from understudy.operations.requests import DEFAULT_PAGE, MAX_PAGE, AskView, Id, Request, StudyView, WhereRequest
+from understudy.operations.request_base import Request
+from understudy.operations.requests import DEFAULT_PAGE, MAX_PAGE, AskView, Id, StudyView, WhereRequest
 
 Cursor = Annotated[
     str, Field(max_length=500, description="`next_cursor` of the previous page; omit it for the first page.")

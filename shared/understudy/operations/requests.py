@@ -5,13 +5,15 @@ The service checks bounds that are settings; the bounds in this module are fixed
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from understudy.domain.extension import DEFAULT_ADDITIONAL_STEPS, MAX_INSTRUCTION_LENGTH
 from understudy.domain.filters import MAX_TERM_LENGTH, MAX_TERMS, PeopleFilter
 from understudy.domain.people import MAX_AGE, MAX_CODE_LENGTH, MAX_NAME_LENGTH, MAX_TRAITS, MAX_TRAITS_KIB, check_traits
 from understudy.domain.time_limits import MAX_RUN_TIMEOUT_S, MAX_STEP_TIMEOUT_S
 from understudy.domain.variants import MAX_VARIANT_LENGTH, MAX_VARIANTS
+from understudy.operations.request_base import Name, Request
+from understudy.operations.success_request import SuccessRequest
 
 DEFAULT_WAIT_S = 600.0
 MAX_INTERACTIONS = 1_000
@@ -35,7 +37,6 @@ Modality = Literal["interactive", "chat", "text"]
 #: Views of a study and of an ask.
 StudyView = Literal["summary", "full", "per_participant", "transcripts"]
 AskView = Literal["summary", "full", "per_participant"]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=4_000)]
 Id = Annotated[str, Field(max_length=MAX_ID_LENGTH, description="UUID or alias.")]
 Steps = Annotated[int, Field(ge=1, le=MAX_INTERACTIONS, description="Maximum interactions per participant.")]
@@ -51,58 +52,7 @@ Timeout = Annotated[float, Field(gt=0, description="Maximum wait in seconds.")]
 MAX_RUNNING = 1_000_000
 
 
-class Request(BaseModel):
-    """Base of all requests."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-
 # -- studies -----------------------------------------------------------------------------------------------
-
-
-Condition = Annotated[str, Field(min_length=1, max_length=1_000)]
-
-
-class ElementRequest(Request):
-    """An element that the page has."""
-
-    role: Literal["button", "checkbox", "combobox", "heading", "link", "radio", "textbox"] = Field(
-        description="Its role."
-    )
-    name: Name = Field(description="Part of its name, in any case.")
-
-
-class SuccessRequest(Request):
-    """Condition that completes the assignment; all given fields must hold."""
-
-    url_contains: Condition | None = Field(default=None, description="Part of the page's address, such as /order/.")
-    text_contains: Condition | None = Field(
-        default=None, description="Part of the text that the page or the bot itself says, in any case."
-    )
-    url_matches: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
-        default=None, description="RE2 pattern of a part of the address, such as /order/[0-9]+$."
-    )
-    element: ElementRequest | None = Field(default=None, description="An element that the page has.")
-    text_absent: Condition | None = Field(
-        default=None, description="Text that the page must not have; only with another field."
-    )
-
-    @model_validator(mode="after")
-    def _require_condition(self) -> Self:
-        texts = {name: getattr(self, name) for name in ("text_contains", "text_absent")}
-        texts["element.name"] = self.element and self.element.name
-        if blank := [name for name, text in texts.items() if text is not None and not text.strip()]:
-            raise ValueError(f"{blank[0]} is blank: give a text that people can see")
-        if not {"url_contains", "text_contains", "url_matches", "element"} & self.model_dump(exclude_none=True).keys():
-            if self.text_absent is not None:
-                raise ValueError(
-                    "text_absent cannot stand alone: most pages lack the text. Add url_contains, url_matches, "
-                    "text_contains or element"
-                )
-            raise ValueError(
-                "give url_contains, text_contains, url_matches or element, or several of them, or leave success out"
-            )
-        return self
 
 
 class AssignmentRequest(Request):

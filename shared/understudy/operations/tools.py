@@ -11,7 +11,8 @@ from pydantic import Field, TypeAdapter, create_model
 from understudy.domain.errors import ValidationError
 from understudy.operations import asks, docs, participants, people, simulations, studies
 from understudy.operations.operation import Operation, Tier, path_type
-from understudy.operations.requests import MAX_KEY_LENGTH, Request
+from understudy.operations.request_base import Request
+from understudy.operations.requests import MAX_KEY_LENGTH
 from understudy.operations.validation_messages import format_problems
 
 IdempotencyKey = Annotated[

@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from understudy.domain.webhooks import MAX_URL_LENGTH
 from understudy.operations.queries import ListQuery
-from understudy.operations.requests import MAX_ID_LENGTH, Id, Request
+from understudy.operations.request_base import Request
+from understudy.operations.requests import MAX_ID_LENGTH, Id
 
 EventTypeName = Literal["participant.completed", "participant.failed", "participant.cancelled", "run.finished"]
 
