@@ -74,6 +74,31 @@ def test_run_makes_a_study_and_runs_it(fake: FakeApi, understudy: Cli) -> None:
     assert "Next: understudy wait t-1f3 --timeout 600" in result.stdout
 
 
+def test_run_sends_each_success_condition(fake: FakeApi, understudy: Cli) -> None:
+    fake.give_run(DISPATCHED)
+    options = ["--success-url-matches", "/order/[0-9]+$", "--success-text-absent", "Sorry", "--success-element"]
+    assert understudy("run", "--url", "u", "--task", "t", *options, "button=Sign = out").exit_code == 0
+    assert fake.bodies[0]["assignment"]["success"] == {
+        "url_matches": "/order/[0-9]+$",
+        "text_absent": "Sorry",
+        "element": {"role": "button", "name": "Sign = out"},
+    }
+
+
+@pytest.mark.parametrize("element", ["button", "=Sign out", "button=", "button= "])
+def test_run_with_half_an_element_is_refused(fake: FakeApi, understudy: Cli, element: str) -> None:
+    result = understudy("run", "--url", "u", "--task", "t", "--success-element", element)
+    assert (result.exit_code, fake.bodies) == (2, [])
+    assert "ROLE=NAME" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--success-url-matches", "--success-text-absent", "--success-element"])
+def test_run_of_a_study_that_exists_takes_no_success_condition(fake: FakeApi, understudy: Cli, option: str) -> None:
+    result = understudy("run", "--study", "s-b2c", option, "link=x")
+    assert (result.exit_code, fake.bodies) == (2, [])
+    assert option in result.stderr
+
+
 def test_run_waits_with_its_timeout_and_prints_one_envelope(fake: FakeApi, understudy: Cli) -> None:
     fake.give_run(TOO_LATE)
     result = understudy("run", "--url", "u", "--task", "t", "--wait", "--timeout", "2.5", "--json")

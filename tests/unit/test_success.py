@@ -2,9 +2,11 @@
 
 import pytest
 
+from understudy.cli.success_conditions import success_words
 from understudy.domain.simulation import Element, ElementCondition, Observation, Success
 from understudy.domain.success import ROLES, succeeded, success_from_json
 from understudy.domain.typed_text import TypedText
+from understudy.envelopes import studies as envelopes
 from understudy.operations.success_request import ElementRequest
 from understudy.plugins.url_patterns import matches
 
@@ -100,3 +102,10 @@ def test_success_from_json_unknown_to_older_workers_is_read() -> None:
 
 def test_roles_of_requests_are_those_of_the_rule() -> None:
     assert set(ElementRequest.model_fields["role"].annotation.__args__) == set(ROLES)
+
+
+def test_success_words_name_all_conditions() -> None:
+    given = {"url_matches": "/o/", "text_absent": "Sorry", "element": {"role": "link", "name": "Print"}}
+    words = success_words(envelopes.Success.model_validate({"text_contains": "Hi", **given}))
+    assert words == "address matches '/o/' and text contains 'Hi' and text lacks 'Sorry' and link 'Print' is there"
+    assert success_words(None) == ""
