@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from understudy.deploy import up as command
-from understudy.deploy.ports import is_loopback
 from understudy.deploy.stack import Stack, StackPlan
 from understudy.deploy.supervisor import StopRequested, Supervisor
+from understudy.domain.addresses import is_loopback
 from understudy.settings import Settings
 
 

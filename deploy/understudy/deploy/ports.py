@@ -1,7 +1,6 @@
 """Ports and addresses of servers on this machine: free ports, URLs, health checks."""
 
 import http.client
-import ipaddress
 import json
 import socket
 from pathlib import Path
@@ -29,14 +28,6 @@ def read_port(file: Path) -> int | None:
 def reachable_host(host: str) -> str:
     """Returns an address at which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a wildcard
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether only this machine reaches a server that listens on `host`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"
 
 
 def http_url(host: str, port: int) -> str:

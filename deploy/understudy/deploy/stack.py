@@ -18,17 +18,9 @@ from understudy.deploy.child import Child, kill_orphan
 from understudy.deploy.lock import DataDirLock
 from understudy.deploy.migrate import migrate
 from understudy.deploy.owner_only_files import write_private
-from understudy.deploy.ports import (
-    check_port,
-    free_port,
-    http_url,
-    is_healthy,
-    is_loopback,
-    is_ready,
-    reachable_host,
-    read_port,
-)
+from understudy.deploy.ports import check_port, free_port, http_url, is_healthy, is_ready, reachable_host, read_port
 from understudy.deploy.supervisor import Supervisor
+from understudy.domain.addresses import is_loopback
 from understudy.domain.errors import UnderstudyError
 from understudy.settings import Settings
 from understudy.store.free_space import check_free_space
