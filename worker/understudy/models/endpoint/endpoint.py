@@ -163,11 +163,7 @@ class Endpoint:
         return client
 
     async def _call_with_metrics(
-        self,
-        client: "AsyncOpenAI",
-        messages: Sequence[Message],
-        schema: Mapping[str, Any],
-        form: RequestFormat,
+        self, client: "AsyncOpenAI", messages: Sequence[Message], schema: Mapping[str, Any], form: RequestFormat
     ) -> Reply:
         """Makes one request and records it in the metrics."""
         model, began = self._profile.model, time.monotonic()
