@@ -60,6 +60,11 @@ chaos: $(VENV)/.installed-test ## trigger every fault point, then inject random 
 attack: $(VENV)/.installed-test ## attack a worker by hostile sites, and measure its other runs: ARGS="--only names"
 	$(BIN)/python -W ignore -m tests.attack $(ARGS)
 
+# Without a Chromium it says how to get one, and compares nothing.
+.PHONY: web-suite
+web-suite: $(VENV)/.installed-test ## compare what forms send with Chromium, request by request: ARGS="--only select", ARGS=--record
+	$(BIN)/python -W ignore -m tests.web_suite $(ARGS)
+
 ROW ?=
 
 .PHONY: bench

@@ -94,6 +94,8 @@ class Observation:
     news: str | None = None
     #: The page's whole text if `text` is only the visible part; success conditions use the whole text.
     whole: str | None = None
+    #: The page has more text or controls than `whole` or `text` and `elements` show.
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

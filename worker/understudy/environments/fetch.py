@@ -46,7 +46,8 @@ _MOBILE_HEADERS = {
     "Sec-CH-Viewport-Width": "390",
 }
 _NO_CONTENT = (204, 205)
-_HTML_TYPES = frozenset(("text/html", "application/xhtml+xml", ""))
+_XHTML_TYPE = "application/xhtml+xml"
+_HTML_TYPES = frozenset(("text/html", _XHTML_TYPE, ""))
 _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)$")
 
 
@@ -194,7 +195,14 @@ class HttpSession:
             problem = f"The site answers with an error: {status} {clean(response.reason_phrase)[:80]}".rstrip() + "."
         if body is None:
             return FetchResult(visit.url, Page(), status, "The page can't be read: it arrives garbled.", posted)
-        source = PageSource(visit.url, parameters, content_type in _HTML_TYPES, self._with_places)
+        source = PageSource(
+            visit.url,
+            parameters,
+            content_type in _HTML_TYPES,
+            self._with_places,
+            is_xml=content_type == _XHTML_TYPE,
+            cut=len(body) >= MAX_BYTES,
+        )
         try:
             page = await page_lanes.get().read(source, body, self._lane_user)
         except TooCostly:

@@ -4,14 +4,21 @@ import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from understudy.domain.simulation import Element, Json
-from understudy.environments.page import Control, Page, clean
+from understudy.environments.constraints import limit, utf16_length, violation
+from understudy.environments.entry_list import entry_list, is_chosen
+from understudy.environments.form_encoding import multipart, plain, urlencoded
+from understudy.environments.input_values import FORMATS, RANGED, sanitize_value
+from understudy.environments.page import Control, Form, Page, clean
 
 _TYPED_CHARS = 10_000
 #: Maximum bytes that a person types into the fields of one page.
 _TYPED_BYTES = 65_536
+#: Options of a field that a person sees.
+_SHOWN_OPTIONS = 300
+#: Fields in which Enter sends a form without a button, if there is only one of them.
+_ONE_LINE = frozenset(("", "search", "tel", "url", "email", "password", "number"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,8 @@ class Forms:
         self._page = page
         self._filled: dict[int, Any] = {}
         for number, value in (filled or {}).items():
-            # An index for a select or radio group, a boolean for a checkbox, a text for the rest.
+            # An index for a select or radio group, a list of them if it accepts several, a boolean for a
+            # checkbox, a text for the rest.
             self._filled[int(number)] = value
 
     def as_json(self) -> Json:
@@ -47,10 +55,10 @@ class Forms:
             Element(
                 number=control.number,
                 kind=control.kind,
-                label=f"{control.label} (required)" if control.required else control.label,
+                label=_shown_label(control),
                 href=control.href,
                 value=self._shown(control),
-                options=control.options,
+                options=self._offered(control),
                 form=control.form,
             )
             for control in self._page.by_number.values()
@@ -71,18 +79,24 @@ class Forms:
         others = (typed for other, typed in self._filled.items() if other != control.number and isinstance(typed, str))
         if len(text.encode()) + sum(len(typed.encode()) for typed in others) > _TYPED_BYTES:
             raise ActionNotPossible("That is more text than a person types on one page.")
-        self._filled[control.number] = text if control.kind == "textarea" else re.sub(r"[\r\n]+", " ", text)
+        self._filled[control.number] = _typed(control, text)
 
     def choose(self, number: int | None, value: str | None) -> Control:
-        """Chooses the option with this label or submitted value, ignoring case."""
+        """Chooses the option with this label or submitted value, ignoring case.
+
+        A select that accepts several options keeps the others; choosing a chosen one again takes it back.
+        """
         control = self.control(number, "select", "radio")
         wanted = _folded(value or "")
         for names in (control.options, control.sends):
             for index, option in enumerate(names):
-                if _folded(option) == wanted:
-                    self._filled[control.number] = index
+                if _folded(option) == wanted and index not in control.barred:
+                    self._filled[control.number] = self._with(control, index) if control.multiple else index
                     return control
         raise ActionNotPossible(f'"{control.label}" does not offer "{clean(value or "")[:100]}".')
+
+    def _with(self, control: Control, index: int) -> list[int]:
+        return sorted({index}.symmetric_difference(self._indexes(control)))
 
     def check(self, number: int | None, value: str | None) -> None:
         """Ticks a box; the value "off" unticks it."""
@@ -97,65 +111,87 @@ class Forms:
         if pressed.role == "reset":
             self._reset(pressed.form)
             raise ActionNotPossible("The form is back to how it was at first.")
-        if pressed.kind != "button":
-            buttons = (c for c in self._controls(pressed.form) if c.kind == "button" and c.role == "submit")
-            pressed = next(buttons, pressed)
-        return self.sent_by(pressed)
+        return self.sent_by(pressed if pressed.kind == "button" else self._default_button(pressed))
+
+    def _default_button(self, field: Control) -> Control:
+        """Returns the button that Enter in the field presses; the field itself if it sends a form without one."""
+        controls = self._controls(field.form)
+        sends = field.kind == "text" and field.type in _ONE_LINE
+        for control in controls:
+            if control.role == "submit" and (control.kind == "button" or sends):
+                if control.kind == "button":
+                    return control
+                break
+        else:
+            if sends and sum(c.kind == "text" and c.type in _ONE_LINE for c in controls) == 1:
+                return field
+        raise ActionNotPossible(f'Nothing happened on pressing Enter in "{field.label}".')
 
     def sent_by(self, pressed: Control) -> PageRequest:
         """Returns the request that submits the form of `pressed`. Raises ActionNotPossible without one."""
         if pressed.form is None:
             raise ActionNotPossible(f'"{pressed.label}" belongs to no form that could be sent.')
         form = self._page.forms[pressed.form]
-        if not form.unchecked:
-            missing = [control.label for control in self._controls(pressed.form) if self._is_missing(control)]
-            if missing:
-                raise ActionNotPossible(f"Please fill in: {', '.join(missing)[:500]}.")
-        entries = self._entries(pressed)
+        if form.cut:
+            raise ActionNotPossible("This form is too large to be sent: the page does not fit into its bounds.")
+        if not (form.unchecked or pressed.unchecked):
+            self._check(pressed.form)
+        if pressed.kind != "button":
+            pressed = Control("", form=pressed.form)
         url = pressed.action or form.action
         method = pressed.method or form.method
         if method == "dialog":
             raise ActionNotPossible(f'Nothing happened on pressing "{pressed.label}".')
+        if not url.lower().startswith(("http:", "https:")):
+            raise ActionNotPossible(f"The form would be sent by another program ({clean(url)[:80]}): nothing happened.")
+        entries = entry_list(self._page, pressed, self._filled)
         if method != "post":
-            return PageRequest(_with_query(url, urlencode(entries)))
-        if form.multipart:
-            boundary = secrets.token_hex(16)
-            return PageRequest(url, "POST", _multipart(entries, boundary), f"multipart/form-data; boundary={boundary}")
-        return PageRequest(url, "POST", urlencode(entries).encode(), "application/x-www-form-urlencoded")
+            return PageRequest(_with_query(url, urlencoded(entries, form.charset)))
+        match pressed.enctype or _enctype(form):
+            case "multipart":
+                boundary = secrets.token_hex(16)
+                body = multipart(entries, form.charset, boundary)
+                return PageRequest(url, "POST", body, f"multipart/form-data; boundary={boundary}")
+            case "plain":
+                return PageRequest(url, "POST", plain(entries, form.charset), "text/plain")
+        body = urlencoded(entries, form.charset).encode()
+        return PageRequest(url, "POST", body, "application/x-www-form-urlencoded")
 
-    def _controls(self, form: int) -> list[Control]:
+    def _check(self, form: int) -> None:
+        """Raises ActionNotPossible if a browser would not send the form as it is."""
+        controls = self._controls(form)
+        if missing := [control.label for control in controls if self._is_missing(control)]:
+            raise ActionNotPossible(f"Please fill in: {', '.join(missing)[:500]}.")
+        for control in controls:
+            if control.kind in ("text", "textarea"):
+                typed = isinstance(self._filled.get(control.number), str)
+                if wrong := violation(control, self._text(control), typed=typed):
+                    raise ActionNotPossible(f'"{control.label}" {wrong}.')
+
+    def _controls(self, form: int | None) -> list[Control]:
         return [control for control in self._page.controls if control.form == form]
-
-    def _entries(self, pressed: Control) -> list[tuple[str, str]]:
-        entries: list[tuple[str, str]] = []
-        for control in self._controls(pressed.form if pressed.form is not None else -1):
-            if not control.name:
-                continue
-            if control.kind in ("select", "radio"):
-                index = self._index(control)
-                if index >= 0:
-                    entries.append((control.name, control.sends[index]))
-            elif control.kind == "checkbox":
-                if self._is_checked(control):
-                    entries.append((control.name, control.value))
-            elif control.kind != "button" or control is pressed:
-                entries.append((control.name, self._text(control)))
-        return entries
 
     def _text(self, control: Control) -> str:
         return str(self._filled.get(control.number, control.value)) if control.number else control.value
 
-    def _index(self, control: Control) -> int:
-        index = self._filled.get(control.number, control.chosen)
-        return index if isinstance(index, int) and -1 <= index < len(control.options) else -1
+    def _indexes(self, control: Control) -> list[int]:
+        filled = self._filled.get(control.number) if control.number else None
+        return [index for index in range(len(control.options)) if is_chosen(control, index, filled)]
+
+    def _offered(self, control: Control) -> tuple[str, ...]:
+        if control.barred:
+            return tuple(label for index, label in enumerate(control.options) if index not in control.barred)
+        if len(control.options) <= _SHOWN_OPTIONS:
+            return control.options
+        chosen = (control.options[index] for index in self._indexes(control) if index >= _SHOWN_OPTIONS)
+        return (*control.options[:_SHOWN_OPTIONS], *chosen)
 
     def _is_checked(self, control: Control) -> bool:
-        return bool(self._filled.get(control.number, control.chosen > 0))
+        return bool(self._filled.get(control.number, control.chosen > 0)) if control.number else control.chosen > 0
 
     def _shown(self, control: Control) -> str:
         if control.kind in ("select", "radio"):
-            index = self._index(control)
-            return control.options[index] if index >= 0 else ""
+            return ", ".join(control.options[index] for index in self._indexes(control))
         if control.kind == "checkbox":
             return "on" if self._is_checked(control) else ""
         return self._text(control) if control.kind in ("text", "textarea") else ""
@@ -164,8 +200,8 @@ class Forms:
         if not control.required:
             return False
         if control.kind in ("select", "radio"):
-            index = self._index(control)
-            return index < 0 or not control.sends[index]
+            chosen = self._indexes(control)
+            return not chosen or (chosen == [0] and "placeholder" in control.rules)
         if control.kind == "checkbox":
             return not self._is_checked(control)
         return not self._text(control)
@@ -179,14 +215,39 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def _shown_label(control: Control) -> str:
+    notes = [FORMATS[control.type]] if control.type in FORMATS and control.type not in ("number", "range") else []
+    notes += ["several possible"] * control.multiple + ["required"] * control.required
+    return f"{control.label} ({', '.join(notes)})" if notes else control.label
+
+
+def _typed(control: Control, text: str) -> str:
+    """Returns what the field holds after `text` was typed. Raises ActionNotPossible if it takes no such text."""
+    most = limit(control.rules.get("maxlength"))
+    if control.kind == "textarea":
+        return _limited(text, most)
+    text = re.sub(r"[\r\n]+", " ", text)
+    if control.type not in RANGED and control.type != "color":
+        return _limited(sanitize_value(control.type, text, control.rules), most)
+    value = sanitize_value(control.type, text.strip(), control.rules)
+    if control.type == "color" and value != text.strip().lower():
+        value = ""
+    if text.strip() and not value:
+        raise ActionNotPossible(f'"{control.label}" takes only {FORMATS[control.type]}, not "{text[:50]}".')
+    return value
+
+
+def _limited(text: str, most: int | None) -> str:
+    """Returns as much as the field takes, in the characters of UTF-16."""
+    if most is None or utf16_length(text) <= most:
+        return text
+    return text.encode("utf-16-le")[: most * 2].decode("utf-16-le", "ignore")
+
+
+def _enctype(form: Form) -> str:
+    return "multipart" if form.multipart else "plain" if form.plain else "urlencoded"
+
+
 def _with_query(url: str, query: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
-
-
-def _multipart(entries: list[tuple[str, str]], boundary: str) -> bytes:
-    parts = []
-    for name, value in entries:
-        quoted = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{quoted}"\r\n\r\n{value}\r\n')
-    return ("".join(parts) + f"--{boundary}--\r\n").encode()
+    before, mark, fragment = url.partition("#")
+    return f"{before.partition('?')[0]}?{query}{mark}{fragment}"

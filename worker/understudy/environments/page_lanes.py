@@ -7,7 +7,8 @@ child process, which has a limit of time and memory; huge ones have a child of t
 from dataclasses import replace
 
 from understudy.environments.page import Page
-from understudy.environments.reader import PageSource, read_page
+from understudy.environments.page_source import PageSource
+from understudy.environments.reader import read_page
 from understudy.isolation.lane import Lane, LaneLimits, LaneUser, TooCostly
 from understudy.isolation.per_loop import PerLoop
 

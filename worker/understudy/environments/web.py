@@ -18,6 +18,7 @@ _MAX_BACK = 20
 #: Actions on a page that is only partly in view.
 WINDOWED = ("follow", "fill", "choose", "check", "press", "scroll", "back", "wait")
 _PROBLEM_CHARS = 1_000
+_NEEDS_SCRIPTS = "This page needs JavaScript: without it there is nothing to see."
 
 
 class WebEnvironment:
@@ -97,7 +98,7 @@ class WebEnvironment:
             tuple(element for element in elements if element.number in shown),
             tuple(heading for heading in headings if heading in text),
         )
-        return replace(seen, actions=WINDOWED, whole=page.text)
+        return replace(seen, actions=WINDOWED, whole=page.text + page.rest)
 
     def _observation(self, text: str, elements: tuple[Element, ...], headings: tuple[str, ...]) -> Observation:
         return Observation(
@@ -107,7 +108,9 @@ class WebEnvironment:
             headings=headings,
             elements=elements,
             status=self._status,
-            problem=self._problem,
+            problem=self._problem or (_NEEDS_SCRIPTS if self._page.needs_scripts else ""),
+            whole=self._page.text + self._page.rest if self._page.rest else None,
+            cut=self._page.cut,
         )
 
     def _windows(self) -> list[Window]:

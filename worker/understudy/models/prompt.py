@@ -216,6 +216,8 @@ def _current_view(turn: Turn, tokens: int) -> str:
         lines.append("Headings: " + " | ".join(_short(heading) for heading in seen.headings[:10]))
     if seen.elements:
         lines += ["You can act on:", *_controls(seen.elements, int(tokens * _CONTROLS_SHARE))]
+    if seen.cut:
+        lines.append("The page is long: its end is not shown to you.")
     if seen.text:
         lines.append(f"Text:\n{seen.text}")
     return _truncate("\n".join(lines), tokens)
