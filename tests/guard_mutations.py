@@ -146,6 +146,15 @@ _GUARDS = {
             "if True:",
         ),
     ],
+    ("worker/understudy/environments/html_sanitizer.py", "tests/unit/test_web_suite.py"): [
+        ("a control belongs to the open form", "        self._open = self._forms\n", "        self._open = None\n"),
+    ],
+    ("worker/understudy/environments/forms.py", "tests/unit/test_page.py"): [
+        ("a form is never sent in part", "if form.cut:", "if False:"),
+    ],
+    ("worker/understudy/environments/constraints.py", "tests/unit/test_web_suite.py"): [
+        ("a pattern is checked", "return expression.fullmatch(value, timeout=_PATTERN_S) is not None", "return True"),
+    ],
     ("worker/understudy/environments/html_sanitizer.py", LANE_TESTS): [
         ("a select has a limit of options (P10)", "if self._options > _MAX_OPTIONS:", "if False:"),
     ],

@@ -344,3 +344,9 @@ def test_an_older_worker_can_read_the_stored_forms() -> None:
     stored = page("<form accept-charset=koi8-r enctype=text/plain method=post><button>Go</form>").as_json
     assert stored["forms"] == [{"action": URL, "method": "post"}]
     assert stored["form_details"] == [{"charset": "koi8-r", "plain": True}]
+
+
+def test_a_name_may_begin_with_many_blanks() -> None:
+    blanks = " \n" * 2_000
+    assert links(f"<a href=/x>{blanks}Far</a>") == [("Far", "http://shop.test/x")]
+    assert page(f"<title>{blanks}Far</title>").title == "Far"

@@ -65,10 +65,10 @@ class ControlReader:
         """Returns the link, with a fallback label for a link without text; None if it is not http(s)."""
         attributes = node.attributes
         href = self._absolute(attributes.get("href") or "") if "href" in attributes else ""
-        label = self.written_label(node) or attributes.get("title") or attributes.get("alt") or ""
+        label = self.written_label(attributes) or attributes.get("title") or attributes.get("alt") or ""
         if not href:
             return None
-        return Control("link", tidy(label, LABEL_CHARS), href=href, pointer_only=_is_pointer_only(node))
+        return Control("link", tidy(label, LABEL_CHARS), href=href, pointer_only=_is_pointer_only(attributes))
 
     def input(self, node: LexborNode, form: int | None) -> Control:
         """Returns the control of an `<input>`. A radio is a group of one, which the caller merges."""
@@ -83,7 +83,7 @@ class ControlReader:
             box.chosen = 1 if "checked" in attributes else -1
             return box
         if kind == "radio":
-            own = self._label_of_id.get(attributes.get("id") or "") or self.written_label(node) or value
+            own = self._label_of_id.get(attributes.get("id") or "") or self.written_label(attributes) or value
             radio = self._field(node, kind, "", form)
             radio.label = self._legend(node) or _humanize_name(radio.name)
             radio.options = (tidy(own, _OPTION_CHARS),)
@@ -160,7 +160,7 @@ class ControlReader:
         kind = (attributes.get("type") or "submit").lower()
         kind = kind if kind in _BUTTONS and (is_input or kind != "image") else "submit"
         value = clean(attributes.get("value") or "")[:_VALUE_CHARS]
-        label = self.written_label(node)
+        label = self.written_label(attributes)
         if is_input:
             label = label or value or attributes.get("alt") or attributes.get("title") or kind.capitalize()
             if kind == "submit" and attributes.get("value") is None and "value" not in attributes:
@@ -174,9 +174,9 @@ class ControlReader:
             tidy(label, LABEL_CHARS),
             name=clean(attributes.get("name") or "")[:_NAME_CHARS],
             value=value,
-            form=self._owner(node, form),
+            form=self._owner(attributes, form),
             role=kind if kind in ("reset", "button") else "submit",
-            pointer_only=_is_pointer_only(node),
+            pointer_only=_is_pointer_only(attributes),
             action="" if "formaction" not in attributes else self._action(action or ""),
             method="" if "formmethod" not in attributes else _method(method or ""),
             enctype="" if "formenctype" not in attributes else _enctype(enctype or ""),
@@ -184,15 +184,15 @@ class ControlReader:
             type="image" if kind == "image" else "",
         )
 
-    def written_label(self, node: LexborNode) -> str:
+    def written_label(self, attributes: dict[str, str | None]) -> str:
         """Returns the name that the author gives to a node by `aria-labelledby` or `aria-label`."""
-        attributes = node.attributes
         if ids := (attributes.get("aria-labelledby") or "").split()[:8]:
             named = [self._node_of_id[name] for name in ids if name in self._node_of_id]
             text = " ".join(other.attributes.get("aria-label") or other.text(separator=" ") for other in named)
             if label := tidy(text, LABEL_CHARS):
                 return label
-        return tidy(attributes.get("aria-label") or "", LABEL_CHARS)
+        own = attributes.get("aria-label")
+        return tidy(own, LABEL_CHARS) if own else ""
 
     def _legend(self, radio: LexborNode) -> str:
         """Returns the name of the group around a radio button."""
@@ -200,23 +200,25 @@ class ControlReader:
         for _ in range(_GROUP_LEVELS):
             if around is None or not around.is_element_node:
                 break
-            if around.attributes.get("role") == "radiogroup" and (label := self.written_label(around)):
+            if around.attributes.get("role") == "radiogroup" and (label := self.written_label(around.attributes)):
                 return label
             if around.tag == "fieldset":
                 legend = next((child for child in around.iter() if child.tag == "legend"), None)
-                return self.written_label(around) or (tidy(legend.text(separator=" "), LABEL_CHARS) if legend else "")
+                return self.written_label(around.attributes) or (
+                    tidy(legend.text(separator=" "), LABEL_CHARS) if legend else ""
+                )
             around = around.parent
         return ""
 
     def _field(self, node: LexborNode, kind: str, value: str, form: int | None) -> Control:
         attributes = node.attributes
-        form = self._owner(node, form)
+        form = self._owner(attributes, form)
         name = clean(attributes.get("name") or "")[:_NAME_CHARS]
         if kind == "hidden" or (kind in ("text", "textarea") and "readonly" in attributes):
             return Control("hidden", name=name, value=value, form=form)
         fallback = "search" if (attributes.get("type") or "").lower() == "search" else _humanize_name(name)
         label = (
-            self.written_label(node)
+            self.written_label(attributes)
             or self._label_of_id.get(attributes.get("id") or "")
             or attributes.get("placeholder")
             or attributes.get("title")
@@ -229,7 +231,7 @@ class ControlReader:
             value=value,
             form=form,
             required="required" in attributes,
-            pointer_only=_is_pointer_only(node),
+            pointer_only=_is_pointer_only(attributes),
         )
 
     def _set_rules(self, field: Control, node: LexborNode, value: str) -> None:
@@ -251,11 +253,11 @@ class ControlReader:
             field.dirname = clean(node.attributes["dirname"] or "")[:_NAME_CHARS]
             field.direction = _direction(node)
 
-    def _owner(self, node: LexborNode, form: int | None) -> int | None:
-        if "form" in node.attributes:
-            owner = self._node_of_id.get(node.attributes["form"] or "")
+    def _owner(self, attributes: dict[str, str | None], form: int | None) -> int | None:
+        if "form" in attributes:
+            owner = self._node_of_id.get(attributes["form"] or "")
             return self.form_at.get(owner.mem_id) if owner is not None else None
-        mark = _index(node.attributes.get(OWNER))
+        mark = _index(attributes.get(OWNER))
         return form if mark is None else self._form_of_mark.get(mark, form)
 
     def _form(self, node: LexborNode, *, cut: bool) -> Form:
@@ -318,9 +320,9 @@ def _direction(node: LexborNode) -> str:
     return "ltr"
 
 
-def _is_pointer_only(node: LexborNode) -> bool:
+def _is_pointer_only(attributes: dict[str, str | None]) -> bool:
     """Returns whether the Tab key does not reach the control."""
-    return (node.attributes.get("tabindex") or "").strip().startswith("-")
+    return (attributes.get("tabindex") or "").strip().startswith("-")
 
 
 def _humanize_name(name: str) -> str:

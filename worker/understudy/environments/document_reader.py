@@ -36,7 +36,6 @@ _HIDDEN = (
 _UNREAD = words("head script style template svg math iframe noembed noframes")
 #: What is in these is not shown, but its fields belong to their forms.
 _FALLBACK = words("object audio video canvas")
-_BLANK = re.compile(r"\s+")
 #: Tags that do not separate words; any other tag does.
 _INLINE = words(
     "-text a abbr b bdi bdo big cite code del dfn em font i ins kbd label mark nobr q s samp small span "
@@ -151,9 +150,10 @@ class DocumentReader:
         mem_id = node.mem_id
         if self._dark and self._dark[-1] == mem_id:
             self._dark.pop()
-        if self._datalists and self._datalists[-1] == mem_id:
-            self._datalists.pop()
-        self._fieldsets.leave(mem_id)
+            if self._datalists and self._datalists[-1] == mem_id:
+                self._datalists.pop()
+        if self._fieldsets.open:
+            self._fieldsets.leave(mem_id)
         if self._captures and self._captures[-1].mem_id == mem_id:
             capture = self._captures.pop()
             capture.finish(capture, tidy("".join(capture.parts), LABEL_CHARS))
@@ -167,10 +167,8 @@ class DocumentReader:
             return
         for capture in self._captures:
             capture.parts.append(said)
-        # Blanks are collapsed before they count: a page may consist of them.
-        if len(said) > 1:
-            said = _BLANK.sub(" ", said)
-        if self._text_chars < WHOLE_CHARS:
+        # Blanks count here, and not in the text of the page: a body has few more bytes than this limit.
+        if self._text_chars < WHOLE_CHARS * 2:
             self._text.append(said)
             self._text_chars += len(said)
 
@@ -304,9 +302,11 @@ class DocumentReader:
 
     def _is_affordable(self, control: Control) -> bool:
         """Returns whether the page may hold this control too; then counts it."""
-        texts = (control.label, control.href, control.name, control.value, *control.options, *control.sends)
-        cost = _CONTROL_COST + sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
-        cost += sum(map(len, control.rules.values()))
+        rules = control.rules.values() if control.rules else ()
+        text = "".join(
+            (control.label, control.href, control.name, control.value, *control.options, *control.sends, *rules)
+        )
+        cost = _CONTROL_COST + (len(text) if text.isascii() else len(text.encode()))
         if self._control_bytes + cost > _CONTROL_BYTES:
             self._cut = True
             return False

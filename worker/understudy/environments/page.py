@@ -30,8 +30,10 @@ def clean(text: str) -> str:
 
 def tidy(text: str, limit: int) -> str:
     """Returns `text` on one line with normalised whitespace, at most `limit` characters."""
-    # Truncate before splitting: do not scan a megabyte of blanks.
-    return clean(" ".join(text[: limit * 4].split()))[:limit].rstrip()
+    if len(text) > limit * 4:
+        # More words than fit are not split. Blanks do not count: a text may begin with many.
+        text = " ".join(text.split(None, limit)[:limit])
+    return clean(" ".join(text.split()))[:limit].rstrip()
 
 
 @dataclass(slots=True)
