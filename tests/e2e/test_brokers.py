@@ -1,10 +1,13 @@
 """Brokers as in production: TLS and a password, Sentinels and a failover, RabbitMQ."""
 
+import contextlib
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from kombu import pools
 
 from tests.dedicated_brokers import DedicatedBroker
@@ -13,7 +16,7 @@ from tests.factories import make_study
 from tests.http_client import ApiClient
 from tests.rabbitmq_server import SKIP_REASON as WHY_NO_RABBITMQ
 from tests.rabbitmq_server import RabbitServer, is_available
-from tests.servers import Fleet, wait_until
+from tests.servers import ROOT, Fleet, wait_until
 from tests.valkey_servers import WHY_NOT, Authority, ValkeyProcess, sentinel_setup, tls_can_be_had
 from understudy.domain.queues import Queue
 from understudy.queue.celery.app import BROKER_READ_TIMEOUT_S, create_celery
@@ -85,6 +88,39 @@ def test_a_study_runs_on_a_server_with_tls_and_a_password(
     fleet.stop()
     written += "".join(process.log.read_text() for process in processes)
     assert [secret for secret in (PASSWORD, QUOTED) if secret in written] == []
+
+
+def documented_user(password: str) -> str:
+    """The line of a server's file of users that the documentation shows."""
+    (line,) = re.findall(r"^user understudy .*$", (ROOT / "docs" / "brokers.md").read_text(), re.MULTILINE)
+    return str(line).replace(">PASSWORD", f">{password}")
+
+
+def test_a_user_with_the_documented_rights_runs_cancels_and_extends(store: Store, fleet: Fleet) -> None:
+    with ValkeyProcess("requirepass root", documented_user("secret")) as server:
+        fleet_on(fleet, f"redis://understudy:secret@127.0.0.1:{server.port}/0")
+        processes = fleet.start("run-1", "control", "sweeper", "api")
+        with ApiClient(store, processes[-1].url, "acme") as acme:
+            wait_until(lambda: acme.get("/readyz").json()["status"] == "ok")
+            quick, _ = make_study(store, acme.workspace_id)
+            (id_, *_) = ids = dispatch_participants(acme, quick, 2)
+            assert acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 60}).json()["ok"]
+            child = acme.post(f"/v1/participants/{id_}/extend", {"wait": True, "timeout": 60}).json()
+            assert child["ok"], child
+            slow, _ = make_study(store, acme.workspace_id, content={"delay_s": 600})
+            dispatch_participants(acme, slow, 1)
+            wait_until(lambda: counts(store).get("running") == 1)
+            acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
+            wait_until(lambda: all(row.stopped_at for row in load_rows(store, slow)))
+        # What Flower and Celery's tools do.
+        app = create_celery(fleet.settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
+        assert app.control.inspect(timeout=5, limit=2).ping()
+        with app.connection() as connection, contextlib.suppress(TimeoutError):
+            app.events.Receiver(connection, handlers={"*": print}).capture(limit=1, timeout=1)
+        with redis.Redis(port=server.port, password="root", decode_responses=True) as root:
+            assert root.acl_log() == []
+        fleet.stop()
+    assert "NOPERM" not in "".join(process.log.read_text() for process in processes)
 
 
 @pytest.mark.parametrize("wrong", ["authority", "name", "password"])
