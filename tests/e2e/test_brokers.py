@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,18 @@ def test_a_study_runs_on_a_server_with_tls_and_a_password(
     fleet.stop()
     written += "".join(process.log.read_text() for process in processes)
     assert [secret for secret in (PASSWORD, QUOTED) if secret in written] == []
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_a_study_runs_on_a_broker_with_an_ipv6_address(store: Store, fleet: Fleet) -> None:
+    with ValkeyProcess("bind 127.0.0.1 ::1") as server:
+        fleet_on(fleet, f"redis://[::1]:{server.port}/0")
+        *_, api = fleet.start("run-1", "control", "sweeper", "api")
+        with ApiClient(store, api.url, "acme") as acme:
+            wait_until(lambda: acme.get("/readyz").json()["status"] == "ok")
+            study, _ = make_study(store, acme.workspace_id)
+            ids = dispatch_participants(acme, study, 2)
+            assert acme.post("/v1/simulations/wait", {"participant_ids": ids, "timeout": 60}).json()["ok"]
 
 
 def documented_user(password: str) -> str:

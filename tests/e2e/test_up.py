@@ -16,9 +16,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.servers import free_port, wait_until
+from understudy.client import Understudy
 from understudy.deploy.main import app
 
-READY = re.compile(r"ready (http://127\.0\.0\.1:[0-9]+)\n")
+READY = re.compile(r"ready (http://(?:127\.0\.0\.1|\[::1\]):[0-9]+)\n")
 
 
 class Up:
@@ -57,6 +58,12 @@ class Up:
         return pids
 
 
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     """Starts `up` on one folder; kills it at the end of the test."""
@@ -84,6 +91,23 @@ def alive(pid: int) -> bool:
         return not state.exists() or state.read_text().rpartition(")")[2].split()[0] not in "ZX"
     except ProcessLookupError:
         return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_stack_on_an_ipv6_address_serves_clients_and_visits_sites_there(start: Callable[..., Up]) -> None:
+    up = start("--host", "::1", "--port", "0", "--no-flower")
+    url = up.url()
+    assert url.startswith("http://[::1]:")
+    assert (up.data_dir / "server").read_text().strip() == url
+    with Understudy(url, (up.data_dir / "token").read_text().strip()) as client:
+        client.person_create(generate=1)
+        study = client.study_create(
+            "Read", assignment={"task": "Read it."}, iteration={"content": {"environment": "web", "url": f"{url}/docs"}}
+        )
+        dispatched = client.study_run(study.id, sample=1, max_interactions=1, wait=True, timeout=60)
+        assert [one.status for one in dispatched.participants] == ["completed"]
+    code, _, err = up.end(signal.SIGINT)
+    assert (code, "API docs  http://[::1]:" in err) == (0, True)
 
 
 def test_a_stack_starts_serves_ends_cleanly_and_starts_again(start: Callable[..., Up]) -> None:

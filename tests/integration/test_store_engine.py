@@ -1,9 +1,11 @@
 """Connections and transactions: concurrent opening, bulk statements, and clients that freeze during a write."""
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -204,3 +206,13 @@ def test_write_to_a_full_disk_says_so(store_url: str) -> None:
     with store.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM participant").scalar() == 0
     store.dispose()
+def test_store_url_with_an_ipv6_address_connects_to_it() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        store = Store(f"postgresql://a:b@[::1]:{server.getsockname()[1]}/understudy")
+        with ThreadPoolExecutor() as pool:
+            accepted = pool.submit(server.accept)
+            connecting = pool.submit(store.write, lambda _: None)
+            accepted.result(30)[0].close()
+            with pytest.raises(ServiceUnavailable):
+                connecting.result(30)
+        store.dispose()

@@ -5,6 +5,8 @@ import json
 import socket
 from pathlib import Path
 
+from understudy.domain.broker_address import bracket_host
+
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Returns a port that is free now; another process may take it before use. Raises OSError."""
@@ -31,7 +33,7 @@ def reachable_host(host: str) -> str:
 
 
 def http_url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{bracket_host(host)}:{port}"
 
 
 def is_healthy(host: str, port: int, path: str) -> bool:

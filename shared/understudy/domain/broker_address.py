@@ -34,7 +34,7 @@ class BrokerAddress(NamedTuple):
     options: dict[str, str]
 
     def __repr__(self) -> str:
-        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        hosts = ",".join(f"{bracket_host(host)}:{port}" for host, port in self.hosts)
         return f"{self.scheme}://{hosts}/{self.path}"
 
     @property
@@ -61,7 +61,7 @@ class BrokerAddress(NamedTuple):
         credentials = f"{user}:{quote(self.password, safe='')}@" if self.password is not None else user and f"{user}@"
         # A virtual host may have slashes.
         path = quote(self.path, safe="")
-        return ";".join(f"{scheme}://{credentials}{_bracket_host(host)}:{port}/{path}" for host, port in self.hosts)
+        return ";".join(f"{scheme}://{credentials}{bracket_host(host)}:{port}/{path}" for host, port in self.hosts)
 
     @property
     def celery_ssl(self) -> dict[str, Any] | None:
@@ -163,5 +163,6 @@ def _join(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _bracket_host(host: str) -> str:
+def bracket_host(host: str) -> str:
+    """Returns `host` as URLs write it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -22,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
+from understudy.domain.broker_address import bracket_host
 from understudy.settings import Settings
 
 # Creation times would add a second, unused series to each counter.
@@ -158,9 +159,9 @@ def start_metrics_server(settings: Settings, part: Component) -> MetricsExporter
     try:
         server = _listen(host, port, _metrics_handler({"/metrics": exporter.text, "/healthz": lambda: b"ok\n"}))
     except OSError as error:
-        sys.exit(f"Cannot serve metrics at {host}:{port} ({error}). Choose another --metrics-port.")
+        sys.exit(f"Cannot serve metrics at {bracket_host(host)}:{port} ({error}). Choose another --metrics-port.")
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    log.info("metrics at http://%s:%d/metrics", host, server.server_address[1])
+    log.info("metrics at http://%s:%d/metrics", bracket_host(host), server.server_address[1])
     return exporter
 
 
