@@ -211,11 +211,10 @@ def shop_command(
     delay_s: Annotated[float, typer.Option(min=0, max=60, help="Delay of each page in seconds.")] = 0,
 ) -> None:
     """Serve the demo shop on this machine for simulated people. Ctrl-C stops it."""
-    import uvicorn  # noqa: PLC0415
-
+    from understudy.deploy.demo_server import serve  # noqa: PLC0415
     from understudy.deploy.shop.app import create_shop  # noqa: PLC0415
 
-    uvicorn.run(create_shop(delay_s=delay_s), host="127.0.0.1", port=port, access_log=False)
+    serve(create_shop(delay_s=delay_s), port)
 
 
 @app.command("chatbot", rich_help_panel=_LOCAL_PANEL)
@@ -227,12 +226,11 @@ def chatbot_command(
     ] = None,
 ) -> None:
     """Serve the demo chatbot on this machine for simulated people. Ctrl-C stops it."""
-    import uvicorn  # noqa: PLC0415
-
     from understudy.deploy.chatbot.app import create_chatbot  # noqa: PLC0415
+    from understudy.deploy.demo_server import serve  # noqa: PLC0415
 
     key = key_file.read_text(encoding="utf-8").strip() if key_file else ""
-    uvicorn.run(create_chatbot(delay_s=delay_s, key=key), host="127.0.0.1", port=port, access_log=False)
+    serve(create_chatbot(delay_s=delay_s, key=key), port)
 
 
 def main() -> None:
