@@ -729,7 +729,7 @@ _GUARDS = {
     ("api/understudy/service/receivers.py", "tests/unit/test_receiver_networks.py"): [
         ("callers learn no names inside", ", flags=socket.AI_NUMERICHOST", ""),
     ],
-    ("worker/understudy/environments/control_reader.py", "tests/integration/test_userinfo.py"): [
+    ("worker/understudy/environments/addresses.py", "tests/integration/test_userinfo.py"): [
         ("links have no user and password", "    return without_userinfo(url) if scheme", "    return url if scheme"),
     ],
     ("worker/understudy/environments/web.py", "tests/integration/test_private_addresses.py"): [
