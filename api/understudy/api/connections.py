@@ -10,6 +10,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from understudy.api.strict_requests import StrictConnection
+
 #: Bytes a second that a client must send of a body, on average over each time-out.
 MIN_BODY_RATE = 16 * 1024
 #: Open files that are no connections of clients: store, broker, logs.
@@ -27,6 +29,7 @@ class BoundedConnection(H11Protocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.conn = StrictConnection(h11.SERVER)
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         #: Bytes since the timer of a body was started.
