@@ -40,13 +40,11 @@ class Result(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        return bool(self.answers) and not self.failures
+        return not self.failures
 
     def line(self) -> str:
-        """Returns a row of the table: the first answer that does not hold, else the last one."""
-        shown = (self.failures or self.answers or [Answer("-", "nothing was sent", holds=False)])[-1]
-        if self.failures:
-            shown = self.failures[0]
+        """Returns a row of the table, with the first answer that does not hold, or else the first one."""
+        shown = (self.failures or self.answers)[0]
         cells = (self.attack.name, f"{len(self.answers)}", _short(shown.sent), _short(shown.came))
         return f"{cells[0]:32} {cells[1]:>5}  {cells[2]:56} {cells[3]:44} {'holds' if self.holds else 'DOES NOT HOLD'}"
 

@@ -9,7 +9,7 @@ from tests.attack.attack import Answer, Attack
 from tests.attack.target import Target
 from tests.event_client import open_stream
 
-_POSITIONS = ("-1", "1.0", "1e3", "0x1", "\u0661", " 1", "9" * 5_000, str(2**63), "999999", "1 OR 1=1", "1,2", "null")
+_POSITIONS = ("-1", "1.0", "1e3", "0x1", "\u0661", "9" * 5_000, str(2**63), "999999", "1 OR 1=1", "1,2", "null")
 STREAMS = 300
 
 
@@ -19,9 +19,7 @@ def _positions(target: Target) -> Iterator[Answer]:
         answer = target.request("GET", "/v1/events", params=scope | {"last_event_id": position})
         yield Answer(f"last_event_id={position[:12]}", f"{answer.status_code}", answer.status_code == 422)
         answer = target.request("GET", "/v1/events", params=scope, headers={"Last-Event-ID": position.encode()})
-        # A field of a header begins and ends without blanks.
-        expected = 200 if position == " 1" else 422
-        yield Answer(f"Last-Event-ID: {position[:12]}", f"{answer.status_code}", answer.status_code == expected)
+        yield Answer(f"Last-Event-ID: {position[:12]}", f"{answer.status_code}", answer.status_code == 422)
 
 
 def _cursors(target: Target) -> Iterator[Answer]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,10 +35,11 @@ def _formulas(target: Target) -> Iterator[Answer]:
 
 
 def _escapes(target: Target) -> Iterator[Answer]:
-    kept = CHARACTERS.replace("\0", "")
-    person = {"name": f"\x1b]0;title\x07\x1b[2J{kept}", "age": 30, "country": "GB", "language": "en"}
+    kept = "".join(one for one in CHARACTERS if one != "\0" and not "\ud800" <= one <= "\udfff")
+    hostile = f"\x1b]0;title\x07\x1b[2J{kept}"
+    person = {"name": hostile[:100], "age": 30, "country": "GB", "language": "en", "bio": hostile}
     made = target.request("POST", "/v1/people", json=person)
-    yield Answer("POST /v1/people name=ESC ]0;title", f"{made.status_code}", made.status_code in {201, 422})
+    yield Answer("POST /v1/people name=ESC ]0;title", f"{made.status_code} {made.text}", made.status_code == 201)
     answer = target.request("GET", "/v1/people/export", params={"format": "json"})
     raw = [character for character in "\x1b\x07\x9b" if character in answer.text and character < " "]
     yield Answer("GET /v1/people/export?format=json", f"raw: {raw}", not raw and bool(json.loads(answer.text)))
@@ -60,7 +62,8 @@ def _terminal(target: Target, *arguments: str) -> str:
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    return done.stdout.decode(errors="surrogateescape")
+    # Colours are ours.
+    return re.sub(r"\x1b\[[\d;]*m", "", done.stdout.decode(errors="surrogateescape"))
 
 
 ATTACKS = [

@@ -14,7 +14,7 @@ from understudy.queue.names import RUN_TASK, STOP_TASK
 
 
 def _forged(target: Target) -> Iterator[Answer]:
-    workers = target.fleet.start("run-1", "control")
+    workers = target.workers
     ids = [target.theirs.participant, target.mine.participant]
     before = [participant(target.store, UUID(id_)) for id_ in ids]
     with create_celery(target.settings.broker_url) as app:

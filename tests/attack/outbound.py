@@ -1,5 +1,6 @@
 """Addresses inside, in everything that makes the installation connect: webhooks, start pages, chatbots."""
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,21 +12,23 @@ _HOSTS = (
     *("2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "127.1", "0", "[::1]", "[::]", "[fe80::1]"),
     *("[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]", "[::ffff:7f00:1]", "169.254.169.254."),
     *("\uff11\uff16\uff19.254.169.254", "169\u3002254.169.254", "%31%36%39.254.169.254", "192.168.0.1", "172.16.0.1"),
+    *("169.254.169.254%2e", "2852039166.", "0xa9fea9fe.", "169.254.169.254\u3002", "127.0.0.1%00.example.org"),
 )
 _SCHEMES = (
     "file:///etc/passwd",
     "gopher://93.184.215.14/",
     "ftp://93.184.215.14/",
     "javascript:alert(1)",
-    "//93.184.215.14/",
+    "//8.8.8.8/",
 )
-_USERINFO = ("http://93.184.215.14@169.254.169.254/", "http://u:p@93.184.215.14/", "http://93.184.215.14\\@127.0.0.1/")
+_USERINFO = ("http://93.184.215.14@169.254.169.254/", "http://u:p@93.184.215.14/", "http://:@93.184.215.14/")
+#: Notations of the loopback address, without a port.
+_LOOPBACK = ("127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0", "[::ffff:127.0.0.1]", "127.0.0.1.")
 
 
-def _urls() -> Iterator[str]:
-    yield from (f"{scheme}://{host}/latest/meta-data/" for host in _HOSTS for scheme in ("http", "https"))
-    yield from _SCHEMES
-    yield from _USERINFO
+def _chat(url: str) -> dict[str, Any]:
+    bot = {"protocol": "json", "request": {"text": "{message}"}, "response_path": "reply"}
+    return {"environment": "chat", "url": url} | bot
 
 
 def _refused(target: Target, path: str, body: dict[str, Any], url: str) -> Answer:
@@ -34,17 +37,54 @@ def _refused(target: Target, path: str, body: dict[str, Any], url: str) -> Answe
 
 
 def _webhooks(target: Target) -> Iterator[Answer]:
-    for url in _urls():
+    for url in (f"{scheme}://{host}/latest/meta-data/" for host in _HOSTS for scheme in ("http", "https")):
         yield _refused(target, "/v1/webhooks", {"url": url}, url)
 
 
-def _starts(target: Target) -> Iterator[Answer]:
+def _urls(target: Target) -> Iterator[Answer]:
     path = f"/v1/studies/{target.mine.study}/iterations"
-    for url in _urls():
+    for url in (*_SCHEMES, *_USERINFO):
+        yield _refused(target, "/v1/webhooks", {"url": url}, url)
         yield _refused(target, path, {"content": {"environment": "web", "url": url}}, url)
+        yield _refused(target, path, {"content": _chat(url)}, url)
+
+
+def _starts(target: Target) -> Iterator[Answer]:
+    """Runs a participant for each notation, at a listener that counts its connections."""
+    assert target.workers
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        for modality, content in (("interactive", _web), ("chat", _chat)):
+            body = {"name": "Inside", "modality": modality, "assignment": {"task": "Look around"}}
+            study = target.request("POST", "/v1/studies", json=body).json()["id"]
+            for host in _LOOPBACK:
+                mind = {"mind": "scripted"} if modality == "interactive" else {}
+                made = {"content": content(f"http://{host}:{port}/")} | mind
+                answer = target.request("POST", f"/v1/studies/{study}/iterations", json=made)
+                assert answer.status_code == 201, answer.text
+                run = {"sample": 1, "iteration_id": answer.json()["id"], "wait": True, "timeout": 60}
+                ended = target.request("POST", f"/v1/studies/{study}/run", json=run, timeout=90).json()
+                came = str(ended)
+                yield Answer(f"{modality} http://{host}:{port}/", came, not _is_hit(listener) and "None" not in came)
+
+
+def _web(url: str) -> dict[str, Any]:
+    return {"environment": "web", "url": url}
+
+
+def _is_hit(listener: socket.socket) -> bool:
+    try:
+        listener.accept()
+    except BlockingIOError:
+        return False
+    return True
 
 
 ATTACKS = [
     Attack("webhook to an address inside", "422", _webhooks),
-    Attack("start page inside", "422", _starts),
+    Attack("other scheme or user in a URL", "422", _urls),
+    Attack(
+        "start page or chatbot inside", "its run fails; no connection is made", _starts, writes=True, is_quick=False
+    ),
 ]

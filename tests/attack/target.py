@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Target:
 
     def __init__(self, settings: Settings, fleet: Fleet) -> None:
         self.settings = settings
-        self.fleet = fleet
+        self._fleet = fleet
         self.store = Store(settings.store_url)
         self._process: Process = fleet.start("api-1")[0]
         self.api = self._process.url
@@ -36,6 +37,11 @@ class Target:
         self.mine: World = make_world(self.store, self.acme)
         self.theirs: World = make_world(self.store, self.rival)
         self.their_aliases = aliases_of(self.rival, self.theirs)
+
+    @cached_property
+    def workers(self) -> Sequence[Process]:
+        """Returns a worker that runs participants, and a control worker; the first call starts them."""
+        return self._fleet.start("run-1", "control")
 
     def log(self) -> str:
         """Returns what the API has logged."""

@@ -63,7 +63,17 @@ def test_check_receiver_looks_up_no_name(monkeypatch: pytest.MonkeyPatch) -> Non
     networks = parse_receiver_networks("public")
     for host in ("inside.example", "nowhere.invalid", "ä" * 70):
         check_receiver(host, networks)
-    for host in ("127.0.0.1", "0x7f.1", "0", "::1", "localhost", "LOCALHOST.", "app.localhost"):
+    for host in (
+        "127.0.0.1",
+        "0x7f.1",
+        "0",
+        "::1",
+        "localhost",
+        "LOCALHOST.",
+        "app.localhost",
+        "127.0.0.1.",
+        "0x7f.1.",
+    ):
         with pytest.raises(ValidationError, match="allow list"):
             check_receiver(host, networks)
     assert asked == []
@@ -72,8 +82,14 @@ def test_check_receiver_looks_up_no_name(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_check_url_returns_the_host() -> None:
     assert check_url("https://App.Example:8443/hook?x=1") == "app.example"
     assert check_url("http://[::1]:80/") == "::1"
-    with pytest.raises(ValidationError, match="url"):
-        check_url("https://app.example/\n")
+    for url in (
+        "https://app.example/\n",
+        "http://%31%32%37.0.0.1/",
+        "http://127.0.0.1%2e/",
+        "http://[fe80::1%25eth0]/",
+    ):
+        with pytest.raises(ValidationError, match="url"):
+            check_url(url)
 
 
 def test_pauses_triple_with_jitter_up_to_six_hours() -> None:

@@ -23,11 +23,12 @@ def check_receiver(host: str, networks: ReceiverNetworks) -> None:
 
 
 def _addresses(host: str) -> list[str]:
+    # The dot of a complete name may be behind an address too; what connects drops it.
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return _LOOPBACK
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
         return []
     return [str(address[4][0]) for address in found]

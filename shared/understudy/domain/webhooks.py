@@ -69,6 +69,8 @@ def check_url(url: str) -> str:
         raise _bad_url("it must start with http:// or https://")
     if not parts.hostname or not port_is_valid:
         raise _bad_url("it needs a host, and a port from 1 to 65535 if it has one")
+    if "%" in parts.hostname:
+        raise _bad_url("its host may not have a percent sign")
     if parts.username is not None or parts.password is not None:
         raise _bad_url("it must not contain a user or a password; verify the signature instead")
     if parts.fragment or url.endswith("#"):
