@@ -56,9 +56,12 @@ chaos: $(VENV)/.installed-test ## trigger every fault point, then inject random 
 	$(PYTEST) -m chaos $(ARGS)
 	PYTHONPATH=$(CURDIR)/tests/plugins $(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
+SITES ?=
+
 .PHONY: attack
-attack: $(VENV)/.installed-test ## attack a worker by hostile sites, and measure its other runs: ARGS="--only names"
-	$(BIN)/python -W ignore -m tests.attack $(ARGS)
+attack: $(VENV)/.installed-test ## attack a running API, then a worker by hostile sites: ARGS="--only token", SITES="--only names"
+	$(BIN)/python -W ignore -m tests.attack.table $(ARGS)
+	$(BIN)/python -W ignore -m tests.attack $(SITES)
 
 # Without a Chromium it says how to get one, and compares nothing.
 .PHONY: web-suite

@@ -3,17 +3,15 @@
 import csv
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 from tests.attack.attack import Answer, Attack
 from tests.attack.target import Target
 from tests.hostile_api import CHARACTERS
-from tests.servers import ROOT
+from tests.pseudo_terminal import PseudoTerminal
 from tests.unit.test_formula_guard import cells_of, runs
+from understudy.deploy.main import app
 
 _FORMULAS = [
     *("=1+1", "+1+1", "-1+1", "@SUM(A1)", "=cmd|' /C calc'!A0", '=HYPERLINK("http://evil.example","x")', "\t=1", " =1"),
@@ -50,20 +48,11 @@ def _escapes(target: Target) -> Iterator[Answer]:
 
 
 def _terminal(target: Target, *arguments: str) -> str:
-    """Returns what a command prints on a terminal."""
-    environment = os.environ | {"UNDERSTUDY_SERVER": target.api, "UNDERSTUDY_TOKEN": target.acme.secret}
-    command = [sys.executable, "-m", "understudy.deploy.main", *arguments]
-    code = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    # Colours are ours.
-    return re.sub(r"\x1b\[[\d;]*m", "", done.stdout.decode(errors="surrogateescape"))
+    """Returns what a command prints on a terminal, without our own colours."""
+    terminal = PseudoTerminal()
+    with terminal.as_output():
+        app([*arguments, "--server", target.api, "--token", target.acme.secret], standalone_mode=False)
+    return re.sub(r"\x1b\[[\d;]*m", "", terminal.close())
 
 
 ATTACKS = [

@@ -54,23 +54,25 @@ def _starts(target: Target) -> Iterator[Answer]:
     assert target.workers
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         listener.setblocking(False)
-        port = listener.getsockname()[1]
-        for modality, content in (("interactive", _web), ("chat", _chat)):
+        for modality in ("interactive", "chat"):
             body = {"name": "Inside", "modality": modality, "assignment": {"task": "Look around"}}
             study = target.request("POST", "/v1/studies", json=body).json()["id"]
             for host in _LOOPBACK:
-                mind = {"mind": "scripted"} if modality == "interactive" else {}
-                made = {"content": content(f"http://{host}:{port}/")} | mind
-                answer = target.request("POST", f"/v1/studies/{study}/iterations", json=made)
-                assert answer.status_code == 201, answer.text
-                run = {"sample": 1, "iteration_id": answer.json()["id"], "wait": True, "timeout": 60}
-                ended = target.request("POST", f"/v1/studies/{study}/run", json=run, timeout=90).json()
-                came = str(ended)
-                yield Answer(f"{modality} http://{host}:{port}/", came, not _is_hit(listener) and "None" not in came)
+                url = f"http://{host}:{listener.getsockname()[1]}/"
+                ended = _run(target, study, _chat(url) if modality == "chat" else {"environment": "web", "url": url})
+                came = f"{ended['status']}: {ended['error_message']}"
+                yield Answer(f"{modality} {url}", came, ended["status"] == "failed" and not _is_hit(listener))
 
 
-def _web(url: str) -> dict[str, Any]:
-    return {"environment": "web", "url": url}
+def _run(target: Target, study: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Runs one participant to its end; returns it."""
+    mind = {} if content["environment"] == "chat" else {"mind": "scripted"}
+    iteration = target.request("POST", f"/v1/studies/{study}/iterations", json={"content": content} | mind).json()["id"]
+    body = {"sample": 1, "iteration_id": iteration, "wait": True, "timeout": 60}
+    run = target.request("POST", f"/v1/studies/{study}/run", json=body, timeout=90).json()
+    (id_,) = run["dispatch"]["participant_ids"]
+    ended: dict[str, Any] = target.request("GET", f"/v1/participants/{id_}").json()
+    return ended
 
 
 def _is_hit(listener: socket.socket) -> bool:
