@@ -6,6 +6,10 @@ from typing import NamedTuple
 from tests.attack.target import Target
 from tests.contract.manual_worker import dump_tables
 
+#: Columns of the table.
+HEADING = ("attack", "sent", "a request", "expected", "its answer", "result")
+LAYOUT = "{:31} {:>4}  {:46.46} {:48} {:46.46} {}"
+
 
 class Answer(NamedTuple):
     """One request of an attack, shortened, with its answer."""
@@ -45,8 +49,8 @@ class Result(NamedTuple):
     def line(self) -> str:
         """Returns a row of the table, with the first answer that does not hold, or else the first one."""
         shown = (self.failures or self.answers)[0]
-        cells = (self.attack.name, f"{len(self.answers)}", _short(shown.sent), _short(shown.came))
-        return f"{cells[0]:32} {cells[1]:>5}  {cells[2]:56} {cells[3]:44} {'holds' if self.holds else 'DOES NOT HOLD'}"
+        cells = (self.attack.name, len(self.answers), _short(shown.sent), self.attack.expected, _short(shown.came))
+        return LAYOUT.format(*cells, "holds" if self.holds else "DOES NOT HOLD")
 
 
 def run(attack: Attack, target: Target) -> Result:
@@ -66,5 +70,4 @@ def run(attack: Attack, target: Target) -> Result:
 
 def _short(text: str) -> str:
     text = text.encode("ascii", "backslashreplace").decode().replace("\r", "\\r").replace("\n", "\\n")
-    text = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
-    return text if len(text) <= 56 else text[:53] + "..."
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)

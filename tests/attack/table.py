@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.attack import bodies, browsers, cursors, exports, framing, messages, objects, outbound, tokens
-from tests.attack.attack import Attack, run
+from tests.attack.attack import HEADING, LAYOUT, Attack, run
 from tests.attack.target import target
 from understudy.deploy.broker import BrokerServer
 from understudy.deploy.migrate import migrate
@@ -32,7 +32,7 @@ def main() -> int:
         settings = Settings(data_dir=Path(folder), broker_url=broker.url)
         migrate(settings)
         with target(settings) as attacked:
-            print(f"{'attack':32} {'sent':>5}  {'request':56} {'answer':44} result")  # noqa: T201
+            print(LAYOUT.format(*HEADING))  # noqa: T201
             for attack in ATTACKS:
                 if options.only and not any(one in attack.name for one in options.only):
                     continue

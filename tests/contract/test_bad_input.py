@@ -220,6 +220,16 @@ def test_a_body_over_the_limit_is_a_413(sender: Sender) -> None:
 
 
 @one_store
+def test_a_length_over_the_limit_is_a_413_before_the_body_is_sent(acme: ApiClient) -> None:
+    host, port = acme.api.removeprefix("http://").split(":")
+    for path in (CANCEL, PEOPLE, "/mcp"):
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\nAuthorization: Bearer {acme.secret}"
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head.encode() + b"\r\nConnection: close\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@one_store
 def test_a_body_is_json_whatever_its_content_type_says_and_however_it_is_split(acme: ApiClient, world: World) -> None:
     body = json.dumps(world.body(CANCEL)).encode()
     types = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "x", "")

@@ -119,6 +119,32 @@ def test_a_client_that_reads_nothing_loses_its_connection() -> None:
         wait_until(lambda: not connections)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"POST /echo HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nHost: a\r\nX-Folded: a\r\n b\r\n\r\n",
+        b"GET /echo HTTP/1.1\nHost: a\nX-Folded: a\n\tb\n\n",
+        b"GET /echo HTTP/1.2\r\nHost: a\r\n\r\n",
+    ],
+    ids=["length and chunks", "chunks and length", "chunks of an old version", "folded", "folded tab", "version"],
+)
+@pytest.mark.parametrize("before", [b"", HEADER + b"0123456789"], ids=["first", "second"])
+def test_a_request_that_others_read_differently_is_refused_with_all_behind_it(before: bytes, head: bytes) -> None:
+    with serving(60) as (port, _), connect(port, before + head + HEADER + b"0123456789") as client:
+        received = b"".join(iter(lambda: client.recv(1_000), b""))
+    assert received.count(b"HTTP/1.1 200") == (1 if before else 0)
+    assert received.count(b"HTTP/1.1 400") == 1
+
+
+def test_bodies_in_chunks_or_with_fold_like_text_are_read() -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving(60) as (port, _), connect(port, head, b"4\r\n\n \n \r\n0\r\n\r\n") as client:
+        assert answer(client).endswith(b"4\r\n0\r\n\r\n".replace(b"4", b"1\r\n4"))
+
+
 def test_a_client_between_two_requests_keeps_its_connection() -> None:
     with serving(0.05) as (port, connections), connect(port, HEADER, b"0123456789") as client:
         assert answer(client).startswith(b"HTTP/1.1 200")
