@@ -206,6 +206,8 @@ def test_write_to_a_full_disk_says_so(store_url: str) -> None:
     with store.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM participant").scalar() == 0
     store.dispose()
+
+
 def test_store_url_with_an_ipv6_address_connects_to_it() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         store = Store(f"postgresql://a:b@[::1]:{server.getsockname()[1]}/understudy")

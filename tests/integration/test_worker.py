@@ -20,6 +20,7 @@ from tests.factories import StudyStore, make_participants, make_study
 from tests.parameters import on_postgresql, one_store
 from tests.plugins.scripted import ScriptedEnvironment
 from tests.servers import wait_until
+from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.errors import ServiceUnavailable
 from understudy.domain.queues import Queue, parse_dispatch_no, task_id
 from understudy.domain.simulation import Action
@@ -57,7 +58,11 @@ class Worker(StudyStore):
         self.notifier = Notifier(settings.notifications_url)
         self.keeper = LeaseKeeper(store, "test", ttl_s=5, interval_s=0.2)
         self.context = WorkerContext(
-            self.committer, lambda: self.keeper.worker_id, self.shutdown.is_set, True, quarantine
+            self.committer,
+            lambda: self.keeper.worker_id,
+            self.shutdown.is_set,
+            AllowedAddresses.of(all_private=True),
+            quarantine,
         )
         self.runner = Runner(self.context, self.publisher, self.notifier)
         self.keeper.start(self.runner)

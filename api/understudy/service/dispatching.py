@@ -46,6 +46,8 @@ def run_study(call: Call, request: Any) -> Dispatch:
         study = find(connection, call.workspace_id, Kind.STUDY, request.study_id, "study_id")
         iteration = studies.resolve_iteration(connection, call.workspace_id, study.id, request.iteration_id)
         if iteration is None:
+            # Its study may have been deleted since it was found.
+            find(connection, call.workspace_id, Kind.STUDY, request.study_id, "study_id")
             raise _no_iteration(study.alias, request.iteration_id)
         person_ids = resolve_people(call, connection, request)
         # Without an id the run takes the latest iteration, whichever it is at the time.
