@@ -95,7 +95,7 @@ _REROUTES = ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Path", "X-Forwarded
 
 
 def _overrides(target: Target) -> Iterator[Answer]:
-    """With a viewer's token, for which a delete would be refused, and with an admin's, for whom it would not."""
+    """The token may delete: only the method keeps the object."""
     path = f"/v1/webhooks/{target.mine.webhook}"
     for name in _OVERRIDES:
         for method in ("DELETE", "POST", "TRACE"):

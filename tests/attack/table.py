@@ -26,6 +26,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attack.table", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--only", action="append", help="only attacks whose name contains this; may be repeated")
     options = parser.parse_args()
+    attacks = [attack for attack in ATTACKS if any(part in attack.name for part in options.only or [""])]
+    if not attacks:
+        parser.error("no attack has such a name")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent / "plugins")
     failed = False
     with tempfile.TemporaryDirectory(prefix="attack-") as folder, BrokerServer(Path(folder) / "broker") as broker:
@@ -33,9 +36,7 @@ def main() -> int:
         migrate(settings)
         with target(settings) as attacked:
             print(LAYOUT.format(*HEADING))  # noqa: T201
-            for attack in ATTACKS:
-                if options.only and not any(one in attack.name for one in options.only):
-                    continue
+            for attack in attacks:
                 result = run(attack, attacked)
                 failed = failed or not result.holds
                 print(result.line(), flush=True)  # noqa: T201

@@ -30,5 +30,5 @@ def attacked(
 def test_attack_on_a_running_api_holds(attacked: Target, attack: Attack) -> None:
     result = run(attack, attacked)
     assert list(result.failures) == []
-    # The rows are no rows without variants.
+    # The attack really sent several requests.
     assert len(result.answers) > 2

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.attack.attack import Answer, Result
 from tests.attack.table import ATTACKS
 from tests.servers import ROOT
 
@@ -40,3 +41,12 @@ def test_every_proof_in_the_table_exists(named: list[str]) -> None:
 def test_proofs_reports_a_row_without_one() -> None:
     with pytest.raises(AssertionError, match="no proof"):
         proofs(f"{HEADING}\n| attack | holds | proof |\n|---|---|---|\n| a | b | none |\n")
+
+
+def test_result_with_one_answer_that_does_not_hold_shows_that_one() -> None:
+    answers = [Answer("first\x1b", "200", holds=True), Answer("second\r\n", "500\x1b[2J", holds=False)]
+    line = Result(ATTACKS[0], answers).line()
+    assert line.endswith("DOES NOT HOLD")
+    assert r"second\r\n" in line
+    assert "\x1b" not in line
+    assert Result(ATTACKS[0], answers[:1]).line().endswith(" holds")
