@@ -369,6 +369,7 @@ _GUARDS = {
         ),
     ],
     (DISPATCH, DISPATCH_TESTS): [
+        ("a reservation skips locked rows", ".with_for_update(skip_locked=True)", ".with_for_update()"),
         (
             "terminal source of an extend (P4)",
             "        _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),\n",
@@ -479,7 +480,6 @@ _GUARDS = {
         ("the sweeper's stops skip locked rows", "skip_locked=True, or_assumed", "skip_locked=False, or_assumed"),
     ],
     (DISPATCH, RACES): [
-        ("a reservation skips locked rows", ".with_for_update(skip_locked=True)", ""),
         ("an extend waits for a prune", ".with_for_update(read=True, key_share=True)", ""),
     ],
     ("shared/understudy/store/prune.py", RACES): [

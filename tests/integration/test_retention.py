@@ -16,7 +16,7 @@ from understudy.domain.ids import Kind
 from understudy.sequencer import assign_positions
 from understudy.settings import Settings
 from understudy.store import asks, deletion, quotas, usage
-from understudy.store.engine import Store
+from understudy.store.engine import Store, store_clock
 from understudy.store.schema import Tables
 from understudy.telemetry.retention_metrics import retention_deleted
 from understudy.worker import retention
@@ -166,6 +166,15 @@ def test_ask_opens_no_round_once_the_deletion_of_its_panel_has_begun(history: Hi
         assert list(asks.panel(connection, ask)) == []
     sweep_all(sweeper)
     assert history.remaining(first) == []
+
+
+def test_panel_of_which_a_part_is_left_is_not_asked(history: History) -> None:
+    ask, _ = make_ask(history.store, history.workspace_id, rounds=1)
+    with history.store.read() as connection:
+        assert asks.panel(connection, ask)
+    history.write(Connection.execute, update(Tables.ask).values(panel_removed_at=store_clock()))
+    with history.store.read() as connection:
+        assert list(asks.panel(connection, ask)) == []
 
 
 def test_panel_is_deleted_in_bounded_transactions(

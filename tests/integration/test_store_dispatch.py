@@ -11,6 +11,7 @@ from tests.factories import StudyStore, at_once, make_lease, make_workspace
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Status
 from understudy.domain.people import generate_people
+from understudy.domain.queues import QUARANTINE_ATTEMPT, Queue
 from understudy.store import dispatch, lineage, people, window
 from understudy.store.aliases import assign_aliases
 from understudy.store.dispatch import RunMessage
@@ -106,6 +107,34 @@ def test_overdue_message_is_reserved_again(study: StudyStore) -> None:
     study.write(Connection.execute, update(_p).values(dispatched_at=store_clock(-61)))
     (again,) = reserve(study, republish_after_s=60)
     assert again.task_id.endswith(".2")
+
+
+def test_overdue_message_of_a_suspect_is_reserved_again_for_quarantine(study: StudyStore) -> None:
+    study.participants()
+    reserve(study)
+    lost_twice = {"attempt": QUARANTINE_ATTEMPT, "dispatched_at": store_clock(-61)}
+    study.write(Connection.execute, update(_p).values(lost_twice))
+    (again,) = reserve(study, republish_after_s=60)
+    assert again.queue == Queue.QUARANTINE
+
+
+def test_overdue_message_of_a_cancelled_participant_is_not_reserved_again(study: StudyStore) -> None:
+    (id_,) = study.participants()
+    reserve(study)
+    study.cancel(id_)
+    study.write(Connection.execute, update(_p).values(dispatched_at=store_clock(-61)))
+    assert reserve(study, republish_after_s=60) == []
+
+
+def test_reservation_skips_rows_that_another_transaction_holds(study: StudyStore) -> None:
+    if study.store.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer")
+    held, free = study.participants(2)
+    reserve(study)
+    study.write(Connection.execute, update(_p).values(dispatched_at=store_clock(-61)))
+    with study.store.engine.begin() as other:
+        other.execute(select(_p.c.id).where(_p.c.id == held).with_for_update())
+        assert [message.participant_id for message in reserve(study, republish_after_s=60)] == [free]
 
 
 def test_message_of_a_participant_that_is_not_pending_is_not_reserved(study: StudyStore) -> None:

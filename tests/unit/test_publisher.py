@@ -163,7 +163,7 @@ def test_run_messages_after_the_first_batch_wait_for_the_response(
 ) -> None:
     publisher.enqueue_refill(len(IDS))
     wait_for_ids(server, Queue.RUNS, RUNS[:2])
-    (timer,) = timers
+    (timer,) = wait_until(lambda: timers, 10)
     timer.run()
     wait_for_ids(server, Queue.RUNS, RUNS)
 
