@@ -110,10 +110,17 @@ def test_overdue_message_is_reserved_again(study: StudyStore) -> None:
 
 
 def test_overdue_message_of_a_suspect_is_reserved_again_for_quarantine(study: StudyStore) -> None:
-    study.participants()
+    (id_,) = study.participants()
+    for _ in range(QUARANTINE_ATTEMPT):
+        reserve(study)
+        worker = make_lease(study.store)
+        study.must_claim(id_, worker)
+        study.expire_lease(worker)
+        study.recover()
     reserve(study)
-    lost_twice = {"attempt": QUARANTINE_ATTEMPT, "dispatched_at": store_clock(-61)}
-    study.write(Connection.execute, update(_p).values(lost_twice))
+    # As the previous version left it.
+    moved = {"queue": str(Queue.RECOVERED), "dispatched_at": store_clock(-61)}
+    study.write(Connection.execute, update(_p).values(moved))
     (again,) = reserve(study, republish_after_s=60)
     assert again.queue == Queue.QUARANTINE
 
