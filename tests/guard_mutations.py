@@ -479,9 +479,6 @@ _GUARDS = {
     (STOPS, RACES): [
         ("the sweeper's stops skip locked rows", "skip_locked=True, or_assumed", "skip_locked=False, or_assumed"),
     ],
-    (DISPATCH, RACES): [
-        ("an extend waits for a prune", ".with_for_update(read=True, key_share=True)", ""),
-    ],
     ("shared/understudy/store/prune.py", RACES): [
         ("a prune skips locked rows", ".with_for_update(skip_locked=True)", ""),
     ],

@@ -153,15 +153,11 @@ def insert_branch(
         _p.c.created_at: store_clock(),
         _p.c.pending_since: store_clock(),
     }
-    source = (
-        select(*child.values())
-        .where(
-            _p.c.id == source_id,
-            _p.c.workspace_id == workspace_id,
-            _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),
-        )
-        # The foreign key takes this lock too. Taken here, it waits for a prune, then finds no source.
-        .with_for_update(read=True, key_share=True)
+    # A source that is deleted meanwhile fails the foreign key: the transaction is repeated and finds none.
+    source = select(*child.values()).where(
+        _p.c.id == source_id,
+        _p.c.workspace_id == workspace_id,
+        _p.c.status.in_([str(status) for status in sorted(TERMINAL)]),
     )
     statement = insert(_p).from_select([column.name for column in child], source).returning(_p)
     row = connection.execute(statement).one_or_none()
