@@ -152,7 +152,7 @@ _GUARDS = {
     ("worker/understudy/environments/forms.py", "tests/unit/test_page.py"): [
         ("a form is never sent in part", "if form.cut:", "if False:"),
     ],
-    ("worker/understudy/environments/constraints.py", "tests/unit/test_web_suite.py"): [
+    ("worker/understudy/environments/validity.py", "tests/unit/test_web_suite.py"): [
         ("a pattern is checked", "return expression.fullmatch(value, timeout=_PATTERN_S) is not None", "return True"),
     ],
     ("worker/understudy/environments/html_sanitizer.py", LANE_TESTS): [

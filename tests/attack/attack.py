@@ -32,7 +32,7 @@ class Attack(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of an attack."""
+    """The result of an attack."""
 
     attack: Attack
     answers: Sequence[Answer]

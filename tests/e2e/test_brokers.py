@@ -125,7 +125,7 @@ def test_a_user_with_the_documented_rights_runs_cancels_and_extends(store: Store
             wait_until(lambda: counts(store).get("running") == 1)
             acme.post("/v1/simulations/cancel", {"study_id": str(slow)})
             wait_until(lambda: all(row.stopped_at for row in load_rows(store, slow)))
-        # What Flower and Celery's tools do.
+        # Flower and Celery's tools do this.
         app = create_celery(fleet.settings.broker_url, read_timeout_s=BROKER_READ_TIMEOUT_S)
         assert app.control.inspect(timeout=5, limit=2).ping()
         with app.connection() as connection, contextlib.suppress(TimeoutError):

@@ -15,5 +15,5 @@ class Call(NamedTuple):
     key: str | None = None
     #: Role of the caller's token.
     role: Role = Role.ADMIN
-    #: What opened the call; a wait ends with it.
+    #: The credential of the call; a wait ends with it.
     credential: Credential | None = None

@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 class Credential(NamedTuple):
-    """What opened a call that lasts."""
+    """The token or ticket that opened a wait or a stream."""
 
     token_id: UUID
     #: Least role that the call needs.

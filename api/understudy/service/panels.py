@@ -45,7 +45,7 @@ _SEPARATOR_LINE = re.compile(r"sep=([^\"\r\n])(?:\r\n|\r|\n)", re.IGNORECASE)
 #: The header: quoted names may have separators and line breaks.
 _HEADER = re.compile(r'(?:[^"\r\n]|"[^"]*")*')
 _QUOTED = re.compile(r'"[^"]*"')
-#: What a cell is quoted for: some program could end it there.
+#: Signs at which some program could end a cell; it is quoted for them.
 _QUOTE = re.compile(r"[,;|\t\r\n\"']")
 #: Digits that stay text: card and account numbers, of which most programs would round the last digits.
 _LONG_NUMBER = re.compile(r"-?\d{16,}")

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-#: What we create in a data folder. A folder may hold other files too: those are not ours to change.
+#: The files that we create in a data folder. Other files in it are not ours to change.
 _OURS = (
     *("understudy.db*", "token*", "server", "flower*", "up.lock"),
     *(f"{folder}{inside}" for folder in ("logs", "run", "broker") for inside in ("", "/**/*")),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-#: What comes before `@` in the authority. Sloppy spellings too: the URL may be shown because it is invalid.
+#: The part before `@` of the authority, also in sloppy spellings: the URL may be shown because it is invalid.
 _USERINFO = re.compile(
     r"^(\s*(?:(?:https?|ftp|wss?):[/\\]*|[a-z][a-z0-9+.-]*:[/\\]{2,}|[/\\]{2,}))[^/?#]*@", re.IGNORECASE
 )

@@ -21,7 +21,7 @@ def prune_pass(
     The next transaction begins when the caller asks for the next result. Passes may run concurrently, and end at any
     point: another one deletes the rest. Raises ServiceUnavailable.
     """
-    # What a dry run would have removed by now.
+    # Participants that a dry run would have removed by now.
     gone: set[UUID] = set()
     asks: dict[UUID, None] = {}
     last = None

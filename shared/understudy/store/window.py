@@ -58,7 +58,7 @@ def has_work(connection: Connection) -> bool:
     owners = connection.scalars(waiting).all()
     if len(owners) != 1:
         return len(owners) > 1
-    # What waits may need a slot of another workspace.
+    # The waiting ones may need a slot of another workspace.
     return connection.scalar(_select_holder(), {"waiting": owners[0]}) is not None
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.domain.simulation import Element, Json
-from understudy.environments.constraints import limit, utf16_length, violation
 from understudy.environments.entry_list import entry_list, is_chosen
 from understudy.environments.form_encoding import multipart, plain, urlencoded
 from understudy.environments.input_values import FORMATS, RANGED, sanitize_value
 from understudy.environments.page import Control, Form, Page, clean
+from understudy.environments.validity import limit, utf16_length, violation
 
 _TYPED_CHARS = 10_000
 #: Maximum bytes that a person types into the fields of one page.

@@ -18,7 +18,7 @@ class Sent(NamedTuple):
 
     task: str
     id: str
-    #: What tools show of its arguments.
+    #: The text that tools show instead of its arguments.
     description: str
     queue: str
 
