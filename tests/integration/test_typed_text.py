@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from tests.environments import simulate, stored
 from tests.servers import serve_in_thread
+from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.lifecycle import Outcome
 from understudy.domain.people import generate_people
 from understudy.domain.runs import RunSpec, Step
@@ -95,7 +96,7 @@ def session(url: str, state: Any = None, history: Any = (), count: int = 0) -> S
     assignment = {"task": "Find it", "success": {"text_contains": WANTED}}
     content = {"environment": "web", "url": url}
     spec = RunSpec("Ada", 30, "PE", "en", {}, "", assignment, content, "heuristic", 60, 600, "interactive")
-    return SimulationSession(ClaimedRun(row, spec, state, history), allow_private_hosts=True)
+    return SimulationSession(ClaimedRun(row, spec, state, history), addresses=AllowedAddresses.of(all_private=True))
 
 
 def take(run: SimulationSession, *acts: tuple[str, str, str | None]) -> list[Step]:
