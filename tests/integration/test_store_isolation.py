@@ -6,25 +6,31 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from tests.factories import StudyStore, make_ask, make_workspace
 from understudy.domain.errors import NotFound, ValidationError
+from understudy.domain.holds import STANDARD_LIMITS
 from understudy.domain.ids import Kind
 from understudy.domain.lifecycle import Outcome
+from understudy.domain.people import generate_people
 from understudy.domain.simulation import Usage
 from understudy.domain.webhooks import MAX_WEBHOOKS
 from understudy.store import (
     aliases,
     asks,
     call_limits,
+    deletion,
     deliveries,
     dispatches,
     events,
     idempotency,
+    limits,
     participants,
+    pauses,
     people,
     quotas,
+    removal,
     studies,
     usage,
     webhooks,
@@ -158,6 +164,54 @@ def test_webhooks_are_counted_and_deleted_in_their_workspace_only(both: TwoWorks
     assert both.write(webhooks.insert_webhook, both.workspace_id, "https://a.example/", ["x"], "s")
     assert not both.write(webhooks.delete_webhook, both.other, both.webhook_id)
     assert both.write(webhooks.delete_webhook, both.workspace_id, both.webhook_id)
+
+
+def paused(both: TwoWorkspaces) -> list[bool]:
+    """Returns whether the owner's study and workspace are paused, and whether its run has to give up its slot."""
+
+    def read(connection: Connection) -> list[bool]:
+        study, workspace, participant = Tables.study, Tables.workspace, Tables.participant
+        return [
+            connection.scalar(select(study.c.paused_at).where(study.c.id == both.study_id)) is not None,
+            connection.scalar(select(workspace.c.paused_at).where(workspace.c.id == both.workspace_id)) is not None,
+            connection.scalar(select(participant.c.yields).where(participant.c.status == "running")),
+        ]
+
+    return list(both.read(read))
+
+
+def test_pauses_hold_back_participants_of_their_workspace_only(both: TwoWorkspaces) -> None:
+    both.running()
+    both.write(pauses.pause_study, both.other, both.study_id)
+    both.write(pauses.pause_workspace, both.other)
+    assert paused(both) == [False, False, False]
+    both.write(pauses.pause_study, both.workspace_id, both.study_id)
+    both.write(pauses.resume_study, both.other, both.study_id)
+    assert paused(both) == [True, False, True]
+    both.write(pauses.resume_study, both.workspace_id, both.study_id)
+    assert paused(both) == [False, False, False]
+    both.write(pauses.pause_workspace, both.workspace_id)
+    both.write(pauses.resume_workspace, both.other)
+    assert paused(both) == [False, True, True]
+
+
+def test_another_workspace_does_not_learn_what_holds_back_a_participant(both: TwoWorkspaces) -> None:
+    ids = both.participants()
+    both.write(pauses.pause_study, both.workspace_id, both.study_id)
+    assert both.read(limits.holds, both.workspace_id, ids, STANDARD_LIMITS) != {}
+    assert both.read(limits.holds, both.other, ids, STANDARD_LIMITS) == {}
+
+
+def test_person_of_another_workspace_is_not_deleted(both: TwoWorkspaces) -> None:
+    (profile,) = generate_people(1, seed=5)
+    (id_,) = both.write(people.insert_people, both.workspace_id, [profile])
+    assert not both.write(deletion.delete_person, both.other, id_)
+    assert both.write(deletion.delete_person, both.workspace_id, id_)
+
+
+def test_newest_event_of_another_workspace_does_not_count(both: TwoWorkspaces) -> None:
+    assert both.read(removal._newest_participant, both.workspace_id) is not None
+    assert both.read(removal._newest_participant, both.other) is None
 
 
 def test_each_workspace_has_its_own_cursor_and_its_own_start(store: Store) -> None:
