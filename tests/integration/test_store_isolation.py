@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from tests.factories import StudyStore, make_ask, make_workspace
 from understudy.domain.errors import NotFound, ValidationError
@@ -34,8 +34,9 @@ from understudy.store import (
     studies,
     usage,
     webhooks,
+    window,
 )
-from understudy.store.engine import Store, store_time
+from understudy.store.engine import Store, store_clock, store_time
 from understudy.store.participants import ParticipantScope
 from understudy.store.schema import Tables
 
@@ -50,6 +51,7 @@ class TwoWorkspaces(StudyStore):
         self.ask_id, ((self.pending, *_), *_) = make_ask(store, self.workspace_id)
         used = Usage(1, 2, 3, 0.5, model="m")
         self.commit(self.must_claim(), 0, ends=True, outcome=Outcome.GAVE_UP, usage=used)
+        self.write(usage.keep_sums, [self.id_])
         self.write(events.assign_positions)
         self.write(idempotency.find_or_reserve, self.workspace_id, "/path", "key", "hash")
         self.person_id = self.row().person_id
@@ -200,6 +202,17 @@ def test_another_workspace_does_not_learn_what_holds_back_a_participant(both: Tw
     both.write(pauses.pause_study, both.workspace_id, both.study_id)
     assert both.read(limits.holds, both.workspace_id, ids, STANDARD_LIMITS) != {}
     assert both.read(limits.holds, both.other, ids, STANDARD_LIMITS) == {}
+
+
+def test_late_messages_and_runs_of_another_workspace_do_not_move(both: TwoWorkspaces) -> None:
+    both.running()
+    (late,) = both.participants()
+    of_late = update(Tables.participant).where(Tables.participant.c.id == late)
+    both.write(Connection.execute, of_late.values(dispatched_at=store_clock(-60)))
+    assert both.read(window._late_ids, both.workspace_id, 5) == [late]
+    assert both.read(window._late_ids, both.other, 5) == []
+    assert both.write(window._preempt, both.other, 5) == 0
+    assert both.write(window._preempt, both.workspace_id, 5) == 1
 
 
 def test_person_of_another_workspace_is_not_deleted(both: TwoWorkspaces) -> None:
