@@ -20,7 +20,8 @@ THIS_VERSION = "{}.{}".format(*sys.version_info)
 
 def find_python(version: str) -> str | None:
     """Returns a Python of that version from the path or from pyenv; None if there is none."""
-    folders = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin"))
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = sorted((pyenv / "versions").glob(f"{version}.*/bin"))
     for candidate in (which(f"python{version}"), *(str(folder / f"python{version}") for folder in folders)):
         if candidate and _is_of(candidate, version):
             return candidate
@@ -39,7 +40,7 @@ def main() -> int:
     parser.add_argument("tests", nargs="+", help="files and options for pytest")
     options, more = parser.parse_known_args()
     only_unit = all(Path(argument).is_relative_to("tests/unit") for argument in options.tests)
-    failed = []
+    passed, failed = [], []
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(ROOT, Path(folder))
         for version in VERSIONS if options.all else [version for version in VERSIONS if version != THIS_VERSION]:
@@ -52,9 +53,9 @@ def main() -> int:
             print(f"Python {version}: {found}", flush=True)
             command = [here, "-m", "pytest", "-q", "-n", str(os.cpu_count()), "--dist", "worksteal"]
             command += ["-p", "no:cacheprovider", *options.tests, *more]
-            if subprocess.run(command, cwd=ROOT, check=False).returncode:
-                failed.append(version)
-    print(f"failed on: {', '.join(failed)}" if failed else "passed on all of them")
+            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            (failed if code else passed).append(version)
+    print(f"passed on: {', '.join(passed) or 'none'}; failed on: {', '.join(failed) or 'none'}")
     return len(failed)
 
 
