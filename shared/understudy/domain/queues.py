@@ -67,8 +67,8 @@ def task_id(participant_id: object, dispatch_no: int) -> str:
 
 def previous_message(id_: str) -> str | None:
     """Returns the Celery id of the run message that the one with Celery id `id_` replaces; None for the first."""
-    participant_id, number = parse_participant_id(id_), parse_dispatch_no(id_)
-    return None if number is None or number == 1 else task_id(participant_id, number - 1)
+    found = _RUN_MESSAGE.fullmatch(id_)
+    return task_id(found[1], int(found[2]) - 1) if found and found[2] != "1" else None
 
 
 def stop_task_id(run_task_id: str) -> str:
@@ -77,6 +77,12 @@ def stop_task_id(run_task_id: str) -> str:
 
 
 _RUN_MESSAGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([1-9][0-9]{0,8})")
+
+
+def is_run_message_of(id_: str, participant_id: str) -> bool:
+    """Returns whether `id_` is the Celery id of a run message of the participant with that id."""
+    found = _RUN_MESSAGE.fullmatch(id_)
+    return found is not None and found[1] == participant_id
 
 
 def parse_participant_id(id_: str) -> UUID | None:

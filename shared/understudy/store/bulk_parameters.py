@@ -76,6 +76,11 @@ class _ArrayParameter(TypeDecorator[Sequence[Any]]):
         return [item.hex if isinstance(item, UUID) else item for item in value or ()]
 
 
+def stored_ids(dialect: str, ids: Sequence[UUID]) -> Sequence[UUID] | Sequence[str]:
+    """Returns `ids` as the driver writes and reads them; `IDS_PARAM` takes both forms."""
+    return ids if dialect == "postgresql" else [id_.hex for id_ in ids]
+
+
 def in_parameter(dialect: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Returns the condition that `column`, of ids or words, is in the list passed as `IDS_PARAM`.
 

@@ -49,7 +49,7 @@ TRANSACTION_TIMEOUT_S = 30
 MAX_TRANSACTION_TRIES = 10
 
 #: Rejects NaN and infinity on both stores, before either sees them: they are the caller's error.
-_dump_json = partial(json.dumps, allow_nan=False)
+_dump_json = json.JSONEncoder(allow_nan=False).encode
 
 #: Maximum page cache of a SQLite connection, in KB. Ids are random, and so are the pages that a write needs.
 #: With the default of 2 MB, SQLite reads and writes some several times in one transaction.

@@ -92,7 +92,12 @@ def _record(dialect: str) -> Insert:
 
 
 def record_bulk(
-    connection: Connection, ids: Sequence[UUID], kind: str, data: dict[str, Any], *, via_outbox: bool = False
+    connection: Connection,
+    ids: Sequence[UUID] | Sequence[str],
+    kind: str,
+    data: dict[str, Any],
+    *,
+    via_outbox: bool = False,
 ) -> None:
     """Inserts the same event for each of these participants, in one statement. Not repeatable.
 
@@ -118,7 +123,7 @@ def _insert_bulk(dialect: str, *, via_outbox: bool) -> Insert:
 # -- outbox ------------------------------------------------------------------------------------------------
 
 
-def flush_outbox(connection: Connection, ids: Sequence[UUID]) -> None:
+def flush_outbox(connection: Connection, ids: Sequence[UUID] | Sequence[str]) -> None:
     """Moves the events of these participants, if any, from the outbox to `event`. Repeatable.
 
     A concurrent call waits, then finds none. A claim and `record_bulk` call it before they record, in the

@@ -10,7 +10,8 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Executable, Update, bindparam, case, false, null, update
+from sqlalchemy import Connection, Executable, Update, bindparam, case, false, null, type_coerce, update
+from sqlalchemy.types import NullType
 
 from understudy.domain.lifecycle import FailureKind, Outcome, Status, TransitionKind
 from understudy.domain.queues import QUARANTINE_ATTEMPT, Queue
@@ -301,12 +302,13 @@ def cancel_any_workspace(connection: Connection, ids: Sequence[UUID]) -> dict[UU
 def _cancelled(connection: Connection, statement: Executable, ids: Sequence[UUID], **values: UUID) -> dict[UUID, bool]:
     # In id order, like each write of several rows: concurrent cancels wait, but never deadlock.
     lock_in_id_order(connection, ids)
-    rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: ids, **values}).all()
-    # Computed here: in RETURNING, SQLite 3.40 evaluates `worker_id IS NOT NULL` to true for all rows.
-    cancelled = {id_: worker_id is not None for id_, worker_id in rows}
+    # To convert thousands of ids for each statement and row would take a third of the time.
+    by_stored = dict(zip(bulk_parameters.stored_ids(connection.dialect.name, ids), ids, strict=True))
+    rows = connection.execute(statement, {bulk_parameters.IDS_PARAM: list(by_stored), **values}).all()
     data = {"status": str(Status.CANCELLED)}
-    record_bulk(connection, list(cancelled), "status", data, via_outbox=True)
-    return cancelled
+    record_bulk(connection, [stored for stored, _ in rows], "status", data, via_outbox=True)
+    # Computed here: in RETURNING, SQLite 3.40 evaluates `worker_id IS NOT NULL` to true for all rows.
+    return {by_stored[stored]: worker_id is not None for stored, worker_id in rows}
 
 
 @cache
@@ -316,5 +318,5 @@ def _cancel(dialect: str, *, any_workspace: bool) -> Executable:
         transition(TransitionKind.CANCEL)
         .where(bulk_parameters.in_parameter(dialect, _p.c.id), *workspace_filter)
         .values(finished_at=store_clock())
-        .returning(_p.c.id, _p.c.worker_id)
+        .returning(type_coerce(_p.c.id, NullType()), _p.c.worker_id)
     )

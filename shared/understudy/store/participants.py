@@ -42,11 +42,15 @@ class ParticipantScope(NamedTuple):
         return and_(_p.c.workspace_id == workspace_id, *conditions)
 
 
+#: A look-up, for thousands of rows several times faster than `Status(…)`.
+_STATUSES = {str(status): status for status in Status}
+
+
 def cancel_candidates(connection: Connection, workspace_id: UUID, scope: ParticipantScope) -> list[Candidate]:
     """Returns id and status of all participants in scope, in order of creation."""
     statement = select(_p.c.id, _p.c.status).where(scope.where(workspace_id))
     rows = connection.execute(statement.order_by(_p.c.created_at, _p.c.id)).all()
-    return [Candidate(id_, Status(status)) for id_, status in rows]
+    return [Candidate(id_, _STATUSES[status]) for id_, status in rows]
 
 
 _STATE = tuple(

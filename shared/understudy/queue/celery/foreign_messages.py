@@ -12,9 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 from uuid import UUID
 
-from kombu.exceptions import ContentDisallowed, DecodeError
-
-from understudy.domain.queues import parse_participant_id, stop_task_id
+from understudy.domain.queues import is_run_message_of, stop_task_id
 from understudy.queue.names import RUN_TASK, STOP_TASK
 from understudy.telemetry import metrics
 
@@ -90,11 +88,11 @@ def check_task(message: Any, tasks: Collection[str]) -> None:
         raise ForeignMessage("it has a time limit")
     if (message.content_type, message.content_encoding) != ("application/json", "utf-8"):
         raise ForeignMessage(f"unknown content type {reprlib.repr(message.content_type)}")
-    if len(body or "") > MAX_MESSAGE_BYTES:
-        raise ForeignMessage(f"its body has more than {MAX_MESSAGE_BYTES} bytes")
+    if not isinstance(body, str | bytes) or len(body) > MAX_MESSAGE_BYTES:
+        raise ForeignMessage(f"its body is no text of at most {MAX_MESSAGE_BYTES} bytes")
     try:
-        payload = message.payload
-    except (DecodeError, ContentDisallowed) as error:
+        payload = json.loads(body)
+    except (ValueError, RecursionError) as error:
         raise ForeignMessage("its body is not JSON") from error
     _check_arguments(payload, _TASK_ARGUMENTS[name])
     _check_id(id_, *payload[0])
@@ -102,13 +100,13 @@ def check_task(message: Any, tasks: Collection[str]) -> None:
 
 def _check_arguments(payload: object, count: int) -> None:
     match payload:
-        case [[str(participant_id), *others] as arguments, dict(options), dict(callbacks)] if (
+        case [[*arguments], dict(options), dict(callbacks)] if (
             len(arguments) == count
-            and all(isinstance(other, str) for other in others)
+            and all(isinstance(argument, str) for argument in arguments)
             and not options
             and not any(callbacks.values())
         ):
-            parse_participant_ids([participant_id])
+            return
         case _:
             raise ForeignMessage(f"unknown arguments: {reprlib.repr(payload)}")
 
@@ -116,7 +114,7 @@ def _check_arguments(payload: object, count: int) -> None:
 def _check_id(id_: str, participant_id: str, run_task_id: str | None = None) -> None:
     """Raises ForeignMessage unless the id of a message is the one that `Publisher` gives it."""
     run_id, expected = (id_, id_) if run_task_id is None else (run_task_id, stop_task_id(run_task_id))
-    if parse_participant_id(run_id) != UUID(participant_id) or id_ != expected:
+    if not is_run_message_of(run_id, participant_id) or id_ != expected:
         raise ForeignMessage(f"its id {reprlib.repr(id_)} is not the one of its participant")
 
 

@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import json
 import logging
 import os
 import threading
@@ -16,7 +17,6 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Reject, Retry, Terminated
 from kombu.asynchronous.hub import Hub
 from kombu.exceptions import OperationalError
-from kombu.serialization import loads
 
 from understudy.domain.queues import QUEUE_PRIORITY
 
@@ -173,9 +173,9 @@ def create_pool(
     return LoopPool
 
 
-async def _run_job(work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: Any, *kind: str) -> object:
-    # Decoded inside the job: an unreadable body fails only its own job.
-    args, *_rest = loads(body, *kind)
+async def _run_job(work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: str, *_: str) -> object:
+    # JSON in UTF-8: anything else is a foreign message, which is dropped before.
+    args, *_rest = json.loads(body)
     return await work(Job(task_id, headers, args))
 
 
