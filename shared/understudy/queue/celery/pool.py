@@ -173,8 +173,8 @@ def create_pool(
     return LoopPool
 
 
-async def _run_job(work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: str, *_: str) -> object:
-    # JSON in UTF-8: anything else is a foreign message, which is dropped before.
+async def _run_job(work: JobHandler, _: str, task_id: str, headers: Mapping[str, Any], body: str, *__: str) -> object:
+    # JSON in UTF-8: a message of another kind is foreign, and dropped before.
     args, *_rest = json.loads(body)
     return await work(Job(task_id, headers, args))
 
