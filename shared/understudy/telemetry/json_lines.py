@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 from structlog.contextvars import get_contextvars
@@ -12,6 +13,17 @@ _OF_EACH_RECORD = frozenset(logging.makeLogRecord({}).__dict__)
 #: Uvicorn repeats its message in the last one, with terminal colors.
 _NOT_EXTRA = _OF_EACH_RECORD | {"message", "asctime", "color_message"}
 _encode = json.JSONEncoder(default=repr).encode
+
+
+@lru_cache(maxsize=2)
+def _format_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _format_time(at_s: float) -> str:
+    """Returns the time in UTC. Many lines are of the same second."""
+    second, microsecond = divmod(int(at_s * 1_000_000), 1_000_000)
+    return f"{_format_second(second)}.{microsecond:06}Z"
 
 
 class Redactor(Protocol):
@@ -32,8 +44,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line, in the context in which the record was made."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
-        first = {"timestamp": at.replace("+00:00", "Z"), "level": record.levelname.lower(), **self._fields}
+        first = {"timestamp": _format_time(record.created), "level": record.levelname.lower(), **self._fields}
         told = {"logger": record.name, "message": record.getMessage(), **get_contextvars()}
         if len(record.__dict__) > len(_OF_EACH_RECORD):
             told |= {name: value for name, value in record.__dict__.items() if name not in _NOT_EXTRA}

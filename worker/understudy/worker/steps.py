@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from understudy.domain.accessibility import AccessibilityNeeds
@@ -53,24 +54,34 @@ class SimulationSession:
 
     def __init__(self, claimed: ClaimedRun, *, addresses: AllowedAddresses, secrets: Secrets | None = None) -> None:
         row, spec = claimed.row, claimed.spec
-        self._person = Person(
-            name=spec.name,
-            age=spec.age,
-            country=spec.country,
-            language=spec.language,
-            traits=spec.traits,
-            bio=spec.bio,
-        )
         success = success_from_json(spec.assignment.get("success"))
         self._assignment = Assignment(spec.assignment["task"], success)
-        self._row = row
-        self._workspace_name = spec.workspace
+        # Read once: a look at a row costs more than one at an object.
+        self._max_interactions: int = row.max_interactions
+        self._branched_at: int | None = None if row.extended_from is None else row.branched_at
+        self._create_turn = partial(
+            Turn,
+            person=Person(
+                name=spec.name,
+                age=spec.age,
+                country=spec.country,
+                language=spec.language,
+                traits=spec.traits,
+                bio=spec.bio,
+            ),
+            assignment=self._assignment,
+            instruction=row.instruction,
+            instructions=claimed.instructions,
+            seed=row.seed,
+            workspace=row.workspace_id,
+            workspace_name=spec.workspace,
+            study=row.study_id or row.ask_id,
+        )
         self._count: int = row.interaction_count
         self._state = claimed.state
         self._memory: Mapping[str, Any] = (claimed.state or {}).get("memory", {})
         self._history = deque((_history_entry(past, past.ordinal) for past in claimed.history), maxlen=HISTORY_LENGTH)
         self._typed = self._typed_before()
-        self._instructions = claimed.instructions
         self._mind: Mind = create_mind(spec.mind)
         factory = environments(spec.modality)[spec.content["environment"]].load()
         # Environments receive only the options that they declare.
@@ -89,7 +100,7 @@ class SimulationSession:
     @property
     def remaining(self) -> int:
         """Returns the interactions left under the cap."""
-        return int(self._row.max_interactions) - self._count
+        return self._max_interactions - self._count
 
     async def step(self) -> Step:
         """Observes, decides and acts; returns the step. Raises what a plug-in raises."""
@@ -158,21 +169,13 @@ class SimulationSession:
         return page
 
     def _turn(self, observation: Observation) -> Turn:
-        return Turn(
-            person=self._person,
-            assignment=self._assignment,
+        return self._create_turn(
             observation=observation,
             history=tuple(self._history),
-            instruction=self._row.instruction,
-            resumed=self._row.extended_from is not None and self._count == self._row.branched_at,
+            resumed=self._count == self._branched_at,
             memory=self._memory,
-            seed=self._row.seed,
             remaining=self.remaining,
             index=self._count,
-            instructions=self._instructions,
-            workspace=self._row.workspace_id,
-            workspace_name=self._workspace_name,
-            study=self._row.study_id or self._row.ask_id,
         )
 
 

@@ -46,23 +46,24 @@ def read_envelope(data: bytes | str) -> dict[str, Any]:
         envelope = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ForeignMessage("it is not JSON") from error
-    match envelope:
-        case {"body": str(body), "properties": {"delivery_tag": str(), "delivery_info": info, **properties}, **rest}:
-            _check_address(info)
-            _check_body(body, properties)
-            headers: Any = rest.get("headers") or {}
-        case _:
-            raise ForeignMessage(f"it has no envelope: {reprlib.repr(envelope)}")
+    properties = envelope.get("properties") if isinstance(envelope, dict) else None
+    if not isinstance(properties, dict) or not _are_texts(envelope, "body") or not _are_texts(properties, "delivery_tag"):
+        raise ForeignMessage(f"it has no envelope: {reprlib.repr(envelope)}")
+    if not _is_address(properties.get("delivery_info")):
+        raise ForeignMessage(f"unknown address: {reprlib.repr(properties)}")
+    _check_body(envelope["body"], properties)
+    headers = envelope.get("headers") or {}
     if not isinstance(headers, dict) or headers.get("compression"):
         raise ForeignMessage(f"unknown headers: {reprlib.repr(headers)}")
-    return dict(envelope)
+    return envelope
 
 
-def _check_address(delivery_info: object) -> None:
-    match delivery_info:
-        case {"exchange": str(), "routing_key": str()}:
-            return
-    raise ForeignMessage(f"unknown address: {reprlib.repr(delivery_info)}")
+def _are_texts(fields: Mapping[Any, Any], *names: str) -> bool:
+    return all(isinstance(fields.get(name), str) for name in names)
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, dict) and _are_texts(value, "exchange", "routing_key")
 
 
 def _check_body(body: str, properties: Mapping[Any, Any]) -> None:
@@ -99,16 +100,16 @@ def check_task(message: Any, tasks: Collection[str]) -> None:
 
 
 def _check_arguments(payload: object, count: int) -> None:
-    match payload:
-        case [[*arguments], dict(options), dict(callbacks)] if (
-            len(arguments) == count
-            and all(isinstance(argument, str) for argument in arguments)
-            and not options
-            and not any(callbacks.values())
-        ):
-            return
-        case _:
-            raise ForeignMessage(f"unknown arguments: {reprlib.repr(payload)}")
+    arguments, options, callbacks = payload if isinstance(payload, list) and len(payload) == 3 else (None,) * 3
+    if (
+        not isinstance(arguments, list)
+        or len(arguments) != count
+        or not all(isinstance(argument, str) for argument in arguments)
+        or options != {}
+        or not isinstance(callbacks, dict)
+        or any(callbacks.values())
+    ):
+        raise ForeignMessage(f"unknown arguments: {reprlib.repr(payload)}")
 
 
 def _check_id(id_: str, participant_id: str, run_task_id: str | None = None) -> None:
@@ -146,8 +147,6 @@ def check_command(body: object, headers: object, commands: Collection[str]) -> N
         or not all(part is None or isinstance(part, str) for part in (*names, *addressed))
     ):
         raise ForeignMessage(f"unknown fields: {reprlib.repr(body)}")
-    match body.get("reply_to"):
-        case None | {"exchange": str(), "routing_key": str()}:
-            return
-        case reply_to:
-            raise ForeignMessage(f"unknown address of its reply: {reprlib.repr(reply_to)}")
+    reply_to = body.get("reply_to")
+    if reply_to is not None and not _is_address(reply_to):
+        raise ForeignMessage(f"unknown address of its reply: {reprlib.repr(reply_to)}")
