@@ -72,7 +72,7 @@ class Commit(NamedTuple):
 
 
 def claim(connection: Connection, participant_id: UUID, worker_id: UUID, *, quarantine: bool = False) -> AnyRow | None:
-    """Claims one participant like `claim_all`; returns its row, or None if the race was lost."""
+    """Claims one participant like `claim_all`; returns None if the race was lost."""
     return claim_all(connection, [participant_id], worker_id, quarantine=quarantine).get(participant_id)
 
 
@@ -84,7 +84,7 @@ def claim_all(
     quarantine: bool = False,
     has_number: bool = False,
 ) -> dict[UUID, AnyRow]:
-    """Claims the pending participants among `ids` for a live lease; returns their rows as they are now.
+    """Claims the pending participants among `ids` for a live lease; returns what their runs need of their rows.
 
     A missing id had a duplicate or stale message: it was claimed or cancelled before, waits for a new message, or
     the lease has expired. Without `quarantine`, a participant that lost two workers is missing too: its stale
@@ -97,6 +97,16 @@ def claim_all(
     flush_outbox(connection, [row.id for row in rows])
     record(connection, [NewEvent.of_status(r.id, r.seq, Status.RUNNING, attempt=r.attempt) for r in rows])
     return {row.id: row for row in rows}
+
+
+#: The columns that a run needs: each id and time of the others would take longer than its text.
+_CLAIMED = tuple(
+    _p.c[name]
+    for name in (
+        *("id", "workspace_id", "study_id", "ask_id", "epoch", "seq", "attempt", "dispatch_no", "claimed_ms"),
+        *("seed", "max_interactions", "interaction_count", "extended_from", "branched_at", "instruction"),
+    )
+)
 
 
 @cache
@@ -112,7 +122,7 @@ def _claim(dialect: str, *, quarantine: bool, has_number: bool) -> Update:
             worker_id=bindparam("worker", type_=_p.c.worker_id.type),
             started_at=case((_p.c.started_at.is_(None), store_clock()), else_=_p.c.started_at),
         )
-        .returning(_p)
+        .returning(*_CLAIMED)
     )
 
 

@@ -43,11 +43,11 @@ def read_envelope(data: bytes | str) -> dict[str, Any]:
         raise ForeignMessage(f"it has more than {MAX_MESSAGE_BYTES} bytes")
     try:
         # Kombu's decoder would call a hook for each object; an envelope has none of the types that it looks for.
-        envelope = json.loads(data)
+        envelope: dict[str, Any] = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ForeignMessage("it is not JSON") from error
     properties = envelope.get("properties") if isinstance(envelope, dict) else None
-    if not isinstance(properties, dict) or not _are_texts(envelope, "body") or not _are_texts(properties, "delivery_tag"):
+    if not (isinstance(properties, dict) and _are_texts(envelope, "body") and _are_texts(properties, "delivery_tag")):
         raise ForeignMessage(f"it has no envelope: {reprlib.repr(envelope)}")
     if not _is_address(properties.get("delivery_info")):
         raise ForeignMessage(f"unknown address: {reprlib.repr(properties)}")
