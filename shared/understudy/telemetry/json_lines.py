@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
-from structlog.contextvars import get_contextvars
+from understudy.telemetry.log_fields import current_fields
 
 _OF_EACH_RECORD = frozenset(logging.makeLogRecord({}).__dict__)
 #: Uvicorn repeats its message in the last one, with terminal colors.
@@ -45,7 +45,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line, in the context in which the record was made."""
         first = {"timestamp": _format_time(record.created), "level": record.levelname.lower(), **self._fields}
-        told = {"logger": record.name, "message": record.getMessage(), **get_contextvars()}
+        told = {"logger": record.name, "message": record.getMessage(), **current_fields()}
         if len(record.__dict__) > len(_OF_EACH_RECORD):
             told |= {name: value for name, value in record.__dict__.items() if name not in _NOT_EXTRA}
         if record.exc_info:

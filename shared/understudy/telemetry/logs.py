@@ -8,7 +8,6 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +15,6 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
-from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars, merge_contextvars
 from structlog.processors import ExceptionRenderer, TimeStamper
 from structlog.typing import EventDict, WrappedLogger
 
@@ -24,7 +22,10 @@ from understudy.domain.broker_address import parse_broker_url
 from understudy.domain.unprintable import escape_text
 from understudy.settings import Settings
 from understudy.telemetry.json_lines import JsonFormatter
+from understudy.telemetry.log_fields import bind, current_fields, log_context
 from understudy.telemetry.log_writer import LogWriter
+
+__all__ = ["bind", "configure", "formatter", "log_context", "propagated_headers", "secret_values"]
 
 log = logging.getLogger(__name__)
 
@@ -58,19 +59,9 @@ _HINTS = (
 )
 
 
-def log_context(**fields: object) -> AbstractContextManager[Any]:
-    """Adds `fields` to the log lines of this block."""
-    return bound_contextvars(**{name: str(value) for name, value in fields.items()})
-
-
-def bind(**fields: object) -> None:
-    """Adds `fields` to all later log lines of this task or request; omits those that are None."""
-    bind_contextvars(**{name: str(value) for name, value in fields.items() if value is not None})
-
-
 def propagated_headers() -> dict[str, str]:
     """Returns the message headers that carry the request id; empty outside a request."""
-    name = get_contextvars().get(REQUEST_ID)
+    name = current_fields().get(REQUEST_ID)
     return {} if name is None else {REQUEST_ID: name}
 
 
@@ -120,7 +111,7 @@ def formatter(settings: Settings, *, on_terminal: bool, fields: dict[str, str]) 
     plain = structlog.dev.plain_traceback
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
-            merge_contextvars,
+            lambda _, __, line: {**current_fields(), **line},
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),
