@@ -300,9 +300,9 @@ IMAGES ?= deploy/images.env
 
 # Needs Docker and the registries. Compose reads the file with --env-file, beside deploy/.env.
 .PHONY: digests
-digests: ## write the digests of all images that we do not build into deploy/images.env
+digests: ## write the current digests of all images that we do not build into deploy/images.env
 	@set -e; { echo "# Made by \`make digests\`."; \
-	  sed -nE 's/.*\$$\{([A-Z]+_IMAGE):-([^}]+)\}.*/\1 \2/p' deploy/compose.yaml | while read -r name image; do \
+	  sed -nE 's/.*\$$\{([A-Z]+_IMAGE):-([^}@]+)[^}]*\}.*/\1 \2/p' deploy/compose.yaml | while read -r name image; do \
 	    digest=$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}'); \
 	    echo "$$name=$$image@$$digest"; done; } > $(IMAGES).part
 	@mv $(IMAGES).part $(IMAGES)

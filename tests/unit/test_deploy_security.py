@@ -78,6 +78,16 @@ def test_what_is_only_in_front_opens_no_connection_to_the_outside() -> None:
     assert COMPOSE["networks"]["front"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
 
 
+def test_every_image_that_we_do_not_build_has_a_version_and_a_digest() -> None:
+    base = re.search("^ARG PYTHON_IMAGE=(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert base is not None
+    assert f"${{PYTHON_IMAGE:-{base[1]}}}" == COMPOSE["services"]["migrate"]["build"]["args"]["PYTHON_IMAGE"]
+    images = {one["image"] for one in COMPOSE["services"].values()} - {"understudy"}
+    names = [base[1], *(image.partition(":-")[2].rstrip("}") for image in images)]
+    assert len(names) == 5
+    assert [name for name in names if not re.fullmatch(r"[\w/]+:v?\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}", name)] == []
+
+
 def test_digests_name_every_image_that_we_do_not_build(tmp_path: Path) -> None:
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\ntest "$1 $2 $3" = "buildx imagetools inspect" && echo "sha256:of-$4"\n')
@@ -90,8 +100,8 @@ def test_digests_name_every_image_that_we_do_not_build(tmp_path: Path) -> None:
     base = re.search("^ARG PYTHON_IMAGE=(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
     images = {one["image"] for one in COMPOSE["services"].values()} - {"understudy"}
-    named = {f"${{{name}:-{value.partition('@')[0]}}}" for name, value in lines.items()}
-    assert named == {*images, f"${{PYTHON_IMAGE:-{base[1]}}}"}
+    named = {f"${{{name}:-{value.partition('@')[0]}" for name, value in lines.items()}
+    assert named == {image.partition("@")[0] for image in (*images, f"${{PYTHON_IMAGE:-{base[1]}}}")}
     assert all(value.partition("@")[2] == f"sha256:of-{value.partition('@')[0]}" for value in lines.values())
     # A registry that does not answer leaves the file as it is.
     docker.write_text("#!/bin/sh\nexit 1\n")
