@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from kombu.message import Message
 
 from understudy.queue.celery.app import create_celery
 from understudy.queue.celery.foreign_messages import (
@@ -122,6 +123,14 @@ def test_messages_of_the_publisher_are_accepted(message: Any) -> None:
 def test_any_other_message_in_a_queue_is_foreign(message: Any) -> None:
     with pytest.raises(ForeignMessage):
         check_task(message, {RUN_TASK, "celery.backend_cleanup"})
+
+
+def test_message_is_decoded_once() -> None:
+    sent = task()
+    received = Message(**vars(sent), accept=["json"])
+    check_task(received, {RUN_TASK})
+    received.body = "no longer needed"
+    assert received.payload == json.loads(sent.body)
 
 
 @pytest.mark.parametrize("body", [b"{not json", b"\xff\xfe\x00", "", None, 5, "[" * 100_000])
