@@ -223,8 +223,11 @@ _GUARDS = {
             "dict(env)",
         ),
     ],
-    ("worker/understudy/environments/cookie_snapshot.py", "tests/unit/test_cookies.py"): [
+    ("worker/understudy/environments/cookies.py", "tests/unit/test_cookies.py"): [
         ("cookies are bounded in bytes", " and size + cost <= _JAR_BYTES", ""),
+        ("a cookie that no answer may set is dropped", "_FORBIDDEN.search(text)", "False"),
+        ("a cookie for TLS stays with TLS", "(_is_trustworthy(url) or not cookie.secure)", "True"),
+        ("an answer without TLS hides no secure cookie", " or self._hides_secure(cookie, url)", ""),
     ],
     (STORE_ENGINE, "tests/integration/test_store_engine.py"): [
         (
@@ -763,8 +766,9 @@ _GUARDS = {
     ("worker/understudy/environments/fetch.py", "tests/integration/test_userinfo.py"): [
         (
             "no URL is shown with user and password",
-            "replace(visit, url=without_userinfo(visit.url)), without_userinfo(referrer)",
-            "visit, referrer",
+            "        visit = replace(visit, url=without_userinfo(visit.url))\n"
+            "        navigation = Navigation(without_userinfo(referrer))\n",
+            "        navigation = Navigation(referrer)\n",
         ),
         (
             "no redirect has user and password",

@@ -14,8 +14,9 @@ class Environment(Protocol):
 
     Built as `factory(content, allow_private_hosts=bool)` with the content of the iteration; the bool says whether all
     private addresses may be visited. A factory with `takes_addresses = True` gets the option `addresses` also, the
-    operator's AllowedAddresses. A call may be cancelled at any await. It must not block the event loop, which hundreds
-    of participants share.
+    operator's AllowedAddresses; with `takes_person = True` it gets `person`, the Person.
+
+    A call may be cancelled at any await. It must not block the event loop, which hundreds of participants share.
     """
 
     async def open(self) -> None:

@@ -19,10 +19,21 @@ def absolute(href: str, base: str) -> str:
         # Nine of ten links are like this; a page may have hundreds, and urljoin is slow.
         url = (plain[1] if href.startswith("/") else plain[0]) + href
         return url if len(url) <= URL_CHARS else ""
+    path, mark, rest = _split(href)
+    href = path.replace("\\", "/") + mark + rest
     try:
         url = urljoin(base, href)
+        if mark and not path and not rest:
+            # Python keeps the old query or drops the mark.
+            url = base.split("#", 1)[0].split(mark, 1)[0] + mark
         scheme = urlsplit(url).scheme
     except ValueError:
         # Keep it as written: following it reports the invalid address.
         return without_userinfo(href)[:URL_CHARS]
     return without_userinfo(url) if scheme in ("http", "https") and len(url) <= URL_CHARS else ""
+
+
+def _split(href: str) -> tuple[str, str, str]:
+    """Returns what stands before the query or fragment, its mark (`?`, `#` or empty), and what stands behind."""
+    at = min((place for place in (href.find("?"), href.find("#")) if place >= 0), default=len(href))
+    return href[:at], href[at : at + 1], href[at + 1 :]

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from understudy.environments.addresses import absolute
 from understudy.environments.capture import Capture
 from understudy.environments.control_reader import LABEL_CHARS, ControlReader
 from understudy.environments.fieldsets import DisabledFieldsets
 from understudy.environments.html_sanitizer import Markup
 from understudy.environments.page import WHOLE_CHARS, Control, Page, tidy, with_text, words
+from understudy.environments.refresh import refresh_url
 from understudy.environments.scripts import needs_scripts
 
 #: How many of each are shown; a form sends its other fields as they are.
@@ -26,8 +26,6 @@ _MAX_CAPTURES = 8
 _CONTROL_BYTES = 400_000
 #: Bytes that a stored control takes beside its texts.
 _CONTROL_COST = 40
-#: A page that refreshes after more seconds than this is shown to the person.
-_REFRESH_S = 2
 
 _HIDDEN = (
     '[hidden], [style*="display:none" i], [style*="display: none" i], [style*="visibility:hidden" i], '
@@ -41,7 +39,6 @@ _INLINE = words(
     "-text a abbr b bdi bdo big cite code del dfn em font i ins kbd label mark nobr q s samp small span "
     "strike strong sub sup time tt u var wbr"
 )
-_REFRESH = re.compile(r"\s*(\d{1,3})[.\d]*\s*[;,]\s*(?:url\s*=\s*)?['\"]?([^'\"]+)", re.IGNORECASE)
 
 
 class DocumentReader:
@@ -331,8 +328,7 @@ class DocumentReader:
 
     def _refresh(self) -> str:
         meta = self._tree.css_first('meta[http-equiv="refresh" i]')
-        found = _REFRESH.match(meta.attributes.get("content") or "") if meta else None
-        return absolute(found[2], self._reader.base) if found and int(found[1]) <= _REFRESH_S else ""
+        return refresh_url((meta.attributes.get("content") or "") if meta else "", self._reader.base)
 
 
 def _last_segment(url: str) -> str:

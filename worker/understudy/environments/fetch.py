@@ -6,24 +6,28 @@ import re
 import zlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 
 from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.addresses import AllowedAddresses
 from understudy.domain.userinfo import without_userinfo
-from understudy.environments import cookie_snapshot
+from understudy.environments.cookies import Cookies
 from understudy.environments.forms import PageRequest
 from understudy.environments.guarded_transport import GuardedTransport, HostNotFound, Resolver
+from understudy.environments.navigation import Navigation
 from understudy.environments.page import Page, clean
 from understudy.environments.page_lanes import LaneUser, PageSource, TooCostly, page_lanes
+from understudy.environments.refresh import refresh_url
 from understudy.isolation import OwnFailure
 from understudy.isolation.resolver import resolve
 from understudy.plugins.time_limits import current_timer
 
-MAX_REDIRECTS = 10
+#: As browsers follow.
+MAX_REDIRECTS = 20
 MAX_BYTES = 1 << 20
 _URL_CHARS = 4_096
 #: Seconds for a page with all its redirects, and for each part of it. Reading the page has limits of its own.
@@ -35,9 +39,8 @@ _CONNECTION_LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError
 _HEADERS = {
     "User-Agent": "Mozilla/5.0 (compatible; Understudy/0.1; simulated participant)",
     "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.5",
-    # Only an encoding that can be unpacked in bounded pieces.
-    "Accept-Encoding": "gzip",
-    "Accept-Language": "en;q=0.9,*;q=0.5",
+    # Only encodings that can be unpacked in bounded pieces.
+    "Accept-Encoding": "gzip, deflate",
 }
 #: Headers by which sites with pages for phones recognise a phone.
 _MOBILE_HEADERS = {
@@ -81,8 +84,10 @@ class HttpSession:
         start: str,
         resolver: Resolver = resolve,
         access: AccessibilityNeeds | None = None,
+        languages: str = "en",
     ) -> None:
         access = access or AccessibilityNeeds()
+        headers = _HEADERS | {"Accept-Language": languages} | (_MOBILE_HEADERS if access.small_viewport else {})
         self._with_places = access.visible_chars is not None
         self._lane_user = LaneUser()
         self._transport = GuardedTransport(addresses=addresses, start=start, resolver=resolver)
@@ -92,9 +97,11 @@ class HttpSession:
             trust_env=False,
             follow_redirects=False,
             timeout=_TIMEOUT,
-            headers=_HEADERS | (_MOBILE_HEADERS if access.small_viewport else {}),
+            headers=headers,
+            # Ours are kept apart: those of httpx accept what browsers drop, and a bad one breaks each later request.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
-        self.jar = self._client.cookies.jar
+        self.cookies = Cookies()
 
     @property
     def from_public(self) -> bool | None:
@@ -111,10 +118,11 @@ class HttpSession:
     async def fetch(self, visit: PageRequest, referrer: str = "") -> FetchResult:
         """Makes the request and follows redirects. Raises nothing; cancellation closes the connection."""
         deadline = asyncio.get_running_loop().time() + _PAGE_TIMEOUT_S
-        visit, referrer = replace(visit, url=without_userinfo(visit.url)), without_userinfo(referrer)
+        visit = replace(visit, url=without_userinfo(visit.url))
+        navigation = Navigation(without_userinfo(referrer))
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                result, next_request = await self._fetch_once(visit, referrer, deadline)
+                result, following = await self._fetch_once(visit, navigation, deadline)
             except OwnFailure as error:
                 return FetchResult(visit.url, problem=f"This can't be opened just now: {error}.", is_ours=True)
             except httpx.PoolTimeout:
@@ -128,9 +136,9 @@ class HttpSession:
                 return FetchResult(visit.url, problem=_error_text(error))
             except (httpx.InvalidURL, ValueError):
                 return FetchResult(visit.url, problem="This address makes no sense.")
-            if next_request is None:
+            if following is None:
                 return result
-            visit = next_request
+            visit, navigation = following
         return FetchResult(visit.url, problem="The site sends me round in circles: too many redirects.")
 
     async def fetch_when_possible(self, visit: PageRequest) -> FetchResult:
@@ -143,32 +151,41 @@ class HttpSession:
             await asyncio.sleep(_OWN_FAILURE_PAUSE_S)
 
     async def _fetch_once(
-        self, visit: PageRequest, referrer: str, deadline: float
-    ) -> tuple[FetchResult, PageRequest | None]:
+        self, visit: PageRequest, navigation: Navigation, deadline: float
+    ) -> tuple[FetchResult, tuple[PageRequest, Navigation] | None]:
+        """Returns the result, and the request that the site asks for instead, if any."""
         url = httpx.URL(visit.url.split("#", 1)[0])
         if url.scheme not in ("http", "https") or not url.host or len(visit.url) > _URL_CHARS:
             return FetchResult(visit.url, problem="This address is not one of a web page."), None
-        headers = {}
-        if visit.content_type:
-            headers["Content-Type"] = visit.content_type
-        if referrer and urlsplit(referrer)[:2] == urlsplit(visit.url)[:2]:
-            headers["Referer"] = referrer.split("#", 1)[0].encode("ascii", "ignore").decode()
-        request = self._client.build_request(visit.method, url, content=visit.body, headers=headers)
         async with asyncio.timeout_at(deadline):
-            response = await self._send(request)
+            response = await self._send(self._request(visit, url, navigation))
             try:
-                cookie_snapshot.bound(self.jar)
-                next_request = _redirect(visit, response)
-                if next_request is not None:
-                    return FetchResult(visit.url), next_request
+                set_cookies = [value for name, value in response.headers.raw if name.lower() == b"set-cookie"]
+                self.cookies.store(visit.url, set_cookies)
+                redirect = _redirect(visit, response)
+                if redirect is not None:
+                    return FetchResult(visit.url), (redirect, navigation.redirected(visit.url))
                 body = await read_body(response) if _has_page(response) else b""
             finally:
                 # Closes the connection unless the body was read to its end.
                 await response.aclose()
         result = await self._read_response(visit, response, body)
-        if result.page is not None and result.page.refresh not in ("", result.url):
-            return result, PageRequest(result.page.refresh)
+        refresh = result.page.refresh if result.page else ""
+        refresh = refresh or refresh_url(response.headers.get("refresh", ""), visit.url)
+        if refresh not in ("", result.url):
+            return result, (PageRequest(refresh), Navigation(result.url, by_person=False))
         return result, None
+
+    def _request(self, visit: PageRequest, url: httpx.URL, navigation: Navigation) -> httpx.Request:
+        headers = navigation.headers(visit.url, visit.method)
+        if visit.content_type:
+            headers["Content-Type"] = visit.content_type
+        cross_site, safe = navigation.is_cross_site(visit.url), visit.method == "GET"
+        if cookies := self.cookies.header(visit.url, cross_site=cross_site, safe=safe):
+            headers["Cookie"] = cookies
+        # Latin-1: cookies go back as the bytes that the site sent.
+        fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        return self._client.build_request(visit.method, url, content=visit.body, headers=fields)
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         auth = self._login.get(_origin(request.url))
@@ -253,7 +270,7 @@ def _redirect(visit: PageRequest, response: httpx.Response) -> PageRequest | Non
 async def read_body(response: httpx.Response) -> bytes | None:
     """Returns the unpacked body, truncated to MAX_BYTES; None if it can't be unpacked."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip", "x-gzip", ""):
+    if encoding not in ("identity", "gzip", "x-gzip", "deflate", ""):
         return None
     unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
     parts: list[bytes] = []
@@ -261,6 +278,9 @@ async def read_body(response: httpx.Response) -> bytes | None:
     raw = cast("AsyncGenerator[bytes]", response.aiter_raw())
     async with contextlib.aclosing(raw) as chunks:
         async for chunk in chunks:
+            if encoding == "deflate" and unpack is None:
+                # Some servers leave out the two bytes that the standard asks for.
+                unpack = zlib.decompressobj(wbits=15 if chunk[0] & 0x0F == zlib.DEFLATED else -15)
             try:
                 # A kilobyte can unpack to a megabyte: limit the output of each step.
                 part = unpack.decompress(chunk, remaining) if unpack else chunk[:remaining]

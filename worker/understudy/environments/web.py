@@ -4,12 +4,13 @@ from dataclasses import replace
 
 from understudy.domain.accessibility import AccessibilityNeeds
 from understudy.domain.addresses import AllowedAddresses
-from understudy.domain.simulation import Action, Element, Json, Observation
+from understudy.domain.simulation import Action, Element, Json, Observation, Person
 from understudy.domain.userinfo import without_userinfo
-from understudy.environments import EnvironmentUnreachable, cookie_snapshot
+from understudy.environments import EnvironmentUnreachable
 from understudy.environments.fetch import FetchResult, HttpSession
 from understudy.environments.forms import ActionNotPossible, Forms, PageRequest
 from understudy.environments.guarded_transport import Resolver
+from understudy.environments.navigation import accept_language
 from understudy.environments.page import Page, clean
 from understudy.environments.viewport import Window, windows
 from understudy.isolation.resolver import resolve
@@ -25,11 +26,13 @@ class WebEnvironment:
     """Holds one participant's browser state: page, form values, cookies, and history.
 
     `content` is `{"environment": "web", "url": "https://…"}`. `addresses` decides which hosts may be visited.
-    `access` decides which parts of a page are in view and reachable. An aborted request leaves the state unchanged.
+    `access` decides which parts of a page are in view and reachable, `person` in which languages pages are asked for.
+    An aborted request leaves the state unchanged.
     """
 
     takes_access = True
     takes_addresses = True
+    takes_person = True
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class WebEnvironment:
         allow_private_hosts: bool,
         addresses: AllowedAddresses | None = None,
         access: AccessibilityNeeds | None = None,
+        person: Person | None = None,
         resolver: Resolver = resolve,
     ) -> None:
         url = content.get("url")
@@ -48,6 +52,7 @@ class WebEnvironment:
             start=self._start,
             resolver=resolver,
             access=self._access,
+            languages=accept_language(person.language, person.country) if person else "en",
         )
         self._url = ""
         self._status: int | None = None
@@ -81,8 +86,7 @@ class WebEnvironment:
         # Older snapshots have neither windows nor the kind of the start page.
         self._above = snapshot.get("above", 0)
         self._visitor.resume(snapshot.get("from_public"))
-        self._visitor.jar.clear()
-        cookie_snapshot.load(self._visitor.jar, snapshot["cookies"])
+        self._visitor.cookies.load(snapshot["cookies"], snapshot.get("cookie_details", ()))
 
     def observe(self) -> Observation:
         page, windows = self._page, self._windows()
@@ -144,7 +148,8 @@ class WebEnvironment:
             "answers_post": self._answers_post,
             **({"above": self._above} if self._above else {}),
             "from_public": self._visitor.from_public,
-            "cookies": cookie_snapshot.dump(self._visitor.jar),
+            "cookies": self._visitor.cookies.dump(),
+            "cookie_details": self._visitor.cookies.details(),
         }
 
     async def close(self) -> None:
@@ -192,8 +197,8 @@ class WebEnvironment:
         self._above = (self._above + 1) % parts
 
     async def _follow(self, url: str) -> None:
-        page, _, fragment = url.partition("#")
-        if fragment and page == self._url.partition("#")[0] and self._status is not None:
+        page, is_fragment, _ = url.partition("#")
+        if is_fragment and page == self._url.partition("#")[0] and self._status is not None:
             # A fragment of the same page: no request.
             self._remember()
             self._url = url

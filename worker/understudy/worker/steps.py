@@ -54,6 +54,14 @@ class SimulationSession:
 
     def __init__(self, claimed: ClaimedRun, *, addresses: AllowedAddresses, secrets: Secrets | None = None) -> None:
         row, spec = claimed.row, claimed.spec
+        person = Person(
+            name=spec.name,
+            age=spec.age,
+            country=spec.country,
+            language=spec.language,
+            traits=spec.traits,
+            bio=spec.bio,
+        )
         success = success_from_json(spec.assignment.get("success"))
         self._assignment = Assignment(spec.assignment["task"], success)
         # Read once: a look at a row costs more than one at an object.
@@ -61,14 +69,7 @@ class SimulationSession:
         self._branched_at: int | None = None if row.extended_from is None else row.branched_at
         self._create_turn = partial(
             Turn,
-            person=Person(
-                name=spec.name,
-                age=spec.age,
-                country=spec.country,
-                language=spec.language,
-                traits=spec.traits,
-                bio=spec.bio,
-            ),
+            person=person,
             assignment=self._assignment,
             instruction=row.instruction,
             instructions=claimed.instructions,
@@ -88,6 +89,8 @@ class SimulationSession:
         options: dict[str, Any] = {}
         if getattr(factory, "takes_secrets", False):
             options["secrets"] = (secrets or Secrets()).for_run(Workspace(row.workspace_id, spec.workspace))
+        if getattr(factory, "takes_person", False):
+            options["person"] = person
         if getattr(factory, "takes_access", False):
             options["access"] = AccessibilityNeeds.from_traits(spec.traits)
         if getattr(factory, "takes_addresses", False):
