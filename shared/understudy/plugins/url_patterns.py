@@ -1,8 +1,10 @@
 """Patterns of page addresses, matched in linear time by RE2."""
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import re2
+if TYPE_CHECKING:
+    import re2
 
 #: Maximum bytes of a compiled pattern and its state: a short pattern can stand for a huge one.
 _MAX_MEMORY = 1 << 20
@@ -14,6 +16,8 @@ class InvalidPattern(ValueError):
 
 @lru_cache(maxsize=256)
 def _compile(pattern: str) -> "re2._Regexp":
+    import re2  # noqa: PLC0415 - most runs need none, and it takes 3 MB of each worker
+
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MAX_MEMORY

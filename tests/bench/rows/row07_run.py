@@ -15,7 +15,7 @@ from tests.servers import wait_until
 from understudy.domain.lifecycle import Status
 from understudy.domain.people import generate_people
 from understudy.domain.queues import Queue
-from understudy.store import people
+from understudy.store import leases, people
 from understudy.store.schema import Tables
 
 NUMBER = 7
@@ -28,6 +28,8 @@ def measure(bench: Bench) -> Iterator[Comparison]:
     count = bench.size(10_000, 10)
     with bench.stage() as stage:
         populate(stage, count)
+        # All are published: a worker that starts later has so many slots.
+        stage.store.write(partial(leases.create_lease, worker_id=uuid4(), name="later", ttl_s=3_600, slots=count))
         client = stage.client()
         ours(stage, client, 10)
         mine, theirs = bench.interleave(partial(ours, stage, client, count), partial(bulk_insert, stage, count))

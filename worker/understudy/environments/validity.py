@@ -3,8 +3,6 @@
 import re
 from urllib.parse import urlsplit
 
-import regex
-
 from understudy.environments.input_values import FORMATS, RANGED, step_error, to_number
 from understudy.environments.page import Control
 
@@ -88,6 +86,8 @@ def _matches(pattern: str, value: str) -> bool:
     """Returns whether the pattern allows the value. One that is invalid or takes too long allows all."""
     if len(pattern) > _PATTERN_CHARS or not _is_valid_in_sets(pattern):
         return True
+    import regex  # noqa: PLC0415 - few pages have patterns, and it takes 2 MB of each worker
+
     try:
         expression = regex.compile(_ESCAPE.sub(_translated, pattern), regex.V1)
         return expression.fullmatch(value, timeout=_PATTERN_S) is not None
@@ -97,7 +97,7 @@ def _matches(pattern: str, value: str) -> bool:
 
 def _translated(escape: re.Match[str]) -> str:
     if escape[1]:
-        return regex.escape(chr(min(int(escape[1], 16), 0x10FFFF)))
+        return re.escape(chr(min(int(escape[1], 16), 0x10FFFF)))
     return _CLASSES[escape[2]]
 
 
