@@ -226,7 +226,7 @@ _GUARDS = {
     ("worker/understudy/environments/cookies.py", "tests/unit/test_cookies.py"): [
         ("cookies are bounded in bytes", " and size + cost <= _JAR_BYTES", ""),
         ("a cookie that no answer may set is dropped", "_FORBIDDEN.search(text)", "False"),
-        ("a cookie for TLS stays with TLS", "(_is_trustworthy(url) or not cookie.secure)", "True"),
+        ("a cookie for TLS stays with TLS", "(Origin.of(url).is_trustworthy or not cookie.secure)", "True"),
         ("an answer without TLS hides no secure cookie", " or self._hides_secure(cookie, url)", ""),
     ],
     (STORE_ENGINE, "tests/integration/test_store_engine.py"): [

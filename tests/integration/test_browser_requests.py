@@ -1,4 +1,4 @@
-"""What a visit sends is what Chromium sends: cookies, and the headers that say how the visitor came."""
+"""A visit sends the cookies and headers that Chromium sends."""
 
 import asyncio
 from collections.abc import Iterator

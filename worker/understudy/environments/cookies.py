@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from understudy.domain.addresses import is_loopback
+from understudy.environments.navigation import Origin
 
 _MAX_COOKIES = 100
 #: Limits of browsers in bytes: of name and value, and of the value of an attribute.
@@ -138,12 +138,12 @@ class Cookies:
 
         `cross_site`: another site led there. `safe`: the method changes nothing.
         """
-        host, path, now = _host(url), _path(url), self._clock()
+        host, path, now = Origin.of(url).host, _path(url), self._clock()
         sent = [
             cookie
             for cookie in self._cookies.values()
             if cookie.is_for(host, path)
-            and (_is_trustworthy(url) or not cookie.secure)
+            and (Origin.of(url).is_trustworthy or not cookie.secure)
             and (not cross_site or _goes_cross_site(cookie, now, safe=safe))
             and (cookie.expires is None or cookie.expires > now)
         ]
@@ -168,7 +168,7 @@ class Cookies:
         """Returns whether an answer without TLS would replace or hide a cookie that needs it."""
         return (
             not cookie.secure
-            and not _is_trustworthy(url)
+            and not Origin.of(url).is_trustworthy
             and any(
                 other.secure
                 and other.name == cookie.name
@@ -202,7 +202,7 @@ def parse(text: str, url: str, now: float) -> Cookie | None:
     if not (name or value) or len(name) + len(value) > _PAIR_BYTES:
         return None
     attributes = _attributes(parts)
-    host, wanted = _host(url), attributes.get("domain", "").removeprefix(".").lower()
+    host, wanted = Origin.of(url).host, attributes.get("domain", "").removeprefix(".").lower()
     cookie = Cookie(
         name=name,
         value=value,
@@ -228,10 +228,10 @@ def _attributes(parts: Sequence[str]) -> dict[str, str]:
 
 
 def _is_allowed(cookie: Cookie, url: str, attributes: Mapping[str, str]) -> bool:
-    host = _host(url)
+    host = Origin.of(url).host
     if cookie.domain != host and (_is_ip(host) or "." not in cookie.domain or not _is_within(host, cookie.domain)):
         return False
-    if (cookie.secure and not _is_trustworthy(url)) or (cookie.same_site == "none" and not cookie.secure):
+    if (cookie.secure and not Origin.of(url).is_trustworthy) or (cookie.same_site == "none" and not cookie.secure):
         return False
     # A cookie without a name must not pass for one with a prefix.
     start = (cookie.name or cookie.value).lower()
@@ -286,10 +286,6 @@ def _is_storable(cookie: Cookie) -> bool:
     return "\x00" not in cookie.pair and _stored_bytes(cookie) <= _COOKIE_BYTES
 
 
-def _host(url: str) -> str:
-    return (urlsplit(url).hostname or "").lower()
-
-
 def _is_ip(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -304,11 +300,6 @@ def _path(url: str) -> str:
 
 def _default_path(url: str) -> str:
     return _path(url).rpartition("/")[0] or "/"
-
-
-def _is_trustworthy(url: str) -> bool:
-    """Returns whether cookies that need TLS may travel there: browsers trust loopback, too."""
-    return urlsplit(url).scheme == "https" or is_loopback(_host(url))
 
 
 def _is_within(host: str, domain: str) -> bool:

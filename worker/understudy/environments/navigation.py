@@ -39,6 +39,7 @@ class Origin(NamedTuple):
 
     @property
     def is_trustworthy(self) -> bool:
+        """Returns whether browsers treat it as secure: loopback is, too."""
         return self.scheme == "https" or is_loopback(self.host)
 
 
