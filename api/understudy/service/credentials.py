@@ -47,8 +47,7 @@ class Credential(NamedTuple):
 class Watched:
     """One call whose credential is watched."""
 
-    def __init__(self, credential: Credential) -> None:
-        self.credential = credential
+    def __init__(self) -> None:
         #: Whether the credential is no longer valid; stays set.
         self.is_over = False
         self._calls: list[Callable[[], object]] = []
@@ -68,7 +67,8 @@ class CredentialWatch:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._watched: set[Watched] = set()
+        #: Thousands of calls share a few credentials: each of these is checked once.
+        self._watched: dict[Credential, set[Watched]] = {}
         self._task: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(1, "credentials")
         self._outages = OutageLog(log, "store")
@@ -83,14 +83,17 @@ class CredentialWatch:
     @contextlib.contextmanager
     def watch(self, credential: Credential) -> Iterator[Watched]:
         """Checks the credential during the block. While the store is unavailable it counts as valid."""
-        watched = Watched(credential)
-        self._watched.add(watched)
+        watched = Watched()
+        self._watched.setdefault(credential, set()).add(watched)
         if self._task is None:
             self._task = asyncio.create_task(self._check_loop())
         try:
             yield watched
         finally:
-            self._watched.discard(watched)
+            calls = self._watched.get(credential, set())
+            calls.discard(watched)
+            if not calls:
+                self._watched.pop(credential, None)
 
     async def hold(self, credential: Credential, work: Awaitable[Result]) -> Result:
         """Returns the result of `work`. Cancels it and raises AuthFailed when the credential ends before."""
@@ -111,18 +114,18 @@ class CredentialWatch:
     async def _check_loop(self) -> None:
         while self._watched:
             await asyncio.sleep(CHECK_INTERVAL_S)
-            token_ids = list({watched.credential.token_id for watched in self._watched})
+            credentials = list(self._watched)
+            token_ids = list({credential.token_id for credential in credentials})
             try:
                 tokens = await run_with_timeout(self._threads, READ_TIMEOUT_S, self._read, token_ids)
             except Exception as error:  # noqa: BLE001 - the next check decides; if this task ended, no call would end
                 self._outages.failed(error, "waits and streams go on unchecked")
                 continue
             self._outages.succeeded()
-            asked = {*token_ids}
-            for watched in list(self._watched):
-                if watched.credential.token_id in asked and not watched.credential.is_valid(tokens):
-                    self._watched.discard(watched)
-                    watched.end()
+            for credential in credentials:
+                if not credential.is_valid(tokens):
+                    for watched in self._watched.pop(credential, ()):
+                        watched.end()
         self._task = None
 
     def _read(self, token_ids: Sequence[UUID]) -> ValidTokens:
