@@ -23,7 +23,18 @@ from understudy.environments.web import WebEnvironment
 
 T = TypeVar("T")
 
-LINKS = ["/keep-post", "/jar", "/tray", "/loop", "/cut", "/away?gopher://x/", "/empty", "/silent", "/endless"]
+LINKS = [
+    "/keep-post",
+    "/jar",
+    "/tray",
+    "/loop",
+    "/cut",
+    "/away?gopher://x/",
+    "/away?http://x:99999/",
+    "/empty",
+    "/silent",
+    "/endless",
+]
 HOME = """<title>Home</title><h1>Welcome</h1><a href="/other#part">Other</a>
 <form action="/sent" method="post"><label>Note <input name="note"></label>
 <input type="hidden" name="h" value="1"><label>Box <input type="checkbox" name="box"></label>
@@ -357,7 +368,13 @@ def test_start_page_that_cannot_be_opened_is_unreachable(url: str, start: str | 
 
 
 @pytest.mark.parametrize(
-    ("path", "problem"), [("/loop", "circles"), ("/cut", "broke off"), ("/away?gopher://x/", "not one of")]
+    ("path", "problem"),
+    [
+        ("/loop", "circles"),
+        ("/cut", "broke off"),
+        ("/away?gopher://x/", "not one of"),
+        ("/away?http://x:99999/", "no sense"),
+    ],
 )
 def test_later_page_that_cannot_be_opened_is_an_empty_page(url: str, path: str, problem: str) -> None:
     async def scene(environment: WebEnvironment) -> None:

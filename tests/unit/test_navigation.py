@@ -1,5 +1,6 @@
 """The headers of a visit: who led there, and in which languages a person reads."""
 
+import httpx
 import pytest
 
 from understudy.environments.navigation import Navigation, accept_language
@@ -17,6 +18,8 @@ SHOP = "https://shop.test/cart?x=1#part"
         (SHOP, ("https://bank.test/",), "https://shop.test/", "cross-site", "https://shop.test/"),
         ("https://shop.test", (), "https://shop.test/a", "same-origin", "https://shop.test/"),
         ("http://localhost:1/a", (), "http://localhost:1/b", "same-origin", "http://localhost:1/a"),
+        ("https://店.test/é?x=ü", (), "https://店.test/b", "same-origin", "https://xn--hxt.test/%C3%A9?x=%C3%BC"),
+        ("https://店.test/é", (), "https://shop.test/", "cross-site", "https://xn--hxt.test/"),
         # Without TLS there are no Fetch Metadata, and a page with it is not named.
         ("http://shop.test/a", (), "http://shop.test/b", None, "http://shop.test/a"),
         (SHOP, (), "http://shop.test/", None, None),
@@ -60,9 +63,10 @@ def test_a_redirect_is_remembered() -> None:
     assert not Navigation(SHOP).is_cross_site("https://shop.test/")
 
 
-def test_an_address_without_a_valid_port_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"[Pp]ort"):
-        Navigation(SHOP).headers("https://shop.test:99999/", "GET")
+@pytest.mark.parametrize("port", ["port", "65536", "-1"])
+def test_an_address_with_an_invalid_port_is_an_error(port: str) -> None:
+    with pytest.raises(httpx.InvalidURL, match="port"):
+        Navigation(SHOP).headers(f"https://shop.test:{port}/", "GET")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import re
 from itertools import pairwise
 from typing import NamedTuple, Self
-from urllib.parse import urlsplit
+
+import httpx
 
 from understudy.domain.addresses import is_loopback
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", re.IGNORECASE)
 _REGION = re.compile(r"[a-z]{2}", re.IGNORECASE)
+_MAX_PORT = 65_535
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -21,9 +23,12 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """Returns the origin. Raises ValueError if the URL has no valid port."""
-        parts = urlsplit(url)
-        return cls(parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme))
+        """Returns the origin, its host in ASCII. Raises httpx.InvalidURL."""
+        parsed = httpx.URL(url)
+        if not 0 <= (parsed.port or 0) <= _MAX_PORT:
+            # httpx accepts it, and a connection to it fails in no expected way.
+            raise httpx.InvalidURL(f"invalid port: {parsed.port}")
+        return cls(parsed.scheme, parsed.raw_host.decode(), parsed.port or _DEFAULT_PORTS.get(parsed.scheme))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -62,7 +67,7 @@ class Navigation(NamedTuple):
         return self._site(url) == "cross-site"
 
     def headers(self, url: str, method: str) -> dict[str, str]:
-        """Returns the headers of the next request. Raises ValueError if a URL has no valid port."""
+        """Returns the headers of the next request, in ASCII. Raises httpx.InvalidURL."""
         headers = {"Upgrade-Insecure-Requests": "1"}
         if referrer := self._referrer(url):
             headers["Referer"] = referrer
@@ -103,9 +108,9 @@ class Navigation(NamedTuple):
         if origin.is_trustworthy and not target.is_trustworthy:
             return ""
         foreign = any(Origin.of(place) != origin for place in (*self.passed, url))
-        parts = urlsplit(self.initiator)
-        page = parts._replace(path=parts.path or "/", fragment="").geturl()
-        return f"{origin}/" if foreign else page.encode("ascii", "ignore").decode()
+        page = httpx.URL(self.initiator.split("#", 1)[0])
+        # The raw path is never empty.
+        return f"{origin}/" if foreign else str(page.copy_with(raw_path=page.raw_path))
 
 
 def accept_language(language: str, country: str) -> str:

@@ -206,7 +206,7 @@ class WebEnvironment:
             await self._go(PageRequest(url))
 
     async def _go(self, visit: PageRequest) -> None:
-        arrival = await self._visitor.fetch(visit, referrer=self._url)
+        arrival = await self._visitor.fetch(visit, referrer=self._referrer)
         if arrival.stays:
             self._problem = arrival.problem
             return
@@ -216,9 +216,14 @@ class WebEnvironment:
     async def _go_back(self) -> None:
         if not self._back:
             raise ActionNotPossible("There is no page to go back to.")
-        arrival = await self._visitor.fetch(PageRequest(self._back[-1]), referrer=self._url)
+        arrival = await self._visitor.fetch(PageRequest(self._back[-1]), referrer=self._referrer)
         self._back.pop()
         self._arrive(arrival)
+
+    @property
+    def _referrer(self) -> str:
+        """Returns the page that leads to the next one; none if it could not be opened: its address may be invalid."""
+        return "" if self._status is None else self._url
 
     def _remember(self) -> None:
         # `back` skips the answer to a form: showing it again would submit the form again.
